@@ -1,0 +1,82 @@
+# make            build ./run           make test    all tests, offline, under a minute
+# make dist       dist/pith.c, pith.h   make check   the same under ASan and UBSan
+# make install PREFIX=/usr/local        make PORTABLE=1  without math/x86.c and math/arm.c
+
+CFLAGS  ?= -O2
+LDFLAGS ?= -s
+PREFIX  ?= /usr/local
+BUILD   ?= build
+RUN     ?= run
+VERSION := $(shell sed -n 's/^.define PITH_VERSION "\(.*\)"/\1/p' model.h)
+
+# Reading order = link order: a file uses only what stands before it (scripts/layers.sh).
+TWINS   = math/x86.c math/arm.c
+ENGINE  = formats/file.c formats/json.c math/quant.c math/kernels.c $(if $(PORTABLE),,$(TWINS)) \
+          formats/store.c formats/llama2c.c formats/gguf.c formats/hfconfig.c formats/hftokenizer.c formats/safetensors.c \
+          formats/unicode.c formats/pretokenize.c tokenizer.c chat.c model.c forward.c sampler.c
+TOOLS   = tools/cli.c tools/score.c tools/tokenize.c tools/info.c tools/bench.c tools/trace.c
+TESTS   = $(filter-out tests/t_backward.c tests/t_vocab.c tests/t_dataset.c tests/t_pretrain.c tests/t_train.c,$(wildcard tests/t_*.c))
+
+OPENMP := $(if $(NO_OPENMP),,$(shell echo 'int main(void){return 0;}' | \
+          $(CC) -fopenmp -x c - -o /dev/null 2>/dev/null && echo -fopenmp))
+ALL_CFLAGS = -std=c11 -Wall -Wextra -Wpedantic -Wshadow $(CFLAGS) -ffp-contract=off $(OPENMP) \
+             $(if $(PORTABLE),-DPITH_PORTABLE) -MMD -MP
+
+objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
+
+$(RUN): $(call objects,$(ENGINE) $(TOOLS) run.c)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -lm -o $@
+
+$(BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c $< -o $@
+
+$(BUILD)/math/%.o: ALL_CFLAGS += $(if $(filter -O2,$(CFLAGS)),-O3)
+
+$(BUILD)/libpith.a: $(call objects,$(ENGINE))
+	@rm -f $@
+	ar rcs $@ $^
+
+# ---- tests -----------------------------------------------------------------------------------------
+
+test_programs = $(patsubst tests/%.c,$(BUILD)/%,$(TESTS))
+
+$(BUILD)/t_%: tests/t_%.c $(BUILD)/tests/fixture.o $(BUILD)/libpith.a
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -D_GNU_SOURCE -I. $< $(BUILD)/tests/fixture.o $(BUILD)/libpith.a -lm -o $@
+# Every allocation of this one can be made to fail.
+$(BUILD)/t_memory: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
+$(BUILD)/fixture: tests/fixture_main.c $(BUILD)/tests/fixture.o $(BUILD)/libpith.a
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -I. $^ -lm -o $@
+
+test: $(RUN) $(test_programs) $(BUILD)/fixture dist
+	@BUILD=$(BUILD) RUN=./$(RUN) CC="$(CC)" ENGINE_OBJECTS="$(call objects,$(ENGINE) $(TOOLS) run.c)" \
+	    sh scripts/test.sh $(test_programs)
+
+check:
+	$(MAKE) BUILD=build/san CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
+	    LDFLAGS="-fsanitize=address,undefined" RUN=build/san/run test
+
+# ---- the two files to copy -------------------------------------------------------------------------
+
+dist: dist/pith.c dist/pith.h
+dist/pith.c: scripts/amalgamate.sh $(ENGINE) internal.h model.h
+	@mkdir -p dist
+	sh scripts/amalgamate.sh "$(VERSION)" $(ENGINE) > $@.new && mv $@.new $@
+dist/pith.h: model.h
+	@mkdir -p dist
+	sed -e 's/^#\(ifndef\|define\) PITH_MODEL_H/#\1 PITH_H/' -e 's/^.. model\.h - /\/* pith.h - /' model.h > $@
+
+# ---- the rest --------------------------------------------------------------------------------------
+
+install: $(RUN)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(RUN) $(DESTDIR)$(PREFIX)/bin/pith
+	install -m 644 scripts/pith.1 $(DESTDIR)$(PREFIX)/share/man/man1/pith.1
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/pith $(DESTDIR)$(PREFIX)/share/man/man1/pith.1
+
+clean:
+	rm -rf build dist run
+
+.PHONY: test check dist install uninstall clean
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,274 @@
+/* file.c - memory, errors, mapped files and the cursor that reads them.
+ *
+ * Everything the engine knows from outside comes through here: a file is mapped (or read) once, and its
+ * bytes are taken from a cursor that compares every request with what is left. This is the only file
+ * that talks to the operating system (POSIX). */
+#define _GNU_SOURCE /* sched_getaffinity */
+#include "../internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- errors ---------------------------------------------------------------------------------------- */
+
+/* What does not fit loses its middle: a long path comes first, but what is wrong with it comes last. */
+PITH_SHARED int pith__fail(pith_error *err, int code, const char *fmt, ...) {
+    enum { ROOM = sizeof err->text, HEAD = 60 };
+    char text[6000];
+    if (!err) return code;
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (n >= (int)sizeof text) n = (int)sizeof text - 1;
+    if (n < ROOM) memcpy(err->text, text, (size_t)n + 1);
+    else snprintf(err->text, ROOM, "%.*s...%s", HEAD, text, text + n - (ROOM - HEAD - 4));
+    for (char *p = err->text; *p; p++)
+        if ((unsigned char)*p < 32 || *p == 127) *p = '?';
+    err->code = code;
+    return code;
+}
+
+/* ---- sizes ----------------------------------------------------------------------------------------- */
+
+PITH_SHARED int pith__mul(size_t *r, size_t a, size_t b) {
+    if (b && a > SIZE_MAX / b) return 1;
+    *r = a * b;
+    return 0;
+}
+
+PITH_SHARED int pith__add(size_t *r, size_t a, size_t b) {
+    if (a > SIZE_MAX - b) return 1;
+    *r = a + b;
+    return 0;
+}
+
+/* ---- arena ----------------------------------------------------------------------------------------- */
+
+struct pith__chunk {
+    struct pith__chunk *next;
+    unsigned char *free; /* the next byte to give */
+};
+
+enum { ARENA_CHUNK = 16384, ARENA_ALIGN = 16 };
+
+PITH_SHARED void *pith__arena_new(pith__arena *a, size_t n, size_t size) {
+    size_t want;
+    if (pith__mul(&want, n, size) || want > SIZE_MAX / 2) return NULL;
+    want = (want / ARENA_ALIGN + 1) * ARENA_ALIGN; /* nothing gets an address too */
+    if (want > a->left) {
+        size_t head = (sizeof(pith__chunk) + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
+        size_t room = want > ARENA_CHUNK ? want : ARENA_CHUNK;
+        pith__chunk *c = calloc(1, head + room);
+        if (!c) return NULL;
+        c->free = (unsigned char *)c + head;
+        c->next = a->chunk;
+        a->chunk = c;
+        a->left = room;
+    }
+    void *p = a->chunk->free;
+    a->chunk->free += want;
+    a->left -= want;
+    return p;
+}
+
+PITH_SHARED void pith__arena_free(pith__arena *a) {
+    while (a->chunk) {
+        pith__chunk *next = a->chunk->next;
+        free(a->chunk);
+        a->chunk = next;
+    }
+    a->left = 0;
+}
+
+/* ---- files ----------------------------------------------------------------------------------------- */
+
+static int read_whole(pith__file *f, int fd, const char *path, pith_error *err) {
+    uint8_t *p = malloc(f->size);
+    if (!p) return pith__fail(err, PITH_EMEMORY, "%s: no memory for %zu bytes", path, f->size);
+    for (size_t got = 0; got < f->size;) {
+        ssize_t n = read(fd, p + got, f->size - got);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) {
+            const char *why = n < 0 ? strerror(errno) : "it became shorter";
+            pith__fail(err, PITH_EIO, "%s: cannot be read: %s", path, why);
+            free(p);
+            return PITH_EIO;
+        }
+        got += (size_t)n;
+    }
+    f->data = p;
+    f->mapped = 0;
+    return PITH_OK;
+}
+
+/* The size comes from the descriptor that is mapped, so another file cannot slip in between; opening
+ * does not wait for a writer should path be a FIFO. */
+PITH_SHARED int pith__file_open(pith__file *f, const char *path, int no_mmap, pith_error *err) {
+    memset(f, 0, sizeof *f);
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0) return pith__fail(err, PITH_EIO, "%s: cannot be opened: %s", path, strerror(errno));
+    struct stat st;
+    int code;
+    if (fstat(fd, &st) < 0) {
+        code = pith__fail(err, PITH_EIO, "%s: cannot be examined: %s", path, strerror(errno));
+    } else if (!S_ISREG(st.st_mode)) {
+        const char *what = S_ISDIR(st.st_mode) ? "a directory" : "a device or a pipe";
+        code = pith__fail(err, PITH_EIO, "%s: is %s, need a regular file", path, what);
+    } else if (st.st_size == 0) {
+        code = pith__fail(err, PITH_EFORMAT, "%s: is empty", path);
+    } else if ((uint64_t)st.st_size > SIZE_MAX / 2) {
+        code = pith__fail(err, PITH_EFORMAT, "%s: is too large for this machine", path);
+    } else if (f->size = (size_t)st.st_size, no_mmap) {
+        code = read_whole(f, fd, path, err);
+    } else {
+        void *p = mmap(NULL, f->size, PROT_READ, MAP_SHARED, fd, 0);
+        code = p == MAP_FAILED
+                   ? pith__fail(err, PITH_EIO, "%s: cannot be mapped: %s", path, strerror(errno))
+                   : PITH_OK;
+        f->data = code ? NULL : p;
+        f->mapped = 1;
+    }
+    close(fd);
+    return code;
+}
+
+PITH_SHARED void pith__file_close(pith__file *f) {
+    if (f->data && f->mapped == 1) munmap((void *)(uintptr_t)f->data, f->size);
+    if (f->data && f->mapped == 0) free((void *)(uintptr_t)f->data);
+    f->data = NULL;
+}
+
+/* ---- folders and locks ----------------------------------------------------------------------------- */
+
+PITH_SHARED int pith__make_folder(const char *path, pith_error *err) {
+    struct stat st;
+    if (mkdir(path, 0777) == 0 || (errno == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode)))
+        return PITH_OK;
+    return pith__fail(err, PITH_EIO, "%s: cannot be made a folder: %s", path, strerror(errno));
+}
+
+/* The kernel lets go of the lock when the process ends, however it ends. */
+PITH_SHARED int pith__lock(const char *path, pith_error *err) {
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
+    if (fd < 0) return pith__fail(err, PITH_EIO, "%s: cannot be opened: %s", path, strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+    int code = errno == EWOULDBLOCK
+                   ? pith__fail(err, PITH_EFULL, "%s: another process is at work in this folder", path)
+                   : pith__fail(err, PITH_EIO, "%s: cannot be locked: %s", path, strerror(errno));
+    close(fd);
+    return code;
+}
+
+PITH_SHARED void pith__unlock(int descriptor) {
+    if (descriptor >= 0) close(descriptor);
+}
+
+PITH_SHARED void pith__remove(const char *path) { unlink(path); }
+
+PITH_SHARED size_t pith__numbered(const char *folder, const char *begin, const char *end,
+                                  int64_t *number, size_t cap) {
+    DIR *d = opendir(folder);
+    size_t n = 0, length = strlen(begin);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        const char *digit = e->d_name + length;
+        if (strncmp(e->d_name, begin, length) != 0) continue;
+        size_t digits = strspn(digit, "0123456789");
+        if (!digits || digits > 18 || strcmp(digit + digits, end) != 0) continue;
+        int64_t x = strtoll(digit, NULL, 10);
+        size_t i = n < cap ? n : cap; /* where the new one goes; the largest fall out */
+        for (; i > 0 && number[i - 1] > x; i--)
+            if (i < cap) number[i] = number[i - 1];
+        if (i < cap) number[i] = x;
+        n++;
+    }
+    if (d) closedir(d);
+    return n;
+}
+
+/* ---- processors ------------------------------------------------------------------------------------ */
+
+/* Hardware threads of one core share its arithmetic, so the second only gets in the way. A thread
+ * counts when it is the first of its siblings that this process may run on. */
+PITH_SHARED int pith__physical_cores(void) {
+#ifdef __linux__
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) {
+        int n = 0;
+        for (int c = 0; c < CPU_SETSIZE; c++) {
+            if (!CPU_ISSET(c, &set)) continue;
+            char name[96], text[64] = "";
+            snprintf(name, sizeof name,
+                     "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", c);
+            int fd = open(name, O_RDONLY | O_CLOEXEC), first = c;
+            if (fd >= 0) {
+                ssize_t got = read(fd, text, sizeof text - 1);
+                if (got > 0) first = atoi(text);
+                close(fd);
+            }
+            if (first == c || first < 0 || first >= CPU_SETSIZE || !CPU_ISSET(first, &set)) n++;
+        }
+        if (n > 0) return n;
+    }
+#endif
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 && n < 4096 ? (int)n : 1;
+}
+
+/* ---- views and the cursor ------------------------------------------------------------------------- */
+
+PITH_SHARED pith__str pith__str_of(const char *s) {
+    pith__str v = { s, strlen(s) };
+    return v;
+}
+
+PITH_SHARED int pith__str_cmp(pith__str a, pith__str b) {
+    size_t n = a.n < b.n ? a.n : b.n;
+    int c = n ? memcmp(a.p, b.p, n) : 0;
+    return c ? c : (a.n > b.n) - (a.n < b.n);
+}
+
+PITH_SHARED int pith__str_is(pith__str a, const char *s) {
+    return pith__str_cmp(a, pith__str_of(s)) == 0;
+}
+
+PITH_SHARED const uint8_t *pith__take(pith__cursor *c, uint64_t n) {
+    if (c->bad || n > c->left) {
+        c->bad = 1;
+        return NULL;
+    }
+    const uint8_t *p = c->p;
+    c->p += (size_t)n;
+    c->left -= (size_t)n;
+    return p;
+}
+
+/* An unsigned little-endian number of n bytes, whatever the processor's own order. */
+static uint64_t take_number(pith__cursor *c, int n) {
+    const uint8_t *p = pith__take(c, (uint64_t)n);
+    uint64_t v = 0;
+    while (p && n-- > 0) v = v << 8 | p[n];
+    return v;
+}
+
+PITH_SHARED uint8_t pith__u8(pith__cursor *c) { return (uint8_t)take_number(c, 1); }
+PITH_SHARED uint16_t pith__u16(pith__cursor *c) { return (uint16_t)take_number(c, 2); }
+PITH_SHARED uint32_t pith__u32(pith__cursor *c) { return (uint32_t)take_number(c, 4); }
+PITH_SHARED uint64_t pith__u64(pith__cursor *c) { return take_number(c, 8); }
+
+PITH_SHARED float pith__f32(pith__cursor *c) {
+    uint32_t u = pith__u32(c);
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return f;
+}

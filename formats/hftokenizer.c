@@ -1,0 +1,527 @@
+/* hftokenizer.c - tokenizer.json of a Hugging Face folder becomes a pith__vocab.
+ *
+ * tokenizer.json (written by the library "tokenizers") is a pipeline: normalizer, pre_tokenizer,
+ * model, post_processor, decoder, each a step or a Sequence of steps. Its regexes are known by
+ * their text, which stands for one of the pre-tokenisers that GGUF has names for; no regex is ever
+ * run. Steps that are not known are refused by name. tokenizer_config.json and
+ * special_tokens_map.json say which tokens are special, and hold the chat template. */
+#include "../internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define BLOCK "\xe2\x96\x81" /* U+2581, SentencePiece's spelling of a space */
+
+enum { HF_STEPS = 8 };
+
+typedef struct {
+    pith__folder *f;
+    const char *path;
+    pith__vocab *v;
+    pith__str step[HF_STEPS]; /* the regexes of pre_tokenizer, in order */
+    int n_step;
+    int byte_level, block;     /* 1: bytes are spelled as letters; spaces as U+2581 */
+    int split_words;           /* 1: no piece may go on behind a space */
+    int code;                  /* the first error */
+} hf_reading;
+
+/* ---- what reading needs everywhere ----------------------------------------------------------- */
+
+static void hf_wrong(hf_reading *r, pith__json j, int code, const char *name, const char *need) {
+    if (!r->code) r->code = pith__json_fail(j, code, r->path, name, need, r->f->err);
+}
+
+static void hf_memory(hf_reading *r) {
+    if (!r->code) r->code = pith__fail(r->f->err, PITH_EMEMORY, "%s: no memory", r->path);
+}
+
+static pith__str hf_string(hf_reading *r, pith__json j, const char *name) {
+    pith__str s = { "", 0 };
+    int code = pith__json_string(j, &r->f->s->arena, &s);
+    if (code == PITH_EMEMORY) hf_memory(r);
+    else if (code) hf_wrong(r, j, code, name, "a string");
+    return s;
+}
+
+static int hf_flag(hf_reading *r, pith__json j, const char *name, int otherwise) {
+    char type = pith__json_type(j);
+    if (type && type != 't' && type != 'f' && type != 'n')
+        hf_wrong(r, j, PITH_EFORMAT, name, "true or false");
+    return type && type != 'n' ? type == 't' : otherwise;
+}
+
+static int hf_true(hf_reading *r, pith__json object, const char *name, int otherwise) {
+    return hf_flag(r, pith__json_get(object, name), name, otherwise);
+}
+
+/* Refuse anything but null, false, "" and 0. */
+static void hf_absent(hf_reading *r, pith__json j, const char *name) {
+    char type = pith__json_type(j);
+    double y;
+    if (type && type != 'n' && type != 'f' && !pith__json_is(j, "") &&
+        !(pith__json_float(j, &y) && y == 0))
+        hf_wrong(r, j, PITH_EARCH, name, "none");
+}
+
+/* The id of a piece, its special tokens first; -1: none. */
+static int hf_find(const hf_reading *r, pith__str s) {
+    const pith__vocab *v = r->v;
+    int found = -1;
+    for (int i = 0; i < v->n; i++) {
+        if (v->piece[i].n != s.n || memcmp(v->piece[i].p, s.p, s.n) != 0) continue;
+        if (v->type[i] == PITH__CONTROL || v->type[i] == PITH__USER) return i;
+        if (found < 0) found = i;
+    }
+    return found;
+}
+
+/* ---- pieces ---------------------------------------------------------------------------------- */
+
+static int hf_id(hf_reading *r, pith__json j, const char *name) {
+    int64_t i;
+    if (pith__json_int(j, &i) && i >= 0 && i < r->f->n_vocab) return (int)i;
+    char need[64];
+    snprintf(need, sizeof need, "an integer from 0 to %d", r->f->n_vocab - 1);
+    hf_wrong(r, j, PITH_EFORMAT, name, need);
+    return 0;
+}
+
+static void hf_set_piece(hf_reading *r, int id, pith__str s, int type) {
+    r->v->piece[id] = s;
+    r->v->type[id] = (uint8_t)type;
+    if (id >= r->v->n) r->v->n = id + 1;
+}
+
+/* Ids that no piece has stay empty and unused. Gemma gives the id of <0x09> to the tab, too. */
+static void hf_pieces(hf_reading *r, pith__json vocab) {
+    pith__vocab *v = r->v;
+    size_t n = (size_t)r->f->n_vocab;
+    v->piece = pith__arena_new(&r->f->s->arena, n, sizeof *v->piece);
+    v->type = pith__arena_new(&r->f->s->arena, n, sizeof *v->type);
+    if (!v->piece || !v->type) {
+        hf_memory(r);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        v->piece[i].p = "";
+        v->type[i] = PITH__UNUSED;
+    }
+    pith__json key, value;
+    if (pith__json_type(vocab) != '{') hf_wrong(r, vocab, PITH_EFORMAT, "model.vocab", "an object");
+    while (!r->code && pith__json_next(&vocab, &key, &value)) {
+        int id = hf_id(r, value, "an id in model.vocab");
+        pith__str s = hf_string(r, key, "model.vocab");
+        int byte = v->byte_fallback && s.n == 6 && !memcmp(s.p, "<0x", 3);
+        if (v->type[id] == PITH__UNUSED || v->type[id] == PITH__BYTE)
+            hf_set_piece(r, id, s, byte ? PITH__BYTE : PITH__NORMAL);
+    }
+}
+
+static int hf_is_pair(pith__json merge, pith__json *left, pith__json *right) {
+    pith__json more;
+    return pith__json_type(merge) == '[' && pith__json_next(&merge, NULL, left) &&
+           pith__json_next(&merge, NULL, right) && !pith__json_next(&merge, NULL, &more);
+}
+
+/* "left right", or since 2024 ["left", "right"], which may hold spaces. */
+static void hf_merge(hf_reading *r, pith__json merge, pith__str *left, pith__str *right) {
+    pith__json a, b;
+    if (hf_is_pair(merge, &a, &b)) {
+        *left = hf_string(r, a, "model.merges");
+        *right = hf_string(r, b, "model.merges");
+        return;
+    }
+    pith__str s = hf_string(r, merge, "model.merges");
+    const char *space = s.n ? memchr(s.p, ' ', s.n) : NULL;
+    if (!space || memchr(space + 1, ' ', s.n - (size_t)(space + 1 - s.p))) {
+        hf_wrong(r, merge, PITH_EFORMAT, "model.merges", "two pieces with a space between");
+        return;
+    }
+    left->p = s.p;
+    left->n = (size_t)(space - s.p);
+    right->p = space + 1;
+    right->n = s.n - left->n - 1;
+}
+
+static void hf_merges(hf_reading *r, pith__json merges) {
+    pith__vocab *v = r->v;
+    size_t n = pith__json_count(merges);
+    if (pith__json_type(merges) != '[' || n > INT32_MAX / 2) {
+        hf_wrong(r, merges, PITH_EFORMAT, "model.merges", "an array");
+        return;
+    }
+    v->left = pith__arena_new(&r->f->s->arena, n, sizeof *v->left);
+    v->right = pith__arena_new(&r->f->s->arena, n, sizeof *v->right);
+    if (!v->left || !v->right) hf_memory(r);
+    pith__json merge;
+    for (size_t i = 0; !r->code && pith__json_next(&merges, NULL, &merge); i++)
+        hf_merge(r, merge, &v->left[i], &v->right[i]);
+    v->n_merge = (int)n;
+}
+
+static void hf_model(hf_reading *r, pith__json model) {
+    enum { TYPE, UNK, DROPOUT, PREFIX, AFFIX, FALLBACK, IGNORE, VOCAB, MERGES, FIELDS };
+    static const char *const names[FIELDS] = {
+        "type", "unk_token", "dropout", "continuing_subword_prefix", "end_of_word_suffix",
+        "byte_fallback", "ignore_merges", "vocab", "merges"
+    };
+    pith__json at[FIELDS]; /* picked in one pass, for it is megabytes */
+    pith__json_pick(model, names, at, FIELDS);
+    if (pith__json_type(model) != '{') hf_wrong(r, model, PITH_EFORMAT, "model", "an object");
+    if (pith__json_type(at[TYPE]) && !pith__json_is(at[TYPE], "BPE"))
+        hf_wrong(r, at[TYPE], PITH_EARCH, "model.type", "BPE");
+    for (int i = DROPOUT; i <= AFFIX; i++) hf_absent(r, at[i], names[i]);
+    r->v->model = PITH__BPE;
+    r->v->byte_fallback = hf_flag(r, at[FALLBACK], names[FALLBACK], 0);
+    r->v->ignore_merges = hf_flag(r, at[IGNORE], names[IGNORE], 0);
+    if (!r->code) hf_pieces(r, at[VOCAB]);
+    if (!r->code) hf_merges(r, at[MERGES]);
+    if (!r->code && pith__json_type(at[UNK]) == '"')
+        r->v->unk = hf_find(r, hf_string(r, at[UNK], names[UNK]));
+}
+
+/* Tokens found in the text before all else. They take the place of a piece with the same id. */
+static void hf_added(hf_reading *r, pith__json list) {
+    pith__vocab *v = r->v;
+    pith__json token;
+    char type = pith__json_type(list);
+    if (type && type != 'n' && type != '[')
+        hf_wrong(r, list, PITH_EFORMAT, "added_tokens", "an array");
+    while (!r->code && pith__json_next(&list, NULL, &token)) {
+        pith__json number = pith__json_get(token, "id");
+        int64_t far;
+        if (r->f->drop_tokens && pith__json_int(number, &far) && far >= r->f->n_vocab) continue;
+        int id = hf_id(r, number, "an id in added_tokens");
+        pith__str s = hf_string(r, pith__json_get(token, "content"), "content in added_tokens");
+        int strip = hf_true(r, token, "lstrip", 0) | hf_true(r, token, "rstrip", 0) << 1;
+        hf_absent(r, pith__json_get(token, "single_word"), "single_word");
+        if (r->code) return;
+        hf_set_piece(r, id, s, hf_true(r, token, "special", 0) ? PITH__CONTROL : PITH__USER);
+        if (strip && !v->strip) {
+            v->strip = pith__arena_new(&r->f->s->arena, (size_t)r->f->n_vocab, 1);
+            if (!v->strip) hf_memory(r);
+        }
+        if (v->strip) v->strip[id] = (uint8_t)strip;
+    }
+}
+
+/* ---- the pipeline ---------------------------------------------------------------------------- */
+
+/* Call step for every step, also of a Sequence in a Sequence: at most 64 deep, as JSON is here. */
+static void hf_steps(hf_reading *r, pith__json at, const char *list,
+                     void (*step)(hf_reading *r, pith__json at)) {
+    char type = pith__json_type(at);
+    if (!type || type == 'n' || r->code) return;
+    if (!pith__json_is(pith__json_get(at, "type"), "Sequence")) {
+        step(r, at);
+        return;
+    }
+    pith__json it = pith__json_get(at, list), item;
+    if (pith__json_type(it) != '[') hf_wrong(r, it, PITH_EFORMAT, list, "an array");
+    while (pith__json_next(&it, NULL, &item)) hf_steps(r, item, list, step);
+}
+
+static int hf_type(pith__json at, const char *type) {
+    return pith__json_is(pith__json_get(at, "type"), type);
+}
+
+static void hf_normalizer(hf_reading *r, pith__json at) {
+    pith__json pattern = pith__json_get(pith__json_get(at, "pattern"), "String");
+    if (hf_type(at, "NFC")) {
+        r->v->nfc = 1;
+    } else if (hf_type(at, "Prepend") && pith__json_is(pith__json_get(at, "prepend"), BLOCK)) {
+        r->v->add_space = PITH__SPACE_ALWAYS;
+    } else if (hf_type(at, "Replace") && pith__json_is(pattern, " ") &&
+               pith__json_is(pith__json_get(at, "content"), BLOCK)) {
+        r->block = 1;
+    } else {
+        hf_wrong(r, at, PITH_EARCH, "normalizer", "NFC, Prepend or Replace (of spaces by U+2581)");
+    }
+}
+
+static void hf_add_step(hf_reading *r, pith__str regex) {
+    if (r->n_step == HF_STEPS)
+        r->code = pith__fail(r->f->err, PITH_EARCH, "%s: pre_tokenizer has more than %d steps",
+                             r->path, HF_STEPS);
+    else r->step[r->n_step++] = regex;
+}
+
+static const char hf_gpt2[] =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+/* A Split that keeps what it finds: as pieces of their own, or by removing what it does not find.
+ */
+static void hf_split(hf_reading *r, pith__json at) {
+    pith__json pattern = pith__json_get(at, "pattern"), behavior = pith__json_get(at, "behavior");
+    int invert = hf_true(r, at, "invert", 0);
+    if (pith__json_is(pith__json_get(pattern, "String"), " ") && r->block)
+        return; /* Gemma: there are no spaces left */
+    if (!pith__json_is(behavior, invert ? "Removed" : "Isolated"))
+        hf_wrong(r, behavior, PITH_EARCH, "behavior of a Split", "Isolated, or Removed inverted");
+    hf_add_step(r, hf_string(r, pith__json_get(pattern, "Regex"), "Regex of a Split"));
+}
+
+/* Puts U+2581 before the text, if none is there: or also before what follows an added token. */
+static void hf_metaspace(hf_reading *r, pith__json at) {
+    pith__json scheme = pith__json_get(at, "prepend_scheme");
+    if (!pith__json_is(pith__json_get(at, "replacement"), BLOCK))
+        hf_wrong(r, at, PITH_EARCH, "Metaspace", "U+2581 as its replacement");
+    int never = pith__json_is(scheme, "never") || !hf_true(r, at, "add_prefix_space", 1);
+    int first = pith__json_is(scheme, "first");
+    if (pith__json_type(scheme) && !never && !first && !pith__json_is(scheme, "always"))
+        hf_wrong(r, scheme, PITH_EARCH, "prepend_scheme", "first, always or never");
+    if (!never) r->v->add_space = first ? PITH__SPACE_FIRST : PITH__SPACE_NONE_YET;
+    r->block = 1;
+    r->split_words = hf_true(r, at, "split", 1);
+}
+
+static void hf_pre_tokenizer(hf_reading *r, pith__json at) {
+    if (hf_type(at, "ByteLevel")) {
+        r->byte_level = 1;
+        if (hf_true(r, at, "add_prefix_space", 1))
+            hf_wrong(r, at, PITH_EARCH, "pre_tokenizer", "add_prefix_space false");
+        if (hf_true(r, at, "use_regex", 1)) hf_add_step(r, pith__str_of(hf_gpt2));
+    } else if (hf_type(at, "Digits")) {
+        int each = hf_true(r, at, "individual_digits", 0);
+        hf_add_step(r, pith__str_of(each ? "\\p{N}" : "\\p{N}+"));
+    } else if (hf_type(at, "Split")) {
+        hf_split(r, at);
+    } else if (hf_type(at, "Metaspace")) {
+        hf_metaspace(r, at);
+    } else {
+        hf_wrong(r, at, PITH_EARCH, "pre_tokenizer", "ByteLevel, Digits, Split or Metaspace");
+    }
+}
+
+/* ---- regexes by their text ------------------------------------------------------------------- */
+
+#define LETTERS_AND_REST(number, newline)                                                          \
+    "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" number "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" newline             \
+    "|\\s+(?!\\S)|\\s+"
+#define POSSESSIVE(number) /* as tiktoken spells them: the same language */                        \
+    "[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|" number                                                       \
+    "| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"
+#define SUFFIX "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define CASES(suffix, number)                                                                      \
+    "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" suffix "|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER  \
+    "*" suffix "|" number "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
+static const struct {
+    const char *pre, *step[HF_STEPS];
+} hf_known[] = {
+    { "gpt-2", { hf_gpt2 } },
+    { "smollm", { "\\p{N}", hf_gpt2 } },
+    { "llama-bpe", { SUFFIX "|" LETTERS_AND_REST("\\p{N}{1,3}", "\\s*[\\r\\n]+") } },
+    { "llama-bpe", { SUFFIX "|" POSSESSIVE("\\p{N}{1,3}") } },
+    { "llama-bpe", { "'(?i:[sdmt]|ll|ve|re)|" POSSESSIVE("\\p{N}{1,3}") } },
+    { "qwen2", { SUFFIX "|" LETTERS_AND_REST("\\p{N}", "\\s*[\\r\\n]+") } },
+    { "qwen2", { SUFFIX "|" POSSESSIVE("\\p{N}") } },
+    { "tekken", { CASES("", "\\p{N}") } },
+    { "gpt-4o", { CASES(SUFFIX "?", "\\p{N}{1,3}") } },
+    { "deepseek-coder",
+      { "[\r\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+",
+        "\\p{N}" } },
+    { "deepseek-v3",
+      { "\\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+        "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?"
+        "[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+" } },
+    { "deepseek-llm", /* not in any Unicode normal form: U+1F7D, U+212A and others must stay */
+      { "[\r\n]",
+        "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷ"
+        "ᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄ"
+        "Ⰰ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+",
+        "\\s?[!-/:-~！-／：-～‘-‟　-。]+", "\\s+$",
+        "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", "\\p{N}" } },
+};
+
+static int hf_knows(const hf_reading *r, const char *const *step) {
+    int n = 0;
+    while (n < r->n_step && step[n] && pith__str_is(r->step[n], step[n])) n++;
+    return n == r->n_step && (n == HF_STEPS || !step[n]);
+}
+
+static void hf_name_pre(hf_reading *r) {
+    for (size_t i = 0; i < sizeof hf_known / sizeof *hf_known; i++) {
+        if (!hf_knows(r, hf_known[i].step)) continue;
+        r->v->pre = pith__str_of(hf_known[i].pre);
+        return;
+    }
+    pith__str s = r->n_step ? r->step[r->n_step - 1] : pith__str_of("none");
+    for (int i = 0; i < r->n_step; i++) /* the most telling one */
+        if (r->step[i].n > s.n) s = r->step[i];
+    r->code = pith__fail(r->f->err, PITH_EARCH,
+                         "%s: pre_tokenizer has %d steps not known here, with the"
+                         " regex %.*s",
+                         r->path, r->n_step, s.n < 150 ? (int)s.n : 150, s.p);
+}
+
+/* ---- what comes before and behind the tokens ------------------------------------------------- */
+
+/* TemplateProcessing, for one text: a token before it, or one behind it, or both. */
+static void hf_template(hf_reading *r, pith__json at) {
+    pith__json it = pith__json_get(at, "single"), item;
+    pith__json known = pith__json_get(at, "special_tokens");
+    int texts = 0;
+    while (!r->code && pith__json_next(&it, NULL, &item)) {
+        pith__json name = pith__json_get(pith__json_get(item, "SpecialToken"), "id"), ids, id, more;
+        if (pith__json_type(pith__json_get(item, "Sequence"))) {
+            texts++;
+            continue;
+        }
+        pith__str s = hf_string(r, name, "SpecialToken in post_processor");
+        int found = r->code ? -1 : hf_find(r, s);
+        if (pith__json_type(known) == '{' && !memchr(s.p, 0, s.n) && s.n < 200) {
+            char text[200];
+            memcpy(text, s.p, s.n);
+            text[s.n] = 0;
+            ids = pith__json_get(pith__json_get(known, text), "ids");
+            if (pith__json_next(&ids, NULL, &id) && !pith__json_next(&ids, NULL, &more))
+                found = hf_id(r, id, "an id in post_processor");
+        }
+        int *flag = texts ? &r->v->add_eos : &r->v->add_bos;
+        int *token = texts ? &r->v->eos : &r->v->bos;
+        if (*flag || found < 0)
+            hf_wrong(r, item, PITH_EARCH, "post_processor", "one known token before, one behind");
+        *flag = 1;
+        *token = found;
+    }
+    if (texts != 1) hf_wrong(r, at, PITH_EARCH, "post_processor", "one text in its template");
+}
+
+static void hf_post_processor(hf_reading *r, pith__json at) {
+    if (hf_type(at, "TemplateProcessing")) hf_template(r, at);
+    else if (!hf_type(at, "ByteLevel"))
+        hf_wrong(r, at, PITH_EARCH, "post_processor", "ByteLevel or TemplateProcessing");
+}
+
+/* How pieces become text follows from their spelling; a decoder may only say the same. */
+static void hf_decoder(hf_reading *r, pith__json at) {
+    static const char *const known[] = { "ByteLevel", "ByteFallback", "Fuse",
+                                         "Metaspace", "Replace",      "Strip" };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (hf_type(at, known[i])) return;
+    hf_wrong(r, at, PITH_EARCH, "decoder", "one of those that go with BPE");
+}
+
+/* Where words end at spaces, no merge may know of one that goes on: then nothing is to be split. */
+static void hf_check_words(hf_reading *r) {
+    const pith__vocab *v = r->v;
+    for (int i = 0; i < v->n_merge && !r->code; i++) {
+        size_t n = sizeof BLOCK - 1;
+        for (int side = 0; side < 2; side++) {
+            pith__str s = side ? v->right[i] : v->left[i];
+            for (size_t at = side ? 0 : 1; at + n <= s.n && !r->code; at++)
+                if (!memcmp(s.p + at, BLOCK, n))
+                    r->code = pith__fail(r->f->err, PITH_EARCH,
+                                         "%s: Metaspace splits words but merge %d"
+                                         " joins them, need \"split\": false",
+                                         r->path, i);
+        }
+    }
+}
+
+PITH_SHARED int pith__hf_vocab(pith__folder *f, pith__json at, const char *path) {
+    hf_reading r = { .f = f, .path = path, .v = &f->s->vocab };
+    pith__vocab *v = r.v;
+    enum { MODEL, ADDED, NORMALIZER, PRE, POST, DECODER, FIELDS };
+    static const char *const names[FIELDS] = { "model",         "added_tokens",   "normalizer",
+                                               "pre_tokenizer", "post_processor", "decoder" };
+    pith__json in[FIELDS];
+    pith__json_pick(at, names, in, FIELDS);
+    hf_model(&r, in[MODEL]);
+    if (!r.code) hf_added(&r, in[ADDED]);
+    hf_steps(&r, in[NORMALIZER], "normalizers", hf_normalizer);
+    hf_steps(&r, in[PRE], "pretokenizers", hf_pre_tokenizer);
+    hf_steps(&r, in[POST], "processors", hf_post_processor);
+    hf_steps(&r, in[DECODER], "decoders", hf_decoder);
+    if (r.byte_level && (r.block || v->add_space))
+        hf_wrong(&r, in[NORMALIZER], PITH_EARCH, names[NORMALIZER], "none with ByteLevel");
+    if (!r.byte_level && r.n_step)
+        hf_wrong(&r, in[PRE], PITH_EARCH, names[PRE], "ByteLevel in it");
+    if (r.code) return r.code;
+    v->spelling = r.byte_level ? PITH__BYTE_LETTERS : r.block ? PITH__BLOCK_SPACE : PITH__RAW;
+    if (r.byte_level) hf_name_pre(&r);
+    if (r.split_words) hf_check_words(&r);
+    if (!r.code && v->n < 1)
+        r.code = pith__fail(f->err, PITH_EFORMAT, "%s: model.vocab is empty", path);
+    return r.code;
+}
+
+/* ---- the files beside it --------------------------------------------------------------------- */
+
+/* "eos_token": "</s>", or an object with the text as its content. */
+static void hf_special(hf_reading *r, pith__json config, const char *name, int *id) {
+    pith__json j = pith__json_get(config, name);
+    if (pith__json_type(j) == '{') j = pith__json_get(j, "content");
+    if (*id >= 0 || pith__json_type(j) != '"') return;
+    *id = hf_find(r, hf_string(r, j, name));
+}
+
+/* A string, or the one called "default" in a list of {name, template}. */
+static void hf_chat(hf_reading *r, pith__json j) {
+    pith__json item;
+    if (pith__json_type(j) == '"') r->v->chat_template = hf_string(r, j, "chat_template");
+    while (pith__json_type(j) != '{' && pith__json_next(&j, NULL, &item))
+        if (pith__json_is(pith__json_get(item, "name"), "default"))
+            r->v->chat_template = hf_string(r, pith__json_get(item, "template"), "chat_template");
+}
+
+static void hf_settings(hf_reading *r, pith__json config) {
+    pith__vocab *v = r->v;
+    hf_special(r, config, "bos_token", &v->bos);
+    hf_special(r, config, "eos_token", &v->eos);
+    hf_special(r, config, "unk_token", &v->unk);
+    v->add_bos = hf_true(r, config, "add_bos_token", v->add_bos);
+    v->add_eos = hf_true(r, config, "add_eos_token", v->add_eos);
+    hf_chat(r, pith__json_get(config, "chat_template"));
+}
+
+/* The tokens that end a text: those that config.json named (some may not exist) and EOS. */
+static void hf_ends(pith__vocab *v) {
+    int n = 0, eos = v->eos < 0;
+    for (int i = 0; i < v->n_end; i++) {
+        eos |= v->end[i] == v->eos;
+        if (v->end[i] < v->n) v->end[n++] = v->end[i];
+    }
+    if (!eos && n < (int)(sizeof v->end / sizeof *v->end)) v->end[n++] = v->eos;
+    v->n_end = n;
+    if (v->bos < 0) v->add_bos = 0;
+    if (v->eos < 0) v->add_eos = 0;
+}
+
+PITH_SHARED int pith__hf_tokenizer(pith__folder *f) {
+    hf_reading r = { .f = f, .v = &f->s->vocab };
+    pith__json at;
+    r.v->bos = r.v->eos = r.v->unk = -1;
+    int code = pith__folder_json(f, "tokenizer.json", 0, &at, &r.path);
+    if (code || !pith__json_type(at)) return code;
+    code = pith__hf_vocab(f, at, r.path);
+    static const char *const beside[] = { "tokenizer_config.json", "special_tokens_map.json",
+                                          "chat_template.json" };
+    for (size_t i = 0; i < sizeof beside / sizeof *beside && !code; i++) {
+        code = pith__folder_json(f, beside[i], 0, &at, &r.path);
+        if (!code && pith__json_type(at)) hf_settings(&r, at);
+        if (!code) code = r.code;
+    }
+    const pith__file *jinja = NULL;
+    const char *path = code ? NULL : pith__folder_path(f, pith__str_of("chat_template.jinja"));
+    if (!code && !path) code = PITH_EMEMORY;
+    if (!code) code = pith__folder_open(f, path, 0, &jinja);
+    if (jinja) {
+        f->s->vocab.chat_template.p = (const char *)jinja->data;
+        f->s->vocab.chat_template.n = jinja->size;
+    }
+    if (!code) hf_ends(&f->s->vocab);
+    f->s->vocab_padded = 1;
+    return code;
+}
+
+#undef BLOCK
+#undef LETTERS_AND_REST
+#undef POSSESSIVE
+#undef SUFFIX
+#undef UPPER
+#undef LOWER
+#undef CASES

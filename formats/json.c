@@ -1,0 +1,395 @@
+/* json.c - a small strict JSON reader (RFC 8259).
+ *
+ * A text is checked once, whole: grammar, UTF-8, depth. After that a value is nothing but the place
+ * where it begins, so reading needs no tree and no memory: containers are walked item by item,
+ * strings are views of the text unless they hold an escape. Nothing here recurses. */
+#include "../internal.h"
+
+#include <string.h>
+
+enum { JSON_DEPTH = 64 };
+
+/* ---- the check ------------------------------------------------------------------------------- */
+
+typedef struct {
+    const char *p, *end;
+    const char *why; /* NULL, or what is wrong at p */
+} json_check;
+
+static int json_wrong(json_check *c, const char *why) {
+    c->why = why;
+    return 0;
+}
+
+static const char *json_blank(const char *p, const char *end) {
+    while (p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t')) p++;
+    return p;
+}
+
+static int json_hex(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+}
+
+/* Bytes of the UTF-8 character at p, 0 if it is none: overlong, a surrogate, past 10FFFF, cut. */
+static size_t json_utf8(const char *text, const char *end) {
+    const unsigned char *p = (const unsigned char *)text;
+    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+    if (n == 1) return 1;
+    if (p[0] < 0xc2 || p[0] > 0xf4 || (size_t)(end - text) < n) return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((p[i] & 0xc0) != 0x80) return 0;
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f)) return 0;
+    if ((p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f)) return 0;
+    return n;
+}
+
+static int check_escape(json_check *c) {
+    if (c->end - c->p < 2 || !strchr("\"\\/bfnrtu", c->p[1]) || !c->p[1])
+        return json_wrong(c, "an escape that JSON does not have");
+    int n = c->p[1] == 'u' ? 6 : 2;
+    for (int i = 2; i < n; i++)
+        if (c->end - c->p <= i || json_hex(c->p[i]) < 0)
+            return json_wrong(c, "\\u without four hexadecimal digits");
+    c->p += n;
+    return 1;
+}
+
+static int check_string(json_check *c) {
+    if (c->p == c->end || *c->p != '"') return json_wrong(c, "no string where one must be");
+    for (c->p++; c->p < c->end;) {
+        unsigned char b = (unsigned char)*c->p;
+        if (b == '"') {
+            c->p++;
+            return 1;
+        }
+        if (b < 0x20) return json_wrong(c, "a control character in a string");
+        if (b == '\\') {
+            if (!check_escape(c)) return 0;
+        } else if (b < 0x80) {
+            c->p++;
+        } else {
+            size_t n = json_utf8(c->p, c->end);
+            if (!n) return json_wrong(c, "bytes that are not UTF-8");
+            c->p += n;
+        }
+    }
+    return json_wrong(c, "the end inside a string");
+}
+
+static size_t check_digits(json_check *c) {
+    const char *from = c->p;
+    while (c->p < c->end && *c->p >= '0' && *c->p <= '9') c->p++;
+    return (size_t)(c->p - from);
+}
+
+static int check_number(json_check *c) {
+    if (c->p < c->end && *c->p == '-') c->p++;
+    const char *from = c->p;
+    size_t n = check_digits(c);
+    if (!n || (n > 1 && *from == '0')) return json_wrong(c, "something that is no JSON value");
+    if (c->p < c->end && *c->p == '.') {
+        c->p++;
+        if (!check_digits(c)) return json_wrong(c, "a number without digits behind its point");
+    }
+    if (c->p < c->end && (*c->p == 'e' || *c->p == 'E')) {
+        c->p++;
+        if (c->p < c->end && (*c->p == '+' || *c->p == '-')) c->p++;
+        if (!check_digits(c)) return json_wrong(c, "a number without digits in its exponent");
+    }
+    return 1;
+}
+
+static int check_word(json_check *c, const char *word) {
+    size_t n = strlen(word);
+    if ((size_t)(c->end - c->p) < n || memcmp(c->p, word, n))
+        return json_wrong(c, "something that is no JSON value");
+    c->p += n;
+    return 1;
+}
+
+static int check_key(json_check *c) {
+    if (!check_string(c)) return 0;
+    c->p = json_blank(c->p, c->end);
+    if (c->p == c->end || *c->p != ':') return json_wrong(c, "no ':' behind a name");
+    c->p = json_blank(c->p + 1, c->end);
+    return 1;
+}
+
+static int check_scalar(json_check *c) {
+    switch (c->p < c->end ? *c->p : 0) {
+    case '"': return check_string(c);
+    case 't': return check_word(c, "true");
+    case 'f': return check_word(c, "false");
+    case 'n': return check_word(c, "null");
+    default: return check_number(c);
+    }
+}
+
+/* One value and nothing behind it. Bit d - 1 of object: the container at depth d is an object. */
+static int check_text(json_check *c) {
+    uint64_t object = 0;
+    int depth = 0;
+    for (c->p = json_blank(c->p, c->end);;) {
+        char open = c->p < c->end ? *c->p : 0;
+        int empty = 0;
+        if (open == '{' || open == '[') {
+            if (depth == JSON_DEPTH) return json_wrong(c, "more than 64 values inside each other");
+            object = open == '{' ? object | (uint64_t)1 << depth : object & ~((uint64_t)1 << depth);
+            depth++;
+            c->p = json_blank(c->p + 1, c->end);
+            empty = c->p < c->end && *c->p == (open == '{' ? '}' : ']');
+            if (!empty && open == '{' && !check_key(c)) return 0;
+            if (!empty) continue;
+        } else if (!check_scalar(c)) {
+            return 0;
+        }
+        for (;;) { /* behind a value (or in an empty container): close what ends here */
+            c->p = json_blank(c->p, c->end);
+            if (!depth) return c->p == c->end ? 1 : json_wrong(c, "something behind the value");
+            int is_object = (int)(object >> (depth - 1) & 1);
+            char next = c->p < c->end ? *c->p : 0;
+            if (next == (is_object ? '}' : ']')) {
+                c->p++;
+                depth--;
+            } else if (next == ',') {
+                c->p = json_blank(c->p + 1, c->end);
+                if (is_object && !check_key(c)) return 0;
+                break;
+            } else {
+                return json_wrong(c, next ? "no ',' between two values" : "the end inside a value");
+            }
+        }
+    }
+}
+
+PITH_SHARED int pith__json_read(pith__json *j, const void *text, size_t n, const char *path,
+                                pith_error *err) {
+    const char *from = text;
+    json_check c = { from, from + n, NULL };
+    if (n >= 3 && !memcmp(from, "\xef\xbb\xbf", 3)) c.p += 3; /* a byte order mark: let it pass */
+    c.p = json_blank(c.p, c.end);
+    j->p = c.p;
+    j->end = c.end;
+    if (check_text(&c)) return PITH_OK;
+    j->p = NULL;
+    return pith__fail(err, PITH_EFORMAT, "%s: byte %zu: %s", path, (size_t)(c.p - from), c.why);
+}
+
+/* ---- walking --------------------------------------------------------------------------------- */
+
+/* The text was checked, so what follows needs no errors; it still never passes the end. */
+
+PITH_SHARED char pith__json_type(pith__json j) {
+    if (!j.p || j.p >= j.end) return 0;
+    return *j.p == '-' || (*j.p >= '0' && *j.p <= '9') ? '0' : *j.p;
+}
+
+/* The closing quote of the string that begins at p. A quote counts behind an even number of \. */
+static const char *json_quote(const char *p, const char *end) {
+    for (const char *from = ++p; p < end; p++) {
+        p = memchr(p, '"', (size_t)(end - p));
+        if (!p) return end;
+        const char *q = p;
+        while (q > from && q[-1] == '\\') q--;
+        if ((p - q) % 2 == 0) return p;
+        from = p + 1;
+    }
+    return end;
+}
+
+/* Where the value that begins at p ends. */
+static const char *json_skip(const char *p, const char *end) {
+    int depth = 0;
+    do {
+        if (p >= end) return end;
+        if (*p == '"') {
+            p = json_quote(p, end);
+            if (p < end) p++;
+        } else if (*p == '{' || *p == '[') {
+            depth++;
+            p++;
+        } else if (*p == '}' || *p == ']') {
+            depth--;
+            p++;
+        } else if (depth) {
+            p++;
+        } else {
+            while (p < end && *p != ',' && *p != ']' && *p != '}' && *p > ' ') p++;
+        }
+    } while (depth > 0);
+    return p;
+}
+
+PITH_SHARED int pith__json_next(pith__json *it, pith__json *key, pith__json *value) {
+    if (!it->p || it->p >= it->end) return 0;
+    if (!memchr("{[,", *it->p, 3)) return 0; /* it was the last one, or is no container */
+    const char *end = it->end, *p = json_blank(it->p + 1, end);
+    it->p = p;
+    if (p >= end || *p == '}' || *p == ']') return 0;
+    if (key) {
+        key->p = p;
+        key->end = end;
+        p = json_blank(json_skip(p, end), end);
+        if (p >= end || *p != ':') return 0;
+        p = json_blank(p + 1, end);
+    }
+    value->p = p;
+    value->end = end;
+    it->p = json_blank(json_skip(p, end), end);
+    return 1;
+}
+
+PITH_SHARED size_t pith__json_count(pith__json j) {
+    pith__json value;
+    size_t n = 0;
+    while (pith__json_next(&j, NULL, &value)) n++;
+    return n;
+}
+
+/* A short error about the value of name in the file at path: "config.json: hidden_size is "big",
+ * need a positive integer". */
+PITH_SHARED int pith__json_fail(pith__json j, int code, const char *path, const char *name,
+                                const char *need, pith_error *err) {
+    if (!pith__json_type(j))
+        return pith__fail(err, code, "%s: has no %s, need %s", path, name, need);
+    size_t n = (size_t)(json_skip(j.p, j.end) - j.p), cut = n < 60 ? n : 60;
+    while (cut < n && cut > 0 && ((unsigned char)j.p[cut] & 0xc0) == 0x80) cut--;
+    return pith__fail(err, code, "%s: %s is %.*s%s, need %s", path, name, (int)cut, j.p,
+                      cut < n ? "..." : "", need);
+}
+
+/* ---- strings --------------------------------------------------------------------------------- */
+
+static size_t json_put(char *to, uint32_t c) {
+    static const unsigned char lead[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
+    size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    for (size_t i = n - 1; i > 0; i--, c >>= 6) to[i] = (char)(0x80 | (c & 0x3f));
+    to[0] = (char)(lead[n] | c);
+    return n;
+}
+
+static uint32_t json_u16(const char *p) { /* the digits of \u, which were checked */
+    uint32_t c = 0;
+    for (int i = 2; i < 6; i++) c = c << 4 | (uint32_t)(json_hex(p[i]) & 15);
+    return c;
+}
+
+/* The bytes that the character at *p stands for, up to 4; half a surrogate pair becomes U+FFFD. */
+static size_t json_decode(const char **p, const char *end, char *to) {
+    if (**p != '\\' || end - *p < 2) {
+        to[0] = *(*p)++;
+        return 1;
+    }
+    char e = (*p)[1];
+    if (e != 'u' || end - *p < 6) {
+        static const char from[] = "bfnrt", into[] = "\b\f\n\r\t";
+        const char *at = memchr(from, e, sizeof from - 1);
+        *p += 2;
+        to[0] = at ? into[at - from] : e;
+        return 1;
+    }
+    uint32_t c = json_u16(*p);
+    *p += 6;
+    if (c < 0xd800 || c > 0xdfff) return json_put(to, c);
+    if (c < 0xdc00 && end - *p >= 6 && (*p)[0] == '\\' && (*p)[1] == 'u') {
+        uint32_t low = json_u16(*p);
+        if (low >= 0xdc00 && low <= 0xdfff) {
+            *p += 6;
+            return json_put(to, 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00));
+        }
+    }
+    return json_put(to, 0xfffd);
+}
+
+PITH_SHARED int pith__json_is(pith__json j, const char *s) {
+    if (pith__json_type(j) != '"') return 0;
+    const char *p = j.p + 1, *end = json_quote(j.p, j.end);
+    while (p < end) {
+        char c[4];
+        size_t n = json_decode(&p, end, c);
+        for (size_t i = 0; i < n; i++)
+            if (!*s || *s++ != c[i]) return 0;
+    }
+    return !*s;
+}
+
+PITH_SHARED int pith__json_string(pith__json j, pith__arena *a, pith__str *s) {
+    if (pith__json_type(j) != '"') return PITH_EFORMAT;
+    const char *p = j.p + 1, *end = json_quote(j.p, j.end);
+    s->p = p;
+    s->n = (size_t)(end - p);
+    if (!s->n || !memchr(p, '\\', s->n)) return PITH_OK;
+    char *to = pith__arena_new(a, s->n, 1); /* an escape is never shorter than what it stands for */
+    if (!to) return PITH_EMEMORY;
+    s->p = to;
+    while (p < end) to += json_decode(&p, end, to);
+    s->n = (size_t)(to - s->p);
+    return PITH_OK;
+}
+
+PITH_SHARED void pith__json_pick(pith__json object, const char *const *names, pith__json *values,
+                                 size_t n) {
+    pith__json key, value;
+    memset(values, 0, n * sizeof *values);
+    if (pith__json_type(object) != '{') return;
+    while (pith__json_next(&object, &key, &value)) /* of two, the last one counts, as in Python */
+        for (size_t i = 0; i < n; i++)
+            if (pith__json_is(key, names[i])) values[i] = value;
+}
+
+PITH_SHARED pith__json pith__json_get(pith__json object, const char *name) {
+    pith__json value;
+    pith__json_pick(object, &name, &value, 1);
+    return value;
+}
+
+/* ---- numbers --------------------------------------------------------------------------------- */
+
+PITH_SHARED int pith__json_int(pith__json j, int64_t *i) {
+    if (pith__json_type(j) != '0') return 0;
+    const char *p = j.p, *end = json_skip(p, j.end);
+    int minus = *p == '-';
+    uint64_t v = 0, most = (uint64_t)INT64_MAX + (uint64_t)minus;
+    for (p += minus; p < end; p++) {
+        if (*p < '0' || *p > '9') return 0; /* 1.5, and 1e3 too: not spelled as an integer */
+        uint64_t digit = (uint64_t)(*p - '0');
+        if (v > (most - digit) / 10) return 0;
+        v = 10 * v + digit;
+    }
+    *i = !minus ? (int64_t)v : v ? -(int64_t)(v - 1) - 1 : 0;
+    return 1;
+}
+
+/* Not strtod, which wants a NUL and asks the locale for the decimal point. The first 19 digits and
+ * a power of ten in long double are within an ulp of the nearest double. */
+PITH_SHARED int pith__json_float(pith__json j, double *f) {
+    if (pith__json_type(j) != '0') return 0;
+    const char *p = j.p, *end = json_skip(p, j.end);
+    uint64_t digits = 0;
+    int minus = *p == '-', fraction = 0;
+    long long exponent = 0, ten = 0; /* the number is digits * 10^(exponent + ten) */
+    for (p += minus; p < end && *p != 'e' && *p != 'E'; p++) {
+        if (*p == '.') {
+            fraction = 1;
+        } else if (digits < 1000000000000000000u) {
+            digits = 10 * digits + (uint64_t)(*p - '0');
+            ten -= fraction;
+        } else {
+            ten += !fraction;
+        }
+    }
+    if (p < end) {
+        minus |= p + 1 < end && p[1] == '-' ? 2 : 0;
+        for (p++; p < end; p++)
+            if (*p >= '0' && exponent < 1000000000000) exponent = 10 * exponent + (*p - '0');
+    }
+    ten += minus & 2 ? -exponent : exponent;
+    long double v = (long double)digits, power = 1;
+    for (int i = 0; digits && i < 400 && i < (ten < 0 ? -ten : ten); i++) power *= 10;
+    double y = (double)(ten < 0 ? v / power : v * power);
+    *f = minus & 1 ? -y : y;
+    return y <= 1.7976931348623157e308;
+}

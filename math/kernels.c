@@ -1,0 +1,386 @@
+/* kernels.c - the arithmetic of a Transformer in portable C: matmul, attention, RMSNorm, rotation,
+ * softmax, the gated activation. It gets arrays of floats and weights as they lie in the file, and gives
+ * arrays of floats. This is the text to read: x86.c and arm.c hold faster twins behind the same table,
+ * and a program without them works.
+ *
+ * A sum of many floats depends on its order, and a result must not depend on how many tokens or threads
+ * worked on it. So every dot product has one order, whoever computes it: number i adds into lane i % 16,
+ * and a fixed tree adds up the lanes. A compiler makes one vector instruction of sixteen lanes.
+ *
+ * Weights of few bits meet inputs that were rounded to 8 bits (LLM.int8, arXiv:2208.07339, explains why
+ * that is enough): within a block of 32 the sum is one of integers, exact in any order, and block b adds
+ * into lane b % 16. */
+#include <math.h>
+#include <string.h>
+#include "../internal.h"
+
+#ifdef _OPENMP
+#include <omp.h>
+#define OMP(text) _Pragma(#text)
+#else
+#define OMP(text)
+#define omp_get_thread_num() 0
+#endif
+
+enum {
+    LANES = 16,
+    TOKEN_TILE = 8,          /* tokens whose attention is one piece of work for a thread */
+    THREAD_NUMBERS = 1 << 15 /* weights or cached numbers that are worth a thread */
+};
+
+/* ---- dot products -------------------------------------------------------------------------------- */
+
+static float sum_of_lanes(float *s) { /* (LANES), spoilt */
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) s[i] += s[i + half];
+    return s[0];
+}
+
+static float dot_portable(const float *a, const float *b, size_t n) {
+    float s[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int k = 0; k < LANES; k++) s[k] += a[i + k] * b[i + k];
+    for (int k = 0; i < n; i++, k++) s[k] += a[i] * b[i];
+    return sum_of_lanes(s);
+}
+
+/* A weight is d * q - m and an input d' * q': the sum over half a block is d d' sum(q q') - m d' sum(q'). */
+static float dot_blocks(const pith__block *w, const int8_t *q, const float *d, const int32_t *sum,
+                        size_t n_block) {
+    float s[LANES] = {0};
+    for (size_t b = 0; b < n_block; b++, q += 32)
+        for (int h = 0; h < 2; h++) {
+            int dot = 0;
+            for (int i = 16 * h; i < 16 * h + 16; i++) dot += w[b].q[i] * q[i];
+            float part = (float)dot * (w[b].d[h] * d[b]) -
+                         (float)sum[h * n_block + b] * (w[b].m[h] * d[b]);
+            s[b % LANES] += part;
+        }
+    return sum_of_lanes(s);
+}
+
+/* ---- matmul --------------------------------------------------------------------------------------- */
+
+static size_t blocks_in(size_t cols) { return cols / 32 + (cols % 32 != 0); }
+
+/* Which numbers of the input share a scale when it meets w; 0: it stays as it is. */
+static size_t input_group(const pith__tensor *w) {
+    return w->format->id == PITH__I8 ? w->group : w->format->unpack ? 32 : 0;
+}
+
+/* Rounds n numbers as llama2.c's runq.c does, half away from zero, and returns their scale. That is NaN
+ * where they are not finite, and then so is all that is made of it: what went wrong must not look right. */
+static float quantize_run(int8_t *q, const float *x, size_t n) {
+    float most = 0, zero = 0;
+    for (size_t i = 0; i < n; i++) {
+        most = fmaxf(most, fabsf(x[i]));
+        zero += x[i] * 0; /* but NaN for NaN and infinity */
+    }
+    float scale = most / 127.0f;
+    for (size_t i = 0; i < n; i++) {
+        float v = scale > 0 && zero == 0 ? roundf(x[i] / scale) : 0;
+        q[i] = (int8_t)fmaxf(-127, fminf(v, 127)); /* over 127 when scale is a denormal number */
+    }
+    return scale + zero;
+}
+
+static void quantize_portable(pith__input *in, int t) {
+    size_t n_block = blocks_in(in->cols);
+    int8_t *q = in->q + t * n_block * 32;
+    int32_t *sum = in->sum + t * n_block * 2;
+    for (size_t i = in->cols; i < n_block * 32; i++) q[i] = 0;
+    for (size_t b = 0; b < n_block; b++) {
+        size_t left = in->cols - b * 32;
+        in->d[t * n_block + b] = quantize_run(q + b * 32, in->x + t * in->cols + b * 32, left < 32 ? left : 32);
+    }
+    for (size_t i = 0; i < 2 * n_block; i++) {
+        int s = 0;
+        for (int k = 0; k < 16; k++) s += q[16 * i + k];
+        sum[i % 2 * n_block + i / 2] = s;
+    }
+}
+
+/* A row is made ready once, in scratch, and used for all tokens. */
+static void matmul_blocks(const pith__product *p, size_t r0, size_t r1, pith__block *row) {
+    const pith__input *in = p->in;
+    size_t n_block = blocks_in(in->cols);
+    for (size_t r = r0; r < r1; r++) {
+        for (size_t b = 0; b < n_block; b++) pith__row_block(p->w, r, b, &row[b]);
+        for (size_t t = 0; t < (size_t)in->n; t++)
+            p->y[t * p->stride + r] = dot_blocks(row, in->q + t * n_block * 32, in->d + t * n_block,
+                                                 in->sum + t * n_block * 2, n_block);
+    }
+}
+
+static void matmul_floats(const pith__product *p, size_t r0, size_t r1, float *row) {
+    const pith__input *in = p->in;
+    for (size_t r = r0; r < r1; r++) {
+        pith__row_floats(p->w, r, row);
+        for (size_t t = 0; t < (size_t)in->n; t++)
+            p->y[t * p->stride + r] = dot_portable(row, in->x + t * in->cols, in->cols);
+    }
+}
+
+static void matmul_portable(const pith__product *p, size_t r0, size_t r1, void *scratch) {
+    if (p->w->format->unpack) matmul_blocks(p, r0, r1, scratch);
+    else matmul_floats(p, r0, r1, scratch);
+}
+
+/* llama2.c's int8 files have groups of any size, and a story that its runq.c tells from a seed is told here
+ * word for word. One input rounded the other way is enough to change a story, so every operation is
+ * runq.c's, in its order: one sum that the groups are added to one after the other. */
+static void quantize_groups(pith__input *in, int t, size_t group) {
+    size_t n_group = in->cols / group;
+    int8_t *q = in->q + t * blocks_in(in->cols) * 32;
+    for (size_t g = 0; g < n_group; g++)
+        in->d[t * n_group + g] = quantize_run(q + g * group, in->x + t * in->cols + g * group, group);
+}
+
+static void matmul_groups(const pith__product *p, size_t r0, size_t r1) {
+    const pith__input *in = p->in;
+    size_t group = p->w->group, n_group = in->cols / group;
+    for (size_t r = r0; r < r1; r++)
+        for (size_t t = 0; t < (size_t)in->n; t++) {
+            const int8_t *w = (const int8_t *)p->w->data + r * in->cols;
+            const int8_t *q = in->q + t * blocks_in(in->cols) * 32;
+            float sum = 0, scale;
+            for (size_t g = 0; g < n_group; g++, w += group, q += group) {
+                int dot = 0;
+                for (size_t i = 0; i < group; i++) dot += w[i] * q[i];
+                memcpy(&scale, p->w->scale + (r * n_group + g) * sizeof scale, sizeof scale);
+                sum += (float)dot * scale * in->d[t * n_group + g];
+            }
+            p->y[t * p->stride + r] = sum;
+        }
+}
+
+/* ---- one vector ------------------------------------------------------------------------------------ */
+
+/* Zhang and Sennrich 2019, arXiv:1910.07467 */
+static void rmsnorm_portable(float *y, const float *x, const float *w, size_t n, float eps) {
+    float sum = 0;
+    for (size_t i = 0; i < n; i++) sum += x[i] * x[i];
+    float scale = 1.0f / sqrtf(sum / (float)n + eps);
+    for (size_t i = 0; i < n; i++) y[i] = (w ? w[i] : 1.0f) * (scale * x[i]);
+}
+
+/* Pairs of channels turn by angles that grow with the position: Su et al. 2021, arXiv:2104.09864. Trap:
+ * the pairs are neighbours in llama2.c's files and GGUF's llama, half a head apart elsewhere. */
+static void rope_portable(float *x, const float *cs, int n_rot, int half) {
+    int step = half ? 1 : 2, apart = half ? n_rot / 2 : 1;
+    for (int i = 0; i < n_rot / 2; i++) {
+        float *a = x + i * step, *b = a + apart;
+        float c = cs[2 * i], s = cs[2 * i + 1], a0 = *a, b0 = *b;
+        *a = a0 * c - b0 * s;
+        *b = a0 * s + b0 * c;
+    }
+}
+
+/* Gated units: Shazeer 2020, arXiv:2002.05202 */
+static void gate_portable(float *y, const float *gate, const float *up, size_t n, int act) {
+    for (size_t i = 0; i < n; i++) {
+        float x = gate[i];
+        float a = act == PITH__SILU
+                      ? x * (1.0f / (1.0f + expf(-x)))
+                      : 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
+        y[i] = a * up[i];
+    }
+}
+
+/* The largest is taken away first so that no power overflows. NaN anywhere makes all NaN, and so do
+ * numbers that are all -infinity. */
+static void softmax_portable(float *x, size_t n) {
+    float most = -INFINITY, sum = 0;
+    for (size_t i = 0; i < n; i++)
+        if (x[i] > most) most = x[i];
+    for (size_t i = 0; i < n; i++) {
+        x[i] = expf(x[i] - most);
+        sum += x[i];
+    }
+    for (size_t i = 0; i < n; i++) x[i] /= sum;
+}
+
+/* ---- attention ------------------------------------------------------------------------------------- */
+
+enum { Q8_0_BYTES = 34, Q8_0_KEYS = LANES * Q8_0_BYTES }; /* keys: 32 channels of 16 positions */
+
+static void key_channel(float *y, const pith__format *f, const uint8_t *keys, int i) { /* y: (LANES) */
+    if (f->floats) {
+        f->floats(y, keys + (size_t)i * LANES * f->bytes, LANES);
+        return;
+    }
+    keys += (size_t)(i / 32) * Q8_0_KEYS;
+    for (int u = 0; u < LANES; u++) {
+        uint16_t d;
+        memcpy(&d, keys + 2 * u, 2);
+        y[u] = pith__f16_to_f32(d) * (float)(int8_t)keys[2 * LANES + i % 32 * LANES + u];
+    }
+}
+
+static void add_value(float *y, float weight, const pith__format *f, const uint8_t *value, int head_dim) {
+    for (int i0 = 0; i0 < head_dim; i0 += 32) {
+        int n = head_dim - i0 < 32 ? head_dim - i0 : 32;
+        float v[32];
+        if (f->floats) {
+            f->floats(v, value + (size_t)i0 * f->bytes, n);
+        } else {
+            pith__block b;
+            f->unpack(&b, value, i0 / 32);
+            for (int i = 0; i < 32; i++) v[i] = b.d[0] * b.q[i];
+        }
+        for (int i = 0; i < n; i++) y[i0 + i] += weight * v[i];
+    }
+}
+
+static size_t value_bytes(const pith__format *f, int head_dim) {
+    return (size_t)head_dim / f->length * f->bytes;
+}
+
+/* One query against positions first to last: how well does each key answer it, and the values mixed in
+ * these proportions. Positions go by sixteens, as the keys lie; scores beyond the ends are not used. */
+static void attend_one(const pith__attention *a, const float *q, float *y, int kv_head, int first, int last,
+                       float *scores) {
+    const uint8_t *k = a->k + kv_head * a->k_plane, *v = a->v + kv_head * a->v_plane;
+    size_t bytes = value_bytes(a->k_format, a->head_dim);
+    int begin = first / LANES * LANES;
+    float over = (float)(1 / a->scale);
+
+    for (int u = begin; u <= last; u += LANES) {
+        float *s = scores + (u - begin), key[LANES];
+        memset(s, 0, LANES * sizeof *s);
+        for (int i = 0; i < a->head_dim; i++) {
+            key_channel(key, a->k_format, k + (size_t)(u % a->n_slot) * bytes, i);
+            for (int j = 0; j < LANES; j++) s[j] += q[i] * key[j];
+        }
+        for (int j = 0; j < LANES; j++) {
+            s[j] /= over;
+            if (a->softcap > 0) s[j] = a->softcap * tanhf(s[j] / a->softcap);
+        }
+    }
+    scores += first - begin;
+    softmax_portable(scores, (size_t)(last - first) + 1);
+    memset(y, 0, a->head_dim * sizeof *y);
+    bytes = value_bytes(a->v_format, a->head_dim);
+    for (int u = first; u <= last; u++)
+        add_value(y, scores[u - first], a->v_format, v + (size_t)(u % a->n_slot) * bytes, a->head_dim);
+}
+
+/* Query head h reads key head h / n_group: Ainslie et al. 2023, arXiv:2305.13245. */
+static void attend_portable(const pith__attention *a, int t0, int t1, int kv_head, float *scores) {
+    int n_group = a->n_head / a->n_kv_head;
+    for (int t = t0; t < t1; t++) {
+        int last = a->position + t, first = a->window && last >= a->window ? last - a->window + 1 : 0;
+        for (int h = kv_head * n_group; h < (kv_head + 1) * n_group; h++) {
+            size_t at = ((size_t)t * a->n_head + h) * a->head_dim;
+            attend_one(a, a->q + at, a->y + at, kv_head, first, last, scores);
+        }
+    }
+}
+
+PITH_SHARED size_t pith__cache_plane(const pith__format *f, int head_dim, int n_slot) {
+    size_t bytes;
+    if (head_dim % f->length) return 0;
+    return pith__mul(&bytes, value_bytes(f, head_dim), n_slot) ? 0 : bytes;
+}
+
+PITH_SHARED void pith__cache_key(const pith__format *f, uint8_t *plane, int head_dim, int slot, const float *k) {
+    uint8_t *keys = plane + (size_t)(slot / LANES * LANES) * value_bytes(f, head_dim);
+    int u = slot % LANES;
+    for (int i = 0; f->floats && i < head_dim; i++)
+        f->encode(keys + ((size_t)i * LANES + u) * f->bytes, k + i, 1);
+    for (int i = 0; !f->floats && i < head_dim; i += 32, keys += Q8_0_KEYS) {
+        uint8_t block[Q8_0_BYTES];
+        f->encode(block, k + i, 32);
+        memcpy(keys + 2 * u, block, 2);
+        for (int j = 0; j < 32; j++) keys[2 * LANES + j * LANES + u] = block[2 + j];
+    }
+}
+
+PITH_SHARED void pith__cache_value(const pith__format *f, uint8_t *plane, int head_dim, int slot, const float *v) {
+    f->encode(plane + (size_t)slot * value_bytes(f, head_dim), v, head_dim);
+}
+
+/* ---- the table, and the work split over threads ---------------------------------------------------- */
+
+static const pith__kernels portable_kernels = {
+    "portable", quantize_portable, matmul_portable, attend_portable, dot_portable,
+    rmsnorm_portable, rope_portable, gate_portable, softmax_portable,
+};
+
+PITH_SHARED const pith__kernels *pith__portable(const char *name) {
+    return !name || !strcmp(name, portable_kernels.name) ? &portable_kernels : NULL;
+}
+
+/* Room for a row of blocks, two rows of floats, or a panel of sixteen rows (x86.c). */
+PITH_SHARED size_t pith__matmul_scratch(size_t cols) { return (1 << 18) + 64 * (cols + 64); }
+
+PITH_SHARED size_t pith__attend_scratch(int n_group, int head_dim, int n_slot) {
+    size_t portable = (size_t)n_slot + 2 * LANES, queries = (size_t)n_group * TOKEN_TILE;
+    size_t twins = queries * ((size_t)head_dim + 256 + 64); /* lanes.inc: a query and a chunk of scores */
+    return ((portable > twins ? portable : twins) * sizeof(float) + 63) / 64 * 64;
+}
+
+/* Starting a second thread takes some microseconds, which a small matrix does not. What counts is its
+ * size and not the number of tokens: so a small model stays with one thread whatever it does. */
+static int threads_for(const pith__team *team, size_t numbers) {
+    size_t n = numbers / THREAD_NUMBERS;
+    return n < 1 ? 1 : n < (size_t)team->n_threads ? (int)n : team->n_threads;
+}
+
+static void quantize_row(const pith__kernels *k, const pith__tensor *w, pith__input *in, int t) {
+    if (w->format->id == PITH__I8) quantize_groups(in, t, w->group);
+    else k->quantize(in, t);
+}
+
+static void multiply_rows(const pith__kernels *k, const pith__product *p, size_t r0, size_t r1, void *scratch) {
+    if (p->w->format->id == PITH__I8) matmul_groups(p, r0, r1);
+    else k->matmul(p, r0, r1, scratch);
+}
+
+/* Threads fetch their rows a chunk at a time, so that one that was interrupted holds up a chunk only. */
+PITH_SHARED void pith__matmul(const pith__team *team, float *y, size_t stride, const pith__tensor *w,
+                              pith__input *in) {
+    pith__product p = {y, stride, w, in};
+    const pith__kernels *k = team->kernels;
+    size_t group = input_group(w);
+    int n_threads = threads_for(team, w->rows * w->cols), fill = group && in->group != group ? in->n : 0;
+    if (group) in->group = group;
+    if (n_threads == 1) {
+        for (int t = 0; t < fill; t++) quantize_row(k, w, in, t);
+        multiply_rows(k, &p, 0, w->rows, team->scratch);
+        return;
+    }
+    size_t chunk = (w->rows / (8 * (size_t)n_threads) + 16) / 16 * 16;
+    OMP(omp parallel num_threads(n_threads))
+    {
+        OMP(omp for)
+        for (int t = 0; t < fill; t++) quantize_row(k, w, in, t);
+        OMP(omp for schedule(dynamic))
+        for (size_t r = 0; r < w->rows; r += chunk)
+            multiply_rows(k, &p, r, w->rows - r < chunk ? w->rows : r + chunk,
+                          team->scratch + omp_get_thread_num() * team->scratch_bytes);
+    }
+}
+
+/* A tile is TOKEN_TILE tokens and one kv head: its keys and values serve all query heads of its group. */
+static void attend_tile(const pith__team *team, const pith__attention *a, int tile, int thread) {
+    int t0 = tile / a->n_kv_head * TOKEN_TILE, t1 = a->n - t0 < TOKEN_TILE ? a->n : t0 + TOKEN_TILE;
+    team->kernels->attend(a, t0, t1, tile % a->n_kv_head,
+                          (float *)(void *)(team->scratch + thread * team->scratch_bytes));
+}
+
+PITH_SHARED void pith__attend(const pith__team *team, const pith__attention *a) {
+    int n_seen = a->position + a->n, n_tile = (a->n + TOKEN_TILE - 1) / TOKEN_TILE * a->n_kv_head;
+    if (a->window && a->window < n_seen) n_seen = a->window;
+    int n_threads = threads_for(team, (size_t)n_seen * a->n_kv_head * a->head_dim);
+    if (n_threads == 1) {
+        for (int i = 0; i < n_tile; i++) attend_tile(team, a, i, 0);
+        return;
+    }
+    OMP(omp parallel for schedule(dynamic) num_threads(n_threads))
+    for (int i = 0; i < n_tile; i++) attend_tile(team, a, i, omp_get_thread_num());
+}
+
+#undef OMP
+#undef omp_get_thread_num

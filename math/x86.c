@@ -1,0 +1,525 @@
+/* x86.c - the kernels for Intel's and AMD's processors: what a vector of sixteen numbers is with AVX2 and
+ * FMA (two registers of eight, processors since 2013) and with AVX-512 and VNNI (one register, since 2019),
+ * and which of them this processor has. The kernels themselves are in lanes.inc.
+ *
+ * The compiler needs no flag: each function says what it is compiled for, and runs only where the
+ * processor and the operating system have it. Elsewhere this file is empty. */
+#include "../internal.h"
+
+#if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
+
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+/* Loops over the registers of a tile: their length is known, and each turn has registers of its own. */
+#ifdef __clang__
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+static const int8_t lanes_iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+static const int8_t lanes_mxfp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+/* ---- AVX-512 ------------------------------------------------------------------------------------------ */
+
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")))
+#define INLINE static inline __attribute__((always_inline)) TARGET
+#define KERNEL static TARGET
+#define V(name) name##_avx512
+#define vec __m512
+#define TILE_TOKENS 6
+
+INLINE vec V(zero)(void) { return _mm512_setzero_ps(); }
+INLINE vec V(set1)(float x) { return _mm512_set1_ps(x); }
+INLINE vec V(load)(const void *p) { return _mm512_loadu_ps(p); }
+INLINE void V(store)(float *p, vec x) { _mm512_storeu_ps(p, x); }
+INLINE __mmask16 V(first)(size_t n) { return (__mmask16)((1u << n) - 1); }
+INLINE vec V(load_n)(const void *p, size_t n) { return _mm512_maskz_loadu_ps(V(first)(n), p); }
+INLINE void V(store_n)(float *p, vec x, size_t n) { _mm512_mask_storeu_ps(p, V(first)(n), x); }
+INLINE vec V(add)(vec a, vec b) { return _mm512_add_ps(a, b); }
+INLINE vec V(sub)(vec a, vec b) { return _mm512_sub_ps(a, b); }
+INLINE vec V(mul)(vec a, vec b) { return _mm512_mul_ps(a, b); }
+INLINE vec V(div)(vec a, vec b) { return _mm512_div_ps(a, b); }
+INLINE vec V(fma)(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
+INLINE vec V(fnma)(vec a, vec b, vec c) { return _mm512_fnmadd_ps(a, b, c); }
+INLINE vec V(max)(vec a, vec b) { return _mm512_max_ps(a, b); }
+INLINE vec V(min)(vec a, vec b) { return _mm512_min_ps(a, b); }
+INLINE vec V(round)(vec x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+INLINE vec V(ldexp)(vec x, vec n) { return _mm512_scalef_ps(x, n); }
+INLINE vec V(zero_under)(vec y, vec x, float limit) { /* NaN stays */
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, V(set1)(limit), _CMP_NLT_UQ), y);
+}
+INLINE vec V(load_f16)(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256(p)); }
+INLINE vec V(load_bf16)(const void *p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16));
+}
+INLINE vec V(load_i8)(const void *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p))); }
+
+INLINE vec V(set1_f16)(const uint8_t *p) {
+    uint16_t h;
+    memcpy(&h, p, 2);
+    return _mm512_cvtph_ps(_mm256_set1_epi16((short)h));
+}
+
+INLINE float V(sum)(vec x) {
+    __m256 h = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(q) + _mm_cvtss_f32(_mm_movehdup_ps(q));
+}
+
+/* Quarters of four vectors come together step by step: 8 lanes each, 4 each, and then 1. */
+INLINE void V(sum4)(float *y, vec a, vec b, vec c, vec d) {
+    vec ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+    vec cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
+    vec s = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+    s = _mm512_add_ps(s, _mm512_permute_ps(s, 0x4e));
+    s = _mm512_add_ps(s, _mm512_permute_ps(s, 0xb1));
+    _mm_storeu_ps(y, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, s)));
+}
+
+INLINE float V(most)(vec x) { return _mm512_reduce_max_ps(x); }
+
+INLINE void V(split)(const float *p, vec *even, vec *odd) {
+    const __m512i e = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    vec a = V(load)(p), b = V(load)(p + 16);
+    *even = _mm512_permutex2var_ps(a, e, b);
+    *odd = _mm512_permutex2var_ps(a, _mm512_add_epi32(e, _mm512_set1_epi32(1)), b);
+}
+
+INLINE void V(join)(float *p, vec even, vec odd) {
+    const __m512i lo = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    V(store)(p, _mm512_permutex2var_ps(even, lo, odd));
+    V(store)(p + 16, _mm512_permutex2var_ps(even, _mm512_add_epi32(lo, _mm512_set1_epi32(8)), odd));
+}
+
+/* Lane 2 k eight times, then lane 2 k + 1. */
+INLINE vec V(spread)(vec x, int k) {
+    const __m512i i = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+    return _mm512_permutexvar_ps(_mm512_add_epi32(i, _mm512_set1_epi32(2 * k)), x);
+}
+
+INLINE vec V(only)(vec x, int from, int to) {
+    unsigned seen = (to < 15 ? (2u << to) - 1 : 0xffff) & ~0u << (from > 0 ? from : 0);
+    return _mm512_mask_mov_ps(_mm512_set1_ps(-INFINITY), (__mmask16)seen, x);
+}
+
+/* Integers. vpdpbusd wants one side unsigned: signed weights are made so by adding 128. */
+#define ints __m512i
+#define byte64 __m512i
+#define SIGNED_SHIFT 7
+#define FEW 8
+#define PANEL_TOKENS 8
+
+INLINE ints V(zero_int)(void) { return _mm512_setzero_si512(); }
+INLINE ints V(set1_int)(int x) { return _mm512_set1_epi32(x); }
+INLINE ints V(load_int)(const void *p) { return _mm512_loadu_si512(p); }
+INLINE void V(store_int)(void *p, ints x) { _mm512_storeu_si512(p, x); }
+INLINE ints V(add_int)(ints a, ints b) { return _mm512_add_epi32(a, b); }
+INLINE ints V(sub_int)(ints a, ints b) { return _mm512_sub_epi32(a, b); }
+INLINE ints V(shift_left)(ints x, int n) { return _mm512_slli_epi32(x, (unsigned)n); }
+INLINE ints V(shift_right)(ints x, int n) { return _mm512_srai_epi32(x, (unsigned)n); }
+INLINE vec V(to_float)(ints x) { return _mm512_cvtepi32_ps(x); }
+INLINE ints V(as_int)(vec x) { return _mm512_castps_si512(x); }
+INLINE ints V(words_of)(byte64 x) { return x; }
+INLINE byte64 V(load_bytes)(const void *p) { return _mm512_loadu_si512(p); }
+INLINE byte64 V(or)(byte64 a, byte64 b) { return _mm512_or_si512(a, b); }
+INLINE byte64 V(from_signed)(byte64 x) { return _mm512_xor_si512(x, _mm512_set1_epi8(-128)); }
+INLINE byte64 V(shl)(byte64 x, int n) { return _mm512_slli_epi16(x, (unsigned)n); } /* no bit leaves its byte */
+INLINE byte64 V(shr_and)(byte64 x, int n, int mask) {
+    return _mm512_and_si512(_mm512_srli_epi16(x, (unsigned)n), _mm512_set1_epi8((char)mask));
+}
+INLINE byte64 V(look_up)(byte64 x, const int8_t table[16]) {
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const void *)table)), x);
+}
+INLINE __m512i V(both)(__m256i a, __m256i b) { return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1); }
+INLINE byte64 V(pair)(const void *a, const void *b) { return V(both)(_mm256_loadu_si256(a), _mm256_loadu_si256(b)); }
+
+/* Lower, then upper halves of 16 bytes at a, and of 16 at b. */
+INLINE byte64 V(nibbles)(const void *a, const void *b) {
+    __m512i x = V(both)(_mm256_broadcastsi128_si256(_mm_loadu_si128(a)), _mm256_broadcastsi128_si256(_mm_loadu_si128(b)));
+    const __m512i shift = _mm512_set_epi64(0x0004000400040004, 0x0004000400040004, 0, 0, 0x0004000400040004,
+                                           0x0004000400040004, 0, 0);
+    return _mm512_and_si512(_mm512_srlv_epi16(x, shift), _mm512_set1_epi8(15));
+}
+
+/* 32 byte64 twice, shifted right by s0 and by s1. */
+INLINE byte64 V(planes)(const void *p, int s0, int s1, int mask) {
+    __m512i shift = V(both)(_mm256_set1_epi16((short)s0), _mm256_set1_epi16((short)s1));
+    __m512i x = _mm512_broadcast_i64x4(_mm256_loadu_si256(p));
+    return _mm512_and_si512(_mm512_srlv_epi16(x, shift), _mm512_set1_epi8((char)mask));
+}
+
+INLINE byte64 V(fifth_bits)(uint64_t bits) { return _mm512_maskz_set1_epi8((__mmask64)bits, 16); }
+INLINE byte64 V(set4)(const int8_t *p) {
+    int32_t x;
+    memcpy(&x, p, 4);
+    return _mm512_set1_epi32(x);
+}
+INLINE ints V(dot4)(ints sum, byte64 w, byte64 x, int is_signed) {
+    (void)is_signed;
+    return _mm512_dpbusd_epi32(sum, w, x);
+}
+
+/* Eight pairs of blocks, 4 partial sums a half block, to 16 sums of first halves and 16 of second. */
+INLINE ints V(fold32)(ints a, ints b) {
+    return _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+}
+INLINE ints V(fold64)(ints a, ints b) {
+    return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+}
+INLINE void V(fold)(const ints p[8], ints *first, ints *second) {
+    const __m512i at = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 16, 24, 17, 25, 18, 26, 19, 27);
+    ints a = V(fold64)(V(fold32)(p[0], p[1]), V(fold32)(p[2], p[3])); /* blocks 0 2 4 6, and 1 3 5 7 */
+    ints b = V(fold64)(V(fold32)(p[4], p[5]), V(fold32)(p[6], p[7]));
+    *first = _mm512_permutex2var_epi32(a, at, b);
+    *second = _mm512_permutex2var_epi32(a, _mm512_add_epi32(at, _mm512_set1_epi32(4)), b);
+}
+
+INLINE vec V(f16x16)(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+    return _mm512_cvtph_ps(_mm256_set_epi64x((int64_t)d, (int64_t)c, (int64_t)b, (int64_t)a));
+}
+INLINE ints V(bytes16)(uint64_t a, uint64_t b) { return _mm512_cvtepu8_epi32(_mm_set_epi64x((int64_t)b, (int64_t)a)); }
+INLINE ints V(words16)(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+    return _mm512_cvtepi16_epi32(_mm256_set_epi64x((int64_t)d, (int64_t)c, (int64_t)b, (int64_t)a));
+}
+
+/* Lane i of vector j goes to lane j of vector i: by ones, twos, fours and eights. */
+INLINE void V(transpose)(ints x[16]) {
+    ints y[16];
+    UNROLL for (int i = 0; i < 16; i += 2) {
+        y[i] = _mm512_unpacklo_epi32(x[i], x[i + 1]);
+        y[i + 1] = _mm512_unpackhi_epi32(x[i], x[i + 1]);
+    }
+    UNROLL for (int i = 0; i < 16; i += 4) {
+        x[i] = _mm512_unpacklo_epi64(y[i], y[i + 2]);
+        x[i + 1] = _mm512_unpackhi_epi64(y[i], y[i + 2]);
+        x[i + 2] = _mm512_unpacklo_epi64(y[i + 1], y[i + 3]);
+        x[i + 3] = _mm512_unpackhi_epi64(y[i + 1], y[i + 3]);
+    }
+    UNROLL for (int i = 0; i < 4; i++) { /* a quarter of x[i] has lane i, i + 4, i + 8 or i + 12 of four rows */
+        ints a = _mm512_shuffle_i32x4(x[i], x[i + 4], 0x88), b = _mm512_shuffle_i32x4(x[i], x[i + 4], 0xdd);
+        ints c = _mm512_shuffle_i32x4(x[i + 8], x[i + 12], 0x88), d = _mm512_shuffle_i32x4(x[i + 8], x[i + 12], 0xdd);
+        y[i] = _mm512_shuffle_i32x4(a, c, 0x88);
+        y[i + 4] = _mm512_shuffle_i32x4(b, d, 0x88);
+        y[i + 8] = _mm512_shuffle_i32x4(a, c, 0xdd);
+        y[i + 12] = _mm512_shuffle_i32x4(b, d, 0xdd);
+    }
+    UNROLL for (int i = 0; i < 16; i++) x[i] = y[i];
+}
+
+#define SUFFIX_NAME "avx512"
+#include "lanes.inc"
+#undef SUFFIX_NAME
+#undef TARGET
+#undef V
+#undef vec
+#undef ints
+#undef byte64
+#undef TILE_TOKENS
+#undef SIGNED_SHIFT
+#undef FEW
+#undef PANEL_TOKENS
+
+/* ---- AVX2 --------------------------------------------------------------------------------------------- */
+
+#define TARGET __attribute__((target("avx2,fma,f16c")))
+#define V(name) name##_avx2
+#define vec vec_avx2
+#define TILE_TOKENS 3
+
+typedef struct {
+    __m256 lo, hi; /* lanes 0 to 7, 8 to 15 */
+} vec_avx2;
+
+INLINE vec V(two)(__m256 lo, __m256 hi) { return (vec){lo, hi}; }
+INLINE vec V(zero)(void) { return V(two)(_mm256_setzero_ps(), _mm256_setzero_ps()); }
+INLINE vec V(set1)(float x) { return V(two)(_mm256_set1_ps(x), _mm256_set1_ps(x)); }
+INLINE vec V(load)(const void *p) { return V(two)(_mm256_loadu_ps(p), _mm256_loadu_ps((const float *)p + 8)); }
+INLINE void V(store)(float *p, vec x) { _mm256_storeu_ps(p, x.lo), _mm256_storeu_ps(p + 8, x.hi); }
+
+/* All bits set in the lanes under n, of eight from lane 0 or from lane 8 on. */
+INLINE __m256i V(first)(size_t n, int lane) {
+    const __m256i i = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n - lane), i);
+}
+INLINE vec V(load_n)(const void *p, size_t n) {
+    const float *x = p;
+    return V(two)(_mm256_maskload_ps(x, V(first)(n, 0)), _mm256_maskload_ps(x + 8, V(first)(n, 8)));
+}
+INLINE void V(store_n)(float *p, vec x, size_t n) {
+    _mm256_maskstore_ps(p, V(first)(n, 0), x.lo);
+    _mm256_maskstore_ps(p + 8, V(first)(n, 8), x.hi);
+}
+INLINE vec V(add)(vec a, vec b) { return V(two)(_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)); }
+INLINE vec V(sub)(vec a, vec b) { return V(two)(_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)); }
+INLINE vec V(mul)(vec a, vec b) { return V(two)(_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)); }
+INLINE vec V(div)(vec a, vec b) { return V(two)(_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)); }
+INLINE vec V(max)(vec a, vec b) { return V(two)(_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)); }
+INLINE vec V(min)(vec a, vec b) { return V(two)(_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)); }
+INLINE vec V(fma)(vec a, vec b, vec c) {
+    return V(two)(_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi));
+}
+INLINE vec V(fnma)(vec a, vec b, vec c) {
+    return V(two)(_mm256_fnmadd_ps(a.lo, b.lo, c.lo), _mm256_fnmadd_ps(a.hi, b.hi, c.hi));
+}
+INLINE vec V(round)(vec x) {
+    enum { nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC };
+    return V(two)(_mm256_round_ps(x.lo, nearest), _mm256_round_ps(x.hi, nearest));
+}
+
+/* 2^n in two factors, as n may be beyond the exponents of a float. */
+INLINE __m256 V(ldexp8)(__m256 x, __m256 n) {
+    const __m256i bias = _mm256_set1_epi32(127);
+    __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
+    __m256i rest = _mm256_sub_epi32(whole, half);
+    x = _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23)));
+    return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23)));
+}
+INLINE vec V(ldexp)(vec x, vec n) { return V(two)(V(ldexp8)(x.lo, n.lo), V(ldexp8)(x.hi, n.hi)); }
+INLINE vec V(zero_under)(vec y, vec x, float limit) { /* NaN stays */
+    __m256 l = _mm256_set1_ps(limit);
+    return V(two)(_mm256_and_ps(_mm256_cmp_ps(x.lo, l, _CMP_NLT_UQ), y.lo),
+                  _mm256_and_ps(_mm256_cmp_ps(x.hi, l, _CMP_NLT_UQ), y.hi));
+}
+
+INLINE vec V(load_f16)(const void *p) {
+    const __m128i *q = p;
+    return V(two)(_mm256_cvtph_ps(_mm_loadu_si128(q)), _mm256_cvtph_ps(_mm_loadu_si128(q + 1)));
+}
+INLINE __m256 V(from_bf16)(__m128i x) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
+}
+INLINE vec V(load_bf16)(const void *p) {
+    const __m128i *q = p;
+    return V(two)(V(from_bf16)(_mm_loadu_si128(q)), V(from_bf16)(_mm_loadu_si128(q + 1)));
+}
+INLINE vec V(load_i8)(const void *p) {
+    __m128i x = _mm_loadu_si128(p);
+    return V(two)(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x)),
+                  _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(x, 8))));
+}
+INLINE vec V(set1_f16)(const uint8_t *p) {
+    uint16_t h;
+    memcpy(&h, p, 2);
+    __m256 x = _mm256_cvtph_ps(_mm_set1_epi16((short)h));
+    return V(two)(x, x);
+}
+
+INLINE float V(sum)(vec x) {
+    __m256 h = _mm256_add_ps(x.lo, x.hi);
+    __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(q) + _mm_cvtss_f32(_mm_movehdup_ps(q));
+}
+
+INLINE void V(sum4)(float *y, vec va, vec vb, vec vc, vec vd) {
+    __m256 a = _mm256_add_ps(va.lo, va.hi), b = _mm256_add_ps(vb.lo, vb.hi);
+    __m256 c = _mm256_add_ps(vc.lo, vc.hi), d = _mm256_add_ps(vd.lo, vd.hi);
+    __m256 ab = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+    __m256 cd = _mm256_add_ps(_mm256_permute2f128_ps(c, d, 0x20), _mm256_permute2f128_ps(c, d, 0x31));
+    __m256 s = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    s = _mm256_add_ps(s, _mm256_permute_ps(s, 0xb1)); /* a a c c, b b d d */
+    s = _mm256_permutevar8x32_ps(s, _mm256_setr_epi32(0, 4, 2, 6, 0, 4, 2, 6));
+    _mm_storeu_ps(y, _mm256_castps256_ps128(s));
+}
+
+INLINE float V(most)(vec x) {
+    __m256 h = _mm256_max_ps(x.lo, x.hi);
+    __m128 q = _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    q = _mm_max_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_max_ss(q, _mm_movehdup_ps(q)));
+}
+
+/* 16 floats as 8 of even and 8 of odd places. */
+INLINE void V(split8)(const float *p, __m256 *even, __m256 *odd) {
+    __m256 a = _mm256_loadu_ps(p), b = _mm256_loadu_ps(p + 8);
+    *even = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), 0xd8));
+    *odd = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xdd)), 0xd8));
+}
+INLINE void V(split)(const float *p, vec *even, vec *odd) {
+    V(split8)(p, &even->lo, &odd->lo);
+    V(split8)(p + 16, &even->hi, &odd->hi);
+}
+INLINE void V(join8)(float *p, __m256 even, __m256 odd) {
+    __m256 a = _mm256_unpacklo_ps(even, odd), b = _mm256_unpackhi_ps(even, odd);
+    _mm256_storeu_ps(p, _mm256_permute2f128_ps(a, b, 0x20));
+    _mm256_storeu_ps(p + 8, _mm256_permute2f128_ps(a, b, 0x31));
+}
+INLINE void V(join)(float *p, vec even, vec odd) {
+    V(join8)(p, even.lo, odd.lo);
+    V(join8)(p + 16, even.hi, odd.hi);
+}
+
+INLINE vec V(spread)(vec x, int k) {
+    __m256 from = k < 4 ? x.lo : x.hi;
+    return V(two)(_mm256_permutevar8x32_ps(from, _mm256_set1_epi32(2 * k % 8)),
+                  _mm256_permutevar8x32_ps(from, _mm256_set1_epi32(2 * k % 8 + 1)));
+}
+
+INLINE vec V(only)(vec x, int from, int to) {
+    const __m256 none = _mm256_set1_ps(-INFINITY);
+    __m256i end_lo = V(first)((size_t)to + 1, 0), end_hi = V(first)((size_t)to + 1, 8);
+    size_t skip = from > 0 ? (size_t)from : 0;
+    __m256i seen_lo = _mm256_andnot_si256(V(first)(skip, 0), end_lo);
+    __m256i seen_hi = _mm256_andnot_si256(V(first)(skip, 8), end_hi);
+    return V(two)(_mm256_blendv_ps(none, x.lo, _mm256_castsi256_ps(seen_lo)),
+                  _mm256_blendv_ps(none, x.hi, _mm256_castsi256_ps(seen_hi)));
+}
+
+/* Integers. vpmaddubsw adds two products in 16 bits, which is enough for weights under 64; for signed ones
+ * the sign is moved to the other side. */
+#define ints byte64_avx2
+#define byte64 byte64_avx2
+#define SIGNED_SHIFT -1
+#define FEW 4
+#define PANEL_TOKENS 2
+
+typedef struct {
+    __m256i lo, hi;
+} byte64_avx2;
+
+INLINE byte64 V(int2)(__m256i lo, __m256i hi) { return (byte64){lo, hi}; }
+INLINE ints V(zero_int)(void) { return V(int2)(_mm256_setzero_si256(), _mm256_setzero_si256()); }
+INLINE ints V(set1_int)(int x) { return V(int2)(_mm256_set1_epi32(x), _mm256_set1_epi32(x)); }
+INLINE ints V(load_int)(const void *p) {
+    return V(int2)(_mm256_loadu_si256(p), _mm256_loadu_si256((const __m256i *)p + 1));
+}
+INLINE void V(store_int)(void *p, ints x) {
+    _mm256_storeu_si256(p, x.lo);
+    _mm256_storeu_si256((__m256i *)p + 1, x.hi);
+}
+INLINE ints V(add_int)(ints a, ints b) { return V(int2)(_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)); }
+INLINE ints V(sub_int)(ints a, ints b) { return V(int2)(_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)); }
+INLINE ints V(shift_left)(ints x, int n) { return V(int2)(_mm256_slli_epi32(x.lo, n), _mm256_slli_epi32(x.hi, n)); }
+INLINE ints V(shift_right)(ints x, int n) { return V(int2)(_mm256_srai_epi32(x.lo, n), _mm256_srai_epi32(x.hi, n)); }
+INLINE vec V(to_float)(ints x) { return V(two)(_mm256_cvtepi32_ps(x.lo), _mm256_cvtepi32_ps(x.hi)); }
+INLINE ints V(as_int)(vec x) { return V(int2)(_mm256_castps_si256(x.lo), _mm256_castps_si256(x.hi)); }
+INLINE ints V(words_of)(byte64 x) { return x; }
+INLINE byte64 V(load_bytes)(const void *p) { return V(load_int)(p); }
+INLINE byte64 V(or)(byte64 a, byte64 b) { return V(int2)(_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)); }
+INLINE byte64 V(from_signed)(byte64 x) { return x; }
+INLINE byte64 V(shl)(byte64 x, int n) { return V(int2)(_mm256_slli_epi16(x.lo, n), _mm256_slli_epi16(x.hi, n)); }
+INLINE __m256i V(shr_and32)(__m256i x, int n, int mask) {
+    return _mm256_and_si256(_mm256_srli_epi16(x, n), _mm256_set1_epi8((char)mask));
+}
+INLINE byte64 V(shr_and)(byte64 x, int n, int mask) { return V(int2)(V(shr_and32)(x.lo, n, mask), V(shr_and32)(x.hi, n, mask)); }
+INLINE byte64 V(look_up)(byte64 x, const int8_t table[16]) {
+    __m256i t = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)table));
+    return V(int2)(_mm256_shuffle_epi8(t, x.lo), _mm256_shuffle_epi8(t, x.hi));
+}
+INLINE byte64 V(pair)(const void *a, const void *b) { return V(int2)(_mm256_loadu_si256(a), _mm256_loadu_si256(b)); }
+INLINE __m256i V(nibbles32)(__m128i x) {
+    __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(x), _mm_srli_epi16(x, 4), 1);
+    return _mm256_and_si256(both, _mm256_set1_epi8(15));
+}
+INLINE byte64 V(nibbles)(const void *a, const void *b) {
+    return V(int2)(V(nibbles32)(_mm_loadu_si128(a)), V(nibbles32)(_mm_loadu_si128(b)));
+}
+INLINE byte64 V(planes)(const void *p, int s0, int s1, int mask) {
+    __m256i x = _mm256_loadu_si256(p);
+    return V(int2)(V(shr_and32)(x, s0, mask), V(shr_and32)(x, s1, mask));
+}
+INLINE __m256i V(fifth_bits32)(uint32_t bits) { /* each byte picks its bit out of a copy of its eight */
+    const __m256i eight = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i bit = _mm256_set1_epi64x((int64_t)0x8040201008040201u);
+    __m256i x = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32((int)bits), eight), bit);
+    return _mm256_and_si256(_mm256_cmpeq_epi8(x, bit), _mm256_set1_epi8(16));
+}
+INLINE byte64 V(fifth_bits)(uint64_t bits) {
+    return V(int2)(V(fifth_bits32)((uint32_t)bits), V(fifth_bits32)((uint32_t)(bits >> 32)));
+}
+INLINE byte64 V(set4)(const int8_t *p) {
+    int32_t x;
+    memcpy(&x, p, 4);
+    return V(set1_int)(x);
+}
+INLINE __m256i V(dot32)(__m256i sum, __m256i w, __m256i x, int is_signed) {
+    __m256i two = is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)) : _mm256_maddubs_epi16(w, x);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(two, _mm256_set1_epi16(1)));
+}
+INLINE ints V(dot4)(ints sum, byte64 w, byte64 x, int is_signed) {
+    return V(int2)(V(dot32)(sum.lo, w.lo, x.lo, is_signed), V(dot32)(sum.hi, w.hi, x.hi, is_signed));
+}
+INLINE __m256i V(fold4)(byte64 a, byte64 b) { /* four blocks: sums of first halves, and of second */
+    return _mm256_hadd_epi32(_mm256_hadd_epi32(a.lo, a.hi), _mm256_hadd_epi32(b.lo, b.hi));
+}
+INLINE void V(fold)(const ints p[8], ints *first, ints *second) {
+    __m256i a = V(fold4)(p[0], p[1]), b = V(fold4)(p[2], p[3]), c = V(fold4)(p[4], p[5]), d = V(fold4)(p[6], p[7]);
+    *first = V(int2)(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(c, d, 0x20));
+    *second = V(int2)(_mm256_permute2x128_si256(a, b, 0x31), _mm256_permute2x128_si256(c, d, 0x31));
+}
+INLINE __m128i V(u64x2)(uint64_t a, uint64_t b) { return _mm_set_epi64x((int64_t)b, (int64_t)a); }
+INLINE vec V(f16x16)(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+    return V(two)(_mm256_cvtph_ps(V(u64x2)(a, b)), _mm256_cvtph_ps(V(u64x2)(c, d)));
+}
+INLINE ints V(bytes16)(uint64_t a, uint64_t b) {
+    return V(int2)(_mm256_cvtepu8_epi32(V(u64x2)(a, 0)), _mm256_cvtepu8_epi32(V(u64x2)(b, 0)));
+}
+INLINE ints V(words16)(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+    return V(int2)(_mm256_cvtepi16_epi32(V(u64x2)(a, b)), _mm256_cvtepi16_epi32(V(u64x2)(c, d)));
+}
+INLINE void V(transpose8)(__m256i x[8]) {
+    __m256i y[8];
+    UNROLL for (int i = 0; i < 8; i += 2) {
+        y[i] = _mm256_unpacklo_epi32(x[i], x[i + 1]);
+        y[i + 1] = _mm256_unpackhi_epi32(x[i], x[i + 1]);
+    }
+    UNROLL for (int i = 0; i < 8; i += 4) {
+        x[i] = _mm256_unpacklo_epi64(y[i], y[i + 2]);
+        x[i + 1] = _mm256_unpackhi_epi64(y[i], y[i + 2]);
+        x[i + 2] = _mm256_unpacklo_epi64(y[i + 1], y[i + 3]);
+        x[i + 3] = _mm256_unpackhi_epi64(y[i + 1], y[i + 3]);
+    }
+    UNROLL for (int i = 0; i < 4; i++) {
+        y[i] = _mm256_permute2x128_si256(x[i], x[i + 4], 0x20);
+        y[i + 4] = _mm256_permute2x128_si256(x[i], x[i + 4], 0x31);
+    }
+    UNROLL for (int i = 0; i < 8; i++) x[i] = y[i];
+}
+INLINE void V(transpose)(ints x[16]) { /* four squares of eight */
+    __m256i a[8], b[8], c[8], d[8];
+    UNROLL for (int k = 0; k < 8; k++) a[k] = x[k].lo, b[k] = x[k].hi, c[k] = x[k + 8].lo, d[k] = x[k + 8].hi;
+    V(transpose8)(a), V(transpose8)(b), V(transpose8)(c), V(transpose8)(d);
+    UNROLL for (int k = 0; k < 8; k++) x[k] = V(int2)(a[k], c[k]), x[k + 8] = V(int2)(b[k], d[k]);
+}
+
+#define SUFFIX_NAME "avx2"
+#include "lanes.inc"
+#undef SUFFIX_NAME
+#undef TARGET
+#undef INLINE
+#undef UNROLL
+#undef KERNEL
+#undef V
+#undef vec
+#undef ints
+#undef byte64
+#undef TILE_TOKENS
+#undef SIGNED_SHIFT
+#undef FEW
+#undef PANEL_TOKENS
+
+/* ---- which of them ------------------------------------------------------------------------------------ */
+
+PITH_SHARED const pith__kernels *pith__x86(const char *name) {
+    __builtin_cpu_init(); /* it asks the operating system too; F16C came before AVX2, always */
+    int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    int avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                 __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                 __builtin_cpu_supports("avx512vnni");
+    if (avx512 && (!name || !strcmp(name, kernels_avx512.name))) return &kernels_avx512;
+    if (avx2 && (!name || !strcmp(name, kernels_avx2.name))) return &kernels_avx2;
+    return NULL;
+}
+
+#else
+
+PITH_SHARED const pith__kernels *pith__x86(const char *name) {
+    (void)name;
+    return NULL;
+}
+
+#endif

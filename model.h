@@ -1,0 +1,170 @@
+/* model.h - the whole public interface of the library.
+ *
+ *     pith_error e;
+ *     pith_options opt = {0};
+ *     opt.tokenizer = "tok512.bin";                     // a .gguf or a Hugging Face folder brings its own
+ *     pith_model   *m = pith_open("stories260K.bin", &opt, &e);
+ *     pith_session *s = m ? pith_session_new(m, NULL, &e) : NULL;
+ *     if (!s) { fprintf(stderr, "%s\n", e.text); pith_close(m); return 1; }
+ *     pith_token t[64];
+ *     int n = pith_encode(m, "Once upon a time", 16, PITH_BOS, t, 64);
+ *     pith_sampling how = PITH_SAMPLING_DEFAULT;
+ *     uint64_t rng = 42;
+ *     while (n >= 0 && n <= 64 && pith_eval(s, t, n, &e) == PITH_OK) {
+ *         t[0] = pith_sample(s, &how, &rng);
+ *         n = 1;
+ *         if (pith_is_end(m, t[0])) break;
+ *         size_t len;
+ *         const char *piece = pith_piece(m, t[0], &len);
+ *         fwrite(piece, 1, len, stdout);
+ *     }
+ *     pith_session_free(s);
+ *     pith_close(m);
+ *
+ * Ownership  Whoever calls _open or _new calls _close or _free, children before parents; NULL is
+ *            always accepted. Pointers returned as const belong to the library and live as long as
+ *            the object asked. Everything else is memory of the caller.
+ * Errors     A function that can fail returns NULL, or a code < 0, and fills *err when err is not
+ *            NULL. A failed call leaves its objects as they were. The library never exits, prints,
+ *            asserts on input, or reads an environment variable.
+ * Threads    There is no global state. A model is read-only after pith_open and may be shared; a
+ *            session may be used by one thread at a time. Different sessions never meet.
+ * Sizes      Functions that fill an array take its capacity and return the count they needed,
+ *            like snprintf: a result > cap means "call again with more room".
+ * Files      A model file is mapped, not copied, and must not change while it is open: a mapped file
+ *            that shrinks raises SIGBUS in whoever reads it. Set no_mmap where that can happen.
+ */
+#ifndef PITH_MODEL_H
+#define PITH_MODEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PITH_VERSION "0.1.0"
+
+typedef int32_t pith_token;
+typedef struct pith_model   pith_model;   /* weights and vocabulary, memory-mapped */
+typedef struct pith_session pith_session; /* one text in progress: KV cache, position, logits */
+
+/* ---- errors ------------------------------------------------------------ */
+
+enum {
+    PITH_OK      = 0,
+    PITH_EIO     = -1, /* the file could not be opened, mapped or read */
+    PITH_EFORMAT = -2, /* the file breaks its own format */
+    PITH_EARCH   = -3, /* a sound file, but of an architecture or type not supported */
+    PITH_EMEMORY = -4, /* out of memory */
+    PITH_EFULL   = -5, /* the context window is full */
+    PITH_EARG    = -6  /* the caller passed something impossible */
+};
+
+typedef struct {
+    int  code;
+    char text[244]; /* one line, no newline, names the file, tensor, key or argument at fault */
+} pith_error;
+
+/* ---- model ------------------------------------------------------------- */
+
+typedef struct {            /* zero-initialised is the default; new fields go last */
+    const char *tokenizer;  /* tokenizer.bin beside a llama2.c checkpoint; NULL: none, tokens only */
+    const char *kernels;    /* "portable", "avx2", ...; NULL: the fastest this processor runs */
+    int         n_threads;  /* 0: one a physical core; 1: never start a thread */
+    int         no_mmap;    /* 1: read the file into memory instead of mapping it */
+    const char *pretokenizer, *chat_template; /* names, instead of the file's own; must outlive it */
+} pith_options;
+
+typedef struct {
+    char   arch[16];        /* "llama", "qwen3", "gemma3", ... */
+    int    n_layer, n_embd, n_head, n_kv_head, head_dim, n_ff, n_vocab, n_ctx;
+    size_t n_param, n_byte; /* numbers in the weights, and the bytes they take in the file */
+} pith_shape;
+
+pith_model *pith_open(const char *path, const pith_options *opt, pith_error *err);
+pith_model *pith_open_memory(const void *data, size_t size, const pith_options *opt,
+                             pith_error *err); /* data must outlive the model */
+void        pith_close(pith_model *m);
+const pith_shape *pith_model_shape(const pith_model *m);
+
+/* ---- text -------------------------------------------------------------- */
+
+enum {
+    PITH_BOS     = 1, /* begin with the model's beginning-of-text token, if it has one */
+    PITH_EOS     = 2, /* end with its end-of-text token */
+    PITH_SPECIAL = 4  /* read "<|im_end|>" in the text as that one token */
+};
+
+typedef struct {
+    const char *role, *text; /* role: "system", "user" or "assistant" */
+} pith_turn;
+
+/* Tokens of text (len bytes, any bytes). PITH_EARG without a vocabulary. Capacity as under Sizes. */
+int pith_encode(const pith_model *m, const char *text, size_t len, unsigned flags, pith_token *out,
+                int cap);
+
+/* Tokens of a conversation up to where the assistant speaks; first: no turn came before these. */
+int pith_encode_chat(const pith_model *m, const pith_turn *turns, int n, int first, pith_token *out,
+                     int cap);
+
+int pith_is_end(const pith_model *m, pith_token t); /* ends a text or a turn */
+
+/* The token's bytes: perhaps a part of a UTF-8 character, perhaps with a NUL. NULL: no such token. */
+const char *pith_piece(const pith_model *m, pith_token t, size_t *len);
+
+/* How many bytes at the end of s begin a UTF-8 character that is not complete yet: 0 to 3. */
+size_t pith_utf8_tail(const char *s, size_t len);
+
+/* ---- session ----------------------------------------------------------- */
+
+typedef struct {       /* zero-initialised is the default; new fields go last */
+    int n_ctx;         /* context in tokens; 0: the model's own */
+    int n_batch;       /* tokens taken through the layers at once; 0: up to 256 */
+    const char *cache_k, *cache_v; /* "f32", "f16", "q8_0"; NULL: f32 for llama2.c files, else f16 */
+} pith_context;
+
+pith_session *pith_session_new(const pith_model *m, const pith_context *c, pith_error *err);
+void          pith_session_free(pith_session *s);
+size_t        pith_session_size(const pith_model *m, const pith_context *c); /* bytes; 0: refused */
+pith_session *pith_session_place(const pith_model *m, const pith_context *c, void *mem, size_t size,
+                                 pith_error *err); /* in the caller's memory; frees nothing */
+
+int  pith_eval(pith_session *s, const pith_token *t, int n, pith_error *err); /* append n tokens */
+int  pith_sync(pith_session *s, const pith_token *t, int n,
+               pith_error *err);             /* make t[0..n) the whole text, reusing a common prefix */
+int  pith_position(const pith_session *s);   /* tokens evaluated so far */
+int  pith_rewind(pith_session *s, int position); /* returns the new position: 0 where a sliding
+                                                    window has already forgotten what it needs */
+const float *pith_logits(const pith_session *s); /* (n_vocab) after the last token, until the next eval */
+float pith_logprob(const pith_session *s, pith_token t); /* log softmax of pith_logits at t */
+
+/* ---- sampling ---------------------------------------------------------- */
+
+typedef struct {
+    pith_token token;
+    float      bias;
+} pith_bias;
+
+typedef struct {            /* applied in the order of these fields */
+    const pith_bias *bias;  /* (n_bias) added to the logits; NULL: none */
+    int   n_bias;
+    int   repeat_last_n;    /* how many of the last tokens the penalties look at; -1: all */
+    float repeat_penalty;   /* 1: off; positive logits are divided by it, negative multiplied */
+    float frequency_penalty, presence_penalty; /* 0: off; subtracted per use, and once if used */
+    float temperature;      /* 0: greedy, the first of the largest logits */
+    int   top_k;            /* 0: off; keep the k likeliest */
+    float top_p;            /* 1: off; keep the likeliest that together have this probability */
+    float min_p;            /* 0: off; keep those at least this likely, relative to the likeliest */
+} pith_sampling;
+#define PITH_SAMPLING_DEFAULT { 0, 0, 64, 1.0f, 0.0f, 0.0f, 0.8f, 40, 0.95f, 0.05f }
+
+/* Draw the next token from pith_logits, which stay as they are; *rng is the generator's whole state,
+ * not 0 (xorshift64*, as in llama2.c, so that a seed tells the same story). */
+pith_token pith_sample(pith_session *s, const pith_sampling *how, uint64_t *rng);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,531 @@
+/* run.c - the command line: a model file in, text out.
+ *
+ *     run MODEL [options]         write a text, or with -m chat hold a conversation
+ *     run VERB MODEL [options]    everything else, see verbs[]
+ *
+ * This is the program as its user meets it, and shows how the library is used: open a model, encode
+ * a prompt, evaluate it, then sample a token, print it, evaluate it, and so on. What verbs share
+ * (flags, output, signals) is in tools/cli.c. */
+#define _XOPEN_SOURCE 700
+#include "tools/tools.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- options --------------------------------------------------------------------------------- */
+
+enum { NOT_SAID = INT_MIN }; /* a number that the user left to us, less than any he could give */
+
+typedef struct {
+    model_choice model;
+    const char *prompt, *file, *output, *mode, *system;
+    int n_total, n_predict;
+    uint64_t seed;
+    pith_sampling how;
+    list stop, bias;
+    int parse_special, ignore_eos, trace, version;
+} options;
+
+static const options defaults = {
+    .mode = "generate", .n_total = NOT_SAID, .n_predict = NOT_SAID,
+    .how = { .repeat_last_n = 64, .repeat_penalty = NOT_SAID, .temperature = NOT_SAID,
+             .top_k = NOT_SAID, .top_p = NOT_SAID, .min_p = NOT_SAID }
+};
+
+static const char usage[] =
+    "run MODEL [options]        write a text, or with -m chat hold a conversation\n"
+    "run VERB MODEL [options]   score, tokenize, info, bench; run VERB --help says more\n"
+    "MODEL is a llama2.c checkpoint (and -z tokenizer.bin), a .gguf or a Hugging Face folder.\n"
+    "Defaults stand in brackets, those of llama2.c files after a stroke.\n\n";
+
+static int read_options(int argc, char **argv, options *o) {
+    const flag flags[] = {
+        { 'i', "prompt", TEXT, &o->prompt, 0, 0, "TEXT",
+          "how the text begins; - reads it from standard input" },
+        { 'f', "file", TEXT, &o->file, 0, 0, "FILE", "a file with how the text begins" },
+        { 'o', "output", TEXT, &o->output, 0, 0, "FILE", "write the text there" },
+        { 'n', NULL, INTEGER, &o->n_total, 0, INT32_MAX, "N",
+          "tokens in all, prompt and text; 0: what the context holds (256)" },
+        { 0, "n-predict", INTEGER, &o->n_predict, -1, INT32_MAX, "N", "new tokens; -1: no limit" },
+        { 't', "temp", REAL, &o->how.temperature, 0, 1e6, "T",
+          "temperature; 0 always takes the likeliest token (0.8 | 1.0)" },
+        { 'p', "top-p", REAL, &o->how.top_p, 0, 1, "P",
+          "draw from the likeliest that have this probability together (0.95 | 0.9)" },
+        { 0, "top-k", INTEGER, &o->how.top_k, 0, INT32_MAX, "K",
+          "draw from the K likeliest; 0: off (40 | 0)" },
+        { 0, "min-p", REAL, &o->how.min_p, 0, 1, "P",
+          "draw from those at least P times as likely as the likeliest (0.05 | 0)" },
+        { 's', "seed", SEED, &o->seed, 0, 0, "N", "start of the random numbers; 0: the time (0)" },
+        { 0, "repeat-penalty", REAL, &o->how.repeat_penalty, 0.01, 100, "X",
+          "make tokens used lately less likely; 1: off (1)" },
+        { 0, "repeat-last-n", INTEGER, &o->how.repeat_last_n, -1, INT32_MAX, "N",
+          "how many tokens are lately; -1: all (64)" },
+        { 0, "presence-penalty", REAL, &o->how.presence_penalty, -100, 100, "X",
+          "subtracted from the logit of a token used lately (0)" },
+        { 0, "frequency-penalty", REAL, &o->how.frequency_penalty, -100, 100, "X",
+          "the same for each use (0)" },
+        { 0, "logit-bias", LIST, &o->bias, 0, 0, "ID+X", "add X to a token's logit; also ID-X" },
+        { 0, "ignore-eos", SWITCH, &o->ignore_eos, 0, 0, "", "never end before -n" },
+        { 0, "stop", LIST, &o->stop, 0, 0, "TEXT", "end before this text; may be given often" },
+        { 0, "parse-special", SWITCH, &o->parse_special, 0, 0, "",
+          "read <|names|> in the prompt as special tokens" },
+        { 'm', "mode", TEXT, &o->mode, 0, 0, "MODE", "generate or chat (generate)" },
+        { 'y', "system-prompt", TEXT, &o->system, 0, 0, "TEXT", "what a chat begins with" },
+        { 0, "chat-template", TEXT, &o->model.options.chat_template, 0, 0, "NAME",
+          "form of a chat: llama2, chatml, ... (the model's)" },
+        { 0, "trace", SWITCH, &o->trace, 0, 0, "",
+          "show every activation of every layer on standard error" },
+        MODEL_FLAGS(o->model),
+        { 0, "version", SWITCH, &o->version, 0, 0, "", "print the version" },
+        { 'h', "help", SWITCH, NULL, 0, 0, "", "print this" },
+        { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
+    };
+    *o = defaults;
+    int code = read_flags(argc, argv, usage, flags, &o->model.path);
+    if (code != GO_ON) return code;
+    if (o->version) return printf("pith %s\n", PITH_VERSION), flush_stdout();
+    if (strcmp(o->mode, "generate") != 0 && strcmp(o->mode, "chat") != 0)
+        return complain(USAGE, "-m is '%s', need generate or chat", o->mode);
+    if (o->prompt && o->file) return complain(USAGE, "-i and -f both say how the text begins");
+    for (int i = 0; i < o->stop.n; i++)
+        if (!*o->stop.item[i]) return complain(USAGE, "--stop needs a text that is not empty");
+    return GO_ON;
+}
+
+/* ---- sampling: what the user says, else what the model says, else ours ----------------------- */
+
+/* A default that the model's file brings along (GGUF's name, a Hugging Face folder's), if it makes
+ * sense. */
+static float model_default(const pith_model *m, const char *gguf, const char *folder, float most,
+                           float otherwise) {
+    const pith__key *k = pith__store_key(&m->store, gguf);
+    if (!k) k = pith__store_key(&m->store, folder);
+    int number = k && (k->type == PITH__FLOAT || k->type == PITH__INT);
+    return number && k->f >= 0 && k->f <= (double)most ? (float)k->f : otherwise;
+}
+
+static void fill_sampling(const pith_model *m, pith_sampling *how) {
+    static const pith_sampling llama2c = { 0, 0, 0, 1, 0, 0, 1.0f, 0, 0.9f, 0 };
+    static const pith_sampling others = PITH_SAMPLING_DEFAULT;
+    const pith_sampling *d = m->store.llama2c ? &llama2c : &others;
+#define DEFAULT(field, gguf, folder, most) \
+    if (how->field < 0) \
+        how->field = model_default(m, "general.sampling." gguf, "pith." folder, most, d->field)
+    DEFAULT(temperature, "temp", "temperature", 1e6f);
+    DEFAULT(top_p, "top_p", "top_p", 1);
+    DEFAULT(min_p, "min_p", "min_p", 1);
+    DEFAULT(repeat_penalty, "penalty_repeat", "repeat_penalty", 100);
+    if (how->top_k < 0)
+        how->top_k = (int)model_default(m, "general.sampling.top_k", "pith.top_k", 1e6f,
+                                        (float)d->top_k);
+#undef DEFAULT
+}
+
+/* "15043+1.5", "15043-inf" */
+static int read_bias(const char *s, int n_vocab, pith_bias *b) {
+    char id[16];
+    size_t n = strspn(s, "0123456789");
+    long long token;
+    double x = INFINITY;
+    snprintf(id, sizeof id, "%.*s", n < sizeof id ? (int)n : 15, s);
+    int sign = s[n] == '+' ? 1 : s[n] == '-' ? -1 : 0;
+    if (!sign || !read_integer(id, 0, n_vocab - 1, &token) ||
+        (strcmp(s + n + 1, "inf") != 0 && !read_real(s + n + 1, 0, 1e9, &x)))
+        return complain(USAGE, "--logit-bias is '%s', need a token below %d, + or -, a number", s,
+                        n_vocab);
+    b->token = (pith_token)token;
+    b->bias = (float)(sign * x);
+    return 0;
+}
+
+/* The user's biases, and those that keep a text from ending. The caller frees *bias. */
+static int make_bias(const pith_model *m, const options *o, pith_bias **bias, pith_sampling *how) {
+    int n_vocab = pith_model_shape(m)->n_vocab, n = o->bias.n;
+    for (int t = 0; o->ignore_eos && t < n_vocab; t++) n += pith_is_end(m, t);
+    *bias = malloc((size_t)(n + 1) * sizeof **bias);
+    if (!*bias) return complain(FAILED, "no memory for the biases");
+    how->bias = *bias;
+    for (how->n_bias = 0; how->n_bias < o->bias.n; how->n_bias++) {
+        int code = read_bias(o->bias.item[how->n_bias], n_vocab, *bias + how->n_bias);
+        if (code) return code;
+    }
+    for (int t = 0; o->ignore_eos && t < n_vocab; t++)
+        if (pith_is_end(m, t)) (*bias)[how->n_bias++] = (pith_bias){ t, -INFINITY };
+    return 0;
+}
+
+/* ---- a voice: tokens to text on a stream ----------------------------------------------------- */
+
+typedef struct {
+    const pith_model *m;
+    pith_session *s;
+    output out;
+    pith_sampling how;
+    uint64_t rng;
+    const list *stop;
+    char *held;          /* text that may be the beginning of a stop text */
+    size_t n_held, room;
+    int found;           /* a stop text came */
+    int nan_said;
+} voice;
+
+/* How many bytes of a stop text the held text ends with. If it has a whole one, that and what comes
+ * after it is dropped. */
+static size_t hold_back(voice *v) {
+    size_t most = 0, end = v->n_held;
+    for (int i = 0; i < v->stop->n; i++) {
+        const char *stop = v->stop->item[i];
+        size_t n = strlen(stop);
+        for (size_t at = 0; at < end; at++) {
+            size_t left = v->n_held - at, k = left < n ? left : n;
+            if (memcmp(v->held + at, stop, k) != 0) continue;
+            if (k == n) v->found = 1, end = at; /* the first of all */
+            else if (left > most) most = left;
+        }
+    }
+    if (!v->found) return most;
+    v->n_held = end;
+    return 0;
+}
+
+static void say(voice *v, const char *p, size_t n) {
+    if (n == 0) return;
+    if (v->n_held + n > v->room) {
+        size_t room = 2 * (v->n_held + n);
+        char *more = realloc(v->held, room);
+        if (!more) {
+            if (!v->out.code) v->out.code = complain(FAILED, "no memory for %zu bytes", room);
+            return;
+        }
+        v->held = more;
+        v->room = room;
+    }
+    memcpy(v->held + v->n_held, p, n);
+    v->n_held += n;
+    size_t keep = hold_back(v);
+    output_text(&v->out, v->held, v->n_held - keep);
+    memmove(v->held, v->held + v->n_held - keep, keep);
+    v->n_held = keep;
+}
+
+/* What was held back is no stop text after all: the text has ended. */
+static void say_rest(voice *v) {
+    if (v->n_held) output_text(&v->out, v->held, v->n_held);
+    v->n_held = 0;
+}
+
+/* Token t after token before (-1: none). Not shown, as in llama2.c: the space that the tokenizer put
+ * before the text, and single control characters, which a terminal might obey. */
+static void say_token(voice *v, pith_token before, pith_token t, int prompt) {
+    const pith__vocab *vocab = &v->m->store.vocab;
+    size_t n;
+    const char *p = pith_piece(v->m, t, &n);
+    if (!p || vocab->type[t] == PITH__CONTROL) return;
+    if (vocab->add_space && (before < 0 || before == vocab->bos) && n && *p == ' ') p++, n--;
+    int blank = n == 1 && *p >= '\t' && *p <= '\r';
+    if (n == 1 && !blank && ((unsigned char)*p < ' ' || *p == 0x7f)) return;
+    if (!prompt) say(v, p, n);
+    else if (n) output_text(&v->out, p, n);
+    output_flush(&v->out);
+}
+
+static pith_token next_token(voice *v) {
+    const float *logits = pith_logits(v->s);
+    int n = pith_model_shape(v->m)->n_vocab;
+    for (int i = 0; i < n && !v->nan_said; i++)
+        if (isnan(logits[i])) v->nan_said = complain(1, "the model computes NaN");
+    return pith_sample(v->s, &v->how, &v->rng);
+}
+
+/* ---- generate -------------------------------------------------------------------------------- */
+
+/* What the text begins with; the caller frees *text. A file's last line end is its editor's. */
+static int get_prompt(const options *o, char **text, size_t *n) {
+    const char *path = o->file ? o->file : o->prompt && !strcmp(o->prompt, "-") ? "-" : NULL;
+    if (!path) {
+        *text = strdup(o->prompt ? o->prompt : "");
+        *n = *text ? strlen(*text) : 0;
+        return *text ? 0 : complain(FAILED, "no memory for the prompt");
+    }
+    int code = read_text(path, text, n);
+    if (!code && *n && (*text)[*n - 1] == '\n') --*n;
+    return code;
+}
+
+/* The prompt's tokens, at least one; the caller frees *t. */
+static int prompt_tokens(const voice *v, const options *o, pith_token **t, int *n) {
+    const pith__vocab *vocab = &v->m->store.vocab;
+    char *text;
+    size_t len;
+    int code = get_prompt(o, &text, &len);
+    if (code) return code;
+    code = encode_text(v->m, text, len, PITH_BOS | (o->parse_special ? PITH_SPECIAL : 0), t, n);
+    free(text);
+    if (code || *n) return code;
+    **t = vocab->bos >= 0 ? vocab->bos : vocab->eos; /* some families begin with nothing */
+    if (**t >= 0) return *n = 1, 0;
+    free(*t);
+    *t = NULL;
+    return complain(USAGE, "this model needs a prompt (-i TEXT)");
+}
+
+/* The positions to take, prompt included, in a context of n_ctx. */
+static int total_tokens(const options *o, int n_prompt, int n_ctx) {
+    int n = o->n_total == NOT_SAID ? 256 : o->n_total, new = o->n_predict;
+    if (n == 0 || n > n_ctx) n = n_ctx;
+    if (new == NOT_SAID) return n;
+    return new < 0 || new > n_ctx - n_prompt ? n_ctx : n_prompt - 1 + new;
+}
+
+/* From the prompt's end: sample, print, evaluate, until the text ends or n positions are taken.
+ * Each position gives a token, as in llama2.c: the last one is printed and never evaluated. */
+static int write_text(voice *v, pith_token before, int n) {
+    for (;;) {
+        pith_token t = next_token(v);
+        if (pith_is_end(v->m, t)) break;
+        say_token(v, before, t, 0);
+        if (v->found || v->out.code || stopped() || pith_position(v->s) >= n) break;
+        int code = eval_tokens(v->s, &t, 1);
+        if (code) return code;
+        before = t;
+    }
+    return 0;
+}
+
+static int too_long(int n_prompt, int n_ctx) {
+    return complain(USAGE, "the prompt has %d tokens, the context %d", n_prompt, n_ctx);
+}
+
+static int start_session(voice *v, options *o, int n) {
+    int code = open_session(v->m, &o->model, n, &v->s);
+    if (code) return code;
+    fprintf(stderr, "seed: %llu\n", (unsigned long long)o->seed);
+    if (o->trace) {
+        v->s->watch = trace_layer;
+        v->s->watch_data = v->s;
+    }
+    return 0;
+}
+
+/* Prompt t of n tokens, then what the model makes of it. */
+static int continue_text(voice *v, options *o, const pith_token *t, int n) {
+    int n_ctx = o->model.context.n_ctx ? o->model.context.n_ctx : pith_model_shape(v->m)->n_ctx;
+    if (n > n_ctx) return too_long(n, n_ctx);
+    int total = total_tokens(o, n, n_ctx);
+    int code = start_session(v, o, total > 1 ? total : 1);
+    if (code) return code;
+    if (total > o->model.context.n_ctx) { /* memory has no room for more */
+        total = o->model.context.n_ctx;
+        if (n > total) return too_long(n, total);
+    }
+    if (t[0] != v->m->store.vocab.bos) say_token(v, -1, t[0], 1); /* a family without BOS */
+    for (int i = 1; i < n && i <= total; i++) say_token(v, t[i - 1], t[i], 1);
+
+    int known = n < total ? n : total;
+    if (known > 0) code = eval_tokens(v->s, t, 1);
+    double start = seconds(); /* after the first token, which may wait for a disk */
+    if (!code && known > 1) code = eval_tokens(v->s, t + 1, known - 1);
+    if (!code && n <= total && !stopped()) code = write_text(v, t[n - 1], total);
+    if (code) return code;
+    say_rest(v);
+    output_text(&v->out, "\n", 1);
+    output_flush(&v->out);
+    int timed = pith_position(v->s) - 1;
+    if (timed > 0) fprintf(stderr, "achieved tok/s: %f\n", timed / (seconds() - start + 1e-9));
+    return 0;
+}
+
+static int generate(voice *v, options *o) {
+    pith_token *t = NULL;
+    int n = 0, code = prompt_tokens(v, o, &t, &n);
+    if (!code) code = continue_text(v, o, t, n);
+    free(t);
+    return code;
+}
+
+/* ---- chat ------------------------------------------------------------------------------------ */
+
+static void prompt_with(const char *text) {
+    fprintf(stderr, isatty(STDERR_FILENO) ? "%s" : "%s\n", text);
+}
+
+/* A line from standard input without its end, NULL at the end of input; the caller frees it. */
+static char *ask(const char *question) {
+    char *line = NULL;
+    size_t room = 0;
+    prompt_with(question);
+    ssize_t n = stopped() ? -1 : getline(&line, &room, stdin);
+    if (n > 0 && line[n - 1] == '\n') line[--n] = 0;
+    if (n >= 0) return line;
+    free(line);
+    return NULL;
+}
+
+static int no_chat_tokens(int code) {
+    if (code == PITH_EMEMORY) return complain(FAILED, "no memory for the conversation");
+    char names[512] = "";
+    for (int i = 0; pith__chat_name(i); i++)
+        snprintf(names + strlen(names), sizeof names - strlen(names), " %s", pith__chat_name(i));
+    return complain(USAGE, "%s, need --chat-template with one of:%s",
+                    code == PITH_EARCH ? "the form of the model's chat template is not known" :
+                                         "no such chat template", names);
+}
+
+/* Tokens of what the user says (the first time, the system too), after the n_open that end the turn
+ * before. The caller frees *t. */
+static int turn_tokens(const voice *v, const char *system, const char *user,
+                       const pith_token *open, int n_open, pith_token **t, int *n) {
+    pith_turn turns[2] = { { "system", system }, { "user", user } };
+    int skip = !system || !*system, first = pith_position(v->s) == 0;
+    int needed = pith_encode_chat(v->m, turns + skip, 2 - skip, first, NULL, 0);
+    if (needed < 0) return no_chat_tokens(needed);
+    *t = malloc(((size_t)n_open + (size_t)needed + 1) * sizeof **t);
+    if (!*t) return no_chat_tokens(PITH_EMEMORY);
+    for (int i = 0; i < n_open; i++) (*t)[i] = open[i];
+    int got = pith_encode_chat(v->m, turns + skip, 2 - skip, first, *t + n_open, needed);
+    *n = n_open + got;
+    if (got == needed) return 0;
+    free(*t);
+    return no_chat_tokens(PITH_EMEMORY);
+}
+
+/* Lets the assistant speak until its turn ends. open: the tokens that are still to be evaluated. */
+static int answer(voice *v, pith_token before, int n_ctx, int most, pith_token open[2],
+                  int *n_open) {
+    pith_token eos = v->m->store.vocab.eos;
+    *n_open = 0;
+    v->found = 0;
+    for (int spoken = 0;; spoken++) {
+        pith_token t = next_token(v);
+        open[(*n_open)++] = t;
+        if (t == eos || pith_is_end(v->m, t)) break; /* llama2.c: EOS ends a turn, BOS a text */
+        say_token(v, before, t, 0);
+        if (v->out.code || stopped() || pith_position(v->s) >= n_ctx) break;
+        if (v->found || spoken + 1 == most) {
+            if (eos >= 0) open[(*n_open)++] = eos; /* cut short: say that the turn is over */
+            break;
+        }
+        int code = eval_tokens(v->s, &t, 1);
+        if (code) return code;
+        *n_open = 0;
+        before = t;
+    }
+    say_rest(v);
+    output_text(&v->out, "\n", 1);
+    output_flush(&v->out);
+    return 0;
+}
+
+/* The user's turn and the assistant's. An exit code, or GO_ON for the next. */
+static int exchange(voice *v, const options *o, const char *system, const char *user, int n_ctx,
+                    pith_token open[2], int *n_open) {
+    pith_token *t = NULL;
+    int n = 0, code = turn_tokens(v, system, user, open, *n_open, &t, &n);
+    if (code) return code;
+    int position = pith_position(v->s);
+    if (n > n_ctx - position) {
+        free(t);
+        return complain(USAGE, "the turn has %d tokens, the context %d, of which %d are taken", n,
+                        n_ctx, position);
+    }
+    /* llama2.c draws at every position, of a prompt too; so do its conversations here. */
+    if (v->m->store.llama2c && v->how.temperature > 0)
+        for (int i = 1; i < n; i++) pith__random(&v->rng);
+    code = eval_tokens(v->s, t, n);
+    pith_token last = t[n - 1];
+    free(t);
+    prompt_with("Assistant: ");
+    if (!code && !stopped()) code = answer(v, last, n_ctx, o->n_predict, open, n_open);
+    if (code || v->out.code || stopped()) return code;
+    if (pith_position(v->s) < n_ctx) return GO_ON;
+    fprintf(stderr, "pith: the conversation fills its %d tokens (-n, -c)\n", n_ctx);
+    return 0;
+}
+
+static int chat(voice *v, options *o) {
+    int whole = o->model.context.n_ctx ? o->model.context.n_ctx : pith_model_shape(v->m)->n_ctx;
+    int n_ctx = o->n_total == NOT_SAID ? (v->m->store.llama2c ? 256 : 0) : o->n_total;
+    if (n_ctx == 0 || n_ctx > whole) n_ctx = whole;
+    int code = start_session(v, o, n_ctx);
+    if (code) return code;
+    if (n_ctx > o->model.context.n_ctx) n_ctx = o->model.context.n_ctx;
+
+    char *asked = o->system ? NULL : ask("Enter system prompt (optional): "), *user = NULL;
+    const char *system = o->system ? o->system : asked;
+    size_t n;
+    if (o->prompt || o->file) code = get_prompt(o, &user, &n);
+    else user = ask("User: ");
+    pith_token open[2];
+    int n_open = 0;
+    if (!code) code = GO_ON;
+    while (user && code == GO_ON && !stopped()) {
+        code = exchange(v, o, system, user, n_ctx, open, &n_open);
+        free(user);
+        system = NULL; /* once */
+        user = code == GO_ON ? ask("User: ") : NULL;
+    }
+    free(asked);
+    free(user);
+    if (code != GO_ON) return code;
+    return feof(stdin) || stopped() ? 0 : complain(FAILED, "standard input cannot be read");
+}
+
+/* ---- the program ----------------------------------------------------------------------------- */
+
+static int run_voice(options *o, pith_model *m) {
+    voice v = { .m = m, .how = o->how, .rng = o->seed, .stop = &o->stop };
+    pith_bias *bias = NULL;
+    fill_sampling(m, &v.how);
+    int code = make_bias(m, o, &bias, &v.how);
+    if (!code) code = output_open(&v.out, o->output, o->model.path);
+    if (!code) {
+        code = !strcmp(o->mode, "chat") ? chat(&v, o) : generate(&v, o);
+        int written = output_close(&v.out, code == 0);
+        if (!code) code = stopped() ? stopped() : written;
+    }
+    free(v.held);
+    free(bias);
+    pith_session_free(v.s);
+    return code;
+}
+
+static int write_or_chat(int argc, char **argv) {
+    options o;
+    pith_model *m;
+    int code = read_options(argc, argv, &o);
+    if (code != GO_ON) return code;
+    if (o.seed == 0) { /* one that is easy to type again */
+        struct timespec t;
+        clock_gettime(CLOCK_REALTIME, &t);
+        o.seed = ((uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000) % 1000000000 + 1;
+    }
+    code = open_model(&o.model, 1, &m);
+    if (code) return code;
+    code = run_voice(&o, m);
+    pith_close(m);
+    return code;
+}
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} verbs[] = {
+    { "score", verb_score }, { "tokenize", verb_tokenize }, { "info", verb_info },
+    { "bench", verb_bench },
+};
+
+int main(int argc, char **argv) {
+    prepare_process();
+    if (argc < 2) {
+        fprintf(stderr, "%s", usage);
+        return complain(USAGE, "no model given and none built in; README.md says where to get one");
+    }
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        if (!strcmp(argv[1], verbs[i].name) && access(argv[1], F_OK) != 0)
+            return verbs[i].run(argc - 1, argv + 1);
+    return write_or_chat(argc, argv);
+}

@@ -1,0 +1,39 @@
+#!/bin/sh
+# test.sh PROGRAM ... - run the TAP programs, the command-line tests and the checks of the code itself,
+# and count. Every line "ok" or "not ok" is one test; a program that dies is one that failed.
+BUILD=${BUILD:-build}; CC=${CC:-cc}; RUN=${RUN:-./run}
+log=$BUILD/test.log; : > "$log"
+
+check() { # check NAME COMMAND...: one test, passed if the command succeeds
+    name=$1; shift
+    if "$@" > "$BUILD/check.out" 2>&1; then echo "ok - $name"; else
+        echo "not ok - $name"; sed 's/^/# /' "$BUILD/check.out"; fi
+}
+compile() { $CC -Wall -Wextra -Wpedantic -Werror -Idist "$@"; }
+only_pith() { ! nm -g "$1" | awk 'NF == 3 && $3 !~ /^pith_/ && $3 !~ /^(__asan|__odr_asan|_ZN)/' | grep .; }
+never_calls() { ! nm -u "$1" | awk '{ print $2 }' | grep -xE 'exit|_exit|abort|printf|fprintf|puts|putchar|getenv|__assert_fail'; }
+reading_names() { # functions named in docs/READING.md exist in the file they are said to be in
+    sed -n 's/.*`\([a-z0-9_]*\)()` in `\([a-z0-9_\/]*\.[ch]\)`.*/\1 \2/p' docs/READING.md > "$BUILD/names"
+    test -s "$BUILD/names" && while read -r f file; do
+        grep -q "\b$f(" "$file" || { echo "no $f in $file"; return 1; }; done < "$BUILD/names"
+}
+
+{
+    for t in "$@"; do
+        "$t" || echo "not ok - $t ended with status $?"
+    done
+    sh tests/cli.sh "$RUN" "$BUILD/fixture"
+    check "layers: calls go one way" sh scripts/layers.sh $ENGINE_OBJECTS
+    check "dist/pith.c compiles alone as C11" compile -std=c11 -O1 -c dist/pith.c -o "$BUILD/dist.o"
+    check "dist/pith.c exports only pith_*" only_pith "$BUILD/dist.o"
+    check "dist/pith.c never exits, prints or reads the environment" never_calls "$BUILD/dist.o"
+    check "dist/pith.h is C99" compile -std=c99 -fsyntax-only -x c dist/pith.h
+    check "dist/pith.h is C++" compile -std=c++11 -fsyntax-only -x c++ dist/pith.h
+    check "internal.h compiles alone" $CC -std=c11 -Wall -Wextra -Werror -fsyntax-only -x c internal.h
+    check "docs/READING.md names functions that exist" reading_names
+} | tee "$log" | grep -v '^ok'
+
+passed=$(grep '^ok' "$log" | grep -vc '# SKIP'); failed=$(grep -c '^not ok' "$log")
+skipped=$(grep '^ok' "$log" | grep -c '# SKIP')
+echo "$passed passed, $failed failed, $skipped skipped"
+test "$failed" -eq 0

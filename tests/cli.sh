@@ -1,0 +1,280 @@
+#!/bin/sh
+# cli.sh RUN FIXTURE - the command line as its user meets it: exit codes, what goes to which stream, flags,
+# hostile input, signals, and (with ../shared) the texts that llama2.c writes. Prints TAP.
+run=${1:-./run}; fixture=${2:-build/fixture}; shared=${PITH_SHARED:-../shared}
+ASAN_OPTIONS=allocator_may_return_null=1:$ASAN_OPTIONS; export ASAN_OPTIONS
+case $run in /*) ;; *) run=$PWD/$run;; esac
+dir=$(mktemp -d) || exit 99
+trap 'chmod -R u+rwx "$dir"; rm -rf "$dir"' EXIT
+n=0; failed=0; skipped=0
+
+ok() { # ok STATUS NAME: one test, passed if STATUS is 0
+    n=$((n + 1))
+    if [ "$1" -eq 0 ]; then printf 'ok %d - %s\n' $n "$2"; return; fi
+    failed=$((failed + 1)); printf 'not ok %d - %s\n' $n "$2"
+    printf '# status %s\n# stdout: %s\n# stderr: %s\n' "$status" "$(shown out)" "$(shown err)"
+}
+shown() { head -c 300 "$dir/$1" | tr '\n' '~' | LC_ALL=C tr -cd ' -~'; }
+skip() { n=$((n + 1)); skipped=$((skipped + 1)); printf 'ok %d - %s # SKIP %s\n' $n "$1" "$2"; }
+
+# Runs it with a time limit; status, $dir/out and $dir/err are what it left. Input is $in, or nothing.
+in=/dev/null
+go() { timeout 60 "$run" "$@" < "$in" > "$dir/out" 2> "$dir/err"; status=$?; }
+tiny() { go "$dir/tiny.bin" -z "$dir/tok.bin" "$@"; }
+stories() { go "$shared/data/llama2c/stories260K.bin" -z "$shared/data/llama2c/tok512.bin" "$@"; }
+
+# Success says nothing that begins with "pith:"; failure says one such line, and prints no result.
+fine() { [ "$status" -eq 0 ] && [ -s "$dir/out" ] && ! grep -q '^pith:' "$dir/err"; ok $? "$1"; }
+refused() { # refused STATUS PATTERN NAME
+    [ "$status" -eq "$1" ] && [ ! -s "$dir/out" ] && [ "$(wc -l < "$dir/err")" -eq 1 ] &&
+        grep -q "^pith: .*$2" "$dir/err"
+    ok $? "$3"
+}
+out_is() { [ "$status" -eq 0 ] && printf '%b' "$1" | cmp -s - "$dir/out"; ok $? "$2"; }
+same_out() { [ "$status" -eq 0 ] && [ -s "$dir/out" ] && cmp -s "$1" "$dir/out"; ok $? "$2"; }
+utf8() { [ "$status" -eq 0 ] && [ -s "$dir/out" ] && iconv -f UTF-8 -t UTF-8 < "$dir/out" > /dev/null 2>&1; ok $? "$1"; }
+
+"$fixture" "$dir" || { echo "Bail out! no fixture"; exit 99; }
+
+# ---- usage -------------------------------------------------------------------------------------------
+go; [ $status -eq 1 ] && [ ! -s "$dir/out" ] && grep -q README "$dir/err" && grep -q 'run MODEL' "$dir/err"
+ok $? "without arguments: how to get a model, on stderr"
+for v in "" score tokenize info bench; do
+    go $v --help; [ "$status" -eq 0 ] && [ ! -s "$dir/err" ] && grep -q -e '--threads' "$dir/out"
+    ok $? "help of '$v' on stdout"
+done
+go --version; out_is "pith 0.1.0\n" "version"
+go "$dir/no.bin"; refused 2 no.bin "a model that is not there"
+go "$dir"; refused 2 "$dir" "an empty folder as a model"
+go info; refused 1 model "a verb without a model"
+go "$dir/tiny.bin"; refused 2 -z "a llama2.c file without its vocabulary"
+go "$dir/tiny.bin" -z "$dir/tiny.bin"; [ "$status" -eq 2 ]; ok $? "a checkpoint for a vocabulary"
+tiny two; refused 1 two "two models"
+cp "$dir/tiny.bin" "$dir/score"
+(cd "$dir" && timeout 60 "$run" score -z tok.bin -t 0 > out 2> err < /dev/null); status=$?
+fine "a file with a verb's name wins"
+(cd "$dir" && cp tok.bin tokenizer.bin && timeout 60 "$run" tiny.bin -t 0 > out 2> err < /dev/null); status=$?
+fine "tokenizer.bin of this folder is the default"
+
+# ---- flags -------------------------------------------------------------------------------------------
+for v in abc "" 1abc nan inf -1 1e999 0x1 " 1"; do tiny -t "$v"; refused 1 "-t is" "-t '$v'"; done
+for v in abc "" 1abc nan 7 -0.5; do tiny -p "$v"; refused 1 "-p is" "-p '$v'"; done
+for v in abc "" 1abc nan 1.5 -5 2147483648 4294967297 99999999999999999999; do
+    tiny -n "$v"; refused 1 "-n is" "-n '$v'"
+done
+for f in --top-k --min-p --seed --ctx-size --threads --repeat-penalty --repeat-last-n --n-predict; do
+    tiny $f x; refused 1 "$f is 'x'" "$f x"
+done
+for f in -t -n -i -z --stop --temp; do tiny $f; refused 1 "$f needs a value" "$f without a value"; done
+tiny --tmep 1; refused 1 "'--temp'" "an unknown flag names the nearest"
+tiny --repeat-penaly=1; refused 1 "'--repeat-penalty'" "an unknown flag with a value"
+tiny -q 1; refused 1 "'-q'" "an unknown letter"
+tiny --ignore-eos=1; refused 1 "no value" "a value for a switch"
+tiny -m sing; refused 1 sing "an unknown mode"
+tiny --kernels sing; refused 1 sing "unknown kernels"
+tiny --cache-type-k q3; refused 1 q3 "an unknown type of cache"
+tiny --stop ""; refused 1 stop "an empty stop text"
+tiny --logit-bias 300+1; refused 1 "below 300" "a bias for no token"
+tiny --logit-bias 3; refused 1 "logit-bias" "a bias without a number"
+tiny -f "$dir/none"; refused 3 none "a prompt file that is not there"
+tiny -f "$dir"; refused 3 "" "a folder as a prompt"
+tiny -c 2147483647; [ "$status" -eq 4 ] && grep -q '^pith: .*memory' "$dir/err"
+ok $? "a context that no memory holds"
+tiny -s 5 -n 20; cp "$dir/out" "$dir/a"
+tiny --seed=5 -n 20; same_out "$dir/a" "--flag=v is -f v"
+tiny --seed 5 --top_p 0.9 --temp=1.0 -n 20; same_out "$dir/a" "_ is - in a name; llama2.c's defaults"
+tiny -n 20; seed=$(sed -n 's/^seed: //p' "$dir/err"); cp "$dir/out" "$dir/b"
+tiny -n 20 -s "${seed:-0}"; same_out "$dir/b" "the seed that is printed gives the text again"
+for f in "--threads 1" "--threads 3" "--no-mmap" "-c 64" "-i ''" "--repeat-last-n 0"; do
+    eval "tiny -s 5 -n 20 $f"; same_out "$dir/a" "the same text with $f"
+done
+go "$dir/tiny.v1.bin" -z "$dir/tok.bin" -s 5 -n 20; same_out "$dir/a" "the same text of version 1"
+go "$dir/tiny.v2.bin" -z "$dir/tok.bin" -s 5 -n 20; fine "version 2 writes"
+tiny -t 0 -n 20; cp "$dir/out" "$dir/a"
+tiny -t 1 --top-k 1 -n 20; same_out "$dir/a" "--top-k 1 is greedy"
+
+# ---- streams -----------------------------------------------------------------------------------------
+tiny -t 0 -n 20; fine "a text"
+[ "$(tail -c 1 "$dir/out" | od -An -tx1 | tr -d ' ')" = 0a ]; ok $? "ends with a newline"
+grep -q '^achieved tok/s: [0-9.]*$' "$dir/err"; ok $? "speed on stderr"
+utf8 "is UTF-8"
+"$run" "$dir/tiny.bin" -z "$dir/tok.bin" > /dev/full 2> "$dir/err" < /dev/null; status=$?; : > "$dir/out"
+if [ -c /dev/full ]; then
+    [ $status -eq 4 ] && [ "$(grep -c '^pith:' "$dir/err")" -eq 1 ]; ok $? "a full disk behind stdout"
+    for v in "score -i the" "tokenize -i the" info; do
+        "$run" ${v%% *} "$dir/tiny.bin" -z "$dir/tok.bin" $(echo "$v" | cut -s -d ' ' -f 2-) \
+            > /dev/full 2> "$dir/err" < /dev/null; status=$?
+        [ $status -eq 4 ]; ok $? "a full disk behind $v"
+    done
+else skip "a full disk behind stdout" "no /dev/full"; fi
+{ "$run" "$dir/tiny.bin" -z "$dir/tok.bin" -n 0 2> "$dir/err"; echo $? > "$dir/status"; } | :
+status=$(cat "$dir/status"); [ "$status" -eq 0 ] && grep -q '^seed' "$dir/err" && ! grep -q '^pith:' "$dir/err"
+ok $? "a closed pipe ends quietly"
+"$run" "$dir/tiny.bin" -z "$dir/tok.bin" -t 0 -n 20 <&- > "$dir/out" 2> "$dir/err"; status=$?
+same_out "$dir/a" "stdin closed"
+"$run" "$dir/tiny.bin" -z "$dir/tok.bin" -t 0 -n 20 2>&- > "$dir/out" < /dev/null; status=$?
+same_out "$dir/a" "stderr closed"
+"$run" "$dir/tiny.bin" -z "$dir/tok.bin" -t 0 -n 20 >&- 2> "$dir/err" < /dev/null; status=$?
+[ $status -eq 4 ]; ok $? "stdout closed is an error"
+"$run" "$dir/tiny.bin" -z "$dir/tok.bin" -t 0 -n 20 -o "$dir/file" >&- 2>&- <&-; status=$?
+cp "$dir/file" "$dir/out"; same_out "$dir/a" "all closed, and a file written"
+env -i "$run" "$dir/tiny.bin" -z "$dir/tok.bin" -t 0 -n 20 > "$dir/out" 2> "$dir/err" < /dev/null; status=$?
+same_out "$dir/a" "an empty environment"
+LC_ALL=xx_YY.bogus LANG=de_DE tiny -t 0.0 -n 20; same_out "$dir/a" "another locale"
+
+# ---- -o ----------------------------------------------------------------------------------------------
+tiny -t 0 -n 20 -o "$dir/text"; [ "$status" -eq 0 ] && [ ! -s "$dir/out" ] && cmp -s "$dir/a" "$dir/text"
+ok $? "-o writes the file and nothing to stdout"
+tiny -o "$dir/no/such"; refused 4 no/such "-o into a folder that is not there"
+tiny -o "$dir/tiny.bin"; refused 1 "model itself" "-o onto the model"
+echo old > "$dir/text"; tiny -o "$dir/text" -i "$(printf 'x%.0s' $(seq 200))"
+[ "$status" -eq 1 ] && grep -q 'context 64' "$dir/err" && [ "$(cat "$dir/text")" = old ]; ok $? "after a failure the old file is as it was"
+ls "$dir" | grep -q part; [ $? -ne 0 ]; ok $? "and nothing is left beside it"
+tiny -t 0 -n 20 -o /dev/null; [ "$status" -eq 0 ] && grep -q tok/s "$dir/err" && [ -c /dev/null ]; ok $? "-o /dev/null leaves the device"
+
+# ---- prompts -----------------------------------------------------------------------------------------
+tiny -t 0 -n 30 -i "the once"; cp "$dir/out" "$dir/a"
+[ "$(head -c 8 "$dir/out")" = "the once" ]; ok $? "the prompt is printed"
+printf 'the once' > "$dir/prompt"; printf 'the once\n' > "$dir/line"
+tiny -t 0 -n 30 -f "$dir/prompt"; same_out "$dir/a" "-f FILE"
+tiny -t 0 -n 30 -f "$dir/line"; same_out "$dir/a" "-f FILE with a line end"
+in=$dir/prompt; tiny -t 0 -n 30 -i -; same_out "$dir/a" "-i -"; in=/dev/null
+tiny -i a -f "$dir/prompt"; refused 1 "-f" "-i and -f together"
+tiny -n 1 -i "the once"; out_is "the\n" "-n less than the prompt prints so many tokens"
+tiny -n 2 -i "the once"; out_is "the \n" "and one more"
+tiny --n-predict 0 -i "the once"; out_is "the once\n" "--n-predict 0"
+tiny -n 64 -i "$(printf 'z%.0s' $(seq 100))"; refused 1 "102 tokens, the context 64" "a prompt too long"
+tiny -n 7 -c 5 -i "once once once once"; refused 1 "the context 5" "a prompt too long for -c"
+tiny -n 0 -t 0; cp "$dir/out" "$dir/b"; tiny -n 100000 -t 0; same_out "$dir/b" "-n is cut to the context"
+i=0
+for bytes in '\200' 'a\342\202' '\300\200' '\355\240\200' '\365\377' '\033[31m' '%%n%%s' 'a\000b' '   '; do
+    i=$((i + 1)); printf "$bytes" > "$dir/p$i"; tiny -n 40 -f "$dir/p$i"; utf8 "a prompt of bytes $bytes"
+done
+tiny --n-predict 0 -f "$dir/p2"; out_is 'a\0357\0277\0275\n' "a cut character is one U+FFFD"
+tiny --n-predict 0 -f "$dir/p6"; out_is '[31m\n' "no escape codes"
+awk 'BEGIN { for (i = 0; i < 40000; i++) printf "the once and then " }' > "$dir/big"
+tiny -f "$dir/big"; refused 1 "the context 64" "700 kB of prompt"
+awk 'BEGIN { for (i = 0; i < 120000; i++) printf "a" }' > "$dir/big"
+tiny -f "$dir/big"; refused 1 "the context 64" "120 kB without a space"
+head -c 3000000 /dev/urandom > "$dir/big"; tiny -f "$dir/big"; refused 1 "the context 64" "3 MB of noise"
+
+# ---- stop texts, biases, penalties -------------------------------------------------------------------
+tiny -t 0 -n 30 -i the --stop once --logit-bias 271+99; out_is "the\n" "a stop text is not printed"
+tiny -t 0 -n 6 -i the --stop oncex --logit-bias 271+99; cp "$dir/out" "$dir/b"
+tiny -t 0 -n 6 -i the --logit-bias 271+99; same_out "$dir/b" "text held back for a stop text comes after all"
+tiny -t 0 -n 3 -i the --logit-bias 271+99; out_is "theonceonce\n" "--logit-bias"
+tiny -t 0 -n 30 --logit-bias 1+99; out_is "\n" "BOS ends the text of a llama2.c file"
+tiny -t 0 -n 30 --logit-bias 1+99 --ignore-eos; [ "$status" -eq 0 ] && [ "$(wc -c < "$dir/out")" -gt 9 ]
+ok $? "--ignore-eos goes on"
+tiny -t 0 -n 9 -i the --logit-bias 271+20 --presence-penalty 100 --repeat-last-n -1
+[ "$(grep -o once "$dir/out" | wc -l)" -eq 1 ]; ok $? "a penalty"
+
+# ---- chat --------------------------------------------------------------------------------------------
+printf 'the\nonce\n' > "$dir/said"
+in=$dir/said; tiny -m chat -y a -n 60 --logit-bias 2+99
+[ "$status" -eq 0 ] && printf '\n\n' | cmp -s - "$dir/out" && [ "$(grep -c '^User: ' "$dir/err")" -eq 3 ]
+ok $? "chat: a turn a line, EOS ends it, stdout has the assistant's text only"
+tiny -m chat -n 60 --logit-bias 2+99
+[ "$status" -eq 0 ] && grep -q '^Enter system prompt' "$dir/err" && [ "$(wc -l < "$dir/out")" -eq 1 ]
+ok $? "chat: the first line is the system prompt when there is no -y"
+in=/dev/null; tiny -m chat -y a -i the -t 0 -n 60; cp "$dir/out" "$dir/b"
+[ "$status" -eq 0 ] && [ "$(wc -c < "$dir/b")" -gt 9 ]; ok $? "chat: -i is the first turn"
+tiny -m chat -y a -t 0 -n 60; [ "$status" -eq 0 ] && [ ! -s "$dir/out" ] && grep -q '^User: ' "$dir/err"
+ok $? "chat: nobody says anything"
+tiny -m chat -i "$(printf 'x%.0s' $(seq 100))"; [ "$status" -eq 1 ] && grep -q "the context 64" "$dir/err"
+ok $? "chat: a turn too long"
+tiny -m chat -y a -i the --chat-template none; [ "$status" -eq 1 ] && grep -q "chatml" "$dir/err"
+ok $? "chat: an unknown template lists those known"
+
+# ---- signals -----------------------------------------------------------------------------------------
+interrupt() { # interrupt SIGNAL STATUS NAME ARGS...: ends within a second with what there is
+    signal=$1; want=$2; name=$3; shift 3
+    # what a shell starts in the background ignores SIGINT; the program asks to be told all the same
+    "$run" "$@" > "$dir/out" 2> "$dir/err" < "$in" &
+    pid=$!; sleep 0.5; kill -s "$signal" $pid; wait $pid; status=$?
+    [ $status -eq "$want" ]; ok $? "$name"
+}
+long="-n 0 -c 1000000 --ignore-eos --cache-type-k f16 --cache-type-v f16"
+interrupt INT 130 "SIGINT while writing" "$dir/tiny.bin" -z "$dir/tok.bin" $long
+status=0; utf8 "leaves what was written, as UTF-8"
+interrupt TERM 143 "SIGTERM while writing" "$dir/tiny.bin" -z "$dir/tok.bin" $long
+interrupt INT 130 "SIGINT with -o" "$dir/tiny.bin" -z "$dir/tok.bin" $long -o "$dir/stopped"
+[ -s "$dir/stopped" ]; ok $? "keeps the file"
+mkfifo "$dir/fifo"; sleep 3 > "$dir/fifo" & in=$dir/fifo
+interrupt INT 130 "SIGINT while waiting for the user" "$dir/tiny.bin" -z "$dir/tok.bin" -m chat -y a
+in=/dev/null
+cp "$dir/tiny.bin" "$dir/shrinks.bin"
+"$run" "$dir/shrinks.bin" -z "$dir/tok.bin" $long > /dev/null 2> "$dir/err" < /dev/null & pid=$!
+sleep 0.5; : > "$dir/shrinks.bin"; wait $pid; status=$?
+[ $status -eq 4 ] && grep -q '^pith: .*shrank' "$dir/err"; ok $? "a model file that shrinks"
+
+# ---- NaN ---------------------------------------------------------------------------------------------
+cp "$dir/tiny.bin" "$dir/nan.bin" # the embedding of BOS, row 1 of (300, 32) after 28 bytes
+printf '\000\000\300\177' | dd of="$dir/nan.bin" bs=1 seek=$((28 + 4 * 32)) conv=notrunc 2> /dev/null
+go "$dir/nan.bin" -z "$dir/tok.bin" -n 20
+[ "$status" -eq 0 ] && [ "$(grep -c '^pith: .*NaN' "$dir/err")" -eq 1 ]; ok $? "NaN weights run, and are told once"
+go score "$dir/nan.bin" -z "$dir/tok.bin" -i "the once"
+[ "$status" -eq 0 ] && [ "$(grep -c '^pith: .*NaN' "$dir/err")" -eq 1 ]; ok $? "and scored"
+
+# ---- verbs -------------------------------------------------------------------------------------------
+verb() { v=$1; shift; go "$v" "$dir/tiny.bin" -z "$dir/tok.bin" "$@"; }
+verb tokenize -i "the once"; out_is "1 265 259 271\n" "tokenize"
+verb tokenize -i "the once" --no-bos; out_is "265 259 271\n" "tokenize --no-bos"
+verb tokenize -i ""; out_is "1\n" "tokenize nothing"
+verb tokenize --decode 1,265,259,271; out_is "the once" "decode"
+verb tokenize --decode 265,259,271; out_is "the once" "decode without BOS"
+printf ' \001\377a\000b  \342\202\n' > "$dir/p"
+verb tokenize -f "$dir/p"; ids=$(tr ' ' , < "$dir/out"); verb tokenize --decode "$ids"
+same_out "$dir/p" "decode gives back the bytes"
+for v in "" 1, ,1 a 1,,2 1.5 -1 99999999999; do verb tokenize --decode "$v"; refused 1 "token ids" "--decode '$v'"; done
+verb tokenize --decode 1,300; refused 3 300 "decode a token that is none"
+verb tokenize; refused 1 "-i TEXT" "tokenize nothing at all"
+verb score -i "the once and" --logits "$dir/logits"
+[ "$status" -eq 0 ] && [ "$(head -1 "$dir/out")" = "$(printf 'pos\tid\tlogprob\trank\tpiece')" ] &&
+    [ "$(sed -n 4p "$dir/out" | cut -f 1,2,5)" = "$(printf '3\t271\t"once"')" ] &&
+    awk -F '\t' 'NR > 1 && !($3 ~ /^-[0-9]+\.[0-9][0-9][0-9][0-9][0-9][0-9]$/ && $4 >= 0 && $4 < 300) { exit 1 }' "$dir/out"
+ok $? "score: a header and a line a token"
+awk -F '\t' 'NR > 1 { s -= $3; n++ } END { printf "%d %.4f %.2f\n", n, s / n, exp(s / n) }' "$dir/out" > "$dir/want"
+awk 'END { printf "%d %.4f %.2f\n", $2, $4, $6 }' "$dir/err" | cmp -s - "$dir/want"; ok $? "score: the sums"
+[ "$(tail -1 "$dir/err" | tr -d '0-9.')" = "tokens   nll   perplexity   bits/byte " ]; ok $? "score: the last line"
+[ "$(wc -c < "$dir/logits")" -eq $((5 * 300 * 4)) ]; ok $? "score: logits of every token"
+cp "$dir/out" "$dir/a"; verb score --tokens 1,265,259,271,287; same_out "$dir/a" "score --tokens"
+verb score --tokens 1,265,300; refused 3 300 "score a token that is none"
+verb score --tokens 1,x; refused 1 "token ids" "score what is no token"
+verb score; refused 1 "-i TEXT" "score nothing at all"
+verb score -i a -f b; refused 1 "-f FILE" "score two texts"
+verb score -i "$(printf 'z%.0s' $(seq 100))"; refused 1 "102 tokens, the context 64" "score a text too long"
+verb score -i the --logits "$dir/no/such"; [ "$status" -eq 4 ]; ok $? "score: logits that cannot be written"
+printf 'q"\\\t\001\377' > "$dir/p"; verb score -f "$dir/p"
+cut -f 5 "$dir/out" | tr '\n' ' ' > "$dir/got"
+printf '%s' 'piece " " "q" "\"" "\\" "\t" "\u0001" "'"$(printf '\357\277\275')"'" ' | cmp -s - "$dir/got"
+ok $? "score: pieces are JSON strings"
+go score "$dir/tiny.bin" --tokens 1,2,3; fine "score tokens without a vocabulary"
+verb info; [ "$status" -eq 0 ] && grep -q '^kind *llama2.c version 0$' "$dir/out" && grep -q '^family *llama$' "$dir/out"
+ok $? "info"
+for what in "parameters *28192\$" "weights *112768 bytes" "KV cache *16384 bytes" "context *64 tokens" "300 pieces"; do
+    grep -q "$what" "$dir/out"; ok $? "info: $what"
+done
+verb info -c 16; grep -q "KV cache *4096 bytes" "$dir/out"; ok $? "info: the cache of another context"
+
+# ---- the texts of llama2.c ---------------------------------------------------------------------------
+data=$shared/data/llama2c; texts=$shared/fixtures
+llama2c() { # llama2c TEXT MODEL TOKENIZER FLAGS...
+    text=$1; m=$2; z=$3; shift 3
+    if [ ! -f "$texts/$text" ] || [ ! -f "$data/$m" ]; then skip "$m writes $text" "no $shared"; return; fi
+    go "$data/$m" -z "$data/$z" "$@"; same_out "$texts/$text" "$m writes $text"
+}
+llama2c stories260K.greedy.txt stories260K.bin tok512.bin -t 0 -n 256
+llama2c stories260K.greedy.txt stories260K.v1.bin tok512.bin -t 0 -n 256
+llama2c stories260K.seed42.txt stories260K.bin tok512.bin -t 0.8 -p 0.9 -s 42 -n 256 -i "Once upon a time"
+llama2c poem.seed7.txt poem_model.bin poem_tok.bin -t 1.0 -p 0.9 -s 7 -n 120
+llama2c poem.v2.seed7.txt poem.v2.bin poem_tok.bin -t 1.0 -p 0.9 -s 7 -n 120
+if [ -f "$data/stories260K.bin" ]; then
+    stories -t 0 -n 0 --stop "red ball"; out_is "Once upon a time, there was a little girl named Lily. She loved to \
+play outside in the park. One day, she saw a big, \n" "a stop text over several tokens"
+    stories -m chat -y "be kind" -i hello -t 0 -n 70; out_is ". As she was about a small bird, she saw a big, \
+scary b\n" "llama2.c's chat"
+else skip "a stop text over several tokens" "no $shared"; skip "llama2.c's chat" "no $shared"; fi
+
+echo "1..$n"; echo "# $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]

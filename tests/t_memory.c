@@ -1,0 +1,111 @@
+/* t_memory.c - every allocation fails in turn: a clean error each time, and nothing is lost.
+ * Linked with --wrap=malloc,calloc,realloc,free (see the Makefile), so the engine's calls come here. */
+#include "../internal.h"
+#include "fixture.h"
+#include "test.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void  __real_free(void *p);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+void  __wrap_free(void *p);
+
+static int counting, until_failure, alive; /* until_failure: calls that still succeed */
+
+static int refuse(void) { return counting && until_failure-- <= 0; }
+
+void *__wrap_malloc(size_t n) {
+    void *p = refuse() ? NULL : __real_malloc(n);
+    if (counting && p) alive++;
+    return p;
+}
+void *__wrap_calloc(size_t n, size_t size) {
+    void *p = refuse() ? NULL : __real_calloc(n, size);
+    if (counting && p) alive++;
+    return p;
+}
+void *__wrap_realloc(void *old, size_t n) {
+    void *p = refuse() ? NULL : __real_realloc(old, n);
+    if (counting && p && !old) alive++;
+    return p;
+}
+void __wrap_free(void *p) {
+    if (counting && p) alive--;
+    __real_free(p);
+}
+
+/* Open, encode, evaluate and close; 1 when all of it worked. */
+static int use(const char *model, const char *tokenizer, pith_error *e) {
+    pith_options opt = { 0 };
+    opt.tokenizer = tokenizer;
+    opt.n_threads = 1;
+    opt.no_mmap = 1;
+    pith_model *m = pith_open(model, &opt, e);
+    pith_session *s = m ? pith_session_new(m, NULL, e) : NULL;
+    pith_token t[64];
+    const char *text = "once upon \xe4\xbd\xa0 a time";
+    int n = s && pith_is_end(m, 1) >= 0 ? pith_encode(m, text, strlen(text), PITH_BOS, t, 64) : -1;
+    if (s && n == PITH_EARG) n = 1, t[0] = 1; /* no vocabulary */
+    int ok = n > 0 && n <= 64 && pith_eval(s, t, n, e) == PITH_OK;
+    if (s && n == PITH_EMEMORY) e->code = PITH_EMEMORY;
+    pith_session_free(s);
+    pith_close(m);
+    return ok;
+}
+
+static void torture(const char *model, const char *tokenizer) {
+    int worked = 0, n = 0;
+    for (; n < 5000 && !worked; n++) {
+        pith_error e = { 0, "" };
+        alive = 0, until_failure = n, counting = 1;
+        worked = use(model, tokenizer, &e);
+        counting = 0;
+        if (alive) FAIL("allocation %d failing: %d pieces of memory lost", n, alive);
+        if (!worked && e.code != PITH_EMEMORY) FAIL("allocation %d failing: code %d \"%s\"", n, e.code, e.text);
+    }
+    CHECK(worked);
+    CHECK(n > 3);
+}
+
+static void with_file(bytes b, char *path, void (*work)(const char *, const char *), const char *other) {
+    close(mkstemp(path));
+    CHECK(save(&b, path) == 0);
+    free(b.p);
+    work(path, other);
+}
+
+TEST(llama2c_with_tokenizer) {
+    char tok[] = "/tmp/pith_mem_XXXXXX", model[] = "/tmp/pith_mem_XXXXXX";
+    bytes t = fixture_tokenizer();
+    close(mkstemp(tok));
+    CHECK(save(&t, tok) == 0);
+    free(t.p);
+    with_file(fixture_llama2c(&fixture_tiny, 2, 1), model, torture, tok);
+    unlink(tok);
+    unlink(model);
+}
+
+TEST(llama2c_alone) {
+    char model[] = "/tmp/pith_mem_XXXXXX";
+    with_file(fixture_llama2c(&fixture_tiny, 0, 1), model, torture, NULL);
+    unlink(model);
+}
+
+TEST(gguf) {
+    const char *path = fixture_shared("fixtures/gemma3.gguf");
+    if (!path) SKIP("no ../shared");
+    torture(path, NULL);
+}
+
+int main(void) {
+    RUN(llama2c_with_tokenizer);
+    RUN(llama2c_alone);
+    RUN(gguf);
+    return DONE();
+}

@@ -1,0 +1,713 @@
+/* t_tokenizer.c - text to tokens and back: made-up vocabularies with known answers, a slow one
+ * to compare with, the words of every pre-tokeniser, and the real vocabularies of ../shared. */
+#include "../internal.h"
+#include "test.h"
+
+#include <stdlib.h>
+
+/* ---- made-up vocabularies -------------------------------------------------------------------- */
+
+enum { MOST = 400 };
+
+typedef struct {
+    pith__vocab v;
+    pith__str piece[MOST], left[MOST], right[MOST];
+    float score[MOST];
+    uint8_t type[MOST], strip[MOST];
+} made;
+
+static void made_start(made *m, int model, int spelling) {
+    memset(m, 0, sizeof *m);
+    m->v = (pith__vocab){ .model = model, .spelling = spelling, .piece = m->piece,
+                          .score = m->score, .type = m->type, .strip = m->strip, .left = m->left,
+                          .right = m->right, .bos = -1, .eos = -1, .unk = -1 };
+}
+
+static int add_view(made *m, pith__str s, float score, int type) {
+    m->piece[m->v.n] = s;
+    m->score[m->v.n] = score;
+    m->type[m->v.n] = (uint8_t)type;
+    return m->v.n++;
+}
+
+static int add(made *m, const char *s, float score) {
+    return add_view(m, pith__str_of(s), score, PITH__NORMAL);
+}
+
+static void add_merge(made *m, const char *left, const char *right) {
+    m->left[m->v.n_merge] = pith__str_of(left);
+    m->right[m->v.n_merge++] = pith__str_of(right);
+}
+
+/* Encode and compare with a list of ids that ends with -1. */
+static void expect(const char *file, int line, const pith__tokenizer *k, const char *text,
+                   size_t len, unsigned flags, const int *want) {
+    pith_token got[256];
+    int n = pith__tokenizer_encode(k, text, len, flags, got, 256), bad = 0, i = 0;
+    for (; want[i] >= 0; i++) bad |= i >= n || got[i] != want[i];
+    if (!bad && i == n) return;
+    t_bad++;
+    printf("# %s:%d: '%.*s' is", file, line, (int)len, text);
+    for (int j = 0; j < n; j++) printf(" %d", got[j]);
+    printf(", want");
+    for (int j = 0; j < i; j++) printf(" %d", want[j]);
+    printf("\n");
+}
+#define EXPECT(k, text, flags, ...) \
+    expect(__FILE__, __LINE__, k, text, sizeof text - 1, flags, (const int[]){ __VA_ARGS__ })
+
+#define NEW(k, m) \
+    pith_error err = { 0 }; \
+    pith__tokenizer *k = pith__tokenizer_new(&(m).v, &err); \
+    if (!k) { FAIL("%s", err.text); return; }
+
+/* unk, bos, eos, then 256 byte pieces; returns the next id, 259 */
+static int start_llama(made *m, int spelling) {
+    static char byte[256][8];
+    made_start(m, PITH__SPM, spelling);
+    m->v.unk = add_view(m, pith__str_of("<unk>"), 0, PITH__UNKNOWN);
+    m->v.bos = add_view(m, pith__str_of("<s>"), 0, PITH__CONTROL);
+    m->v.eos = add_view(m, pith__str_of("</s>"), 0, PITH__CONTROL);
+    for (int c = 0; c < 256; c++) {
+        snprintf(byte[c], sizeof byte[c], "<0x%02X>", (unsigned)c);
+        add_view(m, pith__str_of(byte[c]), 0, PITH__BYTE);
+    }
+    m->v.add_bos = m->v.add_eos = m->v.add_space = m->v.byte_fallback = 1;
+    return m->v.n;
+}
+
+TEST(joins_by_score) {
+    made m;
+    int first = start_llama(&m, PITH__RAW);
+    enum { SPACE, A, B, C, AB, BC, AA, _A, ABC };
+    const char *const p[] = { " ", "a", "b", "c", "ab", "bc", "aa", " a", "abc" };
+    const float score[] = { 0, 0, 0, 0, -2, -1, -3, -9, -8 };
+    for (int i = 0; i < 9; i++) EQ(add(&m, p[i], score[i]), first + i);
+    NEW(k, m);
+    EXPECT(k, "", 0, -1); /* no space for no text */
+    EXPECT(k, "", PITH_BOS | PITH_EOS, 1, 2, -1);
+    EXPECT(k, "abc", 0, first + SPACE, first + ABC, -1); /* bc first, then a + bc */
+    EXPECT(k, "ab", PITH_BOS, 1, first + SPACE, first + AB, -1);
+    EXPECT(k, "aaa", 0, first + SPACE, first + AA, first + A, -1); /* the left of two equals */
+    EXPECT(k, "ac", PITH_EOS, first + _A, first + C, 2, -1);
+    pith__tokenizer_free(k);
+}
+
+TEST(bytes_stand_in) {
+    made m;
+    int first = start_llama(&m, PITH__RAW);
+    add(&m, " ", 0);
+    add(&m, "\xc3\xa9", 0); /* e with acute */
+    NEW(k, m);
+    EXPECT(k, "\xc3\xa9", 0, first, first + 1, -1);
+    EXPECT(k, "\xc3\xa8", 0, first, 3 + 0xc3, 3 + 0xa8, -1);
+    EXPECT(k, "\xa9\xff", 0, first, 3 + 0xa9, 3 + 0xff, -1); /* the space stays alone */
+    EXPECT(k, "\n", 0, first, 3 + '\n', -1);
+    EQ(pith__tokenizer_find(k, "\n", 1), 3 + '\n');
+    pith__str newline = pith__tokenizer_piece(k, 3 + '\n');
+    CHECK(newline.n == 1 && *newline.p == '\n');
+    CHECK(pith__tokenizer_piece(k, -1).p == NULL && pith__tokenizer_piece(k, m.v.n).p == NULL);
+    pith__tokenizer_free(k);
+}
+
+TEST(unknown_without_bytes) {
+    made m;
+    made_start(&m, PITH__SPM, PITH__RAW);
+    m.v.unk = add_view(&m, pith__str_of("<unk>"), 0, PITH__UNKNOWN);
+    add(&m, "a", 0);
+    m.v.add_space = 1; /* but no piece " " */
+    for (int unk = 0; unk >= -1; unk--) {
+        m.v.unk = unk;
+        NEW(k, m);
+        if (unk == 0) EXPECT(k, "a\xc3\xa9x", 0, 1, 0, 0, -1); /* one for each character */
+        else EXPECT(k, "a\xc3\xa9x", 0, 1, -1);
+        pith__tokenizer_free(k);
+    }
+}
+
+TEST(odd_byte_names_are_text) {
+    made m;
+    made_start(&m, PITH__SPM, PITH__RAW);
+    const char *const p[] = { "<0x-1>", "<0xZZ>", "<0x100>", "<0xA>", "<0x0a>", "" };
+    for (int i = 0; i < 6; i++) add(&m, p[i], 0);
+    NEW(k, m);
+    EQ(pith__tokenizer_find(k, "<0x-1>", 6), 0);
+    EQ(pith__tokenizer_find(k, "<0x0a>", 6), -1);
+    EXPECT(k, "x\n", 0, 4, -1);
+    EQ(pith__tokenizer_piece(k, 5).n, 0);
+    pith__tokenizer_free(k);
+}
+
+TEST(scores_that_never_join) {
+    const float never[] = { NAN, -INFINITY, -1e10f, -2e10f };
+    for (int i = 0; i < 5; i++) {
+        made m;
+        made_start(&m, PITH__SPM, PITH__RAW);
+        add(&m, "a", 0);
+        add(&m, "b", NAN);
+        add(&m, "ab", i < 4 ? never[i] : -9e9f);
+        NEW(k, m);
+        if (i < 4) EXPECT(k, "ab", 0, 0, 1, -1);
+        else EXPECT(k, "ab", 0, 2, -1);
+        pith__tokenizer_free(k);
+    }
+}
+
+TEST(lowest_id_of_equal_pieces) {
+    made m;
+    made_start(&m, PITH__SPM, PITH__RAW);
+    add(&m, "b", 0);
+    add(&m, "a", 0);
+    add(&m, "a", 5);
+    add_view(&m, pith__str_of("b"), 0, PITH__CONTROL);
+    NEW(k, m);
+    EXPECT(k, "ab", 0, 1, 0, -1);
+    EXPECT(k, "ab", PITH_SPECIAL, 1, 3, -1);
+    EQ(pith__tokenizer_find(k, "b", 1), 3); /* the special one is what is asked for by name */
+    pith__tokenizer_free(k);
+}
+
+TEST(block_spaces) {
+    made m;
+    int first = start_llama(&m, PITH__BLOCK_SPACE);
+    add(&m, "\xe2\x96\x81", 0);
+    add(&m, "a", 0);
+    add(&m, "\xe2\x96\x81" "a", -1);
+    add(&m, "\xe2\x96\x81\xe2\x96\x81", -2);
+    NEW(k, m);
+    EXPECT(k, "a a", 0, first + 2, first + 2, -1);
+    EXPECT(k, "a\xe2\x96\x81" "a", 0, first + 2, first + 2, -1); /* reads as a space */
+    EXPECT(k, "  a", 0, first + 3, first + 2, -1);
+    CHECK(pith__str_is(pith__tokenizer_piece(k, first + 2), " a"));
+    CHECK(pith__str_is(pith__tokenizer_piece(k, first + 3), "  "));
+    pith__tokenizer_free(k);
+}
+
+TEST(capacity) {
+    made m;
+    start_llama(&m, PITH__RAW);
+    NEW(k, m);
+    pith_token t[4] = { -7, -7, -7, -7 };
+    EQ(pith__tokenizer_encode(k, "abc", 3, PITH_BOS, t, 2), 4);
+    EQ(t[1], 3 + 'a');
+    EQ(t[2], -7);
+    EQ(pith__tokenizer_encode(k, "abc", 3, PITH_BOS, NULL, 0), 4);
+    EQ(pith__tokenizer_encode(k, "abc", 3, PITH_BOS, t, -5), 4);
+    EQ(pith__tokenizer_encode(k, NULL, 0, 0, NULL, 0), 0);
+    EQ(pith__tokenizer_encode(k, "abc", SIZE_MAX, 0, NULL, 0), PITH_EARG);
+    m.v.add_bos = 0; /* a copy: the tokenizer has its own */
+    EQ(pith__tokenizer_encode(k, "abc", 3, PITH_BOS, NULL, 0), 4);
+    pith__tokenizer_free(k);
+    pith__tokenizer_free(NULL);
+}
+
+TEST(special_tokens) {
+    made m;
+    int first = start_llama(&m, PITH__RAW);
+    add(&m, " ", 0);
+    int im = add_view(&m, pith__str_of("<|im|>"), 0, PITH__CONTROL);
+    int im_end = add_view(&m, pith__str_of("<|im|>x"), 0, PITH__CONTROL);
+    int user = add_view(&m, pith__str_of("<u>"), 0, PITH__USER);
+    int strip = add_view(&m, pith__str_of("<mask>"), 0, PITH__USER);
+    m.strip[strip] = 1 | 2;
+    NEW(k, m);
+    EXPECT(k, "<|im|><|im|>x", PITH_SPECIAL, im, im_end, -1); /* the longest */
+    EXPECT(k, "y<s>z", PITH_SPECIAL, first, 3 + 'y', 1, first, 3 + 'z', -1);
+    EXPECT(k, "<s>", 0, first, 3 + '<', 3 + 's', 3 + '>', -1);
+    EXPECT(k, "<u>", 0, user, -1);
+    EXPECT(k, "<u", 0, first, 3 + '<', 3 + 'u', -1);
+    EXPECT(k, "y \n<mask>\t z", 0, first, 3 + 'y', strip, first, 3 + 'z', -1);
+    EXPECT(k, " <mask> ", 0, strip, -1);
+    EQ(pith__tokenizer_find(k, "<|im|>", 6), im);
+    EQ(pith__tokenizer_find(k, "<|im|", 5), -1);
+    pith__tokenizer_free(k);
+}
+
+/* ---- byte-level BPE -------------------------------------------------------------------------- */
+
+/* The 256 letters, by byte: id c is byte c. */
+static void start_letters(made *m, const char *pre) {
+    static char letter[256][3];
+    made_start(m, PITH__BPE, PITH__BYTE_LETTERS);
+    m->v.pre = pith__str_of(pre);
+    int extra = 256;
+    for (int c = 0; c < 256; c++) {
+        int prints = (c > 32 && c < 127) || (c > 160 && c != 173);
+        int u = prints ? c : extra++;
+        if (u < 128) letter[c][0] = (char)u, letter[c][1] = 0;
+        else letter[c][0] = (char)(0xc0 | u >> 6), letter[c][1] = (char)(0x80 | (u & 63));
+        add(m, letter[c], 0);
+    }
+}
+
+TEST(joins_by_rank) {
+    made m;
+    start_letters(&m, "gpt-2");
+    const char *const p[] = { "ll", "he", "hell", "lo", "\xc4\xa0h", "\xc4\xa0he" };
+    for (int i = 0; i < 6; i++) add(&m, p[i], 0);
+    add_merge(&m, "l", "l");
+    add_merge(&m, "\xc4\xa0", "h"); /* space, h */
+    add_merge(&m, "h", "e");
+    add_merge(&m, "he", "ll");
+    add_merge(&m, "l", "o");
+    NEW(k, m);
+    EXPECT(k, "hello", 0, 258, 'o', -1);
+    EXPECT(k, "hello hello", 0, 258, 'o', 260, 'e', 256, 'o', -1);
+    EXPECT(k, "lllo", 0, 256, 259, -1); /* ll before lo, and the left one */
+    EXPECT(k, "lo", PITH_BOS | PITH_EOS, 259, -1); /* neither exists */
+    CHECK(pith__str_is(pith__tokenizer_piece(k, 260), " h"));
+    char all[256];
+    for (int c = 0; c < 256; c++) all[c] = (char)c;
+    pith_token t[256];
+    int n = pith__tokenizer_encode(k, all, 256, 0, t, 256);
+    EQ(n, 256);
+    for (int i = 0; i < n; i++) CHECK(t[i] == i && pith__tokenizer_piece(k, i).p[0] == all[i]);
+    pith__tokenizer_free(k);
+}
+
+TEST(whole_words_without_merges) {
+    for (int ignore = 0; ignore < 2; ignore++) {
+        made m;
+        start_letters(&m, "llama-bpe");
+        add(&m, "whole", 0);
+        m.v.ignore_merges = ignore;
+        NEW(k, m);
+        if (ignore) EXPECT(k, "whole.", 0, 256, '.', -1);
+        else EXPECT(k, "whole.", 0, 'w', 'h', 'o', 'l', 'e', '.', -1);
+        pith__tokenizer_free(k);
+    }
+}
+
+TEST(added_tokens_are_plain_text) {
+    made m;
+    start_letters(&m, "gpt-2");
+    int spaces = add_view(&m, pith__str_of("  "), 0, PITH__USER); /* not spelled in letters */
+    int end = add_view(&m, pith__str_of("<\xef\xbd\x9c end>"), 0, PITH__CONTROL);
+    NEW(k, m);
+    EXPECT(k, "a  b", 0, 'a', spaces, 'b', -1);
+    EXPECT(k, "<\xef\xbd\x9c end>", PITH_SPECIAL, end, -1);
+    CHECK(pith__str_is(pith__tokenizer_piece(k, end), "<\xef\xbd\x9c end>"));
+    pith__tokenizer_free(k);
+}
+
+TEST(merges_that_cannot_be) {
+    const char *const bad[][2] = { { "a", "qq" }, { "qq", "a" }, { "a", "b" }, { "", "a" } };
+    for (int i = 0; i < 4; i++) {
+        made m;
+        start_letters(&m, "gpt-2");
+        add_merge(&m, bad[i][0], bad[i][1]);
+        pith_error err = { 0 };
+        CHECK(pith__tokenizer_new(&m.v, &err) == NULL);
+        EQ(err.code, PITH_EFORMAT);
+        CHECK(strstr(err.text, "merge 0") && strstr(err.text, bad[i][1]));
+    }
+}
+
+TEST(unknown_pretokenizer) {
+    made m;
+    start_letters(&m, "gpt-9");
+    pith_error err = { 0 };
+    CHECK(pith__tokenizer_new(&m.v, &err) == NULL);
+    EQ(err.code, PITH_EARCH);
+    CHECK(strstr(err.text, "gpt-9") && strstr(err.text, "--pretokenizer"));
+    m.v.pre = (pith__str){ NULL, 0 };
+    CHECK(pith__tokenizer_new(&m.v, &err) == NULL);
+    m.v.model = PITH__NONE;
+    CHECK(pith__tokenizer_new(&m.v, &err) == NULL);
+}
+
+/* Llama 2 as Hugging Face writes it: merges by rank, but from characters, with byte fallback. */
+TEST(merges_of_characters) {
+    made m;
+    int first = start_llama(&m, PITH__BLOCK_SPACE);
+    m.v.model = PITH__BPE;
+    const char *const p[] = { "\u2581", "a", "b", "\u2581a", "ab", "\u00e9" };
+    for (int i = 0; i < 6; i++) add(&m, p[i], 0);
+    add_merge(&m, "a", "b");
+    add_merge(&m, "\xe2\x96\x81", "a");
+    NEW(k, m);
+    EXPECT(k, "a ab\xc3\xa9\xc3\xa8", PITH_BOS, 1, first + 3, first, first + 4, first + 5, 3 + 0xc3,
+           3 + 0xa8, -1);
+    pith__tokenizer_free(k);
+}
+
+TEST(where_spaces_go) {
+    const int mode[] = { 0, PITH__SPACE_ALWAYS, PITH__SPACE_NONE_YET, PITH__SPACE_FIRST };
+    for (int i = 0; i < 4; i++) {
+        made m;
+        int first = start_llama(&m, PITH__BLOCK_SPACE), space = first;
+        add(&m, "\u2581", 0);
+        m.v.add_space = mode[i];
+        NEW(k, m);
+        if (i == 0) EXPECT(k, "a<s>b", PITH_SPECIAL, 3 + 'a', 1, 3 + 'b', -1);
+        else if (i < 3) EXPECT(k, "a<s>b", PITH_SPECIAL, space, 3 + 'a', 1, space, 3 + 'b', -1);
+        else EXPECT(k, "a<s>b", PITH_SPECIAL, space, 3 + 'a', 1, 3 + 'b', -1);
+        if (i == 1) EXPECT(k, " a", 0, space, space, 3 + 'a', -1);
+        else EXPECT(k, " a", 0, space, 3 + 'a', -1);
+        pith__tokenizer_free(k);
+    }
+}
+
+TEST(normal_form) {
+    const struct { const char *from, *to; } nfc[] = {
+        { "e\u0301", "\u00e9" }, { "\u00e9", "\u00e9" }, { "a\u0301\u0323", "\u1ea1\u0301" },
+        { "\u1100\u1161\u11a8", "\uac01" }, { "\uac00\u11a8", "\uac01" }, { "\u212b", "\u00c5" },
+        { "\u0958", "\u0915\u093c" }, { "\uf900", "\u8c48" }, { "\u0301", "\u0301" },
+        { "\xff" "e\u0301\xcc", "\xff\u00e9\xcc" }, { "\u0344", "\u0308\u0301" },
+        { "q\u0307\u0323", "q\u0323\u0307" }, { "\u09c7\u09be", "\u09cb" }
+    };
+    for (size_t i = 0; i < sizeof nfc / sizeof *nfc; i++) {
+        char out[64];
+        size_t n = pith__nfc(nfc[i].from, strlen(nfc[i].from), out);
+        if (n != strlen(nfc[i].to) || memcmp(out, nfc[i].to, n) != 0)
+            FAIL("'%s' becomes '%.*s', want '%s'", nfc[i].from, (int)n, out, nfc[i].to);
+    }
+    char marks[281] = "a", out[3 * 281]; /* far more than are put in order at once */
+    for (int i = 0; i < 140; i++) memcpy(marks + 1 + 2 * i, i % 2 ? "\u0323" : "\u0301", 2);
+    CHECK(pith__nfc(marks, 281, out) > 270);
+    for (int nfc_wanted = 0; nfc_wanted < 2; nfc_wanted++) {
+        made m;
+        start_letters(&m, "qwen2");
+        m.v.nfc = nfc_wanted;
+        NEW(k, m);
+        if (nfc_wanted) EXPECT(k, "e\u0301", 0, 0xc3, 0xa9, -1);
+        else EXPECT(k, "e\u0301", 0, 'e', 0xcc, 0x81, -1);
+        pith__tokenizer_free(k);
+    }
+}
+
+/* ---- against a slow tokenizer ---------------------------------------------------------------- */
+
+static unsigned dice(unsigned n) {
+    static uint64_t state = 88172645463325252u;
+    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+    return (unsigned)(state >> 33) % n;
+}
+
+/* What llama2.c does: look at every pair, join the best, begin again. */
+static int slow_encode(const made *m, const char *text, int n, int *out) {
+    int count = 0;
+    for (int i = 0; i < n; i++)
+        for (int id = 0; id < m->v.n; id++)
+            if (m->piece[id].n == 1 && *m->piece[id].p == text[i]) {
+                out[count++] = id;
+                break;
+            }
+    for (;;) {
+        int best = -1, made_id = -1;
+        float score = -1e10f;
+        for (int i = 0; i + 1 < count; i++) {
+            char both[64];
+            pith__str a = m->piece[out[i]], b = m->piece[out[i + 1]];
+            memcpy(both, a.p, a.n);
+            memcpy(both + a.n, b.p, b.n);
+            for (int id = 0; id < m->v.n; id++) {
+                if (pith__str_cmp(m->piece[id], (pith__str){ both, a.n + b.n }) != 0) continue;
+                if (m->score[id] > score) best = i, made_id = id, score = m->score[id];
+                break;
+            }
+        }
+        if (best < 0) return count;
+        out[best] = made_id;
+        memmove(out + best + 1, out + best + 2, (size_t)(--count - best - 1) * sizeof *out);
+    }
+}
+
+TEST(as_the_slow_one) {
+    static char text[MOST][8];
+    for (int round = 0; round < 60; round++) {
+        made m;
+        made_start(&m, PITH__SPM, PITH__RAW);
+        for (const char *c = "abcd"; *c; c++) add_view(&m, (pith__str){ c, 1 }, 0, PITH__NORMAL);
+        for (int i = 0; i < 60; i++) {
+            size_t n = 2 + dice(5);
+            for (size_t j = 0; j < n; j++) text[i][j] = (char)('a' + dice(4));
+            add_view(&m, (pith__str){ text[i], n }, -(float)dice(12), PITH__NORMAL); /* many ties */
+        }
+        NEW(k, m);
+        for (int i = 0; i < 40; i++) {
+            char s[80];
+            int n = (int)dice(80), want[81];
+            for (int j = 0; j < n; j++) s[j] = (char)('a' + dice(4));
+            want[slow_encode(&m, s, n, want)] = -1;
+            expect(__FILE__, __LINE__, k, s, (size_t)n, 0, want);
+        }
+        pith__tokenizer_free(k);
+    }
+}
+
+/* What is quadratic in the length of the text would not end within minutes. */
+TEST(long_texts) {
+    size_t n = 1 << 20, n_short = 1 << 17;
+    char *s = malloc(n);
+    REQUIRE(s != NULL);
+    const char *const pre[] = { "gpt-2", "llama-bpe", "tekken", "gpt-4o", "deepseek-llm",
+                                "deepseek-coder", "deepseek-v3", "default", "falcon", "smollm" };
+    const char *const unit[] = { "a", " ", " \n", "A", "'", "1", "\xe4\xb8\xad", "<s>", "\xff",
+                                 "<s" };
+    made m, b;
+    start_llama(&m, PITH__RAW);
+    add(&m, "a", 0);
+    add(&m, "aa", -1);
+    add(&m, "aaaa", -2);
+    NEW(k, m);
+    for (int u = 0; u < 10; u++) {
+        size_t size = strlen(unit[u]);
+        for (size_t i = 0; i < n; i++) s[i] = unit[u][i % size];
+        s[n - 1] = s[n_short - 1] = '5'; /* so that no rule ends with the text */
+        CHECK(pith__tokenizer_encode(k, s, n, PITH_SPECIAL, NULL, 0) > 0);
+        for (int i = 0; i < 10; i++) {
+            start_letters(&b, pre[i]);
+            add(&b, "aa", 0);
+            add(&b, "aaaa", 0);
+            add_merge(&b, "a", "a");
+            add_merge(&b, "aa", "aa");
+            pith__tokenizer *t = pith__tokenizer_new(&b.v, &err);
+            REQUIRE(t != NULL);
+            int count = pith__tokenizer_encode(t, s, n_short, 0, NULL, 0);
+            if (u) EQ(count, n_short);
+            else CHECK(count > 0 && (size_t)count < n_short / 3);
+            pith__tokenizer_free(t);
+        }
+    }
+    pith__tokenizer_free(k);
+    free(s);
+}
+
+/* ---- words ----------------------------------------------------------------------------------- */
+
+static int append_word(void *to, const char *p, size_t n) {
+    char *s = to;
+    snprintf(s + strlen(s), 512 - strlen(s), "%.*s|", (int)n, p);
+    return 0;
+}
+
+static void words(const char *file, int line, const char *pre, const char *text, const char *want) {
+    const pith__splitter *s = pith__splitter_named(pith__str_of(pre));
+    char got[512] = "";
+    if (s) pith__split(s, text, strlen(text), append_word, got);
+    if (s && strcmp(got, want) == 0) return;
+    t_bad++;
+    printf("# %s:%d: %s cuts '%s' into '%s', want '%s'\n", file, line, pre, text, got, want);
+}
+#define WORDS(pre, text, want) words(__FILE__, __LINE__, pre, text, want)
+
+TEST(words_of_gpt2) {
+    WORDS("gpt-2", "Hello, world!", "Hello|,| world|!|");
+    WORDS("gpt-2", "I've 'RE don't", "I|'ve| '|RE| don|'t|");
+    WORDS("gpt-2", "a  b   ", "a| | b|   |");
+    WORDS("gpt-2", "a\n\nb \n", "a|\n|\n|b| \n|");
+    WORDS("gpt-2", "x12345 67", "x|12345| 67|");
+    WORDS("gpt-2", "e\xcc\x81t", "e|\xcc\x81|t|"); /* a mark is no letter */
+    WORDS("gpt-2", "\xe4\xb8\xad\xe6\x96\x87\xef\xbc\x81",
+          "\xe4\xb8\xad\xe6\x96\x87|\xef\xbc\x81|");
+    WORDS("gpt-2", "a\xc2\xa0\xc2\xa0" "b", "a|\xc2\xa0|\xc2\xa0|b|"); /* no-break spaces */
+    WORDS("gpt-2", "\xff" "a\xf0\x9f", "\xff|a|\xf0\x9f|"); /* no UTF-8: symbols */
+}
+
+TEST(words_of_llama3_and_qwen) {
+    WORDS("llama-bpe", "12345678", "123|456|78|");
+    WORDS("dbrx", "12345678", "123|456|78|");
+    WORDS("qwen2", "1234 5", "1|2|3|4| |5|");
+    WORDS("qwen2", "I'VE you'll", "I|'VE| you|'ll|");
+    WORDS("qwen2", "(word) ..\n\n x", "(word|)| ..\n\n| x|");
+    WORDS("qwen2", "a \n \n  b", "a| \n \n| | b|");
+    WORDS("llama-bpe", "   \tx  ", "   |\tx|  |");
+    WORDS("llama-bpe", "caf\xc3\xa9\xcc\x81s", "caf\xc3\xa9|\xcc\x81s|");
+}
+
+TEST(words_of_tekken_and_gpt4o) {
+    WORDS("tekken", "HelloWorld", "Hello|World|");
+    WORDS("tekken", "HTTPServer", "HTTPServer|");
+    WORDS("tekken", "don't 12 a/b //\n", "don|'t| |1|2| a|/b| //\n|");
+    WORDS("gpt-4o", "don't DON'T 1234", "don't| DON'T| |123|4|");
+    WORDS("gpt-4o", "ABC\xe4\xb8\xad" "DEF", "ABC\xe4\xb8\xad|DEF|"); /* Han is high and low */
+    WORDS("gpt-4o", "e\xcc\x81t", "e\xcc\x81t|");
+}
+
+TEST(words_of_those_with_stages) {
+    WORDS("smollm", "a12 b", "a|1|2| b|");
+    WORDS("starcoder", "x 12", "x| |1|2|");
+    WORDS("falcon", "a1234=='x' 12", "a|123|4|=='|x|'| 12|");
+    WORDS("falcon", "`b", "`|b|");
+    WORDS("default", " 12345!`", " |123|45|!|`|");
+    WORDS("deepseek-llm", "Hi  there\n123 \xe4\xb8\xad!", "Hi| | there|\n|123| |\xe4\xb8\xad|!|");
+    WORDS("deepseek-coder", "a1 +b\xe4\xb8\xad  ", "a|1| +|b|\xe4\xb8\xad|  |");
+    WORDS("deepseek-v3", "x1234 .get\xe3\x81\x82y ", "x|123|4| .|get|\xe3\x81\x82|y| |");
+    WORDS("deepseek-v3", ".get(x)\n", ".get|(x|)\n|");
+    const char *const same[] = { "mpt", "olmo", "refact", "command-r", "llama3", "llama-v3",
+                                 "deepseek-r1-qwen", "smaug-bpe", "llama4" };
+    for (int i = 0; i < 9; i++) CHECK(pith__splitter_named(pith__str_of(same[i])) != NULL);
+    const char *const none[] = { "", "gpt", "gpt-2 phi-2", " ", "qwen" };
+    for (int i = 0; i < 5; i++) CHECK(pith__splitter_named(pith__str_of(none[i])) == NULL);
+}
+
+TEST(classes) {
+    EQ(pith__unicode_class('A'), PITH__UPPER);
+    EQ(pith__unicode_class(0x101), PITH__LOWER);   /* within a run that alternates */
+    EQ(pith__unicode_class(0x100), PITH__UPPER);
+    EQ(pith__unicode_class(0x4e2d), PITH__LETTER);
+    EQ(pith__unicode_class(0x300), PITH__MARK);
+    EQ(pith__unicode_class(0x661), PITH__NUMBER);
+    EQ(pith__unicode_class(0x3001), PITH__PUNCT);
+    EQ(pith__unicode_class(0x1f600), PITH__SYMBOL);
+    EQ(pith__unicode_class(0x85), PITH__SPACE);
+    EQ(pith__unicode_class(0x10ffff), 0);
+    const struct { const char *s; size_t n; uint32_t c; } utf8[] = {
+        { "\xc3\xa9", 2, 0xe9 }, { "\xf4\x8f\xbf\xbf", 4, 0x10ffff }, { "\xc0\x80", 1, 0xfffd },
+        { "\xe0\x9f\xbf", 1, 0xfffd }, { "\xed\xa0\x80", 1, 0xfffd },
+        { "\xf4\x90\x80\x80", 1, 0xfffd }, { "\xe4\xb8", 1, 0xfffd },
+        { "\x80", 1, 0xfffd }, { "\xf8\x88\x80\x80", 1, 0xfffd }
+    };
+    for (size_t i = 0; i < sizeof utf8 / sizeof *utf8; i++) {
+        uint32_t c;
+        EQ(pith__utf8((const uint8_t *)utf8[i].s, strlen(utf8[i].s), &c), utf8[i].n);
+        EQ(c, utf8[i].c);
+    }
+}
+
+TEST(unfinished_characters) {
+    const struct { const char *s; size_t n; } tail[] = {
+        { "", 0 }, { "a", 0 }, { "\xc3", 1 }, { "\xc3\xa9", 0 }, { "a\xe4\xb8", 2 }, { "\xe4", 1 },
+        { "\xe4\xb8\xad", 0 }, { "\xf0\x9f\xa6", 3 }, { "\xf0\x9f", 2 }, { "\xf0\x9f\xa6\x99", 0 },
+        { "\x80\x80\x80", 0 }, { "\xff", 0 }, { "\xc0", 0 }, { "\xf5", 0 }, { "\xe0\x80", 0 },
+        { "\xed\xa0", 0 }, { "\xf4\x90", 0 }, { "\xf0\x80\x80", 0 }, { "\xe4\xb8\xad\xe4", 1 }
+    };
+    for (size_t i = 0; i < sizeof tail / sizeof *tail; i++)
+        EQ(pith_utf8_tail(tail[i].s, strlen(tail[i].s)), tail[i].n);
+}
+
+/* ---- real vocabularies ----------------------------------------------------------------------- */
+
+static const char *shared(const char *name) {
+    static char path[512];
+    const char *root = getenv("PITH_SHARED");
+    snprintf(path, sizeof path, "%s/%s", root ? root : "../shared", name);
+    return path;
+}
+
+static int open_shared(pith__file *f, const char *name) {
+    return pith__file_open(f, shared(name), 0, NULL) == PITH_OK;
+}
+
+/* The strings of name.inp have the ids of name.out, a line each. */
+static void check_lines(const pith__tokenizer *k, const char *name) {
+    static const char between[] = "\n__ggml_vocab_test__\n";
+    char path[256];
+    pith__file in, out;
+    snprintf(path, sizeof path, "%s.inp", name);
+    REQUIRE(open_shared(&in, path));
+    snprintf(path, sizeof path, "%s.out", name);
+    REQUIRE(open_shared(&out, path));
+    const char *p = (const char *)in.data, *end = p + in.size;
+    const char *w = (const char *)out.data, *w_end = w + out.size;
+    int n_line = 0;
+    for (; w < w_end; n_line++) {
+        const char *q = p;
+        size_t size = sizeof between - 1;
+        while (q < end && ((size_t)(end - q) < size || memcmp(q, between, size) != 0)) q++;
+        int want[512], n = 0;
+        for (; w < w_end && *w != '\n'; w++) {
+            if (*w == ' ') want[n++] = 0;
+            else want[n - 1] = want[n - 1] * 10 + (*w - '0');
+        }
+        w++;
+        want[n] = -1;
+        expect(name, n_line, k, p, (size_t)(q - p), 0, want);
+        p = q < end ? q + size : end;
+    }
+    CHECK(n_line >= 46);
+    pith__file_close(&in);
+    pith__file_close(&out);
+}
+
+static void check_gguf(const char *name) {
+    char path[512];
+    pith_error err = { 0 };
+    pith__store s = { .n_file = 1 };
+    s.file = pith__arena_new(&s.arena, 1, sizeof *s.file);
+    snprintf(path, sizeof path, "%s", shared(name));
+    s.path = path;
+    REQUIRE(pith__file_open(s.file, path, 0, &err) == PITH_OK);
+    REQUIRE(pith__gguf_read(&s, 0, &err) == PITH_OK);
+    pith__tokenizer *k = pith__tokenizer_new(&s.vocab, &err);
+    if (!k) FAIL("%s", err.text);
+    else check_lines(k, name);
+    pith__tokenizer_free(k);
+    pith__store_free(&s);
+}
+
+TEST(gguf_vocabularies) {
+    pith__file f;
+    if (!open_shared(&f, "data/gguf/ggml-vocab-gpt-2.gguf")) SKIP("no ../shared");
+    pith__file_close(&f);
+    check_gguf("data/gguf/ggml-vocab-gpt-2.gguf");
+    check_gguf("data/gguf/ggml-vocab-deepseek-llm.gguf");
+    check_gguf("data/gguf/ggml-vocab-llama-spm.gguf");
+}
+
+/* llama2.c's own tokens for these, from its run.c */
+TEST(llama2c_tokenizer) {
+    pith__file f;
+    if (!open_shared(&f, "data/llama2c/tokenizer.bin")) SKIP("no ../shared");
+    enum { N = 32000 };
+    pith__str *piece = calloc(N, sizeof *piece);
+    float *score = calloc(N, sizeof *score);
+    uint8_t *type = calloc(N, 1);
+    REQUIRE(piece && score && type);
+    pith__cursor c = { f.data + 4, f.size - 4, 0 };
+    for (int i = 0; i < N; i++) {
+        score[i] = pith__f32(&c);
+        piece[i].n = pith__u32(&c);
+        piece[i].p = (const char *)pith__take(&c, piece[i].n);
+        type[i] = i == 0 ? PITH__UNKNOWN : i < 3 ? PITH__CONTROL : PITH__NORMAL;
+    }
+    REQUIRE(!c.bad);
+    made m = { .v = { .model = PITH__SPM, .spelling = PITH__RAW, .n = N, .piece = piece,
+                      .score = score, .type = type, .bos = 1, .eos = 2, .unk = 0, .add_bos = 1,
+                      .add_eos = 1, .add_space = 1, .byte_fallback = 1 } };
+    NEW(k, m);
+    EXPECT(k, "I believe the meaning of life is", PITH_BOS, 1, 306, 4658, 278, 6593, 310, 2834,
+           338, -1);
+    EXPECT(k, "Simply put, the theory of relativity states that ", PITH_BOS, 1, 3439, 17632, 1925,
+           29892, 278, 6368, 310, 14215, 537, 5922, 393, 29871, -1);
+    EXPECT(k, "Translate English to French:\n\n        sea otter => loutre de mer\n", PITH_BOS, 1,
+           4103, 9632, 4223, 304, 5176, 29901, 13, 13, 4706, 7205, 4932, 357, 1149, 301, 449, 276,
+           316, 2778, 13, -1);
+    pith__tokenizer_free(k);
+    free(piece);
+    free(score);
+    free(type);
+    pith__file_close(&f);
+}
+
+int main(void) {
+    RUN(joins_by_score);
+    RUN(bytes_stand_in);
+    RUN(unknown_without_bytes);
+    RUN(odd_byte_names_are_text);
+    RUN(scores_that_never_join);
+    RUN(lowest_id_of_equal_pieces);
+    RUN(block_spaces);
+    RUN(capacity);
+    RUN(special_tokens);
+    RUN(joins_by_rank);
+    RUN(whole_words_without_merges);
+    RUN(added_tokens_are_plain_text);
+    RUN(merges_that_cannot_be);
+    RUN(unknown_pretokenizer);
+    RUN(merges_of_characters);
+    RUN(where_spaces_go);
+    RUN(normal_form);
+    RUN(as_the_slow_one);
+    RUN(long_texts);
+    RUN(words_of_gpt2);
+    RUN(words_of_llama3_and_qwen);
+    RUN(words_of_tekken_and_gpt4o);
+    RUN(words_of_those_with_stages);
+    RUN(classes);
+    RUN(unfinished_characters);
+    RUN(gguf_vocabularies);
+    RUN(llama2c_tokenizer);
+    return DONE();
+}

@@ -1,0 +1,291 @@
+/* bench.c - run bench: tokens a second, and what the memory had to do for them.
+ *
+ * Two tests, named as llama-bench names them: ppN reads a prompt of N tokens at once, tgN writes N tokens
+ * one by one. Reading is bound by arithmetic, writing by memory: every weight is read for every token,
+ * so the bytes a second are quoted beside what a plain read of memory reaches in the same run.
+ * --shape needs no file: weights of a named shape are made up in memory (their values do not matter
+ * to the clock, except that they must be numbers). */
+#define _POSIX_C_SOURCE 200809L
+#include "tools.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+/* ---- models made up ------------------------------------------------------------------------------- */
+
+static const struct shape {
+    const char *name, *arch;
+    int n_layer, n_embd, n_head, n_kv_head, head_dim, n_ff, n_vocab, n_ctx, tied;
+} shapes[] = {
+    { "stories260K", "llama", 5, 64, 8, 4, 8, 172, 512, 512, 1 },
+    { "llama-15m", "llama", 6, 288, 6, 6, 48, 768, 32000, 256, 1 },
+    { "llama-110m", "llama", 12, 768, 12, 12, 64, 2048, 32000, 1024, 1 },
+    { "qwen3-0.6b", "qwen3", 28, 1024, 16, 8, 128, 3072, 151936, 40960, 1 },
+    { "llama-1b", "llama", 16, 2048, 32, 8, 64, 8192, 32000, 8192, 1 },
+};
+
+enum { PATTERN = 4096 }; /* numbers that are repeated over a tensor: a whole number of any format's blocks */
+
+typedef struct { /* the store being filled; code as of the first failure */
+    pith__store s;
+    const char *type;
+    uint64_t rng;
+    pith_error e;
+    int code;
+} maker;
+
+/* The mixture called Q4_K_M gives half of the values and of the ffn_downs, and the output, more bits. */
+static const pith__format *format_for(const maker *k, const char *name, int l, int vector) {
+    if (vector) return pith__format_named("F32");
+    if (strcasecmp(k->type, "q4_k_m") != 0) return pith__format_named(k->type);
+    int more = l % 2 == 0 && (strstr(name, "attn_v") || strstr(name, "ffn_down"));
+    return pith__format_named(more || strstr(name, "token_embd") ? "Q6_K" : "Q4_K");
+}
+
+static void make_tensor(maker *k, int l, const char *name, int rows, int cols) {
+    if (k->code) return;
+    const pith__format *f = format_for(k, name, l, rows == 1);
+    uint64_t shape[2] = { (uint64_t)rows, (uint64_t)cols };
+    char *full = pith__arena_new(&k->s.arena, 64, 1);
+    size_t bytes = f ? (size_t)rows * (size_t)cols / (size_t)f->length * (size_t)f->bytes : 0;
+    uint8_t *data = full ? pith__arena_new(&k->s.arena, bytes + 64, 1) : NULL;
+    if (!f || !f->encode) {
+        k->code = complain(USAGE, "--type %s: not a format that can be written", k->type);
+        return;
+    }
+    if (!data) {
+        k->code = complain(FAILED, "no memory for a tensor of %zu bytes", bytes);
+        return;
+    }
+    if (l >= 0) snprintf(full, 64, "blk.%d.%s", l, name);
+    else snprintf(full, 64, "%s", name);
+    float x[PATTERN];
+    uint8_t pattern[PATTERN * sizeof(float)];
+    float size = rows == 1 ? 0 : 1.7f / sqrtf((float)cols);
+    for (int i = 0; i < PATTERN; i++) x[i] = (rows == 1) + size * (2 * pith__random(&k->rng) - 1);
+    f->encode(pattern, x, PATTERN);
+    size_t whole = (size_t)(PATTERN / f->length) * (size_t)f->bytes;
+    for (size_t at = 0; at < bytes; at += whole)
+        memcpy(data + at, pattern, bytes - at < whole ? bytes - at : whole);
+    int vector = rows == 1;
+    if (pith__tensor_set(&k->s.tensor[k->s.n_tensor++], &k->s, pith__str_of(full), f->id,
+                         vector ? 1 : 2, shape + vector, data, bytes, &k->e))
+        k->code = complain(USAGE, "--type %s: %s", k->type, k->e.text);
+}
+
+static void make_tensors(maker *k, const struct shape *h) {
+    int q = h->n_head * h->head_dim, kv = h->n_kv_head * h->head_dim;
+    make_tensor(k, -1, "token_embd.weight", h->n_vocab, h->n_embd);
+    make_tensor(k, -1, "output_norm.weight", 1, h->n_embd);
+    for (int l = 0; l < h->n_layer; l++) {
+        make_tensor(k, l, "attn_norm.weight", 1, h->n_embd);
+        make_tensor(k, l, "attn_q.weight", q, h->n_embd);
+        make_tensor(k, l, "attn_k.weight", kv, h->n_embd);
+        make_tensor(k, l, "attn_v.weight", kv, h->n_embd);
+        make_tensor(k, l, "attn_output.weight", h->n_embd, q);
+        make_tensor(k, l, "ffn_norm.weight", 1, h->n_embd);
+        make_tensor(k, l, "ffn_gate.weight", h->n_ff, h->n_embd);
+        make_tensor(k, l, "ffn_up.weight", h->n_ff, h->n_embd);
+        make_tensor(k, l, "ffn_down.weight", h->n_embd, h->n_ff);
+        if (!strcmp(h->arch, "qwen3")) {
+            make_tensor(k, l, "attn_q_norm.weight", 1, h->head_dim);
+            make_tensor(k, l, "attn_k_norm.weight", 1, h->head_dim);
+        }
+    }
+}
+
+static int make_keys(pith__store *s, const struct shape *h) {
+    const struct { const char *name; int v; } keys[] = {
+        { "block_count", h->n_layer }, { "embedding_length", h->n_embd },
+        { "feed_forward_length", h->n_ff }, { "attention.head_count", h->n_head },
+        { "attention.head_count_kv", h->n_kv_head }, { "attention.key_length", h->head_dim },
+        { "attention.value_length", h->head_dim }, { "context_length", h->n_ctx },
+    };
+    char name[64];
+    int code = pith__store_add_string(s, "general.architecture", h->arch);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys && !code; i++) {
+        snprintf(name, sizeof name, "%s.%s", h->arch, keys[i].name);
+        code = pith__store_add_int(s, name, keys[i].v);
+    }
+    snprintf(name, sizeof name, "%s.attention.layer_norm_rms_epsilon", h->arch);
+    return code ? code : pith__store_add_float(s, name, 1e-5);
+}
+
+static int make_model(const char *name, const char *type, const pith_options *opt, pith_model **m) {
+    const struct shape *h = NULL;
+    maker k = { .s = { .kind = "made up", .path = name }, .type = type, .rng = 1 };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        if (!strcasecmp(shapes[i].name, name)) h = &shapes[i];
+    if (!h) return complain(USAGE, "--shape %s: not one of stories260K, llama-15m, llama-110m, "
+                            "qwen3-0.6b, llama-1b", name);
+    k.s.tensor = pith__arena_new(&k.s.arena, 2 + 11 * (size_t)h->n_layer, sizeof *k.s.tensor);
+    if (!k.s.tensor || make_keys(&k.s, h)) k.code = complain(FAILED, "no memory for %s", name);
+    make_tensors(&k, h);
+    if (k.code) {
+        pith__store_free(&k.s);
+        return k.code;
+    }
+    *m = pith__model_of(&k.s, opt, &k.e);
+    return *m ? 0 : complain(FAILED, "%s", k.e.text);
+}
+
+/* ---- measuring ---------------------------------------------------------------------------------------- */
+
+/* Bytes a second of a plain read by all threads, the best of several passes over 256 MB. */
+static double read_bandwidth(int threads) {
+    enum { SIZE = 1 << 28, PIECE = 1 << 20 };
+    uint64_t *p = malloc(SIZE), sum = 0;
+    double best = 0;
+    if (!p) return 0;
+    memset(p, 1, SIZE);
+    for (int pass = 0; pass < 6; pass++) {
+        double start = seconds();
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(threads) reduction(+ : sum) schedule(static)
+#endif
+        for (int i = 0; i < SIZE / PIECE; i++) {
+            const uint64_t *q = p + (size_t)i * PIECE / sizeof *p;
+            uint64_t s[16] = { 0 };
+            for (size_t j = 0; j < PIECE / sizeof *p; j += 16)
+                for (int n = 0; n < 16; n++) s[n] += q[j + (size_t)n];
+            for (int n = 0; n < 16; n++) sum += s[n];
+        }
+        double rate = SIZE / (seconds() - start);
+        if (rate > best && sum) best = rate;
+    }
+    (void)threads;
+    free(p);
+    return best;
+}
+
+typedef struct {
+    char test[32];
+    double mean, sd;
+} result;
+
+/* Tokens a second of n tokens, read together or written one by one; negative: an exit code. */
+static double one_run(pith_session *s, int n, int together) {
+    int n_vocab = s->model->hyper.n_vocab;
+    pith_error e = { 0, "" };
+    pith_rewind(s, 0);
+    double start = seconds();
+    for (int i = 0; i < n; ) {
+        pith_token t[256];
+        int k = together ? (n - i < 256 ? n - i : 256) : 1;
+        for (int j = 0; j < k; j++) t[j] = (pith_token)((unsigned)(i + j) * 2654435761u % (unsigned)n_vocab);
+        if (pith_eval(s, t, k, &e)) return -complain(FAILED, "%s", e.text);
+        if (stopped()) return -stopped();
+        i += k;
+    }
+    return n / (seconds() - start);
+}
+
+static int measure(pith_session *s, int n, int together, int repetitions, result *r) {
+    double sum = 0, squares = 0, rate = one_run(s, n < 32 ? n : 32, together); /* to warm up */
+    snprintf(r->test, sizeof r->test, "%s%d", together ? "pp" : "tg", n);
+    for (int i = 0; i < repetitions && rate >= 0; i++) {
+        rate = one_run(s, n, together);
+        sum += rate, squares += rate * rate;
+    }
+    if (rate < 0) return (int)-rate;
+    r->mean = sum / repetitions;
+    double variance = squares / repetitions - r->mean * r->mean;
+    r->sd = variance > 0 && repetitions > 1 ? sqrt(variance * repetitions / (repetitions - 1)) : 0;
+    return 0;
+}
+
+/* Bytes of weights that one token reads: all but the embedding, of which it is one row, unless that is
+ * the output matrix too; of the experts, those it uses. */
+static double bytes_read(const pith_model *m) {
+    double bytes = 0;
+    for (size_t i = 0; i < m->store.n_tensor; i++) {
+        const pith__tensor *t = &m->store.tensor[i];
+        double size = (double)t->rows * (double)t->row_bytes;
+        if (t->scale) size += (double)(t->rows * (t->cols / t->group) * sizeof(float));
+        int expert = m->hyper.n_expert && strstr(t->name.p, "_exps");
+        if (t->data == m->embd.data && t->data != m->head.data) size = (double)t->row_bytes;
+        bytes += expert ? size * m->hyper.n_expert_used / m->hyper.n_expert : size;
+    }
+    return bytes;
+}
+
+/* ---- the verb ----------------------------------------------------------------------------------------- */
+
+typedef struct {
+    model_choice model;
+    const char *shape, *type;
+    int n_prompt, n_gen, repetitions, json;
+} bench_flags;
+
+static int print_results(const bench_flags *b, const pith_model *m, const result *r, int n) {
+    output o;
+    int code = output_open(&o, NULL, NULL);
+    if (code) return code;
+    const pith_shape *h = pith_model_shape(m);
+    const char *name = b->shape ? b->shape : b->model.path, *slash = strrchr(name, '/');
+    if (!b->shape && slash && slash[1]) name = slash + 1;
+    if (!b->json) {
+        output_line(&o, "| model | size | params | threads | test | t/s |\n");
+        output_line(&o, "| --- | ---: | ---: | ---: | ---: | ---: |\n");
+    }
+    for (int i = 0; i < n && b->json; i++)
+        output_line(&o, "{\"test\": \"%s\", \"mean\": %.4f, \"sd\": %.4f, \"threads\": %d}\n",
+                    r[i].test, r[i].mean, r[i].sd, m->n_threads);
+    for (int i = 0; i < n && !b->json; i++)
+        output_line(&o, "| %s %s | %.2f MiB | %.2f M | %d | %s | %.2f ± %.2f |\n", name,
+                    m->head.format->name, (double)h->n_byte / 1048576, (double)h->n_param / 1e6,
+                    m->n_threads, r[i].test, r[i].mean, r[i].sd);
+    if (!b->json && b->n_gen > 0) {
+        double traffic = bytes_read(m) * r[n - 1].mean / 1e9, most = read_bandwidth(m->n_threads) / 1e9;
+        output_line(&o, "\n%s reads %.2f GB/s of weights; a plain read of memory by %d thread%s reaches "
+                    "%.2f GB/s in this run (%.0f %%); kernels: %s\n", r[n - 1].test, traffic,
+                    m->n_threads, m->n_threads == 1 ? "" : "s", most, 100 * traffic / most,
+                    m->kernels->name);
+    }
+    return output_close(&o, 1);
+}
+
+int verb_bench(int argc, char **argv) {
+    bench_flags b = { .type = "f32", .n_prompt = 512, .n_gen = 128, .repetitions = 5 };
+    const flag flags[] = {
+        { 0, "n-prompt", INTEGER, &b.n_prompt, 0, INT32_MAX, "N", "tokens to read (512; 0: skip)" },
+        { 0, "n-gen", INTEGER, &b.n_gen, 0, INT32_MAX, "N", "tokens to write (128; 0: skip)" },
+        { 0, "repetitions", INTEGER, &b.repetitions, 1, 10000, "N", "runs of each (5)" },
+        { 0, "shape", TEXT, &b.shape, 0, 0, "NAME", "made-up weights of this shape: stories260K, "
+          "llama-15m, llama-110m, qwen3-0.6b, llama-1b" },
+        { 0, "type", TEXT, &b.type, 0, 0, "TYPE", "their format: f32, f16, bf16, q8_0, q4_0, q4_k, "
+          "q4_k_m, q6_k (f32)" },
+        { 0, "json", SWITCH, &b.json, 0, 0, "", "an object a line instead of the table" },
+        MODEL_FLAGS(b.model),
+        { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
+    };
+    int code = read_flags(argc, argv, "usage: run bench MODEL|--shape NAME [options]\n", flags,
+                          &b.model.path);
+    if (code != GO_ON) return code;
+    pith_model *m = NULL;
+    pith_session *s = NULL;
+    result r[2];
+    int n = 0, most = b.n_prompt > b.n_gen ? b.n_prompt : b.n_gen;
+    code = b.shape ? make_model(b.shape, b.type, &b.model.options, &m) : open_model(&b.model, 0, &m);
+    if (!code) {
+        if (most > m->hyper.n_ctx) {
+            if (b.n_prompt > m->hyper.n_ctx) b.n_prompt = m->hyper.n_ctx;
+            if (b.n_gen > m->hyper.n_ctx) b.n_gen = m->hyper.n_ctx;
+            fprintf(stderr, "pith: the context is %d tokens: pp%d tg%d\n", m->hyper.n_ctx, b.n_prompt,
+                    b.n_gen);
+            most = m->hyper.n_ctx;
+        }
+        code = open_session(m, &b.model, most > 0 ? most : 1, &s);
+    }
+    if (!code && b.n_prompt > 0) code = measure(s, b.n_prompt, 1, b.repetitions, &r[n++]);
+    if (!code && b.n_gen > 0) code = measure(s, b.n_gen, 0, b.repetitions, &r[n++]);
+    if (!code) code = print_results(&b, m, r, n);
+    pith_session_free(s);
+    pith_close(m);
+    return code;
+}

@@ -1,0 +1,124 @@
+/* info.c - run info: what a model file holds, and the memory it takes to run it. */
+#include "tools.h"
+
+#include <string.h>
+
+enum { EMBEDDING, ATTENTION, FEED_FORWARD, NORMS, OUTPUT, OTHER, GROUPS };
+
+static const char *const group_names[GROUPS] = { "embedding", "attention", "feed-forward", "norms",
+                                                 "output", "other" };
+
+static int has(pith__str name, const char *part) {
+    size_t n = strlen(part);
+    for (size_t i = 0; i + n <= name.n; i++)
+        if (!memcmp(name.p + i, part, n)) return 1;
+    return 0;
+}
+
+static int group_of(pith__str name) {
+    return has(name, "norm") ? NORMS : has(name, "token_embd") ? EMBEDDING
+         : has(name, "attn") ? ATTENTION : has(name, "ffn") ? FEED_FORWARD
+         : pith__str_is(name, "output.weight") ? OUTPUT : OTHER;
+}
+
+/* "Q4_K x 24, Q6_K x 4": the formats of a group of tensors, in the order they come in the table. */
+static void print_formats(output *out, const pith__store *s, int group) {
+    const pith__format *seen[32];
+    int n_seen = 0;
+    for (size_t i = 0; i < s->n_tensor; i++) {
+        const pith__format *f = s->tensor[i].format;
+        int known = group_of(s->tensor[i].name) != group || n_seen == 32;
+        for (int j = 0; j < n_seen && !known; j++) known = seen[j] == f;
+        if (known) continue;
+        size_t count = 0;
+        for (size_t j = i; j < s->n_tensor; j++)
+            count += s->tensor[j].format == f && group_of(s->tensor[j].name) == group;
+        if (n_seen == 0) output_line(out, "%-15s ", group_names[group]);
+        output_line(out, "%s%s x %zu", n_seen ? ", " : "", f->name, count);
+        seen[n_seen++] = f;
+    }
+    if (n_seen) output_line(out, "\n");
+    else if (group == OUTPUT) output_line(out, "%-15s the embedding again\n", group_names[group]);
+}
+
+static void print_vocab(output *out, const pith_model *m) {
+    static const char *const kinds[] = { "none", "BPE by score (SentencePiece)", "BPE by rank" };
+    static const char *const spellings[] = { "", "", ", byte-level" };
+    const pith__vocab *v = &m->store.vocab;
+    if (!m->tokenizer) {
+        output_line(out, "%-15s none\n", "tokenizer");
+        return;
+    }
+    output_line(out, "%-15s %s%s, %d pieces, BOS %d, EOS %d\n", "tokenizer", kinds[v->model],
+                spellings[v->spelling], v->n, v->bos, v->eos);
+    if (v->pre.n) {
+        output_line(out, "%-15s ", "pre-tokenizer");
+        output_text(out, v->pre.p, v->pre.n);
+        output_line(out, "\n");
+    }
+    output_line(out, "%-15s %s\n", "chat template", v->chat_template.n ? "yes" : "no");
+}
+
+static void print_bytes(output *out, const char *what, size_t bytes) {
+    output_line(out, "%-15s %zu bytes (%.1f MB)\n", what, bytes, (double)bytes / 1e6);
+}
+
+static size_t cache_bytes(const pith_session *s) {
+    const pith__hyper *h = &s->model->hyper;
+    size_t sum = 0;
+    for (int l = 0; l < h->n_layer; l++) {
+        int n_slot = s->model->layer[l].window ? s->n_slot_window : s->n_slot;
+        sum += (size_t)h->n_kv_head * (pith__cache_plane(s->k_format, h->head_dim, n_slot) +
+                                       pith__cache_plane(s->v_format, h->head_dim, n_slot));
+    }
+    return sum;
+}
+
+static void print_model(output *out, const pith_model *m) {
+    const pith_shape *h = pith_model_shape(m);
+    output_line(out, "%-15s %s\n%-15s %s\n", "kind", m->store.kind, "family", h->arch);
+    output_line(out, "%-15s %d layers, %d wide, %d heads of %d, %d for keys and values, "
+                "feed-forward %d\n", "shape", h->n_layer, h->n_embd, h->n_head, h->head_dim,
+                h->n_kv_head, h->n_ff);
+    if (m->hyper.n_expert)
+        output_line(out, "%-15s %d, %d used for a token\n", "experts", m->hyper.n_expert,
+                    m->hyper.n_expert_used);
+    output_line(out, "%-15s %zu\n", "parameters", h->n_param);
+    for (int g = 0; g < GROUPS; g++) print_formats(out, &m->store, g);
+    output_line(out, "%-15s %d tokens\n", "vocabulary", h->n_vocab);
+    print_vocab(out, m);
+    output_line(out, "%-15s %d tokens\n", "context", h->n_ctx);
+    output_line(out, "%-15s %s, %d thread%s\n", "kernels", m->kernels->name, m->n_threads,
+                m->n_threads == 1 ? "" : "s");
+}
+
+int verb_info(int argc, char **argv) {
+    static const char usage[] = "run info MODEL [options]\n"
+                                "what the file holds, and the memory it takes (-c)\n\n";
+    model_choice c = { 0 };
+    const flag flags[] = {
+        MODEL_FLAGS(c),
+        { 'h', "help", SWITCH, NULL, 0, 0, "", "print this" },
+        { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
+    };
+    int code = read_flags(argc, argv, usage, flags, &c.path);
+    if (code != GO_ON) return code;
+    pith_model *m = NULL;
+    pith_session *s = NULL;
+    output out;
+    code = open_model(&c, 0, &m);
+    if (!code) code = open_session(m, &c, pith_model_shape(m)->n_ctx, &s);
+    if (!code) code = output_open(&out, NULL, NULL);
+    if (!code) {
+        size_t all = pith_session_size(m, &c.context), cache = cache_bytes(s);
+        print_model(&out, m);
+        output_line(&out, "memory with a context of %d tokens\n", s->n_ctx);
+        print_bytes(&out, "  weights", pith_model_shape(m)->n_byte);
+        print_bytes(&out, "  KV cache", cache);
+        print_bytes(&out, "  scratch", all - cache);
+        code = output_close(&out, 1);
+    }
+    pith_session_free(s);
+    pith_close(m);
+    return code;
+}

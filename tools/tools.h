@@ -1,0 +1,130 @@
+/* tools.h - what run.c and the verbs in tools/ share: exit codes, flags, opening, output.
+ *
+ * A function that returns an int gives an exit code: 0, or it has said on stderr what was wrong, in
+ * one line that begins with "pith: ". */
+#ifndef PITH_TOOLS_H
+#define PITH_TOOLS_H
+
+#include "../internal.h"
+
+#include <stdio.h>
+
+enum { USAGE = 1, NOT_LOADED = 2, BAD_DATA = 3, FAILED = 4 }; /* exit codes */
+enum { GO_ON = -1 };                                          /* not one: nothing to exit for */
+
+/* Say what is wrong and return code. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+int complain(int code, const char *fmt, ...);
+
+/* ---- the process ----------------------------------------------------------------------------- */
+
+void prepare_process(void); /* signals, and descriptors that were closed */
+int  stopped(void);         /* 130 or 143 once the user has asked to stop, else 0 */
+double seconds(void);       /* of a clock that only goes forward */
+int  flush_stdout(void);
+
+/* ---- flags ----------------------------------------------------------------------------------- */
+
+typedef struct {
+    const char *item[32];
+    int n;
+} list;
+
+enum { SWITCH, INTEGER, REAL, SEED, TEXT, LIST }; /* int int float uint64_t char* list */
+
+typedef struct {         /* a row of a table of flags; the last row has no help */
+    char letter;         /* the t of -t, or 0 */
+    const char *name;    /* the temp of --temp, or NULL */
+    int kind;
+    void *to;            /* where the value goes, of the type that kind says */
+    double min, max;     /* INTEGER, REAL */
+    const char *value;   /* what the help calls it */
+    const char *help;
+} flag;
+
+/* Reads argv[1..] into flags; what is not a flag is the model. GO_ON, or an exit code. */
+int read_flags(int argc, char **argv, const char *usage, const flag *flags, const char **model);
+int read_integer(const char *s, long long min, long long max, long long *to); /* 1: s is one */
+int read_real(const char *s, double min, double max, double *to);
+
+/* Token ids "1,5,9" into *ids, which the caller frees. */
+int read_ids(const char *s, pith_token **ids, int *n);
+
+/* ---- models and texts ------------------------------------------------------------------------ */
+
+typedef struct {
+    const char *path;
+    pith_options options;
+    pith_context context;
+} model_choice;
+
+#define MODEL_FLAGS(c) \
+    { 'z', "tokenizer", TEXT, &(c).options.tokenizer, 0, 0, "FILE", \
+      "tokenizer.bin of a llama2.c checkpoint (tokenizer.bin)" }, \
+    { 'c', "ctx-size", INTEGER, &(c).context.n_ctx, 0, INT32_MAX, "N", \
+      "context in tokens (0: the model's)" }, \
+    { 0, "threads", INTEGER, &(c).options.n_threads, 0, 1024, "N", \
+      "threads (0: one a physical core)" }, \
+    { 0, "no-mmap", SWITCH, &(c).options.no_mmap, 0, 0, "", \
+      "read the file into memory instead of mapping it" }, \
+    { 0, "kernels", TEXT, &(c).options.kernels, 0, 0, "NAME", \
+      "arithmetic to use: portable, ... (the fastest)" }, \
+    { 0, "cache-type-k", TEXT, &(c).context.cache_k, 0, 0, "TYPE", \
+      "keys in the cache: f32, f16 or q8_0" }, \
+    { 0, "cache-type-v", TEXT, &(c).context.cache_v, 0, 0, "TYPE", \
+      "values in the cache: f32, f16 or q8_0" }, \
+    { 0, "pretokenizer", TEXT, &(c).options.pretokenizer, 0, 0, "NAME", \
+      "how text is cut into words, instead of what the file says" }
+
+/* need_text: with a vocabulary, which a llama2.c checkpoint has in a file of its own. */
+int open_model(const model_choice *c, int need_text, pith_model **m);
+
+/* A session for n tokens, or for as many as memory has room for: the context of *c is set. */
+int open_session(const pith_model *m, model_choice *c, int n, pith_session **s);
+
+/* The whole of a file, or of standard input ("-"); the caller frees *text. */
+int read_text(const char *path, char **text, size_t *n);
+
+/* Tokens of a text, which the caller frees. */
+int encode_text(const pith_model *m, const char *text, size_t n, unsigned flags,
+                pith_token **tokens, int *count);
+
+/* What takes longer than two seconds says how far it is, if standard error is a terminal. */
+typedef struct {
+    const char *what;
+    double start, shown;
+} progress;
+
+void show_progress(progress *p, size_t done, size_t all); /* done == all takes it away again */
+
+/* Evaluate n tokens; ends early, without a complaint, when the user asks to stop. */
+int eval_tokens(pith_session *s, const pith_token *t, int n);
+
+/* ---- output ---------------------------------------------------------------------------------- */
+
+typedef struct {
+    FILE *file;              /* standard output, or */
+    char *path, *temporary;  /* a file, written beside and renamed when all is there */
+    unsigned char tail[4];   /* bytes of a character that is not complete yet */
+    int n_tail;
+    int code;                /* the first failure, or GO_ON: nobody reads any more */
+} output;
+
+int  output_open(output *o, const char *path, const char *not_this); /* path NULL or "-": stdout */
+void output_bytes(output *o, const void *p, size_t n);
+void output_text(output *o, const char *p, size_t n); /* whole UTF-8 characters only */
+void output_json(output *o, const char *p, size_t n); /* as a JSON string */
+void output_line(output *o, const char *fmt, ...);
+void output_flush(output *o);
+int  output_close(output *o, int keep); /* keep 0: a file stays as it was. An exit code */
+
+/* ---- the verbs ------------------------------------------------------------------------------- */
+
+int verb_score(int argc, char **argv);
+int verb_tokenize(int argc, char **argv);
+int verb_info(int argc, char **argv);
+int verb_bench(int argc, char **argv);
+void trace_layer(void *session, int l, const pith__acts *a, int n); /* for a session's watch */
+#endif

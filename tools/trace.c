@@ -1,0 +1,52 @@
+/* trace.c - run --trace: every activation of every layer, for those who want to see a model think.
+ *
+ * One line an activation on stderr: layer, name (as in pith__acts), shape, mean magnitude over all its
+ * numbers, and the first four of the last token. */
+#include "tools.h"
+
+#include <math.h>
+
+typedef struct {
+    const char *name;
+    const float *x;
+    int heads, width; /* of a token: (heads, width), or (width) when heads is 0 */
+} activation;
+
+static void print_one(int l, int n, const activation *a) {
+    int size = (a->heads ? a->heads : 1) * a->width;
+    double sum = 0;
+    for (size_t i = 0; i < (size_t)n * (size_t)size; i++) sum += fabs((double)a->x[i]);
+    const float *last = a->x + (size_t)(n - 1) * (size_t)size;
+    char shape[48];
+    if (a->heads) snprintf(shape, sizeof shape, "(%d, %d, %d)", n, a->heads, a->width);
+    else snprintf(shape, sizeof shape, "(%d, %d)", n, a->width);
+    fprintf(stderr, "%3d  %-8s %-18s mean|x| %10.4g  ", l, a->name, shape, sum / n / size);
+    for (int i = 0; i < 4 && i < size; i++) fprintf(stderr, " %10.4g", (double)last[i]);
+    fputc('\n', stderr);
+}
+
+void trace_layer(void *session, int l, const pith__acts *a, int n) {
+    const pith_model *m = ((const pith_session *)session)->model;
+    const pith__hyper *h = &m->hyper;
+    const pith__layer *w = &m->layer[l];
+    int dense = !w->router.data;
+    const activation all[] = {
+        { "attn_norm", w->attn_norm ? a->xn : NULL, 0, h->n_embd },
+        { "q", a->q, h->n_head, h->head_dim },
+        { "k", a->k, h->n_kv_head, h->head_dim },
+        { "v", a->v, h->n_kv_head, h->head_dim },
+        { "mix", a->mix, h->n_head, h->head_dim },
+        { "attn_out", a->o, 0, h->n_embd },
+        { "stream", a->y, 0, h->n_embd },
+        { "ffn_norm", w->ffn_norm ? a->yn : NULL, 0, h->n_embd },
+        { "gate", dense ? a->gate : NULL, 0, h->n_ff },
+        { "up", dense ? a->up : NULL, 0, h->n_ff },
+        { "act", dense ? a->act : NULL, 0, h->n_ff },
+        { "route", dense ? NULL : a->route, 0, h->n_expert },
+        { "ffn_out", a->f, 0, h->n_embd },
+        { "stream", a->x, 0, h->n_embd }, /* stride 0: what the next block gets */
+    };
+    if (l == 0) fprintf(stderr, "  l  name     shape\n");
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].x) print_one(l, n, &all[i]);
+}
