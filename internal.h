@@ -346,6 +346,7 @@ typedef struct { /* a folder while it is read */
     int tied;              /* 1: lm_head, if it is there, is not used but the embedding */
     int post_norm;         /* 1: post_attention_layernorm follows attention, 0: it precedes the FFN */
     int bias;              /* of attention: 0: none, 1: of q, k and v, 2: of o too */
+    int ffn_bias;          /* 1: the feed-forward network has biases */
     int drop_tokens;       /* 1: added tokens beyond the embedding are left out (Gemma 3 has one) */
     pith__tensor made[2];  /* rope factors, which GGUF has as tensors */
     int n_made;

@@ -181,12 +181,12 @@ static void read_hyper(opening *o) {
 typedef struct { /* how a model was taught longer texts than it began with */
     const char *type;
     double factor, fast, slow;
-} rope_scaling;
+} rope_stretch;
 
 /* How YaRN blends pair i: 0 keeps its frequency, 1 divides it by the factor. Pairs that turn more than
  * 32 times (fast) within the original context keep it, those that turn less than once (slow) do not:
  * Peng et al. 2023, arXiv:2309.00071, with the rounding of its authors' code. */
-static double yarn_blend(const rope_scaling *s, int i, int n_rot, double n_ctx, double base) {
+static double yarn_blend(const rope_stretch *s, int i, int n_rot, double n_ctx, double base) {
     const double pi = 3.14159265358979323846;
     double low = floor(n_rot * log(n_ctx / (s->fast * 2 * pi)) / (2 * log(base)));
     double high = ceil(n_rot * log(n_ctx / (s->slow * 2 * pi)) / (2 * log(base)));
@@ -213,7 +213,7 @@ static const float *rope_factors(opening *o, const char *name) {
 }
 
 /* Floats, as in the programs that the models were trained with. */
-static float *rope_table(opening *o, double base, const rope_scaling *s, const float *divisor) {
+static float *rope_table(opening *o, double base, const rope_stretch *s, const float *divisor) {
     pith_model *m = o->m;
     int n_rot = m->hyper.n_rot;
     float *freq = pith__arena_new(&m->store.arena, (size_t)n_rot / 2 + 1, sizeof *freq);
@@ -232,10 +232,10 @@ static float *rope_table(opening *o, double base, const rope_scaling *s, const f
 }
 
 /* A factor without a type, as files of 2023 have it, is of the linear kind. */
-static rope_scaling read_scaling(opening *o) {
+static rope_stretch read_stretch(opening *o) {
     static const char *const known[] = { "none", "linear", "yarn", "longrope" };
     const pith__key *k = key_of(o, "rope.scaling.type", 0);
-    rope_scaling s = { k ? NULL : "linear", 1, 32, 1 };
+    rope_stretch s = { k ? NULL : "linear", 1, 32, 1 };
     for (size_t i = 0; k && k->type == PITH__STRING && i < sizeof known / sizeof *known; i++)
         if (pith__str_is(k->s, known[i])) s.type = known[i];
     if (!s.type)
@@ -249,8 +249,8 @@ static rope_scaling read_scaling(opening *o) {
 
 static void make_ropes(opening *o) {
     pith_model *m = o->m;
-    static const rope_scaling none = { "none", 1, 32, 1 };
-    rope_scaling scaling = read_scaling(o);
+    static const rope_stretch none = { "none", 1, 32, 1 };
+    rope_stretch scaling = read_stretch(o);
     if (o->code) return;
     double base = float_key(o, "rope.freq_base", 10000);
     m->n_ctx_original = int_key(o, "rope.scaling.original_context_length", 0, m->hyper.n_ctx);
@@ -530,6 +530,12 @@ static void open_vocab(opening *o, const pith_options *opt) {
     if (!m->tokenizer) o->code = pith__fail(o->err, e.code, "%s: %s", m->store.path, e.text);
 }
 
+/* A second thread has to be woken for every matrix, and is late when another process has its core: a
+ * model of a few million weights, whose matrices take microseconds, is better off with one. */
+static int threads_for_model(const pith_model *m) {
+    return m->shape.n_param < 4000000 ? 1 : pith__physical_cores();
+}
+
 static void open_all(opening *o, const pith_options *opt) {
     pith_model *m = o->m;
     m->kernels = choose_kernels(opt->kernels);
@@ -537,7 +543,6 @@ static void open_all(opening *o, const pith_options *opt) {
         o->code = pith__fail(o->err, PITH_EARG, "no kernels '%s' on this processor", opt->kernels);
         return;
     }
-    m->n_threads = opt->n_threads > 0 ? opt->n_threads : pith__physical_cores();
     m->cache_format = m->store.llama2c ? PITH__F32 : PITH__F16;
     m->chat_template = opt->chat_template;
     o->code = pith__store_sort(&m->store, o->err);
@@ -549,6 +554,7 @@ static void open_all(opening *o, const pith_options *opt) {
     if (m->embd.group && !opt->kernels) m->kernels = pith__portable(NULL);
     if (!o->code) open_vocab(o, opt);
     if (!o->code) describe(m);
+    m->n_threads = opt->n_threads > 0 ? opt->n_threads : threads_for_model(m);
 }
 
 static const pith_options no_options;

@@ -72,7 +72,7 @@ typedef struct {
 typedef struct {            /* zero-initialised is the default; new fields go last */
     const char *tokenizer;  /* tokenizer.bin beside a llama2.c checkpoint; NULL: none, tokens only */
     const char *kernels;    /* "portable", "avx2", ...; NULL: the fastest this processor runs */
-    int         n_threads;  /* 0: one a physical core; 1: never start a thread */
+    int         n_threads;  /* 0: one a physical core, but 1 for a small model; 1: never start one */
     int         no_mmap;    /* 1: read the file into memory instead of mapping it */
     const char *pretokenizer, *chat_template; /* names, instead of the file's own; must outlive it */
 } pith_options;

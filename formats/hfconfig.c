@@ -464,10 +464,9 @@ static void config_refuse(hf_config *c) {
     quant = config_get(c->at, "quantization_config");
     if (pith__json_type(quant))
         config_wrong(c, quant, PITH_EARCH, "quantization_config", "weights that are not quantised");
-    static const char *const never[] = { "mlp_bias", "use_bidirectional_attention" };
-    for (size_t i = 0; i < sizeof never / sizeof *never; i++)
-        if (config_bool(c, c->at, never[i], 0))
-            config_wrong(c, config_get(c->at, never[i]), PITH_EARCH, never[i], "false");
+    static const char two_ways[] = "use_bidirectional_attention";
+    if (config_bool(c, c->at, two_ways, 0))
+        config_wrong(c, config_get(c->at, two_ways), PITH_EARCH, two_ways, "false");
 }
 
 static void config_sizes(hf_config *c) {
@@ -604,6 +603,7 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
                           config_bool(&c, outer, "tie_word_embeddings", (has & HF_TIED) != 0));
     f->post_norm = (has & HF_POST_LAYERNORM) != 0;
     f->bias = has & HF_QKV_BIAS ? 1 : config_bool(&c, c.at, "attention_bias", 0) ? 2 : 0;
+    f->ffn_bias = config_bool(&c, c.at, "mlp_bias", 0);
     f->drop_tokens = (has & HF_OFTEN_BARE) != 0;
     return c.code ? c.code : config_generation(&c, outer);
 }

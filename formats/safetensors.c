@@ -256,13 +256,19 @@ static int str_number(pith__str *s, pith__str *number) {
 
 enum { ST_GGUF_NAME = 80 };
 
-/* What is behind "layers.7.". A bias is used only where config.json says so. */
+/* A bias is used only where config.json says so. */
+static int st_has_bias(const pith__folder *f, pith__str part) {
+    if (str_begins(&part, "mlp.")) return f->ffn_bias;
+    return pith__str_is(part, "self_attn.o_proj") ? f->bias == 2 : f->bias;
+}
+
+/* What is behind "layers.7.". */
 static int st_rename_inner(const pith__folder *f, pith__str layer, pith__str s, char *name) {
     pith__str expert;
     int bias = str_ends(&s, ".bias"), part = 0;
     const char *inner = NULL, *kind = bias ? "bias" : "weight";
     if (!bias && !str_ends(&s, ".weight")) return 0;
-    if (bias && (!f->bias || (f->bias == 1 && pith__str_is(s, "self_attn.o_proj")))) return 0;
+    if (bias && !st_has_bias(f, s)) return 0;
     if (str_begins(&s, "mlp.experts.")) {
         if (!str_number(&s, &expert) || !str_ends(&s, "_proj") || s.n > 8) return 0;
         snprintf(name, ST_GGUF_NAME, "blk.%.*s.ffn_%.*s.%.*s.%s", (int)layer.n, layer.p, (int)s.n,
@@ -433,7 +439,11 @@ static int st_need(pith__folder *f, const char *name, const char *why) {
 
 /* What a GGUF file may lack without a word, but not a folder whose config.json speaks of it. */
 static int st_check(pith__folder *f) {
-    static const char *const part[] = { "q", "k", "v", "output" };
+    static const struct {
+        const char *name;
+        int from; /* which f->bias has it; 3: f->ffn_bias */
+    } part[] = { { "attn_q", 1 }, { "attn_k", 1 }, { "attn_v", 1 }, { "attn_output", 2 },
+                 { "ffn_gate", 3 }, { "ffn_up", 3 }, { "ffn_down", 3 } };
     const pith__tensor *embd = pith__store_tensor(f->s, "token_embd.weight");
     int code = st_need(f, "token_embd.weight", "every model has an embedding");
     if (!code && embd->rows != (size_t)f->n_vocab)
@@ -441,10 +451,11 @@ static int st_check(pith__folder *f) {
                           " embedding has rows", f->dir, f->n_vocab, embd->rows);
     if (!code && !f->tied) code = st_need(f, "output.weight", "tie_word_embeddings is not true");
     for (int l = 0; l < f->n_layer; l++)
-        for (int i = 0; i < (f->bias == 2 ? 4 : f->bias == 1 ? 3 : 0) && !code; i++) {
+        for (size_t i = 0; i < sizeof part / sizeof *part && !code; i++) {
             char name[64];
-            snprintf(name, sizeof name, "blk.%d.attn_%s.bias", l, part[i]);
-            code = st_need(f, name, "attention has biases");
+            snprintf(name, sizeof name, "blk.%d.%s.bias", l, part[i].name);
+            if (part[i].from == 3 ? f->ffn_bias : f->bias >= part[i].from)
+                code = st_need(f, name, "config.json has this part with biases");
         }
     return code;
 }

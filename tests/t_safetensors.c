@@ -1,4 +1,5 @@
-/* t_safetensors.c - Hugging Face folders: made here, whole and wrong in every way, and the fixtures. */
+/* t_safetensors.c - Hugging Face folders: made here, whole and wrong in every way, and the
+ * fixtures. */
 #define _POSIX_C_SOURCE 200809L
 #include "../internal.h"
 #include "fixture.h"
@@ -47,7 +48,9 @@ static void write_bytes(const char *name, const void *p, size_t n) {
     if (!f || fwrite(p, 1, n, f) != n || fclose(f)) exit(99);
 }
 
-static void write_text(const char *name, const char *text) { write_bytes(name, text, strlen(text)); }
+static void write_text(const char *name, const char *text) {
+    write_bytes(name, text, strlen(text));
+}
 
 /* A safetensors file of this header with n bytes of numbers behind it. */
 static void write_tensors(const char *name, const char *header, size_t n) {
@@ -66,17 +69,21 @@ static const char *with(const char *text, const char *from, const char *to) {
     char *b = buffer[turn++ % 4];
     const char *at = strstr(text, from);
     if (!at) FAIL("no %s in the text", from);
-    snprintf(b, sizeof buffer[0], "%.*s%s%s", at ? (int)(at - text) : 0, text, to, at ? at + strlen(from) : "");
+    snprintf(b, sizeof buffer[0], "%.*s%s%s", at ? (int)(at - text) : 0, text, to,
+             at ? at + strlen(from) : "");
     return b;
 }
 
 /* ---- a model of one layer -------------------------------------------------------------------- */
 
 static const char config[] =
-    "{\"model_type\": \"llama\", \"hidden_size\": 8, \"intermediate_size\": 12, \"num_hidden_layers\": 1,\n"
-    " \"num_attention_heads\": 2, \"num_key_value_heads\": 1, \"head_dim\": 4, \"vocab_size\": 16,\n"
+    "{\"model_type\": \"llama\", \"hidden_size\": 8, \"intermediate_size\": 12, "
+    "\"num_hidden_layers\": 1,\n"
+    " \"num_attention_heads\": 2, \"num_key_value_heads\": 1, \"head_dim\": 4, \"vocab_size\": "
+    "16,\n"
     " \"max_position_embeddings\": 32, \"rms_norm_eps\": 1e-05, \"rope_theta\": 10000.0,\n"
-    " \"tie_word_embeddings\": true, \"hidden_act\": \"silu\", \"bos_token_id\": 1, \"eos_token_id\": 2,\n"
+    " \"tie_word_embeddings\": true, \"hidden_act\": \"silu\", \"bos_token_id\": 1, "
+    "\"eos_token_id\": 2,\n"
     " \"rope_scaling\": null, \"unheard_of\": {\"a\": [1, {}]}}";
 
 static const struct weight {
@@ -119,9 +126,11 @@ static size_t header_text(const how *h, char *text) {
     for (size_t k = h->first; k < h->last; k++) {
         size_t i = h->backwards ? h->last - 1 - (k - h->first) : k;
         if (i == h->skip) continue;
-        p += sprintf(p, ",%s\"%s\"%s:%s{%s\"dtype\"%s:%s\"%s\",%s\"shape\":%s,\"data_offsets\":[%zu,%s%zu]%s}", s,
-                     weights[i].name, s, s, s, s, s, h->dtype, s, weights[i].shape, at[i], s,
-                     at[i] + weights[i].count * h->size, s);
+        p += sprintf(
+            p,
+            ",%s\"%s\"%s:%s{%s\"dtype\"%s:%s\"%s\",%s\"shape\":%s,\"data_offsets\":[%zu,%s%zu]%s}",
+            s, weights[i].name, s, s, s, s, s, h->dtype, s, weights[i].shape, at[i], s,
+            at[i] + weights[i].count * h->size, s);
     }
     sprintf(p, "%s}", s);
     return end;
@@ -166,13 +175,15 @@ static int opens(void) { return opens_at(folder); }
 /* The error must name what is at fault; %s in the condition of a table is the case. */
 static void refused(const char *what, const char *naming) {
     if (opens()) FAIL("taken: %s", what);
-    else if (!strstr(error.text, naming)) FAIL("%s: \"%s\" does not name %s", what, error.text, naming);
+    else if (!strstr(error.text, naming))
+        FAIL("%s: \"%s\" does not name %s", what, error.text, naming);
 }
 
 static void refused_config(const char *text, const char *naming) {
     write_text("config.json", text);
     refused(text, naming);
-    if (!strstr(error.text, naming) || !strstr(error.text, folder)) FAIL("no file in \"%s\"", error.text);
+    if (!strstr(error.text, naming) || !strstr(error.text, folder))
+        FAIL("no file in \"%s\"", error.text);
 }
 
 /* ---- what must run --------------------------------------------------------------------------- */
@@ -221,13 +232,16 @@ TEST(headers_of_any_looks) {
     header_text(&plain, text);
     write_tensors("model.safetensors", with(text, "model.norm", "mod\\u0065l\\u002enorm"), n);
     OPENS();
-    write_tensors("model.safetensors", with(text, "\"shape\":[8],", "\"sh\\u0061pe\":[8],\"more\":[1],"), n);
+    write_tensors("model.safetensors",
+                  with(text, "\"shape\":[8],", "\"sh\\u0061pe\":[8],\"more\":[1],"), n);
     OPENS();
     header_text(&plain, text);
     write_tensors("model.safetensors",
-                  with(text, "{\"__meta", "{\"empty\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]},"
+                  with(text, "{\"__meta",
+                       "{\"empty\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]},"
                        "\"rank5\":{\"dtype\":\"F16\",\"shape\":[1,1,1,1,0],\"data_offsets\":[0,0]},"
-                       "\"__meta"), n);
+                       "\"__meta"),
+                  n);
     OPENS();
 }
 
@@ -280,8 +294,10 @@ TEST(shards) {
     CHECK(opens_at(in_folder(two)));
     write_shards("model-00001-of-00002\\u002esafetensors", two);
     OPENS();
-    static const char *const outside[] = { "../../etc/passwd", "/etc/passwd", "..", ".", "", "a/../b", "x\\\\y",
-                                           "a\\u0000b", "no-such.safetensors" };
+    static const char *const outside[] = {
+        "../../etc/passwd", "/etc/passwd",        "..", ".", "", "a/../b", "x\\\\y",
+        "a\\u0000b",        "no-such.safetensors"
+    };
     for (size_t i = 0; i < sizeof outside / sizeof *outside; i++) {
         write_shards(one, outside[i]);
         refused(outside[i], i < 8 ? "model.safetensors.index.json: weight_map names" : "no-such");
@@ -291,8 +307,13 @@ TEST(shards) {
     write_shards(one, two);
     unlink(in_folder(two));
     refused("a shard missing", two);
-    static const char *const bad[] = { "[]", "{}", "{\"weight_map\":[]}", "{\"weight_map\":{\"a\":5}}", "{\"weight_map\":{}}",
-                                       "{\"weight_map\":{\"a\":null}}", "{" };
+    static const char *const bad[] = { "[]",
+                                       "{}",
+                                       "{\"weight_map\":[]}",
+                                       "{\"weight_map\":{\"a\":5}}",
+                                       "{\"weight_map\":{}}",
+                                       "{\"weight_map\":{\"a\":null}}",
+                                       "{" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         write_text("model.safetensors.index.json", bad[i]);
         refused(bad[i], i == 4 ? "token_embd" : "model.safetensors.index.json");
@@ -307,9 +328,15 @@ TEST(header_lengths) {
     write_whole();
     char text[20000];
     size_t n = header_text(&plain, text), len = strlen(text);
-    static const uint64_t bad[] = { 0, 1, 7, 100000001, (uint64_t)1 << 62, (uint64_t)1 << 63, UINT64_MAX, UINT64_MAX - 7 };
+    static const uint64_t bad[] = {
+        0, 1, 7, 100000001, (uint64_t)1 << 62, (uint64_t)1 << 63, UINT64_MAX, UINT64_MAX - 7
+    };
     for (size_t i = 0; i < sizeof bad / sizeof *bad + 4; i++) {
-        uint64_t length = i < 8 ? bad[i] : i == 8 ? len - 1 : i == 9 ? len + 1 : i == 10 ? len + n + 1 : len + n;
+        uint64_t length = i < 8     ? bad[i]
+                          : i == 8  ? len - 1
+                          : i == 9  ? len + 1
+                          : i == 10 ? len + n + 1
+                                    : len + n;
         bytes b = { 0 };
         put_u64(&b, length);
         put(&b, text, len);
@@ -328,32 +355,69 @@ TEST(header_entries) {
     static const struct {
         const char *from, *to, *naming;
     } cases[] = {
-        { "\"F32\"", "\"I32\"", "dtype" }, { "\"F32\"", "\"F64\"", "dtype" }, { "\"F32\"", "\"F16\"", "data_offsets" },
-        { "\"F32\"", "32", "dtype" }, { "\"F32\"", "null", "dtype" }, { "\"F32\"", "\"\"", "dtype" },
-        { "\"F32\"", "\"F32x\"", "dtype" }, { "\"dtype\":\"F32\",", "", "dtype" },
+        { "\"F32\"", "\"I32\"", "dtype" },
+        { "\"F32\"", "\"F64\"", "dtype" },
+        { "\"F32\"", "\"F16\"", "data_offsets" },
+        { "\"F32\"", "32", "dtype" },
+        { "\"F32\"", "null", "dtype" },
+        { "\"F32\"", "\"\"", "dtype" },
+        { "\"F32\"", "\"F32x\"", "dtype" },
+        { "\"dtype\":\"F32\",", "", "dtype" },
         { "\"dtype\":", "\"dtype\":\"F32\",\"dtype\":", "dtype" },
-        { "[16, 8]", "[16, -8]", "shape" }, { "[16, 8]", "[16, 8.0]", "shape" }, { "[16, 8]", "[16, 1.5]", "shape" },
-        { "[16, 8]", "[16, 18446744073709551616]", "shape" }, { "[16, 8]", "[16, 18446744073709551624]", "shape" },
-        { "[16, 8]", "[16, 4294967304]", "data_offsets" }, { "[16, 8]", "[16, 1e400]", "shape" },
-        { "[16, 8]", "[16, null]", "shape" }, { "[16, 8]", "[[16], 8]", "shape" }, { "[16, 8]", "[16, \"8\"]", "shape" },
-        { "[16, 8]", "null", "shape" }, { "[16, 8]", "128", "shape" }, { "[16, 8]", "{}", "shape" },
-        { "[16, 8]", "[4611686018427387904, 4, 32]", "shape" }, { "[16, 8]", "[4294967296, 4294967296, 128]", "shape" },
-        { "[16, 8]", "[9223372036854775807, 9223372036854775807]", "shape" }, { "[16, 8]", "[]", "data_offsets" },
-        { "[16, 8]", "[128]", "embedding" }, { "[16, 8]", "[8, 16]", "vocab_size" }, { "[16, 8]", "[1,1,1,1,128]", "token_embd" },
-        { "[16, 8]", "[2, 64]", "vocab_size" }, { "\"shape\":[16, 8],", "", "shape" },
+        { "[16, 8]", "[16, -8]", "shape" },
+        { "[16, 8]", "[16, 8.0]", "shape" },
+        { "[16, 8]", "[16, 1.5]", "shape" },
+        { "[16, 8]", "[16, 18446744073709551616]", "shape" },
+        { "[16, 8]", "[16, 18446744073709551624]", "shape" },
+        { "[16, 8]", "[16, 4294967304]", "data_offsets" },
+        { "[16, 8]", "[16, 1e400]", "shape" },
+        { "[16, 8]", "[16, null]", "shape" },
+        { "[16, 8]", "[[16], 8]", "shape" },
+        { "[16, 8]", "[16, \"8\"]", "shape" },
+        { "[16, 8]", "null", "shape" },
+        { "[16, 8]", "128", "shape" },
+        { "[16, 8]", "{}", "shape" },
+        { "[16, 8]", "[4611686018427387904, 4, 32]", "shape" },
+        { "[16, 8]", "[4294967296, 4294967296, 128]", "shape" },
+        { "[16, 8]", "[9223372036854775807, 9223372036854775807]", "shape" },
+        { "[16, 8]", "[]", "data_offsets" },
+        { "[16, 8]", "[128]", "embedding" },
+        { "[16, 8]", "[8, 16]", "vocab_size" },
+        { "[16, 8]", "[1,1,1,1,128]", "token_embd" },
+        { "[16, 8]", "[2, 64]", "vocab_size" },
+        { "\"shape\":[16, 8],", "", "shape" },
         { "[16, 8],", "[16, 8],\"shape\":[16, 8],", "shape" },
-        { "[0,512]", "[512,0]", "data_offsets" }, { "[0,512]", "[-4,508]", "data_offsets" }, { "[0,512]", "[0]", "data_offsets" },
-        { "[0,512]", "[]", "data_offsets" }, { "[0,512]", "[0,512,1024]", "data_offsets" }, { "[0,512]", "[1,513]", "begins at" },
-        { "[0,512]", "[0,18446744073709551616]", "data_offsets" }, { "[0,512]", "[0,512.0]", "data_offsets" },
-        { "[0,512]", "[9223372036854775300,9223372036854775807]", "data_offsets" }, { "[0,512]", "[4,516]", "begins at" },
-        { "[0,512]", "[0,511]", "data_offsets" }, { "[0,512]", "\"0,512\"", "data_offsets" }, { "[0,512]", "[544,1056]", "begins at" },
-        { ",\"data_offsets\":[0,512]", "", "data_offsets" }, { "{\"format\":\"pt\"}", "{\"format\":5}", "__metadata__" },
-        { "{\"format\":\"pt\"}", "\"pt\"", "__metadata__" }, { "{\"format\":\"pt\"}", "{},\"__metadata__\":{}", "__metadata__" },
+        { "[0,512]", "[512,0]", "data_offsets" },
+        { "[0,512]", "[-4,508]", "data_offsets" },
+        { "[0,512]", "[0]", "data_offsets" },
+        { "[0,512]", "[]", "data_offsets" },
+        { "[0,512]", "[0,512,1024]", "data_offsets" },
+        { "[0,512]", "[1,513]", "begins at" },
+        { "[0,512]", "[0,18446744073709551616]", "data_offsets" },
+        { "[0,512]", "[0,512.0]", "data_offsets" },
+        { "[0,512]", "[9223372036854775300,9223372036854775807]", "data_offsets" },
+        { "[0,512]", "[4,516]", "begins at" },
+        { "[0,512]", "[0,511]", "data_offsets" },
+        { "[0,512]", "\"0,512\"", "data_offsets" },
+        { "[0,512]", "[544,1056]", "begins at" },
+        { ",\"data_offsets\":[0,512]", "", "data_offsets" },
+        { "{\"format\":\"pt\"}", "{\"format\":5}", "__metadata__" },
+        { "{\"format\":\"pt\"}", "\"pt\"", "__metadata__" },
+        { "{\"format\":\"pt\"}", "{},\"__metadata__\":{}", "__metadata__" },
         { "\"model.norm.weight\"", "\"model.layers.0.input_layernorm.weight\"", "comes twice" },
         { "\"model.norm.weight\"", "\"norm.weight\":5,\"model.norm.weight\"", "norm.weight" },
-        { "}}", "}},", "byte" }, { "}}", "},}", "byte" }, { "}}", "}", "byte" }, { "}}", "}}x", "byte" }, { "{\"", "[\"", "header" },
-        { "{\"", " {\"", "header" }, { "{\"", "//\n{\"", "header" }, { "[0,512]", "[NaN,512]", "byte" }, { "model.norm", "model\\q", "byte" },
-        { "model.norm", "model\x01", "byte" }, { "model.norm", "model\xff", "byte" }, { "model.norm", "model\xc3\xa9", "output_norm" },
+        { "}}", "}},", "byte" },
+        { "}}", "},}", "byte" },
+        { "}}", "}", "byte" },
+        { "}}", "}}x", "byte" },
+        { "{\"", "[\"", "header" },
+        { "{\"", " {\"", "header" },
+        { "{\"", "//\n{\"", "header" },
+        { "[0,512]", "[NaN,512]", "byte" },
+        { "model.norm", "model\\q", "byte" },
+        { "model.norm", "model\x01", "byte" },
+        { "model.norm", "model\xff", "byte" },
+        { "model.norm", "model\xc3\xa9", "output_norm" },
     };
     write_whole();
     char text[20000];
@@ -392,7 +456,8 @@ TEST(each_weight_missing_or_of_another_shape) {
         refused(weights[i].name, "need");
     }
     size_t n = header_text(&plain, text);
-    write_tensors("model.safetensors", with(text, "layers.0.input", "layers.18446744073709551616.input"), n);
+    write_tensors("model.safetensors",
+                  with(text, "layers.0.input", "layers.18446744073709551616.input"), n);
     refused("a layer number that wraps", "no tensor");
     write_tensors("model.safetensors", with(text, "layers.0.input", "layers.00.input"), n);
     refused("a layer number of two digits", "no tensor");
@@ -406,7 +471,10 @@ TEST(hundred_thousand_tensors) {
     size_t n = header_text(&plain, text);
     put(&b, "{", 1);
     for (int i = 0; i < 100000; i++)
-        put(&b, line, (size_t)sprintf(line, "\"x.%d\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]},", i * 7919 % 100000));
+        put(&b, line,
+            (size_t)sprintf(line,
+                            "\"x.%d\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]},",
+                            i * 7919 % 100000));
     put(&b, text + 1, strlen(text + 1));
     put(&b, "", 1);
     clock_t start = clock();
@@ -419,10 +487,26 @@ TEST(hundred_thousand_tensors) {
 /* ---- config.json ----------------------------------------------------------------------------- */
 
 TEST(config_fields_of_wrong_types) {
-    static const char *const sizes[] = { "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-                                         "vocab_size", "max_position_embeddings", "num_key_value_heads", "head_dim" };
-    static const char *const wrong[] = { "0", "-1", "4294967304", "4294967297", "1.5", "8.0", "1e400", "\"8\"", "\"big\"", "[8]", "{}",
-                                         "true", "18446744073709551624", "2147483648", "9999999999999999999999", "1e1" };
+    static const char *const sizes[] = { "hidden_size",         "intermediate_size",
+                                         "num_hidden_layers",   "num_attention_heads",
+                                         "vocab_size",          "max_position_embeddings",
+                                         "num_key_value_heads", "head_dim" };
+    static const char *const wrong[] = { "0",
+                                         "-1",
+                                         "4294967304",
+                                         "4294967297",
+                                         "1.5",
+                                         "8.0",
+                                         "1e400",
+                                         "\"8\"",
+                                         "\"big\"",
+                                         "[8]",
+                                         "{}",
+                                         "true",
+                                         "18446744073709551624",
+                                         "2147483648",
+                                         "9999999999999999999999",
+                                         "1e1" };
     write_whole();
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         char from[64], to[128];
@@ -437,39 +521,72 @@ TEST(config_fields_of_wrong_types) {
         if (i < 6) refused_config(with(config, from, to), sizes[i]);
     }
     static const char *const cases[][3] = {
-        { "\"llama\"", "\"lama\"", "model_type" }, { "\"llama\"", "5", "model_type" }, { "\"model_type\"", "\"x\"", "model_type" },
-        { "\"llama\"", "null", "model_type" }, { "1e-05", "\"x\"", "rms_norm_eps" }, { "1e-05", "1e400", "rms_norm_eps" },
-        { "1e-05", "null", "rms_norm_eps" }, { "10000.0", "0", "rope_theta" }, { "10000.0", "-1", "rope_theta" },
-        { "10000.0", "\"1e4\"", "rope_theta" }, { "10000.0", "1e400", "rope_theta" }, { "\"silu\"", "\"relu\"", "hidden_act" },
-        { "\"silu\"", "\"gelu\"", "hidden_act" }, { "\"silu\"", "7", "hidden_act" }, { "true", "1", "tie_word_embeddings" },
-        { "true", "false", "output.weight" }, { "true", "\"yes\"", "tie_word_embeddings" },
+        { "\"llama\"", "\"lama\"", "model_type" },
+        { "\"llama\"", "5", "model_type" },
+        { "\"model_type\"", "\"x\"", "model_type" },
+        { "\"llama\"", "null", "model_type" },
+        { "1e-05", "\"x\"", "rms_norm_eps" },
+        { "1e-05", "1e400", "rms_norm_eps" },
+        { "1e-05", "null", "rms_norm_eps" },
+        { "10000.0", "0", "rope_theta" },
+        { "10000.0", "-1", "rope_theta" },
+        { "10000.0", "\"1e4\"", "rope_theta" },
+        { "10000.0", "1e400", "rope_theta" },
+        { "\"silu\"", "\"relu\"", "hidden_act" },
+        { "\"silu\"", "\"gelu\"", "hidden_act" },
+        { "\"silu\"", "7", "hidden_act" },
+        { "true", "1", "tie_word_embeddings" },
+        { "true", "false", "output.weight" },
+        { "true", "\"yes\"", "tie_word_embeddings" },
         { "\"rope_scaling\": null", "\"rope_scaling\": 5", "rope_scaling" },
-        { "\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"alien\", \"factor\": 2}", "rope_scaling" },
+        { "\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"alien\", \"factor\": 2}",
+          "rope_scaling" },
         { "\"rope_scaling\": null", "\"rope_scaling\": {\"factor\": 2}", "rope_scaling" },
         { "\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"linear\"}", "factor" },
-        { "\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 0}", "factor" },
-        { "\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"linear\", \"factor\": \"2\"}", "factor" },
-        { "\"rope_scaling\": null", "\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8}", "low_freq_factor" },
-        { "\"rope_scaling\": null", "\"rope_scaling\": {\"rope_type\": \"longrope\"}", "short_factor" },
-        { "\"rope_scaling\": null", "\"rope_scaling\": {\"rope_type\": \"longrope\", \"short_factor\": [1], \"long_factor\": [1, 2]}", "short_factor" },
-        { "\"rope_scaling\": null", "\"rope_scaling\": {\"rope_type\": \"longrope\", \"short_factor\": [1, 1], \"long_factor\": [1, 0]}", "long_factor" },
-        { "\"rope_scaling\": null", "\"attention_bias\": true", "bias" }, { "\"rope_scaling\": null", "\"mlp_bias\": true", "mlp_bias" },
+        { "\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 0}",
+          "factor" },
+        { "\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"linear\", \"factor\": \"2\"}",
+          "factor" },
+        { "\"rope_scaling\": null", "\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8}",
+          "low_freq_factor" },
+        { "\"rope_scaling\": null", "\"rope_scaling\": {\"rope_type\": \"longrope\"}",
+          "short_factor" },
+        { "\"rope_scaling\": null",
+          "\"rope_scaling\": {\"rope_type\": \"longrope\", \"short_factor\": [1], \"long_factor\": "
+          "[1, 2]}",
+          "short_factor" },
+        { "\"rope_scaling\": null",
+          "\"rope_scaling\": {\"rope_type\": \"longrope\", \"short_factor\": [1, 1], "
+          "\"long_factor\": [1, 0]}",
+          "long_factor" },
+        { "\"rope_scaling\": null", "\"attention_bias\": true", "bias" },
+        { "\"rope_scaling\": null", "\"mlp_bias\": true", "ffn_gate.bias" },
+        { "\"rope_scaling\": null", "\"use_bidirectional_attention\": true",
+          "use_bidirectional_attention" },
         { "\"rope_scaling\": null", "\"attention_bias\": \"no\"", "attention_bias" },
-        { "\"rope_scaling\": null", "\"quantization_config\": {\"quant_method\": \"gptq\"}", "quantization_config" },
+        { "\"rope_scaling\": null", "\"quantization_config\": {\"quant_method\": \"gptq\"}",
+          "quantization_config" },
         { "\"rope_scaling\": null", "\"layer_types\": [\"linear_attention\"]", "layer_types" },
-        { "\"rope_scaling\": null", "\"layer_types\": [\"full_attention\", \"full_attention\"]", "layer_types" },
+        { "\"rope_scaling\": null", "\"layer_types\": [\"full_attention\", \"full_attention\"]",
+          "layer_types" },
         { "\"rope_scaling\": null", "\"layer_types\": [\"sliding_attention\"]", "layer_types" },
         { "\"rope_scaling\": null", "\"partial_rotary_factor\": 2", "partial_rotary_factor" },
-        { "\"eos_token_id\": 2", "\"eos_token_id\": \"2\"", "eos_token_id" }, { "\"eos_token_id\": 2", "\"eos_token_id\": [1.5]", "eos_token_id" },
-        { "\"head_dim\": 4", "\"head_dim\": 8", "attn_output" }, { "\"head_dim\": 4", "\"head_dim\": 2", "attn_output" },
-        { "\"vocab_size\": 16", "\"vocab_size\": 17", "vocab_size" }, { "heads\": 2", "heads\": 3", "attn_output" },
-        { "\"hidden_size\": 8", "\"hidden_size\": 16", "token_embd" }, { "layers\": 1", "layers\": 2", "blk.1" },
-        { "layers\": 1", "layers\": 2147483647", "num_hidden_layers" }, { "value_heads\": 1", "value_heads\": 2", "attn_k" },
+        { "\"eos_token_id\": 2", "\"eos_token_id\": \"2\"", "eos_token_id" },
+        { "\"eos_token_id\": 2", "\"eos_token_id\": [1.5]", "eos_token_id" },
+        { "\"head_dim\": 4", "\"head_dim\": 8", "attn_output" },
+        { "\"head_dim\": 4", "\"head_dim\": 2", "attn_output" },
+        { "\"vocab_size\": 16", "\"vocab_size\": 17", "vocab_size" },
+        { "heads\": 2", "heads\": 3", "attn_output" },
+        { "\"hidden_size\": 8", "\"hidden_size\": 16", "token_embd" },
+        { "layers\": 1", "layers\": 2", "blk.1" },
+        { "layers\": 1", "layers\": 2147483647", "num_hidden_layers" },
+        { "value_heads\": 1", "value_heads\": 2", "attn_k" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         refused_config(with(config, cases[i][0], cases[i][1]), cases[i][2]);
     static const char *const texts[] = { "[]", "5", "\"x\"", "null", "{", "{}}", "{\"a\":NaN}" };
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) refused_config(texts[i], "config.json");
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        refused_config(texts[i], "config.json");
     write_text("config.json", "");
     refused("an empty config", "config.json");
     size_t much = 10 << 20;
@@ -493,17 +610,26 @@ TEST(config_fields_of_wrong_types) {
 
 TEST(config_that_must_run) {
     static const char *const cases[][2] = {
-        { "{", "\xef\xbb\xbf{" }, { "\"head_dim\": 4,", "" }, { "\"head_dim\": 4", "\"head_dim\": null" },
-        { "\"silu\"", "\"swish\"" }, { "\"hidden_act\"", "\"x\"" }, { "\"rope_theta\"", "\"x\"" },
-        { "\"hidden_size\": 8", "\"hidden_size\": 9, \"hidden_size\": 8" }, { "hidden_size", "h\\u0069dden_size" },
-        { "\"eos_token_id\": 2", "\"eos_token_id\": [2, 3, -1, 99999, 4]" }, { "\"eos_token_id\": 2", "\"eos_token_id\": null" },
+        { "{", "\xef\xbb\xbf{" },
+        { "\"head_dim\": 4,", "" },
+        { "\"head_dim\": 4", "\"head_dim\": null" },
+        { "\"silu\"", "\"swish\"" },
+        { "\"hidden_act\"", "\"x\"" },
+        { "\"rope_theta\"", "\"x\"" },
+        { "\"hidden_size\": 8", "\"hidden_size\": 9, \"hidden_size\": 8" },
+        { "hidden_size", "h\\u0069dden_size" },
+        { "\"eos_token_id\": 2", "\"eos_token_id\": [2, 3, -1, 99999, 4]" },
+        { "\"eos_token_id\": 2", "\"eos_token_id\": null" },
         { "\"rope_scaling\": null", "\"rope_scaling\": {\"rope_type\": \"default\"}" },
         { "\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0}" },
         { "\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}" },
-        { "\"rope_scaling\": null", "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4.0, \"original_max_position_embeddings\": 16}" },
-        { "\"rope_scaling\": null", "\"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 10000.0}" },
+        { "\"rope_scaling\": null", "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4.0, "
+                                    "\"original_max_position_embeddings\": 16}" },
+        { "\"rope_scaling\": null",
+          "\"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 10000.0}" },
         { "\"rope_scaling\": null", "\"attention_bias\": false, \"mlp_bias\": false" },
-        { "\"rope_scaling\": null", "\"layer_types\": [\"full_attention\"]" }, { "\"llama\"", "\"mistral\", \"sliding_window\": 4" },
+        { "\"rope_scaling\": null", "\"layer_types\": [\"full_attention\"]" },
+        { "\"llama\"", "\"mistral\", \"sliding_window\": 4" },
     };
     write_whole();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -531,8 +657,10 @@ static pith__store store;
 /* The keys of a config, with an embedding of (16, 8) for company. */
 static void read_keys(const char *text) {
     char header[400];
-    sprintf(header, "{\"model.embed_tokens.weight\":{\"dtype\":\"F32\",\"shape\":[16,8],\"data_offsets\":[0,512]},"
-                    "\"lm_head.weight\":{\"dtype\":\"F32\",\"shape\":[16,8],\"data_offsets\":[512,1024]}}");
+    sprintf(header,
+            "{\"model.embed_tokens.weight\":{\"dtype\":\"F32\",\"shape\":[16,8],\"data_offsets\":["
+            "0,512]},"
+            "\"lm_head.weight\":{\"dtype\":\"F32\",\"shape\":[16,8],\"data_offsets\":[512,1024]}}");
     clear_folder();
     write_text("config.json", text);
     write_tensors("model.safetensors", header, 1024);
@@ -563,9 +691,12 @@ static int pattern(const char *name, const char *want) { /* "1101" */
 
 static const char *shaped(const char *type, const char *more) { /* a config of 6 layers */
     static char text[2000];
-    snprintf(text, sizeof text, "{\"model_type\":\"%s\",\"hidden_size\":8,\"intermediate_size\":12,\"num_hidden_layers\":6,"
-             "\"num_attention_heads\":2,\"vocab_size\":16,\"max_position_embeddings\":64,\"rms_norm_eps\":1e-5,%s}",
-             type, more);
+    snprintf(
+        text, sizeof text,
+        "{\"model_type\":\"%s\",\"hidden_size\":8,\"intermediate_size\":12,\"num_hidden_layers\":6,"
+        "\"num_attention_heads\":2,\"vocab_size\":16,\"max_position_embeddings\":64,\"rms_norm_"
+        "eps\":1e-5,%s}",
+        type, more);
     return text;
 }
 
@@ -602,7 +733,8 @@ TEST(windows_become_keys) {
     CHECK(pattern("phi3.attention.sliding_window_pattern", "111111"));
     read_keys(shaped("llama", "\"sliding_window\":4"));
     CHECK(absent("llama.attention.sliding_window"));
-    static const char window[] = "\"sliding_window\":4,\"max_window_layers\":4,\"use_sliding_window\":%s";
+    static const char window[] =
+        "\"sliding_window\":4,\"max_window_layers\":4,\"use_sliding_window\":%s";
     char more[200];
     sprintf(more, window, "false");
     read_keys(shaped("qwen3", more));
@@ -611,8 +743,11 @@ TEST(windows_become_keys) {
     read_keys(shaped("qwen3", more));
     EQ(number("qwen3.attention.sliding_window"), 4);
     CHECK(pattern("qwen3.attention.sliding_window_pattern", "000011"));
-    read_keys(shaped("qwen3", "\"sliding_window\":4,\"use_sliding_window\":true,\"layer_types\":[\"full_attention\","
-                     "\"sliding_attention\",\"full_attention\",\"full_attention\",\"full_attention\",\"sliding_attention\"]"));
+    read_keys(shaped(
+        "qwen3",
+        "\"sliding_window\":4,\"use_sliding_window\":true,\"layer_types\":[\"full_attention\","
+        "\"sliding_attention\",\"full_attention\",\"full_attention\",\"full_attention\",\"sliding_"
+        "attention\"]"));
     CHECK(pattern("qwen3.attention.sliding_window_pattern", "010001"));
     read_keys(shaped("gemma2", "\"sliding_window\":4,\"query_pre_attn_scalar\":16"));
     CHECK(pattern("gemma2.attention.sliding_window_pattern", "101010"));
@@ -636,15 +771,20 @@ TEST(windows_become_keys) {
     NEAR(number("smollm3.rope.freq_base"), 2e6, 0);
     read_keys(shaped("smollm3", "\"no_rope_layers\":[1,0,1,1,0,1,1,1]"));
     CHECK(pattern("pith.no_rope_layers", "010010"));
-    read_keys(shaped("smollm3", "\"no_rope_layer_interval\":2,\"use_sliding_window\":true,\"sliding_window\":9"));
+    read_keys(
+        shaped("smollm3",
+               "\"no_rope_layer_interval\":2,\"use_sliding_window\":true,\"sliding_window\":9"));
     CHECK(pattern("pith.no_rope_layers", "010101"));
     CHECK(pattern("smollm3.attention.sliding_window_pattern", "010101"));
 }
 
 TEST(gemma3_with_a_nested_text_config) {
-    read_keys("{\"architectures\":[\"Gemma3ForConditionalGeneration\"],\"model_type\":\"gemma3\",\"eos_token_id\":[1,7],"
-              "\"text_config\":{\"hidden_size\":8,\"intermediate_size\":12,\"model_type\":\"gemma3_text\",\"num_hidden_layers\":2,"
-              "\"rope_scaling\":{\"factor\":8.0,\"rope_type\":\"linear\"},\"sliding_window\":1024,\"vocab_size\":16},"
+    read_keys("{\"architectures\":[\"Gemma3ForConditionalGeneration\"],\"model_type\":\"gemma3\","
+              "\"eos_token_id\":[1,7],"
+              "\"text_config\":{\"hidden_size\":8,\"intermediate_size\":12,\"model_type\":\"gemma3_"
+              "text\",\"num_hidden_layers\":2,"
+              "\"rope_scaling\":{\"factor\":8.0,\"rope_type\":\"linear\"},\"sliding_window\":1024,"
+              "\"vocab_size\":16},"
               "\"vision_config\":{\"hidden_size\":1152}}");
     CHECK(says("general.architecture", "gemma3"));
     EQ(number("gemma3.attention.head_count"), 8);
@@ -656,33 +796,41 @@ TEST(gemma3_with_a_nested_text_config) {
     NEAR(number("gemma3.attention.scale"), 1 / 16.0, 0);
     EQ(store.vocab.n_end, 2);
     EQ(store.vocab.end[1], 7);
-    read_keys(shaped("gemma3_text", "\"rope_parameters\":{\"sliding_attention\":{\"rope_type\":\"default\",\"rope_theta\":5000},"
-                     "\"full_attention\":{\"rope_type\":\"linear\",\"factor\":2.0,\"rope_theta\":70000}}"));
+    read_keys(shaped(
+        "gemma3_text",
+        "\"rope_parameters\":{\"sliding_attention\":{\"rope_type\":\"default\",\"rope_theta\":5000}"
+        ","
+        "\"full_attention\":{\"rope_type\":\"linear\",\"factor\":2.0,\"rope_theta\":70000}}"));
     NEAR(number("gemma3.rope.freq_base"), 70000, 0);
     NEAR(number("gemma3.rope.freq_base_swa"), 5000, 0);
     NEAR(number("gemma3.rope.scaling.factor"), 2, 0);
 }
 
 TEST(multipliers_and_experts_become_keys) {
-    read_keys(shaped("granite", "\"attention_multiplier\":0.5,\"embedding_multiplier\":12,\"residual_multiplier\":0.22,\"logits_scaling\":8"));
+    read_keys(shaped("granite", "\"attention_multiplier\":0.5,\"embedding_multiplier\":12,"
+                                "\"residual_multiplier\":0.22,\"logits_scaling\":8"));
     NEAR(number("granite.attention.scale"), 0.5, 0);
     NEAR(number("granite.embedding_scale"), 12, 0);
     NEAR(number("granite.residual_scale"), 0.22, 0);
     NEAR(number("granite.logit_scale"), 8, 0);
-    read_keys(shaped("qwen3_moe", "\"num_experts\":4,\"num_experts_per_tok\":2,\"moe_intermediate_size\":6,\"norm_topk_prob\":true"));
+    read_keys(shaped("qwen3_moe", "\"num_experts\":4,\"num_experts_per_tok\":2,\"moe_intermediate_"
+                                  "size\":6,\"norm_topk_prob\":true"));
     CHECK(says("general.architecture", "qwen3moe"));
     EQ(number("qwen3moe.expert_count"), 4);
     EQ(number("qwen3moe.expert_used_count"), 2);
     EQ(number("qwen3moe.expert_feed_forward_length"), 6);
     EQ(number("qwen3moe.expert_weights_norm"), 1);
     EQ(number("qwen3moe.attention.key_length"), 4);
-    read_keys(shaped("qwen3_moe", "\"num_local_experts\":3,\"num_experts_per_tok\":2,\"moe_intermediate_size\":6"));
+    read_keys(
+        shaped("qwen3_moe",
+               "\"num_local_experts\":3,\"num_experts_per_tok\":2,\"moe_intermediate_size\":6"));
     EQ(number("qwen3moe.expert_count"), 3);
     EQ(number("qwen3moe.expert_weights_norm"), 0);
 }
 
 TEST(rotations_become_keys) {
-    static const char *const old[] = { "rope_scaling", "type" }, *const new[] = { "rope_parameters", "rope_type" };
+    static const char *const old[] = { "rope_scaling", "type" }, *const new[] = { "rope_parameters",
+                                                                                  "rope_type" };
     for (int spelling = 0; spelling < 2; spelling++) {
         const char *const *s = spelling ? new : old;
         char more[300];
@@ -691,7 +839,10 @@ TEST(rotations_become_keys) {
         CHECK(says("llama.rope.scaling.type", "linear"));
         NEAR(number("llama.rope.scaling.factor"), 2.5, 0);
         NEAR(number("llama.rope.freq_base"), 5000, 0);
-        sprintf(more, "\"%s\":{\"%s\":\"yarn\",\"factor\":4.0,\"original_max_position_embeddings\":32,\"rope_theta\":70000}", s[0], s[1]);
+        sprintf(more,
+                "\"%s\":{\"%s\":\"yarn\",\"factor\":4.0,\"original_max_position_embeddings\":32,"
+                "\"rope_theta\":70000}",
+                s[0], s[1]);
         read_keys(shaped("qwen3", more));
         CHECK(says("qwen3.rope.scaling.type", "yarn"));
         NEAR(number("qwen3.rope.scaling.factor"), 4, 0);
@@ -702,7 +853,8 @@ TEST(rotations_become_keys) {
         read_keys(shaped("llama", more));
         CHECK(absent("llama.rope.scaling.type"));
     }
-    read_keys(shaped("qwen3", "\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4.0,\"attention_factor\":1.0,\"beta_fast\":16}"));
+    read_keys(shaped("qwen3", "\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4.0,\"attention_"
+                              "factor\":1.0,\"beta_fast\":16}"));
     NEAR(number("qwen3.rope.scaling.attn_factor"), 1 / (0.1 * log(4) + 1), 1e-15);
     NEAR(number("qwen3.rope.scaling.yarn_beta_fast"), 16, 0);
     EQ(number("qwen3.rope.scaling.original_context_length"), 64);
@@ -722,20 +874,26 @@ static const float *factors(const char *name, size_t n) {
 }
 
 TEST(rotations_become_tensors) {
-    read_keys(shaped("llama", "\"head_dim\":16,\"rope_theta\":500000,\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":32.0,"
-                     "\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,\"original_max_position_embeddings\":64}"));
+    read_keys(shaped("llama", "\"head_dim\":16,\"rope_theta\":500000,\"rope_scaling\":{\"rope_"
+                              "type\":\"llama3\",\"factor\":32.0,"
+                              "\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,\"original_max_"
+                              "position_embeddings\":64}"));
     const float *y = factors("rope_freqs.weight", 8);
     NEAR(y[0], 1, 0);  /* turns 64 / 2 pi times: fast, stays */
     NEAR(y[7], 32, 0); /* slow */
-    double turns = 64 * pow(500000, -2.0 / 16) / (2 * 3.14159265358979323846), blend = (turns - 1) / 3;
+    double turns = 64 * pow(500000, -2.0 / 16) / (2 * 3.14159265358979323846),
+           blend = (turns - 1) / 3;
     CHECK(blend > 0 && blend < 1);
     NEAR(y[1], 1 / ((1 - blend) / 32 + blend), 1e-6);
     CHECK(absent("llama.rope.scaling.type"));
     static const char *const names[] = { "su", "longrope", "yarn" }; /* the first files said yarn */
     for (int i = 0; i < 3; i++) {
         char more[300];
-        sprintf(more, "\"original_max_position_embeddings\":16,\"rope_scaling\":{\"type\":\"%s\",\"short_factor\":[1.0,1.25],"
-                "\"long_factor\":[2,40.5]}", names[i]);
+        sprintf(more,
+                "\"original_max_position_embeddings\":16,\"rope_scaling\":{\"type\":\"%s\",\"short_"
+                "factor\":[1.0,1.25],"
+                "\"long_factor\":[2,40.5]}",
+                names[i]);
         read_keys(shaped("phi3", more));
         CHECK(says("phi3.rope.scaling.type", "longrope"));
         EQ(number("phi3.rope.scaling.original_context_length"), 16);
@@ -755,11 +913,19 @@ TEST(generation_config) {
         const char *text, *naming; /* NULL: runs */
         double temperature;
     } cases[] = {
-        { "{\"eos_token_id\":[5,6],\"temperature\":0.6,\"top_k\":20,\"top_p\":0.95,\"min_p\":0,\"repetition_penalty\":1.1,\"do_sample\":true}", NULL, 0.6 },
-        { "{\"eos_token_id\":[5,6],\"temperature\":1}", NULL, 1 }, { "{\"eos_token_id\":[5,6],\"do_sample\":false}", NULL, 0 },
-        { "{\"temperature\":\"hot\"}", "temperature", 0 }, { "{\"temperature\":-1}", "temperature", 0 }, { "{\"top_p\":1e400}", "top_p", 0 },
-        { "{\"top_k\":[]}", "top_k", 0 }, { "{\"eos_token_id\":\"5\"}", "eos_token_id", 0 }, { "{\"do_sample\":1}", "do_sample", 0 },
-        { "[]", "object", 0 }, { "{", "byte", 0 },
+        { "{\"eos_token_id\":[5,6],\"temperature\":0.6,\"top_k\":20,\"top_p\":0.95,\"min_p\":0,"
+          "\"repetition_penalty\":1.1,\"do_sample\":true}",
+          NULL, 0.6 },
+        { "{\"eos_token_id\":[5,6],\"temperature\":1}", NULL, 1 },
+        { "{\"eos_token_id\":[5,6],\"do_sample\":false}", NULL, 0 },
+        { "{\"temperature\":\"hot\"}", "temperature", 0 },
+        { "{\"temperature\":-1}", "temperature", 0 },
+        { "{\"top_p\":1e400}", "top_p", 0 },
+        { "{\"top_k\":[]}", "top_k", 0 },
+        { "{\"eos_token_id\":\"5\"}", "eos_token_id", 0 },
+        { "{\"do_sample\":1}", "do_sample", 0 },
+        { "[]", "object", 0 },
+        { "{", "byte", 0 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         write_text("generation_config.json", cases[i].text);
@@ -767,7 +933,8 @@ TEST(generation_config) {
         store.path = folder;
         int code = pith__folder_read(&store, folder, 0, &error);
         if (!cases[i].naming && code) FAIL("%s: %s", cases[i].text, error.text);
-        if (cases[i].naming && (!code || !strstr(error.text, cases[i].naming) || !strstr(error.text, "generation_config.json")))
+        if (cases[i].naming && (!code || !strstr(error.text, cases[i].naming) ||
+                                !strstr(error.text, "generation_config.json")))
             FAIL("%s: %d %s", cases[i].text, code, error.text);
         if (code) continue;
         EQ(store.vocab.n_end, 2);
@@ -786,13 +953,20 @@ TEST(generation_config) {
 
 static const char byte_level[] =
     "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n"
-    " \"added_tokens\":[{\"id\":7,\"content\":\"<s>\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true},\n"
-    "  {\"id\":8,\"content\":\"</s>\",\"special\":true},{\"id\":9,\"content\":\"<t>\",\"lstrip\":true,\"special\":false}],\n"
-    " \"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":true},\n"
+    " \"added_tokens\":[{\"id\":7,\"content\":\"<s>\",\"single_word\":false,\"lstrip\":false,"
+    "\"rstrip\":false,\"normalized\":false,\"special\":true},\n"
+    "  "
+    "{\"id\":8,\"content\":\"</"
+    "s>\",\"special\":true},{\"id\":9,\"content\":\"<t>\",\"lstrip\":true,\"special\":false}],\n"
+    " \"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
+    "\"trim_offsets\":true,\"use_regex\":true},\n"
     " \"post_processor\":null,\"decoder\":{\"type\":\"ByteLevel\"},\n"
-    " \"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":\"\",\"end_of_word_suffix\":\"\",\n"
+    " \"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_"
+    "prefix\":\"\",\"end_of_word_suffix\":\"\",\n"
     "  \"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":false,\n"
-    "  \"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"\xc4\xa0\":3,\"ab\":4,\"\\u0120a\":5,\"abc\":6},\"merges\":[\"a b\",\"\xc4\xa0 a\",\"ab c\"]}}";
+    "  "
+    "\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"\xc4\xa0\":3,\"ab\":4,\"\\u0120a\":5,\"abc\":6},"
+    "\"merges\":[\"a b\",\"\xc4\xa0 a\",\"ab c\"]}}";
 
 /* The tokens of text as a string "5 4", with the special ones in text taken as such. */
 static const char *tokens(const char *text, unsigned flags) {
@@ -818,27 +992,36 @@ TEST(byte_level_tokenizer) {
     tokens_are("abc aab", 0, "6 5 4");
     tokens_are("ab<s>", PITH_SPECIAL | PITH_BOS, "4 7");
     tokens_are("ab <t>c", 0, "4 9 2"); /* lstrip takes the space along */
-    write_text("tokenizer.json", with(with(with(byte_level, "\"a b\"", "[\"a\",\"b\"]"), "\"\xc4\xa0 a\"", "[\"\xc4\xa0\",\"a\"]"),
+    write_text("tokenizer.json", with(with(with(byte_level, "\"a b\"", "[\"a\",\"b\"]"),
+                                           "\"\xc4\xa0 a\"", "[\"\xc4\xa0\",\"a\"]"),
                                       "\"ab c\"", "[\"ab\",\"c\"]"));
     tokens_are("abc aab", 0, "6 5 4");
-    write_text("tokenizer.json", with(byte_level, "\"ab c\"", "\"b c\"")); /* its result is no piece */
+    write_text("tokenizer.json",
+               with(byte_level, "\"ab c\"", "\"b c\"")); /* its result is no piece */
     refused("a merge to nowhere", "merge");
     write_text("tokenizer.json", with(byte_level, "\"merges\":[", "\"merges\":[\"z a\","));
     refused("a merge from nowhere", "merge");
-    write_text("tokenizer.json", with(with(byte_level, ",\"ab c\"", ""), "\"ignore_merges\":false", "\"ignore_merges\":true"));
+    write_text("tokenizer.json", with(with(byte_level, ",\"ab c\"", ""), "\"ignore_merges\":false",
+                                      "\"ignore_merges\":true"));
     tokens_are("abc aab", 0, "6 5 4");
-    write_text("tokenizer.json", with(byte_level, "\"post_processor\":null", "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":["
-               "{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"SpecialToken\":{\"id\":\"</s>\",\"type_id\":0}}],"
-               "\"pair\":[],\"special_tokens\":{\"<s>\":{\"id\":\"<s>\",\"ids\":[7],\"tokens\":[\"<s>\"]}}}"));
+    write_text("tokenizer.json",
+               with(byte_level, "\"post_processor\":null",
+                    "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":["
+                    "{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\","
+                    "\"type_id\":0}},{\"SpecialToken\":{\"id\":\"</s>\",\"type_id\":0}}],"
+                    "\"pair\":[],\"special_tokens\":{\"<s>\":{\"id\":\"<s>\",\"ids\":[7],"
+                    "\"tokens\":[\"<s>\"]}}}"));
     tokens_are("ab", PITH_BOS | PITH_EOS, "7 4 8");
     write_text("tokenizer_config.json", "{\"add_bos_token\":false,\"add_eos_token\":null}");
     tokens_are("ab", PITH_BOS | PITH_EOS, "4 8");
     write_text("tokenizer.json", byte_level);
-    write_text("tokenizer_config.json", "{\"add_bos_token\":true,\"bos_token\":{\"content\":\"<s>\",\"special\":true},\"eos_token\":\"</s>\"}");
+    write_text("tokenizer_config.json", "{\"add_bos_token\":true,\"bos_token\":{\"content\":\"<s>"
+                                        "\",\"special\":true},\"eos_token\":\"</s>\"}");
     tokens_are("ab", PITH_BOS | PITH_EOS, "7 4");
     write_text("tokenizer_config.json", "{\"add_bos_token\":true}");
     tokens_are("ab", PITH_BOS, "4");
-    write_text("special_tokens_map.json", "{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\"}}");
+    write_text("special_tokens_map.json",
+               "{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\"}}");
     write_text("tokenizer_config.json", "{\"add_bos_token\":true,\"bos_token\":null}");
     tokens_are("ab", PITH_BOS, "7 4");
 }
@@ -847,60 +1030,110 @@ static const char *known_pre(const char *pre_tokenizer) {
     static char name[32];
     char text[20000];
     sprintf(text, "\"pre_tokenizer\":%s", pre_tokenizer);
-    write_text("tokenizer.json", with(byte_level, "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
-                                      "\"trim_offsets\":true,\"use_regex\":true}", text));
+    write_text("tokenizer.json",
+               with(byte_level,
+                    "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
+                    "\"trim_offsets\":true,\"use_regex\":true}",
+                    text));
     pith__store_free(&store);
     store.path = folder;
     int code = pith__folder_read(&store, folder, 0, &error);
-    snprintf(name, sizeof name, "%.*s", code ? 1 : (int)store.vocab.pre.n, code ? "!" : store.vocab.pre.p ? store.vocab.pre.p : "");
+    snprintf(name, sizeof name, "%.*s", code ? 1 : (int)store.vocab.pre.n,
+             code                ? "!"
+             : store.vocab.pre.p ? store.vocab.pre.p
+                                 : "");
     return name;
 }
 
 #define BYTES "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}"
-#define SPLIT(regex) "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" regex "\"},\"behavior\":\"Isolated\",\"invert\":false}"
+#define SPLIT(regex)                                                                               \
+    "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" regex                                          \
+    "\"},\"behavior\":\"Isolated\",\"invert\":false}"
 #define SEQUENCE(...) "{\"type\":\"Sequence\",\"pretokenizers\":[" __VA_ARGS__ "]}"
 #define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 
 TEST(regexes_are_known_by_their_text) {
     static const char *const cases[][2] = {
         { "{\"type\":\"ByteLevel\",\"add_prefix_space\":false}", "gpt-2" },
-        { SEQUENCE("{\"type\":\"Digits\",\"individual_digits\":true},{\"type\":\"ByteLevel\",\"add_prefix_space\":false}"), "smollm" },
-        { SEQUENCE(SPLIT(CONTRACTIONS "|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|"
-                         "\\\\s+(?!\\\\S)|\\\\s+") "," BYTES), "llama-bpe" },
-        { SEQUENCE(SPLIT("'(?i:[sdmt]|ll|ve|re)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?+\\\\p{L}+|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]++[\\\\r\\\\n]*|"
-                         "\\\\s*[\\\\r\\\\n]|\\\\s+(?!\\\\S)|\\\\s+") "," BYTES), "llama-bpe" },
-        { SEQUENCE("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" CONTRACTIONS "|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+"
-                   "[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"},\"behavior\":\"Removed\",\"invert\":true}," BYTES), "qwen2" },
-        { SEQUENCE(SPLIT("[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]*[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+|"
-                         "[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]*|\\\\p{N}| ?"
-                         "[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n/]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+") "," BYTES), "tekken" },
-        { SEQUENCE(SPLIT("[\\r\\n]") "," SPLIT("\\\\s?\\\\p{L}+") "," SPLIT("\\\\s?\\\\p{P}+") ","
-                   SPLIT("[\\u4e00-\\u9fa5\\u0800-\\u4e00\\uac00-\\ud7ff]+") ",{\"type\":\"Digits\",\"individual_digits\":true}," BYTES), "deepseek-coder" },
-        { SEQUENCE(SPLIT("a+") "," BYTES), "!" }, { SEQUENCE(SPLIT("(a+)+b") "," BYTES), "!" }, { BYTES, "!" }, { "null", "" },
-        { SPLIT("\\\\p{N}"), "!" }, { "{\"type\":\"Whitespace\"}", "!" }, { "{\"type\":5}", "!" }, { "5", "!" }, { SEQUENCE("5"), "!" },
-        { "{\"type\":\"Sequence\"}", "!" }, { "{\"type\":\"ByteLevel\",\"add_prefix_space\":true}", "!" }, { "{\"type\":\"ByteLevel\"}", "!" },
-        { "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\p{N}\"},\"behavior\":\"Removed\",\"invert\":false}", "!" },
-        { "{\"type\":\"Metaspace\",\"replacement\":\"_\"}", "!" }, { SEQUENCE(BYTES "," BYTES), "!" },
-        { "{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\",\"prepend_scheme\":\"sometimes\"}", "!" },
+        { SEQUENCE("{\"type\":\"Digits\",\"individual_digits\":true},{\"type\":\"ByteLevel\",\"add_"
+                   "prefix_space\":false}"),
+          "smollm" },
+        { SEQUENCE(SPLIT(CONTRACTIONS "|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| "
+                                      "?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|"
+                                      "\\\\s+(?!\\\\S)|\\\\s+") "," BYTES),
+          "llama-bpe" },
+        { SEQUENCE(SPLIT("'(?i:[sdmt]|ll|ve|re)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?+\\\\p{L}+|\\\\p{N}{"
+                         "1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]++[\\\\r\\\\n]*|"
+                         "\\\\s*[\\\\r\\\\n]|\\\\s+(?!\\\\S)|\\\\s+") "," BYTES),
+          "llama-bpe" },
+        { SEQUENCE("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" CONTRACTIONS
+                   "|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+"
+                   "[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"},\"behavior\":"
+                   "\"Removed\",\"invert\":true}," BYTES),
+          "qwen2" },
+        { SEQUENCE(SPLIT("[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{"
+                         "M}]*[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+|"
+                         "[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{"
+                         "M}]+[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]*|\\\\p{N}| ?"
+                         "[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n/"
+                         "]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+") "," BYTES),
+          "tekken" },
+        { SEQUENCE(
+              SPLIT("[\\r\\n]") "," SPLIT("\\\\s?\\\\p{L}+") "," SPLIT("\\\\s?\\\\p{P}+") "," SPLIT(
+                  "[\\u4e00-\\u9fa5\\u0800-\\u4e00\\uac00-\\ud7ff]+") ",{\"type\":\"Digits\","
+                                                                      "\"individual_digits\":true}"
+                                                                      "," BYTES),
+          "deepseek-coder" },
+        { SEQUENCE(SPLIT("a+") "," BYTES), "!" },
+        { SEQUENCE(SPLIT("(a+)+b") "," BYTES), "!" },
+        { BYTES, "!" },
+        { "null", "" },
+        { SPLIT("\\\\p{N}"), "!" },
+        { "{\"type\":\"Whitespace\"}", "!" },
+        { "{\"type\":5}", "!" },
+        { "5", "!" },
+        { SEQUENCE("5"), "!" },
+        { "{\"type\":\"Sequence\"}", "!" },
+        { "{\"type\":\"ByteLevel\",\"add_prefix_space\":true}", "!" },
+        { "{\"type\":\"ByteLevel\"}", "!" },
+        { "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\p{N}\"},\"behavior\":\"Removed\","
+          "\"invert\":false}",
+          "!" },
+        { "{\"type\":\"Metaspace\",\"replacement\":\"_\"}", "!" },
+        { SEQUENCE(BYTES "," BYTES), "!" },
+        { "{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\",\"prepend_scheme\":"
+          "\"sometimes\"}",
+          "!" },
     };
     write_whole();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *got = known_pre(cases[i][0]);
-        if (strcmp(got, cases[i][1])) FAIL("%s is %s, want %s (%s)", cases[i][0], got, cases[i][1], error.text);
-        if (*got == '!' && !strstr(error.text, "tokenizer.json")) FAIL("no file in \"%s\"", error.text);
+        if (strcmp(got, cases[i][1]))
+            FAIL("%s is %s, want %s (%s)", cases[i][0], got, cases[i][1], error.text);
+        if (*got == '!' && !strstr(error.text, "tokenizer.json"))
+            FAIL("no file in \"%s\"", error.text);
     }
-    CHECK(!strcmp(known_pre(SEQUENCE(SPLIT("[abc]+") "," BYTES)), "!") && strstr(error.text, "[abc]+"));
+    CHECK(!strcmp(known_pre(SEQUENCE(SPLIT("[abc]+") "," BYTES)), "!") &&
+          strstr(error.text, "[abc]+"));
 }
 
 static const char block[] =
-    "{\"added_tokens\":[{\"id\":0,\"content\":\"<unk>\",\"special\":true},{\"id\":1,\"content\":\"<s>\",\"special\":true},{\"id\":2,\"content\":\"</s>\",\"special\":true}],"
-    "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"\xe2\x96\x81\"},{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},"
-    "\"content\":\"\xe2\x96\x81\"}]},\"pre_tokenizer\":null,\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}},"
-    "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"special_tokens\":{\"<s>\":{\"id\":\"<s>\",\"ids\":[1],\"tokens\":[\"<s>\"]}}},"
-    "\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"\xe2\x96\x81\"},\"content\":\" \"},{\"type\":\"ByteFallback\"},"
+    "{\"added_tokens\":[{\"id\":0,\"content\":\"<unk>\",\"special\":true},{\"id\":1,\"content\":\"<"
+    "s>\",\"special\":true},{\"id\":2,\"content\":\"</s>\",\"special\":true}],"
+    "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":"
+    "\"\xe2\x96\x81\"},{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},"
+    "\"content\":\"\xe2\x96\x81\"}]},\"pre_tokenizer\":null,\"post_processor\":{\"type\":"
+    "\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}},"
+    "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"special_tokens\":{\"<s>\":{\"id\":\"<s>\","
+    "\"ids\":[1],\"tokens\":[\"<s>\"]}}},"
+    "\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{"
+    "\"String\":\"\xe2\x96\x81\"},\"content\":\" \"},{\"type\":\"ByteFallback\"},"
     "{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}]},"
-    "\"model\":{\"type\":\"BPE\",\"unk_token\":\"<unk>\",\"fuse_unk\":true,\"byte_fallback\":true,\"vocab\":{\"<unk>\":0,\"<s>\":1,\"</s>\":2,\"<0x0A>\":3,\"<0x62>\":4,"
-    "\"\xe2\x96\x81\":5,\"a\":6,\"\xe2\x96\x81" "a\":7,\"aa\":8,\"\xe2\x96\x81" "aa\":9},\"merges\":[\"a a\",\"\xe2\x96\x81 a\",\"\xe2\x96\x81 aa\"]}}";
+    "\"model\":{\"type\":\"BPE\",\"unk_token\":\"<unk>\",\"fuse_unk\":true,\"byte_fallback\":true,"
+    "\"vocab\":{\"<unk>\":0,\"<s>\":1,\"</s>\":2,\"<0x0A>\":3,\"<0x62>\":4,"
+    "\"\xe2\x96\x81\":5,\"a\":6,\"\xe2\x96\x81"
+    "a\":7,\"aa\":8,\"\xe2\x96\x81"
+    "aa\":9},\"merges\":[\"a a\",\"\xe2\x96\x81 a\",\"\xe2\x96\x81 aa\"]}}";
 
 TEST(block_space_tokenizer) {
     write_whole();
@@ -908,28 +1141,49 @@ TEST(block_space_tokenizer) {
     tokens_are("a aa\n", PITH_BOS, "1 7 9 3");
     tokens_are("ba", 0, "5 4 6");
     tokens_are("z", 0, "5 0");
-    /* Gemma: no space in front, a pre_tokenizer that finds nothing, and the tab under the id of its byte */
+    /* Gemma: no space in front, a pre_tokenizer that finds nothing, and the tab under the id of its
+     * byte */
     write_text("tokenizer.json",
-               with(with(with(block, "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"\xe2\x96\x81\"},", ""),
+               with(with(with(block,
+                              "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\","
+                              "\"prepend\":\"\xe2\x96\x81\"},",
+                              ""),
                          "\"content\":\"\xe2\x96\x81\"}]}", "\"content\":\"\xe2\x96\x81\"}"),
-                    "\"pre_tokenizer\":null", "\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\" \"},\"behavior\":\"MergedWithPrevious\",\"invert\":false}"));
+                    "\"pre_tokenizer\":null",
+                    "\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\" "
+                    "\"},\"behavior\":\"MergedWithPrevious\",\"invert\":false}"));
     tokens_are("a aa\n", PITH_BOS, "1 6 9 3");
     /* Metaspace */
     char bare[sizeof block];
-    strcpy(bare, with(block, "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"\xe2\x96\x81\"},"
-                            "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\xe2\x96\x81\"}]}", "null"));
+    strcpy(
+        bare,
+        with(block,
+             "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":"
+             "\"\xe2\x96\x81\"},"
+             "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\xe2\x96\x81\"}]}",
+             "null"));
     static const char *const schemes[][2] = {
-        { "\"prepend_scheme\":\"first\",\"split\":false", "7 9" }, { "\"prepend_scheme\":\"always\"", "7 9" }, { "\"prepend_scheme\":\"never\",\"split\":true", "6 9" },
-        { "\"add_prefix_space\":true", "7 9" }, { "\"add_prefix_space\":false", "6 9" }
+        { "\"prepend_scheme\":\"first\",\"split\":false", "7 9" },
+        { "\"prepend_scheme\":\"always\"", "7 9" },
+        { "\"prepend_scheme\":\"never\",\"split\":true", "6 9" },
+        { "\"add_prefix_space\":true", "7 9" },
+        { "\"add_prefix_space\":false", "6 9" }
     };
     for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
         char text[300];
-        sprintf(text, "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\",%s}", schemes[i][0]);
+        sprintf(text,
+                "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\",%s}",
+                schemes[i][0]);
         write_text("tokenizer.json", with(bare, "\"pre_tokenizer\":null", text));
         tokens_are("a aa", 0, schemes[i][1]);
     }
-    write_text("tokenizer.json", with(with(bare, "\"pre_tokenizer\":null", "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\"}"),
-                                      "\"merges\":[", "\"merges\":[\"a \xe2\x96\x81" "a\","));
+    write_text(
+        "tokenizer.json",
+        with(with(bare, "\"pre_tokenizer\":null",
+                  "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\"}"),
+             "\"merges\":[",
+             "\"merges\":[\"a \xe2\x96\x81"
+             "a\","));
     refused("words that are split and joined", "Metaspace");
 }
 
@@ -937,37 +1191,90 @@ TEST(tokenizers_that_must_not_run) {
     static const struct {
         const char *from, *to, *naming;
     } cases[] = {
-        { "\"a\":0", "\"a\":-1", "model.vocab" }, { "\"a\":0", "\"a\":16", "model.vocab" }, { "\"a\":0", "\"a\":4294967296", "model.vocab" },
-        { "\"a\":0", "\"a\":1.5", "model.vocab" }, { "\"a\":0", "\"a\":\"5\"", "model.vocab" }, { "\"a\":0", "\"a\":null", "model.vocab" },
-        { "\"a\":0", "\"a\":18446744073709551616", "model.vocab" }, { "\"a\":0", "\"a\":[0]", "model.vocab" },
-        { "\"id\":7", "\"id\":-1", "added_tokens" }, { "\"id\":7", "\"id\":16", "added_tokens" }, { "\"id\":7", "\"id\":\"7\"", "added_tokens" },
-        { "\"id\":7", "\"id\":4294967303", "added_tokens" }, { "\"id\":7", "\"id\":7.0", "added_tokens" }, { "\"id\":7,", "", "added_tokens" },
-        { "\"content\":\"<s>\"", "\"content\":5", "content" }, { "\"content\":\"<s>\",", "", "content" }, { "\"single_word\":false", "\"single_word\":true", "single_word" },
-        { "\"lstrip\":false", "\"lstrip\":1", "lstrip" }, { "\"special\":true", "\"special\":\"yes\"", "special" },
-        { "\"type\":\"BPE\"", "\"type\":\"Unigram\"", "model.type" }, { "\"type\":\"BPE\"", "\"type\":5", "model.type" }, { "\"dropout\":null", "\"dropout\":0.1", "dropout" },
-        { "\"continuing_subword_prefix\":\"\"", "\"continuing_subword_prefix\":\"##\"", "continuing_subword_prefix" },
-        { "\"end_of_word_suffix\":\"\"", "\"end_of_word_suffix\":\"</w>\"", "end_of_word_suffix" }, { "\"byte_fallback\":false", "\"byte_fallback\":0", "byte_fallback" },
-        { "\"ignore_merges\":false", "\"ignore_merges\":\"\"", "ignore_merges" }, { "\"merges\":[", "\"merges\":5,\"x\":[", "merges" },
-        { "\"merges\":[", "\"x\":[", "merges" }, { "\"a b\"", "\"ab\"", "merges" }, { "\"a b\"", "\"a b c\"", "merges" }, { "\"a b\"", "\"\"", "merges" },
-        { "\"a b\"", "[\"a\"]", "merges" }, { "\"a b\"", "[\"a\",\"b\",\"c\"]", "merges" }, { "\"a b\"", "5", "merges" }, { "\"a b\"", "[\"a\",5]", "merges" },
-        { "\"a b\"", "\" b\"", "merge" }, { "\"a b\"", "\"a \"", "merge" }, { "\"vocab\":{", "\"x\":{", "model.vocab" }, { "\"vocab\":{", "\"vocab\":[],\"x\":{", "model.vocab" },
-        { "\"model\":{", "\"x\":{", "model" }, { "\"model\":{", "\"model\":[],\"x\":{", "model" }, { "\"normalizer\":null", "\"normalizer\":{\"type\":\"Lowercase\"}", "Lowercase" },
-        { "\"normalizer\":null", "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Strip\"}]}", "Strip" },
-        { "\"normalizer\":null", "\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"x\"}", "normalizer" }, { "\"normalizer\":null", "\"normalizer\":\"NFC\"", "normalizer" },
-        { "\"normalizer\":null", "\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"_\"}", "normalizer" },
-        { "\"post_processor\":null", "\"post_processor\":{\"type\":\"BertProcessing\"}", "post_processor" },
-        { "\"post_processor\":null", "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}", "post_processor" },
-        { "\"post_processor\":null", "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<x>\"}},{\"Sequence\":{\"id\":\"A\"}}]}", "post_processor" },
-        { "\"post_processor\":null", "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},{\"SpecialToken\":{\"id\":\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}}]}", "post_processor" },
-        { "\"post_processor\":null", "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}}],\"special_tokens\":{\"<s>\":{\"ids\":[99]}}}", "post_processor" },
-        { "\"decoder\":{\"type\":\"ByteLevel\"}", "\"decoder\":{\"type\":\"WordPiece\"}", "decoder" }, { "\"added_tokens\":[", "\"added_tokens\":5,\"x\":[", "added_tokens" },
-        { "\"added_tokens\":[", "\"added_tokens\":[5,", "added_tokens" }, { "]}}", "]}},", "byte" }, { "]}}", "]}", "byte" }, { "{\"version\"", "[{\"version\"", "byte" },
+        { "\"a\":0", "\"a\":-1", "model.vocab" },
+        { "\"a\":0", "\"a\":16", "model.vocab" },
+        { "\"a\":0", "\"a\":4294967296", "model.vocab" },
+        { "\"a\":0", "\"a\":1.5", "model.vocab" },
+        { "\"a\":0", "\"a\":\"5\"", "model.vocab" },
+        { "\"a\":0", "\"a\":null", "model.vocab" },
+        { "\"a\":0", "\"a\":18446744073709551616", "model.vocab" },
+        { "\"a\":0", "\"a\":[0]", "model.vocab" },
+        { "\"id\":7", "\"id\":-1", "added_tokens" },
+        { "\"id\":7", "\"id\":16", "added_tokens" },
+        { "\"id\":7", "\"id\":\"7\"", "added_tokens" },
+        { "\"id\":7", "\"id\":4294967303", "added_tokens" },
+        { "\"id\":7", "\"id\":7.0", "added_tokens" },
+        { "\"id\":7,", "", "added_tokens" },
+        { "\"content\":\"<s>\"", "\"content\":5", "content" },
+        { "\"content\":\"<s>\",", "", "content" },
+        { "\"single_word\":false", "\"single_word\":true", "single_word" },
+        { "\"lstrip\":false", "\"lstrip\":1", "lstrip" },
+        { "\"special\":true", "\"special\":\"yes\"", "special" },
+        { "\"type\":\"BPE\"", "\"type\":\"Unigram\"", "model.type" },
+        { "\"type\":\"BPE\"", "\"type\":5", "model.type" },
+        { "\"dropout\":null", "\"dropout\":0.1", "dropout" },
+        { "\"continuing_subword_prefix\":\"\"", "\"continuing_subword_prefix\":\"##\"",
+          "continuing_subword_prefix" },
+        { "\"end_of_word_suffix\":\"\"", "\"end_of_word_suffix\":\"</w>\"", "end_of_word_suffix" },
+        { "\"byte_fallback\":false", "\"byte_fallback\":0", "byte_fallback" },
+        { "\"ignore_merges\":false", "\"ignore_merges\":\"\"", "ignore_merges" },
+        { "\"merges\":[", "\"merges\":5,\"x\":[", "merges" },
+        { "\"merges\":[", "\"x\":[", "merges" },
+        { "\"a b\"", "\"ab\"", "merges" },
+        { "\"a b\"", "\"a b c\"", "merges" },
+        { "\"a b\"", "\"\"", "merges" },
+        { "\"a b\"", "[\"a\"]", "merges" },
+        { "\"a b\"", "[\"a\",\"b\",\"c\"]", "merges" },
+        { "\"a b\"", "5", "merges" },
+        { "\"a b\"", "[\"a\",5]", "merges" },
+        { "\"a b\"", "\" b\"", "merge" },
+        { "\"a b\"", "\"a \"", "merge" },
+        { "\"vocab\":{", "\"x\":{", "model.vocab" },
+        { "\"vocab\":{", "\"vocab\":[],\"x\":{", "model.vocab" },
+        { "\"model\":{", "\"x\":{", "model" },
+        { "\"model\":{", "\"model\":[],\"x\":{", "model" },
+        { "\"normalizer\":null", "\"normalizer\":{\"type\":\"Lowercase\"}", "Lowercase" },
+        { "\"normalizer\":null",
+          "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":"
+          "\"Strip\"}]}",
+          "Strip" },
+        { "\"normalizer\":null", "\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"x\"}",
+          "normalizer" },
+        { "\"normalizer\":null", "\"normalizer\":\"NFC\"", "normalizer" },
+        { "\"normalizer\":null",
+          "\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"_\"}",
+          "normalizer" },
+        { "\"post_processor\":null", "\"post_processor\":{\"type\":\"BertProcessing\"}",
+          "post_processor" },
+        { "\"post_processor\":null",
+          "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}", "post_processor" },
+        { "\"post_processor\":null",
+          "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{"
+          "\"id\":\"<x>\"}},{\"Sequence\":{\"id\":\"A\"}}]}",
+          "post_processor" },
+        { "\"post_processor\":null",
+          "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{"
+          "\"id\":\"<s>\"}},{\"SpecialToken\":{\"id\":\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}}]}",
+          "post_processor" },
+        { "\"post_processor\":null",
+          "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{"
+          "\"id\":\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}}],\"special_tokens\":{\"<s>\":{\"ids\":["
+          "99]}}}",
+          "post_processor" },
+        { "\"decoder\":{\"type\":\"ByteLevel\"}", "\"decoder\":{\"type\":\"WordPiece\"}",
+          "decoder" },
+        { "\"added_tokens\":[", "\"added_tokens\":5,\"x\":[", "added_tokens" },
+        { "\"added_tokens\":[", "\"added_tokens\":[5,", "added_tokens" },
+        { "]}}", "]}},", "byte" },
+        { "]}}", "]}", "byte" },
+        { "{\"version\"", "[{\"version\"", "byte" },
     };
     write_whole();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         write_text("tokenizer.json", with(byte_level, cases[i].from, cases[i].to));
         refused(cases[i].to, cases[i].naming);
-        if (!strstr(error.text, i == 35 || i == 36 ? "merge" : "tokenizer.json")) FAIL("no file in \"%s\"", error.text);
+        if (!strstr(error.text, i == 35 || i == 36 ? "merge" : "tokenizer.json"))
+            FAIL("no file in \"%s\"", error.text);
     }
     write_text("tokenizer.json", "[]");
     refused("an array", "tokenizer.json");
@@ -987,18 +1294,29 @@ TEST(tokenizers_that_must_not_run) {
     REQUIRE(!rename(in_folder("link.json"), in_folder("tokenizer.json")));
     refused("a link to itself", "tokenizer.json");
     unlink(in_folder("tokenizer.json"));
-    FILE *f = fopen(in_folder("tokenizer.json"), "wb"); /* a gigabyte, of which the disk has nothing */
+    FILE *f =
+        fopen(in_folder("tokenizer.json"), "wb"); /* a gigabyte, of which the disk has nothing */
     REQUIRE(f && !fseek(f, 1 << 30, SEEK_SET) && fputc('"', f) == '"' && !fclose(f));
     refused("a gigabyte", "tokenizer.json");
 }
 
 TEST(tokenizers_that_may_run) {
     static const char *const cases[][2] = {
-        { "\"content\":\"<t>\"", "\"content\":\"\"" }, { "\"content\":\"<t>\"", "\"content\":\"\\ud800\"" }, { "\"content\":\"<t>\"", "\"content\":\"a\"" },
-        { "\"content\":\"<t>\"", "\"content\":\"<s>\"" }, { "\"a\":0", "\"a\":0,\"x\":0" }, { "\"a\":0", "\"a\":0,\"a\":10" }, { "\"a\":0", "\"a\":0,\"\":10" },
-        { "\"type\":\"BPE\",", "" }, { "\"merges\":[", "\"merges\":[\"a b\"," }, { "{\"version\"", "\xef\xbb\xbf{\"version\"" }, { "\"normalizer\":null", "\"normalizer\":{\"type\":\"NFC\"}" },
-        { "\"added_tokens\":[", "\"added_tokens\":null,\"x\":[" }, { "\"decoder\":{\"type\":\"ByteLevel\"}", "\"decoder\":null" },
-        { "\"post_processor\":null", "\"post_processor\":{\"type\":\"ByteLevel\",\"trim_offsets\":false}" },
+        { "\"content\":\"<t>\"", "\"content\":\"\"" },
+        { "\"content\":\"<t>\"", "\"content\":\"\\ud800\"" },
+        { "\"content\":\"<t>\"", "\"content\":\"a\"" },
+        { "\"content\":\"<t>\"", "\"content\":\"<s>\"" },
+        { "\"a\":0", "\"a\":0,\"x\":0" },
+        { "\"a\":0", "\"a\":0,\"a\":10" },
+        { "\"a\":0", "\"a\":0,\"\":10" },
+        { "\"type\":\"BPE\",", "" },
+        { "\"merges\":[", "\"merges\":[\"a b\"," },
+        { "{\"version\"", "\xef\xbb\xbf{\"version\"" },
+        { "\"normalizer\":null", "\"normalizer\":{\"type\":\"NFC\"}" },
+        { "\"added_tokens\":[", "\"added_tokens\":null,\"x\":[" },
+        { "\"decoder\":{\"type\":\"ByteLevel\"}", "\"decoder\":null" },
+        { "\"post_processor\":null",
+          "\"post_processor\":{\"type\":\"ByteLevel\",\"trim_offsets\":false}" },
     };
     write_whole();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -1013,7 +1331,8 @@ TEST(chat_templates) {
         const char *name, *text;
     } cases[] = {
         { "tokenizer_config.json", "{\"chat_template\":\"{{ a }}\"}" },
-        { "tokenizer_config.json", "{\"chat_template\":[{\"name\":\"tool_use\",\"template\":\"x\"},{\"name\":\"default\",\"template\":\"{{ \\u0061 }}\"}]}" },
+        { "tokenizer_config.json", "{\"chat_template\":[{\"name\":\"tool_use\",\"template\":\"x\"},"
+                                   "{\"name\":\"default\",\"template\":\"{{ \\u0061 }}\"}]}" },
         { "chat_template.json", "{\"chat_template\":\"{{ a }}\"}" },
         { "chat_template.jinja", "{{ a }}" },
     };
@@ -1040,7 +1359,9 @@ TEST(biases) {
         strcpy(more, "");
         for (int i = 0; i < count; i++) {
             size_t size = i == 1 || i == 2 ? 4 : 8;
-            sprintf(more + strlen(more), ",\"model.layers.0.self_attn.%s_proj.bias\":{\"dtype\":\"F32\",\"shape\":[%zu],\"data_offsets\":[%zu,%zu]}",
+            sprintf(more + strlen(more),
+                    ",\"model.layers.0.self_attn.%s_proj.bias\":{\"dtype\":\"F32\",\"shape\":[%zu],"
+                    "\"data_offsets\":[%zu,%zu]}",
                     part[i], size, at, at + 4 * size);
             at += 4 * size;
         }
@@ -1048,12 +1369,14 @@ TEST(biases) {
         char head[20000];
         sprintf(head, "%.*s%s", (int)strlen(text) - 1, text, more);
         write_tensors("model.safetensors", head, at);
-        static const char *const kinds[][2] = { { "llama", "\"attention_bias\": false" }, { "llama", "\"attention_bias\": true" },
+        static const char *const kinds[][2] = { { "llama", "\"attention_bias\": false" },
+                                                { "llama", "\"attention_bias\": true" },
                                                 { "qwen2", "\"attention_bias\": false" } };
         for (int k = 0; k < 3; k++) {
             char type[20];
             sprintf(type, "\"%s\"", kinds[k][0]);
-            write_text("config.json", with(with(config, "\"llama\"", type), "\"rope_scaling\": null", kinds[k][1]));
+            write_text("config.json", with(with(config, "\"llama\"", type),
+                                           "\"rope_scaling\": null", kinds[k][1]));
             int need = k == 0 ? 0 : k == 1 ? 4 : 3;
             if (count < need) refused("a bias missing", "bias");
             else OPENS();
@@ -1063,7 +1386,8 @@ TEST(biases) {
     pith__store_free(&store);
     store.path = folder;
     EQ(pith__folder_read(&store, folder, 0, &error), PITH_OK);
-    CHECK(pith__store_tensor(&store, "blk.0.attn_v.bias") && !pith__store_tensor(&store, "blk.0.attn_output.bias"));
+    CHECK(pith__store_tensor(&store, "blk.0.attn_v.bias") &&
+          !pith__store_tensor(&store, "blk.0.attn_output.bias"));
     write_text("config.json", config);
     pith__store_free(&store);
     store.path = folder;
@@ -1073,8 +1397,8 @@ TEST(biases) {
 
 /* ---- the fixtures: folder and GGUF file of the same weights ---------------------------------- */
 
-/* Row r of a (heads, 2, d / 2, cols) matrix is row (heads, d / 2, 2, cols) of GGUF's: the pairs that turn
- * together stand side by side there. */
+/* Row r of a (heads, 2, d / 2, cols) matrix is row (heads, d / 2, 2, cols) of GGUF's: the pairs
+ * that turn together stand side by side there. */
 static size_t paired(size_t r, size_t d) {
     size_t h = r / d, i = r % d;
     return h * d + (i < d / 2 ? 2 * i : 2 * (i - d / 2) + 1);
@@ -1127,7 +1451,8 @@ static void compare(const char *name) {
     gguf.path = kept;
     gguf.file = file;
     gguf.n_file = 1;
-    if (pith__file_open(file, kept, 0, &error) || pith__gguf_read(&gguf, 0, &error)) FAIL("%s", error.text);
+    if (pith__file_open(file, kept, 0, &error) || pith__gguf_read(&gguf, 0, &error))
+        FAIL("%s", error.text);
     for (size_t i = 0; i < gguf.n_key; i++) { /* every number that GGUF says, the folder says too */
         const pith__key *k = &gguf.key[i];
         char key[100];
@@ -1147,16 +1472,19 @@ static void compare(const char *name) {
         pith__tensor g;
         int qk = permuted && (strstr(t->name.p, "attn_q.") || strstr(t->name.p, "attn_k."));
         int norm = hf.norm_plus_one && strstr(t->name.p, "norm") != NULL;
-        if (!counterpart(&gguf, t, &g) || !same_rows(t, &g, qk ? (size_t)dim->i : 0, norm)) FAIL("%s: tensor %s", name, t->name.p);
+        if (!counterpart(&gguf, t, &g) || !same_rows(t, &g, qk ? (size_t)dim->i : 0, norm))
+            FAIL("%s: tensor %s", name, t->name.p);
         used += t->rows * t->row_bytes;
     }
-    for (size_t i = 0; i < gguf.n_tensor; i++) used -= gguf.tensor[i].rows * gguf.tensor[i].row_bytes;
+    for (size_t i = 0; i < gguf.n_tensor; i++)
+        used -= gguf.tensor[i].rows * gguf.tensor[i].row_bytes;
     EQ((long long)used, 0); /* and nothing is left over on either side */
     pith__store_free(&hf);
     pith__store_free(&gguf);
 }
 
-static const char *const families[] = { "llama", "llama3", "mistral", "qwen2", "qwen3", "qwen3moe", "gemma", "gemma2", "gemma3", "phi3" };
+static const char *const families[] = { "llama",    "llama3", "mistral", "qwen2",  "qwen3",
+                                        "qwen3moe", "gemma",  "gemma2",  "gemma3", "phi3" };
 
 TEST(fixtures_have_the_numbers_of_their_gguf) {
     if (!fixture_shared("fixtures/llama-hf")) SKIP("no ../shared/fixtures");
@@ -1206,8 +1534,10 @@ TEST(fixtures_give_the_logits) {
             all += (double)want[k] * want[k];
         }
         if (!(sqrt(off / all) < 1e-5)) FAIL("%s: relative error %g", families[i], sqrt(off / all));
-        /* The three of arch llama have q and k rotated by other pairs: their sums are in another order. */
-        if (i >= 3 && memcmp(hf, gguf, 512 * sizeof *hf * (size_t)n)) FAIL("%s: not the bits of the GGUF file", families[i]);
+        /* The three of arch llama have q and k rotated by other pairs: their sums are in another
+         * order. */
+        if (i >= 3 && memcmp(hf, gguf, 512 * sizeof *hf * (size_t)n))
+            FAIL("%s: not the bits of the GGUF file", families[i]);
     }
 }
 
@@ -1235,7 +1565,8 @@ static void compare_ids(const char *name) {
     REQUIRE(found);
     clock_t start = clock();
     REQUIRE(!pith__file_open(&file, found, 0, &error));
-    if (pith__json_read(&j, file.data, file.size, found, &error) || pith__hf_vocab(&f, j, found)) FAIL("%s", error.text);
+    if (pith__json_read(&j, file.data, file.size, found, &error) || pith__hf_vocab(&f, j, found))
+        FAIL("%s", error.text);
     double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
     if (!(seconds < 1)) FAIL("%s took %g s", name, seconds); /* 0.05 where nothing else runs */
     pith__tokenizer *k = pith__tokenizer_new(&s.vocab, &error);

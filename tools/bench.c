@@ -214,6 +214,8 @@ static double bytes_read(const pith_model *m) {
     return bytes;
 }
 
+enum { IN_CACHE = 1 << 26 }; /* bytes; smaller models may never go to memory */
+
 /* ---- the verb ----------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -241,11 +243,16 @@ static int print_results(const bench_flags *b, const pith_model *m, const result
                     m->head.format->name, (double)h->n_byte / 1048576, (double)h->n_param / 1e6,
                     m->n_threads, r[i].test, r[i].mean, r[i].sd);
     if (!b->json && b->n_gen > 0) {
-        double traffic = bytes_read(m) * r[n - 1].mean / 1e9, most = read_bandwidth(m->n_threads) / 1e9;
-        output_line(&o, "\n%s reads %.2f GB/s of weights; a plain read of memory by %d thread%s reaches "
-                    "%.2f GB/s in this run (%.0f %%); kernels: %s\n", r[n - 1].test, traffic,
-                    m->n_threads, m->n_threads == 1 ? "" : "s", most, 100 * traffic / most,
-                    m->kernels->name);
+        double traffic = bytes_read(m) * r[n - 1].mean / 1e9;
+        output_line(&o, "\n%s reads %.2f GB/s of weights", r[n - 1].test, traffic);
+        if (h->n_byte < IN_CACHE) {
+            output_line(&o, ", which fit into the processor's cache");
+        } else {
+            double most = read_bandwidth(m->n_threads) / 1e9;
+            output_line(&o, ", %.0f %% of the %.2f GB/s that a plain read of memory reaches in this run",
+                        100 * traffic / most, most);
+        }
+        output_line(&o, "; kernels: %s\n", m->kernels->name);
     }
     return output_close(&o, 1);
 }
