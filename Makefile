@@ -14,8 +14,9 @@ TWINS   = math/x86.c math/arm.c
 ENGINE  = formats/file.c formats/json.c math/quant.c math/kernels.c $(if $(PORTABLE),,$(TWINS)) \
           formats/store.c formats/llama2c.c formats/gguf.c formats/hfconfig.c formats/hftokenizer.c formats/safetensors.c \
           formats/unicode.c formats/pretokenize.c tokenizer.c chat.c model.c forward.c sampler.c
-TOOLS   = tools/cli.c tools/score.c tools/tokenize.c tools/info.c tools/bench.c tools/trace.c
-TESTS   = $(filter-out tests/t_backward.c tests/t_vocab.c tests/t_dataset.c tests/t_pretrain.c tests/t_train.c,$(wildcard tests/t_*.c))
+TRAIN   = train/backward.c train/loss.c train/adamw.c
+TOOLS   = tools/cli.c train/dataset.c train/save.c train/vocab.c train/pretrain.c tools/score.c tools/tokenize.c tools/info.c tools/bench.c tools/trace.c
+TESTS   = $(wildcard tests/t_*.c)
 
 OPENMP := $(if $(NO_OPENMP),,$(shell echo 'int main(void){return 0;}' | \
           $(CC) -fopenmp -x c - -o /dev/null 2>/dev/null && echo -fopenmp))
@@ -24,7 +25,7 @@ ALL_CFLAGS = -std=c11 -Wall -Wextra -Wpedantic -Wshadow $(CFLAGS) -ffp-contract=
 
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
-$(RUN): $(call objects,$(ENGINE) $(TOOLS) run.c)
+$(RUN): $(call objects,$(ENGINE) $(TRAIN) $(TOOLS) run.c)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -lm -o $@
 
 $(BUILD)/%.o: %.c Makefile
@@ -33,7 +34,7 @@ $(BUILD)/%.o: %.c Makefile
 
 $(BUILD)/math/%.o: ALL_CFLAGS += $(if $(filter -O2,$(CFLAGS)),-O3)
 
-$(BUILD)/libpith.a: $(call objects,$(ENGINE))
+$(BUILD)/libpith.a: $(call objects,$(ENGINE) $(TRAIN) $(TOOLS))
 	@rm -f $@
 	ar rcs $@ $^
 
@@ -49,7 +50,7 @@ $(BUILD)/fixture: tests/fixture_main.c $(BUILD)/tests/fixture.o $(BUILD)/libpith
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -I. $^ -lm -o $@
 
 test: $(RUN) $(test_programs) $(BUILD)/fixture dist
-	@BUILD=$(BUILD) RUN=./$(RUN) CC="$(CC)" ENGINE_OBJECTS="$(call objects,$(ENGINE) $(TOOLS) run.c)" \
+	@BUILD=$(BUILD) RUN=./$(RUN) CC="$(CC)" ENGINE_OBJECTS="$(call objects,$(ENGINE) $(TRAIN) $(TOOLS) run.c)" \
 	    sh scripts/test.sh $(test_programs)
 
 check:

@@ -22,6 +22,7 @@ typedef struct { /* one layer, at work on n tokens */
     const pith__layer *layer;
     const pith__hyper *h;
     pith__acts a;
+    float *next; /* (n, n_embd) the stream as the next block gets it */
     int l, n;
 } block;
 
@@ -44,20 +45,21 @@ static void add_bias(float *y, const float *bias, size_t n) {
     for (size_t i = 0; bias && i < n; i++) y[i] += bias[i];
 }
 
-/* RMSNorm of n rows; a family without this norm takes the rows as they are. */
-static float *norm(const block *b, float *y, float *x, const float *w, size_t cols, int n) {
-    if (!w) return x;
-    for (int t = 0; t < n; t++) {
-        size_t at = (size_t)t * cols;
-        b->s->team.kernels->rmsnorm(y + at, x + at, w, cols, b->h->eps);
-    }
-    return y;
+/* RMSNorm of token t's row; a family without this norm takes the rows as they are. */
+static void norm_row(const block *b, float *y, const float *x, const float *w, size_t t) {
+    size_t n_embd = (size_t)b->h->n_embd;
+    if (w) b->s->team.kernels->rmsnorm(y + t * n_embd, x + t * n_embd, w, n_embd, b->h->eps);
+}
+
+/* What is done token by token, between the matmuls, is shared out over the threads. */
+static void each_token(const block *b, void (*work)(const void *, size_t)) {
+    pith__each(&b->s->team, (size_t)b->n, (size_t)b->h->n_embd, work, b);
 }
 
 /* out = stream + what was added, which a post-norm (Gemma 2, OLMo 2) may shape first. */
-static void add_to_stream(const block *b, float *out, const float *stream, float *added,
-                          const float *post_norm, int t) {
-    size_t n_embd = (size_t)b->h->n_embd, at = (size_t)t * n_embd;
+static void add_to_stream(const block *b, float *out, const float *stream, const float *added,
+                          const float *post_norm, size_t t) {
+    size_t n_embd = (size_t)b->h->n_embd, at = t * n_embd;
     const float *f = added + at;
     if (post_norm) {
         b->s->team.kernels->rmsnorm(out + at, f, post_norm, n_embd, b->h->eps);
@@ -68,32 +70,67 @@ static void add_to_stream(const block *b, float *out, const float *stream, float
 
 /* ---- attention ------------------------------------------------------------------------------------- */
 
+/* Pairs (i, i + half) of a head become neighbours; channels that are not rotated stay. */
+static void gather_pairs(float *x, const float *x0, size_t n_rot, size_t dim) {
+    for (size_t i = 0; i < n_rot / 2; i++) {
+        x[2 * i] = x0[i];
+        x[2 * i + 1] = x0[i + n_rot / 2];
+    }
+    for (size_t i = n_rot; i < dim; i++) x[i] = x0[i];
+}
+
 /* One token's queries or keys, (heads, head_dim): biased, normed (Qwen 3, Gemma 3: head by head; OLMo 2:
  * as a whole), and turned by the angles of the token's position. */
 static void finish_heads(const block *b, float *x, float *x0, const float *bias, const float *w,
-                         int heads, int t) {
+                         int heads, size_t t) {
     const pith__kernels *k = b->s->team.kernels;
     size_t dim = (size_t)b->h->head_dim, n = (size_t)heads * dim;
-    x += (size_t)t * n, x0 += (size_t)t * n;
+    x += t * n, x0 += t * n;
     add_bias(x0, bias, n);
     size_t width = b->h->qk_norm_whole ? n : dim;
     for (size_t at = 0; w && at < n; at += width) k->rmsnorm(x + at, x0 + at, w, width, b->h->eps);
+    for (size_t at = 0; b->h->rope_gather && at < n; at += dim)
+        gather_pairs(x + at, x0 + at, (size_t)b->h->n_rot, dim);
     if (b->layer->rope < 0) return;
-    const float *turn = b->s->turn[b->layer->rope] + (size_t)t * (size_t)b->h->n_rot;
+    const float *turn = b->s->turn[b->layer->rope] + t * (size_t)b->h->n_rot;
     for (int h = 0; h < heads; h++) k->rope(x + (size_t)h * dim, turn, b->h->n_rot, b->h->rope_half);
 }
 
+static int slots_of(const block *b) {
+    return b->layer->window ? b->s->n_slot_window : b->s->n_slot;
+}
+
 /* Keys and values go to the cache, where this and all later tokens find them. */
-static void remember(const block *b, int n_slot, int t) {
+static void remember(const block *b, size_t t) {
     pith_session *s = b->s;
-    int dim = b->h->head_dim, slot = (s->position + t) % n_slot;
+    int n_slot = slots_of(b), dim = b->h->head_dim, slot = (s->position + (int)t) % n_slot;
     size_t k_plane = pith__cache_plane(s->k_format, dim, n_slot);
     size_t v_plane = pith__cache_plane(s->v_format, dim, n_slot);
     for (int h = 0; h < b->h->n_kv_head; h++) {
-        size_t at = ((size_t)t * (size_t)b->h->n_kv_head + (size_t)h) * (size_t)dim;
+        size_t at = (t * (size_t)b->h->n_kv_head + (size_t)h) * (size_t)dim;
         pith__cache_key(s->k_format, s->k[b->l] + (size_t)h * k_plane, dim, slot, b->a.k + at);
         pith__cache_value(s->v_format, s->v[b->l] + (size_t)h * v_plane, dim, slot, b->a.v + at);
     }
+}
+
+static void before_attention(const void *data, size_t t) {
+    const block *b = data;
+    norm_row(b, b->a.xn, b->a.x, b->layer->attn_norm, t);
+}
+
+static void finish_token(const void *data, size_t t) {
+    const block *b = data;
+    const pith__layer *w = b->layer;
+    finish_heads(b, b->a.q, b->a.q0, w->q_bias, w->q_norm, b->h->n_head, t);
+    finish_heads(b, b->a.k, b->a.k0, w->k_bias, w->k_norm, b->h->n_kv_head, t);
+    add_bias(b->a.v + t * w->v.rows, w->v_bias, w->v.rows);
+    remember(b, t);
+}
+
+static void after_attention(const void *data, size_t t) {
+    const block *b = data;
+    add_bias(b->a.o + t * b->layer->o.rows, b->layer->o_bias, b->layer->o.rows);
+    add_to_stream(b, b->a.y, b->a.x, b->a.o, b->layer->attn_post_norm, t);
 }
 
 /* y = x + the attention of every head, each on its own channels. */
@@ -102,19 +139,14 @@ static void attention(const block *b) {
     const pith__layer *w = b->layer;
     pith_session *s = b->s;
     pith__acts a = b->a;
-    int n_slot = w->window ? s->n_slot_window : s->n_slot;
+    int n_slot = slots_of(b);
 
-    float *xn = norm(b, a.xn, a.x, w->attn_norm, (size_t)h->n_embd, b->n);
-    pith__input in = input_of(s, xn, b->n, (size_t)h->n_embd);
+    each_token(b, before_attention);
+    pith__input in = input_of(s, w->attn_norm ? a.xn : a.x, b->n, (size_t)h->n_embd);
     project(b, a.q0, &w->q, &in);
     project(b, a.k0, &w->k, &in);
     project(b, a.v, &w->v, &in);
-    for (int t = 0; t < b->n; t++) {
-        finish_heads(b, a.q, a.q0, w->q_bias, w->q_norm, h->n_head, t);
-        finish_heads(b, a.k, a.k0, w->k_bias, w->k_norm, h->n_kv_head, t);
-        add_bias(a.v + (size_t)t * w->v.rows, w->v_bias, w->v.rows);
-        remember(b, n_slot, t);
-    }
+    each_token(b, finish_token);
     pith__attention job = {
         .q = a.q, .y = a.mix, .k = s->k[b->l], .v = s->v[b->l],
         .k_plane = pith__cache_plane(s->k_format, h->head_dim, n_slot),
@@ -126,32 +158,36 @@ static void attention(const block *b) {
     pith__attend(&s->team, &job);
     in = input_of(s, a.mix, b->n, w->o.cols);
     project(b, a.o, &w->o, &in);
-    for (int t = 0; t < b->n; t++) {
-        add_bias(a.o + (size_t)t * w->o.rows, w->o_bias, w->o.rows);
-        add_to_stream(b, a.y, a.x, a.o, w->attn_post_norm, t);
-    }
+    each_token(b, after_attention);
 }
 
 /* ---- feed-forward ---------------------------------------------------------------------------------- */
 
-static void add_biases(float *y, const float *bias, size_t n, size_t rows) {
-    for (size_t t = 0; bias && t < rows; t++) add_bias(y + t * n, bias, n);
+typedef struct { /* rows on their way through one network; all pointers are to the first row */
+    const block *b;
+    const pith__ffn *w;
+    float *gate, *up, *act; /* (rows, n_ff) */
+} ffn_rows;
+
+static void gate_row(const void *data, size_t t) {
+    const ffn_rows *f = data;
+    size_t n_ff = f->w->gate.rows, at = t * n_ff;
+    add_bias(f->gate + at, f->w->gate_bias, n_ff);
+    add_bias(f->up + at, f->w->up_bias, n_ff);
+    f->b->s->team.kernels->gate(f->act + at, f->gate + at, f->up + at, n_ff, f->b->h->act);
 }
 
-/* rows of x through one network: down(act(gate x) * up x). All pointers are to the first row. */
-static void network(const block *b, const pith__ffn *w, const float *x, size_t rows, float *gate,
-                    float *up, float *act, float *y) {
-    size_t n_ff = w->gate.rows;
-    pith__input in = input_of(b->s, x, (int)rows, w->gate.cols);
-    project(b, gate, &w->gate, &in);
-    project(b, up, &w->up, &in);
-    add_biases(gate, w->gate_bias, n_ff, rows);
-    add_biases(up, w->up_bias, n_ff, rows);
-    for (size_t t = 0; t < rows; t++)
-        b->s->team.kernels->gate(act + t * n_ff, gate + t * n_ff, up + t * n_ff, n_ff, b->h->act);
-    in = input_of(b->s, act, (int)rows, n_ff);
-    project(b, y, &w->down, &in);
-    add_biases(y, w->down_bias, w->down.rows, rows);
+/* y = down(act(gate x) * up x), for rows of x. */
+static void network(const ffn_rows *f, float *y, const float *x, size_t rows) {
+    pith_session *s = f->b->s;
+    const pith__ffn *w = f->w;
+    pith__input in = input_of(s, x, (int)rows, w->gate.cols);
+    project(f->b, f->gate, &w->gate, &in);
+    project(f->b, f->up, &w->up, &in);
+    pith__each(&s->team, rows, w->gate.rows, gate_row, f);
+    in = input_of(s, f->act, (int)rows, w->gate.rows);
+    project(f->b, y, &w->down, &in);
+    for (size_t t = 0; t < rows; t++) add_bias(y + t * w->down.rows, w->down_bias, w->down.rows);
 }
 
 /* The likeliest n_expert_used experts of one token keep their probability, the others get 0. */
@@ -190,8 +226,9 @@ static void experts(const block *b, const float *x) {
                 memcpy(a->pick + row++ * n_embd, x + (size_t)t * n_embd, n_embd * sizeof *x);
         if (row == first) continue;
         float *y = a->down + first * n_embd;
-        network(b, &b->layer->ffn[e], a->pick + first * n_embd, row - first, a->gate + first * n_ff,
-                a->up + first * n_ff, a->act + first * n_ff, y);
+        ffn_rows f = { b, &b->layer->ffn[e], a->gate + first * n_ff, a->up + first * n_ff,
+                       a->act + first * n_ff };
+        network(&f, y, a->pick + first * n_embd, row - first);
         for (int t = 0; t < b->n; t++) {
             if (!(p[t * h->n_expert] > 0)) continue;
             float *to = a->f + (size_t)t * n_embd;
@@ -201,14 +238,25 @@ static void experts(const block *b, const float *x) {
     }
 }
 
+static void before_ffn(const void *data, size_t t) {
+    const block *b = data;
+    norm_row(b, b->a.yn, b->a.y, b->layer->ffn_norm, t);
+}
+
+static void after_ffn(const void *data, size_t t) {
+    const block *b = data;
+    add_to_stream(b, b->next, b->a.y, b->a.f, b->layer->ffn_post_norm, t);
+}
+
 /* next = y + the feed-forward network of every token. */
-static void feed_forward(const block *b, float *next) {
-    const pith__layer *w = b->layer;
-    pith__acts a = b->a;
-    float *yn = norm(b, a.yn, a.y, w->ffn_norm, (size_t)b->h->n_embd, b->n);
-    if (w->router.data) experts(b, yn);
-    else network(b, w->ffn, yn, (size_t)b->n, a.gate, a.up, a.act, a.f);
-    for (int t = 0; t < b->n; t++) add_to_stream(b, next, a.y, a.f, w->ffn_post_norm, t);
+static void feed_forward(const block *b) {
+    const pith__acts *a = &b->a;
+    ffn_rows f = { b, b->layer->ffn, a->gate, a->up, a->act };
+    each_token(b, before_ffn);
+    const float *yn = b->layer->ffn_norm ? a->yn : a->y;
+    if (b->layer->router.data) experts(b, yn);
+    else network(&f, a->f, yn, (size_t)b->n);
+    each_token(b, after_ffn);
 }
 
 /* ---- all blocks ------------------------------------------------------------------------------------ */
@@ -242,9 +290,9 @@ static void embed(pith_session *s, const pith_token *tokens, int n, float *x) {
 /* n tokens at the session's position through block l. */
 PITH_SHARED void pith__run_block(pith_session *s, int l, int n) {
     const pith_model *m = s->model;
-    block b = { s, &m->layer[l], &m->hyper, pith__acts_at(s, l), l, n };
+    block b = { s, &m->layer[l], &m->hyper, pith__acts_at(s, l), pith__acts_at(s, l + 1).x, l, n };
     attention(&b);
-    feed_forward(&b, pith__acts_at(s, l + 1).x);
+    feed_forward(&b);
     if (s->watch) s->watch(s->watch_data, l, &b.a, n);
 }
 
@@ -306,9 +354,10 @@ PITH_SHARED size_t pith__acts_place(const pith_session *s, pith__acts *a, float 
     size_t rows = h->n_expert ? n * (size_t)h->n_expert_used : n, e = h->n_expert ? rows : 0;
     size_t wide = (size_t)h->n_ff * n, wide_e = (size_t)h->n_ff_expert * rows, used = 0;
     size_t ff = wide > wide_e ? wide : wide_e;
+    int apart = w->q_norm != NULL || h->rope_gather; /* q and k take two steps */
     const struct { float **to; size_t size; } pieces[] = {
         { &a->x, n * n_embd }, { &a->xn, n * n_embd }, { &a->q, n * heads }, { &a->k, n * kv },
-        { &a->q0, w->q_norm ? n * heads : 0 }, { &a->k0, w->k_norm ? n * kv : 0 },
+        { &a->q0, apart ? n * heads : 0 }, { &a->k0, apart ? n * kv : 0 },
         { &a->v, n * kv }, { &a->mix, n * heads }, { &a->o, n * n_embd }, { &a->y, n * n_embd },
         { &a->yn, n * n_embd }, { &a->gate, ff }, { &a->up, ff }, { &a->act, ff },
         { &a->f, n * n_embd }, { &a->down, e * n_embd }, { &a->pick, e * n_embd },
@@ -318,8 +367,7 @@ PITH_SHARED size_t pith__acts_place(const pith_session *s, pith__acts *a, float 
         *pieces[i].to = tape ? tape + used : NULL;
         used += (pieces[i].size + 15) / 16 * 16;
     }
-    if (!w->q_norm) a->q0 = a->q;
-    if (!w->k_norm) a->k0 = a->k;
+    if (!apart) a->q0 = a->q, a->k0 = a->k;
     return used;
 }
 

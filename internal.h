@@ -62,6 +62,7 @@ PITH_SHARED void pith__unlock(int descriptor);
 PITH_SHARED size_t pith__numbered(const char *folder, const char *begin, const char *end,
                                   int64_t *number, size_t cap);
 PITH_SHARED void pith__remove(const char *path);
+PITH_SHARED void pith__remove_ending(const char *folder, const char *end); /* names that end so */
 
 typedef struct {
     const char *p;
@@ -201,6 +202,19 @@ typedef struct {
 
 enum { PITH__SILU, PITH__GELU }; /* GELU by its tanh formula, as Gemma has it */
 
+/* y (m, n) = a (m, n_k) b (n_k, n), or, with add, y +=: the products that gradients are made of. Number (i, k)
+ * of a is a[i * a_row + k * a_col]. A sum over k runs from the first to the last. */
+typedef struct {
+    float *y;
+    size_t y_row;
+    const float *a;
+    size_t a_row, a_col;
+    const float *b;
+    size_t b_row;
+    size_t m, n, n_k;
+    int add;
+} pith__outer;
+
 /* One row a processor family; portable C is the text to read, the others are the same, faster.
  * Dot products have one order for one token and for many: number i (block b of 32, for integers) adds
  * into lane i % 16, and the lanes are summed as a fixed tree: i + i+8, then +4, +2, +1. */
@@ -215,6 +229,9 @@ typedef struct {
     void (*rope)(float *x, const float *cs, int n_rot, int half); /* one head; cs: (n_rot / 2, 2) */
     void (*gate)(float *y, const float *gate, const float *up, size_t n, int act); /* act(gate) * up */
     void (*softmax)(float *x, size_t n);
+    void (*outer)(const pith__outer *p);
+    void (*d_gate)(float *d_gate, float *d_up, const float *dy, const float *gate, const float *up, size_t n,
+                   int act); /* the way back through gate */
 } pith__kernels;
 
 /* name NULL: the best there is; the answer is NULL where this processor or this name has none */
@@ -236,6 +253,9 @@ PITH_SHARED size_t pith__matmul_scratch(size_t cols); /* bytes */
 PITH_SHARED size_t pith__attend_scratch(int n_group, int head_dim, int n_slot); /* n_head / n_kv_head */
 PITH_SHARED void pith__matmul(const pith__team *team, float *y, size_t stride, const pith__tensor *w,
                               pith__input *in); /* y[t * stride + r] = w[r] . x[t] */
+/* work(data, i) for i from 0 to n, over the threads when n times numbers is enough work for them. */
+PITH_SHARED void pith__each(const pith__team *team, size_t n, size_t numbers,
+                            void (*work)(const void *, size_t), const void *data);
 PITH_SHARED void pith__attend(const pith__team *team, const pith__attention *a);
 
 /* The cache's side: bytes of one plane (0: this format cannot have such heads, or too large), and a
@@ -419,6 +439,7 @@ typedef struct { /* architectures are values: what a family does differently is 
     int n_rot;           /* channels of a head that are rotated */
     int qk_norm_whole;   /* 1: q and k are normed as a whole (OLMo 2), 0: head by head */
     int rope_half;       /* 1: channel i turns with i + n_rot / 2 (GPT-NeoX); 0: with i + 1 */
+    int rope_gather;     /* 1: stored as for rope_half, and brought into the order of neighbours first */
     int act;             /* PITH__SILU or PITH__GELU */
     float eps;           /* of every RMSNorm */
     float embd_scale;    /* the embedding times this (Gemma: sqrt(n_embd)) */

@@ -161,7 +161,10 @@ static void read_hyper(opening *o) {
     if (h->n_rot > h->head_dim || h->n_rot % 2)
         fail_hyper(o, "rope.dimension_count", h->n_rot, "an even number up to the head size");
 
-    h->rope_half = (f->has & HALF) != 0 || o->m->store.rope_half;
+    /* Llamas are stored by Hugging Face for half-split rotation and by GGUF in the order of neighbours. Both
+     * become the latter, so that both give the same bits. */
+    h->rope_half = (f->has & HALF) != 0;
+    h->rope_gather = o->m->store.rope_half && !h->rope_half;
     h->qk_norm_whole = (f->has & QK_NORM_WHOLE) != 0;
     h->act = f->has & GELU ? PITH__GELU : PITH__SILU;
     h->eps = (float)float_key(o, "attention.layer_norm_rms_epsilon", NAN);

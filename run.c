@@ -8,6 +8,7 @@
  * (flags, output, signals) is in tools/cli.c. */
 #define _XOPEN_SOURCE 700
 #include "tools/tools.h"
+#include "train/train.h"
 
 #include <limits.h>
 #include <math.h>
@@ -516,6 +517,8 @@ static const struct {
 } verbs[] = {
     { "score", verb_score }, { "tokenize", verb_tokenize }, { "info", verb_info },
     { "bench", verb_bench },
+    { "vocab", verb_vocab },
+    { "pretrain", verb_pretrain },
 };
 
 int main(int argc, char **argv) {

@@ -176,6 +176,16 @@ PITH_SHARED void pith__unlock(int descriptor) {
 
 PITH_SHARED void pith__remove(const char *path) { unlink(path); }
 
+PITH_SHARED void pith__remove_ending(const char *folder, const char *end) {
+    DIR *d = opendir(folder);
+    size_t n = strlen(end);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        size_t length = strlen(e->d_name);
+        if (length >= n && !strcmp(e->d_name + length - n, end)) unlinkat(dirfd(d), e->d_name, 0);
+    }
+    if (d) closedir(d);
+}
+
 PITH_SHARED size_t pith__numbered(const char *folder, const char *begin, const char *end,
                                   int64_t *number, size_t cap) {
     DIR *d = opendir(folder);

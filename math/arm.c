@@ -1,7 +1,108 @@
-/* arm.c - a stub until the faster kernels are here. */
+/* arm.c - the kernels for 64-bit ARM, with the dot product of bytes (processors since about 2018) and
+ * without, and which of them this processor has. What a vector is, is in neon.inc; the kernels themselves
+ * are in lanes.inc. Elsewhere this file is empty. */
 #include "../internal.h"
+
+#if defined(__aarch64__) && defined(__GNUC__) && !defined(__AARCH64EB__)
+
+#include <arm_neon.h>
+#include <math.h>
+#include <string.h>
+#ifdef __linux__
+#include <sys/auxv.h>
+#endif
+
+#ifdef __clang__
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+#define EACH(result, expression) \
+    do { \
+        UNROLL for (int i = 0; i < 4; i++) (result).v[i] = (expression); \
+    } while (0)
+
+static const int8_t lanes_iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+static const int8_t lanes_mxfp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+#define INLINE static inline __attribute__((always_inline)) TARGET
+#define KERNEL static TARGET
+#define vec V(floats4)
+#define ints V(ints4)
+#define byte64 V(bytes4)
+#define SIGNED_SHIFT -1
+#define TILE_TOKENS 2
+#define QUERIES 2
+#define KEYS 2
+#define FEW 4
+#define PANEL_TOKENS 2
+#define OUTER_ROWS 4
+#define OUTER_WIDE 1
+
+#define V(name) name##_neon
+#define SUFFIX_NAME "neon"
+#define TARGET
+#include "neon.inc"
+#undef V
+#undef SUFFIX_NAME
+#undef TARGET
+
+#if defined(__ARM_FEATURE_DOTPROD) || !defined(__clang__) /* clang before 16 has it only for a whole file */
+#define HAVE_DOT_PRODUCTS
+#define DOT_PRODUCTS
+#define V(name) name##_dotprod
+#define SUFFIX_NAME "dotprod"
+#ifdef __ARM_FEATURE_DOTPROD
+#define TARGET
+#else
+#define TARGET __attribute__((target("arch=armv8.2-a+dotprod")))
+#endif
+#include "neon.inc"
+#undef V
+#undef SUFFIX_NAME
+#undef TARGET
+#undef DOT_PRODUCTS
+
+static int arm_has_dot_products(void) {
+#if defined(__ARM_FEATURE_DOTPROD)
+    return 1;
+#elif defined(__linux__) && defined(HWCAP_ASIMDDP)
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#else
+    return 0;
+#endif
+}
+#endif
+
+PITH_SHARED const pith__kernels *pith__arm(const char *name) {
+#ifdef HAVE_DOT_PRODUCTS
+    if (arm_has_dot_products() && (!name || !strcmp(name, kernels_dotprod.name))) return &kernels_dotprod;
+#endif
+    return !name || !strcmp(name, kernels_neon.name) ? &kernels_neon : NULL;
+}
+
+#undef HAVE_DOT_PRODUCTS
+#undef INLINE
+#undef KERNEL
+#undef UNROLL
+#undef EACH
+#undef vec
+#undef ints
+#undef byte64
+#undef SIGNED_SHIFT
+#undef TILE_TOKENS
+#undef QUERIES
+#undef KEYS
+#undef FEW
+#undef PANEL_TOKENS
+#undef OUTER_ROWS
+#undef OUTER_WIDE
+
+#else
 
 PITH_SHARED const pith__kernels *pith__arm(const char *name) {
     (void)name;
     return NULL;
 }
+
+#endif

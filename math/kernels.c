@@ -301,11 +301,48 @@ PITH_SHARED void pith__cache_value(const pith__format *f, uint8_t *plane, int he
     f->encode(plane + (size_t)slot * value_bytes(f, head_dim), v, head_dim);
 }
 
+/* ---- for gradients (train/backward.c) ---------------------------------------------------------------- */
+
+enum { OUTER_COLUMNS = 32 };
+
+/* n columns of a row of the product. Number k of each sum comes after number k - 1. */
+static inline void outer_row(const pith__outer *p, size_t i, size_t j0, size_t n) {
+    float s[OUTER_COLUMNS] = {0}, *y = p->y + i * p->y_row + j0;
+    const float *a = p->a + i * p->a_row, *b = p->b + j0;
+    for (size_t k = 0; k < p->n_k; k++, a += p->a_col, b += p->b_row)
+        for (size_t j = 0; j < n; j++) s[j] += *a * b[j];
+    for (size_t j = 0; j < n; j++) y[j] = p->add ? y[j] + s[j] : s[j];
+}
+
+static void outer_portable(const pith__outer *p) {
+    for (size_t j = 0; j < p->n; j += OUTER_COLUMNS)
+        for (size_t i = 0; i < p->m; i++) {
+            if (p->n - j >= OUTER_COLUMNS) outer_row(p, i, j, OUTER_COLUMNS); /* sums stay in registers */
+            else outer_row(p, i, j, p->n - j);
+        }
+}
+
+/* The way back through gate_portable: y was act(x) * up. Both activations are x / (1 + exp(-z)): z is x for
+ * SiLU, and for GELU, since (1 + tanh(v)) / 2 = 1 / (1 + exp(-2 v)), 2 sqrt(2 / pi) (x + 0.044715 x^3). */
+static void d_gate_portable(float *d_gate, float *d_up, const float *dy, const float *gate, const float *up,
+                            size_t n, int act) {
+    for (size_t i = 0; i < n; i++) {
+        float x = gate[i], z = x, dz = 1;
+        if (act == PITH__GELU) {
+            z = 1.5957691f * (x + 0.044715f * x * x * x);
+            dz = 1.5957691f * (1 + 0.134145f * x * x);
+        }
+        float s = 1.0f / (1.0f + expf(-z));
+        d_up[i] = dy[i] * (x * s);
+        d_gate[i] = dy[i] * up[i] * (s + x * s * (1.0f - s) * dz);
+    }
+}
+
 /* ---- the table, and the work split over threads ---------------------------------------------------- */
 
 static const pith__kernels portable_kernels = {
     "portable", quantize_portable, matmul_portable, attend_portable, dot_portable,
-    rmsnorm_portable, rope_portable, gate_portable, softmax_portable,
+    rmsnorm_portable, rope_portable, gate_portable, softmax_portable, outer_portable, d_gate_portable,
 };
 
 PITH_SHARED const pith__kernels *pith__portable(const char *name) {
@@ -361,6 +398,17 @@ PITH_SHARED void pith__matmul(const pith__team *team, float *y, size_t stride, c
             multiply_rows(k, &p, r, w->rows - r < chunk ? w->rows : r + chunk,
                           team->scratch + omp_get_thread_num() * team->scratch_bytes);
     }
+}
+
+PITH_SHARED void pith__each(const pith__team *team, size_t n, size_t numbers,
+                            void (*work)(const void *, size_t), const void *data) {
+    int n_threads = threads_for(team, n > 1 ? n * numbers : 0);
+    if (n_threads == 1) {
+        for (size_t i = 0; i < n; i++) work(data, i);
+        return;
+    }
+    OMP(omp parallel for schedule(dynamic, 4) num_threads(n_threads))
+    for (size_t i = 0; i < n; i++) work(data, i);
 }
 
 /* A tile is TOKEN_TILE tokens and one kv head: its keys and values serve all query heads of its group. */

@@ -30,6 +30,10 @@ static const int8_t lanes_mxfp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -
 #define V(name) name##_avx512
 #define vec __m512
 #define TILE_TOKENS 6
+#define OUTER_ROWS 12
+#define OUTER_WIDE 2
+#define QUERIES 4
+#define KEYS 4
 
 INLINE vec V(zero)(void) { return _mm512_setzero_ps(); }
 INLINE vec V(set1)(float x) { return _mm512_set1_ps(x); }
@@ -187,7 +191,7 @@ INLINE ints V(words16)(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
 }
 
 /* Lane i of vector j goes to lane j of vector i: by ones, twos, fours and eights. */
-INLINE void V(transpose)(ints x[16]) {
+KERNEL void V(transpose)(ints x[16]) {
     ints y[16];
     UNROLL for (int i = 0; i < 16; i += 2) {
         y[i] = _mm512_unpacklo_epi32(x[i], x[i + 1]);
@@ -219,6 +223,10 @@ INLINE void V(transpose)(ints x[16]) {
 #undef ints
 #undef byte64
 #undef TILE_TOKENS
+#undef OUTER_ROWS
+#undef OUTER_WIDE
+#undef QUERIES
+#undef KEYS
 #undef SIGNED_SHIFT
 #undef FEW
 #undef PANEL_TOKENS
@@ -229,6 +237,10 @@ INLINE void V(transpose)(ints x[16]) {
 #define V(name) name##_avx2
 #define vec vec_avx2
 #define TILE_TOKENS 3
+#define OUTER_ROWS 6
+#define OUTER_WIDE 1
+#define QUERIES 2
+#define KEYS 2
 
 typedef struct {
     __m256 lo, hi; /* lanes 0 to 7, 8 to 15 */
@@ -479,7 +491,7 @@ INLINE void V(transpose8)(__m256i x[8]) {
     }
     UNROLL for (int i = 0; i < 8; i++) x[i] = y[i];
 }
-INLINE void V(transpose)(ints x[16]) { /* four squares of eight */
+KERNEL void V(transpose)(ints x[16]) { /* four squares of eight */
     __m256i a[8], b[8], c[8], d[8];
     UNROLL for (int k = 0; k < 8; k++) a[k] = x[k].lo, b[k] = x[k].hi, c[k] = x[k + 8].lo, d[k] = x[k + 8].hi;
     V(transpose8)(a), V(transpose8)(b), V(transpose8)(c), V(transpose8)(d);
@@ -498,6 +510,10 @@ INLINE void V(transpose)(ints x[16]) { /* four squares of eight */
 #undef ints
 #undef byte64
 #undef TILE_TOKENS
+#undef OUTER_ROWS
+#undef OUTER_WIDE
+#undef QUERIES
+#undef KEYS
 #undef SIGNED_SHIFT
 #undef FEW
 #undef PANEL_TOKENS

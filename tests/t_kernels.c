@@ -12,7 +12,7 @@ static const int formats[N_FORMAT] = {
     PITH__Q3_K, PITH__Q4_K, PITH__Q5_K, PITH__Q6_K, PITH__IQ4_NL, PITH__IQ4_XS, PITH__MXFP4, PITH__I8,
 };
 
-static const pith__kernels *sets[4];
+static const pith__kernels *sets[5];
 static int n_set;
 static uint32_t seed = 1;
 
@@ -34,24 +34,30 @@ static void *take(size_t bytes) { /* at multiples of 64, as the scratch must lie
 
 static int is_float(int format) { return format == PITH__F32 || format == PITH__F16 || format == PITH__BF16; }
 
-/* Weights of random bytes, thrown again until they are all moderate, so that every bit of a block is met. */
-static void random_blocks(pith__tensor *w, uint8_t *data) {
-    int length = w->format->length;
-    float y[256];
-    pith__tensor one = *w;
-    one.rows = 1;
-    one.cols = (size_t)length;
-    one.row_bytes = (size_t)w->format->bytes;
-    for (size_t i = 0; i < w->rows * (w->cols / length); i++) {
-        int good = 0;
-        one.data = data + i * w->format->bytes;
-        while (!good) {
-            for (int k = 0; k < w->format->bytes; k++) data[i * w->format->bytes + k] = (uint8_t)next_random();
+enum { POOL = 40 }; /* good blocks to choose from */
+
+/* Blocks of random bytes, thrown again until their weights are moderate, so that every bit is met. */
+static void make_pool(uint8_t *pool, const pith__format *f) {
+    pith__tensor one = {.format = f, .n_dim = 1, .rows = 1, .cols = (size_t)f->length, .row_bytes = (size_t)f->bytes};
+    for (int i = 0, good; i < POOL; i++)
+        do {
+            float y[256];
+            one.data = pool + i * f->bytes;
+            for (int k = 0; k < f->bytes; k++) pool[i * f->bytes + k] = (uint8_t)next_random();
             pith__row_floats(&one, 0, y);
             good = 1;
-            for (int k = 0; k < length; k++) good = good && fabsf(y[k]) < 50;
-        }
-    }
+            for (int k = 0; k < f->length; k++) good = good && fabsf(y[k]) < 50;
+        } while (!good);
+}
+
+static void random_blocks(pith__tensor *w, uint8_t *data) {
+    static uint8_t pool[N_FORMAT][POOL * 256];
+    int f = 0;
+    size_t bytes = (size_t)w->format->bytes;
+    while (formats[f] != w->format->id) f++;
+    if (!pool[f][0] && !pool[f][1] && !pool[f][2]) make_pool(pool[f], w->format);
+    for (size_t i = 0; i < w->rows * (w->cols / w->format->length); i++)
+        memcpy(data + i * bytes, pool[f] + next_random() % POOL * bytes, bytes);
 }
 
 static void random_floats(pith__tensor *w, uint8_t *data) {
@@ -518,7 +524,8 @@ int main(void) {
     static const char *names[] = {"avx2", "avx512"};
     for (int i = 0; i < 2; i++)
         if (pith__x86(names[i])) sets[n_set++] = pith__x86(names[i]);
-    if (pith__arm(NULL)) sets[n_set++] = pith__arm(NULL);
+    for (int i = 0; i < 2; i++)
+        if (pith__arm(i ? "dotprod" : "neon")) sets[n_set++] = pith__arm(i ? "dotprod" : "neon");
     for (int s = 0; s < n_set; s++) printf("# kernels: %s\n", sets[s]->name);
 
     RUN(matmul_of_floats);

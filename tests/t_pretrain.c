@@ -1,0 +1,462 @@
+/* t_pretrain.c - run pretrain from text to model: what it learns, that stopping and going on changes no
+ * bit, and what it says to input that is of no use. */
+#define _XOPEN_SOURCE 700
+#include "fixture.h"
+#include "test.h"
+#include "../tools/tools.h"
+#include "../train/train.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+
+/* ---- help ------------------------------------------------------------------------------------------- */
+
+static char folder[] = "/tmp/pith-pretrain-XXXXXX";
+static char said[1 << 16]; /* what the last pretrain() wrote on stderr */
+
+static const char *in_folder(const char *name) {
+    static char path[16][160]; /* good for the next fifteen calls */
+    static int next;
+    char *p = path[next++ % 16];
+    snprintf(p, sizeof path[0], "%s/%s", folder, name);
+    return p;
+}
+
+static void text_file(const char *name, const void *text, size_t n) {
+    FILE *f = fopen(in_folder(name), "wb");
+    if (!f || fwrite(text, 1, n, f) != n || fclose(f) != 0) exit(99);
+}
+
+static int there(const char *name) { return access(in_folder(name), F_OK) == 0; }
+
+static void begin_quiet(int *keep) {
+    fflush(stderr);
+    *keep = dup(2);
+    if (!freopen(in_folder("stderr"), "wb", stderr)) exit(99);
+    setvbuf(stderr, NULL, _IONBF, 0);
+}
+
+static void end_quiet(int keep) {
+    fflush(stderr);
+    dup2(keep, 2);
+    close(keep);
+    FILE *f = fopen(in_folder("stderr"), "rb");
+    said[f ? fread(said, 1, sizeof said - 1, f) : 0] = 0;
+    if (f) fclose(f);
+}
+
+/* run pretrain with flags, separated by spaces; {} stands for the tests' folder. Later flags win. */
+static int pretrain(const char *flags) {
+    char text[4096], *argv[80] = { "pretrain" }, *p = text;
+    int argc = 1, keep;
+    for (const char *f = flags; *f && p < text + 3900; f++) {
+        if (*f == '{') p += sprintf(p, "%s", folder), f++;
+        else *p++ = *f;
+    }
+    *p = 0;
+    for (char *word = strtok(text, " "); word && argc < 79; word = strtok(NULL, " ")) argv[argc++] = word;
+    begin_quiet(&keep);
+    int code = verb_pretrain(argc, argv);
+    end_quiet(keep);
+    return code;
+}
+
+#define TINY "{}/grammar.txt --vocab_size 300 --dim 16 --layers 2 --heads 4 --kv-heads 2 --ffn 32 --context 24 " \
+             "--per_device_train_batch_size 2 --learning_rate 0.01 --warmup_steps 2 --eval_steps 0 " \
+             "--save_steps 5 --logging_steps 1 --threads 1 "
+
+static int same_files(const char *a, const char *b) {
+    char p[160], q[160];
+    strcpy(p, in_folder(a)), strcpy(q, in_folder(b));
+    FILE *f = fopen(p, "rb"), *g = fopen(q, "rb");
+    int same = f && g, c, d;
+    long n = 0;
+    while (same && (c = getc(f), d = getc(g), same = c == d, c != EOF)) n++;
+    if (f) fclose(f);
+    if (g) fclose(g);
+    if (!same) printf("# %s and %s differ at byte %ld\n", a, b, n);
+    return same && n > 1000;
+}
+
+/* Who did what with what: sentences of a small grammar, always the same. */
+static void make_grammar(void) {
+    static const char *const who[] = { "Tom", "Lily", "the cat", "the dog", "a bird", "Mia", "the old man",
+                                       "Ben and Anna", "the little frog", "his mother", "Grandpa", "a queen",
+                                       "the farmer", "Sam", "her teacher", "a mouse" };
+    static const char *const did[] = { "found", "liked", "lost", "saw", "wanted", "shared", "painted", "hid",
+                                       "carried", "asked for", "dreamed of", "cleaned", "opened", "borrowed",
+                                       "looked at", "bought" };
+    static const char *const what[] = { "a red ball", "the big box", "a small key", "the hat", "some cake",
+                                        "a yellow kite", "the wooden boat", "an apple", "his drum",
+                                        "a warm blanket", "the picture book", "three stones", "a magic flower",
+                                        "the broken clock", "a jar of honey", "the lamp" };
+    static const char *const where[] = { "in the park", "at home", "near the tree", "by the river",
+                                         "under the bridge", "on the hill", "behind the house", "in town" };
+    static const char *const was[] = { "happy", "sad", "proud", "very tired", "surprised", "hungry", "kind",
+                                       "afraid" };
+    char *text = malloc(200000), *p = text;
+    if (!text) exit(99);
+    for (uint64_t i = 0; p < text + 60000; i++) {
+        uint64_t r = random_at(77, i);
+        const char *w = who[r & 15];
+        p += sprintf(p, "One day, %s %s %s %s. ", w, did[r >> 4 & 15], what[r >> 8 & 15], where[r >> 12 & 7]);
+        p += sprintf(p, "Then %s was %s.%s", w, was[r >> 15 & 7], r >> 20 & 3 ? "\n" : "\n<|endoftext|>\n");
+    }
+    text_file("grammar.txt", text, (size_t)(p - text));
+    free(text);
+}
+
+/* The numbers called name in a log, by lines. */
+static int log_numbers(const char *log, const char *name, double *x, int cap) {
+    char line[8192], key[64];
+    int n = 0;
+    FILE *f = fopen(in_folder(log), "rb");
+    snprintf(key, sizeof key, "\"%s\": ", name);
+    while (f && n < cap && fgets(line, sizeof line, f)) {
+        const char *at = strstr(line, key);
+        if (at) x[n++] = atof(at + strlen(key));
+    }
+    if (f) fclose(f);
+    return n;
+}
+
+/* ---- what it learns ------------------------------------------------------------------------------------ */
+
+/* The shape of stories260K. The loss that 200 steps reach is known. */
+TEST(a_small_model_learns_a_small_grammar) {
+    double loss[400], eval[8], bits[8];
+    const char *steps = SANITIZED ? "20" : "200";
+    char flags[600];
+    snprintf(flags, sizeof flags, "{}/grammar.txt -o {}/a --vocab_size 512 --dim 64 --layers 5 --heads 8 "
+             "--kv-heads 4 --ffn 172 --context 64 --per-device-train-batch-size 2 --learning_rate 0.003 "
+             "--max_steps %s --logging_steps 1 --eval_steps 100 --seed 1", steps);
+    REQUIRE(pretrain(flags) == 0);
+    CHECK(strstr(said, "parameters   260032"));
+    int n = log_numbers("a/train.log.jsonl", "loss", loss, 400);
+    EQ(n, atoi(steps));
+    NEAR(loss[0], log(512), 0.02 * log(512)); /* who knows nothing */
+    if (SANITIZED) SKIP("200 steps take too long under a sanitizer");
+    NEAR(loss[n - 1], 1.09, 0.12);
+    EQ(log_numbers("a/train.log.jsonl", "eval_loss", eval, 8), 2);
+    EQ(log_numbers("a/train.log.jsonl", "eval_bits_per_byte", bits, 8), 2);
+    NEAR(eval[0], 1.39, 0.1);
+    NEAR(eval[1], 1.10, 0.06);
+    NEAR(bits[1], 0.474, 0.03);
+    CHECK(there("a/model.gguf") && there("a/model.bin") && there("a/tokenizer.bin"));
+}
+
+TEST(tinyshakespeare) {
+    const char *text = fixture_shared("data/text/tinyshakespeare.txt");
+    double loss[400];
+    if (!text) SKIP("needs ../shared");
+    if (SANITIZED) SKIP("takes too long under a sanitizer");
+    char flags[800];
+    snprintf(flags, sizeof flags, "%s -o {}/s --vocab_size 512 --dim 64 --layers 5 --heads 8 --kv-heads 4 "
+             "--ffn 172 --context 64 --per_device_train_batch_size 4 --learning_rate 0.003 "
+             "--max_steps 200 --logging_steps 20 --eval_steps 0 --save_steps 0 --seed 1", text);
+    REQUIRE(pretrain(flags) == 0);
+    int n = log_numbers("s/train.log.jsonl", "loss", loss, 400);
+    EQ(n, 10);
+    NEAR(loss[0], 5.77, 0.06); /* of 20 steps each */
+    NEAR(loss[n - 1], 4.565, 0.06);
+    CHECK(!there("s/checkpoint-200.gguf"));
+}
+
+/* ---- the same bits --------------------------------------------------------------------------------------- */
+
+TEST(going_on_is_the_same_as_never_having_stopped) {
+    REQUIRE(pretrain(TINY "-o {}/whole --max_steps 17 --save_total_limit 0") == 0);
+    REQUIRE(pretrain(TINY "-o {}/part --max_steps 17 --save_total_limit 0") == 0);
+    CHECK(same_files("whole/model.gguf", "part/model.gguf"));
+    CHECK(same_files("whole/checkpoint-17.gguf", "part/checkpoint-17.gguf"));
+    static const char *const from[] = { "5", "10", "15", "17" };
+    for (size_t i = 0; i < 4; i++) {
+        char flags[900];
+        unlink(in_folder("part/model.gguf"));
+        snprintf(flags, sizeof flags, TINY "-o {}/part --max_steps 17 --save_total_limit 0 "
+                 "--resume_from_checkpoint {}/whole/checkpoint-%s.gguf", from[i]);
+        REQUIRE(pretrain(flags) == 0);
+        CHECK(same_files("whole/model.gguf", "part/model.gguf"));
+        CHECK(same_files("whole/model.bin", "part/model.bin"));
+        CHECK(same_files("whole/checkpoint-17.gguf", "part/checkpoint-17.gguf"));
+    }
+    double step[64];
+    EQ(log_numbers("part/train.log.jsonl", "step", step, 64), 17); /* as if there had been one run */
+    for (int i = 0; i < 17; i++) EQ((int)step[i], i + 1);
+}
+
+TEST(the_last_checkpoint_is_found_and_old_ones_go) {
+    REQUIRE(pretrain(TINY "-o {}/last --max_steps 12 --save_total_limit 2") == 0);
+    CHECK(!there("last/checkpoint-5.gguf") && there("last/checkpoint-10.gguf") && there("last/checkpoint-12.gguf"));
+    CHECK(pretrain(TINY "-o {}/last --max_steps 17") == USAGE); /* a run is there */
+    CHECK(strstr(said, "--resume_from_checkpoint last") && strstr(said, "--overwrite_output_dir"));
+    REQUIRE(pretrain(TINY "-o {}/last --max_steps 12 --resume_from_checkpoint=last") == 0);
+    REQUIRE(pretrain("{}/grammar.txt -o {}/last --max_steps 14 --save_steps 5 --resume-from-checkpoint true "
+                     "--per_device_train_batch_size 2") == 0); /* the shape is the checkpoint's */
+    CHECK(there("last/checkpoint-14.gguf"));
+    REQUIRE(pretrain(TINY "-o {}/last --max_steps 5 --overwrite_output_dir") == 0);
+    CHECK(there("last/checkpoint-5.gguf") && !there("last/checkpoint-14.gguf"));
+}
+
+TEST(accumulating_is_the_same_as_a_larger_batch) {
+    REQUIRE(pretrain(TINY "-o {}/b6 --max_steps 6 --per_device_train_batch_size 6") == 0);
+    REQUIRE(pretrain(TINY "-o {}/b2 --max_steps 6 --gradient_accumulation_steps 3") == 0);
+    REQUIRE(pretrain(TINY "-o {}/b1 --max_steps 6 --per_device_train_batch_size 1 --gradient_accumulation_steps 6") == 0);
+    CHECK(same_files("b6/model.gguf", "b2/model.gguf"));
+    CHECK(same_files("b6/model.gguf", "b1/model.gguf"));
+}
+
+TEST(threads_change_no_bit) {
+    REQUIRE(pretrain(TINY "-o {}/t1 --max_steps 6 --dim 64 --heads 4 --ffn 128") == 0);
+    REQUIRE(pretrain(TINY "-o {}/t2 --max_steps 6 --dim 64 --heads 4 --ffn 128 --threads 2") == 0);
+    REQUIRE(pretrain(TINY "-o {}/t3 --max_steps 6 --dim 64 --heads 4 --ffn 128 --threads 3 --gradient_checkpointing") == 0);
+    CHECK(same_files("t1/model.gguf", "t2/model.gguf"));
+    CHECK(same_files("t1/model.gguf", "t3/model.gguf"));
+}
+
+TEST(another_seed_is_another_model) {
+    REQUIRE(pretrain(TINY "-o {}/s1 --max_steps 1 --seed 1") == 0);
+    REQUIRE(pretrain(TINY "-o {}/s2 --max_steps 1 --seed 2") == 0);
+    FILE *f = fopen(in_folder("s1/model.bin"), "rb"), *g = fopen(in_folder("s2/model.bin"), "rb");
+    float x[64], y[64];
+    REQUIRE(f && g && !fseek(f, 28, 0) && !fseek(g, 28, 0) && fread(x, 4, 64, f) == 64 && fread(y, 4, 64, g) == 64);
+    CHECK(memcmp(x, y, sizeof x) != 0);
+    fclose(f);
+    fclose(g);
+}
+
+/* ---- the files ------------------------------------------------------------------------------------------- */
+
+/* Logits of the model in a file for a few tokens. */
+static int logits_of(const char *name, const char *tokenizer, float *logits) {
+    static const pith_token t[] = { 1, 270, 280, 290, 261, 262, 263, 264 };
+    char path[160], vocab[160];
+    strcpy(path, in_folder(name));
+    if (tokenizer) strcpy(vocab, in_folder(tokenizer));
+    pith_options opt = { .tokenizer = tokenizer ? vocab : NULL, .n_threads = 1 };
+    pith_context context = { .cache_k = "f32", .cache_v = "f32" };
+    pith_error e;
+    pith_model *m = pith_open(path, &opt, &e);
+    pith_session *s = m ? pith_session_new(m, &context, &e) : NULL;
+    int ok = s && pith__eval_all(s, t, 8, logits, &e) == 0;
+    if (!ok) printf("# %s\n", e.text);
+    pith_session_free(s);
+    pith_close(m);
+    return ok;
+}
+
+TEST(every_file_is_the_same_model) {
+    static float a[8 * 300], b[8 * 300];
+    REQUIRE(pretrain(TINY "-o {}/f --max_steps 5 --untied --dim 32 --ffn 64") == 0);
+    REQUIRE(logits_of("f/model.gguf", NULL, a));
+    CHECK(logits_of("f/model.bin", "f/tokenizer.bin", b));
+    EQ(memcmp(a, b, sizeof a), 0);
+    CHECK(logits_of("f/checkpoint-5.gguf", NULL, b));
+    EQ(memcmp(a, b, sizeof a), 0);
+    static const char *const type[] = { "f16", "q8_0" };
+    static const double error[] = { 1e-3, 5e-2 };
+    for (int i = 0; i < 2; i++) {
+        char flags[900];
+        snprintf(flags, sizeof flags, TINY "-o {}/f --max_steps 5 --untied --dim 32 --ffn 64 "
+                 "--resume_from_checkpoint last --outtype %s", type[i]);
+        REQUIRE(pretrain(flags) == 0);
+        CHECK(logits_of("f/model.gguf", NULL, b));
+        double off = 0, all = 0;
+        for (int k = 0; k < 8 * 300; k++) off += (a[k] - b[k]) * (a[k] - b[k]), all += a[k] * a[k];
+        CHECK(off > 0);
+        CHECK(sqrt(off / all) < error[i]);
+    }
+}
+
+TEST(a_tokenizer_can_be_given) {
+    static float a[8 * 300];
+    REQUIRE(pretrain(TINY "-o {}/v --max_steps 2") == 0);
+    REQUIRE(pretrain(TINY "-o {}/w --max_steps 2 --tokenizer {}/v/tokenizer.bin") == 0);
+    REQUIRE(pretrain(TINY "-o {}/x --max_steps 2 --tokenizer {}/v/model.gguf") == 0);
+    CHECK(same_files("v/model.gguf", "x/model.gguf"));
+    CHECK(same_files("v/model.bin", "w/model.bin"));
+    CHECK(same_files("v/tokenizer.bin", "w/tokenizer.bin"));
+    CHECK(logits_of("w/model.gguf", NULL, a));
+}
+
+TEST(a_checkpoint_that_is_none) {
+    REQUIRE(pretrain(TINY "-o {}/c --max_steps 5") == 0);
+    EQ(pretrain(TINY "-o {}/c --max_steps 6 --resume_from_checkpoint {}/c/checkpoint-5.gguf --dim 32"), BAD_DATA);
+    CHECK(strstr(said, "shape") && strstr(said, "--dim is 16"));
+    EQ(pretrain(TINY "-o {}/c --max_steps 6 --resume_from_checkpoint {}/c/model.gguf"), BAD_DATA);
+    CHECK(strstr(said, "no checkpoint"));
+    EQ(pretrain(TINY "-o {}/c --max_steps 6 --resume_from_checkpoint {}/grammar.txt"), NOT_LOADED);
+    EQ(pretrain(TINY "-o {}/c --max_steps 6 --resume_from_checkpoint {}/c/missing.gguf"), NOT_LOADED);
+    struct stat st;
+    char cut[160];
+    strcpy(cut, in_folder("c/checkpoint-5.gguf"));
+    REQUIRE(stat(cut, &st) == 0);
+    for (int part = 9; part >= 1; part -= 2) {
+        if (truncate(cut, st.st_size * part / 10)) exit(99);
+        EQ(pretrain(TINY "-o {}/c --max_steps 6 --resume_from_checkpoint {}/c/checkpoint-5.gguf"), NOT_LOADED);
+        CHECK(strstr(said, "checkpoint-5.gguf"));
+    }
+}
+
+/* ---- stopping -------------------------------------------------------------------------------------------- */
+
+/* A run in a process of its own, which gets a signal as soon as its log has some lines. */
+static int signalled(const char *flags, const char *log, int signal) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        prepare_process();
+        int code = pretrain(flags);
+        _exit(code);
+    }
+    double step[4];
+    for (int i = 0; i < 2000 && log_numbers(log, "step", step, 4) < 4; i++)
+        nanosleep(&(struct timespec){ 0, 5000000 }, NULL);
+    kill(pid, signal);
+    int status = 0;
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+#define LONG TINY "--dim 32 --max_steps 60 --save_steps 7 --save_total_limit 0 "
+
+TEST(stopped_and_killed_it_goes_on_to_the_same_bits) {
+    REQUIRE(pretrain(LONG "-o {}/k0") == 0);
+    int code = signalled(LONG "-o {}/k1", "k1/train.log.jsonl", SIGINT);
+    CHECK(code == 130 || code == 0); /* 0: it was faster */
+    REQUIRE(pretrain(LONG "-o {}/k1 --resume_from_checkpoint last") == 0);
+    CHECK(same_files("k0/model.gguf", "k1/model.gguf"));
+    code = signalled(LONG "-o {}/k2", "k2/train.log.jsonl", SIGKILL);
+    CHECK(code == -SIGKILL || code == 0);
+    text_file("k2/checkpoint-7.gguf.1.part", "what it was writing", 19);
+    if (pretrain(LONG "-o {}/k2 --resume_from_checkpoint last") == USAGE) /* killed before the first was saved */
+        REQUIRE(pretrain(LONG "-o {}/k2") == 0);
+    CHECK(same_files("k0/model.gguf", "k2/model.gguf"));
+    CHECK(!there("k2/checkpoint-7.gguf.1.part"));
+}
+
+TEST(two_trainers_do_not_meet) {
+    mkdir(in_folder("two"), 0777);
+    pith_error e;
+    int lock = pith__lock(in_folder("two/train.lock"), &e);
+    REQUIRE(lock >= 0);
+    EQ(pretrain(TINY "-o {}/two --max_steps 2"), FAILED);
+    CHECK(strstr(said, "two/train.lock") && strstr(said, "another process"));
+    CHECK(!there("two/model.gguf"));
+    pith__unlock(lock);
+    EQ(pretrain(TINY "-o {}/two --max_steps 2"), 0);
+}
+
+/* ---- what goes wrong --------------------------------------------------------------------------------------- */
+
+TEST(a_rate_too_high_stops_and_leaves_the_checkpoint) {
+    REQUIRE(pretrain(TINY "-o {}/d --max_steps 5") == 0);
+    EQ(pretrain(TINY "-o {}/d --max_steps 400 --learning_rate 1000 --lr_scheduler_type constant "
+                     "--resume_from_checkpoint last --max_grad_norm 0"), FAILED);
+    CHECK(strstr(said, "diverged") && strstr(said, "checkpoint-"));
+    CHECK(strstr(said, "--learning_rate"));
+    CHECK(!strstr(said, "written"));
+    CHECK(pretrain(TINY "-o {}/d --max_steps 8 --resume_from_checkpoint {}/d/checkpoint-5.gguf") == 0);
+}
+
+/* As on a full disk: nothing longer than this can be written. */
+TEST(no_room_left_names_the_file_and_keeps_the_old_one) {
+    REQUIRE(pretrain(TINY "-o {}/full --max_steps 5") == 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct rlimit small = { 40000, 40000 };
+        signal(SIGXFSZ, SIG_IGN);
+        setrlimit(RLIMIT_FSIZE, &small);
+        int code = pretrain(TINY "-o {}/full --max_steps 20 --resume_from_checkpoint last");
+        int good = strstr(said, "checkpoint-10.gguf") != NULL;
+        _exit(code == FAILED && good ? 7 : 1);
+    }
+    int status = 0;
+    waitpid(pid, &status, 0);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    CHECK(there("full/checkpoint-5.gguf") && !there("full/checkpoint-10.gguf"));
+    CHECK(pretrain(TINY "-o {}/full --max_steps 6 --resume_from_checkpoint last") == 0);
+}
+
+TEST(texts_of_no_use) {
+    static char noise[3000];
+    for (size_t i = 0; i < sizeof noise; i++) noise[i] = (char)(1 + random_at(3, i) % 255);
+    text_file("empty.txt", "", 0);
+    text_file("one.txt", "a", 1);
+    text_file("zero.txt", "GIF89\0\1\2", 8);
+    text_file("noise.txt", noise, sizeof noise);
+    static const struct { const char *flags, *word; int code; } rows[] = {
+        { "{}/empty.txt -o {}/z", "empty.txt", BAD_DATA },
+        { "{}/one.txt -o {}/z", "vocabulary of 261", BAD_DATA },
+        { "{}/one.txt -o {}/z --vocab_size 261", "tokens to learn from", BAD_DATA },
+        { "{}/zero.txt -o {}/z", "byte 5 is 0", BAD_DATA },
+        { "{}/missing.txt -o {}/z", "missing.txt", BAD_DATA },
+        { "{}/grammar.txt -o {}/z --vocab_size 100000", "gives a vocabulary of", BAD_DATA },
+        { "{}/grammar.txt -o {}/z --vocab_size 10", "need 260", USAGE },
+        { "{}/grammar.txt -o {}/z --vocab_size 300 --dim 30 --heads 4", "--heads is 4", USAGE },
+        { "{}/grammar.txt -o {}/z --vocab_size 300 --dim 20 --heads 4", "even number", USAGE },
+        { "{}/grammar.txt -o {}/z --vocab_size 300 --dim 32 --heads 4 --kv-heads 3", "--kv-heads is 3", USAGE },
+        { "{}/grammar.txt -o {}/z --dim 0", "--dim", USAGE },
+        { "{}/grammar.txt -o {}/z --dim x", "--dim", USAGE },
+        { "{}/grammar.txt -o {}/z --learning_rate nan", "--learning_rate", USAGE },
+        { "{}/grammar.txt -o {}/z --lr_scheduler_type square", "square", USAGE },
+        { "{}/grammar.txt -o {}/z --outtype q3", "q3", USAGE },
+        { "{}/grammar.txt -o {}/z --resume_from_checkpoint last", "no checkpoint", USAGE },
+        { "{}/grammar.txt -o {}/z --tokenizer {}/grammar.txt", "grammar.txt", NOT_LOADED },
+        { "{}/grammar.txt -o {}/z --learnin_rate 1", "nearest is '--learning-rate'", USAGE },
+        { "{}/grammar.txt -o {}/no/such", "no/such", FAILED },
+        { "{}/grammar.txt -o {}/grammar.txt", "grammar.txt", FAILED },
+        { "{}/grammar.txt", "--output_dir", USAGE },
+        { "-o {}/z", "no text", USAGE },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        int code = pretrain(rows[i].flags);
+        int lines = 0;
+        for (const char *p = said; *p; p++) lines += !strncmp(p, "pith: ", 6);
+        if (code != rows[i].code || lines != 1 || !strstr(said, rows[i].word))
+            FAIL("%s: exit %d, want %d; said: %s", rows[i].flags, code, rows[i].code, said);
+    }
+    EQ(pretrain("{}/noise.txt -o {}/noise --vocab_size 270 --dim 16 --heads 2 --layers 1 --context 16 "
+                "--max_steps 2"), 0); /* bytes are a text too */
+}
+
+TEST(a_dry_run_only_tells) {
+    EQ(pretrain(TINY "-o {}/dry --dry-run"), 0);
+    CHECK(strstr(said, "parameters") && strstr(said, "memory") && strstr(said, "time") && strstr(said, "tokens to learn"));
+    CHECK(!there("dry"));
+}
+
+int main(void) {
+    if (!mkdtemp(folder)) return 99;
+    make_grammar();
+    RUN(a_small_model_learns_a_small_grammar);
+    RUN(tinyshakespeare);
+    RUN(going_on_is_the_same_as_never_having_stopped);
+    RUN(the_last_checkpoint_is_found_and_old_ones_go);
+    RUN(accumulating_is_the_same_as_a_larger_batch);
+    RUN(threads_change_no_bit);
+    RUN(another_seed_is_another_model);
+    RUN(every_file_is_the_same_model);
+    RUN(a_tokenizer_can_be_given);
+    RUN(a_checkpoint_that_is_none);
+    RUN(stopped_and_killed_it_goes_on_to_the_same_bits);
+    RUN(two_trainers_do_not_meet);
+    RUN(a_rate_too_high_stops_and_leaves_the_checkpoint);
+    RUN(no_room_left_names_the_file_and_keeps_the_old_one);
+    RUN(texts_of_no_use);
+    RUN(a_dry_run_only_tells);
+    char remove[160];
+    snprintf(remove, sizeof remove, "rm -rf %s", folder);
+    if (system(remove)) return 99;
+    return DONE();
+}

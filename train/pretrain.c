@@ -1,0 +1,702 @@
+/* pretrain.c - run pretrain: from a text file to a model.
+ *
+ *     run pretrain TEXT --output_dir OUT --dim 288 --layers 6 ...
+ *
+ * Learns a vocabulary from the text (or takes one), makes a Llama of the given shape with random weights,
+ * and teaches it to foretell the next token. In OUT then are checkpoint-N.gguf as training goes on,
+ * train.log.jsonl, and at the end model.gguf, model.bin and tokenizer.bin. Flags have the names that
+ * Hugging Face's trainers give them.
+ *
+ * What step n learns from is a function of the seed and n, and a checkpoint holds everything else, so that
+ * a run that was stopped, however it was, goes on to the very bits it would have come to. */
+#define _POSIX_C_SOURCE 200809L
+#include "../tools/tools.h"
+#include "train.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct { /* what the user asks for */
+    text_choice texts;
+    const char *tokenizer, *folder, *schedule, *resume, *out_type;
+    int dim, layers, heads, kv_heads, ffn, context, vocab_size, untied; /* 0: not said */
+    int batch, accumulate, max_steps, warmup, threads, recompute;
+    int eval_steps, save_steps, log_steps, max_eval, keep;
+    int dry_run, overwrite;
+    float epochs, lr, min_lr, decay, max_norm, beta1, beta2, eps;
+    uint64_t seed;
+} options;
+
+typedef struct {
+    const options *o;
+    pith__store from;      /* the checkpoint, or where the vocabulary is from */
+    pith__arena arena;     /* a vocabulary that was learned */
+    pith__vocab vocab;
+    pith_model *m;
+    pith__params params;
+    pith__adamw adam;      /* its step is the number of steps taken */
+    pith__tape *tape;
+    dataset data;
+    pith_token *token;     /* (n_ctx + 1) */
+    int lock, n_ctx, terminal, schedule;
+    int64_t batch;         /* sequences in a step */
+    int64_t total, warmup; /* steps */
+    output log;
+    double untrained;      /* the loss of one who knows nothing: log of the vocabulary's size */
+    double loss_sum;       /* of the steps since the last line of the log, */
+    int loss_n;            /* and how many */
+    double smooth;         /* loss, averaged over the last steps; -1: none yet */
+    double norm, rate;     /* gradient's norm and learning rate of the last step */
+    double start;          /* when, */
+    int64_t start_step;    /* and with what step this process began */
+    int64_t saved;         /* the step of the last checkpoint, -1: none */
+} trainer;
+
+/* ---- flags ------------------------------------------------------------------------------------------- */
+
+static const options pretrain_defaults = {
+    .texts = { .hold_out = 0.05f }, .schedule = "cosine", .out_type = "f32", .batch = 8, .accumulate = 1,
+    .warmup = -1, .eval_steps = 500, .save_steps = 500, .log_steps = 10, .max_eval = 64, .keep = 2,
+    .epochs = 3, .lr = 1e-3f, .min_lr = -1, .decay = 0.1f, .max_norm = 1, .beta1 = 0.9f, .beta2 = 0.95f,
+    .eps = 1e-8f, .seed = 42
+};
+
+static const char pretrain_usage[] =
+    "run pretrain TEXT --output_dir OUT [options]\n"
+    "Make a model from a text: documents separated by <|endoftext|>, or a .jsonl file of {\"text\": ...}.\n"
+    "--resume_from_checkpoint last goes on where a run stopped, to the same bits. Defaults in brackets.\n\n";
+
+static int read_options(int argc, char **argv, options *o) {
+    const flag flags[] = {
+        { 'o', "output-dir", TEXT, &o->folder, 0, 0, "DIR", "where everything is written" },
+        { 0, "train-file", LIST, &o->texts.train, 0, 0, "FILE", "one more text; may be given often" },
+        { 0, "eval-file", TEXT, &o->texts.eval, 0, 0, "FILE", "a text to score the model on" },
+        { 0, "validation-split", REAL, &o->texts.hold_out, 0, 0.9, "P",
+          "else this part of the text is held out (0.05)" },
+        { 'z', "tokenizer", TEXT, &o->tokenizer, 0, 0, "FILE", "a .gguf or tokenizer.bin" },
+        { 0, "vocab-size", INTEGER, &o->vocab_size, 1, 1 << 24, "N", "else learn so many pieces (4096)" },
+        { 0, "dim", INTEGER, &o->dim, 1, 1 << 16, "N", "channels of the stream (288)" },
+        { 0, "layers", INTEGER, &o->layers, 1, 1 << 10, "N", "blocks (6)" },
+        { 0, "heads", INTEGER, &o->heads, 1, 1 << 12, "N", "heads of attention (6)" },
+        { 0, "kv-heads", INTEGER, &o->kv_heads, 1, 1 << 12, "N", "key and value heads (as heads)" },
+        { 0, "ffn", INTEGER, &o->ffn, 1, 1 << 20, "N", "width of the feed-forward network (8/3 dim)" },
+        { 0, "context", INTEGER, &o->context, 1, 1 << 20, "N", "tokens of a sequence (256)" },
+        { 0, "untied", SWITCH, &o->untied, 0, 0, "", "an output matrix apart from the embedding" },
+        { 0, "learning-rate", REAL, &o->lr, 0, 1e6, "X", "(1e-3)" },
+        { 0, "lr-scheduler-type", TEXT, &o->schedule, 0, 0, "NAME",
+          "constant, linear, cosine, cosine_with_min_lr (cosine)" },
+        { 0, "min-lr-rate", REAL, &o->min_lr, 0, 1, "X", "part of the rate left at the end (0)" },
+        { 0, "warmup-steps", INTEGER, &o->warmup, 0, INT_MAX, "N", "(a twentieth)" },
+        { 0, "max-steps", INTEGER, &o->max_steps, 0, INT_MAX, "N", "(as --num_train_epochs gives)" },
+        { 0, "num-train-epochs", REAL, &o->epochs, 0, 1e6, "X", "times through the text (3)" },
+        { 0, "per-device-train-batch-size", INTEGER, &o->batch, 1, 1 << 20, "N", "sequences (8)" },
+        { 0, "gradient-accumulation-steps", INTEGER, &o->accumulate, 1, 1 << 20, "N",
+          "as many times that make a step (1)" },
+        { 0, "gradient-checkpointing", SWITCH, &o->recompute, 0, 0, "", "less memory, a third more time" },
+        { 0, "weight-decay", REAL, &o->decay, 0, 100, "X", "(0.1)" },
+        { 0, "max-grad-norm", REAL, &o->max_norm, 0, 1e9, "X", "(1; 0: any)" },
+        { 0, "adam-beta1", REAL, &o->beta1, 0, 0.9999, "X", "(0.9)" },
+        { 0, "adam-beta2", REAL, &o->beta2, 0, 0.999999, "X", "(0.95)" },
+        { 0, "adam-epsilon", REAL, &o->eps, 1e-30, 1, "X", "(1e-8)" },
+        { 's', "seed", SEED, &o->seed, 0, 0, "N", "(42)" },
+        { 0, "eval-steps", INTEGER, &o->eval_steps, 0, INT_MAX, "N", "score every N steps (500; 0: never)" },
+        { 0, "max-eval-samples", INTEGER, &o->max_eval, 1, INT_MAX, "N", "on at most N sequences (64)" },
+        { 0, "save-steps", INTEGER, &o->save_steps, 0, INT_MAX, "N", "checkpoints (500; 0: never)" },
+        { 0, "save-total-limit", INTEGER, &o->keep, 0, 1000, "N", "keep the last N (2; 0: all)" },
+        { 0, "logging-steps", INTEGER, &o->log_steps, 1, INT_MAX, "N", "a line of the log (10)" },
+        { 0, "resume-from-checkpoint", TEXT, &o->resume, 0, 0, "FILE", "or last" },
+        { 0, "overwrite-output-dir", SWITCH, &o->overwrite, 0, 0, "", "begin anew where a run was" },
+        { 0, "outtype", TEXT, &o->out_type, 0, 0, "TYPE", "of model.gguf: f32, f16, q8_0 (f32)" },
+        { 0, "threads", INTEGER, &o->threads, 0, 1024, "N", "(one a physical core)" },
+        { 0, "dry-run", SWITCH, &o->dry_run, 0, 0, "", "say what it would take and stop" },
+        { 'h', "help", SWITCH, NULL, 0, 0, "", "print this" },
+        { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
+    };
+    const char *text = NULL;
+    list *texts = &o->texts.train;
+    *o = pretrain_defaults;
+    int code = read_flags(argc, argv, pretrain_usage, flags, &text);
+    if (code != GO_ON) return code;
+    if (text && texts->n < (int)(sizeof texts->item / sizeof *texts->item)) texts->item[texts->n++] = text;
+    if (!texts->n) return complain(USAGE, "no text given, see --help");
+    if (!o->folder) return complain(USAGE, "no --output_dir given");
+    if (pith__schedule_named(o->schedule) < 0)
+        return complain(USAGE, "--lr_scheduler_type is '%s', need constant, constant_with_warmup, linear, "
+                        "cosine or cosine_with_min_lr", o->schedule);
+    if (o->min_lr < 0) o->min_lr = strcmp(o->schedule, "cosine_with_min_lr") ? 0 : 0.1f;
+    const pith__format *f = pith__format_named(o->out_type);
+    if (!f || (f->id != PITH__F32 && f->id != PITH__F16 && f->id != PITH__Q8_0))
+        return complain(USAGE, "--outtype is '%s', need f32, f16 or q8_0", o->out_type);
+    return GO_ON;
+}
+
+/* OUT/NAME in memory of the trainer; NULL: none left, complained. */
+static const char *path_in(trainer *t, const char *name) {
+    size_t n = strlen(t->o->folder) + strlen(name) + 2;
+    char *path = pith__arena_new(&t->arena, n, 1);
+    if (path) snprintf(path, n, "%s/%s", t->o->folder, name);
+    else complain(FAILED, "no memory for the name of %s", name);
+    return path;
+}
+
+/* ---- the shape --------------------------------------------------------------------------------------- */
+
+/* A size is what the flag says (0: nothing), else what the checkpoint has, else otherwise. */
+static int size_said(trainer *t, const char *shown, int *said, const char *name, int otherwise) {
+    const pith__key *k = t->o->resume ? pith__store_key(&t->from, name) : NULL;
+    if (t->o->resume && (!k || k->type != PITH__INT || k->i < 1 || k->i > 1 << 24))
+        return complain(BAD_DATA, "%s: is no checkpoint of this program: %s", t->from.path, name);
+    if (k && *said && *said != k->i)
+        return complain(BAD_DATA, "%s: has another shape: %s is %d there, not %d", t->from.path, shown,
+                        (int)k->i, *said);
+    if (!*said) *said = k ? (int)k->i : otherwise;
+    return 0;
+}
+
+static int choose_shape(trainer *t, options *o) {
+    int vocab = t->vocab.n, code;
+    if ((code = size_said(t, "--dim", &o->dim, "llama.embedding_length", 288)) ||
+        (code = size_said(t, "--layers", &o->layers, "llama.block_count", 6)) ||
+        (code = size_said(t, "--heads", &o->heads, "llama.attention.head_count", 6)) ||
+        (code = size_said(t, "--kv-heads", &o->kv_heads, "llama.attention.head_count_kv", o->heads)) ||
+        (code = size_said(t, "--ffn", &o->ffn, "llama.feed_forward_length",
+                          (o->dim * 8 / 3 + 31) / 32 * 32)) ||
+        (code = size_said(t, "--context", &o->context, "llama.context_length", 256)))
+        return code;
+    if (o->vocab_size && o->vocab_size != vocab)
+        return complain(BAD_DATA, "%s: --vocab_size is %d, its vocabulary has %d pieces",
+                        t->from.path ? t->from.path : "the text", o->vocab_size, vocab);
+    if (o->dim % o->heads) return complain(USAGE, "--heads is %d, need a divisor of --dim %d", o->heads, o->dim);
+    if (o->dim / o->heads % 2)
+        return complain(USAGE, "--heads %d of --dim %d have %d channels each, need an even number", o->heads,
+                        o->dim, o->dim / o->heads);
+    if (o->heads % o->kv_heads)
+        return complain(USAGE, "--kv-heads is %d, need a divisor of --heads %d", o->kv_heads, o->heads);
+    return 0;
+}
+
+/* ---- the vocabulary ---------------------------------------------------------------------------------- */
+
+/* --resume_from_checkpoint: a file, or the last one in the folder (what Hugging Face calls True). */
+static int find_checkpoint(trainer *t, options *o) {
+    if (strcmp(o->resume, "last") && strcmp(o->resume, "true") && strcmp(o->resume, "True")) return 0;
+    enum { MOST = 4096 };
+    int64_t step[MOST];
+    size_t n = pith__numbered(o->folder, "checkpoint-", ".gguf", step, MOST);
+    char name[64];
+    if (n == 0) return complain(USAGE, "%s: has no checkpoint to go on from", o->folder);
+    snprintf(name, sizeof name, "checkpoint-%lld.gguf", (long long)step[(n < MOST ? n : MOST) - 1]);
+    o->resume = path_in(t, name);
+    return o->resume ? 0 : FAILED;
+}
+
+static int get_vocab(trainer *t, options *o) {
+    int code = 0;
+    if (o->resume) code = find_checkpoint(t, o);
+    const char *path = o->resume ? o->resume : o->tokenizer;
+    if (code) return code;
+    if (path) {
+        code = open_vocab_file(&t->from, path);
+        t->vocab = t->from.vocab;
+        return code;
+    }
+    if (!o->vocab_size) o->vocab_size = 4096;
+    double start = seconds();
+    code = learn_vocab(&t->vocab, &t->arena, &o->texts.train, PITH__SPM, o->vocab_size);
+    if (!code) fprintf(stderr, "vocabulary   %d pieces, learned in %.1f s\n", t->vocab.n, seconds() - start);
+    return code;
+}
+
+/* ---- a model with random weights --------------------------------------------------------------------- */
+
+/* Normal numbers by Box and Muller's way, one for each i of the sequence called seed. */
+static double normal_at(uint64_t seed, uint64_t i) {
+    double u = ((double)(random_at(seed, 2 * i) >> 11) + 1) * 0x1p-53; /* never 0 */
+    double v = (double)(random_at(seed, 2 * i + 1) >> 11) * 0x1p-53;
+    return sqrt(-2 * log(u)) * cos(6.28318530717958647692 * v);
+}
+
+typedef struct { /* the store being filled; code as of the first failure */
+    pith__store s;
+    const options *o;
+    pith_error e;
+    int code;
+} maker;
+
+/* Norms are ones, deviation 0. A matrix's numbers depend on the seed and its name, not on others. */
+static void make_weight(maker *k, int l, const char *name, int rows, int cols, double deviation) {
+    uint64_t shape[2] = { (uint64_t)rows, (uint64_t)cols }, seed = k->o->seed;
+    size_t n = (size_t)rows * (size_t)cols;
+    char *full = pith__arena_new(&k->s.arena, 64, 1);
+    float *x = pith__arena_new(&k->s.arena, n + 16, sizeof *x);
+    if (!full || !x) k->code = PITH_EMEMORY;
+    if (k->code) return;
+    x += (64 - (uintptr_t)x % 64) % 64 / sizeof *x; /* to a cache line */
+    if (l >= 0) snprintf(full, 64, "blk.%d.%s", l, name);
+    else snprintf(full, 64, "%s", name);
+    for (const char *p = full; *p; p++) seed = random_at(seed, (unsigned char)*p);
+    for (size_t i = 0; i < n; i++) x[i] = deviation > 0 ? (float)(deviation * normal_at(seed, i)) : 1;
+    int vector = rows == 1 && !(deviation > 0);
+    k->code = pith__tensor_set(&k->s.tensor[k->s.n_tensor++], &k->s, pith__str_of(full), PITH__F32,
+                               vector ? 1 : 2, shape + vector, (const uint8_t *)x, n * sizeof *x, &k->e);
+}
+
+/* As GPT-2 begins: deviation 0.02, less where every block adds to the stream. */
+static void make_weights(maker *k, int n_vocab) {
+    const options *o = k->o;
+    int kv = o->dim / o->heads * o->kv_heads;
+    double deviation = 0.02, residual = 0.02 / sqrt(2.0 * o->layers);
+    k->s.tensor = pith__arena_new(&k->s.arena, 3 + 9 * (size_t)o->layers, sizeof *k->s.tensor);
+    if (!k->s.tensor) k->code = PITH_EMEMORY;
+    if (k->code) return;
+    make_weight(k, -1, "token_embd.weight", n_vocab, o->dim, deviation);
+    make_weight(k, -1, "output_norm.weight", 1, o->dim, 0);
+    if (o->untied) make_weight(k, -1, "output.weight", n_vocab, o->dim, deviation);
+    for (int l = 0; l < o->layers; l++) {
+        make_weight(k, l, "attn_norm.weight", 1, o->dim, 0);
+        make_weight(k, l, "attn_q.weight", o->dim, o->dim, deviation);
+        make_weight(k, l, "attn_k.weight", kv, o->dim, deviation);
+        make_weight(k, l, "attn_v.weight", kv, o->dim, deviation);
+        make_weight(k, l, "attn_output.weight", o->dim, o->dim, residual);
+        make_weight(k, l, "ffn_norm.weight", 1, o->dim, 0);
+        make_weight(k, l, "ffn_gate.weight", o->ffn, o->dim, deviation);
+        make_weight(k, l, "ffn_up.weight", o->ffn, o->dim, deviation);
+        make_weight(k, l, "ffn_down.weight", o->dim, o->ffn, residual);
+    }
+}
+
+static void make_keys(maker *k, int n_vocab) {
+    const options *o = k->o;
+    const struct { const char *name; int v; } keys[] = {
+        { "llama.block_count", o->layers }, { "llama.embedding_length", o->dim },
+        { "llama.feed_forward_length", o->ffn }, { "llama.attention.head_count", o->heads },
+        { "llama.attention.head_count_kv", o->kv_heads }, { "llama.context_length", o->context },
+        { "llama.rope.dimension_count", o->dim / o->heads }, { "llama.vocab_size", n_vocab },
+    };
+    k->code = pith__store_add_string(&k->s, "general.architecture", "llama") ||
+              pith__store_add_string(&k->s, "general.name", "pith") ||
+              pith__store_add_float(&k->s, "llama.attention.layer_norm_rms_epsilon", 1e-5f) ||
+              pith__store_add_float(&k->s, "llama.rope.freq_base", 10000) ? PITH_EMEMORY : 0;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys && !k->code; i++)
+        k->code = pith__store_add_int(&k->s, keys[i].name, keys[i].v);
+}
+
+static int new_model(trainer *t) {
+    maker k = { .s = { .kind = "made by run pretrain", .path = "the new model" }, .o = t->o };
+    pith_options opt = { .n_threads = t->o->threads };
+    k.s.vocab = t->vocab;
+    make_keys(&k, t->vocab.n);
+    make_weights(&k, t->vocab.n);
+    if (!k.code && (t->m = pith__model_of(&k.s, &opt, &k.e))) return 0;
+    pith__store_free(&k.s);
+    return complain(FAILED, "%s", k.e.code ? k.e.text : "no memory for the weights");
+}
+
+/* ---- everything a run needs -------------------------------------------------------------------------- */
+
+static int training_memory(trainer *t) {
+    pith_error e = { 0, "" };
+    const options *o = t->o;
+    if (pith__params_new(&t->params, t->m, &e)) return complain(FAILED, "%s", e.text);
+    size_t n = t->params.n;
+    t->n_ctx = o->context;
+    t->adam = (pith__adamw){ .beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps, .weight_decay = o->decay,
+                             .m = calloc(n, sizeof(float)), .v = calloc(n, sizeof(float)) };
+    t->token = calloc((size_t)t->n_ctx + 1, sizeof *t->token);
+    if (!t->adam.m || !t->adam.v || !t->token)
+        return complain(FAILED, "no memory to train %zu parameters", n);
+    t->tape = pith__tape_new(t->m, &t->params.d, t->n_ctx, o->recompute, &e);
+    return t->tape ? 0 : complain(FAILED, "%s", e.text);
+}
+
+/* Fresh: the folder has no run in it, or the user wants to lose it. */
+static int check_folder(trainer *t) {
+    enum { MOST = 4096 };
+    int64_t step[MOST];
+    const options *o = t->o;
+    size_t n = pith__numbered(o->folder, "checkpoint-", ".gguf", step, MOST);
+    if (o->resume || n == 0) return 0;
+    if (!o->overwrite)
+        return complain(USAGE, "%s: a run has %zu checkpoints there: --resume_from_checkpoint last goes on, "
+                        "--overwrite_output_dir begins anew", o->folder, n);
+    char name[64];
+    for (size_t i = 0; i < n && i < MOST; i++) {
+        snprintf(name, sizeof name, "checkpoint-%lld.gguf", (long long)step[i]);
+        const char *path = path_in(t, name);
+        if (!path) return FAILED;
+        pith__remove(path);
+    }
+    return 0;
+}
+
+static int open_folder(trainer *t) {
+    pith_error e = { 0, "" };
+    if (pith__make_folder(t->o->folder, &e)) return complain(FAILED, "%s", e.text);
+    const char *path = path_in(t, "train.lock");
+    if (!path) return FAILED;
+    t->lock = pith__lock(path, &e);
+    if (t->lock < 0) return complain(FAILED, "%s", e.text);
+    pith__remove_ending(t->o->folder, ".part"); /* of a run that was killed while it saved */
+    return check_folder(t);
+}
+
+static int open_data(trainer *t) {
+    const options *o = t->o;
+    const char *path = o->dry_run ? NULL : path_in(t, "train.tokens");
+    if (!o->dry_run && !path) return FAILED;
+    int code = o->dry_run ? dataset_count(&t->data, t->m, &o->texts)
+                          : dataset_open(&t->data, t->m, &o->texts, path);
+    if (code) return code;
+    uint64_t windows = dataset_windows(&t->data, t->n_ctx);
+    if (!windows)
+        return complain(BAD_DATA, "%s: has %zu tokens to learn from, need %d: more than --context",
+                        o->texts.train.item[0], t->data.n_train, t->n_ctx + 1);
+    t->batch = (int64_t)o->batch * o->accumulate;
+    t->total = o->max_steps ? o->max_steps
+                            : (int64_t)ceil((double)o->epochs * (double)windows / (double)t->batch);
+    t->warmup = o->warmup >= 0 ? o->warmup : t->total / 20;
+    t->schedule = pith__schedule_named(o->schedule);
+    return 0;
+}
+
+/* A checkpoint of other texts or another batch can be gone on from, but not to the same bits. */
+static int resume(trainer *t) {
+    train_mark mark = { 0, 0, 0, 0 };
+    int code = load_checkpoint(&t->from, &t->params, &t->adam, &mark);
+    if (code) return code;
+    t->saved = mark.step;
+    if (mark.seed != (int64_t)t->o->seed || mark.batch != t->batch || mark.texts != (int64_t)t->data.key)
+        fprintf(stderr, "pith: %s was made with another seed, batch or text: going on with these\n",
+                t->from.path);
+    fprintf(stderr, "going on from %s\n", t->from.path);
+    return 0;
+}
+
+/* ---- the forecast ------------------------------------------------------------------------------------ */
+
+static void print_duration(double s) {
+    if (s < 100) fprintf(stderr, "%.0f s", s);
+    else if (s < 6000) fprintf(stderr, "%.0f min", s / 60);
+    else fprintf(stderr, "%.0f h %02d min", floor(s / 3600), (int)(s / 60) % 60);
+}
+
+/* Seconds that a step takes, by the clock: sequences of made-up tokens are learned from for half a second,
+ * and forgotten. */
+static int time_a_step(trainer *t, double *step) {
+    pith_error e = { 0, "" };
+    pith__loss loss = { 0, 0 };
+    double start = 0;
+    for (int i = 0; i <= t->n_ctx; i++)
+        t->token[i] = (pith_token)(random_at(1, (uint64_t)i) % (uint64_t)t->vocab.n);
+    for (int n = 0; n < 2 || (seconds() - start < 0.5 && n < 1000); n++) {
+        int tokens = n == 0 && t->n_ctx > 64 ? 64 : t->n_ctx; /* the first one finds memory for the others */
+        if (pith__learn(t->tape, t->token, t->token + 1, tokens, 1e-6f, &loss, &e))
+            return complain(FAILED, "%s", e.text);
+        if (stopped()) return stopped();
+        if (n == 0) start = seconds();
+        else *step = (seconds() - start) / n * (double)t->batch + 3e-9 * (double)t->params.n;
+    }
+    pith__params_zero(&t->params);
+    return 0;
+}
+
+static int forecast(trainer *t) {
+    double n = (double)t->params.n, mb = 4e-6 * n, step = 0;
+    double acts = 1e-6 * (double)pith__tape_size(t->m, t->n_ctx, t->o->recompute);
+    const pith__hyper *h = &t->m->hyper;
+    int64_t left = t->total > t->adam.step ? t->total - t->adam.step : 0;
+    fprintf(stderr, "shape        dim %d, %d layers, %d heads, %d kv heads, ffn %d, context %d, vocabulary %d\n",
+            h->n_embd, h->n_layer, h->n_head, h->n_kv_head, h->n_ff, t->n_ctx, h->n_vocab);
+    fprintf(stderr, "parameters   %.0f\n", n);
+    fprintf(stderr, "memory       weights %.0f MB, gradients %.0f, optimiser %.0f, activations %.0f: %.0f MB\n",
+            mb, mb, 2 * mb, acts, 4 * mb + acts);
+    fprintf(stderr, "text         %zu tokens to learn from, %zu held out\n", t->data.n_train, t->data.n_eval);
+    int code = time_a_step(t, &step);
+    if (code) return code;
+    double tokens = (double)t->batch * t->n_ctx;
+    fprintf(stderr, "time         about ");
+    print_duration(step * (double)left);
+    fprintf(stderr, ": %lld steps of %.0f tokens, %.2f epochs, at %.0f tokens/s\n", (long long)left, tokens,
+            (double)t->total * (double)t->batch / (double)dataset_windows(&t->data, t->n_ctx), tokens / step);
+    return 0;
+}
+
+/* ---- the log ----------------------------------------------------------------------------------------- */
+
+/* Lines of an earlier run up to the step that this one begins with are kept. */
+static int keep_log(trainer *t, const char *path) {
+    char *text = NULL, *line;
+    size_t n = 0, length;
+    output o;
+    FILE *f = t->o->resume ? fopen(path, "rb") : NULL;
+    if (f) fclose(f);
+    int code = f ? read_text(path, &text, &n) : 0;
+    if (!code) code = output_open(&o, path, NULL);
+    if (code) return free(text), code;
+    for (line = text; line && line < text + n; line += length) {
+        const char *end = memchr(line, '\n', (size_t)(text + n - line));
+        length = end ? (size_t)(end + 1 - line) : (size_t)(text + n - line);
+        pith__json j;
+        int64_t step = INT64_MAX;
+        if (end && !pith__json_read(&j, line, length, path, NULL) && pith__json_type(j) == '{')
+            pith__json_int(pith__json_get(j, "step"), &step);
+        if (step <= t->adam.step) output_bytes(&o, line, length);
+    }
+    free(text);
+    return output_close(&o, 1);
+}
+
+static int open_log(trainer *t) {
+    const char *path = path_in(t, "train.log.jsonl");
+    int code = path ? keep_log(t, path) : FAILED;
+    if (code) return code;
+    t->log.file = fopen(path, "ab");
+    t->log.path = (char *)(uintptr_t)path; /* for messages */
+    return t->log.file ? 0 : complain(FAILED, "%s: cannot be written", path);
+}
+
+/* JSON has no word for what is not a number. */
+static void log_number(trainer *t, const char *name, double x) {
+    if (isfinite(x)) output_line(&t->log, ", \"%s\": %.9g", name, x);
+    else output_line(&t->log, ", \"%s\": null", name);
+}
+
+static int log_end(trainer *t) {
+    output_line(&t->log, "}\n");
+    output_flush(&t->log);
+    return t->log.code > 0 ? t->log.code : 0;
+}
+
+static double epoch_of(const trainer *t) {
+    return (double)t->adam.step * (double)t->batch / (double)dataset_windows(&t->data, t->n_ctx);
+}
+
+/* The line of a step: on a terminal it is overwritten by the next. */
+static int log_step(trainer *t) {
+    double spent = seconds() - t->start, loss = t->loss_n ? t->loss_sum / t->loss_n : t->smooth;
+    int64_t done = t->adam.step - t->start_step;
+    double per_step = done ? spent / (double)done : 0;
+    double speed = per_step > 0 ? (double)t->batch * t->n_ctx / per_step : 0;
+    fprintf(stderr, "%sstep %lld/%lld  loss %.4f  lr %.2e  |grad| %.3f  %.0f tok/s  ETA ",
+            t->terminal ? "\r\033[K" : "", (long long)t->adam.step, (long long)t->total, loss, t->rate,
+            t->norm, speed);
+    print_duration(per_step * (double)(t->total - t->adam.step));
+    if (!t->terminal) fprintf(stderr, "\n");
+    output_line(&t->log, "{\"step\": %lld", (long long)t->adam.step);
+    log_number(t, "epoch", epoch_of(t));
+    log_number(t, "loss", loss);
+    log_number(t, "learning_rate", t->rate);
+    log_number(t, "grad_norm", t->norm);
+    log_number(t, "tokens_per_second", speed);
+    t->loss_sum = 0;
+    t->loss_n = 0;
+    return log_end(t);
+}
+
+/* ---- evaluating -------------------------------------------------------------------------------------- */
+
+enum { SAMPLE = 100 }; /* tokens */
+
+/* A text as the model writes it now, to the terminal and the log. */
+static int write_sample(trainer *t) {
+    static const pith_sampling how = PITH_SAMPLING_DEFAULT;
+    const pith__vocab *v = &t->m->store.vocab;
+    pith_session *s = t->tape->s;
+    pith_token token = v->bos >= 0 ? v->bos : v->eos;
+    pith_error e = { 0, "" };
+    uint64_t rng = t->o->seed * 2 + 1;
+    char text[SAMPLE * 64];
+    size_t n = 0;
+    if (token < 0) return 0;
+    pith_rewind(s, 0);
+    for (int i = 0; i < SAMPLE && i < t->n_ctx && !stopped(); i++) {
+        size_t m;
+        if (pith_eval(s, &token, 1, &e)) return complain(FAILED, "%s", e.text);
+        token = pith_sample(s, &how, &rng);
+        const char *p = pith_piece(t->m, token, &m);
+        if (pith_is_end(t->m, token) || !p || n + m > sizeof text) break;
+        memcpy(text + n, p, m);
+        n += m;
+    }
+    for (size_t i = 0; i < n; i++) /* nothing that a terminal might obey */
+        if (((unsigned char)text[i] < ' ' && text[i] != '\n') || text[i] == 127) text[i] = ' ';
+    output say = { .file = stderr };
+    output_text(&say, text, n);
+    output_text(&say, "\n", 1);
+    output_line(&t->log, ", \"sample\": ");
+    output_json(&t->log, text, n);
+    return 0;
+}
+
+/* The loss on what is held out: at most so many windows, spread over it. */
+static int score_held_out(trainer *t, pith__loss *loss) {
+    pith_error e = { 0, "" };
+    int all = dataset_eval_windows(&t->data, t->n_ctx), n = all < t->o->max_eval ? all : t->o->max_eval;
+    *loss = (pith__loss){ 0, 0 };
+    for (int i = 0; i < n && !stopped(); i++) {
+        int window = (int)((int64_t)i * all / n);
+        int tokens = dataset_eval_window(&t->data, t->n_ctx, window, t->token);
+        if (pith__score(t->tape, t->token, t->token + 1, tokens, loss, &e))
+            return complain(FAILED, "%s", e.text);
+    }
+    return stopped();
+}
+
+static int evaluate(trainer *t) {
+    pith__loss loss;
+    int code = score_held_out(t, &loss);
+    if (code) return code == stopped() ? 0 : code;
+    output_line(&t->log, "{\"step\": %lld", (long long)t->adam.step);
+    fprintf(stderr, "%s", t->terminal ? "\r\033[K" : "");
+    if (loss.n) {
+        double mean = loss.sum / (double)loss.n;
+        double bits = mean / log(2) * (double)t->data.n_eval / (double)t->data.eval_bytes;
+        fprintf(stderr, "step %lld/%lld  eval loss %.4f  bits/byte %.4f\n", (long long)t->adam.step,
+                (long long)t->total, mean, bits);
+        log_number(t, "eval_loss", mean);
+        log_number(t, "eval_bits_per_byte", bits);
+    }
+    code = write_sample(t);
+    int logged = log_end(t);
+    return code ? code : logged;
+}
+
+/* ---- saving ------------------------------------------------------------------------------------------ */
+
+static int save_progress(trainer *t) {
+    train_mark mark = { t->adam.step, (int64_t)t->o->seed, t->batch, (int64_t)t->data.key };
+    char name[64];
+    enum { MOST = 64 };
+    int64_t step[MOST];
+    if (t->saved == t->adam.step) return 0;
+    snprintf(name, sizeof name, "checkpoint-%lld.gguf", (long long)t->adam.step);
+    const char *path = path_in(t, name);
+    int code = path ? save_checkpoint(t->m, &t->params, &t->adam, &mark, path) : FAILED;
+    if (code) return code;
+    t->saved = t->adam.step;
+    size_t n = pith__numbered(t->o->folder, "checkpoint-", ".gguf", step, MOST);
+    for (size_t i = 0; t->o->keep && i + (size_t)t->o->keep < n && i < MOST; i++) {
+        if (step[i] >= t->saved) break;
+        snprintf(name, sizeof name, "checkpoint-%lld.gguf", (long long)step[i]);
+        if (!(path = path_in(t, name))) return FAILED;
+        pith__remove(path);
+    }
+    return 0;
+}
+
+static int save_model(trainer *t) {
+    const char *gguf = path_in(t, "model.gguf"), *bin = path_in(t, "model.bin");
+    const char *tokenizer = path_in(t, "tokenizer.bin");
+    pith__tensor *tensor = learned_tensors(&t->params, &t->arena);
+    size_t n = t->params.n_param;
+    if (!gguf || !bin || !tokenizer) return FAILED;
+    if (!tensor) return complain(FAILED, "%s: no memory to write it", gguf);
+    int code = save_gguf(&t->m->store, tensor, n, pith__format_named(t->o->out_type), gguf);
+    int spm = t->vocab.model == PITH__SPM; /* llama2.c knows no other */
+    if (!code && spm) code = save_llama2c(t->m, tensor, n, bin);
+    if (!code && spm) code = save_tokenizer(&t->vocab, tokenizer);
+    if (!code) fprintf(stderr, "%s%s%s\n", gguf, spm ? ", model.bin, tokenizer.bin" : "", " written");
+    return code;
+}
+
+/* ---- training ---------------------------------------------------------------------------------------- */
+
+static int say_diverged(const trainer *t, const char *what, double x) {
+    char good[64] = "no checkpoint was saved yet";
+    if (t->saved >= 0) snprintf(good, sizeof good, "checkpoint-%lld.gguf is good", (long long)t->saved);
+    fprintf(stderr, "%s", t->terminal ? "\n" : "");
+    return complain(FAILED, "training diverged: at step %lld %s is %g (learning rate %g); %s; "
+                    "try a smaller --learning_rate", (long long)t->adam.step + 1, what, x, t->rate, good);
+}
+
+/* One step. Asked to stop in the middle of it, it is as if it had not begun. */
+static int take_step(trainer *t) {
+    pith_error e = { 0, "" };
+    pith__loss loss = { 0, 0 };
+    float scale = 1.0f / ((float)t->batch * (float)t->n_ctx);
+    pith__params_zero(&t->params);
+    for (int64_t i = 0; i < t->batch; i++) {
+        uint64_t window = (uint64_t)(t->adam.step * t->batch + i);
+        dataset_window(&t->data, t->n_ctx, t->o->seed, window, t->token);
+        if (pith__learn(t->tape, t->token, t->token + 1, t->n_ctx, scale, &loss, &e))
+            return complain(FAILED, "%s", e.text);
+        if (stopped()) return stopped();
+    }
+    double mean = loss.sum / (double)loss.n;
+    t->norm = pith__grad_norm(&t->params);
+    t->rate = (double)t->o->lr * pith__schedule(t->schedule, t->adam.step, t->warmup, t->total,
+                                                (double)t->o->min_lr);
+    t->smooth = t->smooth < 0 ? mean : 0.8 * t->smooth + 0.2 * mean;
+    if (!isfinite(mean)) return say_diverged(t, "the loss", mean);
+    if (!isfinite(t->norm)) return say_diverged(t, "the gradient's norm", t->norm);
+    if (t->smooth > 1.5 * t->untrained + 1) return say_diverged(t, "the loss", t->smooth);
+    double most = (double)t->o->max_norm;
+    pith__adamw_step(&t->adam, &t->params, t->rate, most > 0 && t->norm > most ? most / t->norm : 1);
+    t->loss_sum += mean;
+    t->loss_n++;
+    return 0;
+}
+
+static int every(int64_t step, int n) { return n && step % n == 0; }
+
+static int train(trainer *t) {
+    const options *o = t->o;
+    t->start = seconds();
+    t->start_step = t->adam.step;
+    t->smooth = -1;
+    int code = 0;
+    while (!code && t->adam.step < t->total) {
+        code = take_step(t);
+        if (code) break;
+        int64_t step = t->adam.step;
+        int last = step == t->total;
+        if (every(step, o->log_steps) || last) code = log_step(t);
+        if (!code && o->eval_steps && (every(step, o->eval_steps) || last)) code = evaluate(t);
+        if (!code && o->save_steps && (every(step, o->save_steps) || last)) code = save_progress(t);
+    }
+    if (t->terminal) fprintf(stderr, "\n");
+    if (!code) return save_model(t);
+    if (code != stopped()) return code;
+    int saved = save_progress(t);
+    if (saved) return saved;
+    fprintf(stderr, "stopped after step %lld; to go on, give the same command with "
+            "--resume_from_checkpoint last\n", (long long)t->adam.step);
+    return code;
+}
+
+static int pretrain(trainer *t, options *o) {
+    int code = o->dry_run ? 0 : open_folder(t);
+    if (!code) code = get_vocab(t, o);
+    if (!code) code = choose_shape(t, o);
+    if (!code) code = new_model(t);
+    if (!code) code = training_memory(t);
+    if (!code) code = open_data(t);
+    t->saved = -1;
+    t->untrained = log((double)t->vocab.n);
+    if (!code && o->resume) code = resume(t);
+    if (!code) code = forecast(t);
+    if (code || o->dry_run) return code;
+    code = open_log(t);
+    return code ? code : train(t);
+}
+
+int verb_pretrain(int argc, char **argv) {
+    options o;
+    int code = read_options(argc, argv, &o);
+    if (code != GO_ON) return code;
+    trainer t = { .o = &o, .lock = -1, .terminal = isatty(STDERR_FILENO) };
+    code = pretrain(&t, &o);
+    if (t.log.file) fclose(t.log.file);
+    dataset_close(&t.data);
+    pith__tape_free(t.tape);
+    free(t.token), free(t.adam.m), free(t.adam.v);
+    pith__params_free(&t.params);
+    pith_close(t.m);
+    pith__store_free(&t.from);
+    pith__arena_free(&t.arena);
+    pith__unlock(t.lock);
+    return code;
+}

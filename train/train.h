@@ -1,0 +1,219 @@
+/* train.h - what the files of train/ share, in reading order; see internal.h for letters and rules.
+ *
+ * One step of training, as pretrain.c takes it:
+ *     pith__params_new(&p, m, &err);               every weight of m gets a gradient
+ *     tape = pith__tape_new(m, &p.d, n_ctx, 0, &err);
+ *     pith__params_zero(&p);
+ *     for each sequence: pith__learn(tape, tokens, targets, n, 1.0f / total, &loss, &err);
+ *     norm = pith__grad_norm(&p);
+ *     pith__adamw_step(&how, &p, lr, clip);
+ * Sequences add to the gradient one after the other, so it makes no difference, not one bit, how they are
+ * grouped into batches: only total, the tokens of the whole step that count, must be known before. */
+#ifndef PITH_TRAIN_H
+#define PITH_TRAIN_H
+
+#include "../internal.h"
+
+/* ---- train/backward.c: gradients through the Transformer, last block first -------------------------- */
+
+/* Where the gradients of a model's weights add up, in the weights' shapes and under their names. NULL:
+ * frozen. Then gradients still pass through the weight, of whatever format, and it has none itself. */
+typedef struct {
+    float *gate, *up, *down;
+} pith__d_ffn;
+
+typedef struct {
+    float *attn_norm, *attn_post_norm, *ffn_norm, *ffn_post_norm;
+    float *q_norm, *k_norm;
+    float *q_bias, *k_bias, *v_bias, *o_bias;
+    float *q, *k, *v, *o, *router;
+    pith__d_ffn *ffn;    /* as many as pith__layer has; not NULL */
+} pith__d_layer;
+
+typedef struct {
+    float *embd, *head;  /* the same where the model's are the same */
+    float *out_norm;
+    pith__d_layer *layer; /* (n_layer) */
+} pith__d_model;
+
+typedef struct {         /* numbers that learn: one tensor of the file */
+    const pith__tensor *tensor; /* its name and shape; data is what the file has, not what was learned */
+    size_t n;
+    float *w, *g;        /* (n) the weights that the model uses, their gradients */
+    int decay;           /* 1: a matrix. Norms and biases (0) are not drawn towards zero */
+} pith__param;
+
+typedef struct {
+    pith__param *param;  /* (n_param), in the order of their names */
+    size_t n_param;
+    size_t n;            /* numbers in all of them together */
+    float *g;            /* (n) all gradients, one parameter after the other */
+    pith__d_model d;     /* the same, as the model has them */
+    int n_threads;
+    pith__arena arena;
+} pith__params;
+
+/* All weights of m learn. Matrices that lie in a file, of whatever format, are copied to memory as floats
+ * and m made to use these; those of a store without files (n_file 0) must be F32 in memory that can be
+ * written, and stay where they are. p must live as long as
+ * m is used. */
+PITH_SHARED int  pith__params_new(pith__params *p, pith_model *m, pith_error *err);
+PITH_SHARED void pith__params_zero(pith__params *p); /* the gradients */
+PITH_SHARED void pith__params_free(pith__params *p);
+
+/* A session whose activations are kept, and room for their gradients: what learning from one sequence of
+ * up to n_ctx tokens takes. recompute 1: only what flows from block to block is kept and each block is
+ * run again before the way back through it: less memory, the same bits, a third more time. */
+enum { PITH__LOSS_ROWS = 256 }; /* at most so many tokens' logits exist at once */
+
+typedef struct {
+    pith_session *s;
+    const pith__d_model *g; /* gradients of the weights */
+    pith__acts d;        /* gradients of one layer's activations; k and v have room for n_head heads */
+    int rows;            /* tokens whose logits exist at once */
+    float *logits;       /* (rows, n_vocab) */
+    float *slope;        /* (rows, n_vocab) logit_softcap: how the logits change with what was capped */
+    float *scale;        /* (n, n_head) of the rows of a norm */
+    float *route;        /* (n, n_expert) */
+    float *panel;        /* columns of a matrix side by side, see make_panels */
+    float *scratch;      /* (n_threads, scratch_floats) */
+    size_t scratch_floats;
+    float *acts, *dk, *dv; /* what d lies in */
+    float *memory;
+} pith__tape;
+
+PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, const pith__d_model *g, int n_ctx,
+                                       int recompute, pith_error *err);
+PITH_SHARED void   pith__tape_free(pith__tape *y);
+PITH_SHARED size_t pith__tape_size(const pith_model *m, int n_ctx, int recompute); /* bytes */
+
+/* was y (n, rows) = x (n, cols) through w. dx = dy w, or, with add, dx += dy w; dw (rows, cols) += dy^T x, but
+ * not if dw is NULL. */
+PITH_SHARED void pith__d_input(const pith__tape *y, float *dx, const float *dy, const pith__tensor *w,
+                               size_t n, int add);
+PITH_SHARED void pith__d_weight(const pith__tape *y, float *dw, const float *dy, const pith__tensor *w,
+                                const float *x, size_t n);
+/* was y (n, cols) = rmsnorm(x, w), row by row. dw NULL: w does not learn. */
+PITH_SHARED void pith__d_norm(const pith__tape *y, float *dx, const float *dy, const float *x,
+                              const float *w, float *dw, size_t cols, size_t n, int add);
+/* d.x comes in as the gradient of what the last block gave and goes out as that of the embedding. */
+PITH_SHARED void pith__backward(const pith__tape *y, const pith_token *tokens, int n);
+
+/* ---- train/loss.c: how unlikely the model finds the text -------------------------------------------- */
+
+typedef struct {
+    double sum;          /* of -log p(target), natural logarithm, over the tokens that count */
+    int64_t n;           /* how many counted */
+} pith__loss;
+
+/* Run the sequence t from position 0; target[i] is what should follow t[i], or negative where it does not
+ * count. Adds to *loss. learn also adds scale (not 0) times the gradient of the sum to the gradients;
+ * score leaves them alone. */
+PITH_SHARED int pith__learn(const pith__tape *y, const pith_token *t, const pith_token *target, int n,
+                            float scale, pith__loss *loss, pith_error *err);
+PITH_SHARED int pith__score(const pith__tape *y, const pith_token *t, const pith_token *target, int n,
+                            pith__loss *loss, pith_error *err);
+
+/* ---- train/adamw.c: gradients -> better weights ----------------------------------------------------- */
+
+/* Loshchilov and Hutter 2019, arXiv:1711.05101 */
+typedef struct {
+    float beta1, beta2, eps, weight_decay; /* Hugging Face's defaults: 0.9, 0.999, 1e-8, 0 */
+    int64_t step;        /* steps taken */
+    float *m, *v;        /* (n) running means of the gradient and of its square, zero at first; the
+                            caller's, laid out as pith__params' g */
+} pith__adamw;
+
+PITH_SHARED double pith__grad_norm(const pith__params *p); /* of all gradients together */
+/* One step. The gradients are taken times clip: min(1, max_grad_norm / norm). */
+PITH_SHARED void pith__adamw_step(pith__adamw *a, pith__params *p, double lr, double clip);
+
+enum { PITH__CONSTANT, PITH__LINEAR, PITH__COSINE };
+/* What the learning rate is multiplied by at step (0 the first): up from 0 over the first warmup steps,
+ * then constant, or down to least (0 to 1) at step total. Names as Hugging Face has them: constant,
+ * constant_with_warmup, linear, cosine, cosine_with_min_lr; -1: unknown. */
+PITH_SHARED int    pith__schedule_named(const char *name);
+PITH_SHARED double pith__schedule(int schedule, int64_t step, int64_t warmup, int64_t total, double least);
+
+/* What follows is for the command line: include tools/tools.h before. As there, a function that
+ * returns an int gives an exit code: 0, or one that it has complained about. */
+#ifdef PITH_TOOLS_H
+
+/* ---- train/dataset.c: text files -> tokens to learn from -------------------------------------------- */
+
+uint64_t random_at(uint64_t seed, uint64_t i); /* number i of the sequence called seed */
+
+typedef struct {         /* the documents of a file, one after the other */
+    const char *path;
+    pith__file file;
+    const char *p, *end;
+    int jsonl;
+    size_t line;
+    pith__arena arena;   /* of the last document, where it had escapes */
+    int code;            /* what was wrong with the file, or 0 */
+} documents;
+
+int  documents_open(documents *d, const char *path);
+int  documents_next(documents *d, pith__str *text); /* 0: no more, or d->code */
+void documents_close(documents *d);
+
+typedef struct {
+    list train;
+    const char *eval;    /* NULL: a part of train is held out instead */
+    float hold_out;      /* that part, 0 to 1 */
+} text_choice;
+
+typedef struct {
+    pith__file file;
+    uint64_t key;        /* of the texts and the vocabulary */
+    int width, n_vocab;
+    size_t n_train, n_eval; /* tokens to learn from, and held out */
+    uint64_t eval_bytes; /* of text, in the n_eval tokens */
+} dataset;
+
+/* Make the texts tokens in the file path, if it does not have them already, and map it. */
+int  dataset_open(dataset *d, const pith_model *m, const text_choice *c, const char *path);
+int  dataset_count(dataset *d, const pith_model *m, const text_choice *c); /* n_train, n_eval, no more */
+void dataset_close(dataset *d);
+uint64_t dataset_windows(const dataset *d, int n_ctx); /* in an epoch; 0: too little text */
+/* Window i, counted over all epochs: n_ctx + 1 tokens. Every epoch has them in another order. */
+void dataset_window(const dataset *d, int n_ctx, uint64_t seed, uint64_t i, pith_token *t);
+int  dataset_eval_windows(const dataset *d, int n_ctx);
+/* The window's tokens but one, as each is to be foretold from those before. */
+int  dataset_eval_window(const dataset *d, int n_ctx, int i, pith_token *t);
+
+/* ---- train/save.c: weights and vocabulary -> files ---------------------------------------------------- */
+
+/* The keys and the vocabulary of s, and n tensors, matrices in format to: a .gguf file. */
+int save_gguf(const pith__store *s, const pith__tensor *tensor, size_t n, const pith__format *to,
+              const char *path);
+int save_llama2c(const pith_model *m, const pith__tensor *tensor, size_t n, const char *path);
+int save_tokenizer(const pith__vocab *v, const char *path); /* tokenizer.bin */
+
+typedef struct {         /* how far training came */
+    int64_t step, seed;
+    int64_t batch;       /* sequences in a step */
+    int64_t texts;       /* dataset.key */
+} train_mark;
+
+/* The weights as tensors of floats, which lie where p has them; in memory of a. NULL: no memory. */
+pith__tensor *learned_tensors(const pith__params *p, pith__arena *a);
+int save_checkpoint(const pith_model *m, const pith__params *p, const pith__adamw *adam,
+                    const train_mark *mark, const char *path);
+int load_checkpoint(const pith__store *s, pith__params *p, pith__adamw *adam, train_mark *mark);
+
+/* ---- train/vocab.c: learn a vocabulary --------------------------------------------------------------- */
+
+/* size pieces, PITH__SPM or PITH__BPE, in memory of a. */
+int learn_vocab(pith__vocab *v, pith__arena *a, const list *texts, int model, int size);
+
+/* The vocabulary of a .gguf file or of a tokenizer.bin, in a store to be freed. */
+int open_vocab_file(pith__store *s, const char *path);
+int verb_vocab(int argc, char **argv);
+
+/* ---- train/pretrain.c: text -> a model ---------------------------------------------------------------- */
+
+int verb_pretrain(int argc, char **argv);
+
+#endif
+#endif
