@@ -11,7 +11,7 @@ VERSION := $(shell sed -n 's/^.define PITH_VERSION "\(.*\)"/\1/p' model.h)
 
 # Reading order = link order: a file uses only what stands before it (scripts/layers.sh).
 TWINS   = math/x86.c math/arm.c
-ENGINE  = formats/file.c formats/json.c math/quant.c math/kernels.c $(if $(PORTABLE),,$(TWINS)) \
+ENGINE  = formats/file.c formats/json.c math/quant.c math/team.c math/kernels.c $(if $(PORTABLE),,$(TWINS)) \
           formats/store.c formats/llama2c.c formats/gguf.c formats/hfconfig.c formats/hftokenizer.c formats/safetensors.c \
           formats/unicode.c formats/pretokenize.c tokenizer.c chat.c model.c forward.c sampler.c
 TRAIN   = train/backward.c train/loss.c train/adamw.c
@@ -43,9 +43,9 @@ $(BUILD)/libpith.a: $(call objects,$(ENGINE) $(TRAIN) $(TOOLS))
 test_programs = $(patsubst tests/%.c,$(BUILD)/%,$(TESTS))
 
 $(BUILD)/t_%: tests/t_%.c $(BUILD)/tests/fixture.o $(BUILD)/libpith.a
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -D_GNU_SOURCE -I. $< $(BUILD)/tests/fixture.o $(BUILD)/libpith.a -lm -o $@
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(WRAP) -D_GNU_SOURCE -I. $< $(BUILD)/tests/fixture.o $(BUILD)/libpith.a -lm -o $@
 # Every allocation of this one can be made to fail.
-$(BUILD)/t_memory: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
+$(BUILD)/t_memory: WRAP = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
 $(BUILD)/fixture: tests/fixture_main.c $(BUILD)/tests/fixture.o $(BUILD)/libpith.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -I. $^ -lm -o $@
 

@@ -52,8 +52,9 @@ static void norm_row(const block *b, float *y, const float *x, const float *w, s
 }
 
 /* What is done token by token, between the matmuls, is shared out over the threads. */
-static void each_token(const block *b, void (*work)(const void *, size_t)) {
-    pith__each(&b->s->team, (size_t)b->n, (size_t)b->h->n_embd, work, b);
+static void each_token(const block *b, pith__piece *work) {
+    size_t n = (size_t)b->n;
+    pith__share(&b->s->team, n, pith__worth_it(n * (size_t)b->h->n_embd), work, b);
 }
 
 /* out = stream + what was added, which a post-norm (Gemma 2, OLMo 2) may shape first. */
@@ -113,12 +114,14 @@ static void remember(const block *b, size_t t) {
     }
 }
 
-static void before_attention(const void *data, size_t t) {
+static void before_attention(const void *data, size_t t, uint8_t *scratch) {
+    (void)scratch;
     const block *b = data;
     norm_row(b, b->a.xn, b->a.x, b->layer->attn_norm, t);
 }
 
-static void finish_token(const void *data, size_t t) {
+static void finish_token(const void *data, size_t t, uint8_t *scratch) {
+    (void)scratch;
     const block *b = data;
     const pith__layer *w = b->layer;
     finish_heads(b, b->a.q, b->a.q0, w->q_bias, w->q_norm, b->h->n_head, t);
@@ -127,7 +130,8 @@ static void finish_token(const void *data, size_t t) {
     remember(b, t);
 }
 
-static void after_attention(const void *data, size_t t) {
+static void after_attention(const void *data, size_t t, uint8_t *scratch) {
+    (void)scratch;
     const block *b = data;
     add_bias(b->a.o + t * b->layer->o.rows, b->layer->o_bias, b->layer->o.rows);
     add_to_stream(b, b->a.y, b->a.x, b->a.o, b->layer->attn_post_norm, t);
@@ -169,7 +173,8 @@ typedef struct { /* rows on their way through one network; all pointers are to t
     float *gate, *up, *act; /* (rows, n_ff) */
 } ffn_rows;
 
-static void gate_row(const void *data, size_t t) {
+static void gate_row(const void *data, size_t t, uint8_t *scratch) {
+    (void)scratch;
     const ffn_rows *f = data;
     size_t n_ff = f->w->gate.rows, at = t * n_ff;
     add_bias(f->gate + at, f->w->gate_bias, n_ff);
@@ -184,7 +189,7 @@ static void network(const ffn_rows *f, float *y, const float *x, size_t rows) {
     pith__input in = input_of(s, x, (int)rows, w->gate.cols);
     project(f->b, f->gate, &w->gate, &in);
     project(f->b, f->up, &w->up, &in);
-    pith__each(&s->team, rows, w->gate.rows, gate_row, f);
+    pith__share(&s->team, rows, pith__worth_it(rows * w->gate.rows), gate_row, f);
     in = input_of(s, f->act, (int)rows, w->gate.rows);
     project(f->b, y, &w->down, &in);
     for (size_t t = 0; t < rows; t++) add_bias(y + t * w->down.rows, w->down_bias, w->down.rows);
@@ -238,12 +243,14 @@ static void experts(const block *b, const float *x) {
     }
 }
 
-static void before_ffn(const void *data, size_t t) {
+static void before_ffn(const void *data, size_t t, uint8_t *scratch) {
+    (void)scratch;
     const block *b = data;
     norm_row(b, b->a.yn, b->a.y, b->layer->ffn_norm, t);
 }
 
-static void after_ffn(const void *data, size_t t) {
+static void after_ffn(const void *data, size_t t, uint8_t *scratch) {
+    (void)scratch;
     const block *b = data;
     add_to_stream(b, b->next, b->a.y, b->a.f, b->layer->ffn_post_norm, t);
 }
@@ -565,16 +572,31 @@ static void choose_angles(pith_session *s, int n) {
         forward(s, s->tokens + i, known - i < s->n_batch ? known - i : s->n_batch);
 }
 
+typedef struct {
+    pith_session *s;
+    const pith_token *t; /* (n) */
+    int n;
+    float *logits;       /* (n, n_vocab) or NULL */
+} eval_job;
+
+static void evaluate(void *data) {
+    const eval_job *job = data;
+    pith_session *s = job->s;
+    size_t n_vocab = (size_t)s->model->hyper.n_vocab;
+    choose_angles(s, job->n);
+    for (int i = 0; i < job->n; i += s->n_batch) {
+        int m = job->n - i < s->n_batch ? job->n - i : s->n_batch;
+        forward(s, job->t + i, m);
+        if (job->logits) pith__logits_of(s, 0, m, job->logits + (size_t)i * n_vocab);
+        if (i + m == job->n) pith__logits_of(s, m - 1, 1, s->logits);
+    }
+}
+
 PITH_SHARED int pith__eval_all(pith_session *s, const pith_token *t, int n, float *logits,
                                pith_error *err) {
+    eval_job job = { s, t, n, logits };
     int code = check_tokens(s, s->position, t, n, err);
-    if (!code && n > 0) choose_angles(s, n);
-    for (int i = 0; i < n && !code; i += s->n_batch) {
-        int m = n - i < s->n_batch ? n - i : s->n_batch;
-        forward(s, t + i, m);
-        if (logits) pith__logits_of(s, 0, m, logits + (size_t)i * (size_t)s->model->hyper.n_vocab);
-        if (i + m == n) pith__logits_of(s, m - 1, 1, s->logits);
-    }
+    if (!code && n > 0) pith__together(&s->team, evaluate, &job);
     return code;
 }
 

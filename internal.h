@@ -50,6 +50,8 @@ typedef struct {
 
 PITH_SHARED int  pith__file_open(pith__file *f, const char *path, int no_mmap, pith_error *err);
 PITH_SHARED void pith__file_close(pith__file *f);
+PITH_SHARED char pith__path_kind(const char *path); /* d: a folder; f: something else; 0: nothing */
+PITH_SHARED void pith__yield(void); /* let another thread or process have the processor for now */
 PITH_SHARED int  pith__physical_cores(void); /* those this process may use, at least 1 */
 
 /* For those who write: train/pretrain.c. */
@@ -159,6 +161,28 @@ PITH_SHARED void pith__row_floats(const pith__tensor *w, size_t r, float *y); /*
 /* Formats of integers only, and I8 if its groups are a multiple of 16; past cols there are zeros. */
 PITH_SHARED void pith__row_block(const pith__tensor *w, size_t r, size_t b, pith__block *y);
 
+/* ---- math/team.c: threads that share out work ----------------------------------------------------- */
+
+typedef struct pith__crew pith__crew;
+typedef struct pith__kernels pith__kernels;
+
+/* Who does the work: kernels, threads, and scratch memory for each thread. */
+typedef struct {
+    const pith__kernels *kernels;
+    int n_threads;
+    uint8_t *scratch; /* (n_threads, scratch_bytes) */
+    size_t scratch_bytes;
+    pith__crew *crew; /* the threads at work, while pith__together runs; else NULL */
+} pith__team;
+
+typedef void pith__piece(const void *data, size_t i, uint8_t *scratch); /* piece i of a job */
+
+/* Calls work(data); within it, all threads of the team take part in what pith__share is given. */
+PITH_SHARED void pith__together(pith__team *team, void (*work)(void *), void *data);
+/* All n pieces, shared out when that is worth it: each should take some ten microseconds or more. */
+PITH_SHARED void pith__share(const pith__team *team, size_t n, int worth_it, pith__piece *work,
+                             const void *data);
+
 /* ---- math/kernels.c, x86.c, arm.c: the arithmetic ------------------------------------------------ */
 
 /* The inputs of one or more matmuls. A matrix of integers wants integers: 32 numbers share a scale,
@@ -218,7 +242,7 @@ typedef struct {
 /* One row a processor family; portable C is the text to read, the others are the same, faster.
  * Dot products have one order for one token and for many: number i (block b of 32, for integers) adds
  * into lane i % 16, and the lanes are summed as a fixed tree: i + i+8, then +4, +2, +1. */
-typedef struct {
+struct pith__kernels {
     const char *name;
     void (*quantize)(pith__input *in, int t); /* row t of x into q, d, sum */
     void (*matmul)(const pith__product *p, size_t r0, size_t r1, void *scratch); /* rows r0 to r1 */
@@ -232,20 +256,13 @@ typedef struct {
     void (*outer)(const pith__outer *p);
     void (*d_gate)(float *d_gate, float *d_up, const float *dy, const float *gate, const float *up, size_t n,
                    int act); /* the way back through gate */
-} pith__kernels;
+};
 
 /* name NULL: the best there is; the answer is NULL where this processor or this name has none */
 PITH_SHARED const pith__kernels *pith__portable(const char *name);
 PITH_SHARED const pith__kernels *pith__x86(const char *name);
 PITH_SHARED const pith__kernels *pith__arm(const char *name);
 
-/* Who does the work: kernels, threads, and scratch memory for each thread. */
-typedef struct {
-    const pith__kernels *kernels;
-    int n_threads;
-    uint8_t *scratch; /* (n_threads, scratch_bytes) */
-    size_t scratch_bytes;
-} pith__team;
 
 /* A thread's scratch holds the larger of the two, for the widest matrix and the longest cache; it begins
  * at a multiple of 64, and so both are. */
@@ -253,9 +270,8 @@ PITH_SHARED size_t pith__matmul_scratch(size_t cols); /* bytes */
 PITH_SHARED size_t pith__attend_scratch(int n_group, int head_dim, int n_slot); /* n_head / n_kv_head */
 PITH_SHARED void pith__matmul(const pith__team *team, float *y, size_t stride, const pith__tensor *w,
                               pith__input *in); /* y[t * stride + r] = w[r] . x[t] */
-/* work(data, i) for i from 0 to n, over the threads when n times numbers is enough work for them. */
-PITH_SHARED void pith__each(const pith__team *team, size_t n, size_t numbers,
-                            void (*work)(const void *, size_t), const void *data);
+/* 1: work on so many weights or numbers is worth sharing out. */
+PITH_SHARED int pith__worth_it(size_t numbers);
 PITH_SHARED void pith__attend(const pith__team *team, const pith__attention *a);
 
 /* The cache's side: bytes of one plane (0: this format cannot have such heads, or too large), and a
@@ -372,7 +388,6 @@ typedef struct { /* a folder while it is read */
     int n_made;
 } pith__folder;
 
-PITH_SHARED char pith__path_kind(const char *path); /* d: a folder; f: something else; 0: nothing */
 PITH_SHARED const char *pith__folder_path(pith__folder *f, pith__str name); /* NULL: no memory */
 /* Open a file of the folder, to be closed with the store. *file stays NULL where there is none. */
 PITH_SHARED int pith__folder_open(pith__folder *f, const char *path, int needed,

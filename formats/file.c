@@ -143,6 +143,13 @@ PITH_SHARED int pith__file_open(pith__file *f, const char *path, int no_mmap, pi
     return code;
 }
 
+/* lstat: what a dangling link stands for is missing, but somebody meant it to be there. */
+PITH_SHARED char pith__path_kind(const char *path) {
+    struct stat st;
+    if (stat(path, &st) == 0) return S_ISDIR(st.st_mode) ? 'd' : 'f';
+    return lstat(path, &st) == 0 ? 'f' : 0;
+}
+
 PITH_SHARED void pith__file_close(pith__file *f) {
     if (f->data && f->mapped == 1) munmap((void *)(uintptr_t)f->data, f->size);
     if (f->data && f->mapped == 0) free((void *)(uintptr_t)f->data);
@@ -205,6 +212,8 @@ PITH_SHARED size_t pith__numbered(const char *folder, const char *begin, const c
     if (d) closedir(d);
     return n;
 }
+
+PITH_SHARED void pith__yield(void) { sched_yield(); }
 
 /* ---- processors ------------------------------------------------------------------------------------ */
 

@@ -6,23 +6,11 @@
  * to ignore it would give text that is silently wrong. */
 #include "../internal.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 /* ---- the files of a folder ------------------------------------------------------------------- */
-
-/* "PATH/." opens where PATH is a folder and is ENOTDIR where it is a file, which is not touched:
- * opening a FIFO would wait for its writer. */
-PITH_SHARED char pith__path_kind(const char *path) {
-    char name[4100];
-    int n = snprintf(name, sizeof name, "%s/.", path);
-    errno = 0;
-    FILE *f = n > 0 && (size_t)n < sizeof name ? fopen(name, "rb") : NULL;
-    if (f) fclose(f);
-    return f ? 'd' : errno == ENOENT ? 0 : 'f';
-}
 
 enum { JSON_FILE_MAX = 256 << 20 }; /* tokenizer.json of 262,144 tokens has 33 MB */
 

@@ -14,6 +14,7 @@
 #include <string.h>
 
 enum { L2C_MAGIC = 0x616b3432, L2C_HEADER = 256 };
+enum { L2C_LAYERS = 65536, L2C_PIECE = 65535 }; /* more, or a longer piece, nobody means */
 
 typedef struct {
     int64_t dim, hidden, layers, heads, kv_heads, vocab, context; /* as they stand in the file */
@@ -38,6 +39,7 @@ static int l2c_check(const header *h, const char *path, pith_error *err) {
     for (size_t i = 0; i < sizeof at_least_one / sizeof *at_least_one; i++)
         if (at_least_one[i].v < 1)
             return l2c_fail(err, path, at_least_one[i].name, at_least_one[i].v, "1 or more");
+    if (h->layers > L2C_LAYERS) return l2c_fail(err, path, "n_layers", h->layers, "up to 65536");
     if (h->dim % h->heads) return l2c_fail(err, path, "n_heads", h->heads, "a divisor of dim");
     if (h->heads % h->kv_heads)
         return l2c_fail(err, path, "n_kv_heads", h->kv_heads, "a divisor of n_heads");
@@ -182,7 +184,7 @@ static int is_byte_piece(pith__str p) { /* "<0x0A>" */
 
 /* int32 longest piece (of no use here), then for each piece float32 score, int32 length, the bytes. */
 static int read_vocab(pith__store *s, int n, const char *path, pith_error *err) {
-    int code = pith__file_open(&s->file[1], path, 0, err);
+    int code = pith__file_open(&s->file[1], path, s->file[0].mapped == 0, err); /* as the model */
     if (code) return code;
     s->n_file = 2;
     pith__cursor c = { s->file[1].data, s->file[1].size, 0 };
@@ -196,16 +198,20 @@ static int read_vocab(pith__store *s, int n, const char *path, pith_error *err) 
     if (!v->piece || !v->score || !v->type)
         return pith__fail(err, PITH_EMEMORY, "%s: no memory for %d pieces", path, n);
     pith__u32(&c);
+    int empty = 0;
     for (int i = 0; i < n; i++) {
         v->score[i] = pith__f32(&c);
         int64_t len = l2c_int(&c);
-        if (c.bad || len < 0 || (uint64_t)len > c.left)
-            return pith__fail(err, PITH_EFORMAT, "%s: piece %d of %d has length %lld, %zu bytes left",
-                              path, i, n, (long long)len, c.left);
+        empty += len == 0;
+        if (c.bad || len < 0 || len > L2C_PIECE || (uint64_t)len > c.left)
+            return pith__fail(err, PITH_EFORMAT, "%s: piece %d of %d has length %lld, need up to %d "
+                              "(%zu bytes left)", path, i, n, (long long)len, L2C_PIECE, c.left);
         v->piece[i].n = (size_t)len;
         v->piece[i].p = (const char *)pith__take(&c, (uint64_t)len);
         v->type[i] = is_byte_piece(v->piece[i]) ? PITH__BYTE : PITH__NORMAL;
     }
+    if (empty == n)
+        return pith__fail(err, PITH_EFORMAT, "%s: all of its %d pieces are empty", path, n);
     v->model = PITH__SPM;
     v->spelling = PITH__RAW;
     v->n = n;

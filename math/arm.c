@@ -15,7 +15,7 @@
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")
 #else
-#define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL _Pragma("GCC unroll 32")
 #endif
 #define EACH(result, expression) \
     do { \
@@ -31,7 +31,7 @@ static const int8_t lanes_mxfp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -
 #define ints V(ints4)
 #define byte64 V(bytes4)
 #define SIGNED_SHIFT -1
-#define TILE_TOKENS 2
+#define FLOAT_TOKENS 6
 #define QUERIES 2
 #define KEYS 2
 #define FEW 4
@@ -90,7 +90,7 @@ PITH_SHARED const pith__kernels *pith__arm(const char *name) {
 #undef ints
 #undef byte64
 #undef SIGNED_SHIFT
-#undef TILE_TOKENS
+#undef FLOAT_TOKENS
 #undef QUERIES
 #undef KEYS
 #undef FEW

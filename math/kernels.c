@@ -14,18 +14,10 @@
 #include <string.h>
 #include "../internal.h"
 
-#ifdef _OPENMP
-#include <omp.h>
-#define OMP(text) _Pragma(#text)
-#else
-#define OMP(text)
-#define omp_get_thread_num() 0
-#endif
-
 enum {
     LANES = 16,
     TOKEN_TILE = 8,          /* tokens whose attention is one piece of work for a thread */
-    THREAD_NUMBERS = 1 << 15 /* weights or cached numbers that are worth a thread */
+    THREAD_NUMBERS = 1 << 16 /* weights or cached numbers that are worth more than one thread */
 };
 
 /* ---- dot products -------------------------------------------------------------------------------- */
@@ -338,7 +330,7 @@ static void d_gate_portable(float *d_gate, float *d_up, const float *dy, const f
     }
 }
 
-/* ---- the table, and the work split over threads ---------------------------------------------------- */
+/* ---- the table, and the work shared out over threads ---------------------------------------------------- */
 
 static const pith__kernels portable_kernels = {
     "portable", quantize_portable, matmul_portable, attend_portable, dot_portable,
@@ -349,8 +341,8 @@ PITH_SHARED const pith__kernels *pith__portable(const char *name) {
     return !name || !strcmp(name, portable_kernels.name) ? &portable_kernels : NULL;
 }
 
-/* Room for a row of blocks, two rows of floats, or a panel of sixteen rows (x86.c). */
-PITH_SHARED size_t pith__matmul_scratch(size_t cols) { return (1 << 18) + 64 * (cols + 64); }
+/* Room for a row of blocks or, in lanes.inc, for 64 rows and 32 tokens as floats. */
+PITH_SHARED size_t pith__matmul_scratch(size_t cols) { return (64 + 32) * sizeof(float) * (cols + 16); }
 
 PITH_SHARED size_t pith__attend_scratch(int n_group, int head_dim, int n_slot) {
     size_t portable = (size_t)n_slot + 2 * LANES, queries = (size_t)n_group * TOKEN_TILE;
@@ -358,77 +350,62 @@ PITH_SHARED size_t pith__attend_scratch(int n_group, int head_dim, int n_slot) {
     return ((portable > twins ? portable : twins) * sizeof(float) + 63) / 64 * 64;
 }
 
-/* Starting a second thread takes some microseconds, which a small matrix does not. What counts is its
- * size and not the number of tokens: so a small model stays with one thread whatever it does. */
-static int threads_for(const pith__team *team, size_t numbers) {
-    size_t n = numbers / THREAD_NUMBERS;
-    return n < 1 ? 1 : n < (size_t)team->n_threads ? (int)n : team->n_threads;
+typedef struct {
+    pith__product p;
+    const pith__kernels *kernels;
+    pith__input *in;
+    size_t rows; /* in a piece */
+} matmul_job;
+
+/* Waking a thread takes some microseconds, which a small matrix does not. What counts is its size and not
+ * the number of tokens: so a small model stays with one thread whatever it does. */
+PITH_SHARED int pith__worth_it(size_t numbers) { return numbers >= THREAD_NUMBERS; }
+
+static void quantize_piece(const void *data, size_t t, uint8_t *scratch) {
+    const matmul_job *job = data;
+    (void)scratch;
+    if (job->p.w->format->id == PITH__I8) quantize_groups(job->in, t, job->p.w->group);
+    else job->kernels->quantize(job->in, (int)t);
 }
 
-static void quantize_row(const pith__kernels *k, const pith__tensor *w, pith__input *in, int t) {
-    if (w->format->id == PITH__I8) quantize_groups(in, t, w->group);
-    else k->quantize(in, t);
+static void matmul_piece(const void *data, size_t i, uint8_t *scratch) {
+    const matmul_job *job = data;
+    size_t rows = job->p.w->rows, r = i * job->rows, end = rows - r < job->rows ? rows : r + job->rows;
+    if (job->p.w->format->id == PITH__I8) matmul_groups(&job->p, r, end);
+    else job->kernels->matmul(&job->p, r, end, scratch);
 }
 
-static void multiply_rows(const pith__kernels *k, const pith__product *p, size_t r0, size_t r1, void *scratch) {
-    if (p->w->format->id == PITH__I8) matmul_groups(p, r0, r1);
-    else k->matmul(p, r0, r1, scratch);
-}
-
-/* Threads fetch their rows a chunk at a time, so that one that was interrupted holds up a chunk only. */
+/* The pieces of a matrix are rows, eight or so pieces a thread: all end at about the same time. */
 PITH_SHARED void pith__matmul(const pith__team *team, float *y, size_t stride, const pith__tensor *w,
                               pith__input *in) {
-    pith__product p = {y, stride, w, in};
-    const pith__kernels *k = team->kernels;
-    size_t group = input_group(w);
-    int n_threads = threads_for(team, w->rows * w->cols), fill = group && in->group != group ? in->n : 0;
-    if (group) in->group = group;
-    if (n_threads == 1) {
-        for (int t = 0; t < fill; t++) quantize_row(k, w, in, t);
-        multiply_rows(k, &p, 0, w->rows, team->scratch);
-        return;
+    int worth_it = team->crew && pith__worth_it(w->rows * w->cols);
+    size_t group = input_group(w), n_piece = worth_it ? 8 * (size_t)team->n_threads : 1;
+    matmul_job job = { { y, stride, w, in }, team->kernels, in, (w->rows / n_piece + 16) / 16 * 16 };
+    if (group && in->group != group) {
+        in->group = group;
+        pith__share(team, (size_t)in->n, worth_it && in->n > 1, quantize_piece, &job);
     }
-    size_t chunk = (w->rows / (8 * (size_t)n_threads) + 16) / 16 * 16;
-    OMP(omp parallel num_threads(n_threads))
-    {
-        OMP(omp for)
-        for (int t = 0; t < fill; t++) quantize_row(k, w, in, t);
-        OMP(omp for schedule(dynamic))
-        for (size_t r = 0; r < w->rows; r += chunk)
-            multiply_rows(k, &p, r, w->rows - r < chunk ? w->rows : r + chunk,
-                          team->scratch + omp_get_thread_num() * team->scratch_bytes);
-    }
-}
-
-PITH_SHARED void pith__each(const pith__team *team, size_t n, size_t numbers,
-                            void (*work)(const void *, size_t), const void *data) {
-    int n_threads = threads_for(team, n > 1 ? n * numbers : 0);
-    if (n_threads == 1) {
-        for (size_t i = 0; i < n; i++) work(data, i);
-        return;
-    }
-    OMP(omp parallel for schedule(dynamic, 4) num_threads(n_threads))
-    for (size_t i = 0; i < n; i++) work(data, i);
+    if (!worth_it) job.rows = w->rows;
+    pith__share(team, (w->rows + job.rows - 1) / job.rows, worth_it, matmul_piece, &job);
 }
 
 /* A tile is TOKEN_TILE tokens and one kv head: its keys and values serve all query heads of its group. */
-static void attend_tile(const pith__team *team, const pith__attention *a, int tile, int thread) {
-    int t0 = tile / a->n_kv_head * TOKEN_TILE, t1 = a->n - t0 < TOKEN_TILE ? a->n : t0 + TOKEN_TILE;
-    team->kernels->attend(a, t0, t1, tile % a->n_kv_head,
-                          (float *)(void *)(team->scratch + thread * team->scratch_bytes));
+typedef struct {
+    const pith__attention *a;
+    const pith__kernels *kernels;
+} attend_job;
+
+static void attend_piece(const void *data, size_t i, uint8_t *scratch) {
+    const attend_job *job = data;
+    const pith__attention *a = job->a;
+    int t0 = (int)i / a->n_kv_head * TOKEN_TILE, t1 = a->n - t0 < TOKEN_TILE ? a->n : t0 + TOKEN_TILE;
+    job->kernels->attend(a, t0, t1, (int)i % a->n_kv_head, (float *)(void *)scratch);
 }
 
 PITH_SHARED void pith__attend(const pith__team *team, const pith__attention *a) {
     int n_seen = a->position + a->n, n_tile = (a->n + TOKEN_TILE - 1) / TOKEN_TILE * a->n_kv_head;
+    attend_job job = { a, team->kernels };
     if (a->window && a->window < n_seen) n_seen = a->window;
-    int n_threads = threads_for(team, (size_t)n_seen * a->n_kv_head * a->head_dim);
-    if (n_threads == 1) {
-        for (int i = 0; i < n_tile; i++) attend_tile(team, a, i, 0);
-        return;
-    }
-    OMP(omp parallel for schedule(dynamic) num_threads(n_threads))
-    for (int i = 0; i < n_tile; i++) attend_tile(team, a, i, omp_get_thread_num());
+    int worth_it = pith__worth_it((size_t)n_seen * (size_t)(a->n_kv_head * a->head_dim));
+    pith__share(team, (size_t)n_tile, worth_it, attend_piece, &job);
 }
-
-#undef OMP
-#undef omp_get_thread_num

@@ -16,11 +16,17 @@
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")
 #else
-#define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL _Pragma("GCC unroll 32")
 #endif
 
 static const int8_t lanes_iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 static const int8_t lanes_mxfp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+/* Eight f16 that lie stride bytes apart: number j is at place j of the 16 bytes from p + (stride - 2) j. */
+#define X86_AT(p, stride, j) _mm_loadu_si128((const void *)((p) + ((stride) - 2) * (j)))
+#define X86_TWO(p, stride, j) _mm_blend_epi16(X86_AT(p, stride, j), X86_AT(p, stride, j + 1), 2 << (j))
+#define X86_FOUR(p, stride, j) _mm_blend_epi16(X86_TWO(p, stride, j), X86_TWO(p, stride, j + 2), 12 << (j))
+#define X86_EIGHT_HALVES(p, stride) _mm_blend_epi16(X86_FOUR(p, stride, 0), X86_FOUR(p, stride, 4), 0xf0)
 
 /* ---- AVX-512 ------------------------------------------------------------------------------------------ */
 
@@ -29,7 +35,7 @@ static const int8_t lanes_mxfp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -
 #define KERNEL static TARGET
 #define V(name) name##_avx512
 #define vec __m512
-#define TILE_TOKENS 6
+#define FLOAT_TOKENS 24
 #define OUTER_ROWS 12
 #define OUTER_WIDE 2
 #define QUERIES 4
@@ -126,6 +132,10 @@ INLINE ints V(sub_int)(ints a, ints b) { return _mm512_sub_epi32(a, b); }
 INLINE ints V(shift_left)(ints x, int n) { return _mm512_slli_epi32(x, (unsigned)n); }
 INLINE ints V(shift_right)(ints x, int n) { return _mm512_srai_epi32(x, (unsigned)n); }
 INLINE vec V(to_float)(ints x) { return _mm512_cvtepi32_ps(x); }
+INLINE ints V(truncate)(vec x) { return _mm512_cvttps_epi32(x); }
+INLINE vec V(with_sign)(vec x, vec s) { return _mm512_or_ps(x, _mm512_and_ps(s, V(set1)(-0.0f))); }
+INLINE int V(sum_int)(ints x) { return _mm512_reduce_add_epi32(x); }
+INLINE void V(store_i8)(int8_t *p, ints x) { _mm_storeu_si128((void *)p, _mm512_cvtepi32_epi8(x)); }
 INLINE ints V(as_int)(vec x) { return _mm512_castps_si512(x); }
 INLINE ints V(words_of)(byte64 x) { return x; }
 INLINE byte64 V(load_bytes)(const void *p) { return _mm512_loadu_si512(p); }
@@ -140,6 +150,10 @@ INLINE byte64 V(look_up)(byte64 x, const int8_t table[16]) {
 }
 INLINE __m512i V(both)(__m256i a, __m256i b) { return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1); }
 INLINE byte64 V(pair)(const void *a, const void *b) { return V(both)(_mm256_loadu_si256(a), _mm256_loadu_si256(b)); }
+
+INLINE byte64 V(quad)(const void *a, const void *b, const void *c, const void *d) {
+    return V(both)(_mm256_loadu2_m128i(b, a), _mm256_loadu2_m128i(d, c));
+}
 
 /* Lower, then upper halves of 16 bytes at a, and of 16 at b. */
 INLINE byte64 V(nibbles)(const void *a, const void *b) {
@@ -182,6 +196,11 @@ INLINE void V(fold)(const ints p[8], ints *first, ints *second) {
     *second = _mm512_permutex2var_epi32(a, _mm512_add_epi32(at, _mm512_set1_epi32(4)), b);
 }
 
+INLINE ints V(fold_quads)(const ints p[4]) { return V(fold64)(V(fold32)(p[0], p[1]), V(fold32)(p[2], p[3])); }
+
+INLINE vec V(halves_apart)(const uint8_t *p, int stride) {
+    return _mm512_cvtph_ps(_mm256_set_m128i(X86_EIGHT_HALVES(p + 8 * stride, stride), X86_EIGHT_HALVES(p, stride)));
+}
 INLINE vec V(f16x16)(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
     return _mm512_cvtph_ps(_mm256_set_epi64x((int64_t)d, (int64_t)c, (int64_t)b, (int64_t)a));
 }
@@ -222,7 +241,7 @@ KERNEL void V(transpose)(ints x[16]) {
 #undef vec
 #undef ints
 #undef byte64
-#undef TILE_TOKENS
+#undef FLOAT_TOKENS
 #undef OUTER_ROWS
 #undef OUTER_WIDE
 #undef QUERIES
@@ -236,7 +255,7 @@ KERNEL void V(transpose)(ints x[16]) {
 #define TARGET __attribute__((target("avx2,fma,f16c")))
 #define V(name) name##_avx2
 #define vec vec_avx2
-#define TILE_TOKENS 3
+#define FLOAT_TOKENS 6
 #define OUTER_ROWS 6
 #define OUTER_WIDE 1
 #define QUERIES 2
@@ -408,6 +427,21 @@ INLINE ints V(sub_int)(ints a, ints b) { return V(int2)(_mm256_sub_epi32(a.lo, b
 INLINE ints V(shift_left)(ints x, int n) { return V(int2)(_mm256_slli_epi32(x.lo, n), _mm256_slli_epi32(x.hi, n)); }
 INLINE ints V(shift_right)(ints x, int n) { return V(int2)(_mm256_srai_epi32(x.lo, n), _mm256_srai_epi32(x.hi, n)); }
 INLINE vec V(to_float)(ints x) { return V(two)(_mm256_cvtepi32_ps(x.lo), _mm256_cvtepi32_ps(x.hi)); }
+INLINE ints V(truncate)(vec x) { return V(int2)(_mm256_cvttps_epi32(x.lo), _mm256_cvttps_epi32(x.hi)); }
+INLINE vec V(with_sign)(vec x, vec s) {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    return V(two)(_mm256_or_ps(x.lo, _mm256_and_ps(s.lo, sign)), _mm256_or_ps(x.hi, _mm256_and_ps(s.hi, sign)));
+}
+INLINE int V(sum_int)(ints x) {
+    __m256i h = _mm256_add_epi32(x.lo, x.hi);
+    __m128i q = _mm_add_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+    q = _mm_add_epi32(q, _mm_shuffle_epi32(q, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(q, _mm_shuffle_epi32(q, 0xb1)));
+}
+INLINE void V(store_i8)(int8_t *p, ints x) {
+    __m256i h = _mm256_permute4x64_epi64(_mm256_packs_epi32(x.lo, x.hi), 0xd8);
+    _mm_storeu_si128((void *)p, _mm_packs_epi16(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1)));
+}
 INLINE ints V(as_int)(vec x) { return V(int2)(_mm256_castps_si256(x.lo), _mm256_castps_si256(x.hi)); }
 INLINE ints V(words_of)(byte64 x) { return x; }
 INLINE byte64 V(load_bytes)(const void *p) { return V(load_int)(p); }
@@ -423,6 +457,9 @@ INLINE byte64 V(look_up)(byte64 x, const int8_t table[16]) {
     return V(int2)(_mm256_shuffle_epi8(t, x.lo), _mm256_shuffle_epi8(t, x.hi));
 }
 INLINE byte64 V(pair)(const void *a, const void *b) { return V(int2)(_mm256_loadu_si256(a), _mm256_loadu_si256(b)); }
+INLINE byte64 V(quad)(const void *a, const void *b, const void *c, const void *d) {
+    return V(int2)(_mm256_loadu2_m128i(b, a), _mm256_loadu2_m128i(d, c));
+}
 INLINE __m256i V(nibbles32)(__m128i x) {
     __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(x), _mm_srli_epi16(x, 4), 1);
     return _mm256_and_si256(both, _mm256_set1_epi8(15));
@@ -463,7 +500,15 @@ INLINE void V(fold)(const ints p[8], ints *first, ints *second) {
     *first = V(int2)(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(c, d, 0x20));
     *second = V(int2)(_mm256_permute2x128_si256(a, b, 0x31), _mm256_permute2x128_si256(c, d, 0x31));
 }
+INLINE ints V(fold_quads)(const ints p[4]) {
+    return V(int2)(_mm256_hadd_epi32(_mm256_hadd_epi32(p[0].lo, p[1].lo), _mm256_hadd_epi32(p[2].lo, p[3].lo)),
+                   _mm256_hadd_epi32(_mm256_hadd_epi32(p[0].hi, p[1].hi), _mm256_hadd_epi32(p[2].hi, p[3].hi)));
+}
 INLINE __m128i V(u64x2)(uint64_t a, uint64_t b) { return _mm_set_epi64x((int64_t)b, (int64_t)a); }
+INLINE vec V(halves_apart)(const uint8_t *p, int stride) {
+    return V(two)(_mm256_cvtph_ps(X86_EIGHT_HALVES(p, stride)),
+                  _mm256_cvtph_ps(X86_EIGHT_HALVES(p + 8 * stride, stride)));
+}
 INLINE vec V(f16x16)(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
     return V(two)(_mm256_cvtph_ps(V(u64x2)(a, b)), _mm256_cvtph_ps(V(u64x2)(c, d)));
 }
@@ -509,7 +554,7 @@ KERNEL void V(transpose)(ints x[16]) { /* four squares of eight */
 #undef vec
 #undef ints
 #undef byte64
-#undef TILE_TOKENS
+#undef FLOAT_TOKENS
 #undef OUTER_ROWS
 #undef OUTER_WIDE
 #undef QUERIES
@@ -517,6 +562,11 @@ KERNEL void V(transpose)(ints x[16]) { /* four squares of eight */
 #undef SIGNED_SHIFT
 #undef FEW
 #undef PANEL_TOKENS
+
+#undef X86_AT
+#undef X86_TWO
+#undef X86_FOUR
+#undef X86_EIGHT_HALVES
 
 /* ---- which of them ------------------------------------------------------------------------------------ */
 

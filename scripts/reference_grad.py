@@ -118,6 +118,7 @@ POST, NO_PRE, NORM_QK, NORM_QK_WHOLE, FUSED, UNTIED, BIAS, BIAS_O, HALF, GELU, E
 FAMILIES = [  # name, what it has, layers, values
     ("llama", BIAS_O, 2, {}),
     ("llama untied", UNTIED, 2, {}),
+    ("llama of a folder", HALF, 2, {"n_rot": 6}),
     ("mixtral", UNTIED | EXPERTS, 2, {}),
     ("qwen2", BIAS | HALF, 2, {}),
     ("qwen3", NORM_QK | HALF, 2, {}),

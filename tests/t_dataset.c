@@ -185,7 +185,8 @@ TEST(an_epoch_has_every_window_once) {
     REQUIRE(open_text(&d, m, text_file("t.txt", text, strlen(text)), 0) == 0);
     uint64_t n = dataset_windows(&d, CONTEXT);
     CHECK(n > 20 && n * CONTEXT < d.n_train);
-    long offset[3] = { -1, -1, -1 }, order[3] = { 0, 0, 0 };
+    long offset[3] = { -1, -1, -1 };
+    unsigned long order[3] = { 0, 0, 0 };
     for (uint64_t epoch = 0; epoch < 3; epoch++) {
         char *seen = calloc((size_t)n, 1);
         for (uint64_t i = 0; i < n; i++) {
@@ -196,7 +197,7 @@ TEST(an_epoch_has_every_window_once) {
             EQ(at % CONTEXT, offset[epoch]);
             CHECK(!seen[at / CONTEXT % (long)n]);
             seen[at / CONTEXT % (long)n] = 1;
-            order[epoch] = order[epoch] * 31 + at / CONTEXT;
+            order[epoch] = order[epoch] * 31 + (unsigned long)(at / CONTEXT);
         }
         free(seen);
     }

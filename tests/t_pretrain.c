@@ -14,7 +14,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef __has_feature
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1 /* as gcc says it */
+#endif
+#endif
+#ifdef __SANITIZE_ADDRESS__
 enum { SANITIZED = 1 };
 #else
 enum { SANITIZED = 0 };
@@ -163,13 +168,13 @@ TEST(tinyshakespeare) {
     if (SANITIZED) SKIP("takes too long under a sanitizer");
     char flags[800];
     snprintf(flags, sizeof flags, "%s -o {}/s --vocab_size 512 --dim 64 --layers 5 --heads 8 --kv-heads 4 "
-             "--ffn 172 --context 64 --per_device_train_batch_size 4 --learning_rate 0.003 "
+             "--ffn 172 --context 64 --per_device_train_batch_size 2 --learning_rate 0.003 "
              "--max_steps 200 --logging_steps 20 --eval_steps 0 --save_steps 0 --seed 1", text);
     REQUIRE(pretrain(flags) == 0);
     int n = log_numbers("s/train.log.jsonl", "loss", loss, 400);
     EQ(n, 10);
-    NEAR(loss[0], 5.77, 0.06); /* of 20 steps each */
-    NEAR(loss[n - 1], 4.565, 0.06);
+    NEAR(loss[0], 5.83, 0.06); /* of 20 steps each */
+    NEAR(loss[n - 1], 4.617, 0.06);
     CHECK(!there("s/checkpoint-200.gguf"));
 }
 
@@ -268,7 +273,7 @@ TEST(every_file_is_the_same_model) {
     static const double error[] = { 1e-3, 5e-2 };
     for (int i = 0; i < 2; i++) {
         char flags[900];
-        snprintf(flags, sizeof flags, TINY "-o {}/f --max_steps 5 --untied --dim 32 --ffn 64 "
+        snprintf(flags, sizeof flags, TINY "-o {}/f --max_steps 5 --dim 32 --ffn 64 "
                  "--resume_from_checkpoint last --outtype %s", type[i]);
         REQUIRE(pretrain(flags) == 0);
         CHECK(logits_of("f/model.gguf", NULL, b));

@@ -71,10 +71,11 @@ static void move(const pace *y, float *w, const float *g, float *m, float *v, si
 PITH_SHARED void pith__adamw_step(pith__adamw *a, pith__params *p, double lr, double clip) {
     a->step++;
     pace y = pace_of(a, lr, clip);
+    OMP(omp parallel num_threads(p->n_threads) if(p->n > 2 * PIECE))
     for (size_t i = 0; i < p->n_param; i++) {
         pith__param *q = &p->param[i];
         size_t at = (size_t)(q->g - p->g);
-        OMP(omp parallel for num_threads(p->n_threads) if(q->n > 2 * PIECE))
+        OMP(omp for nowait)
         for (size_t j = 0; j < q->n; j += PIECE)
             move(&y, q->w + j, q->g + j, a->m + at + j, a->v + at + j,
                  q->n - j < PIECE ? q->n - j : PIECE, q->decay ? y.keep : 1);

@@ -31,7 +31,8 @@ enum {
     ROWS = 4 * GROUP,        /* rows of it that are one piece of work for a thread, and */
     COLUMNS = 12 * PANEL,    /* its columns */
     SPAN = 64,               /* columns that a thread sums over all tokens */
-    THREAD_WORK = 1 << 17    /* multiplications that are worth a thread */
+    THREAD_WORK = 1 << 17,   /* multiplications that are worth a thread */
+    LANE_NUMBERS = 1 << 26   /* gradients in memory, if there is more than one lane */
 };
 
 static int threads_worth(const pith__team *team, size_t work) {
@@ -689,7 +690,8 @@ static int make_params(pith__params *p, const pith_model *m, pith_error *err) {
         if (p->param[i].w) p->param[n++] = p->param[i];
     p->n_param = n;
     for (size_t i = 0; i < n; i++) p->n += p->param[i].n;
-    p->g = pith__arena_new(&p->arena, p->n, sizeof *p->g);
+    for (p->n_lane = PITH__LANES; p->n_lane > 1 && p->n > (size_t)LANE_NUMBERS / p->n_lane;) p->n_lane--;
+    p->g = pith__arena_new(&p->arena, p->n, (size_t)p->n_lane * sizeof *p->g);
     float *g = p->g;
     for (size_t i = 0; i < n && g; i++) {
         pith__param *q = &p->param[i];

@@ -1,11 +1,12 @@
 /* dataset.c - text files -> tokens to learn from.
  *
- * A text file holds documents with <|endoftext|> between them; a file whose name ends in .jsonl has one
- * a line, {"text": "..."}. All are made tokens once, BOS before each, and written to one file that is then
- * mapped, so a text may be larger than memory. A part is held out: never learned from, only scored.
+ * A text file holds documents with <|endoftext|> between them; a file whose name ends in .jsonl
+ * has one a line, {"text": "..."}. All are made tokens once, BOS before each, and written to one
+ * file that is then mapped, so a text may be larger than memory. A part is held out: never
+ * learned from, only scored.
  *
- * Training reads windows of n_ctx + 1 tokens. Which one comes when is a function of the seed and of how
- * many came before, and of nothing else, so that a run can go on where it stopped. */
+ * Training reads windows of n_ctx + 1 tokens. Which one comes when is a function of the seed and
+ * of how many came before, and of nothing else, so that a run can go on where it stopped. */
 #include "../tools/tools.h"
 #include "train.h"
 
@@ -13,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- random numbers by counting ---------------------------------------------------------------------- */
+/* ---- random numbers by counting -------------------------------------------------------------- */
 
 /* The finalizer of splitmix64: Steele, Lea and Flood 2014, doi:10.1145/2714064.2660195. */
 static uint64_t scramble(uint64_t z) {
@@ -26,8 +27,9 @@ uint64_t random_at(uint64_t seed, uint64_t i) {
     return scramble(scramble(seed + 0x9e3779b97f4a7c15u) + (i + 1) * 0x9e3779b97f4a7c15u);
 }
 
-/* Number i of a permutation of 0 to n - 1 that takes no memory: four rounds of Feistel's construction
- * shuffle the numbers of 2 * half bits; those that come out too large go through it again. */
+/* Number i of a permutation of 0 to n - 1 that takes no memory: four rounds of Feistel's
+ * construction shuffle the numbers of 2 * half bits; those that come out too large go through it
+ * again. */
 static uint64_t shuffled(uint64_t seed, uint64_t n, uint64_t i) {
     int half = 1;
     while (half < 32 && (uint64_t)1 << 2 * half < n) half++;
@@ -41,7 +43,7 @@ static uint64_t shuffled(uint64_t seed, uint64_t n, uint64_t i) {
     return i;
 }
 
-/* ---- documents --------------------------------------------------------------------------------------- */
+/* ---- documents ------------------------------------------------------------------------------- */
 
 static const char separator[] = "<|endoftext|>";
 
@@ -99,7 +101,8 @@ static pith__str next_line(documents *d) {
     }
     pith__json value = pith__json_type(j) == '{' ? pith__json_get(j, "text") : (pith__json){ 0 };
     if (pith__json_type(value) != '"')
-        d->code = complain(BAD_DATA, "%s: line %zu is no object with a string \"text\"", d->path, d->line);
+        d->code = complain(BAD_DATA, "%s: line %zu is no object with a string \"text\"", d->path,
+                           d->line);
     else if (pith__json_string(value, &d->arena, &text))
         d->code = complain(BAD_DATA, "%s: line %zu: \"text\" cannot be read", d->path, d->line);
     return d->code ? (pith__str){ line.p, 0 } : trimmed(text.p, text.p + text.n);
@@ -114,7 +117,7 @@ int documents_next(documents *d, pith__str *text) {
     return 0;
 }
 
-/* ---- tokens on disk ---------------------------------------------------------------------------------- */
+/* ---- tokens on disk -------------------------------------------------------------------------- */
 
 typedef struct { /* what the file begins with; then the tokens to learn from, and those held out */
     char magic[8];
@@ -191,7 +194,8 @@ static int put_document(token_writer *w, pith__str text, int held_out) {
     const pith__vocab *v = &w->m->store.vocab;
     pith_token begin = v->bos >= 0 ? v->bos : v->eos;
     if (text.n == 0) return 0;
-    if (text.n > INT_MAX / 4) return complain(BAD_DATA, "a document of %zu bytes, need less", text.n);
+    if (text.n > INT_MAX / 4)
+        return complain(BAD_DATA, "a document of %zu bytes, need less", text.n);
     if (w->room < (int)text.n + 2) {
         free(w->token);
         w->room = 2 * (int)text.n + 2;
@@ -199,7 +203,8 @@ static int put_document(token_writer *w, pith__str text, int held_out) {
         if (!w->token) return complain(FAILED, "no memory for the tokens of %zu bytes", text.n);
     }
     int n = pith_encode(w->m, text.p, text.n, 0, w->token + 1, w->room - 1);
-    if (n < 0 || n >= w->room) return complain(FAILED, "%zu bytes of text cannot be made tokens", text.n);
+    if (n < 0 || n >= w->room)
+        return complain(FAILED, "%zu bytes of text cannot be made tokens", text.n);
     w->token[0] = begin;
     put_tokens(w, begin >= 0 ? w->token : w->token + 1, n + (begin >= 0));
     *(held_out ? &w->head.n_eval : &w->head.n_train) += (uint64_t)(n + (begin >= 0));
@@ -217,7 +222,8 @@ static size_t tail_of(pith__str text, float part) {
 }
 
 /* Documents of one file that are held out, or those that are not. */
-static int put_documents(token_writer *w, const char *path, int held_out, int few, uint64_t *count) {
+static int put_documents(token_writer *w, const char *path, int held_out, int few,
+                         uint64_t *count) {
     float part = w->texts->eval ? 0 : w->texts->hold_out;
     documents d;
     pith__str text;
@@ -280,13 +286,14 @@ static int write_tokens(const pith_model *m, const text_choice *c, const char *p
     if (code) return code;
     output_bytes(&w.out, &w.head, sizeof w.head);
     code = put_all(&w);
-    if (!code && fseek(w.out.file, 0, SEEK_SET) != 0) code = complain(FAILED, "%s: cannot be written", path);
+    if (!code && fseek(w.out.file, 0, SEEK_SET) != 0)
+        code = complain(FAILED, "%s: cannot be written", path);
     output_bytes(&w.out, &w.head, sizeof w.head); /* again, now that the counts are known */
     int closed = output_close(&w.out, code == 0);
     return code ? code : closed;
 }
 
-/* ---- a dataset --------------------------------------------------------------------------------------- */
+/* ---- a dataset ------------------------------------------------------------------------------- */
 
 /* GO_ON: there is none, or of other texts. */
 static int open_tokens(dataset *d, const char *path, uint64_t key, const pith__vocab *v) {
@@ -296,8 +303,8 @@ static int open_tokens(dataset *d, const char *path, uint64_t key, const pith__v
     size_t size = d->file.size;
     if (size >= sizeof h) memcpy(&h, d->file.data, sizeof h);
     if (size < sizeof h || memcmp(h.magic, token_magic, sizeof token_magic) != 0 || h.key != key ||
-        h.order != 1 || h.width != (v->n > 65536 ? 4 : 2) ||
-        h.n_train > size || h.n_eval > size || (h.n_train + h.n_eval) * h.width != size - sizeof h) {
+        h.order != 1 || h.width != (v->n > 65536 ? 4 : 2) || h.n_train > size || h.n_eval > size ||
+        (h.n_train + h.n_eval) * h.width != size - sizeof h) {
         dataset_close(d);
         return GO_ON;
     }
@@ -344,8 +351,8 @@ static void copy_tokens(const dataset *d, size_t i, size_t n, pith_token *t) {
     }
 }
 
-/* Windows lie side by side. One less than there is room for, so that each epoch can shift them all by
- * another offset and cut the text elsewhere. */
+/* Windows lie side by side. One less than there is room for, so that each epoch can shift them
+ * all by another offset and cut the text elsewhere. */
 uint64_t dataset_windows(const dataset *d, int n_ctx) {
     size_t n = d->n_train > (size_t)n_ctx ? (d->n_train - 1) / (size_t)n_ctx : 0;
     return n > 1 ? n - 1 : n;

@@ -2,13 +2,14 @@
  *
  *     run pretrain TEXT --output_dir OUT --dim 288 --layers 6 ...
  *
- * Learns a vocabulary from the text (or takes one), makes a Llama of the given shape with random weights,
- * and teaches it to foretell the next token. In OUT then are checkpoint-N.gguf as training goes on,
- * train.log.jsonl, and at the end model.gguf, model.bin and tokenizer.bin. Flags have the names that
- * Hugging Face's trainers give them.
+ * Learns a vocabulary from the text (or takes one), makes a Llama of the given shape with random
+ * weights, and teaches it to foretell the next token. In OUT then are checkpoint-N.gguf as
+ * training goes on, train.log.jsonl, and at the end model.gguf, model.bin and tokenizer.bin.
+ * Flags have the names that Hugging Face's trainers give them.
  *
- * What step n learns from is a function of the seed and n, and a checkpoint holds everything else, so that
- * a run that was stopped, however it was, goes on to the very bits it would have come to. */
+ * What step n learns from is a function of the seed and n, and a checkpoint holds everything
+ * else, so that a run that was stopped, however it was, goes on to the very bits it would have
+ * come to. */
 #define _POSIX_C_SOURCE 200809L
 #include "../tools/tools.h"
 #include "train.h"
@@ -55,34 +56,38 @@ typedef struct {
     int64_t saved;         /* the step of the last checkpoint, -1: none */
 } trainer;
 
-/* ---- flags ------------------------------------------------------------------------------------------- */
+/* ---- flags ----------------------------------------------------------------------------------- */
 
 static const options pretrain_defaults = {
-    .texts = { .hold_out = 0.05f }, .schedule = "cosine", .out_type = "f32", .batch = 8, .accumulate = 1,
-    .warmup = -1, .eval_steps = 500, .save_steps = 500, .log_steps = 10, .max_eval = 64, .keep = 2,
-    .epochs = 3, .lr = 1e-3f, .min_lr = -1, .decay = 0.1f, .max_norm = 1, .beta1 = 0.9f, .beta2 = 0.95f,
-    .eps = 1e-8f, .seed = 42
+    .texts = { .hold_out = 0.05f }, .schedule = "cosine", .out_type = "f32", .batch = 8,
+    .accumulate = 1, .warmup = -1, .eval_steps = 500, .save_steps = 500, .log_steps = 10,
+    .max_eval = 64, .keep = 2, .epochs = 3, .lr = 1e-3f, .min_lr = -1, .decay = 0.1f, .max_norm = 1,
+    .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .seed = 42
 };
 
 static const char pretrain_usage[] =
     "run pretrain TEXT --output_dir OUT [options]\n"
-    "Make a model from a text: documents separated by <|endoftext|>, or a .jsonl file of {\"text\": ...}.\n"
-    "--resume_from_checkpoint last goes on where a run stopped, to the same bits. Defaults in brackets.\n\n";
+    "Make a model from a text: documents separated by <|endoftext|>, or a .jsonl file of\n"
+    "{\"text\": ...}. --resume_from_checkpoint last goes on where a run stopped, to the same\n"
+    "bits. Defaults stand in brackets.\n\n";
 
 static int read_options(int argc, char **argv, options *o) {
     const flag flags[] = {
         { 'o', "output-dir", TEXT, &o->folder, 0, 0, "DIR", "where everything is written" },
-        { 0, "train-file", LIST, &o->texts.train, 0, 0, "FILE", "one more text; may be given often" },
+        { 0, "train-file", LIST, &o->texts.train, 0, 0, "FILE",
+          "one more text; may be given often" },
         { 0, "eval-file", TEXT, &o->texts.eval, 0, 0, "FILE", "a text to score the model on" },
         { 0, "validation-split", REAL, &o->texts.hold_out, 0, 0.9, "P",
           "else this part of the text is held out (0.05)" },
         { 'z', "tokenizer", TEXT, &o->tokenizer, 0, 0, "FILE", "a .gguf or tokenizer.bin" },
-        { 0, "vocab-size", INTEGER, &o->vocab_size, 1, 1 << 24, "N", "else learn so many pieces (4096)" },
+        { 0, "vocab-size", INTEGER, &o->vocab_size, 1, 1 << 24, "N",
+          "else learn so many pieces (4096)" },
         { 0, "dim", INTEGER, &o->dim, 1, 1 << 16, "N", "channels of the stream (288)" },
         { 0, "layers", INTEGER, &o->layers, 1, 1 << 10, "N", "blocks (6)" },
         { 0, "heads", INTEGER, &o->heads, 1, 1 << 12, "N", "heads of attention (6)" },
         { 0, "kv-heads", INTEGER, &o->kv_heads, 1, 1 << 12, "N", "key and value heads (as heads)" },
-        { 0, "ffn", INTEGER, &o->ffn, 1, 1 << 20, "N", "width of the feed-forward network (8/3 dim)" },
+        { 0, "ffn", INTEGER, &o->ffn, 1, 1 << 20, "N",
+          "width of the feed-forward network (8/3 dim)" },
         { 0, "context", INTEGER, &o->context, 1, 1 << 20, "N", "tokens of a sequence (256)" },
         { 0, "untied", SWITCH, &o->untied, 0, 0, "", "an output matrix apart from the embedding" },
         { 0, "learning-rate", REAL, &o->lr, 0, 1e6, "X", "(1e-3)" },
@@ -90,25 +95,31 @@ static int read_options(int argc, char **argv, options *o) {
           "constant, linear, cosine, cosine_with_min_lr (cosine)" },
         { 0, "min-lr-rate", REAL, &o->min_lr, 0, 1, "X", "part of the rate left at the end (0)" },
         { 0, "warmup-steps", INTEGER, &o->warmup, 0, INT_MAX, "N", "(a twentieth)" },
-        { 0, "max-steps", INTEGER, &o->max_steps, 0, INT_MAX, "N", "(as --num_train_epochs gives)" },
+        { 0, "max-steps", INTEGER, &o->max_steps, 0, INT_MAX, "N",
+          "(as --num_train_epochs gives)" },
         { 0, "num-train-epochs", REAL, &o->epochs, 0, 1e6, "X", "times through the text (3)" },
         { 0, "per-device-train-batch-size", INTEGER, &o->batch, 1, 1 << 20, "N", "sequences (8)" },
         { 0, "gradient-accumulation-steps", INTEGER, &o->accumulate, 1, 1 << 20, "N",
           "as many times that make a step (1)" },
-        { 0, "gradient-checkpointing", SWITCH, &o->recompute, 0, 0, "", "less memory, a third more time" },
+        { 0, "gradient-checkpointing", SWITCH, &o->recompute, 0, 0, "",
+          "less memory, a third more time" },
         { 0, "weight-decay", REAL, &o->decay, 0, 100, "X", "(0.1)" },
         { 0, "max-grad-norm", REAL, &o->max_norm, 0, 1e9, "X", "(1; 0: any)" },
         { 0, "adam-beta1", REAL, &o->beta1, 0, 0.9999, "X", "(0.9)" },
         { 0, "adam-beta2", REAL, &o->beta2, 0, 0.999999, "X", "(0.95)" },
         { 0, "adam-epsilon", REAL, &o->eps, 1e-30, 1, "X", "(1e-8)" },
         { 's', "seed", SEED, &o->seed, 0, 0, "N", "(42)" },
-        { 0, "eval-steps", INTEGER, &o->eval_steps, 0, INT_MAX, "N", "score every N steps (500; 0: never)" },
-        { 0, "max-eval-samples", INTEGER, &o->max_eval, 1, INT_MAX, "N", "on at most N sequences (64)" },
-        { 0, "save-steps", INTEGER, &o->save_steps, 0, INT_MAX, "N", "checkpoints (500; 0: never)" },
+        { 0, "eval-steps", INTEGER, &o->eval_steps, 0, INT_MAX, "N",
+          "score every N steps (500; 0: never)" },
+        { 0, "max-eval-samples", INTEGER, &o->max_eval, 1, INT_MAX, "N",
+          "on at most N sequences (64)" },
+        { 0, "save-steps", INTEGER, &o->save_steps, 0, INT_MAX, "N",
+          "checkpoints (500; 0: never)" },
         { 0, "save-total-limit", INTEGER, &o->keep, 0, 1000, "N", "keep the last N (2; 0: all)" },
         { 0, "logging-steps", INTEGER, &o->log_steps, 1, INT_MAX, "N", "a line of the log (10)" },
         { 0, "resume-from-checkpoint", TEXT, &o->resume, 0, 0, "FILE", "or last" },
-        { 0, "overwrite-output-dir", SWITCH, &o->overwrite, 0, 0, "", "begin anew where a run was" },
+        { 0, "overwrite-output-dir", SWITCH, &o->overwrite, 0, 0, "",
+          "begin anew where a run was" },
         { 0, "outtype", TEXT, &o->out_type, 0, 0, "TYPE", "of model.gguf: f32, f16, q8_0 (f32)" },
         { 0, "threads", INTEGER, &o->threads, 0, 1024, "N", "(one a physical core)" },
         { 0, "dry-run", SWITCH, &o->dry_run, 0, 0, "", "say what it would take and stop" },
@@ -120,12 +131,15 @@ static int read_options(int argc, char **argv, options *o) {
     *o = pretrain_defaults;
     int code = read_flags(argc, argv, pretrain_usage, flags, &text);
     if (code != GO_ON) return code;
-    if (text && texts->n < (int)(sizeof texts->item / sizeof *texts->item)) texts->item[texts->n++] = text;
+    if (text && texts->n < (int)(sizeof texts->item / sizeof *texts->item))
+        texts->item[texts->n++] = text;
     if (!texts->n) return complain(USAGE, "no text given, see --help");
     if (!o->folder) return complain(USAGE, "no --output_dir given");
     if (pith__schedule_named(o->schedule) < 0)
-        return complain(USAGE, "--lr_scheduler_type is '%s', need constant, constant_with_warmup, linear, "
-                        "cosine or cosine_with_min_lr", o->schedule);
+        return complain(USAGE,
+                        "--lr_scheduler_type is '%s', need constant, constant_with_warmup, linear, "
+                        "cosine or cosine_with_min_lr",
+                        o->schedule);
     if (o->min_lr < 0) o->min_lr = strcmp(o->schedule, "cosine_with_min_lr") ? 0 : 0.1f;
     const pith__format *f = pith__format_named(o->out_type);
     if (!f || (f->id != PITH__F32 && f->id != PITH__F16 && f->id != PITH__Q8_0))
@@ -142,7 +156,7 @@ static const char *path_in(trainer *t, const char *name) {
     return path;
 }
 
-/* ---- the shape --------------------------------------------------------------------------------------- */
+/* ---- the shape ------------------------------------------------------------------------------- */
 
 /* A size is what the flag says (0: nothing), else what the checkpoint has, else otherwise. */
 static int size_said(trainer *t, const char *shown, int *said, const char *name, int otherwise) {
@@ -150,39 +164,52 @@ static int size_said(trainer *t, const char *shown, int *said, const char *name,
     if (t->o->resume && (!k || k->type != PITH__INT || k->i < 1 || k->i > 1 << 24))
         return complain(BAD_DATA, "%s: is no checkpoint of this program: %s", t->from.path, name);
     if (k && *said && *said != k->i)
-        return complain(BAD_DATA, "%s: has another shape: %s is %d there, not %d", t->from.path, shown,
-                        (int)k->i, *said);
+        return complain(BAD_DATA, "%s: has another shape: %s is %d there, not %d", t->from.path,
+                        shown, (int)k->i, *said);
     if (!*said) *said = k ? (int)k->i : otherwise;
     return 0;
 }
 
-static int choose_shape(trainer *t, options *o) {
-    int vocab = t->vocab.n, code;
-    if ((code = size_said(t, "--dim", &o->dim, "llama.embedding_length", 288)) ||
-        (code = size_said(t, "--layers", &o->layers, "llama.block_count", 6)) ||
-        (code = size_said(t, "--heads", &o->heads, "llama.attention.head_count", 6)) ||
-        (code = size_said(t, "--kv-heads", &o->kv_heads, "llama.attention.head_count_kv", o->heads)) ||
-        (code = size_said(t, "--ffn", &o->ffn, "llama.feed_forward_length",
-                          (o->dim * 8 / 3 + 31) / 32 * 32)) ||
-        (code = size_said(t, "--context", &o->context, "llama.context_length", 256)))
-        return code;
-    if (o->vocab_size && o->vocab_size != vocab)
-        return complain(BAD_DATA, "%s: --vocab_size is %d, its vocabulary has %d pieces",
-                        t->from.path ? t->from.path : "the text", o->vocab_size, vocab);
-    if (o->dim % o->heads) return complain(USAGE, "--heads is %d, need a divisor of --dim %d", o->heads, o->dim);
+static int check_shape(const options *o) {
+    if (o->dim % o->heads)
+        return complain(USAGE, "--heads is %d, need a divisor of --dim %d", o->heads, o->dim);
     if (o->dim / o->heads % 2)
-        return complain(USAGE, "--heads %d of --dim %d have %d channels each, need an even number", o->heads,
-                        o->dim, o->dim / o->heads);
+        return complain(USAGE, "--heads %d of --dim %d have %d channels each, need an even number",
+                        o->heads, o->dim, o->dim / o->heads);
     if (o->heads % o->kv_heads)
-        return complain(USAGE, "--kv-heads is %d, need a divisor of --heads %d", o->kv_heads, o->heads);
+        return complain(USAGE, "--kv-heads is %d, need a divisor of --heads %d", o->kv_heads,
+                        o->heads);
     return 0;
 }
 
-/* ---- the vocabulary ---------------------------------------------------------------------------------- */
+static int choose_shape(trainer *t, options *o) {
+    const char *const names[] = { "embedding_length", "block_count", "attention.head_count",
+                                  "attention.head_count_kv", "feed_forward_length",
+                                  "context_length" };
+    const char *const flags[] = { "--dim", "--layers", "--heads", "--kv-heads", "--ffn",
+                                  "--context" };
+    int *const said[] = { &o->dim, &o->layers, &o->heads, &o->kv_heads, &o->ffn, &o->context };
+    for (int i = 0; i < 6; i++) {
+        const int otherwise[] = { 288, 6, 6, o->heads, (o->dim * 8 / 3 + 31) / 32 * 32, 256 };
+        char name[64];
+        snprintf(name, sizeof name, "llama.%s", names[i]);
+        int code = size_said(t, flags[i], said[i], name, otherwise[i]);
+        if (code) return code;
+    }
+    if (o->resume) o->untied = pith__store_tensor(&t->from, "output.weight") != NULL;
+    if (o->vocab_size && o->vocab_size != t->vocab.n)
+        return complain(BAD_DATA, "%s: --vocab_size is %d, its vocabulary has %d pieces",
+                        t->from.path ? t->from.path : "the text", o->vocab_size, t->vocab.n);
+    return check_shape(o);
+}
 
-/* --resume_from_checkpoint: a file, or the last one in the folder (what Hugging Face calls True). */
+/* ---- the vocabulary -------------------------------------------------------------------------- */
+
+/* --resume_from_checkpoint: a file, or the last one in the folder (what Hugging Face calls
+ * True). */
 static int find_checkpoint(trainer *t, options *o) {
-    if (strcmp(o->resume, "last") && strcmp(o->resume, "true") && strcmp(o->resume, "True")) return 0;
+    if (strcmp(o->resume, "last") && strcmp(o->resume, "true") && strcmp(o->resume, "True"))
+        return 0;
     enum { MOST = 4096 };
     int64_t step[MOST];
     size_t n = pith__numbered(o->folder, "checkpoint-", ".gguf", step, MOST);
@@ -206,11 +233,13 @@ static int get_vocab(trainer *t, options *o) {
     if (!o->vocab_size) o->vocab_size = 4096;
     double start = seconds();
     code = learn_vocab(&t->vocab, &t->arena, &o->texts.train, PITH__SPM, o->vocab_size);
-    if (!code) fprintf(stderr, "vocabulary   %d pieces, learned in %.1f s\n", t->vocab.n, seconds() - start);
+    if (!code)
+        fprintf(stderr, "vocabulary   %d pieces, learned in %.1f s\n", t->vocab.n,
+                seconds() - start);
     return code;
 }
 
-/* ---- a model with random weights --------------------------------------------------------------------- */
+/* ---- a model with random weights ------------------------------------------------------------- */
 
 /* Normal numbers by Box and Muller's way, one for each i of the sequence called seed. */
 static double normal_at(uint64_t seed, uint64_t i) {
@@ -226,7 +255,8 @@ typedef struct { /* the store being filled; code as of the first failure */
     int code;
 } maker;
 
-/* Norms are ones, deviation 0. A matrix's numbers depend on the seed and its name, not on others. */
+/* Norms are ones, deviation 0. A matrix's numbers depend on the seed and its name, not on
+ * others. */
 static void make_weight(maker *k, int l, const char *name, int rows, int cols, double deviation) {
     uint64_t shape[2] = { (uint64_t)rows, (uint64_t)cols }, seed = k->o->seed;
     size_t n = (size_t)rows * (size_t)cols;
@@ -238,10 +268,12 @@ static void make_weight(maker *k, int l, const char *name, int rows, int cols, d
     if (l >= 0) snprintf(full, 64, "blk.%d.%s", l, name);
     else snprintf(full, 64, "%s", name);
     for (const char *p = full; *p; p++) seed = random_at(seed, (unsigned char)*p);
-    for (size_t i = 0; i < n; i++) x[i] = deviation > 0 ? (float)(deviation * normal_at(seed, i)) : 1;
+    for (size_t i = 0; i < n; i++)
+        x[i] = deviation > 0 ? (float)(deviation * normal_at(seed, i)) : 1;
     int vector = rows == 1 && !(deviation > 0);
-    k->code = pith__tensor_set(&k->s.tensor[k->s.n_tensor++], &k->s, pith__str_of(full), PITH__F32,
-                               vector ? 1 : 2, shape + vector, (const uint8_t *)x, n * sizeof *x, &k->e);
+    k->code =
+        pith__tensor_set(&k->s.tensor[k->s.n_tensor++], &k->s, pith__str_of(full), PITH__F32,
+                         vector ? 1 : 2, shape + vector, (const uint8_t *)x, n * sizeof *x, &k->e);
 }
 
 /* As GPT-2 begins: deviation 0.02, less where every block adds to the stream. */
@@ -295,7 +327,7 @@ static int new_model(trainer *t) {
     return complain(FAILED, "%s", k.e.code ? k.e.text : "no memory for the weights");
 }
 
-/* ---- everything a run needs -------------------------------------------------------------------------- */
+/* ---- everything a run needs ------------------------------------------------------------------ */
 
 static int training_memory(trainer *t) {
     pith_error e = { 0, "" };
@@ -303,8 +335,12 @@ static int training_memory(trainer *t) {
     if (pith__params_new(&t->params, t->m, &e)) return complain(FAILED, "%s", e.text);
     size_t n = t->params.n;
     t->n_ctx = o->context;
-    t->adam = (pith__adamw){ .beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps, .weight_decay = o->decay,
-                             .m = calloc(n, sizeof(float)), .v = calloc(n, sizeof(float)) };
+    t->adam = (pith__adamw){ .beta1 = o->beta1,
+                             .beta2 = o->beta2,
+                             .eps = o->eps,
+                             .weight_decay = o->decay,
+                             .m = calloc(n, sizeof(float)),
+                             .v = calloc(n, sizeof(float)) };
     t->token = calloc((size_t)t->n_ctx + 1, sizeof *t->token);
     if (!t->adam.m || !t->adam.v || !t->token)
         return complain(FAILED, "no memory to train %zu parameters", n);
@@ -320,8 +356,11 @@ static int check_folder(trainer *t) {
     size_t n = pith__numbered(o->folder, "checkpoint-", ".gguf", step, MOST);
     if (o->resume || n == 0) return 0;
     if (!o->overwrite)
-        return complain(USAGE, "%s: a run has %zu checkpoints there: --resume_from_checkpoint last goes on, "
-                        "--overwrite_output_dir begins anew", o->folder, n);
+        return complain(
+            USAGE,
+            "%s: a run has %zu checkpoints there: --resume_from_checkpoint last goes on, "
+            "--overwrite_output_dir begins anew",
+            o->folder, n);
     char name[64];
     for (size_t i = 0; i < n && i < MOST; i++) {
         snprintf(name, sizeof name, "checkpoint-%lld.gguf", (long long)step[i]);
@@ -368,14 +407,15 @@ static int resume(trainer *t) {
     int code = load_checkpoint(&t->from, &t->params, &t->adam, &mark);
     if (code) return code;
     t->saved = mark.step;
-    if (mark.seed != (int64_t)t->o->seed || mark.batch != t->batch || mark.texts != (int64_t)t->data.key)
+    if (mark.seed != (int64_t)t->o->seed || mark.batch != t->batch ||
+        mark.texts != (int64_t)t->data.key)
         fprintf(stderr, "pith: %s was made with another seed, batch or text: going on with these\n",
                 t->from.path);
     fprintf(stderr, "going on from %s\n", t->from.path);
     return 0;
 }
 
-/* ---- the forecast ------------------------------------------------------------------------------------ */
+/* ---- the forecast ---------------------------------------------------------------------------- */
 
 static void print_duration(double s) {
     if (s < 100) fprintf(stderr, "%.0f s", s);
@@ -383,16 +423,17 @@ static void print_duration(double s) {
     else fprintf(stderr, "%.0f h %02d min", floor(s / 3600), (int)(s / 60) % 60);
 }
 
-/* Seconds that a step takes, by the clock: sequences of made-up tokens are learned from for half a second,
- * and forgotten. */
+/* Seconds that a step takes, by the clock: sequences of made-up tokens are learned from for half
+ * a second, and forgotten. */
 static int time_a_step(trainer *t, double *step) {
     pith_error e = { 0, "" };
     pith__loss loss = { 0, 0 };
     double start = 0;
     for (int i = 0; i <= t->n_ctx; i++)
         t->token[i] = (pith_token)(random_at(1, (uint64_t)i) % (uint64_t)t->vocab.n);
-    for (int n = 0; n < 2 || (seconds() - start < 0.5 && n < 1000); n++) {
-        int tokens = n == 0 && t->n_ctx > 64 ? 64 : t->n_ctx; /* the first one finds memory for the others */
+    for (int n = 0; n < 2 || (seconds() - start < 0.5 && n < 50); n++) {
+        int tokens =
+            n == 0 && t->n_ctx > 64 ? 64 : t->n_ctx; /* the first one finds memory for the others */
         if (pith__learn(t->tape, t->token, t->token + 1, tokens, 1e-6f, &loss, &e))
             return complain(FAILED, "%s", e.text);
         if (stopped()) return stopped();
@@ -408,23 +449,30 @@ static int forecast(trainer *t) {
     double acts = 1e-6 * (double)pith__tape_size(t->m, t->n_ctx, t->o->recompute);
     const pith__hyper *h = &t->m->hyper;
     int64_t left = t->total > t->adam.step ? t->total - t->adam.step : 0;
-    fprintf(stderr, "shape        dim %d, %d layers, %d heads, %d kv heads, ffn %d, context %d, vocabulary %d\n",
+    fprintf(stderr,
+            "shape        dim %d, %d layers, %d heads, %d kv heads, ffn %d, context %d, vocabulary "
+            "%d\n",
             h->n_embd, h->n_layer, h->n_head, h->n_kv_head, h->n_ff, t->n_ctx, h->n_vocab);
     fprintf(stderr, "parameters   %.0f\n", n);
-    fprintf(stderr, "memory       weights %.0f MB, gradients %.0f, optimiser %.0f, activations %.0f: %.0f MB\n",
-            mb, mb, 2 * mb, acts, 4 * mb + acts);
-    fprintf(stderr, "text         %zu tokens to learn from, %zu held out\n", t->data.n_train, t->data.n_eval);
+    fprintf(
+        stderr,
+        "memory       weights %.0f MB, gradients %.0f, optimiser %.0f, activations %.0f: %.0f MB\n",
+        mb, mb, 2 * mb, acts, 4 * mb + acts);
+    fprintf(stderr, "text         %zu tokens to learn from, %zu held out\n", t->data.n_train,
+            t->data.n_eval);
     int code = time_a_step(t, &step);
     if (code) return code;
     double tokens = (double)t->batch * t->n_ctx;
     fprintf(stderr, "time         about ");
     print_duration(step * (double)left);
-    fprintf(stderr, ": %lld steps of %.0f tokens, %.2f epochs, at %.0f tokens/s\n", (long long)left, tokens,
-            (double)t->total * (double)t->batch / (double)dataset_windows(&t->data, t->n_ctx), tokens / step);
+    fprintf(stderr, ": %lld steps of %.0f tokens, %.2f epochs, at %.0f tokens/s\n", (long long)left,
+            tokens,
+            (double)t->total * (double)t->batch / (double)dataset_windows(&t->data, t->n_ctx),
+            tokens / step);
     return 0;
 }
 
-/* ---- the log ----------------------------------------------------------------------------------------- */
+/* ---- the log --------------------------------------------------------------------------------- */
 
 /* Lines of an earlier run up to the step that this one begins with are kept. */
 static int keep_log(trainer *t, const char *path) {
@@ -481,8 +529,8 @@ static int log_step(trainer *t) {
     double per_step = done ? spent / (double)done : 0;
     double speed = per_step > 0 ? (double)t->batch * t->n_ctx / per_step : 0;
     fprintf(stderr, "%sstep %lld/%lld  loss %.4f  lr %.2e  |grad| %.3f  %.0f tok/s  ETA ",
-            t->terminal ? "\r\033[K" : "", (long long)t->adam.step, (long long)t->total, loss, t->rate,
-            t->norm, speed);
+            t->terminal ? "\r\033[K" : "", (long long)t->adam.step, (long long)t->total, loss,
+            t->rate, t->norm, speed);
     print_duration(per_step * (double)(t->total - t->adam.step));
     if (!t->terminal) fprintf(stderr, "\n");
     output_line(&t->log, "{\"step\": %lld", (long long)t->adam.step);
@@ -496,7 +544,7 @@ static int log_step(trainer *t) {
     return log_end(t);
 }
 
-/* ---- evaluating -------------------------------------------------------------------------------------- */
+/* ---- evaluating ------------------------------------------------------------------------------ */
 
 enum { SAMPLE = 100 }; /* tokens */
 
@@ -534,7 +582,8 @@ static int write_sample(trainer *t) {
 /* The loss on what is held out: at most so many windows, spread over it. */
 static int score_held_out(trainer *t, pith__loss *loss) {
     pith_error e = { 0, "" };
-    int all = dataset_eval_windows(&t->data, t->n_ctx), n = all < t->o->max_eval ? all : t->o->max_eval;
+    int all = dataset_eval_windows(&t->data, t->n_ctx),
+        n = all < t->o->max_eval ? all : t->o->max_eval;
     *loss = (pith__loss){ 0, 0 };
     for (int i = 0; i < n && !stopped(); i++) {
         int window = (int)((int64_t)i * all / n);
@@ -564,7 +613,7 @@ static int evaluate(trainer *t) {
     return code ? code : logged;
 }
 
-/* ---- saving ------------------------------------------------------------------------------------------ */
+/* ---- saving ---------------------------------------------------------------------------------- */
 
 static int save_progress(trainer *t) {
     train_mark mark = { t->adam.step, (int64_t)t->o->seed, t->batch, (int64_t)t->data.key };
@@ -598,18 +647,22 @@ static int save_model(trainer *t) {
     int spm = t->vocab.model == PITH__SPM; /* llama2.c knows no other */
     if (!code && spm) code = save_llama2c(t->m, tensor, n, bin);
     if (!code && spm) code = save_tokenizer(&t->vocab, tokenizer);
-    if (!code) fprintf(stderr, "%s%s%s\n", gguf, spm ? ", model.bin, tokenizer.bin" : "", " written");
+    if (!code)
+        fprintf(stderr, "%s%s%s\n", gguf, spm ? ", model.bin, tokenizer.bin" : "", " written");
     return code;
 }
 
-/* ---- training ---------------------------------------------------------------------------------------- */
+/* ---- training -------------------------------------------------------------------------------- */
 
 static int say_diverged(const trainer *t, const char *what, double x) {
     char good[64] = "no checkpoint was saved yet";
-    if (t->saved >= 0) snprintf(good, sizeof good, "checkpoint-%lld.gguf is good", (long long)t->saved);
+    if (t->saved >= 0)
+        snprintf(good, sizeof good, "checkpoint-%lld.gguf is good", (long long)t->saved);
     fprintf(stderr, "%s", t->terminal ? "\n" : "");
-    return complain(FAILED, "training diverged: at step %lld %s is %g (learning rate %g); %s; "
-                    "try a smaller --learning_rate", (long long)t->adam.step + 1, what, x, t->rate, good);
+    return complain(FAILED,
+                    "training diverged: at step %lld %s is %g (learning rate %g); %s; "
+                    "try a smaller --learning_rate",
+                    (long long)t->adam.step + 1, what, x, t->rate, good);
 }
 
 /* One step. Asked to stop in the middle of it, it is as if it had not begun. */
@@ -634,7 +687,8 @@ static int take_step(trainer *t) {
     if (!isfinite(t->norm)) return say_diverged(t, "the gradient's norm", t->norm);
     if (t->smooth > 1.5 * t->untrained + 1) return say_diverged(t, "the loss", t->smooth);
     double most = (double)t->o->max_norm;
-    pith__adamw_step(&t->adam, &t->params, t->rate, most > 0 && t->norm > most ? most / t->norm : 1);
+    pith__adamw_step(&t->adam, &t->params, t->rate,
+                     most > 0 && t->norm > most ? most / t->norm : 1);
     t->loss_sum += mean;
     t->loss_n++;
     return 0;

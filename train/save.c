@@ -1,12 +1,12 @@
-/* save.c - weights and vocabulary -> files: GGUF, which runs here and in llama.cpp, and llama2.c's.
+/* save.c - weights and vocabulary -> files: GGUF, which runs here and in llama.cpp; llama2.c's.
  *
- * A checkpoint is a GGUF file too, of floats, with the optimiser's means beside each weight (adam_m.NAME,
- * adam_v.NAME) and keys that say how far training came: one file, so it is there whole or not at all, and
- * it runs like any other model.
+ * A checkpoint is a GGUF file too, of floats, with the optimiser's means beside each weight
+ * (adam_m.NAME, adam_v.NAME) and keys that say how far training came: one file, so it is there
+ * whole or not at all, and it runs like any other model.
  *
- * Each is written beside its name and renamed when it is whole (tools/cli.c), so the old file stays
- * until then, whatever happens. The formats are described where they are read: formats/gguf.c and
- * formats/llama2c.c. */
+ * Each is written beside its name and renamed when it is whole (tools/cli.c), so the old file
+ * stays until then, whatever happens. The formats are described where they are read:
+ * formats/gguf.c and formats/llama2c.c. */
 #include "../tools/tools.h"
 #include "train.h"
 
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- bytes ------------------------------------------------------------------------------------------- */
+/* ---- bytes ----------------------------------------------------------------------------------- */
 
 typedef struct { /* the part of a GGUF file before the weights, as it grows */
     uint8_t *p;
@@ -66,7 +66,7 @@ static void put_f32(output *o, float f) {
     put_u32(o, u);
 }
 
-/* ---- keys of GGUF ------------------------------------------------------------------------------------ */
+/* ---- keys of GGUF ---------------------------------------------------------------------------- */
 
 enum { U32 = 4, I32 = 5, F32 = 6, BOOL = 7, STRING = 8, ARRAY = 9, I64 = 11 }; /* types of values */
 
@@ -122,7 +122,7 @@ static int is_layout(pith__str name) {
            (name.n > 6 && !memcmp(name.p, "split.", 6));
 }
 
-/* ---- the vocabulary in GGUF -------------------------------------------------------------------------- */
+/* ---- the vocabulary in GGUF ------------------------------------------------------------------ */
 
 /* What kind of piece i is: tokenizer.bin does not say so of the first three. */
 static int piece_type(const pith__vocab *v, int i) {
@@ -184,7 +184,7 @@ static void put_vocab(blob *b, const pith__vocab *v) {
     if (v->chat_template.n) put_string(b, "tokenizer.chat_template", v->chat_template);
 }
 
-/* ---- GGUF -------------------------------------------------------------------------------------------- */
+/* ---- GGUF ------------------------------------------------------------------------------------ */
 
 enum { ALIGNMENT = 32 };
 
@@ -199,7 +199,8 @@ static uint64_t bytes_in_file(const pith__tensor *t, const pith__format *f) {
     return (n + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-static void put_tensor_table(blob *b, const pith__tensor *tensor, size_t n, const pith__format *to) {
+static void put_tensor_table(blob *b, const pith__tensor *tensor, size_t n,
+                             const pith__format *to) {
     uint64_t offset = 0;
     for (size_t i = 0; i < n; i++) {
         const pith__tensor *t = &tensor[i];
@@ -224,8 +225,9 @@ static int put_tensor_data(output *o, const pith__tensor *t, const pith__format 
         output_bytes(o, y, bytes);
     }
     output_bytes(o, zeros, (size_t)(bytes_in_file(t, f) - (uint64_t)t->rows * bytes));
-    int code = x && y ? 0 : complain(FAILED, "%s: no memory to write '%.*s'", o->path, (int)t->name.n,
-                                     t->name.p);
+    int code = x && y ? 0
+                      : complain(FAILED, "%s: no memory to write '%.*s'", o->path, (int)t->name.n,
+                                 t->name.p);
     free(x);
     free(y);
     return code;
@@ -253,7 +255,8 @@ static int put_gguf(output *o, const pith__store *s, const pith__tensor *tensor,
     blob_number(&head, body.n_key, 8);
     blob_put(&head, body.p, body.n);
     blob_put(&head, zeros, (ALIGNMENT - head.n % ALIGNMENT) % ALIGNMENT);
-    int code = head.failed || body.failed ? complain(FAILED, "%s: no memory to write it", o->path) : 0;
+    int code =
+        head.failed || body.failed ? complain(FAILED, "%s: no memory to write it", o->path) : 0;
     if (!code) output_bytes(o, head.p, head.n);
     free(head.p);
     free(body.p);
@@ -280,9 +283,10 @@ int save_gguf(const pith__store *s, const pith__tensor *tensor, size_t n, const 
     return code ? code : close_saved(&o, put_gguf(&o, s, tensor, n, to));
 }
 
-/* ---- llama2.c ---------------------------------------------------------------------------------------- */
+/* ---- llama2.c -------------------------------------------------------------------------------- */
 
-static const pith__tensor *tensor_named(const pith__tensor *tensor, size_t n, const char *name, int l) {
+static const pith__tensor *tensor_named(const pith__tensor *tensor, size_t n, const char *name,
+                                        int l) {
     char full[64];
     snprintf(full, sizeof full, name, l);
     for (size_t i = 0; i < n; i++)
@@ -294,7 +298,8 @@ static const pith__tensor *tensor_named(const pith__tensor *tensor, size_t n, co
 static int is_llama2c(const pith_model *m) {
     const pith__hyper *h = &m->hyper;
     int plain = !strcmp(h->arch, "llama") && h->head_dim * h->n_head == h->n_embd && !h->n_expert &&
-                h->n_rot == h->head_dim && !h->rope_half && h->eps == 1e-5f && m->rope[0].mscale == 1;
+                h->n_rot == h->head_dim && !h->rope_half && h->eps == 1e-5f &&
+                m->rope[0].mscale == 1;
     for (int i = 0; plain && i < h->n_rot / 2; i++)
         plain = fabs(m->rope[0].freq[i] - pow(10000, -2.0 * i / h->n_rot)) < 1e-6;
     for (int l = 0; plain && l < h->n_layer; l++)
@@ -325,11 +330,12 @@ static void put_angles(output *o, const pith_model *m) {
 }
 
 int save_llama2c(const pith_model *m, const pith__tensor *tensor, size_t n, const char *path) {
-    static const char *const order[] = {
-        "token_embd.weight", "blk.%d.attn_norm.weight", "blk.%d.attn_q.weight", "blk.%d.attn_k.weight",
-        "blk.%d.attn_v.weight", "blk.%d.attn_output.weight", "blk.%d.ffn_norm.weight",
-        "blk.%d.ffn_gate.weight", "blk.%d.ffn_down.weight", "blk.%d.ffn_up.weight",
-        "output_norm.weight" };
+    static const char *const order[] = { "token_embd.weight",      "blk.%d.attn_norm.weight",
+                                         "blk.%d.attn_q.weight",   "blk.%d.attn_k.weight",
+                                         "blk.%d.attn_v.weight",   "blk.%d.attn_output.weight",
+                                         "blk.%d.ffn_norm.weight", "blk.%d.ffn_gate.weight",
+                                         "blk.%d.ffn_down.weight", "blk.%d.ffn_up.weight",
+                                         "output_norm.weight" };
     const pith__hyper *h = &m->hyper;
     const pith__tensor *head = tensor_named(tensor, n, "output.weight", 0);
     if (!is_llama2c(m)) return complain(BAD_DATA, "%s: llama2.c has no such models", path);
@@ -342,14 +348,15 @@ int save_llama2c(const pith_model *m, const pith__tensor *tensor, size_t n, cons
     for (size_t i = 0; !code && i < sizeof order / sizeof *order; i++)
         for (int l = 0; !code && l < (strchr(order[i], '%') ? h->n_layer : 1); l++) {
             const pith__tensor *t = tensor_named(tensor, n, order[i], l);
-            code = t ? put_floats(&o, t) : complain(FAILED, "%s: no tensor %s to write", path, order[i]);
+            code = t ? put_floats(&o, t)
+                     : complain(FAILED, "%s: no tensor %s to write", path, order[i]);
         }
     put_angles(&o, m);
     if (head && !code) code = put_floats(&o, head);
     return close_saved(&o, code);
 }
 
-/* ---- tokenizer.bin ----------------------------------------------------------------------------------- */
+/* ---- tokenizer.bin --------------------------------------------------------------------------- */
 
 /* The piece as tokenizer.bin spells it, in room for s.n + 2 bytes. */
 static size_t raw_piece(const pith__vocab *v, int i, char *out) {
@@ -358,7 +365,8 @@ static size_t raw_piece(const pith__vocab *v, int i, char *out) {
     int framed = piece_type(v, i) == PITH__CONTROL && s.n && *s.p != '\n'; /* "\n<s>\n" */
     if (framed) out[n++] = '\n';
     for (size_t k = 0; k < s.n; k++) {
-        int block = v->spelling == PITH__BLOCK_SPACE && s.n - k >= 3 && !memcmp(s.p + k, "\xe2\x96\x81", 3);
+        int block =
+            v->spelling == PITH__BLOCK_SPACE && s.n - k >= 3 && !memcmp(s.p + k, "\xe2\x96\x81", 3);
         out[n++] = block ? ' ' : s.p[k];
         if (block) k += 2;
     }
@@ -391,15 +399,15 @@ int save_tokenizer(const pith__vocab *v, const char *path) {
     return code ? code : close_saved(&o, 0);
 }
 
-/* ---- checkpoints ------------------------------------------------------------------------------------- */
+/* ---- checkpoints ----------------------------------------------------------------------------- */
 
-enum { MARKS = 4 };
-static const char *const marks[MARKS] = { /* the keys of a checkpoint, in the order of train_mark's members */
-    "pith.train.step", "pith.train.seed", "pith.train.batch", "pith.train.texts"
-};
+enum { MARKS = 4 }; /* the keys of a checkpoint, in the order of train_mark's members */
+static const char *const marks[MARKS] = { "pith.train.step", "pith.train.seed", "pith.train.batch",
+                                          "pith.train.texts" };
 
-/* The tensor called BEGIN.NAME of floats x, as parameter q is shaped. */
-static pith__tensor float_tensor(pith__arena *a, const pith__param *q, const char *begin, const float *x) {
+/* The tensor called BEGIN and NAME, of floats x, as parameter q is shaped. */
+static pith__tensor float_tensor(pith__arena *a, const pith__param *q, const char *begin,
+                                 const float *x) {
     pith__tensor t = *q->tensor;
     size_t n = strlen(begin);
     char *name = n ? pith__arena_new(a, n + t.name.n, 1) : NULL;
@@ -419,7 +427,8 @@ static pith__tensor float_tensor(pith__arena *a, const pith__param *q, const cha
 
 pith__tensor *learned_tensors(const pith__params *p, pith__arena *a) {
     pith__tensor *t = pith__arena_new(a, p->n_param, sizeof *t);
-    for (size_t i = 0; t && i < p->n_param; i++) t[i] = float_tensor(a, &p->param[i], "", p->param[i].w);
+    for (size_t i = 0; t && i < p->n_param; i++)
+        t[i] = float_tensor(a, &p->param[i], "", p->param[i].w);
     return t;
 }
 
@@ -442,7 +451,8 @@ int save_checkpoint(const pith_model *m, const pith__params *p, const pith__adam
     }
     if (!failed) memcpy(s.key, m->store.key, n_key * sizeof *s.key);
     for (size_t i = 0; i < MARKS && !failed; i++)
-        s.key[n_key + i] = (pith__key){ .name = pith__str_of(marks[i]), .type = PITH__INT, .i = value[i] };
+        s.key[n_key + i] =
+            (pith__key){ .name = pith__str_of(marks[i]), .type = PITH__INT, .i = value[i] };
     s.n_key = n_key + MARKS;
     int code = failed ? complain(FAILED, "%s: no memory to write it", path)
                       : save_gguf(&s, t, 3 * n, pith__format_of(PITH__F32), path);
@@ -450,15 +460,17 @@ int save_checkpoint(const pith_model *m, const pith__params *p, const pith__adam
     return code;
 }
 
-/* The floats of tensor BEGIN.NAME of a checkpoint into x, which is shaped as the model's tensor like. */
-static int load_floats(const pith__store *s, const char *begin, const pith__tensor *like, float *x) {
+/* The floats of tensor BEGIN and NAME of a checkpoint into x, which is shaped as the model's tensor
+ * like. */
+static int load_floats(const pith__store *s, const char *begin, const pith__tensor *like,
+                       float *x) {
     char name[128];
     snprintf(name, sizeof name, "%s%.*s", begin, (int)like->name.n, like->name.p);
     const pith__tensor *t = pith__store_tensor(s, name);
     if (!t) return complain(BAD_DATA, "%s: no tensor '%s'", s->path, name);
     if (t->rows != like->rows || t->cols != like->cols)
-        return complain(BAD_DATA, "%s: tensor '%s' is %zu x %zu, need %zu x %zu", s->path, name, t->rows,
-                        t->cols, like->rows, like->cols);
+        return complain(BAD_DATA, "%s: tensor '%s' is %zu x %zu, need %zu x %zu", s->path, name,
+                        t->rows, t->cols, like->rows, like->cols);
     for (size_t r = 0; r < t->rows; r++) pith__row_floats(t, r, x + r * t->cols);
     return 0;
 }
@@ -471,7 +483,8 @@ int load_checkpoint(const pith__store *s, pith__params *p, pith__adamw *adam, tr
             return complain(BAD_DATA, "%s: is no checkpoint: no key '%s'", s->path, marks[i]);
         *to[i] = k->i;
     }
-    if (mark->step < 0) return complain(BAD_DATA, "%s: its step is %lld", s->path, (long long)mark->step);
+    if (mark->step < 0)
+        return complain(BAD_DATA, "%s: its step is %lld", s->path, (long long)mark->step);
     int code = 0;
     for (size_t i = 0; i < p->n_param && !code; i++) {
         const pith__param *q = &p->param[i];

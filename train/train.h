@@ -2,13 +2,14 @@
  *
  * One step of training, as pretrain.c takes it:
  *     pith__params_new(&p, m, &err);               every weight of m gets a gradient
- *     tape = pith__tape_new(m, &p.d, n_ctx, 0, &err);
- *     pith__params_zero(&p);
- *     for each sequence: pith__learn(tape, tokens, targets, n, 1.0f / total, &loss, &err);
+ *     batch = pith__batch_new(m, &p, n_ctx, n_sequence, 0, &err);
+ *     pith__batch_begin(batch);
+ *     for some sequences at a time: pith__batch_learn(batch, sequences, n, 1.0f / total, &err);
+ *     pith__batch_end(batch, &loss);
  *     norm = pith__grad_norm(&p);
  *     pith__adamw_step(&how, &p, lr, clip);
- * Sequences add to the gradient one after the other, so it makes no difference, not one bit, how they are
- * grouped into batches: only total, the tokens of the whole step that count, must be known before. */
+ * Sequences add to the gradient in their order, so it makes no difference, not one bit, how many come at a
+ * time: only total, the tokens of the whole step that count, must be known before. */
 #ifndef PITH_TRAIN_H
 #define PITH_TRAIN_H
 
@@ -43,12 +44,15 @@ typedef struct {         /* numbers that learn: one tensor of the file */
     int decay;           /* 1: a matrix. Norms and biases (0) are not drawn towards zero */
 } pith__param;
 
+enum { PITH__LANES = 4 };
+
 typedef struct {
     pith__param *param;  /* (n_param), in the order of their names */
     size_t n_param;
     size_t n;            /* numbers in all of them together */
-    float *g;            /* (n) all gradients, one parameter after the other */
-    pith__d_model d;     /* the same, as the model has them */
+    int n_lane;
+    float *g;            /* (n_lane, n) all gradients, one parameter after the other; see batch.c for lanes */
+    pith__d_model d;     /* the first lane, as the model has them */
     int n_threads;
     pith__arena arena;
 } pith__params;
@@ -113,6 +117,37 @@ PITH_SHARED int pith__learn(const pith__tape *y, const pith_token *t, const pith
                             float scale, pith__loss *loss, pith_error *err);
 PITH_SHARED int pith__score(const pith__tape *y, const pith_token *t, const pith_token *target, int n,
                             pith__loss *loss, pith_error *err);
+
+/* ---- train/batch.c: the sequences of a step, several at once ------------------------------------------ */
+
+typedef struct {
+    const pith_token *t, *target; /* (n) as for pith__learn */
+    int n;
+} pith__sequence;
+
+typedef struct {
+    pith__params *p;
+    int n_lane, n_tape;  /* gradients that sequences add to in turn; threads at work */
+    int64_t taken;       /* sequences of the step so far */
+    pith__d_model d[PITH__LANES];
+    pith__loss loss[PITH__LANES];
+    pith__tape *tape[PITH__LANES];
+    pith__arena arena;
+} pith__batch;
+
+/* n_sequence: how many a step has. */
+PITH_SHARED pith__batch *pith__batch_new(const pith_model *m, pith__params *p, int n_ctx, int n_sequence,
+                                         int recompute, pith_error *err);
+PITH_SHARED void   pith__batch_free(pith__batch *b);
+PITH_SHARED size_t pith__batch_size(const pith_model *m, const pith__params *p, int n_ctx, int n_sequence,
+                                    int recompute); /* bytes, gradients and activations */
+/* A step: begin, learn any number of times, end. Then p has the gradients of all sequences. */
+PITH_SHARED void   pith__batch_begin(pith__batch *b);
+PITH_SHARED int    pith__batch_learn(pith__batch *b, const pith__sequence *s, int n, float scale,
+                                     pith_error *err);
+PITH_SHARED void   pith__batch_end(pith__batch *b, pith__loss *loss); /* adds the step's loss */
+PITH_SHARED int    pith__batch_score(pith__batch *b, const pith__sequence *s, int n, pith__loss *loss,
+                                     pith_error *err);
 
 /* ---- train/adamw.c: gradients -> better weights ----------------------------------------------------- */
 

@@ -1,17 +1,18 @@
-/* vocab.c - learn a vocabulary from text: byte-pair encoding, Sennrich et al. 2016, arXiv:1508.07909.
+/* vocab.c - learn a vocabulary by byte-pair encoding: Sennrich et al. 2016, arXiv:1508.07909.
  *
- * Begin with single characters; again and again join the two neighbours that stand side by side most
- * often in the text, and call the result a piece, until there are as many pieces as wanted. Two kinds,
- * which tokenizer.c describes: SentencePiece's, where what two neighbours spell together is all that
- * counts, and byte-level BPE, where it matters which two they are.
+ * Begin with single characters; again and again join the two neighbours that stand side by side
+ * most often in the text, and call the result a piece, until there are as many pieces as wanted.
+ * Two kinds, which tokenizer.c describes: SentencePiece's, where what two neighbours spell
+ * together is all that counts, and byte-level BPE, where it matters which two they are.
  *
- * Nothing is joined across words, so each word is kept once, with how often it comes. A pair knows the
- * words it stands in, so that a join touches only these; what each join changes is counted anew. The
- * most frequent pair is on top of a heap, whose entries may be out of date and are looked at again when
- * they come up. All of this is linear in the text but for the heap's logarithm.
+ * Nothing is joined across words, so each word is kept once, with how often it comes. A pair
+ * knows the words it stands in, so that a join touches only these; what each join changes is
+ * counted anew. The most frequent pair is on top of a heap, whose entries may be out of date and
+ * are looked at again when they come up. All of this is linear in the text but for the heap's
+ * logarithm.
  *
- * A word here is split exactly as tokenizer.c would split it with the pieces learned so far: joining is
- * done by rank, and again where a join made two neighbours that spell an older piece. */
+ * A word here is split exactly as tokenizer.c would split it with the pieces learned so far:
+ * joining is done by rank, and again where a join made two neighbours that spell an older piece. */
 #include "../tools/tools.h"
 #include "train.h"
 
@@ -21,8 +22,8 @@
 enum { WORD_MAX = 64, COUNT_MIN = 2 }; /* bytes of a word; a piece comes at least so often */
 enum { N_SPECIAL = 3, N_BYTE = 256, MERGED = WORD_MAX, WHOLE };
 
-/* A string that was met: a word of the text (split WHOLE); two neighbours (split: the bytes of the left
- * one, MERGED where it does not matter); a piece by itself (split 0). */
+/* A string that was met: a word of the text (split WHOLE); two neighbours (split: the bytes of
+ * the left one, MERGED where it does not matter); a piece by itself (split 0). */
 typedef struct {
     const char *p;
     uint8_t n, split;
@@ -50,7 +51,7 @@ typedef struct {
     size_t n_heap, heap_room;
     uint32_t *touched, *made; /* pairs whose count grew; pairs joined, by rank */
     size_t n_touched, touched_room, n_made, made_room;
-    uint32_t *letter;       /* (n_letter) SPM: the characters that are pieces, the most frequent first */
+    uint32_t *letter; /* (n_letter) SPM: the characters that are pieces, the most frequent first */
     size_t n_letter;
     int n_piece;
     progress shown;
@@ -71,7 +72,7 @@ static void *grown(learner *k, void *array, size_t n, size_t *room, size_t size)
     return p;
 }
 
-/* ---- strings by their bytes -------------------------------------------------------------------------- */
+/* ---- strings by their bytes ------------------------------------------------------------------ */
 
 static uint64_t met_hash(const char *p, size_t n, int split) {
     uint64_t h = 0xcbf29ce484222325u + (uint64_t)split;
@@ -122,7 +123,7 @@ static uint32_t met_add(learner *k, const char *p, size_t n, int split) {
     return copy ? *s - 1 : 0;
 }
 
-/* ---- words ------------------------------------------------------------------------------------------- */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 static void count_word(learner *k, const char *p, size_t n) {
     uint32_t w = met_add(k, p, n, WHOLE);
@@ -131,8 +132,8 @@ static void count_word(learner *k, const char *p, size_t n) {
 
 enum { BLANKS, LETTERS, DIGIT, LINES, SIGNS, NO_CHARACTER };
 
-/* An apostrophe is a letter, or no piece could hold "don't". What is no UTF-8, and the sign that stands
- * for a space in the spelling of pieces, never become pieces. */
+/* An apostrophe is a letter, or no piece could hold "don't". What is no UTF-8, and the sign that
+ * stands for a space in the spelling of pieces, never become pieces. */
 static int letter_class(uint32_t c, size_t n) {
     if (c == ' ') return BLANKS;
     if ((c == 0xfffd && n == 1) || c == 0x2581) return NO_CHARACTER;
@@ -143,8 +144,9 @@ static int letter_class(uint32_t c, size_t n) {
     return x & (PITH__UPPER | PITH__LOWER | PITH__LETTER | PITH__MARK) ? LETTERS : SIGNS;
 }
 
-/* Bytes of the word at p: spaces, then letters, or one digit, or signs, or line ends. Such words need
- * no cutting when text is encoded: no piece has anything before a space, or two of these kinds. */
+/* Bytes of the word at p: spaces, then letters, or one digit, or signs, or line ends. Such words
+ * need no cutting when text is encoded: no piece has anything before a space, or two of these
+ * kinds. */
 static size_t word_length(const char *p, const char *end) {
     const char *q = p;
     for (int kind = BLANKS; q < end;) {
@@ -203,7 +205,7 @@ static int count_texts(learner *k, const list *texts) {
     return k->code;
 }
 
-/* ---- characters -------------------------------------------------------------------------------------- */
+/* ---- characters ------------------------------------------------------------------------------ */
 
 static size_t symbol_length(const learner *k, const char *p, size_t left) {
     uint32_t c;
@@ -272,7 +274,7 @@ static void begin_words(learner *k) {
     }
 }
 
-/* ---- the heap ---------------------------------------------------------------------------------------- */
+/* ---- the heap -------------------------------------------------------------------------------- */
 
 static int candidate_before(const learner *k, candidate a, candidate b) {
     if (a.count != b.count) return a.count > b.count;
@@ -295,7 +297,8 @@ static candidate candidate_pop(learner *k) {
     candidate best = k->heap[0], x = k->heap[--k->n_heap];
     size_t i = 0;
     for (size_t child; (child = 2 * i + 1) < k->n_heap; i = child) {
-        if (child + 1 < k->n_heap && candidate_before(k, k->heap[child + 1], k->heap[child])) child++;
+        if (child + 1 < k->n_heap && candidate_before(k, k->heap[child + 1], k->heap[child]))
+            child++;
         if (!candidate_before(k, k->heap[child], x)) break;
         k->heap[i] = k->heap[child];
     }
@@ -303,7 +306,7 @@ static candidate candidate_pop(learner *k) {
     return best;
 }
 
-/* ---- pairs ------------------------------------------------------------------------------------------- */
+/* ---- pairs ----------------------------------------------------------------------------------- */
 
 typedef struct { /* two neighbours in a word: bytes i to j, and j to end */
     size_t i, j, end;
@@ -330,7 +333,8 @@ static int pair_split(const learner *k, neighbours b) {
     return k->model == PITH__SPM ? MERGED : (int)(b.j - b.i);
 }
 
-/* The count of the pair whose left one begins at byte i of word w, if there is one, grows or shrinks. */
+/* The count of the pair whose left one begins at byte i of word w, if there is one, grows or
+ * shrinks. */
 static void count_pair(learner *k, uint32_t w, size_t i, int sign) {
     neighbours b;
     const met *word = &k->met[w];
@@ -355,8 +359,8 @@ static int32_t join_rank(const learner *k, const met *w, size_t i, neighbours *b
     return m && m->rank >= 0 ? m->rank : INT32_MAX;
 }
 
-/* Join two neighbours of word w, then what that made with those beside it, if they are an older join, and
- * so on. Returns where the last of these symbols ends. */
+/* Join two neighbours of word w, then what that made with those beside it, if they are an older
+ * join, and so on. Returns where the last of these symbols ends. */
 static size_t join_at(learner *k, uint32_t w, neighbours b) {
     for (;;) {
         size_t before = b.i;
@@ -425,7 +429,8 @@ static void learn_joins(learner *k, int size) {
         show_progress(&k->shown, (size_t)k->n_piece, (size_t)size);
         candidate best = candidate_pop(k);
         const met *m = &k->met[best.pair];
-        if (m->rank >= 0 || best.count < m->count) continue; /* done, or in the heap again as it is now */
+        if (m->rank >= 0 || best.count < m->count)
+            continue; /* done, or in the heap again as it is now */
         if (best.count == m->count) make_join(k, best.pair);
         else candidate_push(k, best.pair);
         if (!k->code) k->code = stopped();
@@ -433,7 +438,7 @@ static void learn_joins(learner *k, int size) {
     show_progress(&k->shown, 1, 1);
 }
 
-/* ---- the vocabulary ---------------------------------------------------------------------------------- */
+/* ---- the vocabulary -------------------------------------------------------------------------- */
 
 typedef struct {
     pith__vocab *v;
@@ -490,7 +495,8 @@ static void make_spm(vocab_maker *y, const learner *k) {
     for (size_t i = 0; i < k->n_made; i++, rank--)
         vocab_put(y, vocab_copy(y, k->met[k->made[i]].p, k->met[k->made[i]].n), PITH__NORMAL, rank);
     for (size_t i = 0; i < k->n_letter; i++, rank--)
-        vocab_put(y, vocab_copy(y, k->met[k->letter[i]].p, k->met[k->letter[i]].n), PITH__NORMAL, rank);
+        vocab_put(y, vocab_copy(y, k->met[k->letter[i]].p, k->met[k->letter[i]].n), PITH__NORMAL,
+                  rank);
 }
 
 static void make_bpe(vocab_maker *y, learner *k) {
@@ -539,8 +545,9 @@ static void learner_free(learner *k) {
 int learn_vocab(pith__vocab *v, pith__arena *a, const list *texts, int model, int size) {
     learner k = { .model = model };
     int least = model == PITH__SPM ? N_SPECIAL + N_BYTE + 1 : N_BYTE + 1;
-    if (size < least) return complain(USAGE, "a vocabulary of %d, need %d or more: all bytes are in it",
-                                      size, least);
+    if (size < least)
+        return complain(USAGE, "a vocabulary of %d, need %d or more: all bytes are in it", size,
+                        least);
     if (!met_rehash(&k)) count_texts(&k, texts);
     if (!k.code && model == PITH__SPM) choose_letters(&k, size);
     if (model == PITH__BPE) k.n_piece = N_BYTE + 1;
@@ -554,10 +561,10 @@ int learn_vocab(pith__vocab *v, pith__arena *a, const list *texts, int model, in
     return k.code;
 }
 
-/* ---- a vocabulary from a file ------------------------------------------------------------------------ */
+/* ---- a vocabulary from a file ---------------------------------------------------------------- */
 
-/* llama2.c's reader wants a model beside its tokenizer.bin: the smallest there is, with as many tokens
- * as the file has pieces. */
+/* llama2.c's reader wants a model beside its tokenizer.bin: the smallest there is, with as many
+ * tokens as the file has pieces. */
 static int tiny_model(pith__file *f, const char *path) {
     enum { DIM = 2, FIELDS = 7, OTHERS = 28 }; /* numbers outside the embedding */
     pith_error e = { 0, "" };
@@ -592,17 +599,19 @@ int open_vocab_file(pith__store *s, const char *path) {
         code = tiny_model(&s->file[0], path);
         if (!code && pith__llama2c_read(s, path, &e)) code = complain(NOT_LOADED, "%s", e.text);
     }
-    if (!code && s->vocab.model == PITH__NONE) code = complain(NOT_LOADED, "%s: has no vocabulary", path);
+    if (!code && s->vocab.model == PITH__NONE)
+        code = complain(NOT_LOADED, "%s: has no vocabulary", path);
     if (code) pith__store_free(s);
     return code;
 }
 
-/* ---- run vocab --------------------------------------------------------------------------------------- */
+/* ---- run vocab ------------------------------------------------------------------------------- */
 
 static const char vocab_usage[] =
     "run vocab TEXT -o NAME.gguf [options]\n"
     "Learn a vocabulary from a text: documents separated by <|endoftext|>, or a .jsonl file of\n"
-    "{\"text\": ...}. A name that does not end in .gguf becomes a tokenizer.bin as llama2.c has it.\n\n";
+    "{\"text\": ...}. A name that does not end in .gguf becomes a tokenizer.bin as llama2.c has "
+    "it.\n\n";
 
 typedef struct {
     list texts;
@@ -627,7 +636,8 @@ int verb_vocab(int argc, char **argv) {
     const flag flags[] = {
         { 'o', "output", TEXT, &o.output, 0, 0, "FILE", "where to, NAME.gguf or tok.bin" },
         { 0, "vocab-size", INTEGER, &o.size, 1, 1 << 24, "N", "how many pieces (4096)" },
-        { 0, "type", TEXT, &o.type, 0, 0, "TYPE", "spm: SentencePiece's, or bpe: byte-level (spm)" },
+        { 0, "type", TEXT, &o.type, 0, 0, "TYPE",
+          "spm: SentencePiece's, or bpe: byte-level (spm)" },
         { 0, "train-file", LIST, &o.texts, 0, 0, "FILE", "one more text; may be given often" },
         { 'h', "help", SWITCH, NULL, 0, 0, "", "print this" },
         { 0, NULL, 0, NULL, 0, 0, NULL, NULL }

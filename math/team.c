@@ -1,0 +1,88 @@
+/* team.c - threads that share out work, piece by piece.
+ *
+ * OpenMP starts the threads, once for each call of pith_eval; who works on what is settled here. A job is n
+ * pieces; whoever is free takes the next one, and the job is done when all pieces are. So nobody waits for a
+ * thread that another process keeps from running, only for the pieces it has begun: with OpenMP's own loops,
+ * which wait for every thread at every loop, a busy second core cost a large model 98 % of its speed.
+ *
+ * Pieces do not know who works on them: what they compute depends on their number alone. */
+#include "../internal.h"
+
+#include <stdatomic.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+enum { SPIN = 4096 }; /* looks for work, some microseconds, before the processor is offered to others */
+
+struct pith__crew {
+    _Atomic uint64_t ticket; /* number of the job << 32 | its next piece */
+    _Atomic size_t n, done;  /* pieces of the job, and how many of them are finished */
+    _Atomic(pith__piece *) work;
+    _Atomic(const void *) data;
+    atomic_int over;
+};
+
+/* Takes a piece and works on it; 0: there is none. The ticket only ever grows: if it is still the same when
+ * the piece is taken, then n, work and data were those of its job. */
+static int take_piece(pith__crew *c, uint8_t *scratch) {
+    uint64_t t = atomic_load(&c->ticket);
+    size_t i = (uint32_t)t;
+    if (i >= atomic_load(&c->n)) return 0;
+    pith__piece *work = atomic_load(&c->work);
+    const void *data = atomic_load(&c->data);
+    if (!atomic_compare_exchange_strong(&c->ticket, &t, t + 1)) return 1; /* somebody was faster */
+    work(data, i, scratch);
+    atomic_fetch_add(&c->done, 1);
+    return 1;
+}
+
+static void wait_a_little(int *looks) {
+    if (++*looks > SPIN) pith__yield();
+}
+
+static void do_job(pith__crew *c, uint8_t *scratch, size_t n, pith__piece *work, const void *data) {
+    uint64_t job = (atomic_load(&c->ticket) >> 32) + 1;
+    int looks = 0;
+    atomic_store(&c->ticket, job << 32 | UINT32_MAX); /* nothing to take while it is written down */
+    atomic_store(&c->n, n);
+    atomic_store(&c->work, work);
+    atomic_store(&c->data, data);
+    atomic_store(&c->done, 0);
+    atomic_store(&c->ticket, job << 32);
+    while (take_piece(c, scratch)) continue;
+    while (atomic_load(&c->done) < n) wait_a_little(&looks);
+}
+
+PITH_SHARED void pith__share(const pith__team *team, size_t n, int worth_it, pith__piece *work,
+                             const void *data) {
+    if (team->crew && worth_it && n > 1 && n < UINT32_MAX) {
+        do_job(team->crew, team->scratch, n, work, data);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) work(data, i, team->scratch);
+}
+
+PITH_SHARED void pith__together(pith__team *team, void (*work)(void *), void *data) {
+#ifdef _OPENMP
+    if (team->n_threads > 1 && !team->crew) {
+        pith__crew crew = { 0 };
+        team->crew = &crew;
+#pragma omp parallel num_threads(team->n_threads)
+        {
+            int me = omp_get_thread_num(), looks = 0;
+            if (me == 0) {
+                work(data);
+                atomic_store(&crew.over, 1);
+            }
+            while (!atomic_load(&crew.over))
+                if (take_piece(&crew, team->scratch + (size_t)me * team->scratch_bytes)) looks = 0;
+                else wait_a_little(&looks);
+        }
+        team->crew = NULL;
+        return;
+    }
+#endif
+    (void)team; /* not asked without OpenMP */
+    work(data);
+}
