@@ -495,6 +495,7 @@ static pith_session *settle(const pith_session *planned, void *mem, int keep) {
     *s = *planned;
     layout y = { base, (sizeof *s + 63) / 64 * 64, 0 };
     place(s, &y, keep);
+    if (s->team.n_threads > 1) s->team.n_threads = pith__threads(s->team.n_threads);
     return s;
 }
 

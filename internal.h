@@ -53,6 +53,7 @@ PITH_SHARED void pith__file_close(pith__file *f);
 PITH_SHARED char pith__path_kind(const char *path); /* d: a folder; f: something else; 0: nothing */
 PITH_SHARED void pith__yield(void); /* let another thread or process have the processor for now */
 PITH_SHARED int  pith__physical_cores(void); /* those this process may use, at least 1 */
+PITH_SHARED int  pith__threads(int most);    /* that can be started now, the caller's own included */
 
 /* For those who write: train/pretrain.c. */
 PITH_SHARED int  pith__make_folder(const char *path, pith_error *err); /* or find it there */

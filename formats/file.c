@@ -9,6 +9,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#ifdef _OPENMP
+#include <pthread.h>
+#endif
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -243,6 +246,31 @@ PITH_SHARED int pith__physical_cores(void) {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     return n > 0 && n < 4096 ? (int)n : 1;
 }
+
+#ifdef _OPENMP
+static void *pass_gate(void *gate) {
+    pthread_mutex_lock(gate);
+    pthread_mutex_unlock(gate);
+    return NULL;
+}
+
+/* OpenMP ends the process when a thread cannot be had. So they are asked for beforehand, all at once, and
+ * one more, for there should be some memory left; half of what there is, where it is not enough. */
+PITH_SHARED int pith__threads(int most) {
+    enum { MOST_TRIED = 1024 };
+    pthread_t thread[MOST_TRIED];
+    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    int n = 0;
+    if (most > MOST_TRIED) most = MOST_TRIED;
+    pthread_mutex_lock(&gate);
+    while (n < most && !pthread_create(&thread[n], NULL, pass_gate, &gate)) n++;
+    pthread_mutex_unlock(&gate);
+    for (int i = 0; i < n; i++) pthread_join(thread[i], NULL);
+    return n == most ? most : n / 2 + 1;
+}
+#else
+PITH_SHARED int pith__threads(int most) { return most; }
+#endif
 
 /* ---- views and the cursor ------------------------------------------------------------------------- */
 

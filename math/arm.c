@@ -26,7 +26,7 @@ static const int8_t lanes_iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1
 static const int8_t lanes_mxfp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 #define INLINE static inline __attribute__((always_inline)) TARGET
-#define KERNEL static TARGET
+#define KERNEL static __attribute__((noinline)) TARGET
 #define vec V(floats4)
 #define ints V(ints4)
 #define byte64 V(bytes4)
@@ -34,8 +34,7 @@ static const int8_t lanes_mxfp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -
 #define FLOAT_TOKENS 6
 #define QUERIES 2
 #define KEYS 2
-#define FEW 4
-#define PANEL_TOKENS 2
+#define FEW 16
 #define OUTER_ROWS 4
 #define OUTER_WIDE 1
 
@@ -94,7 +93,6 @@ PITH_SHARED const pith__kernels *pith__arm(const char *name) {
 #undef QUERIES
 #undef KEYS
 #undef FEW
-#undef PANEL_TOKENS
 #undef OUTER_ROWS
 #undef OUTER_WIDE
 

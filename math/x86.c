@@ -32,7 +32,7 @@ static const int8_t lanes_mxfp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
-#define KERNEL static TARGET
+#define KERNEL static __attribute__((noinline)) TARGET
 #define V(name) name##_avx512
 #define vec __m512
 #define FLOAT_TOKENS 24
@@ -120,7 +120,7 @@ INLINE vec V(only)(vec x, int from, int to) {
 #define ints __m512i
 #define byte64 __m512i
 #define SIGNED_SHIFT 7
-#define FEW 8
+#define FEW 14
 #define PANEL_TOKENS 8
 
 INLINE ints V(zero_int)(void) { return _mm512_setzero_si512(); }
@@ -405,8 +405,7 @@ INLINE vec V(only)(vec x, int from, int to) {
 #define ints byte64_avx2
 #define byte64 byte64_avx2
 #define SIGNED_SHIFT -1
-#define FEW 4
-#define PANEL_TOKENS 2
+#define FEW 16
 
 typedef struct {
     __m256i lo, hi;
@@ -443,7 +442,6 @@ INLINE void V(store_i8)(int8_t *p, ints x) {
     _mm_storeu_si128((void *)p, _mm_packs_epi16(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1)));
 }
 INLINE ints V(as_int)(vec x) { return V(int2)(_mm256_castps_si256(x.lo), _mm256_castps_si256(x.hi)); }
-INLINE ints V(words_of)(byte64 x) { return x; }
 INLINE byte64 V(load_bytes)(const void *p) { return V(load_int)(p); }
 INLINE byte64 V(or)(byte64 a, byte64 b) { return V(int2)(_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)); }
 INLINE byte64 V(from_signed)(byte64 x) { return x; }
@@ -479,11 +477,6 @@ INLINE __m256i V(fifth_bits32)(uint32_t bits) { /* each byte picks its bit out o
 }
 INLINE byte64 V(fifth_bits)(uint64_t bits) {
     return V(int2)(V(fifth_bits32)((uint32_t)bits), V(fifth_bits32)((uint32_t)(bits >> 32)));
-}
-INLINE byte64 V(set4)(const int8_t *p) {
-    int32_t x;
-    memcpy(&x, p, 4);
-    return V(set1_int)(x);
 }
 INLINE __m256i V(dot32)(__m256i sum, __m256i w, __m256i x, int is_signed) {
     __m256i two = is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)) : _mm256_maddubs_epi16(w, x);
@@ -561,7 +554,6 @@ KERNEL void V(transpose)(ints x[16]) { /* four squares of eight */
 #undef KEYS
 #undef SIGNED_SHIFT
 #undef FEW
-#undef PANEL_TOKENS
 
 #undef X86_AT
 #undef X86_TWO

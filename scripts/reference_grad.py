@@ -113,10 +113,10 @@ class Weights(dict):
         self[name] = m if rows else m[0]
 
 
-POST, NO_PRE, NORM_QK, NORM_QK_WHOLE, FUSED, UNTIED, BIAS, BIAS_O, HALF, GELU, EXPERTS = (1 << i for i in range(11))
+POST, NO_PRE, NORM_QK, NORM_QK_WHOLE, FUSED, UNTIED, BIAS, BIAS_ALL, HALF, GELU, EXPERTS = (1 << i for i in range(11))
 
 FAMILIES = [  # name, what it has, layers, values
-    ("llama", BIAS_O, 2, {}),
+    ("llama", BIAS | BIAS_ALL, 2, {}),
     ("llama untied", UNTIED, 2, {}),
     ("llama of a folder", HALF, 2, {"n_rot": 6}),
     ("mixtral", UNTIED | EXPERTS, 2, {}),
@@ -153,8 +153,9 @@ def make_weights(has, n_layer):
             add("attn_k_norm.weight", None, kv if whole else DIM)
         if has & BIAS:
             add("attn_q.bias", None, heads), add("attn_k.bias", None, kv), add("attn_v.bias", None, kv)
-        if has & BIAS_O:
-            add("attn_output.bias", None, EMBD)
+        if has & BIAS_ALL:
+            add("attn_output.bias", None, EMBD), add("ffn_down.bias", None, EMBD)
+            add("ffn_gate.bias", None, FF), add("ffn_up.bias", None, FF)
         if has & FUSED:
             add("attn_qkv.weight", heads + 2 * kv, EMBD), add("ffn_up.weight", 2 * FF, EMBD)
         else:
@@ -209,8 +210,13 @@ def rotate(x, position, n_rot, half):
     return x
 
 
-def network(gate, up, down, x, has):
-    return matvec(down, [act(g, has) * u for g, u in zip(matvec(gate, x), matvec(up, x))])
+def biased(x, bias):
+    return [a + b for a, b in zip(x, bias)] if bias else x
+
+
+def network(gate, up, down, x, has, biases=(None, None, None)):
+    gate, up = biased(matvec(gate, x), biases[0]), biased(matvec(up, x), biases[1])
+    return biased(matvec(down, [act(g, has) * u for g, u in zip(gate, up)]), biases[2])
 
 
 def experts(part, x, has, opt):
@@ -229,9 +235,7 @@ def experts(part, x, has, opt):
 
 
 def heads_of(part, which, x, n_head, position, l, has, opt):
-    bias = part("attn_%s.bias" % which)
-    if bias:
-        x = [a + b for a, b in zip(x, bias)]
+    x = biased(x, part("attn_%s.bias" % which))
     w = part("attn_%s_norm.weight" % which)
     if w and has & NORM_QK_WHOLE:
         x = rms(x, w)
@@ -281,12 +285,13 @@ def loss_of(w, has, n_layer, opt):
             query = heads_of(part, "q", matvec(q, xn), HEAD, t, l, has, opt)
             keys.append(heads_of(part, "k", matvec(k, xn), KV_HEAD, t, l, has, opt))
             values.append(heads_of(part, "v", matvec(v, xn), KV_HEAD, t, l, has, opt))
-            o = matvec(part("attn_output.weight"), attend(query, keys, values, t, l, opt))
-            if part("attn_output.bias"):
-                o = [a + b for a, b in zip(o, part("attn_output.bias"))]
+            o = biased(matvec(part("attn_output.weight"), attend(query, keys, values, t, l, opt)),
+                       part("attn_output.bias"))
             y = join(x[t], o, part("post_attention_norm.weight"))
             yn = y if has & NO_PRE else rms(y, part("ffn_norm.weight"))
-            f = experts(part, yn, has, opt) if has & EXPERTS else network(gate, up, part("ffn_down.weight"), yn, has)
+            biases = part("ffn_gate.bias"), part("ffn_up.bias"), part("ffn_down.bias")
+            f = experts(part, yn, has, opt) if has & EXPERTS else \
+                network(gate, up, part("ffn_down.weight"), yn, has, biases)
             x[t] = join(y, f, part("post_ffw_norm.weight"))
     losses = []
     for t in range(N):

@@ -12,6 +12,15 @@ check() { # check NAME COMMAND...: one test, passed if the command succeeds
 compile() { $CC -Wall -Wextra -Wpedantic -Werror -Idist "$@"; }
 only_pith() { ! nm -g "$1" | awk 'NF == 3 && $3 !~ /^pith_/ && $3 !~ /^(__asan|__odr_asan|_ZN)/' | grep .; }
 never_calls() { ! nm -u "$1" | awk '{ print $2 }' | grep -xE 'exit|_exit|abort|printf|fprintf|puts|putchar|getenv|__assert_fail'; }
+embed_runs() { # examples/embed.c and the two files, and nothing else
+    compile -std=c11 -O1 examples/embed.c dist/pith.c -lm -o "$BUILD/embed" && mkdir -p "$BUILD/fx" &&
+        "$BUILD/fixture" "$BUILD/fx" && "$BUILD/embed" "$BUILD/fx/tiny.bin" "$BUILD/fx/tok.bin" | grep -q '^Once upon a time.'
+}
+readme_snippet() { # the README's C compiles as it stands
+    { printf '#include "pith.h"\n#include <stdio.h>\nint main(void) {\n'
+      awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' README.md; printf 'return 0; }\n'; } > "$BUILD/snippet.c"
+    compile -std=c11 -c "$BUILD/snippet.c" -o "$BUILD/snippet.o"
+}
 reading_names() { # functions named in docs/READING.md exist in the file they are said to be in
     sed -n 's/.*`\([a-z0-9_]*\)()` in `\([a-z0-9_\/]*\.[ch]\)`.*/\1 \2/p' docs/READING.md > "$BUILD/names"
     test -s "$BUILD/names" && while read -r f file; do
@@ -29,6 +38,8 @@ reading_names() { # functions named in docs/READING.md exist in the file they ar
     check "dist/pith.c never exits, prints or reads the environment" never_calls "$BUILD/dist.o"
     check "dist/pith.h is C99" compile -std=c99 -fsyntax-only -x c dist/pith.h
     check "dist/pith.h is C++" compile -std=c++11 -fsyntax-only -x c++ dist/pith.h
+    check "examples/embed.c builds from dist and runs" embed_runs
+    check "the README's C compiles" readme_snippet
     check "internal.h compiles alone" $CC -std=c11 -Wall -Wextra -Werror -fsyntax-only -x c internal.h
     check "docs/READING.md names functions that exist" reading_names
 } | tee "$log" | grep -v '^ok'

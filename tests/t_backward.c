@@ -1,24 +1,37 @@
-/* t_backward.c - the way back: against finite differences, against a reference written apart, and against
- * itself bit for bit. Small random models of every family are made in memory. */
+/* t_backward.c - the way back: against finite differences, against a reference written apart, and
+ * against itself bit for bit. Small random models of every family are made in memory. */
 #include "../train/backward.c" /* for the functions that are its own */
 #include "../train/batch.c"
 #include "fixture.h"
 #include "reference_grad.h"
 #include "test.h"
 
-/* ---- models ------------------------------------------------------------------------------------------ */
+/* ---- models ------------------------------------------------------------------------------ */
 
-enum { POST = 1, NO_PRE = 2, NORM_QK = 4, NORM_QK_WHOLE = 8, FUSED = 16, UNTIED = 32, BIAS = 64, BIAS_O = 128,
-       HALF_STORED = 256 };
+enum {
+    POST = 1,
+    NO_PRE = 2,
+    NORM_QK = 4,
+    NORM_QK_WHOLE = 8,
+    FUSED = 16,
+    UNTIED = 32,
+    BIAS = 64,
+    BIAS_ALL = 128,
+    HALF_STORED = 256
+};
 
 typedef struct {
     const char *name, *arch;
     int has, n_layer, n_expert;
-    struct { const char *key; double value; int real; } keys[6];
+    struct {
+        const char *key;
+        double value;
+        int real;
+    } keys[6];
 } family;
 
 static const family all_families[] = {
-    { "llama", "llama", BIAS_O, 2, 0, { { 0 } } },
+    { "llama", "llama", BIAS | BIAS_ALL, 2, 0, { { 0 } } },
     { "llama untied", "llama", UNTIED, 2, 0, { { 0 } } },
     { "llama of a folder", "llama", HALF_STORED, 2, 0, { { "rope.dimension_count", 6, 0 } } },
     { "mixtral", "llama", UNTIED, 2, 4, { { 0 } } },
@@ -27,16 +40,31 @@ static const family all_families[] = {
     { "qwen3moe", "qwen3moe", NORM_QK, 2, 4, { { 0 } } },
     { "moe, not normed", "qwen3moe", NORM_QK, 2, 4, { { "expert_weights_norm", 0, 0 } } },
     { "gemma", "gemma", 0, 2, 0, { { 0 } } },
-    { "gemma2", "gemma2", POST, 2, 0,
-      { { "attn_logit_softcapping", 3, 1 }, { "final_logit_softcapping", 4, 1 },
+    { "gemma2",
+      "gemma2",
+      POST,
+      2,
+      0,
+      { { "attn_logit_softcapping", 3, 1 },
+        { "final_logit_softcapping", 4, 1 },
         { "attention.sliding_window", 7, 0 } } },
     { "gemma3", "gemma3", POST | NORM_QK, 6, 0, { { "attention.sliding_window", 5, 0 } } },
-    { "phi3", "phi3", FUSED | UNTIED, 2, 0,
+    { "phi3",
+      "phi3",
+      FUSED | UNTIED,
+      2,
+      0,
       { { "rope.dimension_count", 4, 0 }, { "attention.sliding_window", 9, 0 } } },
     { "smollm3", "smollm3", 0, 4, 0, { { 0 } } },
     { "olmo2", "olmo2", POST | NO_PRE | NORM_QK | NORM_QK_WHOLE | UNTIED, 2, 0, { { 0 } } },
-    { "granite", "granite", 0, 2, 0,
-      { { "embedding_scale", 3, 1 }, { "residual_scale", 0.4, 1 }, { "attention.scale", 0.2, 1 },
+    { "granite",
+      "granite",
+      0,
+      2,
+      0,
+      { { "embedding_scale", 3, 1 },
+        { "residual_scale", 0.4, 1 },
+        { "attention.scale", 0.2, 1 },
         { "logit_scale", 2.5, 1 } } },
 };
 enum { N_FAMILY = sizeof all_families / sizeof *all_families };
@@ -70,22 +98,29 @@ static void add(pith__store *s, int l, const char *part, size_t experts, size_t 
     fill(x, name, n, cols);
     uint64_t shape[3] = { experts, rows, cols };
     int from = experts ? 0 : rows > 1 ? 1 : 2;
-    if (pith__tensor_set(&s->tensor[s->n_tensor++], s, pith__str_of(copy), PITH__F32, 3 - from, shape + from,
-                         (const uint8_t *)x, n * sizeof *x, NULL))
+    if (pith__tensor_set(&s->tensor[s->n_tensor++], s, pith__str_of(copy), PITH__F32, 3 - from,
+                         shape + from, (const uint8_t *)x, n * sizeof *x, NULL))
         FAIL("%s", name);
 }
 
 static void add_layer(pith__store *s, const family *f, int l) {
     size_t heads = HEAD * DIM, kv = KV_HEAD * DIM, e = (size_t)f->n_expert, qk = DIM;
-    if (!(f->has & NO_PRE)) add(s, l, "attn_norm.weight", 0, 1, EMBD), add(s, l, "ffn_norm.weight", 0, 1, EMBD);
+    if (!(f->has & NO_PRE))
+        add(s, l, "attn_norm.weight", 0, 1, EMBD), add(s, l, "ffn_norm.weight", 0, 1, EMBD);
     if (f->has & POST)
-        add(s, l, "post_attention_norm.weight", 0, 1, EMBD), add(s, l, "post_ffw_norm.weight", 0, 1, EMBD);
+        add(s, l, "post_attention_norm.weight", 0, 1, EMBD),
+            add(s, l, "post_ffw_norm.weight", 0, 1, EMBD);
     if (f->has & NORM_QK_WHOLE) qk = 0;
     if (f->has & NORM_QK)
-        add(s, l, "attn_q_norm.weight", 0, 1, qk ? qk : heads), add(s, l, "attn_k_norm.weight", 0, 1, qk ? qk : kv);
+        add(s, l, "attn_q_norm.weight", 0, 1, qk ? qk : heads),
+            add(s, l, "attn_k_norm.weight", 0, 1, qk ? qk : kv);
     if (f->has & BIAS)
-        add(s, l, "attn_q.bias", 0, 1, heads), add(s, l, "attn_k.bias", 0, 1, kv), add(s, l, "attn_v.bias", 0, 1, kv);
-    if (f->has & BIAS_O) add(s, l, "attn_output.bias", 0, 1, EMBD);
+        add(s, l, "attn_q.bias", 0, 1, heads), add(s, l, "attn_k.bias", 0, 1, kv),
+            add(s, l, "attn_v.bias", 0, 1, kv);
+    if (f->has & BIAS_ALL) {
+        add(s, l, "attn_output.bias", 0, 1, EMBD), add(s, l, "ffn_down.bias", 0, 1, EMBD);
+        add(s, l, "ffn_gate.bias", 0, 1, FF), add(s, l, "ffn_up.bias", 0, 1, FF);
+    }
     if (f->has & FUSED) {
         add(s, l, "attn_qkv.weight", 0, heads + 2 * kv, EMBD);
         add(s, l, "ffn_up.weight", 0, 2 * FF, EMBD);
@@ -102,17 +137,27 @@ static void add_layer(pith__store *s, const family *f, int l) {
         add(s, l, "ffn_down_exps.weight", e, EMBD, FF_EXPERT);
         return;
     }
-    if (!(f->has & FUSED)) add(s, l, "ffn_gate.weight", 0, FF, EMBD), add(s, l, "ffn_up.weight", 0, FF, EMBD);
+    if (!(f->has & FUSED))
+        add(s, l, "ffn_gate.weight", 0, FF, EMBD), add(s, l, "ffn_up.weight", 0, FF, EMBD);
     add(s, l, "ffn_down.weight", 0, EMBD, FF);
 }
 
 static pith_model *make(const family *f, int threads, const char *kernels) {
     pith__store s = { .path = f->name, .kind = "made", .rope_half = f->has & HALF_STORED };
-    const struct { const char *key; int value; } common[] = {
-        { "block_count", f->n_layer }, { "embedding_length", EMBD }, { "attention.head_count", HEAD },
-        { "attention.head_count_kv", KV_HEAD }, { "attention.key_length", DIM },
-        { "attention.value_length", DIM }, { "feed_forward_length", FF }, { "context_length", 64 },
-        { "expert_count", f->n_expert }, { "expert_used_count", 2 },
+    const struct {
+        const char *key;
+        int value;
+    } common[] = {
+        { "block_count", f->n_layer },
+        { "embedding_length", EMBD },
+        { "attention.head_count", HEAD },
+        { "attention.head_count_kv", KV_HEAD },
+        { "attention.key_length", DIM },
+        { "attention.value_length", DIM },
+        { "feed_forward_length", FF },
+        { "context_length", 64 },
+        { "expert_count", f->n_expert },
+        { "expert_used_count", 2 },
         { "expert_feed_forward_length", FF_EXPERT },
     };
     char key[96];
@@ -179,7 +224,7 @@ static double pupil_score(pupil *u) {
     return loss.sum;
 }
 
-/* ---- finite differences of whole models ---------------------------------------------------------------- */
+/* ---- finite differences of whole models -------------------------------------------------- */
 
 /* Which experts were chosen, as one number: where that changes the loss has a step and no slope. */
 static uint64_t choices(const pupil *u) {
@@ -190,7 +235,8 @@ static uint64_t choices(const pupil *u) {
     return hash;
 }
 
-static double loss_at(pupil *u, const pith__param *q, const float *w, const double *v, double h, int *same) {
+static double loss_at(pupil *u, const pith__param *q, const float *w, const double *v, double h,
+                      int *same) {
     uint64_t before = choices(u);
     for (size_t i = 0; i < q->n; i++) q->w[i] = (float)(w[i] + h * v[i]);
     double loss = pupil_score(u);
@@ -227,7 +273,8 @@ static void check_param(pupil *u, const pith__param *q, const char *family_name)
     uint64_t state = 77;
     for (size_t i = 0; i < q->n; i++) size += (double)q->g[i] * q->g[i];
     size = sqrt(size);
-    if (!(size > 1e-4)) FAIL("%s: %.*s has no gradient", family_name, (int)q->tensor->name.n, q->tensor->name.p);
+    if (!(size > 1e-4))
+        FAIL("%s: %.*s has no gradient", family_name, (int)q->tensor->name.n, q->tensor->name.p);
     for (int k = 0; k < 2; k++) {
         for (size_t i = 0; i < q->n; i++) v[i] = k ? fixture_random(&state) : q->g[i];
         double l = length(v, q->n), want = 0;
@@ -246,12 +293,13 @@ TEST(every_weight_of_every_family) {
         REQUIRE(!pupil_new(&u, &all_families[i], 1, NULL, 0));
         NEAR(pupil_learn(&u, 1), pupil_score(&u), 0);
         EQ(u.p.n_param, u.m->store.n_tensor);
-        for (size_t j = 0; j < u.p.n_param; j++) check_param(&u, &u.p.param[j], all_families[i].name);
+        for (size_t j = 0; j < u.p.n_param; j++)
+            check_param(&u, &u.p.param[j], all_families[i].name);
         pupil_free(&u);
     }
 }
 
-/* ---- a reference written apart ------------------------------------------------------------------------- */
+/* ---- a reference written apart ----------------------------------------------------------- */
 
 static void against_reference(const pupil *u, int family_index, double loss) {
     const char *name = all_families[family_index].name;
@@ -268,8 +316,10 @@ static void against_reference(const pupil *u, int family_index, double loss) {
             size += (double)q->g[i] * q->g[i];
             along += (double)q->g[i] * fixture_random(&state);
         }
-        double off = fmax(fabs(sqrt(size) - want), fabs(along - reference_grads[family_index].grad[j].product));
-        if (!(off <= 2e-5 * want)) FAIL("%s: %s is off by %g of its length", name, text, off / want);
+        double off = fmax(fabs(sqrt(size) - want),
+                          fabs(along - reference_grads[family_index].grad[j].product));
+        if (!(off <= 2e-5 * want))
+            FAIL("%s: %s is off by %g of its length", name, text, off / want);
     }
 }
 
@@ -285,7 +335,7 @@ static void all_against_reference(const char *kernels) {
 TEST(reference_of_every_family) { all_against_reference(NULL); }
 TEST(reference_portable) { all_against_reference("portable"); }
 
-/* ---- one function at a time: finite differences in double precision ------------------------------------- */
+/* ---- one function at a time: finite differences in double precision ---------------------- */
 
 enum { SMALL = 37 };
 typedef double (*function)(const double *x, int out, const float *fixed); /* y[out] of x (SMALL) */
@@ -303,15 +353,19 @@ static double f_softmax(const double *x, int out, const float *fixed) {
     return exp(x[out]) / s;
 }
 
-static double f_silu(const double *x, int out, const float *up) { return x[out] / (1 + exp(-x[out])) * up[out]; }
+static double f_silu(const double *x, int out, const float *up) {
+    return x[out] / (1 + exp(-x[out])) * up[out];
+}
 
 static double f_gelu(const double *x, int out, const float *up) {
     double z = x[out];
-    return 0.5 * z * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (z + 0.044715 * z * z * z))) * up[out];
+    return 0.5 * z * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (z + 0.044715 * z * z * z))) *
+           up[out];
 }
 
 /* The gradient by x[i] of the sum of dy[out] * y[out]. */
-static void differences(double *dx, function f, const float *x, const float *dy, const float *fixed) {
+static void differences(double *dx, function f, const float *x, const float *dy,
+                        const float *fixed) {
     double at[SMALL];
     for (int i = 0; i < SMALL; i++) at[i] = x[i];
     for (int i = 0; i < SMALL; i++) {
@@ -356,7 +410,9 @@ static void each_function(const pith__kernels *k) {
         for (int i = 0; i < SMALL; i++) {
             double at = x[i];
             double y = act == PITH__SILU ? at / (1 + exp(-at))
-                     : 0.5 * at * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (at + 0.044715 * at * at * at)));
+                                         : 0.5 * at *
+                                               (1 + tanh(sqrt(2 / 3.14159265358979323846) *
+                                                         (at + 0.044715 * at * at * at)));
             NEAR(d_up[i], dy[i] * y, 2e-6);
         }
     }
@@ -374,7 +430,8 @@ TEST(norm_softmax_and_gate) {
         if (kernels_named(kernel_names[i])) each_function(kernels_named(kernel_names[i]));
 }
 
-/* A rotation keeps lengths and angles: what comes back through it has the same product as what went in. */
+/* A rotation keeps lengths and angles: what comes back through it has the same product as what went
+ * in. */
 TEST(rotation) {
     float x[16], y[16], dy[16], dx[16], cs[12];
     for (int half = 0; half < 2; half++) {
@@ -389,7 +446,8 @@ TEST(rotation) {
     }
 }
 
-/* All shapes at the edges of a tile, a read along its rows and down its columns, against plain sums. */
+/* All shapes at the edges of a tile, a read along its rows and down its columns, against plain
+ * sums. */
 static void outer_of(const pith__kernels *k, size_t m, size_t n, size_t n_k, int down, int add_to) {
     float a[40 * 40], b[40 * 80], y[40 * 80], before[40 * 80];
     random_floats(a, 40 * 40, 1), random_floats(b, 40 * 80, 2), random_floats(y, 40 * 80, 3);
@@ -401,15 +459,18 @@ static void outer_of(const pith__kernels *k, size_t m, size_t n, size_t n_k, int
             double want = before[i * 80 + j];
             if (i < m && j < n) {
                 if (!add_to) want = 0;
-                for (size_t u = 0; u < n_k; u++) want += (double)a[i * p.a_row + u * p.a_col] * b[u * 80 + j];
+                for (size_t u = 0; u < n_k; u++)
+                    want += (double)a[i * p.a_row + u * p.a_col] * b[u * 80 + j];
             }
             if (!(fabs(y[i * 80 + j] - want) <= (i < m && j < n ? 1e-4 : 0)))
-                FAIL("%s: %zu x %zu x %zu: [%zu, %zu] is %g, want %g", k->name, m, n, n_k, i, j, y[i * 80 + j], want);
+                FAIL("%s: %zu x %zu x %zu: [%zu, %zu] is %g, want %g", k->name, m, n, n_k, i, j,
+                     y[i * 80 + j], want);
         }
 }
 
 TEST(products) {
-    static const size_t ms[] = { 1, 3, 4, 6, 12, 13, 29 }, ns[] = { 1, 15, 16, 17, 32, 33, 47, 64, 79 };
+    static const size_t ms[] = { 1, 3, 4, 6, 12, 13, 29 },
+                        ns[] = { 1, 15, 16, 17, 32, 33, 47, 64, 79 };
     for (size_t i = 0; i < sizeof kernel_names / sizeof *kernel_names; i++) {
         const pith__kernels *k = kernels_named(kernel_names[i]);
         for (size_t m = 0; k && m < sizeof ms / sizeof *ms; m++)
@@ -419,10 +480,10 @@ TEST(products) {
     }
 }
 
-/* ---- larger models: the same bits ---------------------------------------------------------------------- */
+/* ---- larger models: the same bits -------------------------------------------------------- */
 
 enum { BIG_N = 70, BIG_VOCAB = 300 };
-static const fixture_shape big = { 96, 200, 2, 6, 3, BIG_VOCAB, 128, 1, 32 };
+static const fixture_shape big = { 96, 192, 2, 6, 3, BIG_VOCAB, 128, 1, 32 };
 
 typedef struct {
     pith_model *m;
@@ -441,7 +502,8 @@ static int big_new(big_pupil *u, const bytes *b, int threads, const char *kernel
     u->tape = pith__tape_new(u->m, &u->p.d, BIG_N, recompute, &e);
     if (!u->tape) FAIL("%s", e.text);
     for (int k = 0; k < 3; k++)
-        for (int i = 0; i < BIG_N; i++) u->t[k][i] = (int)((fixture_random(&state) + 1) / 2 * (BIG_VOCAB - 1));
+        for (int i = 0; i < BIG_N; i++)
+            u->t[k][i] = (int)((fixture_random(&state) + 1) / 2 * (BIG_VOCAB - 1));
     return !u->tape;
 }
 
@@ -487,8 +549,8 @@ TEST(any_threads_and_recomputation) {
     free(b.p);
 }
 
-/* A sequence leaves nothing behind that the next would see, and the gradient of two is the sum in their
- * order, whatever was computed between. */
+/* A sequence leaves nothing behind that the next would see, and the gradient of two is the sum in
+ * their order, whatever was computed between. */
 TEST(sequences_add_up) {
     bytes b = fixture_llama2c(&big, 1, 3);
     big_pupil u;
@@ -507,7 +569,8 @@ TEST(sequences_add_up) {
     free(want), big_free(&u), free(b.p);
 }
 
-/* A step of seven sequences of different lengths: any number of threads, and of sequences at a time. */
+/* A step of seven sequences of different lengths: any number of threads, and of sequences at a
+ * time. */
 TEST(steps_of_any_shape) {
     bytes b = fixture_llama2c(&big, 1, 3);
     float *want = NULL;
@@ -518,10 +581,12 @@ TEST(steps_of_any_shape) {
         pith__sequence s[7];
         pith__loss got = { 0, 0 }, again = { 0, 0 };
         REQUIRE(!big_new(&u, &b, 1 + i, NULL, 0));
-        for (int k = 0; k < 7; k++) s[k] = (pith__sequence){ u.t[k % 3], u.t[k % 3] + 1, BIG_N - 1 - 5 * k };
+        for (int k = 0; k < 7; k++)
+            s[k] = (pith__sequence){ u.t[k % 3], u.t[k % 3] + 1, BIG_N - 1 - 5 * k };
         pith__batch *batch = pith__batch_new(u.m, &u.p, BIG_N, 7, i % 2, NULL);
         REQUIRE(batch && batch->n_lane == 4);
-        for (int step = 0; step < (i == 1 ? 2 : 1); step++) { /* nothing is left from the step before */
+        for (int step = 0; step < (i == 1 ? 2 : 1);
+             step++) { /* nothing is left from the step before */
             pith__batch_begin(batch);
             got.sum = 0, got.n = 0;
             for (int k = 0, n; k < 7; k += n) {
@@ -557,12 +622,13 @@ TEST(steps_of_any_shape) {
     free(want), free(b.p);
 }
 
-/* ---- weights that do not learn ------------------------------------------------------------------------- */
+/* ---- weights that do not learn ----------------------------------------------------------- */
 
 /* A gradient passes through weights of any format as through the floats they stand for. */
 TEST(through_any_format) {
     enum { ROWS_ = 70, COLS = 512, TOKENS = 9 };
-    static const int formats[] = { PITH__F16, PITH__BF16, PITH__Q4_0, PITH__Q8_0, PITH__Q4_K, PITH__Q6_K };
+    static const int formats[] = { PITH__F16,  PITH__BF16, PITH__Q4_0,
+                                   PITH__Q8_0, PITH__Q4_K, PITH__Q6_K };
     static float w[ROWS_ * COLS], plain[ROWS_ * COLS], dy[TOKENS * ROWS_], dx[2][TOKENS * COLS];
     static uint8_t packed[ROWS_ * COLS * 4];
     pupil u;
@@ -577,8 +643,11 @@ TEST(through_any_format) {
         t.row_bytes = COLS / (size_t)f->length * (size_t)f->bytes;
         for (size_t r = 0; r < ROWS_; r++) f->encode(packed + r * t.row_bytes, w + r * COLS, COLS);
         for (size_t r = 0; r < ROWS_; r++) pith__row_floats(&t, r, plain + r * COLS);
-        pith__tensor p = { .format = pith__format_of(PITH__F32), .rows = ROWS_, .cols = COLS,
-                           .data = (const uint8_t *)plain, .row_bytes = COLS * sizeof(float) };
+        pith__tensor p = { .format = pith__format_of(PITH__F32),
+                           .rows = ROWS_,
+                           .cols = COLS,
+                           .data = (const uint8_t *)plain,
+                           .row_bytes = COLS * sizeof(float) };
         pith__d_input(u.tape, dx[0], dy, &t, TOKENS, 0);
         pith__d_input(u.tape, dx[1], dy, &p, TOKENS, 0);
         CHECK(memcmp(dx[0], dx[1], sizeof dx[0]) == 0);
@@ -587,11 +656,43 @@ TEST(through_any_format) {
     free(panel), pupil_free(&u);
 }
 
+/* llama2.c's int8 files, with groups of any size: their gradients by the embedding are near those
+ * of the same weights as floats. */
+TEST(through_int8) {
+    static const int groups[] = { 32, 4 };
+    for (int i = 0; i < 2; i++) {
+        fixture_shape shape = big;
+        shape.group = groups[i];
+        bytes v1 = fixture_llama2c(&shape, 1, 3), v2 = fixture_llama2c(&shape, 2, 3);
+        pith_options opt = { .n_threads = 2 };
+        pith_model *m = pith_open_memory(v2.p, v2.n, &opt, NULL);
+        big_pupil u;
+        pith__d_layer layers[2] = { { .q = NULL } };
+        pith__d_ffn ffn = { .gate = NULL };
+        pith__d_model none = { NULL, NULL, NULL, layers };
+        pith__loss loss = { 0, 0 };
+        layers[0].ffn = layers[1].ffn = &ffn;
+        REQUIRE(m && !big_new(&u, &v1, 1, NULL, 0));
+        pith__tape *y = pith__tape_new(m, &none, BIG_N, 0, NULL);
+        REQUIRE(y);
+        EQ(pith__learn(y, u.t[0], u.t[0] + 1, 40, 0.01f, &loss, NULL), PITH_OK);
+        big_learn(&u, 0, 41);
+        double off = 0, all = 0;
+        for (int k = 0; k < 40 * shape.dim; k++) {
+            double d = (double)y->d.x[k] - u.tape->d.x[k];
+            off += d * d, all += (double)u.tape->d.x[k] * u.tape->d.x[k];
+        }
+        NEAR(sqrt(off / all), 0, 0.05);
+        pith__tape_free(y), pith_close(m);
+        big_free(&u), free(v1.p), free(v2.p);
+    }
+}
+
 TEST(frozen_weights) {
     for (int i = 0; i < N_FAMILY; i++) {
         pupil u;
         pith__d_layer layers[6];
-        pith__d_ffn ffn[4] = { { NULL, NULL, NULL } };
+        pith__d_ffn ffn[4] = { { .gate = NULL } };
         pith__d_model none = { NULL, NULL, NULL, layers };
         REQUIRE(!pupil_new(&u, &all_families[i], 1, NULL, 0));
         size_t n = (size_t)N * EMBD;
@@ -606,11 +707,12 @@ TEST(frozen_weights) {
     }
 }
 
-/* ---- what a loss should be ----------------------------------------------------------------------------- */
+/* ---- what a loss should be --------------------------------------------------------------- */
 
 static void shrink(pupil *u, float by) {
     for (size_t j = 0; j < u->p.n_param; j++)
-        for (size_t i = 0; u->p.param[j].decay && i < u->p.param[j].n; i++) u->p.param[j].w[i] *= by;
+        for (size_t i = 0; u->p.param[j].decay && i < u->p.param[j].n; i++)
+            u->p.param[j].w[i] *= by;
 }
 
 TEST(untrained_is_ln_vocab) {
@@ -665,7 +767,7 @@ TEST(refusals) {
     pupil_free(&u);
 }
 
-/* ---- AdamW and its schedule ---------------------------------------------------------------------------- */
+/* ---- AdamW and its schedule -------------------------------------------------------------- */
 
 TEST(adamw_as_the_paper_has_it) {
     pupil u;
@@ -726,6 +828,7 @@ int main(void) {
     RUN(sequences_add_up);
     RUN(steps_of_any_shape);
     RUN(through_any_format);
+    RUN(through_int8);
     RUN(frozen_weights);
     RUN(untrained_is_ln_vocab);
     RUN(overfits_a_batch);

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-enum { N_FORMAT = 17, MANY = 21, MAX_THREADS = 4 };
+enum { N_FORMAT = 17, MANY = 27, MAX_THREADS = 4 };
 
 static const int formats[N_FORMAT] = {
     PITH__F32,  PITH__F16,  PITH__BF16, PITH__Q4_0, PITH__Q4_1, PITH__Q5_0,   PITH__Q5_1,   PITH__Q8_0, PITH__Q2_K,
@@ -176,16 +176,16 @@ static void check_matmul(const pith__kernels *k, int format, size_t rows, size_t
             if (t_bad > 5) return;
         }
     }
-    for (int n = 1; n <= MANY; n += n < 9 ? 1 : 3) /* the last n tokens alone */
-        for (int t = MANY - n; t + n <= MANY; t += n) {
-            pith__input few = {in.x + t * cols, n, cols, in.q, in.d, in.sum, 0};
-            float *z = take(n * stride * 4);
-            pith__matmul(&team, z, stride, &w, &few);
-            for (int i = 0; i < n; i++)
-                if (memcmp(z + i * stride, y + (t + i) * stride, rows * 4))
-                    FAIL("%s %s %zux%zu: %d tokens give other bits than many", k->name, w.format->name, rows, cols, n);
-            free(z);
-        }
+    for (int n = 1; n <= MANY; n += 1 + n / 2) { /* the last n tokens alone */
+        int t = MANY - n;
+        pith__input few = {in.x + t * cols, n, cols, in.q, in.d, in.sum, 0};
+        float *z = take(n * stride * 4);
+        pith__matmul(&team, z, stride, &w, &few);
+        for (int i = 0; i < n; i++)
+            if (memcmp(z + i * stride, y + (t + i) * stride, rows * 4))
+                FAIL("%s %s %zux%zu: %d tokens give other bits than many", k->name, w.format->name, rows, cols, n);
+        free(z);
+    }
     for (int i = 0; i < MANY; i++) CHECK(y[i * stride + rows] == 0); /* nothing beside the rows is written */
     free(y), free(one), free(row), free(team.scratch);
     free_input(&in);
@@ -468,20 +468,17 @@ static void check_attention(const pith__kernels *k, case_of_attention *c) {
                 return;
             }
         }
-    for (int n_threads = 1; n_threads <= MAX_THREADS; n_threads++)
-        for (int piece = 1; piece <= a->n; piece += 4) { /* pieces of the tokens, by some threads */
-            pith__team more = new_team(k, n_threads, bytes);
-            pith__attention b = *a;
-            b.y = take((size_t)a->n * row * 4);
-            float *y = b.y;
-            for (int t = 0; t < a->n; t += piece) {
-                b.q = a->q + t * row, b.y = y + t * row, b.position = a->position + t;
-                b.n = a->n - t < piece ? a->n - t : piece;
-                attend_together(&more, &b);
-            }
-            CHECK(memcmp(y, a->y, (size_t)a->n * row * 4) == 0);
-            free(y), free(more.scratch);
+    for (int piece = 1; piece <= a->n; piece += 4) { /* pieces of the tokens */
+        pith__attention b = *a;
+        float *y = take((size_t)a->n * row * 4);
+        for (int t = 0; t < a->n; t += piece) {
+            b.q = a->q + t * row, b.y = y + t * row, b.position = a->position + t;
+            b.n = a->n - t < piece ? a->n - t : piece;
+            pith__attend(&team, &b);
         }
+        CHECK(memcmp(y, a->y, (size_t)a->n * row * 4) == 0);
+        free(y);
+    }
     free(team.scratch);
 }
 
@@ -506,6 +503,25 @@ TEST(attention) {
                 check_attention(sets[s], &c);
                 free_case(&c);
             }
+}
+
+TEST(threads_share_attention) {
+    for (int s = 0; s < n_set; s++) {
+        case_of_attention c;
+        make_case(&c, PITH__F16, 8, 4, 64, 320, 290, 25);
+        size_t size = (size_t)25 * 8 * 64 * 4, bytes = pith__attend_scratch(2, 64, 320);
+        float *one = take(size);
+        for (int n = 1; n <= MAX_THREADS; n++) {
+            pith__team team = new_team(sets[s], n, bytes);
+            memset(c.a.y, 0, size);
+            attend_together(&team, &c.a);
+            if (n == 1) memcpy(one, c.a.y, size);
+            CHECK(memcmp(one, c.a.y, size) == 0);
+            free(team.scratch);
+        }
+        free(one);
+        free_case(&c);
+    }
 }
 
 TEST(attention_in_a_ring) { /* the cache went round several times */
@@ -565,6 +581,7 @@ int main(void) {
     RUN(softmax_sums_to_one);
     RUN(softmax_at_the_edges);
     RUN(attention);
+    RUN(threads_share_attention);
     RUN(attention_in_a_ring);
     RUN(attention_skips_what_it_must_not_see);
     RUN(cache_planes);

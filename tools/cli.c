@@ -261,10 +261,10 @@ int open_model(const model_choice *c, int need_text, pith_model **m) {
     return 0;
 }
 
-/* Bytes that a session may take: three quarters of the machine's memory. */
-static double memory_for_sessions(void) {
+/* Bytes of memory that the machine has. */
+static double memory_of_machine(void) {
 #ifdef _SC_PHYS_PAGES
-    double bytes = 0.75 * (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    double bytes = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
     if (bytes > 0) return bytes;
 #endif
     return INFINITY;
@@ -275,10 +275,14 @@ int open_session(const pith_model *m, model_choice *c, int n, pith_session **s) 
     pith_error e = { 0, "" };
     int asked = c->context.n_ctx != 0, whole = pith_model_shape(m)->n_ctx;
     if (!asked) c->context.n_ctx = n;
-    double most = memory_for_sessions();
+    double memory = memory_of_machine();
     for (;; c->context.n_ctx /= 2) {
         int smaller = !asked && n == whole && c->context.n_ctx >= 2 * FEW;
-        if (smaller && (double)pith_session_size(m, &c->context) > most) continue;
+        double size = (double)pith_session_size(m, &c->context);
+        if (smaller && size > 0.75 * memory) continue;
+        if (size > memory) /* some systems would promise it, and end us when it is used */
+            return complain(FAILED, "no memory for a session of %d tokens: %.1f GB, the machine has"
+                            " %.1f", c->context.n_ctx, size / 1e9, memory / 1e9);
         *s = pith_session_new(m, &c->context, &e);
         if (*s || e.code != PITH_EMEMORY || !smaller) break;
     }

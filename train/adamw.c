@@ -1,8 +1,9 @@
 /* adamw.c - gradients -> better weights: AdamW, Loshchilov and Hutter 2019, arXiv:1711.05101.
  *
- * A weight moves against the running mean of its gradient, over the root of the running mean of the gradient's
- * square: so all move at about the learning rate, however large their gradients are. Matrices are drawn
- * towards zero besides. How fast and when is said by names and numbers as Hugging Face has them.
+ * A weight moves against the running mean of its gradient, over the root of the running mean of the
+ * gradient's square: so all move at about the learning rate, however large their gradients are.
+ * Matrices are drawn towards zero besides. How fast and when is said by names and numbers as
+ * Hugging Face has them.
  *
  * Pieces of PIECE numbers are what threads share; sums run over the pieces in their order. */
 #include "train.h"
@@ -11,16 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#ifdef _OPENMP
-#define OMP(text) _Pragma(#text)
-#else
-#define OMP(text)
-#endif
-
 enum { PIECE = 1 << 14, PIECES = 256 };
 
 static double sum_of_squares(const float *x, size_t n) {
-    double s[16] = {0};
+    double s[16] = { 0 };
     for (; n >= 16; x += 16, n -= 16)
         for (size_t k = 0; k < 16; k++) s[k] += (double)x[k] * x[k];
     for (size_t k = 0; k < n; k++) s[k] += (double)x[k] * x[k];
@@ -29,37 +24,58 @@ static double sum_of_squares(const float *x, size_t n) {
     return s[0];
 }
 
-PITH_SHARED double pith__grad_norm(const pith__params *p) {
-    double sum = 0;
-    for (size_t at = 0; at < p->n; at += (size_t)PIECE * PIECES) {
-        double each[PIECES];
-        int n_piece = (int)(p->n - at < (size_t)PIECE * PIECES ? (p->n - at + PIECE - 1) / PIECE : PIECES);
-        OMP(omp parallel for num_threads(p->n_threads) if(n_piece > 1))
-        for (int i = 0; i < n_piece; i++) {
-            size_t from = at + (size_t)i * PIECE, left = p->n - from;
-            each[i] = sum_of_squares(p->g + from, left < PIECE ? left : PIECE);
-        }
-        for (int i = 0; i < n_piece; i++) sum += each[i];
+typedef struct {
+    const pith__params *p;
+    size_t at;
+    double each[PIECES], sum;
+} norm_job;
+
+static void norm_piece(const void *data, size_t i, uint8_t *scratch) {
+    norm_job *j = (norm_job *)(uintptr_t)data; /* to write each[i] */
+    size_t from = j->at + i * PIECE, left = j->p->n - from;
+    (void)scratch;
+    j->each[i] = sum_of_squares(j->p->g + from, left < PIECE ? left : PIECE);
+}
+
+static void sum_pieces(void *data) {
+    norm_job *j = data;
+    for (j->at = 0; j->at < j->p->n; j->at += (size_t)PIECE * PIECES) {
+        size_t left = (j->p->n - j->at + PIECE - 1) / PIECE, n = left < PIECES ? left : PIECES;
+        pith__share(&j->p->team, n, 1, norm_piece, j);
+        for (size_t i = 0; i < n; i++) j->sum += j->each[i];
     }
-    return sqrt(sum);
+}
+
+PITH_SHARED double pith__grad_norm(pith__params *p) {
+    norm_job job = { .p = p };
+    if (p->n > 2 * PIECE) pith__together(&p->team, sum_pieces, &job);
+    else sum_pieces(&job);
+    return sqrt(job.sum);
 }
 
 typedef struct { /* one step, the same for every weight */
     float beta1, beta2, clip;
-    float rate, eps;     /* w -= rate * m / (sqrt(v) + eps), with the corrections of both means in them */
-    float keep;          /* what decay leaves of a weight */
+    float rate,
+        eps;    /* w -= rate * m / (sqrt(v) + eps), with the corrections of both means in them */
+    float keep; /* what decay leaves of a weight */
 } pace;
 
-/* m and v begin at 0, so after t steps they are small by 1 - beta^t: Kingma and Ba 2015, arXiv:1412.6980,
- * section 2, the more efficient order at its end. */
+/* m and v begin at 0, so after t steps they are small by 1 - beta^t: Kingma and Ba 2015,
+ * arXiv:1412.6980, section 2, the more efficient order at its end. */
 static pace pace_of(const pith__adamw *a, double lr, double clip) {
-    double fix1 = 1 - pow(a->beta1, (double)a->step), fix2 = sqrt(1 - pow(a->beta2, (double)a->step));
-    pace y = { a->beta1, a->beta2, (float)clip, (float)(lr * fix2 / fix1), (float)(a->eps * fix2),
+    double fix1 = 1 - pow(a->beta1, (double)a->step),
+           fix2 = sqrt(1 - pow(a->beta2, (double)a->step));
+    pace y = { a->beta1,
+               a->beta2,
+               (float)clip,
+               (float)(lr * fix2 / fix1),
+               (float)(a->eps * fix2),
                (float)(1 - lr * a->weight_decay) };
     return y;
 }
 
-static void move(const pace *y, float *w, const float *g, float *m, float *v, size_t n, float keep) {
+static void move(const pace *y, float *w, const float *g, float *m, float *v, size_t n,
+                 float keep) {
     for (size_t i = 0; i < n; i++) {
         float d = y->clip * g[i];
         m[i] = y->beta1 * m[i] + (1 - y->beta1) * d;
@@ -68,39 +84,63 @@ static void move(const pace *y, float *w, const float *g, float *m, float *v, si
     }
 }
 
-PITH_SHARED void pith__adamw_step(pith__adamw *a, pith__params *p, double lr, double clip) {
-    a->step++;
-    pace y = pace_of(a, lr, clip);
-    OMP(omp parallel num_threads(p->n_threads) if(p->n > 2 * PIECE))
-    for (size_t i = 0; i < p->n_param; i++) {
-        pith__param *q = &p->param[i];
-        size_t at = (size_t)(q->g - p->g);
-        OMP(omp for nowait)
-        for (size_t j = 0; j < q->n; j += PIECE)
-            move(&y, q->w + j, q->g + j, a->m + at + j, a->v + at + j,
-                 q->n - j < PIECE ? q->n - j : PIECE, q->decay ? y.keep : 1);
+typedef struct {
+    const pith__adamw *a;
+    pith__params *p;
+    pace pace;
+    const pith__param *q; /* the one at work */
+} step_job;
+
+static void step_piece(const void *data, size_t i, uint8_t *scratch) {
+    const step_job *j = data;
+    const pith__param *q = j->q;
+    size_t from = i * PIECE, n = q->n - from < PIECE ? q->n - from : PIECE;
+    size_t at = (size_t)(q->g - j->p->g) + from;
+    (void)scratch;
+    move(&j->pace, q->w + from, q->g + from, j->a->m + at, j->a->v + at, n,
+         q->decay ? j->pace.keep : 1);
+}
+
+static void step_all(void *data) {
+    step_job *j = data;
+    for (size_t i = 0; i < j->p->n_param; i++) {
+        j->q = &j->p->param[i];
+        pith__share(&j->p->team, (j->q->n + PIECE - 1) / PIECE, 1, step_piece, j);
     }
 }
 
-/* ---- the learning rate ----------------------------------------------------------------------------- */
+PITH_SHARED void pith__adamw_step(pith__adamw *a, pith__params *p, double lr, double clip) {
+    a->step++;
+    step_job job = { a, p, pace_of(a, lr, clip), NULL };
+    if (p->n > 2 * PIECE) pith__together(&p->team, step_all, &job);
+    else step_all(&job);
+}
+
+/* ---- the learning rate ------------------------------------------------------------------- */
 
 PITH_SHARED int pith__schedule_named(const char *name) {
-    static const struct { const char *name; int schedule; } names[] = {
-        { "constant", PITH__CONSTANT }, { "constant_with_warmup", PITH__CONSTANT },
-        { "linear", PITH__LINEAR }, { "cosine", PITH__COSINE }, { "cosine_with_min_lr", PITH__COSINE },
+    static const struct {
+        const char *name;
+        int schedule;
+    } names[] = {
+        { "constant", PITH__CONSTANT },
+        { "constant_with_warmup", PITH__CONSTANT },
+        { "linear", PITH__LINEAR },
+        { "cosine", PITH__COSINE },
+        { "cosine_with_min_lr", PITH__COSINE },
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i].name)) return names[i].schedule;
     return -1;
 }
 
-PITH_SHARED double pith__schedule(int schedule, int64_t step, int64_t warmup, int64_t total, double least) {
+PITH_SHARED double pith__schedule(int schedule, int64_t step, int64_t warmup, int64_t total,
+                                  double least) {
     if (step < warmup) return (double)step / (double)warmup;
     if (schedule == PITH__CONSTANT) return 1;
     double done = total > warmup ? (double)(step - warmup) / (double)(total - warmup) : 1;
     if (done > 1) done = 1;
-    double left = schedule == PITH__LINEAR ? 1 - done : 0.5 * (1 + cos(3.14159265358979323846 * done));
+    double left =
+        schedule == PITH__LINEAR ? 1 - done : 0.5 * (1 + cos(3.14159265358979323846 * done));
     return least + (1 - least) * left;
 }
-
-#undef OMP

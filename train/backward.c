@@ -1,14 +1,16 @@
-/* backward.c - the way back through forward.c and kernels.c: how the loss changes with every weight.
+/* backward.c - the way back through forward.c and kernels.c: how the loss changes with every
+ * weight.
  *
- * It gets the activations that forward.c left on the tape and the gradient of the loss by what came out
- * of the last block, and adds the gradient by every weight that learns to where pith__d_model says. Each
- * d_x here is the twin of an x there, in the same order and with the same arguments; its comment begins
- * with what the forward line was. d_x reads y's gradient and gives x's: what was y = f(x) is dx = f'(x) dy,
- * and what was read twice gets the sum of two gradients (Rumelhart, Hinton and Williams 1986).
+ * It gets the activations that forward.c left on the tape and the gradient of the loss by what came
+ * out of the last block, and adds the gradient by every weight that learns to where pith__d_model
+ * says. Each d_x here is the twin of an x there, in the same order and with the same arguments; its
+ * comment begins with what the forward line was. d_x reads y's gradient and gives x's: what was y =
+ * f(x) is dx = f'(x) dy, and what was read twice gets the sum of two gradients (Rumelhart, Hinton
+ * and Williams 1986).
  *
- * Every sum has one order, whoever computes it: a weight's gradient runs over the tokens from the first to
- * the last, one sequence after the other. So the bits depend neither on the number of threads nor on
- * how sequences were put together into batches. */
+ * Every sum has one order, whoever computes it: a weight's gradient runs over the tokens from the
+ * first to the last, one sequence after the other. So the bits depend neither on the number of
+ * threads nor on how sequences were put together into batches. */
 #include "train.h"
 
 #include <math.h>
@@ -16,33 +18,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#ifdef _OPENMP
-#include <omp.h>
-#define OMP(text) _Pragma(#text)
-#else
-#define OMP(text)
-#define omp_get_thread_num() 0
-#endif
-
 enum {
-    PANEL = 32,              /* columns of a matrix that are made ready side by side */
-    DEPTH = 384,             /* rows of it at once: these products are summed apart, then added */
-    GROUP = 12,              /* rows of the result whose sums a processor has at once, see x86.c */
-    ROWS = 4 * GROUP,        /* rows of it that are one piece of work for a thread, and */
-    COLUMNS = 12 * PANEL,    /* its columns */
-    SPAN = 64,               /* columns that a thread sums over all tokens */
-    THREAD_WORK = 1 << 17,   /* multiplications that are worth a thread */
-    LANE_NUMBERS = 1 << 26   /* gradients in memory, if there is more than one lane */
+    PANEL = 32,            /* columns of a matrix that are made ready side by side */
+    DEPTH = 384,           /* rows of it at once: these products are summed apart, then added */
+    GROUP = 12,            /* rows of the result whose sums a processor has at once, see x86.c */
+    ROWS = 4 * GROUP,      /* rows of it that are one piece of work for a thread, and */
+    COLUMNS = 12 * PANEL,  /* its columns */
+    SPAN = 64,             /* columns that a thread sums over all tokens */
+    BUNDLE = 8,            /* rows that are made ready together */
+    LANE_NUMBERS = 1 << 26 /* gradients in memory, if there is more than one lane */
 };
-
-static int threads_worth(const pith__team *team, size_t work) {
-    size_t n = work / THREAD_WORK;
-    return n < 1 ? 1 : n < (size_t)team->n_threads ? (int)n : team->n_threads;
-}
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
-/* ---- products of two matrices ---------------------------------------------------------------------- */
+/* ---- products of two matrices ------------------------------------------------------------ */
 
 typedef struct { /* y (m, n) = a (m, k) w (k, n), or y += */
     const pith__tape *tape;
@@ -51,25 +40,38 @@ typedef struct { /* y (m, n) = a (m, k) w (k, n), or y += */
     size_t m, a_row, a_col; /* number (i, k) of a is a[i * a_row + k * a_col]; one of them is 1 */
     const pith__tensor *w;
     int add;
+    size_t k0, n_k; /* rows of w that are being worked on */
 } product;
 
-/* Row r of w, of whatever format, as floats: PANEL of them to each panel, whose rows are depth many. */
-static void make_panels(float *to, size_t depth, const pith__tensor *w, size_t r) {
+/* Row k0 + k of w, of whatever format, as floats: PANEL of them to each panel. whole: (cols) */
+static void make_panels(const product *p, size_t k, float *whole) {
+    const pith__tensor *w = p->w;
     const pith__format *f = w->format;
-    const uint8_t *row = w->data + r * w->row_bytes;
-    for (size_t j = 0; j < w->cols; j += PANEL, to += depth * PANEL) {
+    const uint8_t *row = w->data + (p->k0 + k) * w->row_bytes;
+    float *to = p->tape->panel + k * PANEL;
+    int apart = f->id == PITH__I8; /* its scales are not with the row */
+    if (apart) pith__row_floats(w, p->k0 + k, whole);
+    for (size_t j = 0; j < w->cols; j += PANEL, to += p->n_k * PANEL) {
         size_t n = least(w->cols - j, PANEL);
         if (f->id == PITH__F32 && n == PANEL) {
             memcpy(to, row + j * sizeof *to, PANEL * sizeof *to); /* a size known to the compiler */
+        } else if (apart) {
+            memcpy(to, whole + j, n * sizeof *to);
         } else if (f->floats) {
             f->floats(to, row + j * (size_t)f->bytes, n);
         } else {
             pith__block b;
-            pith__row_block(w, r, j / PANEL, &b);
+            pith__row_block(w, p->k0 + k, j / PANEL, &b);
             for (size_t i = 0; i < n; i++) to[i] = b.d[i / 16] * b.q[i] - b.m[i / 16];
         }
         for (size_t i = n; i < PANEL; i++) to[i] = 0;
     }
+}
+
+static void panel_piece(const void *data, size_t piece, uint8_t *scratch) {
+    const product *p = data;
+    for (size_t k = piece * BUNDLE; k < p->n_k && k < (piece + 1) * BUNDLE; k++)
+        make_panels(p, k, (float *)(void *)scratch);
 }
 
 /* Rows of a that are columns in memory, laid GROUP by GROUP: (m / GROUP, n_k, GROUP). */
@@ -82,72 +84,67 @@ static void lay_rows(float *to, const float *a, size_t a_col, size_t m, size_t n
     }
 }
 
-/* Piece of the result: ROWS by COLUMNS. */
-static void product_piece(const product *p, size_t piece, size_t k0, size_t n_k, float *side) {
+/* ROWS by COLUMNS of the result. */
+static void product_piece(const void *data, size_t piece, uint8_t *scratch) {
+    const product *p = data;
     size_t cols = p->w->cols, wide = (cols + COLUMNS - 1) / COLUMNS;
     size_t i = piece / wide * ROWS, m = least(p->m - i, ROWS), j = piece % wide * COLUMNS;
     size_t end = least(cols, j + COLUMNS), step = p->a_col == 1 ? m : GROUP;
-    const float *a = p->a + i * p->a_row + k0 * p->a_col;
-    pith__outer o = { .n_k = n_k, .y_row = cols, .b_row = PANEL, .add = p->add || k0 > 0 };
+    const float *a = p->a + i * p->a_row + p->k0 * p->a_col;
+    pith__outer o = { .n_k = p->n_k, .y_row = cols, .b_row = PANEL, .add = p->add || p->k0 > 0 };
     o.a_row = p->a_row, o.a_col = p->a_col;
     if (p->a_col != 1) {
-        lay_rows(side, a, p->a_col, m, n_k);
+        float *side = (float *)(void *)scratch;
+        lay_rows(side, a, p->a_col, m, p->n_k);
         a = side, o.a_row = 1, o.a_col = GROUP;
     }
     for (; j < end; j += PANEL)
         for (size_t r = 0; r < m; r += step) {
             o.y = p->y + (i + r) * cols + j;
-            o.a = p->a_col == 1 ? a : a + r * n_k;
-            o.b = p->tape->panel + j * n_k;
+            o.a = p->a_col == 1 ? a : a + r * p->n_k;
+            o.b = p->tape->panel + j * p->n_k;
             o.m = least(m - r, step), o.n = least(end - j, PANEL);
             p->tape->s->team.kernels->outer(&o);
         }
 }
 
-static void multiply(const product *p) {
+static void multiply(product *p) {
     const pith__team *team = &p->tape->s->team;
     size_t rows = p->w->rows, cols = p->w->cols, n_part = (rows + DEPTH - 1) / DEPTH;
-    size_t depth = (rows + n_part - 1) / n_part;
     size_t n_piece = (p->m + ROWS - 1) / ROWS * ((cols + COLUMNS - 1) / COLUMNS);
-    int n_threads = threads_worth(team, p->m * rows * cols);
-    (void)n_threads; /* not asked for without OpenMP */
-    for (size_t k = 0; k < rows; k += depth) {
-        size_t n_k = least(rows - k, depth);
-        OMP(omp parallel num_threads(n_threads))
-        {
-            float *side = p->tape->scratch + (size_t)omp_get_thread_num() * p->tape->scratch_floats;
-            OMP(omp for)
-            for (size_t i = 0; i < n_k; i++)
-                make_panels(p->tape->panel + i * PANEL, n_k, p->w, k + i);
-            OMP(omp for schedule(dynamic))
-            for (size_t i = 0; i < n_piece; i++) product_piece(p, i, k, n_k, side);
-        }
+    int worth_it = pith__worth_it(p->m * cols);
+    p->n_k = (rows + n_part - 1) / n_part;
+    for (p->k0 = 0; p->k0 < rows; p->k0 += p->n_k) {
+        p->n_k = least(p->n_k, rows - p->k0);
+        pith__share(team, (p->n_k + BUNDLE - 1) / BUNDLE, worth_it, panel_piece, p);
+        pith__share(team, n_piece, worth_it, product_piece, p);
     }
 }
 
 /* was y (n, rows) = x (n, cols) through w. dx (n, cols) = dy w, or, with add, dx += dy w. */
-PITH_SHARED void pith__d_input(const pith__tape *tape, float *dx, const float *dy, const pith__tensor *w,
-                               size_t n, int add) {
-    product p = { tape, dx, dy, n, w->rows, 1, w, add };
+PITH_SHARED void pith__d_input(const pith__tape *tape, float *dx, const float *dy,
+                               const pith__tensor *w, size_t n, int add) {
+    product p = { tape, dx, dy, n, w->rows, 1, w, add, 0, 0 };
     multiply(&p);
 }
 
 /* dw (rows, cols) += dy^T x, summed over the tokens. dw NULL: w does not learn. */
-PITH_SHARED void pith__d_weight(const pith__tape *tape, float *dw, const float *dy, const pith__tensor *w,
-                                const float *x, size_t n) {
+PITH_SHARED void pith__d_weight(const pith__tape *tape, float *dw, const float *dy,
+                                const pith__tensor *w, const float *x, size_t n) {
     if (!dw || !n) return;
-    pith__tensor in = { .format = pith__format_of(PITH__F32), .rows = n, .cols = w->cols,
-                        .data = (const uint8_t *)x, .row_bytes = w->cols * sizeof *x };
-    product p = { tape, dw, dy, w->rows, 1, w->rows, &in, 1 };
+    pith__tensor in = { .format = pith__format_of(PITH__F32), .rows = n, .cols = w->cols };
+    in.data = (const uint8_t *)x;
+    in.row_bytes = w->cols * sizeof *x;
+    product p = { tape, dw, dy, w->rows, 1, w->rows, &in, 1, 0, 0 };
     multiply(&p);
 }
 
-/* ---- one vector ------------------------------------------------------------------------------------ */
+/* ---- one vector -------------------------------------------------------------------------- */
 
 /* was y[i] = w[i] * scale * x[i], scale = 1 / sqrt(mean(x^2) + eps), which depends on every x. */
-static void d_rmsnorm(float *dx, const float *dy, const float *x, const float *w, size_t n, float scale,
-                      int add) {
-    float sum[16] = {0};
+static void d_rmsnorm(float *dx, const float *dy, const float *x, const float *w, size_t n,
+                      float scale, int add) {
+    float sum[16] = { 0 };
     for (size_t i = 0; i < n; i++) sum[i % 16] += dy[i] * w[i] * x[i];
     for (size_t half = 8; half > 0; half /= 2)
         for (size_t i = 0; i < half; i++) sum[i] += sum[i + half];
@@ -175,10 +172,10 @@ static void d_softmax(const pith__kernels *k, float *dp, const float *p, size_t 
     for (size_t i = 0; i < n; i++) dp[i] = p[i] * (dp[i] - sum);
 }
 
-/* ---- attention ------------------------------------------------------------------------------------- */
+/* ---- attention --------------------------------------------------------------------------- */
 
-/* Attention of a whole sequence, in f32, every query head apart: heads that share keys and values have
- * gradients of their own, (n, n_head, head_dim), which are summed afterwards. */
+/* Attention of a whole sequence, in f32, every query head apart: heads that share keys and values
+ * have gradients of their own, (n, n_head, head_dim), which are summed afterwards. */
 typedef struct {
     const pith__tape *tape;
     const float *q, *k, *v; /* (n, n_head, head_dim), (n, n_kv_head, head_dim) */
@@ -194,79 +191,90 @@ static size_t query_block(size_t n) {
     return most < 16 ? 16 : most > 64 ? 64 : most;
 }
 
-static size_t turned_row(size_t n) { return (n + 15) / 16 * 16 + 16; } /* not a power of two: it is walked
-                                                                          across */
+/* Not a power of two, which would be slow to walk across. */
+static size_t turned_row(size_t n) { return (n + 15) / 16 * 16 + 16; }
+
 static size_t d_attend_floats(size_t n, size_t head_dim) {
-    return 2 * head_dim * turned_row(n) + 3 * query_block(n) * turned_row(n);
+    return (2 * head_dim + 2 * query_block(n) + 1) * turned_row(n);
 }
 
-static void turn(float *to, size_t to_row, const float *from, size_t from_row, size_t n, size_t cols) {
+/* to (cols, to_row) = scale * from (n, from_row), turned round. */
+static void turn(float *to, size_t to_row, const float *from, size_t from_row, size_t n,
+                 size_t cols, float scale) {
     for (size_t u = 0; u < n; u++)
-        for (size_t i = 0; i < cols; i++) to[i * to_row + u] = from[u * from_row + i];
+        for (size_t i = 0; i < cols; i++) to[i * to_row + u] = scale * from[u * from_row + i];
 }
 
-/* was p[u] = softmax(cap(scale * q.k[u])) over the positions u0 to u1 that the token sees. The others
- * get 0. slope: how a score changes with q.k. x: scores q.k, which become p. */
-static void weigh(const d_attention_job *a, float *x, float *slope, size_t n, size_t u0, size_t u1) {
-    for (size_t u = u0; u < u1; u++) {
-        x[u] *= a->scale;
-        slope[u] = a->scale;
-        if (a->softcap > 0) {
-            float th = tanhf(x[u] / a->softcap);
-            x[u] = a->softcap * th;
-            slope[u] *= 1 - th * th;
-        }
+/* was p = softmax(c * tanh(x / c)), without the cap where c is 0; x becomes p, and dp dx. One
+ * token's n scores. */
+static void d_weigh(const pith__kernels *k, float *x, float *dp, float *slope, size_t n, float c) {
+    for (size_t u = 0; c > 0 && u < n; u++) {
+        float th = tanhf(x[u] / c);
+        x[u] = c * th;
+        slope[u] = 1 - th * th;
     }
-    a->tape->s->team.kernels->softmax(x + u0, u1 - u0);
-    for (size_t u = 0; u < n; u++)
-        if (u < u0 || u >= u1) x[u] = 0;
+    k->softmax(x, n);
+    d_softmax(k, dp, x, n);
+    for (size_t u = 0; c > 0 && u < n; u++) dp[u] *= slope[u];
 }
 
-/* Queries t0 to t0 + m of head h. They see nothing after themselves and nothing before the window. */
-static void d_attend_queries(const d_attention_job *a, size_t h, size_t t0, size_t m, const float *kt,
-                             const float *vt, float *p) {
+/* What a token does not see has no weight. */
+static void clear_unseen(float *x, size_t first, size_t end, size_t n) {
+    memset(x, 0, first * sizeof *x);
+    memset(x + end, 0, (n - end) * sizeof *x);
+}
+
+/* Queries t0 to t0 + m of head h. They see nothing after themselves, nor before the window. */
+static void d_attend_queries(const d_attention_job *a, size_t h, size_t t0, size_t m,
+                             const float *kt, const float *vt, float *p) {
     const pith__kernels *k = a->tape->s->team.kernels;
-    size_t dim = a->head_dim, row = turned_row(a->n), q_row = a->n_head * dim, k_row = a->n_kv_head * dim;
+    size_t dim = a->head_dim, row = turned_row(a->n), q_row = a->n_head * dim,
+           k_row = a->n_kv_head * dim;
     size_t u0 = a->window && t0 >= a->window ? t0 + 1 - a->window : 0, n = t0 + m - u0;
     float *dp = p + query_block(a->n) * row, *slope = dp + query_block(a->n) * row;
     size_t at = t0 * q_row + h * dim, at_u = u0 * q_row + h * dim;
     size_t at_k = u0 * k_row + h / (a->n_head / a->n_kv_head) * dim;
 
     pith__outer scores = { p, row, a->q + at, q_row, 1, kt + u0, row, m, n, dim, 0 };
-    k->outer(&scores);
+    k->outer(&scores); /* kt is scaled, so that the scores are */
     pith__outer by_p = { dp, row, a->dy + at, q_row, 1, vt + u0, row, m, n, dim, 0 };
     k->outer(&by_p); /* was y = sum of p[u] v[u] */
     for (size_t t = t0; t < t0 + m; t++) {
-        float *pt = p + (t - t0) * row, *dt = dp + (t - t0) * row, *st = slope + (t - t0) * row;
+        float *pt = p + (t - t0) * row, *dt = dp + (t - t0) * row;
         size_t first = a->window && t >= a->window ? t + 1 - a->window - u0 : 0, end = t + 1 - u0;
-        weigh(a, pt, st, n, first, end);
-        d_softmax(k, dt + first, pt + first, end - first);
-        for (size_t u = 0; u < n; u++) dt[u] = u < first || u >= end ? 0 : dt[u] * st[u];
+        d_weigh(k, pt + first, dt + first, slope, end - first, a->softcap);
+        clear_unseen(pt, first, end, n);
+        clear_unseen(dt, first, end, n);
     }
     pith__outer by_v = { a->dv + at_u, q_row, p, 1, row, a->dy + at, q_row, n, dim, m, 1 };
     k->outer(&by_v);
     pith__outer by_q = { a->dq + at, q_row, dp, row, 1, a->k + at_k, k_row, m, dim, n, 0 };
-    k->outer(&by_q); /* was score = q.k */
+    k->outer(&by_q);
     pith__outer by_k = { a->dk + at_u, q_row, dp, 1, row, a->q + at, q_row, n, dim, m, 1 };
     k->outer(&by_k);
 }
 
-static void d_attend_head(const d_attention_job *a, size_t h, float *scratch) {
+static void d_attend_head(const void *data, size_t h, uint8_t *scratch) {
+    const d_attention_job *a = data;
     size_t dim = a->head_dim, row = turned_row(a->n), step = query_block(a->n);
     size_t q_row = a->n_head * dim, k_row = a->n_kv_head * dim;
     size_t at = h / (a->n_head / a->n_kv_head) * dim;
-    float *kt = scratch, *vt = kt + dim * row, *p = vt + dim * row;
-    turn(kt, row, a->k + at, k_row, a->n, dim);
-    turn(vt, row, a->v + at, k_row, a->n, dim);
+    float *kt = (float *)(void *)scratch, *vt = kt + dim * row, *p = vt + dim * row;
+    turn(kt, row, a->k + at, k_row, a->n, dim, a->scale);
+    turn(vt, row, a->v + at, k_row, a->n, dim, 1);
     for (size_t t = 0; t < a->n; t++) {
         memset(a->dk + t * q_row + h * dim, 0, dim * sizeof(float));
         memset(a->dv + t * q_row + h * dim, 0, dim * sizeof(float));
     }
-    for (size_t t = 0; t < a->n; t += step) d_attend_queries(a, h, t, least(a->n - t, step), kt, vt, p);
+    for (size_t t = 0; t < a->n; t += step)
+        d_attend_queries(a, h, t, least(a->n - t, step), kt, vt, p);
+    for (size_t t = 0; t < a->n; t++)
+        for (size_t i = t * q_row + h * dim; i < t * q_row + (h + 1) * dim; i++)
+            a->dq[i] *= a->scale, a->dk[i] *= a->scale; /* was score = scale * q.k */
 }
 
-/* Heads of a group read the same keys, so the key's gradient is the sum of theirs. In place: (n, n_head,
- * head_dim) becomes (n, n_kv_head, head_dim). */
+/* Heads of a group read the same keys, so the key's gradient is the sum of theirs. In place: (n,
+ * n_head, head_dim) becomes (n, n_kv_head, head_dim). */
 static void sum_groups(float *d, size_t n, size_t n_head, size_t n_kv_head, size_t dim) {
     size_t n_group = n_head / n_kv_head;
     if (n_group == 1) return;
@@ -278,42 +286,52 @@ static void sum_groups(float *d, size_t n, size_t n_head, size_t n_kv_head, size
     }
 }
 
-/* was y = softmax(scale * q k^T) v. dk and dv have room for n_head and hold n_kv_head in the end. Dao et
- * al. 2022, arXiv:2205.14135, appendix B. */
+/* was y = softmax(scale * q k^T) v. dk and dv have room for n_head and hold n_kv_head in the end.
+ * Dao et al. 2022, arXiv:2205.14135, appendix B. */
 static void d_attend(const d_attention_job *a) {
-    const pith__tape *y = a->tape;
-    int n_threads = threads_worth(&y->s->team, a->n_head * a->n * a->n * a->head_dim);
-    (void)n_threads;
-    OMP(omp parallel for schedule(dynamic) num_threads(n_threads))
-    for (size_t h = 0; h < a->n_head; h++)
-        d_attend_head(a, h, y->scratch + (size_t)omp_get_thread_num() * y->scratch_floats);
+    int worth_it = pith__worth_it(a->n * a->n_head * a->head_dim);
+    pith__share(&a->tape->s->team, a->n_head, worth_it, d_attend_head, a);
     sum_groups(a->dk, a->n, a->n_head, a->n_kv_head, a->head_dim);
     sum_groups(a->dv, a->n, a->n_head, a->n_kv_head, a->head_dim);
 }
 
-/* ---- one vector of every token -------------------------------------------------------------------- */
+/* ---- one vector of every token ----------------------------------------------------------- */
+
+typedef struct {
+    const pith__tape *tape;
+    float *dx;
+    const float *dy, *x, *w;
+    float *dw;
+    size_t cols, n;
+    int add;
+} d_norm_job;
+
+static void d_norm_row(const void *data, size_t t, uint8_t *scratch) {
+    const d_norm_job *j = data;
+    const float *x = j->x + t * j->cols;
+    float mean = j->tape->s->team.kernels->dot(x, x, j->cols) / (float)j->cols;
+    float scale = 1.0f / sqrtf(mean + j->tape->s->model->hyper.eps);
+    (void)scratch;
+    j->tape->scale[t] = scale;
+    d_rmsnorm(j->dx + t * j->cols, j->dy + t * j->cols, x, j->w, j->cols, scale, j->add);
+}
+
+static void d_norm_span(const void *data, size_t span, uint8_t *scratch) {
+    const d_norm_job *j = data;
+    size_t i0 = span * SPAN, i1 = least(j->cols, i0 + SPAN);
+    (void)scratch;
+    for (size_t t = 0; t < j->n; t++)
+        for (size_t i = i0; i < i1; i++)
+            j->dw[i] += j->dy[t * j->cols + i] * (j->tape->scale[t] * j->x[t * j->cols + i]);
+}
 
 /* was y (n, cols) = rmsnorm(x, w), row by row. dx = its gradient, or, with add, dx += it. */
 PITH_SHARED void pith__d_norm(const pith__tape *tape, float *dx, const float *dy, const float *x,
                               const float *w, float *dw, size_t cols, size_t n, int add) {
-    const pith__team *team = &tape->s->team;
-    float eps = tape->s->model->hyper.eps, *scale = tape->scale;
-    int n_threads = threads_worth(team, 8 * n * cols);
-    (void)n_threads;
-    OMP(omp parallel num_threads(n_threads))
-    {
-        OMP(omp for)
-        for (size_t t = 0; t < n; t++) {
-            const float *xt = x + t * cols;
-            scale[t] = 1.0f / sqrtf(team->kernels->dot(xt, xt, cols) / (float)cols + eps);
-            d_rmsnorm(dx + t * cols, dy + t * cols, xt, w, cols, scale[t], add);
-        }
-        OMP(omp for)
-        for (size_t j = 0; j < cols; j += SPAN)
-            for (size_t t = 0; dw && t < n; t++)
-                for (size_t i = j; i < cols && i < j + SPAN; i++)
-                    dw[i] += dy[t * cols + i] * (scale[t] * x[t * cols + i]);
-    }
+    d_norm_job job = { tape, dx, dy, x, w, dw, cols, n, add };
+    int worth_it = pith__worth_it(n * cols);
+    pith__share(&tape->s->team, n, worth_it, d_norm_row, &job);
+    if (dw) pith__share(&tape->s->team, (cols + SPAN - 1) / SPAN, worth_it, d_norm_span, &job);
 }
 
 /* was y += bias, for each of n tokens. */
@@ -322,7 +340,7 @@ static void d_add_bias(const float *dy, float *d_bias, size_t cols, size_t n) {
         for (size_t i = 0; i < cols; i++) d_bias[i] += dy[t * cols + i];
 }
 
-/* ---- the block ------------------------------------------------------------------------------------- */
+/* ---- the block --------------------------------------------------------------------------- */
 
 typedef struct { /* one layer, on the way back for n tokens */
     const pith__tape *tape;
@@ -334,23 +352,25 @@ typedef struct { /* one layer, on the way back for n tokens */
 } d_block;
 
 /* was y = x through w. */
-static void d_project(const d_block *b, float *dx, const float *dy, const pith__tensor *w, float *dw,
-                      const float *x, size_t n, int add) {
+static void d_project(const d_block *b, float *dx, const float *dy, const pith__tensor *w,
+                      float *dw, const float *x, size_t n, int add) {
     pith__d_input(b->tape, dx, dy, w, n, add);
     pith__d_weight(b->tape, dw, dy, w, x, n);
 }
 
-/* was y = norm(x, w) of the stream, or x itself in a family without this norm. d.x += what comes back. */
-static void d_norm_stream(const d_block *b, const float *dy, const float *x, const float *w, float *dw) {
+/* was y = norm(x, w) of the stream, or x itself in a family without this norm. d.x += what comes
+ * back. */
+static void d_norm_stream(const d_block *b, const float *dy, const float *x, const float *w,
+                          float *dw) {
     float *dx = b->d.x;
     if (w) pith__d_norm(b->tape, dx, dy, x, w, dw, b->n_embd, b->n, 1);
     for (size_t i = 0; !w && i < b->n * b->n_embd; i++) dx[i] += dy[i];
 }
 
-/* was out = stream + residual_scale * added, which a post-norm had shaped first. The gradient of out, d.x,
- * goes on as that of the stream. */
-static void d_add_to_stream(const d_block *b, const float *added, float *d_added, const float *post_norm,
-                            float *d_post_norm) {
+/* was out = stream + residual_scale * added, which a post-norm had shaped first. The gradient of
+ * out, d.x, goes on as that of the stream. */
+static void d_add_to_stream(const d_block *b, const float *added, float *d_added,
+                            const float *post_norm, float *d_post_norm) {
     float *to = post_norm ? b->d.y : d_added;
     for (size_t i = 0; i < b->n * b->n_embd; i++) to[i] = b->h->residual_scale * b->d.x[i];
     if (post_norm)
@@ -366,8 +386,9 @@ static void d_gather_pairs(float *dx0, const float *dx, size_t n_rot, size_t dim
     for (size_t i = n_rot; i < dim; i++) dx0[i] = dx[i];
 }
 
-/* was: queries or keys, (n, heads, head_dim), biased, normed and turned, in this order. dx holds the gradient
- * of what came out, dx0 (the same where there is no norm) gets that of the product with the weights. */
+/* was: queries or keys, (n, heads, head_dim), biased, normed and turned, in this order. dx holds
+ * the gradient of what came out, dx0 (the same where there is no norm) gets that of the product
+ * with the weights. */
 static void d_finish_heads(const d_block *b, float *dx, float *dx0, const float *x0, float *d_bias,
                            const float *w, float *dw, int heads) {
     size_t dim = (size_t)b->h->head_dim, cols = (size_t)heads * dim;
@@ -394,10 +415,21 @@ static void d_attention(const d_block *b) {
     d_add_bias(d.o, g->o_bias, b->n_embd, b->n);
     d_project(b, d.mix, d.o, &w->o, g->o, a.mix, b->n, 0);
     d_attention_job job = {
-        .tape = b->tape, .q = a.q, .k = a.k, .v = a.v, .dy = d.mix, .dq = d.q, .dk = d.k, .dv = d.v,
-        .n = b->n, .n_head = (size_t)h->n_head, .n_kv_head = (size_t)h->n_kv_head,
-        .head_dim = (size_t)h->head_dim, .window = (size_t)w->window,
-        .scale = h->attn_scale, .softcap = h->attn_softcap,
+        .tape = b->tape,
+        .q = a.q,
+        .k = a.k,
+        .v = a.v,
+        .dy = d.mix,
+        .dq = d.q,
+        .dk = d.k,
+        .dv = d.v,
+        .n = b->n,
+        .n_head = (size_t)h->n_head,
+        .n_kv_head = (size_t)h->n_kv_head,
+        .head_dim = (size_t)h->head_dim,
+        .window = (size_t)w->window,
+        .scale = h->attn_scale,
+        .softcap = h->attn_softcap,
     };
     d_attend(&job);
     d_finish_heads(b, d.q, d.q0, a.q0, g->q_bias, w->q_norm, g->q_norm, h->n_head);
@@ -410,24 +442,45 @@ static void d_attention(const d_block *b) {
     d_norm_stream(b, d.xn, a.x, w->attn_norm, g->attn_norm);
 }
 
+typedef struct { /* rows of one network, and what they compute */
+    const d_block *b;
+    const pith__ffn *w;
+    float *gate, *up, *act, *d_gate, *d_up, *d_act;
+} d_ffn_rows;
+
+/* was act = act(gate) * up of a row. */
+static void d_gate_row(const void *data, size_t t, uint8_t *scratch) {
+    const d_ffn_rows *f = data;
+    size_t n_ff = f->w->gate.rows, at = t * n_ff;
+    (void)scratch;
+    f->b->tape->s->team.kernels->d_gate(f->d_gate + at, f->d_up + at, f->d_act + at, f->gate + at,
+                                        f->up + at, n_ff, f->b->h->act);
+}
+
 /* was y = down(act(gate x) * up x), rows of it from row first on of what the layer keeps. */
 static void d_network(const d_block *b, const pith__ffn *w, const pith__d_ffn *g, const float *x,
                       size_t rows, size_t first, const float *dy, float *dx) {
     size_t n_ff = w->gate.rows, at = first * n_ff;
-    float *act = b->a.act + at, *d_gate = b->d.gate + at, *d_up = b->d.up + at, *d_act = b->d.act + at;
-    d_project(b, d_act, dy, &w->down, g->down, act, rows, 0);
-    int n_threads = threads_worth(&b->tape->s->team, 16 * rows * n_ff);
-    (void)n_threads;
-    OMP(omp parallel for num_threads(n_threads))
-    for (size_t i = 0; i < rows * n_ff; i += n_ff)
-        b->tape->s->team.kernels->d_gate(d_gate + i, d_up + i, d_act + i, b->a.gate + at + i, b->a.up + at + i, n_ff,
-                               b->h->act);
-    d_project(b, dx, d_gate, &w->gate, g->gate, x, rows, 0);
-    d_project(b, dx, d_up, &w->up, g->up, x, rows, 1);
+    d_ffn_rows f = { b,
+                     w,
+                     b->a.gate + at,
+                     b->a.up + at,
+                     b->a.act + at,
+                     b->d.gate + at,
+                     b->d.up + at,
+                     b->d.act + at };
+    d_add_bias(dy, g->down_bias, w->down.rows, rows);
+    d_project(b, f.d_act, dy, &w->down, g->down, f.act, rows, 0);
+    pith__share(&b->tape->s->team, rows, pith__worth_it(rows * n_ff), d_gate_row, &f);
+    d_add_bias(f.d_gate, g->gate_bias, n_ff, rows);
+    d_add_bias(f.d_up, g->up_bias, n_ff, rows);
+    d_project(b, dx, f.d_gate, &w->gate, g->gate, x, rows, 0);
+    d_project(b, dx, f.d_up, &w->up, g->up, x, rows, 1);
 }
 
-/* was p = softmax(x) of one token, then 0 for the experts not chosen, and the others made to sum to 1 where
- * expert_norm: which is their softmax among themselves. dp becomes dx; s is the whole softmax. */
+/* was p = softmax(x) of one token, then 0 for the experts not chosen, and the others made to sum to
+ * 1 where expert_norm: which is their softmax among themselves. dp becomes dx; s is the whole
+ * softmax. */
 static void d_choose_experts(const d_block *b, float *dp, const float *p, const float *s) {
     const pith__kernels *k = b->tape->s->team.kernels;
     size_t n = (size_t)b->h->n_expert;
@@ -494,7 +547,7 @@ static void d_feed_forward(const d_block *b) {
     d_norm_stream(b, b->d.yn, b->a.y, w->ffn_norm, g->ffn_norm);
 }
 
-/* ---- all blocks ------------------------------------------------------------------------------------ */
+/* ---- all blocks -------------------------------------------------------------------------- */
 
 /* was x = embd_scale * the token's row of the embedding. */
 static void d_embed(const pith__tape *y, const pith_token *tokens, size_t n) {
@@ -511,15 +564,17 @@ PITH_SHARED void pith__backward(const pith__tape *y, const pith_token *tokens, i
     pith_rewind(y->s, 0); /* where blocks are run again */
     for (int l = m->hyper.n_layer - 1; l >= 0; l--) {
         if (y->s->streams) pith__run_block(y->s, l, n);
-        d_block b = { y, &m->hyper, &m->layer[l], &y->g->layer[l], pith__acts_at(y->s, l), y->d, (size_t)n,
-                      (size_t)m->hyper.n_embd };
+        d_block b = {
+            y,    &m->hyper, &m->layer[l],           &y->g->layer[l], pith__acts_at(y->s, l),
+            y->d, (size_t)n, (size_t)m->hyper.n_embd
+        };
         d_feed_forward(&b);
         d_attention(&b);
     }
     d_embed(y, tokens, (size_t)n);
 }
 
-/* ---- the tape's memory ----------------------------------------------------------------------------- */
+/* ---- the tape's memory ------------------------------------------------------------------- */
 
 static size_t most(size_t a, size_t b) { return a > b ? a : b; }
 
@@ -534,20 +589,30 @@ static size_t logits_rows(const pith__hyper *h, size_t n) {
     return least(rows < 16 ? 16 : rows > PITH__LOSS_ROWS ? PITH__LOSS_ROWS : rows, n);
 }
 
-/* Pieces of y from memory on, or only how many floats they take. None is larger than a few times what the
- * session or the model already has in memory. */
+/* Pieces of y from memory on, or only how many floats they take. None is larger than a few times
+ * what the session or the model already has in memory. */
 static size_t place_tape(pith__tape *y, const pith_session *s, float *memory) {
     const pith__hyper *h = &s->model->hyper;
-    size_t n = (size_t)s->n_batch, head_dim = (size_t)h->head_dim, heads = (size_t)h->n_head * head_dim;
+    size_t n = (size_t)s->n_batch, head_dim = (size_t)h->head_dim,
+           heads = (size_t)h->n_head * head_dim;
     size_t n_threads = (size_t)s->team.n_threads, used = 0;
     pith__acts a;
     y->rows = (int)logits_rows(h, n);
     size_t logits = (size_t)y->rows * (size_t)h->n_vocab;
-    y->scratch_floats = most(ROWS * DEPTH, d_attend_floats(n, head_dim));
-    const struct { float **to; size_t size; } pieces[] = {
-        { &y->acts, pith__acts_place(s, &a, NULL) }, { &y->dk, n * heads }, { &y->dv, n * heads },
-        { &y->scale, n * (size_t)h->n_head }, { &y->route, n * (size_t)h->n_expert },
-        { &y->panel, DEPTH * (widest_input(h) + PANEL) }, { &y->logits, logits },
+    y->scratch_floats =
+        most(most(ROWS * DEPTH, d_attend_floats(n, head_dim)), s->team.scratch_bytes / 4);
+    y->scratch_floats = (y->scratch_floats + 15) / 16 * 16;
+    const struct {
+        float **to;
+        size_t size;
+    } pieces[] = {
+        { &y->acts, pith__acts_place(s, &a, NULL) },
+        { &y->dk, n * heads },
+        { &y->dv, n * heads },
+        { &y->scale, n * (size_t)h->n_head },
+        { &y->route, n * (size_t)h->n_expert },
+        { &y->panel, DEPTH * (widest_input(h) + PANEL) },
+        { &y->logits, logits },
         { &y->slope, h->logit_softcap > 0 ? logits : 0 },
         { &y->scratch, n_threads * y->scratch_floats },
     };
@@ -576,8 +641,8 @@ PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, const pith__d_model 
     size_t floats = place_tape(&plan, s, NULL);
     float *memory = y ? calloc(floats + 16, sizeof *memory) : NULL;
     if (!memory) {
-        pith__fail(err, PITH_EMEMORY, "%s: no memory for the gradients of %d tokens (%.1f MB)", m->store.path,
-                   n_ctx, (double)floats * 4e-6);
+        pith__fail(err, PITH_EMEMORY, "%s: no memory for the gradients of %d tokens (%.1f MB)",
+                   m->store.path, n_ctx, (double)floats * 4e-6);
         pith_session_free(s);
         free(y);
         return NULL;
@@ -586,6 +651,8 @@ PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, const pith__d_model 
     y->g = g;
     y->memory = memory;
     place_tape(y, s, memory + (64 - (uintptr_t)memory % 64) % 64 / sizeof *memory);
+    s->team.scratch = (uint8_t *)y->scratch; /* more than the session needs by itself */
+    s->team.scratch_bytes = y->scratch_floats * sizeof *memory;
     return y;
 }
 
@@ -601,16 +668,17 @@ PITH_SHARED size_t pith__tape_size(const pith_model *m, int n_ctx, int recompute
     size_t session = pith__session_bytes(m, &c, recompute ? 2 : 1);
     if (!session) return 0;
     pith_session s = { .model = m, .n_batch = n_ctx, .team = { .n_threads = m->n_threads } };
+    s.team.scratch_bytes = pith__matmul_scratch(widest_input(&m->hyper));
     pith__tape y;
     return session + (place_tape(&y, &s, NULL) + 16) * sizeof(float) + sizeof y;
 }
 
-/* ---- the weights that learn ------------------------------------------------------------------------ */
+/* ---- the weights that learn -------------------------------------------------------------- */
 
 typedef struct { /* a parameter while they are chosen */
     pith__params *p;
     pith_model *m;
-    int pointing;        /* 0: mark those that the model uses; 1: point to their gradients */
+    int pointing; /* 0: mark those that the model uses; 1: point to their gradients */
 } choice;
 
 static pith__param *param_named(const pith__params *p, pith__str name) {
@@ -635,7 +703,8 @@ static void choose_vector(const choice *c, int l, const char *name, const float 
     *g = q->g;
 }
 
-/* A matrix, or some rows of what the file has as one: it uses those rows of the floats and of the gradient. */
+/* A matrix, or some rows of what the file has as one: it uses those rows of the floats and of the
+ * gradient. */
 static void choose_matrix(const choice *c, pith__tensor *w, float **g) {
     pith__param *q = w->data ? param_named(c->p, w->name) : NULL;
     if (!q) return;
@@ -664,6 +733,9 @@ static void choose_layer(const choice *c, int l) {
     choose_vector(c, l, "attn_k.bias", w->k_bias, &g->k_bias);
     choose_vector(c, l, "attn_v.bias", w->v_bias, &g->v_bias);
     choose_vector(c, l, "attn_output.bias", w->o_bias, &g->o_bias);
+    choose_vector(c, l, "ffn_gate.bias", w->ffn->gate_bias, &g->ffn->gate_bias);
+    choose_vector(c, l, "ffn_up.bias", w->ffn->up_bias, &g->ffn->up_bias);
+    choose_vector(c, l, "ffn_down.bias", w->ffn->down_bias, &g->ffn->down_bias);
     choose_matrix(c, &w->q, &g->q);
     choose_matrix(c, &w->k, &g->k);
     choose_matrix(c, &w->v, &g->v);
@@ -683,14 +755,16 @@ static void choose_all(const choice *c) {
     for (int l = 0; l < c->m->hyper.n_layer; l++) choose_layer(c, l);
 }
 
-/* The parameters that are marked, with memory for their gradients and, where they lie in a file, floats. */
+/* The parameters that are marked, with memory for their gradients and, where they lie in a file,
+ * floats. */
 static int make_params(pith__params *p, const pith_model *m, pith_error *err) {
     size_t n = 0;
     for (size_t i = 0; i < p->n_param; i++)
         if (p->param[i].w) p->param[n++] = p->param[i];
     p->n_param = n;
     for (size_t i = 0; i < n; i++) p->n += p->param[i].n;
-    for (p->n_lane = PITH__LANES; p->n_lane > 1 && p->n > (size_t)LANE_NUMBERS / p->n_lane;) p->n_lane--;
+    for (p->n_lane = PITH__LANES; p->n_lane > 1 && p->n > (size_t)LANE_NUMBERS / p->n_lane;)
+        p->n_lane--;
     p->g = pith__arena_new(&p->arena, p->n, (size_t)p->n_lane * sizeof *p->g);
     float *g = p->g;
     for (size_t i = 0; i < n && g; i++) {
@@ -716,7 +790,8 @@ PITH_SHARED int pith__params_new(pith__params *p, pith_model *m, pith_error *err
     const pith__store *s = &m->store;
     int n_layer = m->hyper.n_layer, code = PITH_OK;
     memset(p, 0, sizeof *p);
-    p->n_threads = m->n_threads;
+    p->team.kernels = m->kernels;
+    p->team.n_threads = m->n_threads;
     p->param = pith__arena_new(&p->arena, s->n_tensor, sizeof *p->param);
     p->d.layer = pith__arena_new(&p->arena, (size_t)n_layer, sizeof *p->d.layer);
     for (int l = 0; l < n_layer && p->d.layer; l++) {
@@ -740,6 +815,3 @@ PITH_SHARED int pith__params_new(pith__params *p, pith_model *m, pith_error *err
 }
 
 PITH_SHARED void pith__params_zero(pith__params *p) { memset(p->g, 0, p->n * sizeof *p->g); }
-
-#undef OMP
-#undef omp_get_thread_num

@@ -1,25 +1,18 @@
 /* batch.c - the sequences of a step, several at once.
  *
- * A thread works best on a sequence of its own: it waits for nobody until the end. But two threads cannot
- * add to the same gradient without their order showing in its last bits. So a step has a few lanes, each with
- * a gradient of its own: sequence i goes to lane i % n_lane, a lane is the work of one thread at a time, and
- * in the end the lanes are summed, the first one first. How many there are depends on the model and the step
- * and not on the threads, and neither do the bits. A large model has one lane: there its sequences come one
- * after the other, and threads share each matrix instead. */
+ * A thread works best on a sequence of its own: it waits for nobody until the end. But two threads
+ * cannot add to the same gradient without their order showing in its last bits. So a step has a few
+ * lanes, each with a gradient of its own: sequence i goes to lane i % n_lane, a lane is the work of
+ * one thread at a time, and in the end the lanes are summed, the first one first. How many there
+ * are depends on the model and the step and not on the threads, and neither do the bits. A large
+ * model has one lane: there its sequences come one after the other, and threads share each matrix
+ * instead. */
 #include "train.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#ifdef _OPENMP
-#include <omp.h>
-#define OMP(text) _Pragma(#text)
-#else
-#define OMP(text)
-#define omp_get_thread_num() 0
-#endif
-
-enum { LANE_PIECE = 1 << 12 };
+enum { LANE_PIECE = 1 << 14 };
 
 static void move_to_lane(float **g, size_t by) {
     if (*g) *g += by;
@@ -37,16 +30,22 @@ static int make_lane(pith__d_model *to, const pith__d_model *from, const pith_mo
         pith__d_layer *g = &to->layer[l];
         size_t n_ffn = m->layer[l].router.data ? (size_t)m->hyper.n_expert : 1;
         *g = from->layer[l];
-        float **all[] = { &g->attn_norm, &g->attn_post_norm, &g->ffn_norm, &g->ffn_post_norm, &g->q_norm,
-                          &g->k_norm, &g->q_bias, &g->k_bias, &g->v_bias, &g->o_bias, &g->q, &g->k, &g->v,
-                          &g->o, &g->router };
+        float **all[] = { &g->attn_norm, &g->attn_post_norm,
+                          &g->ffn_norm,  &g->ffn_post_norm,
+                          &g->q_norm,    &g->k_norm,
+                          &g->q_bias,    &g->k_bias,
+                          &g->v_bias,    &g->o_bias,
+                          &g->q,         &g->k,
+                          &g->v,         &g->o,
+                          &g->router };
         for (size_t i = 0; i < sizeof all / sizeof *all; i++) move_to_lane(all[i], by);
         g->ffn = pith__arena_new(arena, n_ffn, sizeof *g->ffn);
         if (!g->ffn) return PITH_EMEMORY;
         for (size_t e = 0; e < n_ffn; e++) {
             g->ffn[e] = from->layer[l].ffn[e];
             move_to_lane(&g->ffn[e].gate, by), move_to_lane(&g->ffn[e].up, by);
-            move_to_lane(&g->ffn[e].down, by);
+            move_to_lane(&g->ffn[e].down, by), move_to_lane(&g->ffn[e].gate_bias, by);
+            move_to_lane(&g->ffn[e].up_bias, by), move_to_lane(&g->ffn[e].down_bias, by);
         }
     }
     return PITH_OK;
@@ -63,8 +62,8 @@ PITH_SHARED void pith__batch_free(pith__batch *b) {
     free(b);
 }
 
-PITH_SHARED pith__batch *pith__batch_new(const pith_model *m, pith__params *p, int n_ctx, int n_sequence,
-                                         int recompute, pith_error *err) {
+PITH_SHARED pith__batch *pith__batch_new(const pith_model *m, pith__params *p, int n_ctx,
+                                         int n_sequence, int recompute, pith_error *err) {
     pith__batch *b = calloc(1, sizeof *b);
     int code = b ? PITH_OK : PITH_EMEMORY;
     if (b) b->p = p, b->n_lane = lanes_used(p, n_sequence);
@@ -85,48 +84,85 @@ PITH_SHARED pith__batch *pith__batch_new(const pith_model *m, pith__params *p, i
         if (n_thread > 1) y->s->team.n_threads = 1;
         b->tape[b->n_tape] = y;
     }
+    b->team = (pith__team){ m->kernels, b->n_tape, (uint8_t *)b->tape, sizeof *b->tape, NULL };
     return b;
 }
 
-PITH_SHARED size_t pith__batch_size(const pith_model *m, const pith__params *p, int n_ctx, int n_sequence,
-                                    int recompute) {
-    int n_lane = lanes_used(p, n_sequence), n_thread = m->n_threads < n_lane ? m->n_threads : n_lane;
-    return (size_t)n_lane * p->n * sizeof(float) + (size_t)n_thread * pith__tape_size(m, n_ctx, recompute);
+PITH_SHARED size_t pith__batch_size(const pith_model *m, const pith__params *p, int n_ctx,
+                                    int n_sequence, int recompute) {
+    int n_lane = lanes_used(p, n_sequence),
+        n_thread = m->n_threads < n_lane ? m->n_threads : n_lane;
+    return (size_t)n_lane * p->n * sizeof(float) +
+           (size_t)n_thread * pith__tape_size(m, n_ctx, recompute);
+}
+
+/* ---- a step ------------------------------------------------------------------------------ */
+
+typedef struct {
+    pith__batch *b;
+    const pith__sequence *s;
+    int n;
+    float scale;      /* 0: nothing is learned */
+    pith__loss *loss; /* (n_lane) */
+    int code[PITH__LANES];
+    pith_error err[PITH__LANES];
+    pith__piece *work;
+    size_t n_piece;
+} lanes_job;
+
+static void share_lanes(void *data) {
+    const lanes_job *j = data;
+    pith__share(&j->b->team, j->n_piece, 1, j->work, j);
+}
+
+static void over_lanes(lanes_job *j, pith__piece *work, size_t n_piece) {
+    j->work = work, j->n_piece = n_piece;
+    pith__together(&j->b->team, share_lanes, j);
+}
+
+static void clear_lane(const void *data, size_t lane, uint8_t *scratch) {
+    const lanes_job *j = data;
+    pith__params *p = j->b->p;
+    (void)scratch;
+    memset(p->g + lane * p->n, 0, p->n * sizeof *p->g);
 }
 
 PITH_SHARED void pith__batch_begin(pith__batch *b) {
+    lanes_job job = { .b = b };
     memset(b->loss, 0, sizeof b->loss);
     b->taken = 0;
-    OMP(omp parallel for num_threads(b->n_tape))
-    for (int i = 0; i < b->n_lane; i++) memset(b->p->g + (size_t)i * b->p->n, 0, b->p->n * sizeof(float));
+    over_lanes(&job, clear_lane, (size_t)b->n_lane);
 }
 
-/* The lane's part of n sequences. */
-static int run_lane(pith__batch *b, int lane, const pith__sequence *s, int n, float scale, pith__loss *loss,
-                    pith_error *err) {
-    pith__tape *y = b->tape[omp_get_thread_num()];
-    int code = PITH_OK, first = (int)((lane - b->taken % b->n_lane + b->n_lane) % b->n_lane);
+/* The lane's part of n sequences. A thread's scratch memory is where it finds its tape. */
+static void run_lane(const void *data, size_t lane, uint8_t *scratch) {
+    lanes_job *j = (lanes_job *)(uintptr_t)data; /* to write code[lane] and err[lane] */
+    pith__batch *b = j->b;
+    pith__tape *y;
+    memcpy(&y, scratch, sizeof y);
     y->g = &b->d[lane];
-    for (int i = first; i < n && !code; i += b->n_lane)
-        code = scale == 0 ? pith__score(y, s[i].t, s[i].target, s[i].n, loss, err)
-                          : pith__learn(y, s[i].t, s[i].target, s[i].n, scale, loss, err);
-    return code;
+    for (int i = 0; i < j->n && !j->code[lane]; i++) {
+        const pith__sequence *s = &j->s[i];
+        if ((b->taken + i) % b->n_lane != (int64_t)lane) continue;
+        j->code[lane] =
+            j->scale == 0
+                ? pith__score(y, s->t, s->target, s->n, &j->loss[lane], &j->err[lane])
+                : pith__learn(y, s->t, s->target, s->n, j->scale, &j->loss[lane], &j->err[lane]);
+    }
 }
 
-static int run_lanes(pith__batch *b, const pith__sequence *s, int n, float scale, pith__loss *loss,
-                     pith_error *err) {
-    int code[PITH__LANES], first = PITH_OK;
-    pith_error e[PITH__LANES];
-    OMP(omp parallel for schedule(dynamic) num_threads(b->n_tape))
-    for (int i = 0; i < b->n_lane; i++) code[i] = run_lane(b, i, s, n, scale, &loss[i], &e[i]);
-    for (int i = 0; i < b->n_lane && !first; i++)
-        if ((first = code[i]) != PITH_OK && err) *err = e[i];
-    return first;
+static int run_lanes(lanes_job *j, pith_error *err) {
+    int code = PITH_OK;
+    over_lanes(j, run_lane, (size_t)j->b->n_lane);
+    for (int i = 0; i < j->b->n_lane && !code; i++)
+        if ((code = j->code[i]) != PITH_OK && err) *err = j->err[i];
+    return code;
 }
 
 PITH_SHARED int pith__batch_learn(pith__batch *b, const pith__sequence *s, int n, float scale,
                                   pith_error *err) {
-    int code = run_lanes(b, s, n, scale, b->loss, err);
+    lanes_job job = { .b = b, .s = s, .n = n, .scale = scale, .loss = b->loss };
+    int code = run_lanes(&job, err);
     b->taken += n;
     return code;
 }
@@ -134,23 +170,25 @@ PITH_SHARED int pith__batch_learn(pith__batch *b, const pith__sequence *s, int n
 PITH_SHARED int pith__batch_score(pith__batch *b, const pith__sequence *s, int n, pith__loss *loss,
                                   pith_error *err) {
     pith__loss each[PITH__LANES] = { { 0, 0 } };
+    lanes_job job = { .b = b, .s = s, .n = n, .loss = each };
     b->taken = 0;
-    int code = run_lanes(b, s, n, 0, each, err);
+    int code = run_lanes(&job, err);
     for (int i = 0; i < b->n_lane && !code; i++) loss->sum += each[i].sum, loss->n += each[i].n;
     return code;
 }
 
-PITH_SHARED void pith__batch_end(pith__batch *b, pith__loss *loss) {
-    size_t n = b->p->n;
-    for (int i = 0; i < b->n_lane; i++) loss->sum += b->loss[i].sum, loss->n += b->loss[i].n;
-    if (b->n_lane == 1) return;
-    OMP(omp parallel for num_threads(b->n_tape))
-    for (size_t j = 0; j < n; j += LANE_PIECE)
-        for (int i = 1; i < b->n_lane; i++) {
-            float *to = b->p->g + j, *from = to + (size_t)i * n;
-            for (size_t k = 0; k < LANE_PIECE && j + k < n; k++) to[k] += from[k];
-        }
+static void sum_lanes(const void *data, size_t piece, uint8_t *scratch) {
+    const lanes_job *j = data;
+    size_t n = j->b->p->n, from = piece * LANE_PIECE,
+           end = n - from < LANE_PIECE ? n : from + LANE_PIECE;
+    float *g = j->b->p->g;
+    (void)scratch;
+    for (int lane = 1; lane < j->b->n_lane; lane++)
+        for (size_t i = from; i < end; i++) g[i] += g[(size_t)lane * n + i];
 }
 
-#undef OMP
-#undef omp_get_thread_num
+PITH_SHARED void pith__batch_end(pith__batch *b, pith__loss *loss) {
+    lanes_job job = { .b = b };
+    for (int i = 0; i < b->n_lane; i++) loss->sum += b->loss[i].sum, loss->n += b->loss[i].n;
+    if (b->n_lane > 1) over_lanes(&job, sum_lanes, (b->p->n + LANE_PIECE - 1) / LANE_PIECE);
+}

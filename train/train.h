@@ -21,6 +21,7 @@
  * frozen. Then gradients still pass through the weight, of whatever format, and it has none itself. */
 typedef struct {
     float *gate, *up, *down;
+    float *gate_bias, *up_bias, *down_bias;
 } pith__d_ffn;
 
 typedef struct {
@@ -53,14 +54,13 @@ typedef struct {
     int n_lane;
     float *g;            /* (n_lane, n) all gradients, one parameter after the other; see batch.c for lanes */
     pith__d_model d;     /* the first lane, as the model has them */
-    int n_threads;
+    pith__team team;     /* of no scratch memory */
     pith__arena arena;
 } pith__params;
 
 /* All weights of m learn. Matrices that lie in a file, of whatever format, are copied to memory as floats
  * and m made to use these; those of a store without files (n_file 0) must be F32 in memory that can be
- * written, and stay where they are. p must live as long as
- * m is used. */
+ * written, and stay where they are. p must live as long as m is used. */
 PITH_SHARED int  pith__params_new(pith__params *p, pith_model *m, pith_error *err);
 PITH_SHARED void pith__params_zero(pith__params *p); /* the gradients */
 PITH_SHARED void pith__params_free(pith__params *p);
@@ -131,7 +131,8 @@ typedef struct {
     int64_t taken;       /* sequences of the step so far */
     pith__d_model d[PITH__LANES];
     pith__loss loss[PITH__LANES];
-    pith__tape *tape[PITH__LANES];
+    pith__tape *tape[PITH__LANES]; /* (n_tape) */
+    pith__team team;     /* whose threads have a pointer to their tape as scratch memory */
     pith__arena arena;
 } pith__batch;
 
@@ -159,7 +160,7 @@ typedef struct {
                             caller's, laid out as pith__params' g */
 } pith__adamw;
 
-PITH_SHARED double pith__grad_norm(const pith__params *p); /* of all gradients together */
+PITH_SHARED double pith__grad_norm(pith__params *p); /* of all gradients together */
 /* One step. The gradients are taken times clip: min(1, max_grad_norm / norm). */
 PITH_SHARED void pith__adamw_step(pith__adamw *a, pith__params *p, double lr, double clip);
 
