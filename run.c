@@ -482,7 +482,7 @@ static int run_voice(options *o, pith_model *m) {
     pith_bias *bias = NULL;
     fill_sampling(m, &v.how);
     int code = make_bias(m, o, &bias, &v.how);
-    if (!code) code = output_open(&v.out, o->output, o->model.path);
+    if (!code) code = output_open(&v.out, o->output, &o->model);
     if (!code) {
         code = !strcmp(o->mode, "chat") ? chat(&v, o) : generate(&v, o);
         int written = output_close(&v.out, code == 0);

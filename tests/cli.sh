@@ -204,7 +204,7 @@ mkfifo "$dir/fifo"; sleep 3 > "$dir/fifo" & in=$dir/fifo
 interrupt INT 130 "SIGINT while waiting for the user" "$dir/tiny.bin" -z "$dir/tok.bin" -m chat -y a
 in=/dev/null
 cp "$dir/tiny.bin" "$dir/shrinks.bin"
-"$run" "$dir/shrinks.bin" -z "$dir/tok.bin" $long > /dev/null 2> "$dir/err" < /dev/null & pid=$!
+timeout 30 "$run" "$dir/shrinks.bin" -z "$dir/tok.bin" $long > /dev/null 2> "$dir/err" < /dev/null & pid=$!
 sleep 0.5; : > "$dir/shrinks.bin"; wait $pid; status=$?
 [ $status -eq 4 ] && grep -q '^pith: .*shrank' "$dir/err"; ok $? "a model file that shrinks"
 

@@ -142,12 +142,14 @@ static double read_bandwidth(const pith_model *m) {
     enum { SIZE = 1 << 26, PIECE = 1 << 18 }; /* floats */
     float *p = malloc(SIZE * sizeof *p), sum = 0;
     double best = 0;
+    int n_threads = pith__threads(m->n_threads);
+    (void)n_threads; /* without OpenMP */
     if (!p) return 0;
     for (size_t i = 0; i < SIZE; i++) p[i] = 1;
     for (int pass = 0; pass < 6; pass++) {
         double start = seconds();
 #ifdef _OPENMP
-#pragma omp parallel for num_threads(m->n_threads) reduction(+ : sum) schedule(dynamic)
+#pragma omp parallel for num_threads(n_threads) reduction(+ : sum) schedule(dynamic)
 #endif
         for (int i = 0; i < SIZE / PIECE; i++)
             sum += m->kernels->dot(p + (size_t)i * PIECE, p + (size_t)i * PIECE, PIECE);

@@ -389,13 +389,17 @@ static FILE *open_beside(output *o) {
     return f;
 }
 
-int output_open(output *o, const char *path, const char *not_this) {
-    struct stat st, other;
+static int same_file(const char *a, const char *b) {
+    struct stat x, y;
+    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+int output_open(output *o, const char *path, const model_choice *not_this) {
     memset(o, 0, sizeof *o);
     o->file = stdout;
     if (!path || !strcmp(path, "-")) return 0;
-    if (not_this && !stat(path, &st) && !stat(not_this, &other) && st.st_dev == other.st_dev &&
-        st.st_ino == other.st_ino)
+    const char *tokenizer = not_this ? not_this->options.tokenizer : NULL;
+    if (not_this && (same_file(path, not_this->path) || (tokenizer && same_file(path, tokenizer))))
         return complain(USAGE, "%s: is the model itself, need another file to write to", path);
     char *real = realpath(path, NULL); /* a link stays one */
     size_t room = strlen(real ? real : path) + 32;

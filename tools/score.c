@@ -126,7 +126,7 @@ static int score(score_options *o, const pith_model *m, const pith_token *t, int
     if (n > n_ctx) return complain(USAGE, "the text has %d tokens, the context %d", n, n_ctx);
     int code = open_session(m, &o->model, n, &k.s);
     if (!code) code = output_open(&k.lines, NULL, NULL);
-    if (!code && o->logits) code = output_open(&k.logits, o->logits, o->model.path);
+    if (!code && o->logits) code = output_open(&k.logits, o->logits, &o->model);
     if (!code) {
         code = score_tokens(&k, t, n, o->logits != NULL);
         int whole = !code && !stopped();

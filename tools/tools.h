@@ -112,7 +112,8 @@ typedef struct {
     int code;                /* the first failure, or GO_ON: nobody reads any more */
 } output;
 
-int  output_open(output *o, const char *path, const char *not_this); /* path NULL or "-": stdout */
+int  output_open(output *o, const char *path, /* NULL or "-": stdout */
+                 const model_choice *not_this); /* whose files are not to be written over, or NULL */
 void output_bytes(output *o, const void *p, size_t n);
 void output_text(output *o, const char *p, size_t n); /* whole UTF-8 characters only */
 void output_json(output *o, const char *p, size_t n); /* as a JSON string */
