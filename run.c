@@ -40,6 +40,7 @@ static const options defaults = {
 static const char usage[] =
     "run MODEL [options]        write a text, or with -m chat hold a conversation\n"
     "run VERB MODEL [options]   score, tokenize, info, bench; run VERB --help says more\n"
+    "run VERB TEXT [options]    vocab, pretrain: learn a vocabulary, a model from a text file\n"
     "MODEL is a llama2.c checkpoint (and -z tokenizer.bin), a .gguf or a Hugging Face folder.\n"
     "Defaults stand in brackets, those of llama2.c files after a stroke.\n\n";
 
@@ -525,7 +526,8 @@ int main(int argc, char **argv) {
     prepare_process();
     if (argc < 2) {
         fprintf(stderr, "%s", usage);
-        return complain(USAGE, "no model given and none built in; README.md says where to get one");
+        return complain(USAGE, "no model given and none built in; huggingface.co/karpathy/tinyllamas "
+                        "has small ones, and any .gguf will do (README.md)");
     }
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
         if (!strcmp(argv[1], verbs[i].name) && access(argv[1], F_OK) != 0)
