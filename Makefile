@@ -14,7 +14,7 @@ TWINS   = math/x86.c math/arm.c
 ENGINE  = formats/file.c formats/json.c math/quant.c math/team.c math/kernels.c $(if $(PORTABLE),,$(TWINS)) \
           formats/store.c formats/llama2c.c formats/gguf.c formats/hfconfig.c formats/hftokenizer.c formats/safetensors.c \
           formats/unicode.c formats/pretokenize.c tokenizer.c chat.c model.c forward.c sampler.c
-TRAIN   = train/backward.c train/loss.c train/adamw.c
+TRAIN   = train/backward.c train/loss.c train/batch.c train/adamw.c
 TOOLS   = tools/cli.c train/dataset.c train/save.c train/vocab.c train/pretrain.c tools/score.c tools/tokenize.c tools/info.c tools/bench.c tools/trace.c
 TESTS   = $(wildcard tests/t_*.c)
 

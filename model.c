@@ -616,6 +616,7 @@ static pith_model *open_model(const char *path, const void *data, size_t size,
     if (!opt) opt = &no_options;
     pith__store s = { .path = path ? path : "(memory)" };
     int code;
+    if (opt->pretokenizer) s.vocab.pre = pith__str_of(opt->pretokenizer);
     s.file = pith__arena_new(&s.arena, 2, sizeof *s.file);
     if (!s.file) {
         code = pith__fail(err, PITH_EMEMORY, "%s: no memory", s.path);

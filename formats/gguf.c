@@ -544,7 +544,7 @@ static int gguf_read_bpe(pith__store *s, pith_error *err) {
     if (code) return code;
     v->model = PITH__BPE;
     v->spelling = PITH__BYTE_LETTERS;
-    v->pre = pre ? pre->s : pith__str_of("default");
+    if (!v->pre.n) v->pre = pre ? pre->s : pith__str_of("default"); /* or what --pretokenizer said */
     for (size_t i = 0; i < sizeof habits / sizeof *habits; i++) {
         if (!pith__str_is(v->pre, habits[i].pre)) continue;
         v->add_bos = habits[i].add_bos;

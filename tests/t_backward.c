@@ -1,7 +1,6 @@
 /* t_backward.c - the way back: against finite differences, against a reference written apart, and
  * against itself bit for bit. Small random models of every family are made in memory. */
 #include "../train/backward.c" /* for the functions that are its own */
-#include "../train/batch.c"
 #include "fixture.h"
 #include "reference_grad.h"
 #include "test.h"

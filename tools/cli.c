@@ -1,7 +1,7 @@
 /* cli.c - what the parts of the command line share: the process, flags, opening, output.
  *
- * What the engine never does is done here: talk to the user, mind signals. The only variable
- * outside a function is the number of the signal that asked to stop; it has no other place. */
+ * What the engine never does is done here: talk to the user, mind signals. What outlives a call is the
+ * number of the signal that asked to stop, and whether it was said that a file is lost. */
 #define _XOPEN_SOURCE 700
 #include "tools.h"
 
@@ -11,6 +11,7 @@
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -41,6 +42,8 @@ static void ask_to_stop(int signal) {
 
 static void lost_file(int signal) {
     (void)signal;
+    static atomic_flag said = ATOMIC_FLAG_INIT; /* several threads may find out at once */
+    while (atomic_flag_test_and_set(&said)) pause();
     static const char text[] = "pith: a file shrank while in use (--no-mmap reads it whole)\n";
     ssize_t n = write(STDERR_FILENO, text, sizeof text - 1);
     (void)n;

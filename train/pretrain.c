@@ -39,9 +39,9 @@ typedef struct {
     pith_model *m;
     pith__params params;
     pith__adamw adam;      /* its step is the number of steps taken */
-    pith__tape *tape;
+    pith__batch *crew;
     dataset data;
-    pith_token *token;     /* (n_ctx + 1) */
+    pith_token *token;     /* (PITH__LANES, n_ctx + 1) */
     int lock, n_ctx, terminal, schedule;
     int64_t batch;         /* sequences in a step */
     int64_t total, warmup; /* steps */
@@ -341,11 +341,12 @@ static int training_memory(trainer *t) {
                              .weight_decay = o->decay,
                              .m = calloc(n, sizeof(float)),
                              .v = calloc(n, sizeof(float)) };
-    t->token = calloc((size_t)t->n_ctx + 1, sizeof *t->token);
+    t->token = calloc(PITH__LANES * ((size_t)t->n_ctx + 1), sizeof *t->token);
     if (!t->adam.m || !t->adam.v || !t->token)
         return complain(FAILED, "no memory to train %zu parameters", n);
-    t->tape = pith__tape_new(t->m, &t->params.d, t->n_ctx, o->recompute, &e);
-    return t->tape ? 0 : complain(FAILED, "%s", e.text);
+    int n_sequence = o->batch * o->accumulate;
+    t->crew = pith__batch_new(t->m, &t->params, t->n_ctx, n_sequence, o->recompute, &e);
+    return t->crew ? 0 : complain(FAILED, "%s", e.text);
 }
 
 /* Fresh: the folder has no run in it, or the user wants to lose it. */
@@ -423,30 +424,40 @@ static void print_duration(double s) {
     else fprintf(stderr, "%.0f h %02d min", floor(s / 3600), (int)(s / 60) % 60);
 }
 
+/* Sequences that are learned from at once, of so many that are left. */
+static int wave_of(const trainer *t, int64_t left) {
+    return left < t->crew->n_lane ? (int)left : t->crew->n_lane;
+}
+
 /* Seconds that a step takes, by the clock: sequences of made-up tokens are learned from for half
  * a second, and forgotten. */
 static int time_a_step(trainer *t, double *step) {
     pith_error e = { 0, "" };
     pith__loss loss = { 0, 0 };
     double start = 0;
+    int wave = wave_of(t, t->batch);
     for (int i = 0; i <= t->n_ctx; i++)
         t->token[i] = (pith_token)(random_at(1, (uint64_t)i) % (uint64_t)t->vocab.n);
+    pith__batch_begin(t->crew);
     for (int n = 0; n < 2 || (seconds() - start < 0.5 && n < 50); n++) {
+        pith__sequence s[PITH__LANES];
         int tokens =
-            n == 0 && t->n_ctx > 64 ? 64 : t->n_ctx; /* the first one finds memory for the others */
-        if (pith__learn(t->tape, t->token, t->token + 1, tokens, 1e-6f, &loss, &e))
-            return complain(FAILED, "%s", e.text);
+            n == 0 && t->n_ctx > 64 ? 64 : t->n_ctx; /* the first find memory for the others */
+        for (int k = 0; k < wave; k++) s[k] = (pith__sequence){ t->token, t->token + 1, tokens };
+        if (pith__batch_learn(t->crew, s, wave, 1e-6f, &e)) return complain(FAILED, "%s", e.text);
         if (stopped()) return stopped();
         if (n == 0) start = seconds();
-        else *step = (seconds() - start) / n * (double)t->batch + 3e-9 * (double)t->params.n;
+        else
+            *step = (seconds() - start) / n / wave * (double)t->batch + 3e-9 * (double)t->params.n;
     }
-    pith__params_zero(&t->params);
+    pith__batch_end(t->crew, &loss);
     return 0;
 }
 
 static int forecast(trainer *t) {
-    double n = (double)t->params.n, mb = 4e-6 * n, step = 0;
-    double acts = 1e-6 * (double)pith__tape_size(t->m, t->n_ctx, t->o->recompute);
+    double n = (double)t->params.n, mb = 4e-6 * n, step = 0, grads = mb * t->crew->n_lane;
+    double acts = 1e-6 * (double)pith__batch_size(t->m, &t->params, t->n_ctx, (int)t->batch,
+                                                  t->o->recompute) - grads;
     const pith__hyper *h = &t->m->hyper;
     int64_t left = t->total > t->adam.step ? t->total - t->adam.step : 0;
     fprintf(stderr,
@@ -457,7 +468,7 @@ static int forecast(trainer *t) {
     fprintf(
         stderr,
         "memory       weights %.0f MB, gradients %.0f, optimiser %.0f, activations %.0f: %.0f MB\n",
-        mb, mb, 2 * mb, acts, 4 * mb + acts);
+        mb, grads, 2 * mb, acts, 3 * mb + grads + acts);
     fprintf(stderr, "text         %zu tokens to learn from, %zu held out\n", t->data.n_train,
             t->data.n_eval);
     int code = time_a_step(t, &step);
@@ -552,7 +563,7 @@ enum { SAMPLE = 100 }; /* tokens */
 static int write_sample(trainer *t) {
     static const pith_sampling how = PITH_SAMPLING_DEFAULT;
     const pith__vocab *v = &t->m->store.vocab;
-    pith_session *s = t->tape->s;
+    pith_session *s = t->crew->tape[0]->s;
     pith_token token = v->bos >= 0 ? v->bos : v->eos;
     pith_error e = { 0, "" };
     uint64_t rng = t->o->seed * 2 + 1;
@@ -585,11 +596,16 @@ static int score_held_out(trainer *t, pith__loss *loss) {
     int all = dataset_eval_windows(&t->data, t->n_ctx),
         n = all < t->o->max_eval ? all : t->o->max_eval;
     *loss = (pith__loss){ 0, 0 };
-    for (int i = 0; i < n && !stopped(); i++) {
-        int window = (int)((int64_t)i * all / n);
-        int tokens = dataset_eval_window(&t->data, t->n_ctx, window, t->token);
-        if (pith__score(t->tape, t->token, t->token + 1, tokens, loss, &e))
-            return complain(FAILED, "%s", e.text);
+    for (int i = 0, wave; i < n && !stopped(); i += wave) {
+        pith__sequence s[PITH__LANES];
+        wave = wave_of(t, n - i);
+        for (int k = 0; k < wave; k++) {
+            int window = (int)((int64_t)(i + k) * all / n);
+            pith_token *token = t->token + (size_t)k * ((size_t)t->n_ctx + 1);
+            int tokens = dataset_eval_window(&t->data, t->n_ctx, window, token);
+            s[k] = (pith__sequence){ token, token + 1, tokens };
+        }
+        if (pith__batch_score(t->crew, s, wave, loss, &e)) return complain(FAILED, "%s", e.text);
     }
     return stopped();
 }
@@ -670,14 +686,21 @@ static int take_step(trainer *t) {
     pith_error e = { 0, "" };
     pith__loss loss = { 0, 0 };
     float scale = 1.0f / ((float)t->batch * (float)t->n_ctx);
-    pith__params_zero(&t->params);
-    for (int64_t i = 0; i < t->batch; i++) {
-        uint64_t window = (uint64_t)(t->adam.step * t->batch + i);
-        dataset_window(&t->data, t->n_ctx, t->o->seed, window, t->token);
-        if (pith__learn(t->tape, t->token, t->token + 1, t->n_ctx, scale, &loss, &e))
+    pith__batch_begin(t->crew);
+    for (int64_t i = 0, wave; i < t->batch; i += wave) {
+        pith__sequence s[PITH__LANES];
+        wave = wave_of(t, t->batch - i);
+        for (int k = 0; k < wave; k++) {
+            uint64_t window = (uint64_t)(t->adam.step * t->batch + i + k);
+            pith_token *token = t->token + (size_t)k * ((size_t)t->n_ctx + 1);
+            dataset_window(&t->data, t->n_ctx, t->o->seed, window, token);
+            s[k] = (pith__sequence){ token, token + 1, t->n_ctx };
+        }
+        if (pith__batch_learn(t->crew, s, (int)wave, scale, &e))
             return complain(FAILED, "%s", e.text);
         if (stopped()) return stopped();
     }
+    pith__batch_end(t->crew, &loss);
     double mean = loss.sum / (double)loss.n;
     t->norm = pith__grad_norm(&t->params);
     t->rate = (double)t->o->lr * pith__schedule(t->schedule, t->adam.step, t->warmup, t->total,
@@ -745,7 +768,7 @@ int verb_pretrain(int argc, char **argv) {
     code = pretrain(&t, &o);
     if (t.log.file) fclose(t.log.file);
     dataset_close(&t.data);
-    pith__tape_free(t.tape);
+    pith__batch_free(t.crew);
     free(t.token), free(t.adam.m), free(t.adam.v);
     pith__params_free(&t.params);
     pith_close(t.m);
