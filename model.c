@@ -495,7 +495,6 @@ static void bind(opening *o) {
     }
     if (h->n_expert && !routed) fail_hyper(o, "expert_count", h->n_expert, "tensors 'ffn_gate_inp'");
     if (routed == h->n_layer) h->n_ff = h->n_ff_expert; /* of no tensor, so it may be anything */
-    set_pattern(o);
 }
 
 /* ---- opening --------------------------------------------------------------------------------------- */
@@ -516,11 +515,9 @@ static void describe(pith_model *m) {
 }
 
 static const pith__kernels *choose_kernels(const char *name) {
-#ifndef PITH_PORTABLE
     const pith__kernels *k = pith__x86(name);
     if (!k) k = pith__arm(name);
     if (k) return k;
-#endif
     return pith__portable(name);
 }
 
@@ -583,8 +580,9 @@ static void open_all(opening *o, const pith_options *opt) {
     if (!o->code && m->store.n_file > 0) align_small(o); /* not what is being trained */
     if (!o->code) find_family(o);
     if (!o->code) read_hyper(o);
-    if (!o->code) make_ropes(o);
     if (!o->code) bind(o);
+    if (!o->code) make_ropes(o); /* as long as the heads, which by now are those of the tensors */
+    if (!o->code) set_pattern(o);
     /* llama2.c's int8 files: plain C works in the order of its runq.c, see matmul_groups in kernels.c */
     if (m->embd.group && !opt->kernels) m->kernels = pith__portable(NULL);
     if (!o->code) open_vocab(o, opt);

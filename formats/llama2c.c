@@ -210,8 +210,9 @@ static int read_vocab(pith__store *s, int n, const char *path, pith_error *err) 
         v->piece[i].p = (const char *)pith__take(&c, (uint64_t)len);
         v->type[i] = is_byte_piece(v->piece[i]) ? PITH__BYTE : PITH__NORMAL;
     }
-    if (empty == n)
-        return pith__fail(err, PITH_EFORMAT, "%s: all of its %d pieces are empty", path, n);
+    if (c.left || empty == n)
+        return pith__fail(err, PITH_EFORMAT, c.left ? "%s: has more than the model's %d pieces"
+                                                    : "%s: has %d pieces, all empty", path, n);
     v->model = PITH__SPM;
     v->spelling = PITH__RAW;
     v->n = n;

@@ -1,6 +1,6 @@
-/* arm.c - the kernels for 64-bit ARM, with the dot product of bytes (processors since about 2018) and
- * without, and which of them this processor has. What a vector is, is in neon.inc; the kernels themselves
- * are in lanes.inc. Elsewhere this file is empty. */
+/* arm.c - the kernels for 64-bit ARM, with the dot product of bytes (processors since about 2018)
+ * and without, and which of them this processor has. What a vector is, is in neon.inc; the kernels
+ * themselves are in lanes.inc. Elsewhere this file is empty. */
 #include "../internal.h"
 
 #if defined(__aarch64__) && defined(__GNUC__) && !defined(__AARCH64EB__)
@@ -22,7 +22,8 @@
         UNROLL for (int i = 0; i < 4; i++) (result).v[i] = (expression); \
     } while (0)
 
-static const int8_t lanes_iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+static const int8_t lanes_iq4[16] = { -127, -104, -83, -65, -49, -35, -22, -10,
+                                      1,    13,   25,  38,  53,  69,  89,  113 };
 static const int8_t lanes_mxfp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 #define INLINE static inline __attribute__((always_inline)) TARGET
@@ -46,7 +47,8 @@ static const int8_t lanes_mxfp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -
 #undef SUFFIX_NAME
 #undef TARGET
 
-#if defined(__ARM_FEATURE_DOTPROD) || !defined(__clang__) /* clang before 16 has it only for a whole file */
+#if defined(__ARM_FEATURE_DOTPROD) ||                                                              \
+    !defined(__clang__) /* clang before 16 has it only for a whole file */
 #define HAVE_DOT_PRODUCTS
 #define DOT_PRODUCTS
 #define V(name) name##_dotprod
@@ -75,7 +77,8 @@ static int arm_has_dot_products(void) {
 
 PITH_SHARED const pith__kernels *pith__arm(const char *name) {
 #ifdef HAVE_DOT_PRODUCTS
-    if (arm_has_dot_products() && (!name || !strcmp(name, kernels_dotprod.name))) return &kernels_dotprod;
+    if (arm_has_dot_products() && (!name || !strcmp(name, kernels_dotprod.name)))
+        return &kernels_dotprod;
 #endif
     return !name || !strcmp(name, kernels_neon.name) ? &kernels_neon : NULL;
 }

@@ -1,6 +1,6 @@
-/* x86.c - the kernels for Intel's and AMD's processors: what a vector of sixteen numbers is with AVX2 and
- * FMA (two registers of eight, processors since 2013) and with AVX-512 and VNNI (one register, since 2019),
- * and which of them this processor has. The kernels themselves are in lanes.inc.
+/* x86.c - the kernels for Intel's and AMD's processors: what a vector of sixteen numbers is with
+ * AVX2 and FMA (two registers of eight, processors since 2013) and with AVX-512 and VNNI (one
+ * register, since 2019), and which of them this processor has. The kernels are in lanes.inc.
  *
  * The compiler needs no flag: each function says what it is compiled for, and runs only where the
  * processor and the operating system have it. Elsewhere this file is empty. */
@@ -12,25 +12,31 @@
 #include <math.h>
 #include <string.h>
 
-/* Loops over the registers of a tile: their length is known, and each turn has registers of its own. */
+/* Loops over the registers of a tile: their length is known, and each turn has registers of its
+ * own. */
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")
 #else
 #define UNROLL _Pragma("GCC unroll 32")
 #endif
 
-static const int8_t lanes_iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+static const int8_t lanes_iq4[16] = { -127, -104, -83, -65, -49, -35, -22, -10,
+                                      1,    13,   25,  38,  53,  69,  89,  113 };
 static const int8_t lanes_mxfp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
-/* Eight f16 that lie stride bytes apart: number j is at place j of the 16 bytes from p + (stride - 2) j. */
+/* Eight f16 that lie stride bytes apart: j is at place j of the 16 bytes at p + (stride - 2) j. */
 #define X86_AT(p, stride, j) _mm_loadu_si128((const void *)((p) + ((stride) - 2) * (j)))
-#define X86_TWO(p, stride, j) _mm_blend_epi16(X86_AT(p, stride, j), X86_AT(p, stride, j + 1), 2 << (j))
-#define X86_FOUR(p, stride, j) _mm_blend_epi16(X86_TWO(p, stride, j), X86_TWO(p, stride, j + 2), 12 << (j))
-#define X86_EIGHT_HALVES(p, stride) _mm_blend_epi16(X86_FOUR(p, stride, 0), X86_FOUR(p, stride, 4), 0xf0)
+#define X86_TWO(p, stride, j)                                                                      \
+    _mm_blend_epi16(X86_AT(p, stride, j), X86_AT(p, stride, j + 1), 2 << (j))
+#define X86_FOUR(p, stride, j)                                                                     \
+    _mm_blend_epi16(X86_TWO(p, stride, j), X86_TWO(p, stride, j + 2), 12 << (j))
+#define X86_EIGHT_HALVES(p, stride)                                                                \
+    _mm_blend_epi16(X86_FOUR(p, stride, 0), X86_FOUR(p, stride, 4), 0xf0)
 
-/* ---- AVX-512 ------------------------------------------------------------------------------------------ */
+/* ---- AVX-512 --------------------------------------------------------------------------------- */
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")))
+#define TARGET                                                                                     \
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
 #define KERNEL static __attribute__((noinline)) TARGET
 #define V(name) name##_avx512
@@ -56,7 +62,9 @@ INLINE vec V(fma)(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 INLINE vec V(fnma)(vec a, vec b, vec c) { return _mm512_fnmadd_ps(a, b, c); }
 INLINE vec V(max)(vec a, vec b) { return _mm512_max_ps(a, b); }
 INLINE vec V(min)(vec a, vec b) { return _mm512_min_ps(a, b); }
-INLINE vec V(round)(vec x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+INLINE vec V(round)(vec x) {
+    return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 INLINE vec V(ldexp)(vec x, vec n) { return _mm512_scalef_ps(x, n); }
 INLINE vec V(zero_under)(vec y, vec x, float limit) { /* NaN stays */
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, V(set1)(limit), _CMP_NLT_UQ), y);
@@ -65,7 +73,9 @@ INLINE vec V(load_f16)(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si25
 INLINE vec V(load_bf16)(const void *p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16));
 }
-INLINE vec V(load_i8)(const void *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p))); }
+INLINE vec V(load_i8)(const void *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p)));
+}
 
 INLINE vec V(set1_f16)(const uint8_t *p) {
     uint16_t h;
@@ -141,15 +151,19 @@ INLINE ints V(words_of)(byte64 x) { return x; }
 INLINE byte64 V(load_bytes)(const void *p) { return _mm512_loadu_si512(p); }
 INLINE byte64 V(or)(byte64 a, byte64 b) { return _mm512_or_si512(a, b); }
 INLINE byte64 V(from_signed)(byte64 x) { return _mm512_xor_si512(x, _mm512_set1_epi8(-128)); }
-INLINE byte64 V(shl)(byte64 x, int n) { return _mm512_slli_epi16(x, (unsigned)n); } /* no bit leaves its byte */
+INLINE byte64 V(shl)(byte64 x, int n) { return _mm512_slli_epi16(x, (unsigned)n); }
 INLINE byte64 V(shr_and)(byte64 x, int n, int mask) {
     return _mm512_and_si512(_mm512_srli_epi16(x, (unsigned)n), _mm512_set1_epi8((char)mask));
 }
 INLINE byte64 V(look_up)(byte64 x, const int8_t table[16]) {
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const void *)table)), x);
 }
-INLINE __m512i V(both)(__m256i a, __m256i b) { return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1); }
-INLINE byte64 V(pair)(const void *a, const void *b) { return V(both)(_mm256_loadu_si256(a), _mm256_loadu_si256(b)); }
+INLINE __m512i V(both)(__m256i a, __m256i b) {
+    return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
+}
+INLINE byte64 V(pair)(const void *a, const void *b) {
+    return V(both)(_mm256_loadu_si256(a), _mm256_loadu_si256(b));
+}
 
 INLINE byte64 V(quad)(const void *a, const void *b, const void *c, const void *d) {
     return V(both)(_mm256_loadu2_m128i(b, a), _mm256_loadu2_m128i(d, c));
@@ -157,9 +171,10 @@ INLINE byte64 V(quad)(const void *a, const void *b, const void *c, const void *d
 
 /* Lower, then upper halves of 16 bytes at a, and of 16 at b. */
 INLINE byte64 V(nibbles)(const void *a, const void *b) {
-    __m512i x = V(both)(_mm256_broadcastsi128_si256(_mm_loadu_si128(a)), _mm256_broadcastsi128_si256(_mm_loadu_si128(b)));
-    const __m512i shift = _mm512_set_epi64(0x0004000400040004, 0x0004000400040004, 0, 0, 0x0004000400040004,
-                                           0x0004000400040004, 0, 0);
+    __m512i x = V(both)(_mm256_broadcastsi128_si256(_mm_loadu_si128(a)),
+                        _mm256_broadcastsi128_si256(_mm_loadu_si128(b)));
+    const __m512i shift = _mm512_set_epi64(0x0004000400040004, 0x0004000400040004, 0, 0,
+                                           0x0004000400040004, 0x0004000400040004, 0, 0);
     return _mm512_and_si512(_mm512_srlv_epi16(x, shift), _mm512_set1_epi8(15));
 }
 
@@ -181,7 +196,7 @@ INLINE ints V(dot4)(ints sum, byte64 w, byte64 x, int is_signed) {
     return _mm512_dpbusd_epi32(sum, w, x);
 }
 
-/* Eight pairs of blocks, 4 partial sums a half block, to 16 sums of first halves and 16 of second. */
+/* Eight pairs of blocks, 4 partial sums a half block: to 16 sums of first halves, 16 of second. */
 INLINE ints V(fold32)(ints a, ints b) {
     return _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
 }
@@ -190,21 +205,27 @@ INLINE ints V(fold64)(ints a, ints b) {
 }
 INLINE void V(fold)(const ints p[8], ints *first, ints *second) {
     const __m512i at = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 16, 24, 17, 25, 18, 26, 19, 27);
-    ints a = V(fold64)(V(fold32)(p[0], p[1]), V(fold32)(p[2], p[3])); /* blocks 0 2 4 6, and 1 3 5 7 */
+    /* blocks 0 2 4 6 and 1 3 5 7, and eight further */
+    ints a = V(fold64)(V(fold32)(p[0], p[1]), V(fold32)(p[2], p[3]));
     ints b = V(fold64)(V(fold32)(p[4], p[5]), V(fold32)(p[6], p[7]));
     *first = _mm512_permutex2var_epi32(a, at, b);
     *second = _mm512_permutex2var_epi32(a, _mm512_add_epi32(at, _mm512_set1_epi32(4)), b);
 }
 
-INLINE ints V(fold_quads)(const ints p[4]) { return V(fold64)(V(fold32)(p[0], p[1]), V(fold32)(p[2], p[3])); }
+INLINE ints V(fold_quads)(const ints p[4]) {
+    return V(fold64)(V(fold32)(p[0], p[1]), V(fold32)(p[2], p[3]));
+}
 
 INLINE vec V(halves_apart)(const uint8_t *p, int stride) {
-    return _mm512_cvtph_ps(_mm256_set_m128i(X86_EIGHT_HALVES(p + 8 * stride, stride), X86_EIGHT_HALVES(p, stride)));
+    return _mm512_cvtph_ps(
+        _mm256_set_m128i(X86_EIGHT_HALVES(p + 8 * stride, stride), X86_EIGHT_HALVES(p, stride)));
 }
 INLINE vec V(f16x16)(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
     return _mm512_cvtph_ps(_mm256_set_epi64x((int64_t)d, (int64_t)c, (int64_t)b, (int64_t)a));
 }
-INLINE ints V(bytes16)(uint64_t a, uint64_t b) { return _mm512_cvtepu8_epi32(_mm_set_epi64x((int64_t)b, (int64_t)a)); }
+INLINE ints V(bytes16)(uint64_t a, uint64_t b) {
+    return _mm512_cvtepu8_epi32(_mm_set_epi64x((int64_t)b, (int64_t)a));
+}
 INLINE ints V(words16)(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
     return _mm512_cvtepi16_epi32(_mm256_set_epi64x((int64_t)d, (int64_t)c, (int64_t)b, (int64_t)a));
 }
@@ -222,9 +243,12 @@ KERNEL void V(transpose)(ints x[16]) {
         x[i + 2] = _mm512_unpacklo_epi64(y[i + 1], y[i + 3]);
         x[i + 3] = _mm512_unpackhi_epi64(y[i + 1], y[i + 3]);
     }
-    UNROLL for (int i = 0; i < 4; i++) { /* a quarter of x[i] has lane i, i + 4, i + 8 or i + 12 of four rows */
-        ints a = _mm512_shuffle_i32x4(x[i], x[i + 4], 0x88), b = _mm512_shuffle_i32x4(x[i], x[i + 4], 0xdd);
-        ints c = _mm512_shuffle_i32x4(x[i + 8], x[i + 12], 0x88), d = _mm512_shuffle_i32x4(x[i + 8], x[i + 12], 0xdd);
+    /* a quarter of x[i] has lane i, i + 4, i + 8 or i + 12 of four rows */
+    UNROLL for (int i = 0; i < 4; i++) {
+        ints a = _mm512_shuffle_i32x4(x[i], x[i + 4], 0x88);
+        ints b = _mm512_shuffle_i32x4(x[i], x[i + 4], 0xdd);
+        ints c = _mm512_shuffle_i32x4(x[i + 8], x[i + 12], 0x88);
+        ints d = _mm512_shuffle_i32x4(x[i + 8], x[i + 12], 0xdd);
         y[i] = _mm512_shuffle_i32x4(a, c, 0x88);
         y[i + 4] = _mm512_shuffle_i32x4(b, d, 0x88);
         y[i + 8] = _mm512_shuffle_i32x4(a, c, 0xdd);
@@ -250,7 +274,7 @@ KERNEL void V(transpose)(ints x[16]) {
 #undef FEW
 #undef PANEL_TOKENS
 
-/* ---- AVX2 --------------------------------------------------------------------------------------------- */
+/* ---- AVX2 ------------------------------------------------------------------------------------ */
 
 #define TARGET __attribute__((target("avx2,fma,f16c")))
 #define V(name) name##_avx2
@@ -268,7 +292,9 @@ typedef struct {
 INLINE vec V(two)(__m256 lo, __m256 hi) { return (vec){lo, hi}; }
 INLINE vec V(zero)(void) { return V(two)(_mm256_setzero_ps(), _mm256_setzero_ps()); }
 INLINE vec V(set1)(float x) { return V(two)(_mm256_set1_ps(x), _mm256_set1_ps(x)); }
-INLINE vec V(load)(const void *p) { return V(two)(_mm256_loadu_ps(p), _mm256_loadu_ps((const float *)p + 8)); }
+INLINE vec V(load)(const void *p) {
+    return V(two)(_mm256_loadu_ps(p), _mm256_loadu_ps((const float *)p + 8));
+}
 INLINE void V(store)(float *p, vec x) { _mm256_storeu_ps(p, x.lo), _mm256_storeu_ps(p + 8, x.hi); }
 
 /* All bits set in the lanes under n, of eight from lane 0 or from lane 8 on. */
@@ -284,12 +310,16 @@ INLINE void V(store_n)(float *p, vec x, size_t n) {
     _mm256_maskstore_ps(p, V(first)(n, 0), x.lo);
     _mm256_maskstore_ps(p + 8, V(first)(n, 8), x.hi);
 }
-INLINE vec V(add)(vec a, vec b) { return V(two)(_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)); }
-INLINE vec V(sub)(vec a, vec b) { return V(two)(_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)); }
-INLINE vec V(mul)(vec a, vec b) { return V(two)(_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)); }
-INLINE vec V(div)(vec a, vec b) { return V(two)(_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)); }
-INLINE vec V(max)(vec a, vec b) { return V(two)(_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)); }
-INLINE vec V(min)(vec a, vec b) { return V(two)(_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)); }
+
+#define PAIRWISE(type, two, name, f) \
+    INLINE type V(name)(type a, type b) { return V(two)(f(a.lo, b.lo), f(a.hi, b.hi)); }
+PAIRWISE(vec, two, add, _mm256_add_ps)
+PAIRWISE(vec, two, sub, _mm256_sub_ps)
+PAIRWISE(vec, two, mul, _mm256_mul_ps)
+PAIRWISE(vec, two, div, _mm256_div_ps)
+PAIRWISE(vec, two, max, _mm256_max_ps)
+PAIRWISE(vec, two, min, _mm256_min_ps)
+
 INLINE vec V(fma)(vec a, vec b, vec c) {
     return V(two)(_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi));
 }
@@ -307,7 +337,8 @@ INLINE __m256 V(ldexp8)(__m256 x, __m256 n) {
     __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
     __m256i rest = _mm256_sub_epi32(whole, half);
     x = _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23)));
-    return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23)));
+    return _mm256_mul_ps(x,
+                         _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23)));
 }
 INLINE vec V(ldexp)(vec x, vec n) { return V(two)(V(ldexp8)(x.lo, n.lo), V(ldexp8)(x.hi, n.hi)); }
 INLINE vec V(zero_under)(vec y, vec x, float limit) { /* NaN stays */
@@ -349,8 +380,10 @@ INLINE float V(sum)(vec x) {
 INLINE void V(sum4)(float *y, vec va, vec vb, vec vc, vec vd) {
     __m256 a = _mm256_add_ps(va.lo, va.hi), b = _mm256_add_ps(vb.lo, vb.hi);
     __m256 c = _mm256_add_ps(vc.lo, vc.hi), d = _mm256_add_ps(vd.lo, vd.hi);
-    __m256 ab = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
-    __m256 cd = _mm256_add_ps(_mm256_permute2f128_ps(c, d, 0x20), _mm256_permute2f128_ps(c, d, 0x31));
+    __m256 ab =
+        _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+    __m256 cd =
+        _mm256_add_ps(_mm256_permute2f128_ps(c, d, 0x20), _mm256_permute2f128_ps(c, d, 0x31));
     __m256 s = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
     s = _mm256_add_ps(s, _mm256_permute_ps(s, 0xb1)); /* a a c c, b b d d */
     s = _mm256_permutevar8x32_ps(s, _mm256_setr_epi32(0, 4, 2, 6, 0, 4, 2, 6));
@@ -367,8 +400,10 @@ INLINE float V(most)(vec x) {
 /* 16 floats as 8 of even and 8 of odd places. */
 INLINE void V(split8)(const float *p, __m256 *even, __m256 *odd) {
     __m256 a = _mm256_loadu_ps(p), b = _mm256_loadu_ps(p + 8);
-    *even = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), 0xd8));
-    *odd = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xdd)), 0xd8));
+    *even = _mm256_castpd_ps(
+        _mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), 0xd8));
+    *odd = _mm256_castpd_ps(
+        _mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xdd)), 0xd8));
 }
 INLINE void V(split)(const float *p, vec *even, vec *odd) {
     V(split8)(p, &even->lo, &odd->lo);
@@ -400,8 +435,8 @@ INLINE vec V(only)(vec x, int from, int to) {
                   _mm256_blendv_ps(none, x.hi, _mm256_castsi256_ps(seen_hi)));
 }
 
-/* Integers. vpmaddubsw adds two products in 16 bits, which is enough for weights under 64; for signed ones
- * the sign is moved to the other side. */
+/* Integers. vpmaddubsw adds two products in 16 bits, which is enough for weights under 64; for
+ * signed ones the sign is moved to the other side. */
 #define ints byte64_avx2
 #define byte64 byte64_avx2
 #define SIGNED_SHIFT -1
@@ -421,15 +456,24 @@ INLINE void V(store_int)(void *p, ints x) {
     _mm256_storeu_si256(p, x.lo);
     _mm256_storeu_si256((__m256i *)p + 1, x.hi);
 }
-INLINE ints V(add_int)(ints a, ints b) { return V(int2)(_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)); }
-INLINE ints V(sub_int)(ints a, ints b) { return V(int2)(_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)); }
-INLINE ints V(shift_left)(ints x, int n) { return V(int2)(_mm256_slli_epi32(x.lo, n), _mm256_slli_epi32(x.hi, n)); }
-INLINE ints V(shift_right)(ints x, int n) { return V(int2)(_mm256_srai_epi32(x.lo, n), _mm256_srai_epi32(x.hi, n)); }
-INLINE vec V(to_float)(ints x) { return V(two)(_mm256_cvtepi32_ps(x.lo), _mm256_cvtepi32_ps(x.hi)); }
-INLINE ints V(truncate)(vec x) { return V(int2)(_mm256_cvttps_epi32(x.lo), _mm256_cvttps_epi32(x.hi)); }
+PAIRWISE(ints, int2, add_int, _mm256_add_epi32)
+PAIRWISE(ints, int2, sub_int, _mm256_sub_epi32)
+INLINE ints V(shift_left)(ints x, int n) {
+    return V(int2)(_mm256_slli_epi32(x.lo, n), _mm256_slli_epi32(x.hi, n));
+}
+INLINE ints V(shift_right)(ints x, int n) {
+    return V(int2)(_mm256_srai_epi32(x.lo, n), _mm256_srai_epi32(x.hi, n));
+}
+INLINE vec V(to_float)(ints x) {
+    return V(two)(_mm256_cvtepi32_ps(x.lo), _mm256_cvtepi32_ps(x.hi));
+}
+INLINE ints V(truncate)(vec x) {
+    return V(int2)(_mm256_cvttps_epi32(x.lo), _mm256_cvttps_epi32(x.hi));
+}
 INLINE vec V(with_sign)(vec x, vec s) {
     const __m256 sign = _mm256_set1_ps(-0.0f);
-    return V(two)(_mm256_or_ps(x.lo, _mm256_and_ps(s.lo, sign)), _mm256_or_ps(x.hi, _mm256_and_ps(s.hi, sign)));
+    return V(two)(_mm256_or_ps(x.lo, _mm256_and_ps(s.lo, sign)),
+                  _mm256_or_ps(x.hi, _mm256_and_ps(s.hi, sign)));
 }
 INLINE int V(sum_int)(ints x) {
     __m256i h = _mm256_add_epi32(x.lo, x.hi);
@@ -439,22 +483,32 @@ INLINE int V(sum_int)(ints x) {
 }
 INLINE void V(store_i8)(int8_t *p, ints x) {
     __m256i h = _mm256_permute4x64_epi64(_mm256_packs_epi32(x.lo, x.hi), 0xd8);
-    _mm_storeu_si128((void *)p, _mm_packs_epi16(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1)));
+    _mm_storeu_si128((void *)p,
+                     _mm_packs_epi16(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1)));
 }
-INLINE ints V(as_int)(vec x) { return V(int2)(_mm256_castps_si256(x.lo), _mm256_castps_si256(x.hi)); }
+INLINE ints V(as_int)(vec x) {
+    return V(int2)(_mm256_castps_si256(x.lo), _mm256_castps_si256(x.hi));
+}
 INLINE byte64 V(load_bytes)(const void *p) { return V(load_int)(p); }
-INLINE byte64 V(or)(byte64 a, byte64 b) { return V(int2)(_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)); }
+PAIRWISE(byte64, int2, or, _mm256_or_si256)
+#undef PAIRWISE
 INLINE byte64 V(from_signed)(byte64 x) { return x; }
-INLINE byte64 V(shl)(byte64 x, int n) { return V(int2)(_mm256_slli_epi16(x.lo, n), _mm256_slli_epi16(x.hi, n)); }
+INLINE byte64 V(shl)(byte64 x, int n) {
+    return V(int2)(_mm256_slli_epi16(x.lo, n), _mm256_slli_epi16(x.hi, n));
+}
 INLINE __m256i V(shr_and32)(__m256i x, int n, int mask) {
     return _mm256_and_si256(_mm256_srli_epi16(x, n), _mm256_set1_epi8((char)mask));
 }
-INLINE byte64 V(shr_and)(byte64 x, int n, int mask) { return V(int2)(V(shr_and32)(x.lo, n, mask), V(shr_and32)(x.hi, n, mask)); }
+INLINE byte64 V(shr_and)(byte64 x, int n, int mask) {
+    return V(int2)(V(shr_and32)(x.lo, n, mask), V(shr_and32)(x.hi, n, mask));
+}
 INLINE byte64 V(look_up)(byte64 x, const int8_t table[16]) {
     __m256i t = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)table));
     return V(int2)(_mm256_shuffle_epi8(t, x.lo), _mm256_shuffle_epi8(t, x.hi));
 }
-INLINE byte64 V(pair)(const void *a, const void *b) { return V(int2)(_mm256_loadu_si256(a), _mm256_loadu_si256(b)); }
+INLINE byte64 V(pair)(const void *a, const void *b) {
+    return V(int2)(_mm256_loadu_si256(a), _mm256_loadu_si256(b));
+}
 INLINE byte64 V(quad)(const void *a, const void *b, const void *c, const void *d) {
     return V(int2)(_mm256_loadu2_m128i(b, a), _mm256_loadu2_m128i(d, c));
 }
@@ -469,8 +523,10 @@ INLINE byte64 V(planes)(const void *p, int s0, int s1, int mask) {
     __m256i x = _mm256_loadu_si256(p);
     return V(int2)(V(shr_and32)(x, s0, mask), V(shr_and32)(x, s1, mask));
 }
-INLINE __m256i V(fifth_bits32)(uint32_t bits) { /* each byte picks its bit out of a copy of its eight */
-    const __m256i eight = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+/* Each byte picks its bit out of a copy of its eight. */
+INLINE __m256i V(fifth_bits32)(uint32_t bits) {
+    const __m256i eight =
+        _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
     const __m256i bit = _mm256_set1_epi64x((int64_t)0x8040201008040201u);
     __m256i x = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32((int)bits), eight), bit);
     return _mm256_and_si256(_mm256_cmpeq_epi8(x, bit), _mm256_set1_epi8(16));
@@ -479,23 +535,29 @@ INLINE byte64 V(fifth_bits)(uint64_t bits) {
     return V(int2)(V(fifth_bits32)((uint32_t)bits), V(fifth_bits32)((uint32_t)(bits >> 32)));
 }
 INLINE __m256i V(dot32)(__m256i sum, __m256i w, __m256i x, int is_signed) {
-    __m256i two = is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)) : _mm256_maddubs_epi16(w, x);
+    __m256i two = is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))
+                            : _mm256_maddubs_epi16(w, x);
     return _mm256_add_epi32(sum, _mm256_madd_epi16(two, _mm256_set1_epi16(1)));
 }
 INLINE ints V(dot4)(ints sum, byte64 w, byte64 x, int is_signed) {
-    return V(int2)(V(dot32)(sum.lo, w.lo, x.lo, is_signed), V(dot32)(sum.hi, w.hi, x.hi, is_signed));
+    return V(int2)(V(dot32)(sum.lo, w.lo, x.lo, is_signed),
+                   V(dot32)(sum.hi, w.hi, x.hi, is_signed));
 }
 INLINE __m256i V(fold4)(byte64 a, byte64 b) { /* four blocks: sums of first halves, and of second */
     return _mm256_hadd_epi32(_mm256_hadd_epi32(a.lo, a.hi), _mm256_hadd_epi32(b.lo, b.hi));
 }
 INLINE void V(fold)(const ints p[8], ints *first, ints *second) {
-    __m256i a = V(fold4)(p[0], p[1]), b = V(fold4)(p[2], p[3]), c = V(fold4)(p[4], p[5]), d = V(fold4)(p[6], p[7]);
+    __m256i a = V(fold4)(p[0], p[1]), b = V(fold4)(p[2], p[3]), c = V(fold4)(p[4], p[5]),
+            d = V(fold4)(p[6], p[7]);
     *first = V(int2)(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(c, d, 0x20));
     *second = V(int2)(_mm256_permute2x128_si256(a, b, 0x31), _mm256_permute2x128_si256(c, d, 0x31));
 }
+INLINE __m256i V(fold_lanes)(__m256i a, __m256i b, __m256i c, __m256i d) {
+    return _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+}
 INLINE ints V(fold_quads)(const ints p[4]) {
-    return V(int2)(_mm256_hadd_epi32(_mm256_hadd_epi32(p[0].lo, p[1].lo), _mm256_hadd_epi32(p[2].lo, p[3].lo)),
-                   _mm256_hadd_epi32(_mm256_hadd_epi32(p[0].hi, p[1].hi), _mm256_hadd_epi32(p[2].hi, p[3].hi)));
+    return V(int2)(V(fold_lanes)(p[0].lo, p[1].lo, p[2].lo, p[3].lo),
+                   V(fold_lanes)(p[0].hi, p[1].hi, p[2].hi, p[3].hi));
 }
 INLINE __m128i V(u64x2)(uint64_t a, uint64_t b) { return _mm_set_epi64x((int64_t)b, (int64_t)a); }
 INLINE vec V(halves_apart)(const uint8_t *p, int stride) {
@@ -531,7 +593,10 @@ INLINE void V(transpose8)(__m256i x[8]) {
 }
 KERNEL void V(transpose)(ints x[16]) { /* four squares of eight */
     __m256i a[8], b[8], c[8], d[8];
-    UNROLL for (int k = 0; k < 8; k++) a[k] = x[k].lo, b[k] = x[k].hi, c[k] = x[k + 8].lo, d[k] = x[k + 8].hi;
+    UNROLL for (int k = 0; k < 8; k++) {
+        a[k] = x[k].lo, b[k] = x[k].hi;
+        c[k] = x[k + 8].lo, d[k] = x[k + 8].hi;
+    }
     V(transpose8)(a), V(transpose8)(b), V(transpose8)(c), V(transpose8)(d);
     UNROLL for (int k = 0; k < 8; k++) x[k] = V(int2)(a[k], c[k]), x[k + 8] = V(int2)(b[k], d[k]);
 }
@@ -560,7 +625,7 @@ KERNEL void V(transpose)(ints x[16]) { /* four squares of eight */
 #undef X86_FOUR
 #undef X86_EIGHT_HALVES
 
-/* ---- which of them ------------------------------------------------------------------------------------ */
+/* ---- which of them --------------------------------------------------------------------------- */
 
 PITH_SHARED const pith__kernels *pith__x86(const char *name) {
     __builtin_cpu_init(); /* it asks the operating system too; F16C came before AVX2, always */

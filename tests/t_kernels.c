@@ -1,5 +1,5 @@
-/* Every kernel set this machine runs: against sums in double, for every number format and awkward lengths;
- * and against itself, bit for bit, however tokens and threads share the work. */
+/* Every kernel set this machine runs: against sums in double, for every number format and awkward
+ * lengths; and against itself, bit for bit, however tokens and threads share the work. */
 #include "../internal.h"
 #include "test.h"
 
@@ -8,8 +8,9 @@
 enum { N_FORMAT = 17, MANY = 27, MAX_THREADS = 4 };
 
 static const int formats[N_FORMAT] = {
-    PITH__F32,  PITH__F16,  PITH__BF16, PITH__Q4_0, PITH__Q4_1, PITH__Q5_0,   PITH__Q5_1,   PITH__Q8_0, PITH__Q2_K,
-    PITH__Q3_K, PITH__Q4_K, PITH__Q5_K, PITH__Q6_K, PITH__IQ4_NL, PITH__IQ4_XS, PITH__MXFP4, PITH__I8,
+    PITH__F32,  PITH__F16,    PITH__BF16,   PITH__Q4_0,  PITH__Q4_1, PITH__Q5_0,
+    PITH__Q5_1, PITH__Q8_0,   PITH__Q2_K,   PITH__Q3_K,  PITH__Q4_K, PITH__Q5_K,
+    PITH__Q6_K, PITH__IQ4_NL, PITH__IQ4_XS, PITH__MXFP4, PITH__I8,
 };
 
 static const pith__kernels *sets[5];
@@ -21,7 +22,9 @@ static uint32_t next_random(void) {
     return seed >> 8;
 }
 
-static float uniform(void) { return (float)(next_random() % 20001) / 10000.0f - 1.0f; } /* -1 to 1 */
+static float uniform(void) {
+    return (float)(next_random() % 20001) / 10000.0f - 1.0f;
+} /* -1 to 1 */
 
 static void *take(size_t bytes) { /* at multiples of 64, as the scratch must lie */
     void *p = aligned_alloc(64, (bytes + 127) / 64 * 64);
@@ -30,15 +33,20 @@ static void *take(size_t bytes) { /* at multiples of 64, as the scratch must lie
     return p;
 }
 
-/* ---- matmul ---------------------------------------------------------------------------------------- */
+/* ---- matmul ---------------------------------------------------------------------------------- */
 
-static int is_float(int format) { return format == PITH__F32 || format == PITH__F16 || format == PITH__BF16; }
+static int is_float(int format) {
+    return format == PITH__F32 || format == PITH__F16 || format == PITH__BF16;
+}
 
 enum { POOL = 40 }; /* good blocks to choose from */
 
-/* Blocks of random bytes, thrown again until their weights are moderate, so that every bit is met. */
+/* Blocks of random bytes, thrown again until their weights are moderate, so that every bit is met.
+ * */
 static void make_pool(uint8_t *pool, const pith__format *f) {
-    pith__tensor one = {.format = f, .n_dim = 1, .rows = 1, .cols = (size_t)f->length, .row_bytes = (size_t)f->bytes};
+    pith__tensor one = {
+        .format = f, .n_dim = 1, .rows = 1, .cols = (size_t)f->length, .row_bytes = (size_t)f->bytes
+    };
     for (int i = 0, good; i < POOL; i++)
         do {
             float y[256];
@@ -68,7 +76,9 @@ static void random_floats(pith__tensor *w, uint8_t *data) {
 }
 
 static pith__tensor random_weights(int format, size_t rows, size_t cols, size_t group) {
-    pith__tensor w = {.format = pith__format_of(format), .n_dim = 2, .rows = rows, .cols = cols, .group = group};
+    pith__tensor w = {
+        .format = pith__format_of(format), .n_dim = 2, .rows = rows, .cols = cols, .group = group
+    };
     w.row_bytes = format == PITH__I8 ? cols : cols / w.format->length * w.format->bytes;
     uint8_t *data = take(rows * w.row_bytes);
     w.data = data;
@@ -97,7 +107,9 @@ static pith__input new_input(int n, size_t cols) {
     size_t n_block = (cols + 31) / 32;
     float *x = take(n * cols * sizeof *x);
     for (size_t i = 0; i < n * cols; i++) x[i] = uniform() * (i % 37 ? 1 : 5);
-    return (pith__input){x, n, cols, take(n * n_block * 32), take(n * cols * 4), take(n * n_block * 8), 0};
+    return (pith__input){
+        x, n, cols, take(n * n_block * 32), take(n * cols * 4), take(n * n_block * 8), 0
+    };
 }
 
 static void free_input(pith__input *in) {
@@ -126,7 +138,8 @@ static void work_together(void *data) {
     else pith__matmul(x->team, x->y, x->stride, x->w, x->in);
 }
 
-static void matmul_together(pith__team *team, float *y, size_t stride, const pith__tensor *w, pith__input *in) {
+static void matmul_together(pith__team *team, float *y, size_t stride, const pith__tensor *w,
+                            pith__input *in) {
     shared_work x = {team, y, stride, w, in, NULL};
     pith__together(team, work_together, &x);
 }
@@ -136,21 +149,25 @@ static void attend_together(pith__team *team, const pith__attention *a) {
     pith__together(team, work_together, &x);
 }
 
-/* What the product should be, in double, from the numbers the kernel was given; bound: how far off it may be. */
-static double right_product(const pith__tensor *w, const float *row, const pith__input *in, int t, size_t r,
-                            double *bound) {
+/* What the product should be, in double, from the numbers the kernel was given; bound: how far off
+ * it may be. */
+static double right_product(const pith__tensor *w, const float *row, const pith__input *in, int t,
+                            size_t r, double *bound) {
     double sum = 0, size = 0;
     size_t n_block = (in->cols + 31) / 32;
     for (size_t i = 0; i < in->cols; i++) {
         double x = in->x[t * in->cols + i], most = fabs(row[i]);
         if (in->group) {
-            size_t at = w->format->id == PITH__I8 ? t * (in->cols / w->group) + i / w->group : t * n_block + i / 32;
+            size_t at = w->format->id == PITH__I8 ? t * (in->cols / w->group) + i / w->group
+                                                  : t * n_block + i / 32;
             x = (double)in->q[t * n_block * 32 + i] * in->d[at];
         }
-        if (in->group && w->format->id != PITH__I8) { /* d q and m may be large and their difference small */
+        if (in->group &&
+            w->format->id != PITH__I8) { /* d q and m may be large and their difference small */
             pith__block b;
             pith__row_block(w, r, i / 32, &b);
-            most = fabs((double)b.d[i % 32 / 16] * b.q[i % 32]) + fabs(b.m[i % 32 / 16]) + 128 * fabs(b.d[i % 32 / 16]);
+            most = fabs((double)b.d[i % 32 / 16] * b.q[i % 32]) + fabs(b.m[i % 32 / 16]) +
+                   128 * fabs(b.d[i % 32 / 16]);
         }
         sum += row[i] * x;
         size += most * fabs(x);
@@ -159,7 +176,8 @@ static double right_product(const pith__tensor *w, const float *row, const pith_
     return sum;
 }
 
-static void check_matmul(const pith__kernels *k, int format, size_t rows, size_t cols, size_t group) {
+static void check_matmul(const pith__kernels *k, int format, size_t rows, size_t cols,
+                         size_t group) {
     pith__tensor w = random_weights(format, rows, cols, group);
     pith__input in = new_input(MANY, cols);
     pith__team team = new_team(k, 1, pith__matmul_scratch(cols));
@@ -171,8 +189,8 @@ static void check_matmul(const pith__kernels *k, int format, size_t rows, size_t
         for (int t = 0; t < MANY; t++) {
             double bound, want = right_product(&w, row, &in, t, r, &bound), got = y[t * stride + r];
             if (!(fabs(got - want) <= bound))
-                FAIL("%s %s %zux%zu token %d row %zu is %.9g, want %.9g", k->name, w.format->name, rows, cols, t, r,
-                     got, want);
+                FAIL("%s %s %zux%zu token %d row %zu is %.9g, want %.9g", k->name, w.format->name,
+                     rows, cols, t, r, got, want);
             if (t_bad > 5) return;
         }
     }
@@ -183,10 +201,12 @@ static void check_matmul(const pith__kernels *k, int format, size_t rows, size_t
         pith__matmul(&team, z, stride, &w, &few);
         for (int i = 0; i < n; i++)
             if (memcmp(z + i * stride, y + (t + i) * stride, rows * 4))
-                FAIL("%s %s %zux%zu: %d tokens give other bits than many", k->name, w.format->name, rows, cols, n);
+                FAIL("%s %s %zux%zu: %d tokens give other bits than many", k->name, w.format->name,
+                     rows, cols, n);
         free(z);
     }
-    for (int i = 0; i < MANY; i++) CHECK(y[i * stride + rows] == 0); /* nothing beside the rows is written */
+    for (int i = 0; i < MANY; i++)
+        CHECK(y[i * stride + rows] == 0); /* nothing beside the rows is written */
     free(y), free(one), free(row), free(team.scratch);
     free_input(&in);
     free_weights(&w);
@@ -212,14 +232,17 @@ TEST(matmul_of_blocks) {
 }
 
 TEST(matmul_of_llama2c_groups) {
-    static const size_t shape[][3] = {{5, 64, 64}, {18, 288, 32}, {33, 512, 128}, {7, 172, 4}, {16, 48, 16}, {3, 96, 96}};
+    static const size_t shape[][3] = { { 5, 64, 64 }, { 18, 288, 32 }, { 33, 512, 128 },
+                                       { 7, 172, 4 }, { 16, 48, 16 },  { 3, 96, 96 } };
     for (int s = 0; s < n_set; s++)
         for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
             check_matmul(sets[s], PITH__I8, shape[i][0], shape[i][1], shape[i][2]);
 }
 
 TEST(threads_give_the_same_bits) {
-    static const int some[] = {PITH__F32, PITH__F16, PITH__BF16, PITH__Q8_0, PITH__Q4_K, PITH__Q6_K};
+    static const int some[] = {
+        PITH__F32, PITH__F16, PITH__BF16, PITH__Q8_0, PITH__Q4_K, PITH__Q6_K
+    };
     for (int s = 0; s < n_set; s++)
         for (int f = 0; f < 6; f++) {
             size_t rows = 517, cols = 512;
@@ -240,7 +263,7 @@ TEST(threads_give_the_same_bits) {
         }
 }
 
-/* ---- rounding of inputs ---------------------------------------------------------------------------- */
+/* ---- rounding of inputs ---------------------------------------------------------------------- */
 
 TEST(quantize_rounds_like_llama2c) {
     enum { COLS = 288 };
@@ -261,7 +284,8 @@ TEST(quantize_rounds_like_llama2c) {
                 EQ(in.q[i], most > 0 ? (int)roundf(x[i] / (most / 127.0f)) : 0);
                 sum[i % 32 / 16] += in.q[i];
             }
-            for (int h = 0; h < 2; h++) EQ(in.sum[(2 * t + h) * (COLS / 32) + b % (COLS / 32)], sum[h]);
+            for (int h = 0; h < 2; h++)
+                EQ(in.sum[(2 * t + h) * (COLS / 32) + b % (COLS / 32)], sum[h]);
         }
         free_input(&in);
     }
@@ -274,7 +298,8 @@ TEST(quantize_of_what_is_not_a_number) {
             pith__input in = new_input(1, 96);
             ((float *)in.x)[40] = odd[k];
             ((float *)in.x)[70] = 1e-44f;
-            for (int i = 71; i < 96; i++) ((float *)in.x)[i] = ((float *)in.x)[i - 71 + 64] = 190 * 1.4e-45f;
+            for (int i = 71; i < 96; i++)
+                ((float *)in.x)[i] = ((float *)in.x)[i - 71 + 64] = 190 * 1.4e-45f;
             sets[s]->quantize(&in, 0);
             CHECK(in.d[1] != in.d[1]);
             CHECK(in.d[0] > 0 && in.d[2] >= 0);
@@ -284,7 +309,7 @@ TEST(quantize_of_what_is_not_a_number) {
         }
 }
 
-/* ---- one vector ------------------------------------------------------------------------------------ */
+/* ---- one vector ------------------------------------------------------------------------------ */
 
 TEST(dot_and_rmsnorm) {
     float x[300], y[300], w[300];
@@ -293,7 +318,8 @@ TEST(dot_and_rmsnorm) {
             double dot = 0, size = 0, square = 0;
             for (size_t i = 0; i < n; i++) {
                 x[i] = uniform(), w[i] = uniform();
-                dot += (double)x[i] * w[i], size += fabs((double)x[i] * w[i]), square += (double)x[i] * x[i];
+                dot += (double)x[i] * w[i], size += fabs((double)x[i] * w[i]),
+                    square += (double)x[i] * x[i];
             }
             NEAR(sets[s]->dot(x, w, n), dot, size * 1e-6);
             double scale = 1 / sqrt(square / n + 1e-5);
@@ -330,7 +356,8 @@ TEST(gate_is_silu_or_gelu) {
     for (int s = 0; s < n_set; s++)
         for (int n = 1; n <= N; n = n < 40 ? n + 1 : N + (n == N)) {
             sets[s]->gate(y, x, up, n, PITH__SILU);
-            for (int i = 0; i < n; i++) NEAR(y[i], x[i] / (1 + exp(-(double)x[i])) * up[i], fabs(x[i]) * 5e-7 + 1e-37);
+            for (int i = 0; i < n; i++)
+                NEAR(y[i], x[i] / (1 + exp(-(double)x[i])) * up[i], fabs(x[i]) * 5e-7 + 1e-37);
             sets[s]->gate(y, x, up, n, PITH__GELU);
             for (int i = 0; i < n; i++) {
                 double z = x[i], t = tanh(0.7978845608028654 * (z + 0.044715 * z * z * z));
@@ -365,9 +392,20 @@ TEST(softmax_sums_to_one) {
         }
 }
 
+TEST(exp_is_right_to_the_last_place) { /* e / (1 + e) with e = exp(x): a sum and a division besides */
+    for (int s = 0; s < n_set; s++)
+        for (float x = -86; x < 0; x += 0.00917f) {
+            float y[2] = {0, x};
+            sets[s]->softmax(y, 2);
+            double want = exp(x) / (1 + exp(x));
+            NEAR(y[1], want, want * 2.2 * 0x1p-23);
+        }
+}
+
 TEST(softmax_at_the_edges) {
     for (int s = 0; s < n_set; s++) {
-        float a[] = {-INFINITY, 0, -INFINITY, -1e30f}, b[] = {1, NAN, 2}, c[] = {1e38f, -1e38f, -3e38f};
+        float a[] = { -INFINITY, 0, -INFINITY, -1e30f }, b[] = { 1, NAN, 2 },
+              c[] = { 1e38f, -1e38f, -3e38f };
         float d[20];
         sets[s]->softmax(a, 4);
         CHECK(a[0] == 0 && a[1] == 1 && a[2] == 0 && a[3] == 0);
@@ -381,7 +419,7 @@ TEST(softmax_at_the_edges) {
     }
 }
 
-/* ---- attention ------------------------------------------------------------------------------------- */
+/* ---- attention ------------------------------------------------------------------------------- */
 
 typedef struct {
     pith__attention a;
@@ -403,8 +441,8 @@ static float round_trip(const pith__format *f, const float *x, int i) {
 }
 
 /* A text of position + n tokens, of which the cache holds the last n_slot. */
-static void make_case(case_of_attention *c, int format, int n_head, int n_kv_head, int head_dim, int n_slot,
-                      int position, int n) {
+static void make_case(case_of_attention *c, int format, int n_head, int n_kv_head, int head_dim,
+                      int n_slot, int position, int n) {
     const pith__format *f = pith__format_of(format);
     int n_pos = position + n, width = n_kv_head * head_dim;
     size_t plane = pith__cache_plane(f, head_dim, n_slot);
@@ -421,18 +459,27 @@ static void make_case(case_of_attention *c, int format, int n_head, int n_kv_hea
                 if (both) pith__cache_value(f, v + h * plane, head_dim, u % n_slot, x);
                 else pith__cache_key(f, k + h * plane, head_dim, u % n_slot, x);
             }
-    c->a = (pith__attention){q, take((size_t)n * n_head * head_dim * 4), k, v, plane, plane, f, f, n, position,
-                             n_head, n_kv_head, head_dim, n_slot, 0, 1 / sqrtf((float)head_dim), 0};
+    c->a = (pith__attention){ q,        take((size_t)n * n_head * head_dim * 4),
+                              k,        v,
+                              plane,    plane,
+                              f,        f,
+                              n,        position,
+                              n_head,   n_kv_head,
+                              head_dim, n_slot,
+                              0,        1 / sqrtf((float)head_dim),
+                              0 };
     free(x);
 }
 
 static void free_case(case_of_attention *c) {
-    free((void *)c->a.q), free(c->a.y), free((void *)c->a.k), free((void *)c->a.v), free(c->k), free(c->v);
+    free((void *)c->a.q), free(c->a.y), free((void *)c->a.k), free((void *)c->a.v), free(c->k),
+        free(c->v);
 }
 
 static void right_attention(const case_of_attention *c, int t, int h, double *y) {
     const pith__attention *a = &c->a;
-    int p = a->position + t, lo = a->window && p >= a->window ? p - a->window + 1 : 0, D = a->head_dim;
+    int p = a->position + t, lo = a->window && p >= a->window ? p - a->window + 1 : 0,
+        D = a->head_dim;
     size_t width = (size_t)a->n_kv_head * D, at = (size_t)(h / (a->n_head / a->n_kv_head)) * D;
     const float *q = a->q + ((size_t)t * a->n_head + h) * D;
     double *s = take((p + 1) * sizeof *s), most = -INFINITY, sum = 0;
@@ -461,10 +508,11 @@ static void check_attention(const pith__kernels *k, case_of_attention *c) {
     for (int t = 0; t < a->n; t++)
         for (int h = 0; h < a->n_head; h++) {
             right_attention(c, t, h, want);
-            for (int i = 0; i < a->head_dim; i++) NEAR(a->y[t * row + h * a->head_dim + i], want[i], 1e-5);
+            for (int i = 0; i < a->head_dim; i++)
+                NEAR(a->y[t * row + h * a->head_dim + i], want[i], 1e-5);
             if (t_bad) {
-                FAIL("%s %s head_dim %d position %d token %d window %d n_slot %d", k->name, a->k_format->name,
-                     a->head_dim, a->position, t, a->window, a->n_slot);
+                FAIL("%s %s head_dim %d position %d token %d window %d n_slot %d", k->name,
+                     a->k_format->name, a->head_dim, a->position, t, a->window, a->n_slot);
                 return;
             }
         }
@@ -484,8 +532,11 @@ static void check_attention(const pith__kernels *k, case_of_attention *c) {
 
 TEST(attention) {
     static const int shape[][6] = { /* n_head, n_kv_head, head_dim, n_slot, position, n */
-        {8, 4, 8, 256, 0, 30}, {8, 4, 8, 256, 200, 19}, {3, 3, 20, 64, 40, 9}, {4, 1, 64, 112, 90, 18},
-        {8, 2, 128, 624, 600, 10}, {2, 2, 72, 48, 17, 2}, {4, 4, 32, 16, 0, 1}, {5, 1, 256, 320, 290, 3}};
+                                    { 8, 4, 8, 256, 0, 30 },     { 8, 4, 8, 256, 200, 19 },
+                                    { 3, 3, 20, 64, 40, 9 },     { 4, 1, 64, 112, 90, 18 },
+                                    { 8, 2, 128, 624, 600, 10 }, { 2, 2, 72, 48, 17, 2 },
+                                    { 4, 4, 32, 16, 0, 1 },      { 5, 1, 256, 320, 290, 3 }
+    };
     static const int format[] = {PITH__F32, PITH__F16, PITH__Q8_0};
     for (int s = 0; s < n_set; s++)
         for (int f = 0; f < 3; f++)
@@ -579,6 +630,7 @@ int main(void) {
     RUN(rope_turns_pairs);
     RUN(gate_is_silu_or_gelu);
     RUN(softmax_sums_to_one);
+    RUN(exp_is_right_to_the_last_place);
     RUN(softmax_at_the_edges);
     RUN(attention);
     RUN(threads_share_attention);
