@@ -1,5 +1,6 @@
 # make            build ./run           make test    all tests, offline, under a minute
 # make dist       dist/pith.c, pith.h   make check   the same under ASan and UBSan
+# make fuzz       looks for input that breaks a reader, FUZZ_SECONDS each (clang)
 # make install PREFIX=/usr/local        make PORTABLE=1  without math/x86.c and math/arm.c
 
 CFLAGS  ?= -O2
@@ -41,21 +42,32 @@ $(BUILD)/libpith.a: $(call objects,$(ENGINE) $(TRAIN) $(TOOLS))
 # ---- tests -----------------------------------------------------------------------------------------
 
 test_programs = $(patsubst tests/%.c,$(BUILD)/%,$(TESTS))
+fuzz_programs = $(patsubst tests/%.c,$(BUILD)/%,$(filter-out tests/fuzz_main.c,$(wildcard tests/fuzz_*.c)))
 
 $(BUILD)/t_%: tests/t_%.c $(BUILD)/tests/fixture.o $(BUILD)/libpith.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(WRAP) -D_GNU_SOURCE -I. $< $(BUILD)/tests/fixture.o $(BUILD)/libpith.a -lm -o $@
 # Every allocation of this one can be made to fail.
 $(BUILD)/t_memory: WRAP = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
 $(BUILD)/fixture: tests/fixture_main.c $(BUILD)/tests/fixture.o $(BUILD)/libpith.a
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -I. $^ -lm -o $@
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -I. $(filter %.c %.o %.a,$^) -lm -o $@
+# libFuzzer's targets, with a main of our own that replays files and changes of them.
+$(BUILD)/fuzz_%: tests/fuzz_%.c $(BUILD)/tests/fuzz_main.o $(BUILD)/libpith.a
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -I. $< $(BUILD)/tests/fuzz_main.o $(BUILD)/libpith.a -lm -o $@
 
-test: $(RUN) $(test_programs) $(BUILD)/fixture dist
+test: $(RUN) $(test_programs) $(fuzz_programs) $(BUILD)/fixture dist
 	@BUILD=$(BUILD) RUN=./$(RUN) CC="$(CC)" ENGINE_OBJECTS="$(call objects,$(ENGINE) $(TRAIN) $(TOOLS) run.c)" \
 	    sh scripts/test.sh $(test_programs)
 
 check:
 	$(MAKE) BUILD=build/san CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
 	    LDFLAGS="-fsanitize=address,undefined" RUN=build/san/run test
+
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
+fuzz:
+	$(MAKE) BUILD=build/fuzz CC=clang NO_OPENMP=1 CFLAGS="$(FUZZ_FLAGS) -fsanitize=fuzzer-no-link" \
+	    LDFLAGS="$(FUZZ_FLAGS)" build/fuzz/libpith.a build/fuzz/fixture
+	sh scripts/fuzz.sh build/fuzz $(FUZZ_SECONDS) $(FUZZ_FLAGS)
 
 # ---- the two files to copy -------------------------------------------------------------------------
 
@@ -79,5 +91,5 @@ uninstall:
 clean:
 	rm -rf build dist run
 
-.PHONY: test check dist install uninstall clean
+.PHONY: test check fuzz dist install uninstall clean
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

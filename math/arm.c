@@ -14,8 +14,10 @@
 
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")
+#define ROLLED _Pragma("nounroll")
 #else
 #define UNROLL _Pragma("GCC unroll 32")
+#define ROLLED _Pragma("GCC unroll 1")
 #endif
 #define EACH(result, expression) \
     do { \
@@ -87,6 +89,7 @@ PITH_SHARED const pith__kernels *pith__arm(const char *name) {
 #undef INLINE
 #undef KERNEL
 #undef UNROLL
+#undef ROLLED
 #undef EACH
 #undef vec
 #undef ints

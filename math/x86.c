@@ -16,8 +16,10 @@
  * own. */
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")
+#define ROLLED _Pragma("nounroll")
 #else
 #define UNROLL _Pragma("GCC unroll 32")
+#define ROLLED _Pragma("GCC unroll 1")
 #endif
 
 static const int8_t lanes_iq4[16] = { -127, -104, -83, -65, -49, -35, -22, -10,
@@ -607,6 +609,7 @@ KERNEL void V(transpose)(ints x[16]) { /* four squares of eight */
 #undef TARGET
 #undef INLINE
 #undef UNROLL
+#undef ROLLED
 #undef KERNEL
 #undef V
 #undef vec

@@ -26,10 +26,25 @@ reading_names() { # functions named in docs/READING.md exist in the file they ar
     test -s "$BUILD/names" && while read -r f file; do
         grep -q "\b$f(" "$file" || { echo "no $f in $file"; return 1; }; done < "$BUILD/names"
 }
+replay() { # the fuzz target on files it knows, and on changed copies of them
+    case $1 in
+    llama2c) seeds="tiny.bin tiny.v1.bin tiny.v2.bin spm.gguf bpe.gguf" ;;
+    gguf) seeds="spm.gguf bpe.gguf" ;;
+    tokenizer) seeds=tok.bin ;;
+    safetensors) seeds=tiny.safetensors ;;
+    *) seeds=tiny.json ;;
+    esac
+    (cd "$BUILD/seeds" && ASAN_OPTIONS=allocator_may_return_null=1:$ASAN_OPTIONS ../fuzz_$1 $seeds) ||
+        echo "not ok - fuzz_$1 ended with status $?"
+}
 
 {
     for t in "$@"; do
         "$t" || echo "not ok - $t ended with status $?"
+    done
+    mkdir -p "$BUILD/seeds" && "$BUILD/fixture" "$BUILD/seeds"
+    for t in tests/fuzz_*.c; do
+        t=${t#tests/fuzz_}; [ "$t" = main.c ] || replay "${t%.c}"
     done
     sh tests/cli.sh "$RUN" "$BUILD/fixture"
     check "layers: calls go one way" sh scripts/layers.sh $ENGINE_OBJECTS

@@ -85,6 +85,10 @@ tiny --seed=5 -n 20; same_out "$dir/a" "--flag=v is -f v"
 tiny --seed 5 --top_p 0.9 --temp=1.0 -n 20; same_out "$dir/a" "_ is - in a name; llama2.c's defaults"
 tiny -n 20; seed=$(sed -n 's/^seed: //p' "$dir/err"); cp "$dir/out" "$dir/b"
 tiny -n 20 -s "${seed:-0}"; same_out "$dir/b" "the seed that is printed gives the text again"
+if (ulimit -v 250000; tiny --version; [ "$status" -eq 0 ]) 2> /dev/null; then
+    (ulimit -v 250000; tiny -s 5 -n 20 --threads 64; exit "$status"); status=$?
+    same_out "$dir/a" "more threads than memory has room for"
+else skip "more threads than memory has room for" "no memory limit here"; fi
 for f in "--threads 1" "--threads 3" "--no-mmap" "-c 64" "-i ''" "--repeat-last-n 0"; do
     eval "tiny -s 5 -n 20 $f"; same_out "$dir/a" "the same text with $f"
 done
@@ -127,6 +131,7 @@ tiny -t 0 -n 20 -o "$dir/text"; [ "$status" -eq 0 ] && [ ! -s "$dir/out" ] && cm
 ok $? "-o writes the file and nothing to stdout"
 tiny -o "$dir/no/such"; refused 4 no/such "-o into a folder that is not there"
 tiny -o "$dir/tiny.bin"; refused 1 "model itself" "-o onto the model"
+tiny -o "$dir/tok.bin"; refused 1 "model itself" "-o onto its vocabulary"
 echo old > "$dir/text"; tiny -o "$dir/text" -i "$(printf 'x%.0s' $(seq 200))"
 [ "$status" -eq 1 ] && grep -q 'context 64' "$dir/err" && [ "$(cat "$dir/text")" = old ]; ok $? "after a failure the old file is as it was"
 ls "$dir" | grep -q part; [ $? -ne 0 ]; ok $? "and nothing is left beside it"

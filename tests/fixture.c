@@ -177,7 +177,8 @@ static void put_value(bytes *b, const char *s) {
     if (*s == '[') {
         for (const char *p = s + 1; *p && *p != ']'; p += p[0] == ',') {
             size_t n = strcspn(p, ",]");
-            type = put_scalar(&items, p, n, I32);
+            if (*p == '\'') put_string(&items, p + 1, n - 2), type = STRING;
+            else type = put_scalar(&items, p, n, I32);
             count++;
             p += n;
         }

@@ -30,8 +30,9 @@ bytes fixture_llama2c(const fixture_shape *s, int version, uint64_t seed); /* th
 bytes fixture_tokenizer(void);
 
 /* A GGUF file of lines, or parts between semicolons. Keys: "llama.block_count 3", "x 0.5", "x true",
- * "x [1,2]", "x any text". Tensors of F32, slowest dimension first: "blk.{3}.attn_q.weight 48 72", where
- * {3} stands for 0, 1 and 2. A tensor's numbers depend on its name and the seed only. */
+ * "x [1,2]", "x ['a','b']", "x any text". Tensors of F32, slowest dimension first:
+ * "blk.{3}.attn_q.weight 48 72", where {3} stands for 0, 1 and 2. A tensor's numbers depend on its name and the
+ * seed only. */
 bytes fixture_gguf(const char *keys, const char *tensors, uint64_t seed);
 const char *fixture_shared(const char *name); /* ../shared/NAME, or NULL when it is not there */
 #endif

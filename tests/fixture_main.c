@@ -1,8 +1,10 @@
-/* fixture_main.c - fixture DIR: writes tiny.bin (version 0), tiny.v1.bin, tiny.v2.bin and tok.bin there. */
+/* fixture_main.c - fixture DIR: writes small models and vocabularies there, for cli.sh and to begin fuzzing with:
+ * tiny.bin (version 0), tiny.v1.bin, tiny.v2.bin, tok.bin, spm.gguf, bpe.gguf, tiny.safetensors, tiny.json. */
 #include "fixture.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int write_to(const char *dir, const char *name, bytes b) {
     char path[1024];
@@ -13,10 +15,63 @@ static int write_to(const char *dir, const char *name, bytes b) {
     return bad;
 }
 
+#define SHAPE(arch) \
+    "general.architecture " arch ";" arch ".block_count 2;" arch ".embedding_length 8;" \
+    arch ".feed_forward_length 12;" arch ".attention.head_count 2;" arch ".attention.head_count_kv 1;" \
+    arch ".context_length 32;" arch ".attention.layer_norm_rms_epsilon 1e-5;"
+
+static const char spm[] = SHAPE("llama")
+    "tokenizer.ggml.model llama;"
+    "tokenizer.ggml.tokens ['<unk>','<s>','</s>','<0x61>','\xe2\x96\x81','a','b','ab','\xe2\x96\x81""a'];"
+    "tokenizer.ggml.scores [0.0,0.0,0.0,0.0,-1.0,-2.0,-3.0,-4.0,-5.0];"
+    "tokenizer.ggml.token_type [2,3,3,6,1,1,1,1,1]";
+
+static const char bpe[] = SHAPE("qwen2")
+    "qwen2.rope.scaling.type yarn;qwen2.rope.scaling.factor 4.0;"
+    "tokenizer.ggml.model gpt2;tokenizer.ggml.pre qwen2;"
+    "tokenizer.ggml.tokens ['a','b','ab','abab','\xc4\xa0','\xc4\xa0""ab','c','<|im_end|>','1'];"
+    "tokenizer.ggml.token_type [1,1,1,1,1,1,1,3,1];"
+    "tokenizer.ggml.merges ['a b','ab ab','\xc4\xa0 ab'];tokenizer.ggml.eos_token_id 7";
+
+static const char tensors[] =
+    "token_embd.weight 9 8;output_norm.weight 8;blk.{2}.attn_norm.weight 8;blk.{2}.attn_q.weight 8 8;"
+    "blk.{2}.attn_k.weight 4 8;blk.{2}.attn_v.weight 4 8;blk.{2}.attn_output.weight 8 8;"
+    "blk.{2}.ffn_norm.weight 8;blk.{2}.ffn_gate.weight 12 8;blk.{2}.ffn_up.weight 12 8;"
+    "blk.{2}.ffn_down.weight 8 12";
+
+static bytes safetensors(void) {
+    static const char header[] =
+        "{\"__metadata__\":{\"format\":\"pt\"},\"model.norm.weight\":{\"dtype\":\"F32\",\"shape\":[4],"
+        "\"data_offsets\":[0,16]},\"x\":{\"dtype\":\"BF16\",\"shape\":[2,3],\"data_offsets\":[16,28]}}    ";
+    bytes b = { NULL, 0, 0 };
+    put_u64(&b, sizeof header - 1);
+    put(&b, header, sizeof header - 1);
+    for (int i = 0; i < 7; i++) put_f32(&b, (float)i);
+    return b;
+}
+
+static bytes json(void) { /* a tokenizer.json */
+    static const char text[] =
+        "{\"version\":\"1.0\",\"added_tokens\":[{\"id\":5,\"content\":\"<s>\",\"special\":true,"
+        "\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"single_word\":false}],"
+        "\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
+        "\"trim_offsets\":true,\"use_regex\":true},\"post_processor\":null,\"decoder\":{\"type\":\"ByteLevel\","
+        "\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true},\"model\":{\"type\":\"BPE\","
+        "\"dropout\":null,\"unk_token\":null,\"byte_fallback\":false,\"ignore_merges\":false,"
+        "\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"\\u0120\":3,\"\\u0120ab\":4},"
+        "\"merges\":[\"a b\",[\"\\u0120\",\"ab\"]]},\"x\":[1,-2.5e3,true,false,null,{}]}";
+    bytes b = { NULL, 0, 0 };
+    put(&b, text, strlen(text));
+    return b;
+}
+
 int main(int argc, char **argv) {
     if (argc != 2) return fprintf(stderr, "usage: fixture DIR\n"), 1;
     return write_to(argv[1], "tiny.bin", fixture_llama2c(&fixture_tiny, 0, 1)) ||
            write_to(argv[1], "tiny.v1.bin", fixture_llama2c(&fixture_tiny, 1, 1)) ||
            write_to(argv[1], "tiny.v2.bin", fixture_llama2c(&fixture_tiny, 2, 1)) ||
-           write_to(argv[1], "tok.bin", fixture_tokenizer());
+           write_to(argv[1], "tok.bin", fixture_tokenizer()) ||
+           write_to(argv[1], "spm.gguf", fixture_gguf(spm, tensors, 1)) ||
+           write_to(argv[1], "bpe.gguf", fixture_gguf(bpe, tensors, 1)) ||
+           write_to(argv[1], "tiny.safetensors", safetensors()) || write_to(argv[1], "tiny.json", json());
 }

@@ -1,8 +1,4 @@
-/* fuzz_gguf.c - any bytes as a GGUF file: read, touch everything that was promised, free.
- *
- * libFuzzer:  clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz_gguf.c formats/file.c
- *             formats/store.c formats/gguf.c math/quant.c -lm -o fuzz_gguf
- * Replay:     the same with -DREPLAY and any compiler; then run it on the files of a corpus. */
+/* fuzz_gguf.c - any bytes as a GGUF file: read, touch everything that was promised, free (make fuzz). */
 #include "../internal.h"
 
 #include <stdio.h>
@@ -64,20 +60,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     pith__store_free(&s);
     return 0;
 }
-
-#ifdef REPLAY
-int main(int argc, char **argv) {
-    for (int i = 1; i < argc; i++) {
-        pith__file f;
-        pith_error err;
-        if (pith__file_open(&f, argv[i], 1, &err)) {
-            fprintf(stderr, "%s\n", err.text);
-            continue;
-        }
-        LLVMFuzzerTestOneInput(f.data, f.size);
-        pith__file_close(&f);
-    }
-    printf("replayed %d files\n", argc - 1);
-    return 0;
-}
-#endif

@@ -7,32 +7,46 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void changed(const uint8_t *data, size_t n, uint64_t *rng) {
+/* A copy that ends where its memory ends, so that a sanitizer sees every step beyond it. */
+static uint8_t *copy(const uint8_t *data, size_t n) {
     uint8_t *p = malloc(n ? n : 1);
     if (!p) exit(99);
     memcpy(p, data, n);
-    for (int i = 0; i < 4 && n; i++) {
-        *rng = *rng * 6364136223846793005u + 1442695040888963407u;
-        size_t at = (*rng >> 33) % (i < 2 && n > 256 ? 256 : n); /* headers are where it hurts */
-        static const uint8_t telling[] = { 0, 1, 0x7f, 0x80, 0xff };
-        p[at] = *rng >> 20 & 1 ? telling[(*rng >> 24) % 5] : (uint8_t)(*rng >> 24);
-    }
+    return p;
+}
+
+static size_t random_below(uint64_t *rng, size_t n) {
     *rng = *rng * 6364136223846793005u + 1442695040888963407u;
-    LLVMFuzzerTestOneInput(p, *rng >> 40 & 1 ? n : (*rng >> 33) % (n + 1));
+    return (size_t)(*rng >> 33) % n;
+}
+
+static void run_changed(const uint8_t *data, size_t n, uint64_t *rng) {
+    static const uint8_t telling[] = { 0, 1, 0x7f, 0x80, 0xff };
+    size_t size = random_below(rng, 2) ? n : random_below(rng, n + 1);
+    uint8_t *p = copy(data, size);
+    for (int i = 0; i < 4 && size; i++) {
+        size_t at = random_below(rng, i < 2 && size > 256 ? 256 : size); /* headers are where it hurts */
+        p[at] = random_below(rng, 2) ? telling[random_below(rng, 5)] : (uint8_t)random_below(rng, 256);
+    }
+    LLVMFuzzerTestOneInput(p, size);
     free(p);
 }
 
 int main(int argc, char **argv) {
-    for (int i = 1; i < argc; i++) {
-        static uint8_t data[1 << 22];
+    enum { MOST = 1 << 22, CHANGES = 2000 };
+    uint8_t *data = malloc(MOST);
+    for (int i = 1; data && i < argc; i++) {
         FILE *f = fopen(argv[i], "rb");
         if (!f) return perror(argv[i]), 1;
-        size_t n = fread(data, 1, sizeof data, f);
+        size_t n = fread(data, 1, MOST, f);
         fclose(f);
         uint64_t rng = 1;
-        LLVMFuzzerTestOneInput(data, n);
-        for (int k = 0; k < 300; k++) changed(data, n, &rng);
+        uint8_t *p = copy(data, n);
+        LLVMFuzzerTestOneInput(p, n);
+        free(p);
+        for (int k = 0; k < CHANGES; k++) run_changed(data, n, &rng);
     }
-    printf("ok - %s: %d files and 300 changes of each\n", argv[0], argc - 1);
+    free(data);
+    printf("ok - %s: %d files and %d changes of each\n", argv[0], argc - 1, CHANGES);
     return 0;
 }

@@ -1,8 +1,5 @@
 /* fuzz_tokenizer.c - a vocabulary and a text made from the fuzzer's bytes: no crash, the same count
- * for any capacity, and text back from tokens where all bytes are pieces.
- *
- * libFuzzer:  clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz_tokenizer.c
- *             tokenizer.c formats/file.c formats/unicode.c formats/pretokenize.c -o fuzz */
+ * for any capacity, and text back from tokens where all bytes are pieces (make fuzz). */
 #include "../internal.h"
 
 #include <stdio.h>

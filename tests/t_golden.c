@@ -5,6 +5,7 @@
 #include "test.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "golden_families.h"
 
@@ -191,6 +192,19 @@ TEST(what_cannot_run_is_refused) {
     refused(with(keys, "llama.rope.scaling.type dynamic"), PITH_EARCH);
     refused(with(keys, "llama.attention.value_length 20"), PITH_EFORMAT);
     refused(with(keys, "llama.rope.dimension_count 26"), PITH_EFORMAT);
+    refused(with(keys, "llama.expert_count 2147483647; llama.expert_used_count 2147483647"), PITH_EFORMAT);
+}
+
+/* Sizes are held against the tensors before memory is taken for them: the second one would take 4 GB. */
+TEST(sizes_of_no_tensor) {
+    clock_t start = clock();
+    refused(with(without(golden_named("llama")->keys, "llama.embedding_length"),
+                 "llama.embedding_length 2147483640"), PITH_EFORMAT);
+    refused(with(golden_named("llama")->keys, "llama.attention.key_length 2147483646"), PITH_EFORMAT);
+    CHECK(clock() - start < CLOCKS_PER_SEC / 2);
+    const struct golden *moe = golden_named("qwen3moe");
+    same(moe->name, with(without(moe->keys, "qwen3moe.feed_forward_length"),
+                         "qwen3moe.feed_forward_length 2147483647")); /* all layers have experts */
 }
 
 int main(void) {
@@ -200,5 +214,6 @@ int main(void) {
     RUN(a_factor_alone_is_linear);
     RUN(nothing_said_as_zero);
     RUN(what_cannot_run_is_refused);
+    RUN(sizes_of_no_tensor);
     return DONE();
 }

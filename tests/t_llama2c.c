@@ -71,6 +71,7 @@ TEST(fields_of_the_header) {
     for (int version = 0; version <= 2; version++) {
         size_t at = version ? 8 : 0;
         for (size_t f = 0; f < 6; f++) refuses(version, at + 4 * f, 0x7fffffff, "");
+        refuses(version, at + 8, 65537, "n_layers");
         refuses(version, at + 12, 3, "n_heads");
         refuses(version, at + 16, 3, "n_kv_heads");
         refuses(version, at + 16, 8, "n_kv_heads");
@@ -186,6 +187,19 @@ TEST(tokenizer_cut_and_broken) {
         CHECK(strstr(last.text, "length") != NULL);
         free(c.p);
     }
+    bytes more = fixture_tokenizer();
+    put(&more, "\0\0\0\0\1\0\0\0x", 9);
+    CHECK(!opens_with(&more, more.n) && strstr(last.text, "more than the model's 300") != NULL);
+    free(more.p);
+    bytes zeros = { NULL, 0, 0 };
+    for (int i = 0; i < 4 + 300 * 8; i++) put(&zeros, "", 1);
+    CHECK(!opens_with(&zeros, zeros.n) && strstr(last.text, "all empty") != NULL);
+    free(zeros.p);
+    bytes wide = { NULL, 0, 0 };
+    put(&wide, "\0\0\0\0\0\0\0\0\0\0\1", 12); /* a piece of 65536 bytes, which are there */
+    for (int i = 0; i < 70000; i++) put(&wide, "x", 1);
+    CHECK(!opens_with(&wide, wide.n) && strstr(last.text, "piece 0 of 300 has length 65536") != NULL);
+    free(wide.p);
     static const uint32_t longest[] = { 0, 1, 0x7fffffff, 0xffffffff };
     for (size_t i = 0; i < 4; i++) { /* of no use to us, so of no harm */
         memcpy(b.p, longest + i, 4);

@@ -77,8 +77,9 @@ static int score_tokens(scoring *k, const pith_token *t, int n, int keep) {
     int code = x ? 0 : complain(FAILED, "no memory for %d x %d logits", step, k->n_vocab);
     progress p = { "token", 0, 0 };
     output_line(&k->lines, "pos\tid\tlogprob\trank\tpiece\n");
-    for (int i = 0; i < n && !code && !stopped() && !k->lines.code && !k->logits.code; i += step) {
+    for (int i = 0; i < n && !code && !stopped() && !k->logits.code; i += step) {
         int count = n - i < step ? n - i : step;
+        if (k->lines.code && !(keep && k->lines.code == GO_ON)) break; /* nobody reads any more */
         show_progress(&p, (size_t)i, (size_t)n);
         if (pith__eval_all(k->s, t + i, count, x, &e) != PITH_OK) {
             code = complain(FAILED, "%s", e.text);
@@ -129,9 +130,8 @@ static int score(score_options *o, const pith_model *m, const pith_token *t, int
     if (!code && o->logits) code = output_open(&k.logits, o->logits, &o->model);
     if (!code) {
         code = score_tokens(&k, t, n, o->logits != NULL);
-        int whole = !code && !stopped();
+        int printed = output_close(&k.lines, 1), whole = !code && !printed && !stopped();
         int written = o->logits ? output_close(&k.logits, whole) : 0;
-        int printed = output_close(&k.lines, 1);
         if (!code) code = stopped() ? stopped() : written ? written : printed;
     }
     if (!code) summary(&k);
