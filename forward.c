@@ -440,6 +440,7 @@ static void place(pith_session *s, layout *y, int keep) {
     s->in.q = piece(y, rows, blocks * 32);
     s->in.d = piece(y, rows, (wide / smallest_group(m) + 1) * sizeof *s->in.d);
     s->in.sum = piece(y, rows, 2 * blocks * sizeof *s->in.sum);
+    s->in.tiles = piece(y, 1, pith__tiles_bytes(rows, wide));
     size_t matmul = pith__matmul_scratch(wide);
     size_t attend = pith__attend_scratch(h->n_head / h->n_kv_head, h->head_dim, n_slot);
     s->team.scratch_bytes = ((matmul > attend ? matmul : attend) + 63) / 64 * 64;

@@ -197,6 +197,8 @@ typedef struct {
     float *d;       /* (n, n_block) scale */
     int32_t *sum;   /* (n, 2, n_block) sums of q by halves: what a weight's minimum m multiplies */
     size_t group;   /* of the numbers in q; 0: q is not filled yet */
+    void *tiles;    /* many tokens, arranged as a kernel wants them; room for pith__tiles_bytes */
+    const pith__format *arranged; /* for weights of this format; NULL: tiles are not filled yet */
 } pith__input;
 
 typedef struct {
@@ -246,6 +248,8 @@ typedef struct {
 struct pith__kernels {
     const char *name;
     void (*quantize)(pith__input *in, int t); /* row t of x into q, d, sum */
+    size_t (*tile_size)(const pith__format *f, size_t n); /* tokens; 0: n tokens go without tiles */
+    void (*arrange)(pith__input *in, const pith__format *f, size_t i); /* tile i, of the same size as all */
     void (*matmul)(const pith__product *p, size_t r0, size_t r1, void *scratch); /* rows r0 to r1 */
     /* token t, all query heads of one kv head; scores: (n_head / n_kv_head, n_slot) */
     void (*attend)(const pith__attention *a, int t0, int t1, int kv_head, float *scores);
@@ -273,6 +277,7 @@ PITH_SHARED const pith__kernels *pith__arm(const char *name);
 /* A thread's scratch holds the larger of the two, for the widest matrix and the longest cache; it begins
  * at a multiple of 64, and so both are. */
 PITH_SHARED size_t pith__matmul_scratch(size_t cols); /* bytes */
+PITH_SHARED size_t pith__tiles_bytes(size_t n, size_t cols); /* of n tokens */
 PITH_SHARED size_t pith__attend_scratch(int n_group, int head_dim, int n_slot); /* n_head / n_kv_head */
 PITH_SHARED void pith__matmul(const pith__team *team, float *y, size_t stride, const pith__tensor *w,
                               pith__input *in); /* y[t * stride + r] = w[r] . x[t] */

@@ -330,10 +330,15 @@ static void d_gate_portable(float *d_gate, float *d_up, const float *dy, const f
     }
 }
 
+static size_t tile_size_portable(const pith__format *f, size_t n) { /* no tiles, no need to arrange them */
+    (void)f, (void)n;
+    return 0;
+}
+
 /* ---- the table, and the work shared out over threads ---------------------------------------------------- */
 
 static const pith__kernels portable_kernels = {
-    "portable", quantize_portable, matmul_portable, attend_portable, dot_portable,
+    "portable", quantize_portable, tile_size_portable, NULL, matmul_portable, attend_portable, dot_portable,
     rmsnorm_portable, rope_portable, gate_portable, softmax_portable, outer_portable, d_gate_portable,
 };
 
@@ -341,8 +346,11 @@ PITH_SHARED const pith__kernels *pith__portable(const char *name) {
     return !name || !strcmp(name, portable_kernels.name) ? &portable_kernels : NULL;
 }
 
-/* Room for a row of blocks or, in lanes.inc, for 64 rows and 32 tokens as floats. */
-PITH_SHARED size_t pith__matmul_scratch(size_t cols) { return (64 + 32) * sizeof(float) * (cols + 16); }
+/* Room for a row of blocks or, in lanes.inc, for 16 rows as floats, or 14 inputs in groups of 512 numbers. */
+PITH_SHARED size_t pith__matmul_scratch(size_t cols) { return 16 * sizeof(float) * (cols + 512); }
+
+/* Tiles are whole ones, of at most 16 tokens, and have a float or less for each number. */
+PITH_SHARED size_t pith__tiles_bytes(size_t n, size_t cols) { return (n + 16) * (cols + 16) * sizeof(float); }
 
 PITH_SHARED size_t pith__attend_scratch(int n_group, int head_dim, int n_slot) {
     size_t portable = (size_t)n_slot + 2 * LANES, queries = (size_t)n_group * TOKEN_TILE;
@@ -368,6 +376,12 @@ static void quantize_piece(const void *data, size_t t, uint8_t *scratch) {
     else job->kernels->quantize(job->in, (int)t);
 }
 
+static void arrange_piece(const void *data, size_t i, uint8_t *scratch) {
+    const matmul_job *job = data;
+    (void)scratch;
+    job->kernels->arrange(job->in, job->p.w->format, i);
+}
+
 static void matmul_piece(const void *data, size_t i, uint8_t *scratch) {
     const matmul_job *job = data;
     size_t rows = job->p.w->rows, r = i * job->rows, end = rows - r < job->rows ? rows : r + job->rows;
@@ -385,6 +399,11 @@ PITH_SHARED void pith__matmul(const pith__team *team, float *y, size_t stride, c
     if (group && in->group != group) {
         in->group = group;
         pith__share(team, (size_t)in->n, worth_it && in->n > 1, quantize_piece, &job);
+    }
+    size_t tile = w->format->id == PITH__I8 ? 0 : team->kernels->tile_size(w->format, (size_t)in->n);
+    if (tile && in->arranged != w->format) {
+        in->arranged = w->format;
+        pith__share(team, ((size_t)in->n + tile / 2) / tile, worth_it, arrange_piece, &job);
     }
     if (!worth_it) job.rows = w->rows;
     pith__share(team, (w->rows + job.rows - 1) / job.rows, worth_it, matmul_piece, &job);

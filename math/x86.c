@@ -43,7 +43,7 @@ static const int8_t lanes_mxfp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -
 #define KERNEL static __attribute__((noinline)) TARGET
 #define V(name) name##_avx512
 #define vec __m512
-#define FLOAT_TOKENS 24
+#define FLOAT_TOKENS 16
 #define OUTER_ROWS 12
 #define OUTER_WIDE 2
 #define QUERIES 4
@@ -149,6 +149,7 @@ INLINE vec V(with_sign)(vec x, vec s) { return _mm512_or_ps(x, _mm512_and_ps(s, 
 INLINE int V(sum_int)(ints x) { return _mm512_reduce_add_epi32(x); }
 INLINE void V(store_i8)(int8_t *p, ints x) { _mm_storeu_si128((void *)p, _mm512_cvtepi32_epi8(x)); }
 INLINE ints V(as_int)(vec x) { return _mm512_castps_si512(x); }
+INLINE vec V(as_float)(ints x) { return _mm512_castsi512_ps(x); }
 INLINE ints V(words_of)(byte64 x) { return x; }
 INLINE byte64 V(load_bytes)(const void *p) { return _mm512_loadu_si512(p); }
 INLINE byte64 V(or)(byte64 a, byte64 b) { return _mm512_or_si512(a, b); }
@@ -490,6 +491,9 @@ INLINE void V(store_i8)(int8_t *p, ints x) {
 }
 INLINE ints V(as_int)(vec x) {
     return V(int2)(_mm256_castps_si256(x.lo), _mm256_castps_si256(x.hi));
+}
+INLINE vec V(as_float)(ints x) {
+    return V(two)(_mm256_castsi256_ps(x.lo), _mm256_castsi256_ps(x.hi));
 }
 INLINE byte64 V(load_bytes)(const void *p) { return V(load_int)(p); }
 PAIRWISE(byte64, int2, or, _mm256_or_si256)

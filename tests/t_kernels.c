@@ -108,7 +108,8 @@ static pith__input new_input(int n, size_t cols) {
     float *x = take(n * cols * sizeof *x);
     for (size_t i = 0; i < n * cols; i++) x[i] = uniform() * (i % 37 ? 1 : 5);
     return (pith__input){
-        x, n, cols, take(n * n_block * 32), take(n * cols * 4), take(n * n_block * 8), 0
+        x, n, cols, take(n * n_block * 32), take(n * cols * 4), take(n * n_block * 8), 0,
+        take(pith__tiles_bytes(n, cols)), NULL
     };
 }
 
@@ -117,6 +118,7 @@ static void free_input(pith__input *in) {
     free(in->q);
     free(in->d);
     free(in->sum);
+    free(in->tiles);
 }
 
 static pith__team new_team(const pith__kernels *k, int n_threads, size_t bytes) {
@@ -196,7 +198,7 @@ static void check_matmul(const pith__kernels *k, int format, size_t rows, size_t
     }
     for (int n = 1; n <= MANY; n += 1 + n / 2) { /* the last n tokens alone */
         int t = MANY - n;
-        pith__input few = {in.x + t * cols, n, cols, in.q, in.d, in.sum, 0};
+        pith__input few = {in.x + t * cols, n, cols, in.q, in.d, in.sum, 0, in.tiles, NULL};
         float *z = take(n * stride * 4);
         pith__matmul(&team, z, stride, &w, &few);
         for (int i = 0; i < n; i++)
@@ -252,7 +254,7 @@ TEST(threads_give_the_same_bits) {
             for (int n = 0; n < MAX_THREADS; n++) {
                 pith__team team = new_team(sets[s], n + 1, pith__matmul_scratch(cols));
                 y[n] = take(5 * rows * 4);
-                in.group = 0;
+                in.group = 0, in.arranged = NULL;
                 matmul_together(&team, y[n], rows, &w, &in);
                 CHECK(memcmp(y[0], y[n], 5 * rows * 4) == 0);
                 free(team.scratch);

@@ -318,7 +318,7 @@ static void make_keys(maker *k, int n_vocab) {
 
 static int new_model(trainer *t) {
     maker k = { .s = { .kind = "made by run pretrain", .path = "the new model" }, .o = t->o };
-    pith_options opt = { .n_threads = t->o->threads };
+    pith_options opt = { .n_threads = t->o->threads > 0 ? t->o->threads : pith__physical_cores() };
     k.s.vocab = t->vocab;
     make_keys(&k, t->vocab.n);
     make_weights(&k, t->vocab.n);
