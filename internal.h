@@ -65,7 +65,7 @@ PITH_SHARED void pith__unlock(int descriptor);
 PITH_SHARED size_t pith__numbered(const char *folder, const char *begin, const char *end,
                                   int64_t *number, size_t cap);
 PITH_SHARED void pith__remove(const char *path);
-PITH_SHARED void pith__remove_ending(const char *folder, const char *end); /* names that end so */
+PITH_SHARED void pith__remove_named(const char *folder, const char *begin, const char *end);
 
 typedef struct {
     const char *p;
@@ -261,6 +261,9 @@ struct pith__kernels {
     void (*outer)(const pith__outer *p);
     void (*d_gate)(float *d_gate, float *d_up, const float *dy, const float *gate, const float *up, size_t n,
                    int act); /* the way back through gate */
+    /* About a million multiply-adds that never leave the registers, of the kind that a matmul with such weights
+     * is made of; *n: how many. What they come to is of no use, except that it keeps them from being left out. */
+    float (*busy)(const pith__format *f, size_t *n);
 };
 
 /* name NULL: the best there is; the answer is NULL where this processor or this name has none */
@@ -540,6 +543,15 @@ typedef struct {
     float *f;            /* (n, n_embd) what the network adds to the stream, before any post-norm */
 } pith__acts;
 
+/* Guesses of the last pass: they are in the cache, and in tokens, from the position on. */
+typedef struct {
+    int most;            /* at once; 0: none are made */
+    int trust;           /* how many to make next, fewer after wrong ones */
+    int made, right;     /* in the last pass; made - right are still ahead of the position */
+    float *logits;       /* (most + 1, n_vocab) after the token and each guess; memory of the caller */
+    int n_pass, n_right; /* since pith_draft: passes of one token and its guesses; guesses taken */
+} pith__draft;
+
 struct pith_session {
     const pith_model *model;
     int n_ctx, n_batch;
@@ -552,6 +564,7 @@ struct pith_session {
     int32_t *order;      /* (n_vocab) scratch of the sampler */
     const pith__format *k_format, *v_format;
     uint8_t **k, **v;    /* (n_layer) planes of the cache, see pith__attention */
+    pith__draft draft;
     int n_slot, n_slot_window; /* positions held by layers that see everything, and by the others */
     float *tape;         /* activations, (n_layer + 1, stride) or one layer's */
     size_t stride;       /* 0, or floats from one layer to the next */

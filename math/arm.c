@@ -1,6 +1,7 @@
-/* arm.c - the kernels for 64-bit ARM, with the dot product of bytes (processors since about 2018)
- * and without, and which of them this processor has. What a vector is, is in neon.inc; the kernels
- * themselves are in lanes.inc. Elsewhere this file is empty. */
+/* arm.c - the kernels for 64-bit ARM, without and with the dot product of bytes (processors since
+ * about 2018) and with the product of small matrices of bytes besides (since about 2021), and which
+ * of them this processor has. What a vector is, is in neon.inc; the kernels themselves are in
+ * lanes.inc. Elsewhere this file is empty. */
 #include "../internal.h"
 
 #if defined(__aarch64__) && defined(__GNUC__) && !defined(__AARCH64EB__)
@@ -38,6 +39,8 @@ static const int8_t lanes_mxfp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -
 #define QUERIES 2
 #define KEYS 2
 #define FEW 16
+#define PANEL_TOKENS 4
+#define PANEL_DOTS
 #define OUTER_ROWS 4
 #define OUTER_WIDE 1
 
@@ -77,7 +80,41 @@ static int arm_has_dot_products(void) {
 }
 #endif
 
+#if (defined(__ARM_FEATURE_DOTPROD) && defined(__ARM_FEATURE_MATMUL_INT8)) ||                      \
+    (!defined(__clang__) && __GNUC__ >= 10)
+#define HAVE_MATRIX_PRODUCTS
+#define DOT_PRODUCTS
+#define MATRIX_PRODUCTS
+#define V(name) name##_i8mm
+#define SUFFIX_NAME "i8mm"
+#if defined(__ARM_FEATURE_DOTPROD) && defined(__ARM_FEATURE_MATMUL_INT8)
+#define TARGET
+#else
+#define TARGET __attribute__((target("arch=armv8.2-a+dotprod+i8mm")))
+#endif
+#include "neon.inc"
+#undef V
+#undef SUFFIX_NAME
+#undef TARGET
+#undef DOT_PRODUCTS
+#undef MATRIX_PRODUCTS
+
+static int arm_has_matrix_products(void) {
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+    return arm_has_dot_products();
+#elif defined(__linux__) && defined(HWCAP2_I8MM)
+    return arm_has_dot_products() && (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
+#else
+    return 0;
+#endif
+}
+#endif
+
 PITH_SHARED const pith__kernels *pith__arm(const char *name) {
+#ifdef HAVE_MATRIX_PRODUCTS
+    if (arm_has_matrix_products() && (!name || !strcmp(name, kernels_i8mm.name)))
+        return &kernels_i8mm;
+#endif
 #ifdef HAVE_DOT_PRODUCTS
     if (arm_has_dot_products() && (!name || !strcmp(name, kernels_dotprod.name)))
         return &kernels_dotprod;
@@ -86,6 +123,7 @@ PITH_SHARED const pith__kernels *pith__arm(const char *name) {
 }
 
 #undef HAVE_DOT_PRODUCTS
+#undef HAVE_MATRIX_PRODUCTS
 #undef INLINE
 #undef KERNEL
 #undef UNROLL
@@ -99,6 +137,8 @@ PITH_SHARED const pith__kernels *pith__arm(const char *name) {
 #undef QUERIES
 #undef KEYS
 #undef FEW
+#undef PANEL_TOKENS
+#undef PANEL_DOTS
 #undef OUTER_ROWS
 #undef OUTER_WIDE
 

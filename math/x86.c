@@ -263,6 +263,135 @@ KERNEL void V(transpose)(ints x[16]) {
 #define SUFFIX_NAME "avx512"
 #include "lanes.inc"
 #undef SUFFIX_NAME
+
+/* ---- AVX-512 with BF16 ------------------------------------------------------------------------- */
+
+/* BF16 weights meet inputs that are rounded to BF16 too: a lane takes two products at a time, numbers 2 l and
+ * 2 l + 1 of every 32, at twice the speed of floats. A pair is a word of 32 bits here, and panels and tiles of
+ * words are those of floats. */
+#define BF16                                                                                       \
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,avx2,fma,f16c")))
+
+/* cols numbers from i on as 16 pairs; what is behind the last is zero. */
+static inline __attribute__((always_inline)) BF16 __m512i bf16_round(const float *x, size_t i, size_t cols) {
+    size_t n = cols - i;
+    if (n >= 32)
+        return (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + i + 16), _mm512_loadu_ps(x + i));
+    __m512 hi = n > 16 ? load_n_avx512(x + i + 16, n - 16) : _mm512_setzero_ps();
+    return (__m512i)_mm512_cvtne2ps_pbh(hi, load_n_avx512(x + i, n < 16 ? n : 16));
+}
+
+static inline __attribute__((always_inline)) BF16 __m512i bf16_pairs(const uint8_t *w, size_t i, size_t cols) {
+    size_t n = cols - i;
+    if (n >= 32) return _mm512_loadu_si512(w + 2 * i);
+    return _mm512_maskz_loadu_epi16((__mmask32)((1ull << n) - 1), w + 2 * i);
+}
+
+static inline __attribute__((always_inline)) BF16 __m512 bf16_dot(__m512 sum, __m512i a, __m512i b) {
+    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+}
+
+/* n_r rows (4 or 1) for one token: see float_tile. */
+static inline __attribute__((always_inline)) BF16 void bf16_rows(float *y, const uint8_t *w, size_t bytes,
+                                                                 int n_r, const float *x, size_t cols) {
+    __m512 sum[4];
+    UNROLL for (int r = 0; r < n_r; r++) sum[r] = _mm512_setzero_ps();
+    for (size_t i = 0; i < cols; i += 32) {
+        __m512i v = bf16_round(x, i, cols);
+        UNROLL for (int r = 0; r < n_r; r++) sum[r] = bf16_dot(sum[r], bf16_pairs(w + r * bytes, i, cols), v);
+    }
+    if (n_r == 4) sum4_avx512(y, sum[0], sum[1], sum[2], sum[3]);
+    else *y = sum_avx512(sum[0]);
+}
+
+/* Four rows a quarter of the matrix apart: see float_streams. */
+static BF16 void bf16_few(const pith__product *p, size_t t, size_t r0, size_t r1) {
+    size_t cols = p->in->cols, bytes = p->w->row_bytes, part = (r1 - r0) / 4;
+    const float *x = p->in->x + t * cols;
+    float y[4], *to = p->y + t * p->stride;
+    for (size_t r = r0; r < r0 + part; r++) {
+        bf16_rows(y, p->w->data + r * bytes, part * bytes, 4, x, cols);
+        for (size_t k = 0; k < 4; k++) to[r + k * part] = y[k];
+    }
+    for (size_t r = r0 + 4 * part; r < r1; r++) bf16_rows(to + r, p->w->data + r * bytes, bytes, 1, x, cols);
+}
+
+static BF16 void bf16_panel(float *y, size_t stride, const uint32_t *w, const uint32_t *x, size_t wide,
+                            size_t n_row) {
+    __m512 waiting[5][FLOAT_TOKENS];
+    for (size_t turn = 0; turn < 16; turn++) {
+        __m512 sum[FLOAT_TOKENS];
+        UNROLL for (int t = 0; t < FLOAT_TOKENS; t++) sum[t] = _mm512_setzero_ps();
+        for (size_t i = 0; i < wide / 16; i++, w += 16, x += FLOAT_TOKENS) {
+            __m512i rows = _mm512_loadu_si512(w);
+            UNROLL for (int t = 0; t < FLOAT_TOKENS; t++) sum[t] =
+                bf16_dot(sum[t], rows, _mm512_set1_epi32((int)x[t]));
+        }
+        add_lane_avx512(turn, sum, FLOAT_TOKENS, waiting);
+    }
+    store_sums_avx512(y, stride, waiting[4], FLOAT_TOKENS, n_row);
+}
+
+static BF16 void bf16_many(const pith__product *p, size_t n, size_t r0, size_t r1, uint32_t *panel) {
+    size_t cols = p->in->cols, wide = (cols + 31) / 32 * 16; /* pairs */
+    for (size_t r = r0; r < r1; r += 16) {
+        size_t n_row = r1 - r < 16 ? r1 - r : 16;
+        for (size_t i = 0; i < cols; i += 32) {
+            __m512 x[16];
+            for (size_t k = 0; k < 16; k++)
+                x[k] = k < n_row ? (__m512)bf16_pairs(p->w->data + (r + k) * p->w->row_bytes, i, cols)
+                                 : _mm512_setzero_ps();
+            turn_avx512((float *)panel, 16, x, 16, i / 2, wide);
+        }
+        for (size_t t = 0; t < n; t += FLOAT_TOKENS)
+            bf16_panel(p->y + (t + FLOAT_TOKENS <= n ? t : n - FLOAT_TOKENS) * p->stride + r, p->stride, panel,
+                       (uint32_t *)p->in->tiles + t * wide, wide, n_row);
+    }
+}
+
+static BF16 void bf16_arrange(pith__input *in, const pith__format *f, size_t i) {
+    if (f->id != PITH__BF16) {
+        arrange_avx512(in, f, i);
+        return;
+    }
+    size_t cols = in->cols, wide = (cols + 31) / 32 * 16, last = (size_t)in->n - FLOAT_TOKENS;
+    const float *x = in->x + (i * FLOAT_TOKENS < last ? i * FLOAT_TOKENS : last) * cols;
+    for (size_t c = 0; c < cols; c += 32) {
+        __m512 pairs[16];
+        for (size_t t = 0; t < FLOAT_TOKENS; t++) pairs[t] = (__m512)bf16_round(x + t * cols, c, cols);
+        turn_avx512((float *)in->tiles + i * FLOAT_TOKENS * wide, FLOAT_TOKENS, pairs, FLOAT_TOKENS, c / 2, wide);
+    }
+}
+
+static BF16 void bf16_matmul(const pith__product *p, size_t r0, size_t r1, void *scratch) {
+    if (p->w->format->id != PITH__BF16) {
+        matmul_avx512(p, r0, r1, scratch);
+        return;
+    }
+    size_t many = in_tiles_avx512((size_t)p->in->n, FLOAT_TOKENS);
+    if (many) bf16_many(p, many, r0, r1, scratch);
+    for (size_t t = many; t < (size_t)p->in->n; t++) bf16_few(p, t, r0, r1);
+}
+
+static BF16 float bf16_busy(const pith__format *f, size_t *n) {
+    enum { CHAINS = 12, ROUNDS = 4096 };
+    __m512i a = _mm512_set1_epi32(0x3f003f00); /* one half, twice */
+    __m512 x[CHAINS];
+    if (f->id != PITH__BF16) return busy_avx512(f, n);
+    *n = (size_t)ROUNDS * CHAINS * 32;
+    UNROLL for (int k = 0; k < CHAINS; k++) x[k] = _mm512_set1_ps((float)k);
+    for (int i = 0; i < ROUNDS; i++)
+        UNROLL for (int k = 0; k < CHAINS; k++) x[k] = bf16_dot(x[k], a, a);
+    UNROLL for (int k = 1; k < CHAINS; k++) x[0] = _mm512_add_ps(x[0], x[k]);
+    return sum_avx512(x[0]);
+}
+
+static const pith__kernels kernels_bf16 = {
+    "avx512bf16",  quantize_avx512, tile_size_avx512, bf16_arrange, bf16_matmul,   attend_avx512, dot_avx512,
+    rmsnorm_avx512, rope_avx512,    gate_avx512,      softmax_avx512, outer_avx512, d_gate_avx512,
+    bf16_busy,
+};
+
 #undef TARGET
 #undef V
 #undef vec
@@ -640,6 +769,8 @@ PITH_SHARED const pith__kernels *pith__x86(const char *name) {
     int avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                  __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                  __builtin_cpu_supports("avx512vnni");
+    if (avx512 && __builtin_cpu_supports("avx512bf16") && (!name || !strcmp(name, kernels_bf16.name)))
+        return &kernels_bf16;
     if (avx512 && (!name || !strcmp(name, kernels_avx512.name))) return &kernels_avx512;
     if (avx2 && (!name || !strcmp(name, kernels_avx2.name))) return &kernels_avx2;
     return NULL;

@@ -417,7 +417,8 @@ static void each_function(const pith__kernels *k) {
     }
 }
 
-static const char *const kernel_names[] = { "portable", "avx2", "avx512", "neon", "dotprod" };
+static const char *const kernel_names[] = { "portable", "avx2", "avx512", "neon", "dotprod",
+                                              "i8mm" };
 
 static const pith__kernels *kernels_named(const char *name) {
     if (!strcmp(name, "portable")) return pith__portable(NULL);

@@ -151,14 +151,23 @@ static void attend_together(pith__team *team, const pith__attention *a) {
     pith__together(team, work_together, &x);
 }
 
+static double rounded_to_bf16(float x) {
+    const pith__format *f = pith__format_of(PITH__BF16);
+    uint8_t bytes[2];
+    f->encode(bytes, &x, 1);
+    f->floats(&x, bytes, 1);
+    return x;
+}
+
 /* What the product should be, in double, from the numbers the kernel was given; bound: how far off
  * it may be. */
-static double right_product(const pith__tensor *w, const float *row, const pith__input *in, int t,
+static double right_product(const pith__kernels *k, const pith__tensor *w, const float *row, const pith__input *in, int t,
                             size_t r, double *bound) {
     double sum = 0, size = 0;
     size_t n_block = (in->cols + 31) / 32;
     for (size_t i = 0; i < in->cols; i++) {
         double x = in->x[t * in->cols + i], most = fabs(row[i]);
+        if (w->format->id == PITH__BF16 && strstr(k->name, "bf16")) x = rounded_to_bf16((float)x);
         if (in->group) {
             size_t at = w->format->id == PITH__I8 ? t * (in->cols / w->group) + i / w->group
                                                   : t * n_block + i / 32;
@@ -189,7 +198,7 @@ static void check_matmul(const pith__kernels *k, int format, size_t rows, size_t
     for (size_t r = 0; r < rows; r++) {
         pith__row_floats(&w, r, row);
         for (int t = 0; t < MANY; t++) {
-            double bound, want = right_product(&w, row, &in, t, r, &bound), got = y[t * stride + r];
+            double bound, want = right_product(k, &w, row, &in, t, r, &bound), got = y[t * stride + r];
             if (!(fabs(got - want) <= bound))
                 FAIL("%s %s %zux%zu token %d row %zu is %.9g, want %.9g", k->name, w.format->name,
                      rows, cols, t, r, got, want);
@@ -615,11 +624,12 @@ TEST(cache_planes) {
 
 int main(void) {
     sets[n_set++] = pith__portable(NULL);
-    static const char *names[] = {"avx2", "avx512"};
-    for (int i = 0; i < 2; i++)
+    static const char *names[] = {"avx2", "avx512", "avx512bf16"};
+    for (int i = 0; i < 3; i++)
         if (pith__x86(names[i])) sets[n_set++] = pith__x86(names[i]);
-    for (int i = 0; i < 2; i++)
-        if (pith__arm(i ? "dotprod" : "neon")) sets[n_set++] = pith__arm(i ? "dotprod" : "neon");
+    static const char *arm_names[] = {"neon", "dotprod", "i8mm"};
+    for (int i = 0; i < 3; i++)
+        if (pith__arm(arm_names[i])) sets[n_set++] = pith__arm(arm_names[i]);
     for (int s = 0; s < n_set; s++) printf("# kernels: %s\n", sets[s]->name);
 
     RUN(matmul_of_floats);

@@ -1,8 +1,9 @@
-/* bench.c - run bench: tokens a second, and what the memory had to do for them.
+/* bench.c - run bench: tokens a second, and how near they come to what the machine can do.
  *
  * Two tests, named as llama-bench names them: ppN reads a prompt of N tokens at once, tgN writes N tokens
- * one by one. Reading is bound by arithmetic, writing by memory: every weight is read for every token,
- * so the bytes a second are quoted beside what a plain read of memory reaches in the same run.
+ * one by one; @ dD: after D tokens that the session has read already. Reading is bound by arithmetic, writing
+ * by memory: every weight is read for every token, and so is the cache. Both limits are measured in the same
+ * run, with the same threads, and the fraction that was reached is quoted beside them.
  * --shape needs no file: weights of a named shape are made up in memory (their values do not matter
  * to the clock, except that they must be numbers). */
 #define _POSIX_C_SOURCE 200809L
@@ -160,40 +161,70 @@ static double read_bandwidth(const pith_model *m) {
     return best;
 }
 
+/* Operations a second of all threads, a multiply-add being two, where nothing leaves the registers: the best of
+ * several passes. */
+static double arithmetic_peak(const pith_model *m, const pith__format *f) {
+    double best = 0;
+    int n_threads = pith__threads(m->n_threads);
+    for (int pass = 0; pass < 20; pass++) {
+        double start = seconds();
+        size_t each = 0;
+        float sum = 0;
+#ifdef _OPENMP
+#pragma omp parallel num_threads(n_threads) reduction(+ : sum)
+#endif
+        {
+            size_t n = 0;
+            for (int i = 0; i < 64; i++) sum += m->kernels->busy(f, &n);
+#ifdef _OPENMP
+#pragma omp master
+#endif
+            each = 64 * n;
+        }
+        double rate = 2.0 * (double)each * n_threads / (seconds() - start);
+        if (rate > best && sum == sum) best = rate;
+    }
+    return best;
+}
+
 typedef struct {
     char test[32];
+    int n, together, depth;
     double mean, sd;
 } result;
 
-/* Tokens a second of n tokens, read together or written one by one; negative: an exit code. */
-static double one_run(pith_session *s, int n, int together) {
+/* n tokens, read together or written one by one. */
+static int go_on(pith_session *s, int n, int together) {
     int n_vocab = s->model->hyper.n_vocab;
     pith_error e = { 0, "" };
-    pith_rewind(s, 0);
-    double start = seconds();
     for (int i = 0; i < n; ) {
         pith_token t[256];
         int k = together ? (n - i < 256 ? n - i : 256) : 1;
         for (int j = 0; j < k; j++) t[j] = (pith_token)((unsigned)(i + j) * 2654435761u % (unsigned)n_vocab);
-        if (pith_eval(s, t, k, &e)) return -complain(FAILED, "%s", e.text);
-        if (stopped()) return -stopped();
+        if (pith_eval(s, t, k, &e)) return complain(FAILED, "%s", e.text);
+        if (stopped()) return stopped();
         i += k;
     }
-    return n / (seconds() - start);
+    return 0;
 }
 
-static int measure(pith_session *s, int n, int together, int repetitions, result *r) {
-    double sum = 0, squares = 0, rate = one_run(s, n < 32 ? n : 32, together); /* to warm up */
-    snprintf(r->test, sizeof r->test, "%s%d", together ? "pp" : "tg", n);
-    for (int i = 0; i < repetitions && rate >= 0; i++) {
-        rate = one_run(s, n, together);
-        sum += rate, squares += rate * rate;
+static int measure(pith_session *s, result *r, int repetitions) {
+    double sum = 0, squares = 0;
+    snprintf(r->test, sizeof r->test, r->depth ? "%s%d @ d%d" : "%s%d", r->together ? "pp" : "tg", r->n, r->depth);
+    pith_rewind(s, 0);
+    int code = go_on(s, r->depth, 1), begin = r->depth;
+    for (int i = -1; i < repetitions && !code; i++) { /* the first to warm up */
+        pith_rewind(s, begin);
+        double start = seconds();
+        int n = i < 0 && r->n > 32 ? 32 : r->n;
+        code = go_on(s, n, r->together);
+        double rate = n / (seconds() - start);
+        if (i >= 0) sum += rate, squares += rate * rate;
     }
-    if (rate < 0) return (int)-rate;
     r->mean = sum / repetitions;
     double variance = squares / repetitions - r->mean * r->mean;
     r->sd = variance > 0 && repetitions > 1 ? sqrt(variance * repetitions / (repetitions - 1)) : 0;
-    return 0;
+    return code;
 }
 
 /* Bytes of weights that one token reads: all but the embedding, of which it is one row, unless that is
@@ -211,6 +242,34 @@ static double bytes_read(const pith_model *m) {
     return bytes;
 }
 
+/* Bytes of the cache that a token at such a position reads. */
+static double cache_read(const pith_session *s, double position) {
+    const pith__hyper *h = &s->model->hyper;
+    double bytes = 0, a_token = 0;
+    for (int i = 0; i < 2; i++) {
+        const pith__format *f = i ? s->v_format : s->k_format;
+        a_token += (double)h->n_kv_head * h->head_dim / f->length * f->bytes;
+    }
+    for (int l = 0; l < h->n_layer; l++) {
+        double window = s->model->layer[l].window;
+        bytes += a_token * (window && window < position ? window : position);
+    }
+    return bytes;
+}
+
+/* Multiply-adds of a token's matrices; the last is left out, it is only used for the last token. */
+static double matrix_numbers(const pith_model *m) {
+    double n = 0;
+    for (size_t i = 0; i < m->store.n_tensor; i++) {
+        const pith__tensor *t = &m->store.tensor[i];
+        int expert = m->hyper.n_expert && strstr(t->name.p, "_exps");
+        double size = t->n_dim < 2 ? 0 : (double)t->rows * (double)t->cols;
+        if (t->data == m->embd.data || t->data == m->head.data) continue;
+        n += expert ? size * m->hyper.n_expert_used / m->hyper.n_expert : size;
+    }
+    return n;
+}
+
 enum { IN_CACHE = 1 << 26 }; /* bytes; smaller models may never go to memory */
 
 /* ---- the verb ----------------------------------------------------------------------------------------- */
@@ -218,15 +277,38 @@ enum { IN_CACHE = 1 << 26 }; /* bytes; smaller models may never go to memory */
 typedef struct {
     model_choice model;
     const char *shape, *type;
-    int n_prompt, n_gen, repetitions, json;
+    int n_prompt, n_gen, n_depth, repetitions, json;
 } bench_flags;
 
-static int print_results(const bench_flags *b, const pith_model *m, const result *r, int n) {
+static void print_limits(output *o, const pith_session *s, const result *r, int n) {
+    const pith_model *m = s->model;
+    const pith__format *f = m->layer[0].q.format;
+    double memory = read_bandwidth(m), peak = arithmetic_peak(m, f);
+    double fp32 = arithmetic_peak(m, pith__format_of(PITH__F32)), int8 = arithmetic_peak(m, pith__format_of(PITH__Q8_0));
+    output_line(o, "\nlimits in this run: %.2f GB/s read, %.0f GFLOP/s fp32, %.0f GOP/s int8; kernels: %s\n",
+                memory / 1e9, fp32 / 1e9, int8 / 1e9, m->kernels->name);
+    for (int i = 0; i < n; i++, r++) {
+        if (r->together) {
+            double rate = 2 * matrix_numbers(m) * r->mean;
+            output_line(o, "%s: %.0f GOP/s in matrices, %.0f %% of the %s peak\n", r->test, rate / 1e9,
+                        100 * rate / peak, f->unpack ? "int8" : f->id == PITH__BF16 ? "bf16" : "fp32");
+            continue;
+        }
+        double cache = cache_read(s, r->depth + r->n / 2.0), rate = (bytes_read(m) + cache) * r->mean;
+        output_line(o, "%s: %.2f GB/s of weights%s", r->test, rate / 1e9, r->depth ? " and cache" : "");
+        if (m->shape.n_byte < IN_CACHE) output_line(o, ", which fit into the processor's cache\n");
+        else output_line(o, ", %.0f %% of what a plain read of memory reaches\n", 100 * rate / memory);
+    }
+}
+
+static int print_results(const bench_flags *b, const pith_session *s, const result *r, int n) {
+    const pith_model *m = s->model;
     output o;
     int code = output_open(&o, NULL, NULL);
     if (code) return code;
     const pith_shape *h = pith_model_shape(m);
-    const char *name = b->shape ? b->shape : b->model.path, *slash = strrchr(name, '/');
+    const char *name = b->shape ? b->shape : b->model.path ? b->model.path : "built in";
+    const char *slash = strrchr(name, '/');
     if (!b->shape && slash && slash[1]) name = slash + 1;
     if (!b->json) {
         output_line(&o, "| model | size | params | threads | test | t/s |\n");
@@ -239,18 +321,7 @@ static int print_results(const bench_flags *b, const pith_model *m, const result
         output_line(&o, "| %s %s | %.2f MiB | %.2f M | %d | %s | %.2f ± %.2f |\n", name,
                     m->head.format->name, (double)h->n_byte / 1048576, (double)h->n_param / 1e6,
                     m->n_threads, r[i].test, r[i].mean, r[i].sd);
-    if (!b->json && b->n_gen > 0) {
-        double traffic = bytes_read(m) * r[n - 1].mean / 1e9;
-        output_line(&o, "\n%s reads %.2f GB/s of weights", r[n - 1].test, traffic);
-        if (h->n_byte < IN_CACHE) {
-            output_line(&o, ", which fit into the processor's cache");
-        } else {
-            double most = read_bandwidth(m) / 1e9;
-            output_line(&o, ", %.0f %% of the %.2f GB/s that a plain read of memory reaches in this run",
-                        100 * traffic / most, most);
-        }
-        output_line(&o, "; kernels: %s\n", m->kernels->name);
-    }
+    if (!b->json) print_limits(&o, s, r, n);
     return output_close(&o, 1);
 }
 
@@ -259,6 +330,7 @@ int verb_bench(int argc, char **argv) {
     const flag flags[] = {
         { 0, "n-prompt", INTEGER, &b.n_prompt, 0, INT32_MAX, "N", "tokens to read (512; 0: skip)" },
         { 0, "n-gen", INTEGER, &b.n_gen, 0, INT32_MAX, "N", "tokens to write (128; 0: skip)" },
+        { 'd', "n-depth", INTEGER, &b.n_depth, 0, INT32_MAX, "N", "tokens read before that (0)" },
         { 0, "repetitions", INTEGER, &b.repetitions, 1, 10000, "N", "runs of each (5)" },
         { 0, "shape", TEXT, &b.shape, 0, 0, "NAME", "made-up weights of this shape: stories260K, "
           "llama-15m, llama-110m, qwen3-0.6b, llama-1b" },
@@ -273,22 +345,27 @@ int verb_bench(int argc, char **argv) {
     if (code != GO_ON) return code;
     pith_model *m = NULL;
     pith_session *s = NULL;
-    result r[2];
-    int n = 0, most = b.n_prompt > b.n_gen ? b.n_prompt : b.n_gen;
     code = b.shape ? make_model(b.shape, b.type, &b.model.options, &m) : open_model(&b.model, 0, &m);
     if (!code) {
-        if (most > m->hyper.n_ctx) {
-            if (b.n_prompt > m->hyper.n_ctx) b.n_prompt = m->hyper.n_ctx;
-            if (b.n_gen > m->hyper.n_ctx) b.n_gen = m->hyper.n_ctx;
-            fprintf(stderr, "pith: the context is %d tokens: pp%d tg%d\n", m->hyper.n_ctx, b.n_prompt,
-                    b.n_gen);
-            most = m->hyper.n_ctx;
+        int room = m->hyper.n_ctx - b.n_depth, most = b.n_prompt > b.n_gen ? b.n_prompt : b.n_gen;
+        if (room < 1) {
+            code = complain(USAGE, "--n-depth %d: the context is %d tokens", b.n_depth, m->hyper.n_ctx);
+        } else if (most > room) {
+            if (b.n_prompt > room) b.n_prompt = room;
+            if (b.n_gen > room) b.n_gen = room;
+            fprintf(stderr, "pith: the context is %d tokens: pp%d tg%d\n", m->hyper.n_ctx, b.n_prompt, b.n_gen);
+            most = room;
         }
-        code = open_session(m, &b.model, most > 0 ? most : 1, &s);
+        if (!code) code = open_session(m, &b.model, most > 0 ? b.n_depth + most : 1, &s);
     }
-    if (!code && b.n_prompt > 0) code = measure(s, b.n_prompt, 1, b.repetitions, &r[n++]);
-    if (!code && b.n_gen > 0) code = measure(s, b.n_gen, 0, b.repetitions, &r[n++]);
-    if (!code) code = print_results(&b, m, r, n);
+    result r[2] = { { .n = b.n_prompt, .together = 1 }, { .n = b.n_gen } };
+    int n = 0;
+    for (int i = 0; i < 2 && !code; i++) {
+        if (r[i].n < 1) continue;
+        r[n] = r[i], r[n].depth = b.n_depth;
+        code = measure(s, &r[n++], b.repetitions);
+    }
+    if (!code) code = print_results(&b, s, r, n);
     pith_session_free(s);
     pith_close(m);
     return code;
