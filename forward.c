@@ -588,18 +588,100 @@ static void evaluate(void *data) {
     choose_angles(s, job->n);
     for (int i = 0; i < job->n; i += s->n_batch) {
         int m = job->n - i < s->n_batch ? job->n - i : s->n_batch;
+        float *rows = job->logits ? job->logits + (size_t)i * n_vocab : NULL;
         forward(s, job->t + i, m);
-        if (job->logits) pith__logits_of(s, 0, m, job->logits + (size_t)i * n_vocab);
-        if (i + m == job->n) pith__logits_of(s, m - 1, 1, s->logits);
+        if (rows) pith__logits_of(s, 0, m, rows);
+        if (i + m < job->n) continue;
+        if (rows) memcpy(s->logits, rows + (size_t)(m - 1) * n_vocab, n_vocab * sizeof *rows);
+        else pith__logits_of(s, m - 1, 1, s->logits);
     }
 }
 
+/* ---- guessing ahead -------------------------------------------------------------------------------- */
+
+/* Text that repeats itself says what comes next: what followed where the last tokens stood before. The
+ * guesses go through the model with the token before them, whose weights are read anyway, and wait with
+ * their logits for whoever evaluates the same tokens. Prompt lookup: Saxena 2023,
+ * github.com/apoorvumang/prompt-lookup-decoding; Yang et al. 2023, arXiv:2304.04487. */
+
+/* The latest place after which the last k of n tokens stood before the end, or 0. */
+static int stood_before(const pith_token *t, int n, int k) {
+    for (int at = n - 1; at >= k; at--)
+        if (t[at - 1] == t[n - 1] && !memcmp(t + at - k, t + n - k, (size_t)k * sizeof *t)) return at;
+    return 0;
+}
+
+/* No more than fit the context, and the angles that the token alone would have. */
+static int room_for_guesses(const pith_session *s) {
+    int after = s->position + 1, most = s->draft.trust, n_short = s->model->n_ctx_original;
+    if (most > s->n_ctx - after) most = s->n_ctx - after;
+    if (s->model->rope[0].freq_long && after <= n_short && most > n_short - after) most = n_short - after;
+    return s->watch ? 0 : most; /* who watches sees the text, each token once */
+}
+
+/* Token t, and after it guesses, behind the text; how many guesses. */
+static int make_guesses(pith_session *s, pith_token t) {
+    int n = s->position + 1, most = room_for_guesses(s);
+    s->tokens[s->position] = t;
+    int from = stood_before(s->tokens, n, 3);
+    if (!from) from = stood_before(s->tokens, n, 2);
+    if (!from) return 0;
+    for (int i = 0; i < most; i++) s->tokens[n + i] = s->tokens[from + i]; /* may go round and round */
+    return most;
+}
+
+/* How many of n tokens were guessed: their logits are there. */
+static int take_guesses(pith_session *s, const pith_token *t, int n) {
+    pith__draft *d = &s->draft;
+    size_t n_vocab = (size_t)s->model->hyper.n_vocab;
+    int k = 0;
+    while (k < n && d->right < d->made && t[k] == s->tokens[s->position]) k++, s->position++, d->right++;
+    if (k) memcpy(s->logits, d->logits + (size_t)d->right * n_vocab, n_vocab * sizeof *s->logits);
+    d->n_right += k;
+    return k;
+}
+
+/* What is left of the last guesses is wrong. */
+static void drop_guesses(pith__draft *d) {
+    if (d->made && d->right == d->made) d->trust *= 2;
+    else if (d->made) d->trust = d->right + 1;
+    if (d->trust > d->most) d->trust = d->most;
+    d->made = d->right = 0;
+}
+
+static void evaluate_guessing(pith_session *s, pith_token t) {
+    pith__draft *d = &s->draft;
+    d->made = make_guesses(s, t);
+    d->n_pass++;
+    eval_job job = { s, s->tokens + s->position, 1 + d->made, d->logits };
+    pith__together(&s->team, evaluate, &job);
+    s->position -= d->made;
+    memcpy(s->logits, d->logits, (size_t)s->model->hyper.n_vocab * sizeof *s->logits);
+}
+
+/* A token and its guesses are no more than a batch: the rings of windows have room for one beyond what its
+ * first token looks back on, so that all guesses may turn out wrong. */
+void pith_draft(pith_session *s, int n, float *room) {
+    pith__draft none = { 0 };
+    s->draft = none;
+    if (n <= 0 || !room) return;
+    s->draft.most = s->draft.trust = n < s->n_batch ? n : s->n_batch - 1;
+    s->draft.logits = room;
+}
+
+/* ---- evaluating, from outside ---------------------------------------------------------------------- */
+
 PITH_SHARED int pith__eval_all(pith_session *s, const pith_token *t, int n, float *logits,
                                pith_error *err) {
-    eval_job job = { s, t, n, logits };
     int code = check_tokens(s, s->position, t, n, err);
-    if (!code && n > 0) pith__together(&s->team, evaluate, &job);
-    return code;
+    if (code) return code;
+    int known = logits ? 0 : take_guesses(s, t, n);
+    if (known == n) return PITH_OK;
+    drop_guesses(&s->draft);
+    eval_job job = { s, t + known, n - known, logits };
+    if (s->draft.most && job.n == 1 && !logits) evaluate_guessing(s, *job.t);
+    else pith__together(&s->team, evaluate, &job);
+    return PITH_OK;
 }
 
 int pith_eval(pith_session *s, const pith_token *t, int n, pith_error *err) {
@@ -619,6 +701,7 @@ int pith_rewind(pith_session *s, int position) {
         if (w && s->written - s->n_slot_window > (position - w + 1 > 0 ? position - w + 1 : 0)) position = 0;
     }
     s->position = position;
+    s->draft.made = s->draft.right = 0;
     if (position == 0) s->written = 0;
     return position;
 }

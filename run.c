@@ -24,7 +24,7 @@ enum { NOT_SAID = INT_MIN }; /* a number that the user left to us, less than any
 typedef struct {
     model_choice model;
     const char *prompt, *file, *output, *mode, *system;
-    int n_total, n_predict;
+    int n_total, n_predict, n_draft;
     uint64_t seed;
     pith_sampling how;
     list stop, bias;
@@ -41,7 +41,8 @@ static const char usage[] =
     "run MODEL [options]        write a text, or with -m chat hold a conversation\n"
     "run VERB MODEL [options]   score, tokenize, info, bench; run VERB --help says more\n"
     "run VERB TEXT [options]    vocab, pretrain: learn a vocabulary, a model from a text file\n"
-    "MODEL is a llama2.c checkpoint (and -z tokenizer.bin), a .gguf or a Hugging Face folder.\n"
+    "MODEL is a llama2.c checkpoint (and -z tokenizer.bin), a .gguf or a Hugging Face folder;\n"
+    "without one, the small teller of stories that is built in.\n"
     "Defaults stand in brackets, those of llama2.c files after a stroke.\n\n";
 
 static int read_options(int argc, char **argv, options *o) {
@@ -79,6 +80,8 @@ static int read_options(int argc, char **argv, options *o) {
         { 'y', "system-prompt", TEXT, &o->system, 0, 0, "TEXT", "what a chat begins with" },
         { 0, "chat-template", TEXT, &o->model.options.chat_template, 0, 0, "NAME",
           "form of a chat: llama2, chatml, ... (the model's)" },
+        { 0, "draft-lookup", INTEGER, &o->n_draft, 0, 255, "N",
+          "guess up to N tokens ahead where the text repeats itself; the same text, sooner (0)" },
         { 0, "trace", SWITCH, &o->trace, 0, 0, "",
           "show every activation of every layer on standard error" },
         MODEL_FLAGS(o->model),
@@ -169,6 +172,7 @@ typedef struct {
     pith_sampling how;
     uint64_t rng;
     const list *stop;
+    float *drafts;       /* logits of tokens guessed ahead */
     char *held;          /* text that may be the beginning of a stop text */
     size_t n_held, room;
     int found;           /* a stop text came */
@@ -310,7 +314,17 @@ static int start_session(voice *v, options *o, int n) {
         v->s->watch = trace_layer;
         v->s->watch_data = v->s;
     }
+    if (!o->n_draft) return 0;
+    size_t row = (size_t)pith_model_shape(v->m)->n_vocab * sizeof *v->drafts;
+    v->drafts = calloc((size_t)o->n_draft + 1, row);
+    if (!v->drafts) return complain(FAILED, "no memory for --draft-lookup %d", o->n_draft);
+    pith_draft(v->s, o->n_draft, v->drafts);
     return 0;
+}
+
+static void say_drafts(const voice *v) {
+    int n = v->s->draft.n_pass, right = v->s->draft.n_right;
+    if (n) fprintf(stderr, "tokens per pass: %.2f (--draft-lookup)\n", (n + right) / (double)n);
 }
 
 /* Prompt t of n tokens, then what the model makes of it. */
@@ -337,6 +351,7 @@ static int continue_text(voice *v, options *o, const pith_token *t, int n) {
     output_text(&v->out, "\n", 1);
     output_flush(&v->out);
     int timed = pith_position(v->s) - 1;
+    say_drafts(v);
     if (timed > 0) fprintf(stderr, "achieved tok/s: %f\n", timed / (seconds() - start + 1e-9));
     return 0;
 }
@@ -472,6 +487,7 @@ static int chat(voice *v, options *o) {
     }
     free(asked);
     free(user);
+    say_drafts(v);
     if (code != GO_ON) return code;
     return feof(stdin) || stopped() ? 0 : complain(FAILED, "standard input cannot be read");
 }
@@ -492,6 +508,7 @@ static int run_voice(options *o, pith_model *m) {
     free(v.held);
     free(bias);
     pith_session_free(v.s);
+    free(v.drafts);
     return code;
 }
 
@@ -509,6 +526,12 @@ static int write_or_chat(int argc, char **argv) {
     if (code) return code;
     code = run_voice(&o, m);
     pith_close(m);
+    if (argc == 1 && code == 0) {
+        size_t size;
+        bundled_model(&size);
+        fprintf(stderr, "\n(by the %.1f MB model that is built in. run -i \"The dog\" begins the story your way, "
+                "run MODEL reads another model, run --help says more.)\n", (double)size / 1e6);
+    }
     return code;
 }
 
@@ -524,12 +547,7 @@ static const struct {
 
 int main(int argc, char **argv) {
     prepare_process();
-    if (argc < 2) {
-        fprintf(stderr, "%s", usage);
-        return complain(USAGE, "no model given and none built in; huggingface.co/karpathy/tinyllamas "
-                        "has small ones, and any .gguf will do (README.md)");
-    }
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs && argc > 1; i++)
         if (!strcmp(argv[1], verbs[i].name) && access(argv[1], F_OK) != 0)
             return verbs[i].run(argc - 1, argv + 1);
     return write_or_chat(argc, argv);

@@ -37,8 +37,10 @@ utf8() { [ "$status" -eq 0 ] && [ -s "$dir/out" ] && iconv -f UTF-8 -t UTF-8 < "
 "$fixture" "$dir" || { echo "Bail out! no fixture"; exit 99; }
 
 # ---- usage -------------------------------------------------------------------------------------------
-go; [ $status -eq 1 ] && [ ! -s "$dir/out" ] && grep -q README "$dir/err" && grep -q 'run MODEL' "$dir/err"
-ok $? "without arguments: how to get a model, on stderr"
+go; [ "$(grep -c '\.' "$dir/out")" -gt 1 ] && grep -q 'run MODEL' "$dir/err"; fine "without arguments: a story, and on stderr how to go on"
+cp "$run" "$dir/copy" && (cd / && "$dir/copy" -s 7 > "$dir/told" 2> "$dir/err"); rm "$dir/copy"
+go -s 7 --threads 3; same_out "$dir/told" "a copy of the program elsewhere tells the same story"
+go -i "The dog" -n 30 -t 0; grep -q '^The dog' "$dir/out"; fine "the model that is built in goes on from a prompt"
 for v in "" score tokenize info bench; do
     go $v --help; [ "$status" -eq 0 ] && [ ! -s "$dir/err" ] && grep -q -e '--threads' "$dir/out"
     ok $? "help of '$v' on stdout"
@@ -46,7 +48,7 @@ done
 go --version; out_is "pith 0.1.0\n" "version"
 go "$dir/no.bin"; refused 2 no.bin "a model that is not there"
 go "$dir"; refused 2 "$dir" "an empty folder as a model"
-go info; refused 1 model "a verb without a model"
+go info; grep -q '^parameters' "$dir/out"; fine "info on the model that is built in"
 go "$dir/tiny.bin"; refused 2 -z "a llama2.c file without its vocabulary"
 go "$dir/tiny.bin" -z "$dir/tiny.bin"; [ "$status" -eq 2 ]; ok $? "a checkpoint for a vocabulary"
 tiny two; refused 1 two "two models"
@@ -284,6 +286,46 @@ play outside in the park. One day, she saw a big, \n" "a stop text over several 
     stories -m chat -y "be kind" -i hello -t 0 -n 70; out_is ". As she was about a small bird, she saw a big, \
 scary b\n" "llama2.c's chat"
 else skip "a stop text over several tokens" "no $shared"; skip "llama2.c's chat" "no $shared"; fi
+
+# ---- guessing ahead ----------------------------------------------------------------------------------
+per_pass() { sed -n 's/^tokens per pass: \([0-9.]*\) .*/\1/p' "$dir/err"; }
+more_than() { awk -v got="$(per_pass)" -v least="$1" 'BEGIN { exit !(got > least) }'; ok $? "$2"; }
+for f in "-t 0 -n 0" "-s 7 -n 0" "-s 7 -n 40 --logit-bias 271+9 --frequency-penalty 0.5" "-t 0 -n 9 -i the" \
+    "-t 0 -n 40 --logit-bias 271+99 --stop onceonceonce" "-t 0 --n-predict 5 -i the --logit-bias 271+99" \
+    "-s 7 -n 0 --cache-type-k f16 --cache-type-v f16" "-m chat -y a -i the -s 7 -n 60 --n-predict 20"; do
+    tiny $f; cp "$dir/out" "$dir/a"
+    for k in 1 8 255; do tiny $f --draft-lookup $k; same_out "$dir/a" "--draft-lookup $k: the same text with $f"; done
+done
+tiny -t 0 -n 0 --logit-bias 271+99 --draft-lookup 8; more_than 4 "--draft-lookup: several tokens a pass"
+tail -1 "$dir/err" | grep -q '^achieved tok/s: '; ok $? "--draft-lookup: the speed stays the last line"
+printf 'the\nonce\n' > "$dir/said"
+in=$dir/said; tiny -m chat -y a -s 7 -n 200 -c 200 --n-predict 20 --logit-bias 271+9; cp "$dir/out" "$dir/a"
+tiny -m chat -y a -s 7 -n 200 -c 200 --n-predict 20 --logit-bias 271+9 --draft-lookup 8; in=/dev/null
+same_out "$dir/a" "--draft-lookup: the same chat"; more_than 1 "--draft-lookup: a chat says its tokens a pass"
+tiny -t 0; grep -q 'per pass' "$dir/err"; [ $? -ne 0 ]; ok $? "nothing about passes without --draft-lookup"
+for v in -1 256 x; do tiny --draft-lookup $v; refused 1 "--draft-lookup is '$v'" "--draft-lookup $v"; done
+
+# ---- learning ----------------------------------------------------------------------------------------
+awk 'BEGIN { for (i = 0; i < 400; i++) printf "the %d cats and the %d hats. ", i % 7, i % 11 }' > "$dir/learn.txt"
+cp "$dir/learn.txt" "$dir/learn.old"
+go vocab "$dir/learn.txt" -o "$dir/learn.txt" --vocab-size 270; refused 1 "the text itself" "vocab: -o onto the text"
+cmp -s "$dir/learn.txt" "$dir/learn.old"; ok $? "and the text is as it was"
+go vocab "$dir/learn.txt" -o "$dir/no/v.gguf" --vocab-size 270; refused 4 no/v.gguf "vocab: a folder that is not there"
+go vocab "$dir/learn.txt" -o "$dir/v.gguf" --vocab-size 100; refused 1 "--vocab_size is 100" "vocab: fewer pieces than bytes"
+go vocab "$dir/learn.txt" -o "$dir/v.gguf" --vocab-size 9999; refused 3 "learn.txt: the text gives" "vocab: more than there are"
+[ ! -e "$dir/v.gguf" ]; ok $? "and nothing was written"
+if [ -c /dev/full ]; then
+    go vocab "$dir/learn.txt" -o /dev/full --vocab-size 270; refused 4 /dev/full "vocab: a full disk"
+else skip "vocab: a full disk" "no /dev/full"; fi
+learn="--vocab-size 270 --dim 16 --layers 1 --heads 2 --ffn 32 --context 16 --threads 1 --eval-steps 0"
+go pretrain "$dir/learn.txt" -o "$dir/learned" $learn --heads 3; refused 1 "--heads is 3" "pretrain: heads that do not divide"
+[ ! -e "$dir/learned" ]; ok $? "and no folder was made"
+interrupt INT 130 "SIGINT while training" pretrain "$dir/learn.txt" -o "$dir/learned" $learn --max-steps 1000000 --save-steps 0
+ls "$dir/learned" | grep -q '^checkpoint-[0-9]*.gguf$' && grep -q -e '--resume_from_checkpoint last' "$dir/err"
+ok $? "saves, and says how to go on"
+interrupt TERM 143 "SIGTERM while training" pretrain "$dir/learn.txt" -o "$dir/learned" $learn --max-steps 1000000 \
+    --save-steps 0 --resume-from-checkpoint last
+grep -q '^going on from .*checkpoint-' "$dir/err"; ok $? "which had gone on from there"
 
 echo "1..$n"; echo "# $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]
