@@ -186,12 +186,13 @@ PITH_SHARED void pith__unlock(int descriptor) {
 
 PITH_SHARED void pith__remove(const char *path) { unlink(path); }
 
-PITH_SHARED void pith__remove_ending(const char *folder, const char *end) {
+PITH_SHARED void pith__remove_named(const char *folder, const char *begin, const char *end) {
     DIR *d = opendir(folder);
-    size_t n = strlen(end);
+    size_t n = strlen(end), m = strlen(begin);
     for (struct dirent *e; d && (e = readdir(d));) {
         size_t length = strlen(e->d_name);
-        if (length >= n && !strcmp(e->d_name + length - n, end)) unlinkat(dirfd(d), e->d_name, 0);
+        if (length < n + m || strncmp(e->d_name, begin, m) != 0) continue;
+        if (!strcmp(e->d_name + length - n, end)) unlinkat(dirfd(d), e->d_name, 0);
     }
     if (d) closedir(d);
 }

@@ -119,6 +119,9 @@ static void make_grammar(void) {
         p += sprintf(p, "Then %s was %s.%s", w, was[r >> 15 & 7], r >> 20 & 3 ? "\n" : "\n<|endoftext|>\n");
     }
     text_file("grammar.txt", text, (size_t)(p - text));
+    for (char *q = text; q < p; q++) /* the same in other letters: another vocabulary */
+        if (*q >= 'a' && *q <= 'z') *q = (char)('a' + (*q - 'a' + 13) % 26);
+    text_file("rhymes.txt", text, (size_t)(p - text));
     free(text);
 }
 
@@ -228,6 +231,8 @@ TEST(threads_change_no_bit) {
     REQUIRE(pretrain(TINY "-o {}/t3 --max_steps 6 --dim 64 --heads 4 --ffn 128 --threads 3 --gradient_checkpointing") == 0);
     CHECK(same_files("t1/model.gguf", "t2/model.gguf"));
     CHECK(same_files("t1/model.gguf", "t3/model.gguf"));
+    REQUIRE(pretrain(TINY "-o {}/t4 --max_steps 6 --dim 64 --heads 4 --ffn 128 --threads 4") == 0);
+    CHECK(same_files("t1/model.gguf", "t4/model.gguf"));
 }
 
 TEST(another_seed_is_another_model) {
@@ -303,6 +308,27 @@ TEST(a_checkpoint_that_is_none) {
     CHECK(strstr(said, "no checkpoint"));
     EQ(pretrain(TINY "-o {}/c --max_steps 6 --resume_from_checkpoint {}/grammar.txt"), NOT_LOADED);
     EQ(pretrain(TINY "-o {}/c --max_steps 6 --resume_from_checkpoint {}/c/missing.gguf"), NOT_LOADED);
+    EQ(pretrain(TINY "-o {}/c --max_steps 6 --resume_from_checkpoint {}/c/checkpoint-5.gguf --untied"), BAD_DATA);
+    REQUIRE(pretrain("{}/rhymes.txt -o {}/c2 --vocab_size 300 --dim 16 --heads 4 --layers 1 --context 8 --max_steps 1 "
+                     "--validation_split 0") == 0);
+    EQ(pretrain(TINY "-o {}/c --max_steps 6 --resume_from_checkpoint {}/c/checkpoint-5.gguf --tokenizer "
+                "{}/c2/model.gguf"), BAD_DATA);
+    CHECK(strstr(said, "another vocabulary"));
+    EQ(pretrain(TINY "-o {}/c --max_steps 5 --resume_from_checkpoint {}/c/checkpoint-5.gguf --tokenizer "
+                "{}/c/tokenizer.bin"), 0);
+    FILE *spoilt = fopen(in_folder("c/checkpoint-5.gguf"), "r+b"); /* the last numbers of the last tensor */
+    static const unsigned char nan_and_minus_one[2][4] = { { 0, 0, 0xc0, 0x7f }, { 0, 0, 0x80, 0xbf } };
+    unsigned char was[4];
+    REQUIRE(spoilt && !fseek(spoilt, -4, SEEK_END) && fread(was, 4, 1, spoilt) == 1);
+    for (int i = 0; i < 3; i++) {
+        fseek(spoilt, -4, SEEK_END);
+        fwrite(i < 2 ? nan_and_minus_one[i] : was, 4, 1, spoilt);
+        fflush(spoilt);
+        int code = pretrain(TINY "-o {}/c --max_steps 5 --resume_from_checkpoint {}/c/checkpoint-5.gguf");
+        EQ(code, i < 2 ? BAD_DATA : 0);
+        CHECK(i == 2 || strstr(said, "adam_v."));
+    }
+    fclose(spoilt);
     struct stat st;
     char cut[160];
     strcpy(cut, in_folder("c/checkpoint-5.gguf"));
@@ -344,10 +370,13 @@ TEST(stopped_and_killed_it_goes_on_to_the_same_bits) {
     code = signalled(LONG "-o {}/k2", "k2/train.log.jsonl", SIGKILL);
     CHECK(code == -SIGKILL || code == 0);
     text_file("k2/checkpoint-7.gguf.1.part", "what it was writing", 19);
-    if (pretrain(LONG "-o {}/k2 --resume_from_checkpoint last") == USAGE) /* killed before the first was saved */
-        REQUIRE(pretrain(LONG "-o {}/k2") == 0);
+    text_file("k2/film.part", "somebody else's", 15);
+    REQUIRE(pretrain(LONG "-o {}/k2 --resume_from_checkpoint last") == 0);
     CHECK(same_files("k0/model.gguf", "k2/model.gguf"));
-    CHECK(!there("k2/checkpoint-7.gguf.1.part"));
+    CHECK(!there("k2/checkpoint-7.gguf.1.part") && there("k2/film.part"));
+    mkdir(in_folder("k3"), 0777); /* killed before anything was saved */
+    REQUIRE(pretrain(LONG "-o {}/k3 --resume_from_checkpoint last") == 0);
+    CHECK(strstr(said, "beginning with step 0") && same_files("k0/model.gguf", "k3/model.gguf"));
 }
 
 TEST(two_trainers_do_not_meet) {
@@ -374,6 +403,18 @@ TEST(a_rate_too_high_stops_and_leaves_the_checkpoint) {
     CHECK(pretrain(TINY "-o {}/d --max_steps 8 --resume_from_checkpoint {}/d/checkpoint-5.gguf") == 0);
 }
 
+/* The step's own loss is that of the weights before it: what it made must be looked at before it is saved. */
+TEST(weights_that_diverged_are_never_saved) {
+    EQ(pretrain(TINY "-o {}/e --max_steps 1 --save_steps 1 --learning_rate 30 --warmup_steps 0"), FAILED);
+    CHECK(strstr(said, "at step 1 the loss is") && strstr(said, "no checkpoint"));
+    CHECK(!there("e/checkpoint-1.gguf") && !there("e/model.gguf"));
+    REQUIRE(pretrain(TINY "-o {}/e --max_steps 5") == 0);
+    EQ(pretrain(TINY "-o {}/e --max_steps 6 --save_steps 1 --save_total_limit 1 --learning_rate 30 --warmup_steps 0 "
+                     "--lr_scheduler_type constant --resume_from_checkpoint last"), FAILED);
+    CHECK(strstr(said, "checkpoint-5.gguf is good"));
+    CHECK(there("e/checkpoint-5.gguf") && !there("e/checkpoint-6.gguf"));
+}
+
 /* As on a full disk: nothing longer than this can be written. */
 TEST(no_room_left_names_the_file_and_keeps_the_old_one) {
     REQUIRE(pretrain(TINY "-o {}/full --max_steps 5") == 0);
@@ -398,6 +439,7 @@ TEST(texts_of_no_use) {
     for (size_t i = 0; i < sizeof noise; i++) noise[i] = (char)(1 + random_at(3, i) % 255);
     text_file("empty.txt", "", 0);
     text_file("one.txt", "a", 1);
+    text_file("blank.txt", " \n\n", 3);
     text_file("zero.txt", "GIF89\0\1\2", 8);
     text_file("noise.txt", noise, sizeof noise);
     static const struct { const char *flags, *word; int code; } rows[] = {
@@ -416,7 +458,11 @@ TEST(texts_of_no_use) {
         { "{}/grammar.txt -o {}/z --learning_rate nan", "--learning_rate", USAGE },
         { "{}/grammar.txt -o {}/z --lr_scheduler_type square", "square", USAGE },
         { "{}/grammar.txt -o {}/z --outtype q3", "q3", USAGE },
-        { "{}/grammar.txt -o {}/z --resume_from_checkpoint last", "no checkpoint", USAGE },
+        { "{}/grammar.txt -o {}/never --resume_from_checkpoint last", "no checkpoint", USAGE },
+        { "{}/grammar.txt -o {}/z --vocab_size 300 --eval_file {}/blank.txt", "blank.txt", BAD_DATA },
+        { "{}/grammar.txt -o {}/z --per_device_train_batch_size 1000000 --gradient_accumulation_steps 1000000",
+          "need 2147 or less", USAGE },
+        { "{}/grammar.txt -o {}/z --dim 65536 --heads 64 --layers 1024 --ffn 1048576", "GB", FAILED },
         { "{}/grammar.txt -o {}/z --tokenizer {}/grammar.txt", "grammar.txt", NOT_LOADED },
         { "{}/grammar.txt -o {}/z --learnin_rate 1", "nearest is '--learning-rate'", USAGE },
         { "{}/grammar.txt -o {}/no/such", "no/such", FAILED },
@@ -441,6 +487,35 @@ TEST(a_dry_run_only_tells) {
     CHECK(!there("dry"));
 }
 
+/* In a process of its own, which has nothing else in memory; its peak is kilobytes on Linux. */
+TEST(the_forecast_of_memory_holds) {
+#ifdef __linux__
+    if (SANITIZED) SKIP("a sanitizer takes memory of its own");
+    int pipe_of[2];
+    REQUIRE(pipe(pipe_of) == 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct rusage use;
+        int code = pretrain("{}/grammar.txt -o {}/mem --vocab_size 512 --dim 256 --layers 4 --heads 8 --context 128 "
+                            "--per_device_train_batch_size 2 --threads 1 --max_steps 1 --eval_steps 0 --save_steps 0");
+        getrusage(RUSAGE_SELF, &use);
+        const char *said_mb = strstr(said, " MB\n");
+        while (said_mb && said_mb > said && said_mb[-1] != ' ') said_mb--;
+        double mb[2] = { (double)use.ru_maxrss * 1024e-6, said_mb ? atof(said_mb) : 0 };
+        _exit(code || write(pipe_of[1], mb, sizeof mb) != sizeof mb);
+    }
+    double mb[2] = { 0, 0 };
+    close(pipe_of[1]);
+    ssize_t got = read(pipe_of[0], mb, sizeof mb);
+    close(pipe_of[0]);
+    waitpid(pid, NULL, 0);
+    REQUIRE(got == sizeof mb && mb[1] > 30);
+    NEAR(mb[1], mb[0], 0.1 * mb[0]);
+#else
+    SKIP("only where the peak is known in kilobytes");
+#endif
+}
+
 int main(void) {
     if (!mkdtemp(folder)) return 99;
     make_grammar();
@@ -457,9 +532,11 @@ int main(void) {
     RUN(stopped_and_killed_it_goes_on_to_the_same_bits);
     RUN(two_trainers_do_not_meet);
     RUN(a_rate_too_high_stops_and_leaves_the_checkpoint);
+    RUN(weights_that_diverged_are_never_saved);
     RUN(no_room_left_names_the_file_and_keeps_the_old_one);
     RUN(texts_of_no_use);
     RUN(a_dry_run_only_tells);
+    RUN(the_forecast_of_memory_holds);
     char remove[160];
     snprintf(remove, sizeof remove, "rm -rf %s", folder);
     if (system(remove)) return 99;

@@ -793,6 +793,7 @@ PITH_SHARED int pith__params_new(pith__params *p, pith_model *m, pith_error *err
     p->team.kernels = m->kernels;
     p->team.n_threads = m->n_threads;
     p->param = pith__arena_new(&p->arena, s->n_tensor, sizeof *p->param);
+    p->team.scratch = (uint8_t *)p->param; /* no bytes of it are used, but NULL + 0 is undefined in C */
     p->d.layer = pith__arena_new(&p->arena, (size_t)n_layer, sizeof *p->d.layer);
     for (int l = 0; l < n_layer && p->d.layer; l++) {
         size_t n = m->layer[l].router.data ? (size_t)m->hyper.n_expert : 1;

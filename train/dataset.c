@@ -52,6 +52,13 @@ static int ends_in(const char *s, const char *end) {
     return n >= m && !strcmp(s + n - m, end);
 }
 
+int add_text(list *texts, const char *path) {
+    enum { MOST = sizeof texts->item / sizeof *texts->item };
+    if (path && texts->n == MOST) return complain(USAGE, "%s: is one text more than %d", path, MOST);
+    if (path) texts->item[texts->n++] = path;
+    return texts->n ? 0 : complain(USAGE, "no text given, see --help");
+}
+
 int documents_open(documents *d, const char *path) {
     pith_error e = { 0, "" };
     memset(d, 0, sizeof *d);
@@ -190,21 +197,23 @@ static void put_tokens(token_writer *w, const pith_token *t, int n) {
     }
 }
 
-static int put_document(token_writer *w, pith__str text, int held_out) {
+static int put_document(token_writer *w, const char *path, pith__str text, int held_out) {
     const pith__vocab *v = &w->m->store.vocab;
     pith_token begin = v->bos >= 0 ? v->bos : v->eos;
     if (text.n == 0) return 0;
     if (text.n > INT_MAX / 4)
-        return complain(BAD_DATA, "a document of %zu bytes, need less", text.n);
+        return complain(BAD_DATA, "%s: a document of %zu bytes, need %d or less: separate them by %s",
+                        path, text.n, INT_MAX / 4, separator);
     if (w->room < (int)text.n + 2) {
         free(w->token);
         w->room = 2 * (int)text.n + 2;
         w->token = malloc((size_t)w->room * sizeof *w->token);
-        if (!w->token) return complain(FAILED, "no memory for the tokens of %zu bytes", text.n);
+        if (!w->token)
+            return complain(FAILED, "%s: no memory for the tokens of %zu bytes", path, text.n);
     }
     int n = pith_encode(w->m, text.p, text.n, 0, w->token + 1, w->room - 1);
     if (n < 0 || n >= w->room)
-        return complain(FAILED, "%zu bytes of text cannot be made tokens", text.n);
+        return complain(FAILED, "%s: %zu bytes of text cannot be made tokens", path, text.n);
     w->token[0] = begin;
     put_tokens(w, begin >= 0 ? w->token : w->token + 1, n + (begin >= 0));
     *(held_out ? &w->head.n_eval : &w->head.n_train) += (uint64_t)(n + (begin >= 0));
@@ -234,7 +243,7 @@ static int put_documents(token_writer *w, const char *path, int held_out, int fe
         int all = path == w->texts->eval, chosen = random_at(1, i) < (double)part * 0x1p64;
         size_t cut = few ? tail_of(text, part) : chosen ? 0 : text.n;
         pith__str head = { text.p, all ? 0 : cut }, tail = { text.p + head.n, text.n - head.n };
-        code = put_document(w, held_out ? tail : head, held_out);
+        code = put_document(w, path, held_out ? tail : head, held_out);
         show_progress(&w->shown, w->done + (size_t)(d.p - (const char *)d.file.data), w->all + 1);
     }
     w->done += d.file.size;
@@ -270,7 +279,10 @@ static int put_all(token_writer *w) {
         for (int i = 0; !code && i < w->texts->train.n; i++)
             code = put_documents(w, w->texts->train.item[i], held_out, n < FEW_DOCUMENTS, &count);
     }
-    if (!code && w->texts->eval) code = put_documents(w, w->texts->eval, 1, 0, &count);
+    if (!code && w->texts->eval) {
+        code = put_documents(w, w->texts->eval, 1, 0, &count);
+        if (!code && !w->head.n_eval) code = complain(BAD_DATA, "%s: has no text", w->texts->eval);
+    }
     show_progress(&w->shown, 1, 1);
     free(w->token);
     return code;

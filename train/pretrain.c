@@ -9,7 +9,7 @@
  *
  * What step n learns from is a function of the seed and n, and a checkpoint holds everything
  * else, so that a run that was stopped, however it was, goes on to the very bits it would have
- * come to. */
+ * come to. What is saved has been looked at: weights that diverged never replace good ones. */
 #define _POSIX_C_SOURCE 200809L
 #include "../tools/tools.h"
 #include "train.h"
@@ -53,7 +53,8 @@ typedef struct {
     double norm, rate;     /* gradient's norm and learning rate of the last step */
     double start;          /* when, */
     int64_t start_step;    /* and with what step this process began */
-    int64_t saved;         /* the step of the last checkpoint, -1: none */
+    int64_t saved;         /* the step of the last checkpoint in the folder, -1: none */
+    int64_t checked;       /* the last step whose weights were found to be good, -1: none */
 } trainer;
 
 /* ---- flags ----------------------------------------------------------------------------------- */
@@ -95,8 +96,8 @@ static int read_options(int argc, char **argv, options *o) {
           "constant, linear, cosine, cosine_with_min_lr (cosine)" },
         { 0, "min-lr-rate", REAL, &o->min_lr, 0, 1, "X", "part of the rate left at the end (0)" },
         { 0, "warmup-steps", INTEGER, &o->warmup, 0, INT_MAX, "N", "(a twentieth)" },
-        { 0, "max-steps", INTEGER, &o->max_steps, 0, INT_MAX, "N",
-          "(as --num_train_epochs gives)" },
+        { 0, "max-steps", INTEGER, &o->max_steps, -1, INT_MAX, "N",
+          "0 or -1: as --num_train_epochs gives (-1)" },
         { 0, "num-train-epochs", REAL, &o->epochs, 0, 1e6, "X", "times through the text (3)" },
         { 0, "per-device-train-batch-size", INTEGER, &o->batch, 1, 1 << 20, "N", "sequences (8)" },
         { 0, "gradient-accumulation-steps", INTEGER, &o->accumulate, 1, 1 << 20, "N",
@@ -127,14 +128,14 @@ static int read_options(int argc, char **argv, options *o) {
         { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
     };
     const char *text = NULL;
-    list *texts = &o->texts.train;
     *o = pretrain_defaults;
     int code = read_flags(argc, argv, pretrain_usage, flags, &text);
     if (code != GO_ON) return code;
-    if (text && texts->n < (int)(sizeof texts->item / sizeof *texts->item))
-        texts->item[texts->n++] = text;
-    if (!texts->n) return complain(USAGE, "no text given, see --help");
+    if ((code = add_text(&o->texts.train, text))) return code;
     if (!o->folder) return complain(USAGE, "no --output_dir given");
+    if (o->accumulate > INT_MAX / o->batch)
+        return complain(USAGE, "--gradient_accumulation_steps is %d, need %d or less with %d sequences",
+                        o->accumulate, INT_MAX / o->batch, o->batch);
     if (pith__schedule_named(o->schedule) < 0)
         return complain(USAGE,
                         "--lr_scheduler_type is '%s', need constant, constant_with_warmup, linear, "
@@ -158,12 +159,13 @@ static const char *path_in(trainer *t, const char *name) {
 
 /* ---- the shape ------------------------------------------------------------------------------- */
 
-/* A size is what the flag says (0: nothing), else what the checkpoint has, else otherwise. */
+/* A size is what the flag says (0: nothing), else what the checkpoint has, else otherwise. Only the context
+ * may be another than the checkpoint's: no weight has its size. */
 static int size_said(trainer *t, const char *shown, int *said, const char *name, int otherwise) {
     const pith__key *k = t->o->resume ? pith__store_key(&t->from, name) : NULL;
     if (t->o->resume && (!k || k->type != PITH__INT || k->i < 1 || k->i > 1 << 24))
         return complain(BAD_DATA, "%s: is no checkpoint of this program: %s", t->from.path, name);
-    if (k && *said && *said != k->i)
+    if (k && *said && *said != k->i && said != &t->o->context)
         return complain(BAD_DATA, "%s: has another shape: %s is %d there, not %d", t->from.path,
                         shown, (int)k->i, *said);
     if (!*said) *said = k ? (int)k->i : otherwise;
@@ -182,7 +184,7 @@ static int check_shape(const options *o) {
     return 0;
 }
 
-static int choose_shape(trainer *t, options *o) {
+static int choose_sizes(trainer *t, options *o) {
     const char *const names[] = { "embedding_length", "block_count", "attention.head_count",
                                   "attention.head_count_kv", "feed_forward_length",
                                   "context_length" };
@@ -196,28 +198,64 @@ static int choose_shape(trainer *t, options *o) {
         int code = size_said(t, flags[i], said[i], name, otherwise[i]);
         if (code) return code;
     }
-    if (o->resume) o->untied = pith__store_tensor(&t->from, "output.weight") != NULL;
+    return check_shape(o);
+}
+
+static int choose_shape(trainer *t, options *o) {
+    int code = choose_sizes(t, o);
+    if (code) return code;
+    int apart = o->resume && pith__store_tensor(&t->from, "output.weight");
+    if (o->resume && o->untied && !apart)
+        return complain(BAD_DATA, "%s: has another shape: it is not --untied", t->from.path);
+    if (o->resume) o->untied = apart;
     if (o->vocab_size && o->vocab_size != t->vocab.n)
         return complain(BAD_DATA, "%s: --vocab_size is %d, its vocabulary has %d pieces",
                         t->from.path ? t->from.path : "the text", o->vocab_size, t->vocab.n);
-    return check_shape(o);
+    return 0;
 }
 
 /* ---- the vocabulary -------------------------------------------------------------------------- */
 
 /* --resume_from_checkpoint: a file, or the last one in the folder (what Hugging Face calls
  * True). */
+static int wants_last(const options *o) {
+    return o->resume &&
+           (!strcmp(o->resume, "last") || !strcmp(o->resume, "true") || !strcmp(o->resume, "True"));
+}
+
 static int find_checkpoint(trainer *t, options *o) {
-    if (strcmp(o->resume, "last") && strcmp(o->resume, "true") && strcmp(o->resume, "True"))
-        return 0;
+    if (!wants_last(o)) return 0;
     enum { MOST = 4096 };
     int64_t step[MOST];
     size_t n = pith__numbered(o->folder, "checkpoint-", ".gguf", step, MOST);
     char name[64];
-    if (n == 0) return complain(USAGE, "%s: has no checkpoint to go on from", o->folder);
+    if (n == 0) { /* what was stopped before it saved anything goes on from the beginning */
+        fprintf(stderr, "no checkpoint in %s yet: beginning with step 0\n", o->folder);
+        o->resume = NULL;
+        return 0;
+    }
     snprintf(name, sizeof name, "checkpoint-%lld.gguf", (long long)step[(n < MOST ? n : MOST) - 1]);
     o->resume = path_in(t, name);
     return o->resume ? 0 : FAILED;
+}
+
+/* --tokenizer beside a checkpoint, which has one itself: its pieces must stand for the same bytes. */
+static int same_vocab(const trainer *t, const char *path) {
+    pith__store s;
+    pith_error e = { 0, "" };
+    int code = open_vocab_file(&s, path);
+    if (code) return code;
+    pith__tokenizer *a = pith__tokenizer_new(&t->vocab, &e), *b = pith__tokenizer_new(&s.vocab, &e);
+    int same = a && b && t->vocab.n == s.vocab.n;
+    for (int i = 3; i < s.vocab.n && same; i++) /* the first three are spelled in many ways */
+        same = !pith__str_cmp(pith__tokenizer_piece(a, i), pith__tokenizer_piece(b, i));
+    if (!a || !b) code = complain(FAILED, "%s: %s", path, e.text);
+    else if (!same)
+        code = complain(BAD_DATA, "%s: has another vocabulary than --tokenizer %s", t->from.path, path);
+    pith__tokenizer_free(a);
+    pith__tokenizer_free(b);
+    pith__store_free(&s);
+    return code;
 }
 
 static int get_vocab(trainer *t, options *o) {
@@ -228,7 +266,7 @@ static int get_vocab(trainer *t, options *o) {
     if (path) {
         code = open_vocab_file(&t->from, path);
         t->vocab = t->from.vocab;
-        return code;
+        return code || !o->resume || !o->tokenizer ? code : same_vocab(t, o->tokenizer);
     }
     if (!o->vocab_size) o->vocab_size = 4096;
     double start = seconds();
@@ -329,6 +367,23 @@ static int new_model(trainer *t) {
 
 /* ---- everything a run needs ------------------------------------------------------------------ */
 
+/* Some systems promise more memory than they have, and end the process when it is used. */
+static int check_memory(double bytes, const char *what) {
+    double all = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    if (!(all > 0) || bytes <= all) return 0;
+    return complain(FAILED, "%s would take %.1f GB of memory, the machine has %.1f: need a smaller "
+                    "--dim, --layers, --ffn or --context", what, bytes * 1e-9, all * 1e-9);
+}
+
+/* Before any of it is there: weights, gradients, and the optimiser's two means. */
+static int check_weights_fit(const trainer *t) {
+    const options *o = t->o;
+    double dim = o->dim, kv = dim / o->heads * o->kv_heads;
+    double layer = 2 * dim + 2 * dim * dim + 2 * dim * kv + 3 * dim * o->ffn;
+    double n = (double)t->vocab.n * dim * (o->untied ? 2 : 1) + dim + o->layers * layer;
+    return check_memory(4 * 4 * n, "training this shape");
+}
+
 static int training_memory(trainer *t) {
     pith_error e = { 0, "" };
     const options *o = t->o;
@@ -344,7 +399,10 @@ static int training_memory(trainer *t) {
     t->token = calloc(PITH__LANES * ((size_t)t->n_ctx + 1), sizeof *t->token);
     if (!t->adam.m || !t->adam.v || !t->token)
         return complain(FAILED, "no memory to train %zu parameters", n);
-    int n_sequence = o->batch * o->accumulate;
+    int n_sequence = o->batch * o->accumulate; /* fits, see read_options */
+    double batch = (double)pith__batch_size(t->m, &t->params, t->n_ctx, n_sequence, o->recompute);
+    int code = check_memory(batch + 12.0 * (double)n, "training with this context");
+    if (code) return code;
     t->crew = pith__batch_new(t->m, &t->params, t->n_ctx, n_sequence, o->recompute, &e);
     return t->crew ? 0 : complain(FAILED, "%s", e.text);
 }
@@ -373,13 +431,18 @@ static int check_folder(trainer *t) {
 }
 
 static int open_folder(trainer *t) {
+    static const char *const ours[] = { "checkpoint-", "model.gguf.", "model.bin.", "tokenizer.bin.",
+                                        "train.tokens.", "train.log.jsonl." };
     pith_error e = { 0, "" };
+    if (wants_last(t->o) && access(t->o->folder, F_OK) != 0)
+        return complain(USAGE, "%s: is not there, so it has no checkpoint to go on from", t->o->folder);
     if (pith__make_folder(t->o->folder, &e)) return complain(FAILED, "%s", e.text);
     const char *path = path_in(t, "train.lock");
     if (!path) return FAILED;
     t->lock = pith__lock(path, &e);
     if (t->lock < 0) return complain(FAILED, "%s", e.text);
-    pith__remove_ending(t->o->folder, ".part"); /* of a run that was killed while it saved */
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) /* of a run that was killed while it saved */
+        pith__remove_named(t->o->folder, ours[i], ".part");
     return check_folder(t);
 }
 
@@ -395,8 +458,8 @@ static int open_data(trainer *t) {
         return complain(BAD_DATA, "%s: has %zu tokens to learn from, need %d: more than --context",
                         o->texts.train.item[0], t->data.n_train, t->n_ctx + 1);
     t->batch = (int64_t)o->batch * o->accumulate;
-    t->total = o->max_steps ? o->max_steps
-                            : (int64_t)ceil((double)o->epochs * (double)windows / (double)t->batch);
+    t->total = o->max_steps > 0 ? o->max_steps
+                                : (int64_t)ceil((double)o->epochs * (double)windows / (double)t->batch);
     t->warmup = o->warmup >= 0 ? o->warmup : t->total / 20;
     t->schedule = pith__schedule_named(o->schedule);
     return 0;
@@ -407,7 +470,12 @@ static int resume(trainer *t) {
     train_mark mark = { 0, 0, 0, 0 };
     int code = load_checkpoint(&t->from, &t->params, &t->adam, &mark);
     if (code) return code;
-    t->saved = mark.step;
+    t->checked = mark.step;
+    char name[64];
+    snprintf(name, sizeof name, "checkpoint-%lld.gguf", (long long)mark.step);
+    const char *here = path_in(t, name);
+    if (!here) return FAILED;
+    if (!strcmp(here, t->from.path)) t->saved = mark.step; /* else it is saved here when it must be */
     if (mark.seed != (int64_t)t->o->seed || mark.batch != t->batch ||
         mark.texts != (int64_t)t->data.key)
         fprintf(stderr, "pith: %s was made with another seed, batch or text: going on with these\n",
@@ -454,10 +522,14 @@ static int time_a_step(trainer *t, double *step) {
     return 0;
 }
 
+enum { PROGRAM_MB = 3 }; /* itself, its libraries and the vocabulary, as measured */
+
 static int forecast(trainer *t) {
     double n = (double)t->params.n, mb = 4e-6 * n, step = 0, grads = mb * t->crew->n_lane;
     double acts = 1e-6 * (double)pith__batch_size(t->m, &t->params, t->n_ctx, (int)t->batch,
                                                   t->o->recompute) - grads;
+    double width = t->vocab.n > 65536 ? 4 : 2; /* bytes of a token in the file that is mapped */
+    double rest = PROGRAM_MB + 1e-6 * width * (double)(t->data.n_train + t->data.n_eval);
     const pith__hyper *h = &t->m->hyper;
     int64_t left = t->total > t->adam.step ? t->total - t->adam.step : 0;
     fprintf(stderr,
@@ -467,8 +539,9 @@ static int forecast(trainer *t) {
     fprintf(stderr, "parameters   %.0f\n", n);
     fprintf(
         stderr,
-        "memory       weights %.0f MB, gradients %.0f, optimiser %.0f, activations %.0f: %.0f MB\n",
-        mb, grads, 2 * mb, acts, 3 * mb + grads + acts);
+        "memory       weights %.0f MB, gradients %.0f, optimiser %.0f, activations %.0f, program and "
+        "text %.0f: %.0f MB\n",
+        mb, grads, 2 * mb, acts, rest, 3 * mb + grads + acts + rest);
     fprintf(stderr, "text         %zu tokens to learn from, %zu held out\n", t->data.n_train,
             t->data.n_eval);
     int code = time_a_step(t, &step);
@@ -629,7 +702,53 @@ static int evaluate(trainer *t) {
     return code ? code : logged;
 }
 
+/* Sequences i to i + n of the next step. */
+static void next_sequences(trainer *t, int64_t i, int n, pith__sequence *s) {
+    for (int k = 0; k < n; k++) {
+        uint64_t window = (uint64_t)(t->adam.step * t->batch + i + k);
+        pith_token *token = t->token + (size_t)k * ((size_t)t->n_ctx + 1);
+        dataset_window(&t->data, t->n_ctx, t->o->seed, window, token);
+        s[k] = (pith__sequence){ token, token + 1, t->n_ctx };
+    }
+}
+
 /* ---- saving ---------------------------------------------------------------------------------- */
+
+static int say_diverged(const trainer *t, int64_t step, const char *what, double x) {
+    char name[64];
+    const char *good = t->o->resume ? t->from.path : NULL;
+    snprintf(name, sizeof name, "checkpoint-%lld.gguf", (long long)t->saved);
+    if (t->saved >= 0) good = name;
+    fprintf(stderr, "%s", t->terminal ? "\n" : "");
+    return complain(FAILED,
+                    "training diverged: at step %lld %s is %g (learning rate %g); %s%s; "
+                    "try a smaller --learning_rate",
+                    (long long)step, what, x, t->rate, good ? good : "no checkpoint was saved yet",
+                    good ? " is good" : "");
+}
+
+/* A loss that no model has which learns: far above that of one who knows nothing, or none at all. */
+static int is_diverged(const trainer *t, double loss) { return !(loss <= 1.5 * t->untrained + 1); }
+
+/* The step's loss was that of the weights before it. Those it made are saved only if they are
+ * numbers, and foretell the sequences that come next. */
+static int check_learned(trainer *t) {
+    pith_error e = { 0, "" };
+    pith__loss loss = { 0, 0 };
+    pith__sequence s[PITH__LANES];
+    if (t->checked == t->adam.step) return 0;
+    for (size_t i = 0; i < t->params.n_param; i++)
+        for (size_t k = 0; k < t->params.param[i].n; k++)
+            if (!isfinite(t->params.param[i].w[k]))
+                return say_diverged(t, t->adam.step, "a weight", (double)t->params.param[i].w[k]);
+    int wave = wave_of(t, t->batch);
+    next_sequences(t, 0, wave, s);
+    if (pith__batch_score(t->crew, s, wave, &loss, &e)) return complain(FAILED, "%s", e.text);
+    double mean = loss.sum / (double)loss.n;
+    if (is_diverged(t, mean)) return say_diverged(t, t->adam.step, "the loss", mean);
+    t->checked = t->adam.step;
+    return 0;
+}
 
 static int save_progress(trainer *t) {
     train_mark mark = { t->adam.step, (int64_t)t->o->seed, t->batch, (int64_t)t->data.key };
@@ -637,9 +756,11 @@ static int save_progress(trainer *t) {
     enum { MOST = 64 };
     int64_t step[MOST];
     if (t->saved == t->adam.step) return 0;
+    int code = check_learned(t);
+    if (code) return code;
     snprintf(name, sizeof name, "checkpoint-%lld.gguf", (long long)t->adam.step);
     const char *path = path_in(t, name);
-    int code = path ? save_checkpoint(t->m, &t->params, &t->adam, &mark, path) : FAILED;
+    code = path ? save_checkpoint(t->m, &t->params, &t->adam, &mark, path) : FAILED;
     if (code) return code;
     t->saved = t->adam.step;
     size_t n = pith__numbered(t->o->folder, "checkpoint-", ".gguf", step, MOST);
@@ -670,17 +791,6 @@ static int save_model(trainer *t) {
 
 /* ---- training -------------------------------------------------------------------------------- */
 
-static int say_diverged(const trainer *t, const char *what, double x) {
-    char good[64] = "no checkpoint was saved yet";
-    if (t->saved >= 0)
-        snprintf(good, sizeof good, "checkpoint-%lld.gguf is good", (long long)t->saved);
-    fprintf(stderr, "%s", t->terminal ? "\n" : "");
-    return complain(FAILED,
-                    "training diverged: at step %lld %s is %g (learning rate %g); %s; "
-                    "try a smaller --learning_rate",
-                    (long long)t->adam.step + 1, what, x, t->rate, good);
-}
-
 /* One step. Asked to stop in the middle of it, it is as if it had not begun. */
 static int take_step(trainer *t) {
     pith_error e = { 0, "" };
@@ -690,12 +800,7 @@ static int take_step(trainer *t) {
     for (int64_t i = 0, wave; i < t->batch; i += wave) {
         pith__sequence s[PITH__LANES];
         wave = wave_of(t, t->batch - i);
-        for (int k = 0; k < wave; k++) {
-            uint64_t window = (uint64_t)(t->adam.step * t->batch + i + k);
-            pith_token *token = t->token + (size_t)k * ((size_t)t->n_ctx + 1);
-            dataset_window(&t->data, t->n_ctx, t->o->seed, window, token);
-            s[k] = (pith__sequence){ token, token + 1, t->n_ctx };
-        }
+        next_sequences(t, i, (int)wave, s);
         if (pith__batch_learn(t->crew, s, (int)wave, scale, &e))
             return complain(FAILED, "%s", e.text);
         if (stopped()) return stopped();
@@ -706,9 +811,12 @@ static int take_step(trainer *t) {
     t->rate = (double)t->o->lr * pith__schedule(t->schedule, t->adam.step, t->warmup, t->total,
                                                 (double)t->o->min_lr);
     t->smooth = t->smooth < 0 ? mean : 0.8 * t->smooth + 0.2 * mean;
-    if (!isfinite(mean)) return say_diverged(t, "the loss", mean);
-    if (!isfinite(t->norm)) return say_diverged(t, "the gradient's norm", t->norm);
-    if (t->smooth > 1.5 * t->untrained + 1) return say_diverged(t, "the loss", t->smooth);
+    int64_t step = t->adam.step + 1;
+    if (!isfinite(mean)) return say_diverged(t, step, "the loss", mean);
+    if (!isfinite(t->norm)) return say_diverged(t, step, "the gradient's norm", t->norm);
+    if (t->norm <= 0 && mean > 0.5 * t->untrained) /* nothing is learned any more */
+        return say_diverged(t, step, "the gradient's norm", t->norm);
+    if (is_diverged(t, t->smooth)) return say_diverged(t, step, "the loss", t->smooth);
     double most = (double)t->o->max_norm;
     pith__adamw_step(&t->adam, &t->params, t->rate,
                      most > 0 && t->norm > most ? most / t->norm : 1);
@@ -735,6 +843,7 @@ static int train(trainer *t) {
         if (!code && o->save_steps && (every(step, o->save_steps) || last)) code = save_progress(t);
     }
     if (t->terminal) fprintf(stderr, "\n");
+    if (!code) code = check_learned(t);
     if (!code) return save_model(t);
     if (code != stopped()) return code;
     int saved = save_progress(t);
@@ -745,13 +854,16 @@ static int train(trainer *t) {
 }
 
 static int pretrain(trainer *t, options *o) {
-    int code = o->dry_run ? 0 : open_folder(t);
+    int code = o->resume ? 0 : choose_sizes(t, o); /* before anything is made or learned */
+    if (!code && !o->resume) code = check_weights_fit(t);
+    if (!code && !o->dry_run) code = open_folder(t);
     if (!code) code = get_vocab(t, o);
     if (!code) code = choose_shape(t, o);
+    if (!code) code = check_weights_fit(t);
     if (!code) code = new_model(t);
     if (!code) code = training_memory(t);
     if (!code) code = open_data(t);
-    t->saved = -1;
+    t->saved = t->checked = -1;
     t->untrained = log((double)t->vocab.n);
     if (!code && o->resume) code = resume(t);
     if (!code) code = forecast(t);
@@ -766,6 +878,8 @@ int verb_pretrain(int argc, char **argv) {
     if (code != GO_ON) return code;
     trainer t = { .o = &o, .lock = -1, .terminal = isatty(STDERR_FILENO) };
     code = pretrain(&t, &o);
+    if (code && code == stopped() && !t.log.file)
+        fprintf(stderr, "stopped before the first step; to begin again, give the same command\n");
     if (t.log.file) fclose(t.log.file);
     dataset_close(&t.data);
     pith__batch_free(t.crew);

@@ -265,8 +265,12 @@ static int put_gguf(output *o, const pith__store *s, const pith__tensor *tensor,
     return code;
 }
 
+/* A write that a signal or a reader who left cut short ends a text quietly, but a file is not there. */
 static int close_saved(output *o, int code) {
+    char path[512];
+    snprintf(path, sizeof path, "%s", o->path ? o->path : "standard output");
     int closed = output_close(o, code == 0);
+    if (!code && !closed && o->code) closed = complain(FAILED, "%s: was not written whole", path);
     return code ? code : closed;
 }
 
@@ -404,6 +408,7 @@ int save_tokenizer(const pith__vocab *v, const char *path) {
 enum { MARKS = 4 }; /* the keys of a checkpoint, in the order of train_mark's members */
 static const char *const marks[MARKS] = { "pith.train.step", "pith.train.seed", "pith.train.batch",
                                           "pith.train.texts" };
+static const char squares[] = "adam_v."; /* means of squares are never negative */
 
 /* The tensor called BEGIN and NAME, of floats x, as parameter q is shaped. */
 static pith__tensor float_tensor(pith__arena *a, const pith__param *q, const char *begin,
@@ -446,7 +451,7 @@ int save_checkpoint(const pith_model *m, const pith__params *p, const pith__adam
         size_t at = (size_t)(q->g - p->g);
         t[i] = float_tensor(&a, q, "", q->w);
         t[n + i] = float_tensor(&a, q, "adam_m.", adam->m + at);
-        t[2 * n + i] = float_tensor(&a, q, "adam_v.", adam->v + at);
+        t[2 * n + i] = float_tensor(&a, q, squares, adam->v + at);
         failed = !t[n + i].data || !t[2 * n + i].data;
     }
     if (!failed) memcpy(s.key, m->store.key, n_key * sizeof *s.key);
@@ -472,6 +477,10 @@ static int load_floats(const pith__store *s, const char *begin, const pith__tens
         return complain(BAD_DATA, "%s: tensor '%s' is %zu x %zu, need %zu x %zu", s->path, name,
                         t->rows, t->cols, like->rows, like->cols);
     for (size_t r = 0; r < t->rows; r++) pith__row_floats(t, r, x + r * t->cols);
+    for (size_t i = 0; i < t->rows * t->cols; i++)
+        if (!isfinite(x[i]) || (x[i] < 0 && *begin && !strcmp(begin, squares)))
+            return complain(BAD_DATA, "%s: number %zu of tensor '%s' is %g", s->path, i, name,
+                            (double)x[i]);
     return 0;
 }
 
@@ -491,7 +500,7 @@ int load_checkpoint(const pith__store *s, pith__params *p, pith__adamw *adam, tr
         size_t at = (size_t)(q->g - p->g);
         code = load_floats(s, "", q->tensor, q->w);
         if (!code) code = load_floats(s, "adam_m.", q->tensor, adam->m + at);
-        if (!code) code = load_floats(s, "adam_v.", q->tensor, adam->v + at);
+        if (!code) code = load_floats(s, squares, q->tensor, adam->v + at);
     }
     adam->step = mark->step;
     return code;

@@ -189,6 +189,7 @@ typedef struct {         /* the documents of a file, one after the other */
     int code;            /* what was wrong with the file, or 0 */
 } documents;
 
+int  add_text(list *texts, const char *path); /* path: or NULL; there must be one in the end */
 int  documents_open(documents *d, const char *path);
 int  documents_next(documents *d, pith__str *text); /* 0: no more, or d->code */
 void documents_close(documents *d);

@@ -13,11 +13,13 @@
  *
  * A word here is split exactly as tokenizer.c would split it with the pieces learned so far:
  * joining is done by rank, and again where a join made two neighbours that spell an older piece. */
+#define _POSIX_C_SOURCE 200809L
 #include "../tools/tools.h"
 #include "train.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { WORD_MAX = 64, COUNT_MIN = 2 }; /* bytes of a word; a piece comes at least so often */
 enum { N_SPECIAL = 3, N_BYTE = 256, MERGED = WORD_MAX, WHOLE };
@@ -546,7 +548,7 @@ int learn_vocab(pith__vocab *v, pith__arena *a, const list *texts, int model, in
     learner k = { .model = model };
     int least = model == PITH__SPM ? N_SPECIAL + N_BYTE + 1 : N_BYTE + 1;
     if (size < least)
-        return complain(USAGE, "a vocabulary of %d, need %d or more: all bytes are in it", size,
+        return complain(USAGE, "--vocab_size is %d, need %d or more: all bytes are in it", size,
                         least);
     if (!met_rehash(&k)) count_texts(&k, texts);
     if (!k.code && model == PITH__SPM) choose_letters(&k, size);
@@ -554,8 +556,8 @@ int learn_vocab(pith__vocab *v, pith__arena *a, const list *texts, int model, in
     if (!k.code) begin_words(&k);
     if (!k.code) learn_joins(&k, size);
     if (!k.code && k.n_piece < size)
-        k.code = complain(BAD_DATA, "%s: the text gives a vocabulary of %d pieces, not of %d",
-                          texts->item[0], k.n_piece, size);
+        k.code = complain(BAD_DATA, "%s: the text gives a vocabulary of %d pieces, not of %d "
+                          "(--vocab_size)", texts->item[0], k.n_piece, size);
     if (!k.code) k.code = make_vocab(&k, v, a);
     learner_free(&k);
     return k.code;
@@ -630,6 +632,20 @@ static int save_vocab(const pith__vocab *v, const char *path) {
     return code;
 }
 
+/* Better said now than when all is learned: what cannot be written to, and a text that would be lost. */
+static int check_output(const char *path, const list *texts) {
+    struct stat at, text;
+    output o;
+    if (!strcmp(path, "-")) return 0;
+    int there = stat(path, &at) == 0;
+    for (int i = 0; i < texts->n && there; i++)
+        if (!stat(texts->item[i], &text) && text.st_dev == at.st_dev && text.st_ino == at.st_ino)
+            return complain(USAGE, "%s: is the text itself, need another file to write to", path);
+    if (there && !S_ISREG(at.st_mode) && !S_ISDIR(at.st_mode)) return 0; /* opened once is enough */
+    int code = output_open(&o, path, NULL);
+    return code ? code : output_close(&o, 0);
+}
+
 int verb_vocab(int argc, char **argv) {
     vocab_options o = { .type = "spm", .size = 4096 };
     const char *text = NULL;
@@ -647,10 +663,9 @@ int verb_vocab(int argc, char **argv) {
     int spm = !strcmp(o.type, "spm");
     if (!spm && strcmp(o.type, "bpe") != 0)
         return complain(USAGE, "--type is '%s', need spm or bpe", o.type);
-    if (text && o.texts.n < (int)(sizeof o.texts.item / sizeof *o.texts.item))
-        o.texts.item[o.texts.n++] = text;
-    if (!o.texts.n) return complain(USAGE, "no text given, see --help");
+    if ((code = add_text(&o.texts, text))) return code;
     if (!o.output) return complain(USAGE, "no -o FILE given");
+    if ((code = check_output(o.output, &o.texts))) return code;
     pith__arena a = { NULL, 0 };
     pith__vocab v;
     double start = seconds();
