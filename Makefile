@@ -2,6 +2,7 @@
 # make dist       dist/pith.c, pith.h   make check   the same under ASan and UBSan
 # make fuzz       looks for input that breaks a reader, FUZZ_SECONDS each (clang)
 # make install PREFIX=/usr/local        make PORTABLE=1  without math/x86.c and math/arm.c
+# make story-model TEXT=stories.txt     make BUNDLE=0    without the model that is built in
 
 CFLAGS  ?= -O2
 LDFLAGS ?= -s
@@ -16,7 +17,8 @@ ENGINE  = formats/file.c formats/json.c math/quant.c math/team.c math/kernels.c 
           formats/store.c formats/llama2c.c formats/gguf.c formats/hfconfig.c formats/hftokenizer.c formats/safetensors.c \
           formats/unicode.c formats/pretokenize.c tokenizer.c chat.c model.c forward.c sampler.c
 TRAIN   = train/backward.c train/loss.c train/batch.c train/adamw.c
-TOOLS   = tools/cli.c train/dataset.c train/save.c train/vocab.c train/pretrain.c tools/score.c tools/tokenize.c tools/info.c tools/bench.c tools/trace.c
+BUNDLED = $(if $(filter 0,$(BUNDLE)),,models/stories.gguf)
+TOOLS   = tools/bundle.c tools/cli.c train/dataset.c train/save.c train/vocab.c train/pretrain.c tools/score.c tools/tokenize.c tools/info.c tools/bench.c tools/trace.c
 TESTS   = $(wildcard tests/t_*.c)
 
 OPENMP := $(if $(NO_OPENMP),,$(shell echo 'int main(void){return 0;}' | \
@@ -33,6 +35,9 @@ $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c $< -o $@
 
+$(BUILD)/tools/bundle.o: ALL_CFLAGS += $(if $(BUNDLED),-DBUNDLE='"$(BUNDLED)"')
+$(BUILD)/tools/bundle.o: $(BUNDLED)
+
 $(BUILD)/math/%.o: ALL_CFLAGS += $(if $(filter -O2,$(CFLAGS)),-O3)
 
 $(BUILD)/libpith.a: $(call objects,$(ENGINE) $(TRAIN) $(TOOLS))
@@ -48,13 +53,16 @@ $(BUILD)/t_%: tests/t_%.c $(BUILD)/tests/fixture.o $(BUILD)/libpith.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(WRAP) -D_GNU_SOURCE -I. $< $(BUILD)/tests/fixture.o $(BUILD)/libpith.a -lm -o $@
 # Every allocation of this one can be made to fail.
 $(BUILD)/t_memory: WRAP = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
+# What make BUNDLE=0 links.
+$(BUILD)/no_bundle: tools/bundle.c $(call objects,$(filter-out tools/bundle.c,$(ENGINE) $(TRAIN) $(TOOLS)) run.c)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -lm -o $@
 $(BUILD)/fixture: tests/fixture_main.c $(BUILD)/tests/fixture.o $(BUILD)/libpith.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -I. $(filter %.c %.o %.a,$^) -lm -o $@
 # libFuzzer's targets, with a main of our own that replays files and changes of them.
 $(BUILD)/fuzz_%: tests/fuzz_%.c $(BUILD)/tests/fuzz_main.o $(BUILD)/libpith.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -I. $< $(BUILD)/tests/fuzz_main.o $(BUILD)/libpith.a -lm -o $@
 
-test: $(RUN) $(test_programs) $(fuzz_programs) $(BUILD)/fixture dist
+test: $(RUN) $(test_programs) $(fuzz_programs) $(BUILD)/fixture $(BUILD)/no_bundle dist
 	@BUILD=$(BUILD) RUN=./$(RUN) CC="$(CC)" ENGINE_OBJECTS="$(call objects,$(ENGINE) $(TRAIN) $(TOOLS) run.c)" \
 	    sh scripts/test.sh $(test_programs)
 
@@ -79,6 +87,19 @@ dist/pith.h: model.h
 	@mkdir -p dist
 	sed -e 's/^#\(ifndef\|define\) PITH_MODEL_H/#\1 PITH_H/' -e 's/^.. model\.h - /\/* pith.h - /' model.h > $@
 
+# ---- the model that is built in: docs/TRAINING.md -----------------------------------------------------
+
+STORY = build/story
+STORY_STEPS ?= 14000
+story-model: $(RUN)
+	@test -n "$(TEXT)" || { echo "make story-model TEXT=stories.txt: documents separated by <|endoftext|>"; exit 1; }
+	mkdir -p $(STORY)
+	./$(RUN) vocab $(TEXT) -o $(STORY)/vocab.gguf --vocab-size 2048
+	./$(RUN) pretrain $(TEXT) --output_dir $(STORY)/out --tokenizer $(STORY)/vocab.gguf \
+	    --dim 128 --layers 8 --heads 4 --kv-heads 2 --ffn 352 --context 512 --per_device_train_batch_size 4 \
+	    --learning_rate 2.5e-3 --warmup_steps 200 --max_steps $(STORY_STEPS) --outtype q8_0
+	cp $(STORY)/out/model.gguf models/stories.gguf
+
 # ---- the rest --------------------------------------------------------------------------------------
 
 install: $(RUN)
@@ -91,5 +112,5 @@ uninstall:
 clean:
 	rm -rf build dist run
 
-.PHONY: test check fuzz dist install uninstall clean
+.PHONY: test check fuzz story-model dist install uninstall clean
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -26,6 +26,10 @@ reading_names() { # functions named in docs/READING.md exist in the file they ar
     test -s "$BUILD/names" && while read -r f file; do
         grep -q "\b$f(" "$file" || { echo "no $f in $file"; return 1; }; done < "$BUILD/names"
 }
+no_bundle() { # make BUNDLE=0: no model inside, and a word about where some are
+    "$BUILD/no_bundle" > "$BUILD/none" 2> "$BUILD/why"
+    [ $? -eq 1 ] && [ ! -s "$BUILD/none" ] && grep -q README "$BUILD/why"
+}
 replay() { # the fuzz target on files it knows, and on changed copies of them
     case $1 in
     llama2c) seeds="tiny.bin tiny.v1.bin tiny.v2.bin spm.gguf bpe.gguf" ;;
@@ -47,6 +51,7 @@ replay() { # the fuzz target on files it knows, and on changed copies of them
         t=${t#tests/fuzz_}; [ "$t" = main.c ] || replay "${t%.c}"
     done
     sh tests/cli.sh "$RUN" "$BUILD/fixture"
+    check "without a bundled model the program says where some are" no_bundle
     check "layers: calls go one way" sh scripts/layers.sh $ENGINE_OBJECTS
     check "dist/pith.c compiles alone as C11" compile -std=c11 -O1 -c dist/pith.c -o "$BUILD/dist.o"
     check "dist/pith.c exports only pith_*" only_pith "$BUILD/dist.o"

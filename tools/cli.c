@@ -244,8 +244,12 @@ int read_flags(int argc, char **argv, const char *usage, const flag *flags, cons
 
 int open_model(const model_choice *c, int need_text, pith_model **m) {
     pith_error e = { 0, "" };
-    if (!c->path) return complain(USAGE, "no model given, see --help");
-    *m = pith_open(c->path, &c->options, &e);
+    size_t size;
+    const void *bundle = bundled_model(&size);
+    if (!c->path && !bundle)
+        return complain(USAGE, "no model given and none built in; huggingface.co/karpathy/tinyllamas has small "
+                        "ones, and any .gguf will do (README.md)");
+    *m = c->path ? pith_open(c->path, &c->options, &e) : pith_open_memory(bundle, size, &c->options, &e);
     if (*m && need_text && !(*m)->tokenizer && (*m)->store.llama2c) {
         pith_options with = c->options; /* llama2.c's own default */
         with.tokenizer = "tokenizer.bin";

@@ -78,7 +78,10 @@ typedef struct {
     { 0, "pretokenizer", TEXT, &(c).options.pretokenizer, 0, 0, "NAME", \
       "how text is cut into words, instead of what the file says" }
 
-/* need_text: with a vocabulary, which a llama2.c checkpoint has in a file of its own. */
+/* The model that is part of the program; NULL: none. */
+const void *bundled_model(size_t *size);
+
+/* The one that is built in where c has no path. need_text: with a vocabulary, which a llama2.c checkpoint has in a file of its own. */
 int open_model(const model_choice *c, int need_text, pith_model **m);
 
 /* A session for n tokens, or for as many as memory has room for: the context of *c is set. */
