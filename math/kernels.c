@@ -409,7 +409,7 @@ PITH_SHARED void pith__matmul(const pith__team *team, float *y, size_t stride, c
                               pith__input *in) {
     int worth_it = team->crew && pith__worth_it(w->rows * w->cols);
     size_t group = input_group(w), n_piece = worth_it ? 8 * (size_t)team->n_threads : 1;
-    size_t unit = in->n < 8 ? 16 : 64; /* many tokens: the rows whose panels stay in cache */
+    size_t unit = in->n < 8 ? 16 : 64; /* rows; many tokens: four panels */
     matmul_job job = { { y, stride, w, in }, team->kernels, in, (w->rows / n_piece + unit) / unit * unit };
     if (group && in->group != group) {
         in->group = group;

@@ -58,6 +58,15 @@ fine "a file with a verb's name wins"
 (cd "$dir" && cp tok.bin tokenizer.bin && timeout 60 "$run" tiny.bin -t 0 > out 2> err < /dev/null); status=$?
 fine "tokenizer.bin of this folder is the default"
 
+# ---- bench -------------------------------------------------------------------------------------------
+bench() { go bench "$dir/tiny.bin" --repetitions 2 "$@"; }
+bench --n-prompt 20 --n-gen 4 -d 8
+grep -q 'pp20 @ d8' "$dir/out" && grep -q 'tg4 @ d8' "$dir/out" && grep -q 'GB/s read, [1-9][0-9]* GFLOP/s fp32' "$dir/out"
+fine "bench after some tokens, and the machine's limits"
+bench --n-prompt 8 --n-gen 4 --json; [ "$(grep -c '^{"test": "[pt][pg][84]", "mean": [0-9.]*, "sd": ' "$dir/out")" -eq 2 ]
+ok $? "bench as JSON, an object a test"
+bench -d 1000; refused 1 "n-depth 1000" "bench beyond the context"
+
 # ---- flags -------------------------------------------------------------------------------------------
 for v in abc "" 1abc nan inf -1 1e999 0x1 " 1"; do tiny -t "$v"; refused 1 "-t is" "-t '$v'"; done
 for v in abc "" 1abc nan 7 -0.5; do tiny -p "$v"; refused 1 "-p is" "-p '$v'"; done
