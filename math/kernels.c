@@ -365,7 +365,7 @@ PITH_SHARED const pith__kernels *pith__portable(const char *name) {
 PITH_SHARED size_t pith__matmul_scratch(size_t cols) { return 16 * sizeof(float) * (cols + 512); }
 
 /* Tiles are whole ones, of at most 16 tokens, and have a float or less for each number. */
-PITH_SHARED size_t pith__tiles_bytes(size_t n, size_t cols) { return (n + 16) * (cols + 16) * sizeof(float); }
+PITH_SHARED size_t pith__tiles_bytes(size_t n, size_t cols) { return (n + 16) * (cols + 32) * sizeof(float); }
 
 PITH_SHARED size_t pith__attend_scratch(int n_group, int head_dim, int n_slot) {
     size_t portable = (size_t)n_slot + 2 * LANES, queries = (size_t)n_group * TOKEN_TILE;
@@ -404,13 +404,15 @@ static void matmul_piece(const void *data, size_t i, uint8_t *scratch) {
     else job->kernels->matmul(&job->p, r, end, scratch);
 }
 
-/* The pieces of a matrix are rows, eight or so pieces a thread: all end at about the same time. */
+/* The pieces of a matrix are rows, eight or so pieces a thread, or two panels for many tokens: all end at about
+ * the same time. */
 PITH_SHARED void pith__matmul(const pith__team *team, float *y, size_t stride, const pith__tensor *w,
                               pith__input *in) {
     int worth_it = team->crew && pith__worth_it(w->rows * w->cols);
     size_t group = input_group(w), n_piece = worth_it ? 8 * (size_t)team->n_threads : 1;
-    size_t unit = in->n < 8 ? 16 : 64; /* rows; many tokens: four panels */
-    matmul_job job = { { y, stride, w, in }, team->kernels, in, (w->rows / n_piece + unit) / unit * unit };
+    matmul_job job = { { y, stride, w, in }, team->kernels, in, (w->rows / n_piece + 15) / 16 * 16 };
+    if (!job.rows) job.rows = 16;
+    if (in->n >= 8 && job.rows > 32) job.rows = 32;
     if (group && in->group != group) {
         in->group = group;
         pith__share(team, (size_t)in->n, worth_it && in->n > 1, quantize_piece, &job);

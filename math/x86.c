@@ -234,7 +234,7 @@ INLINE ints V(words16)(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
 }
 
 /* Lane i of vector j goes to lane j of vector i: by ones, twos, fours and eights. */
-KERNEL void V(transpose)(ints x[16]) {
+INLINE void V(transpose)(ints x[16]) {
     ints y[16];
     UNROLL for (int i = 0; i < 16; i += 2) {
         y[i] = _mm512_unpacklo_epi32(x[i], x[i + 1]);
@@ -268,9 +268,11 @@ KERNEL void V(transpose)(ints x[16]) {
 
 /* BF16 weights meet inputs that are rounded to BF16 too: a lane takes two products at a time, numbers 2 l and
  * 2 l + 1 of every 32, at twice the speed of floats. A pair is a word of 32 bits here, and panels and tiles of
- * words are those of floats. */
+ * words are those of floats. Rows of an odd number of them go the way of floats altogether. */
 #define BF16                                                                                       \
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,avx2,fma,f16c")))
+
+static int in_pairs(const pith__format *f, size_t cols) { return f->id == PITH__BF16 && cols % 2 == 0; }
 
 /* cols numbers from i on as 16 pairs; what is behind the last is zero. */
 static inline __attribute__((always_inline)) BF16 __m512i bf16_round(const float *x, size_t i, size_t cols) {
@@ -316,13 +318,13 @@ static BF16 void bf16_few(const pith__product *p, size_t t, size_t r0, size_t r1
     for (size_t r = r0 + 4 * part; r < r1; r++) bf16_rows(to + r, p->w->data + r * bytes, bytes, 1, x, cols);
 }
 
-static BF16 void bf16_panel(float *y, size_t stride, const uint32_t *w, const uint32_t *x, size_t wide,
+static BF16 void bf16_panel(float *y, size_t stride, const uint32_t *w, const uint32_t *x, size_t n_lane,
                             size_t n_row) {
     __m512 waiting[5][FLOAT_TOKENS];
-    for (size_t turn = 0; turn < 16; turn++) {
+    for (size_t turn = 0; turn < 16; turn++, w += 16, x += FLOAT_TOKENS) {
         __m512 sum[FLOAT_TOKENS];
         UNROLL for (int t = 0; t < FLOAT_TOKENS; t++) sum[t] = _mm512_setzero_ps();
-        for (size_t i = 0; i < wide / 16; i++, w += 16, x += FLOAT_TOKENS) {
+        for (size_t i = 0; i < n_lane; i++, w += 16, x += FLOAT_TOKENS) {
             __m512i rows = _mm512_loadu_si512(w);
             UNROLL for (int t = 0; t < FLOAT_TOKENS; t++) sum[t] =
                 bf16_dot(sum[t], rows, _mm512_set1_epi32((int)x[t]));
@@ -333,38 +335,37 @@ static BF16 void bf16_panel(float *y, size_t stride, const uint32_t *w, const ui
 }
 
 static BF16 void bf16_many(const pith__product *p, size_t n, size_t r0, size_t r1, uint32_t *panel) {
-    size_t cols = p->in->cols, wide = (cols + 31) / 32 * 16; /* pairs */
+    const pith__format words = { .id = PITH__F32 };
+    pith__tensor pairs = *p->w;
+    pairs.format = &words, pairs.cols /= 2;
+    size_t n_lane = (pairs.cols + 15) / 16;
     for (size_t r = r0; r < r1; r += 16) {
         size_t n_row = r1 - r < 16 ? r1 - r : 16;
-        for (size_t i = 0; i < cols; i += 32) {
-            __m512 x[16];
-            for (size_t k = 0; k < 16; k++)
-                x[k] = k < n_row ? (__m512)bf16_pairs(p->w->data + (r + k) * p->w->row_bytes, i, cols)
-                                 : _mm512_setzero_ps();
-            turn_avx512((float *)panel, 16, x, 16, i / 2, wide);
-        }
-        for (size_t t = 0; t < n; t += FLOAT_TOKENS)
-            bf16_panel(p->y + (t + FLOAT_TOKENS <= n ? t : n - FLOAT_TOKENS) * p->stride + r, p->stride, panel,
-                       (uint32_t *)p->in->tiles + t * wide, wide, n_row);
+        const uint32_t *x = p->in->tiles;
+        pack_floats_avx512((float *)panel, &pairs, r, n_row, n_lane);
+        for (size_t t = 0; t < n; t += FLOAT_TOKENS, x += tile_floats_avx512(n_lane))
+            bf16_panel(p->y + (t + FLOAT_TOKENS <= n ? t : n - FLOAT_TOKENS) * p->stride + r, p->stride, panel, x,
+                       n_lane, n_row);
     }
 }
 
 static BF16 void bf16_arrange(pith__input *in, const pith__format *f, size_t i) {
-    if (f->id != PITH__BF16) {
+    if (!in_pairs(f, in->cols)) {
         arrange_avx512(in, f, i);
         return;
     }
-    size_t cols = in->cols, wide = (cols + 31) / 32 * 16, last = (size_t)in->n - FLOAT_TOKENS;
+    size_t cols = in->cols, n_lane = (cols + 31) / 32, last = (size_t)in->n - FLOAT_TOKENS;
     const float *x = in->x + (i * FLOAT_TOKENS < last ? i * FLOAT_TOKENS : last) * cols;
+    float *tile = (float *)in->tiles + i * tile_floats_avx512(n_lane);
     for (size_t c = 0; c < cols; c += 32) {
         __m512 pairs[16];
-        for (size_t t = 0; t < FLOAT_TOKENS; t++) pairs[t] = (__m512)bf16_round(x + t * cols, c, cols);
-        turn_avx512((float *)in->tiles + i * FLOAT_TOKENS * wide, FLOAT_TOKENS, pairs, FLOAT_TOKENS, c / 2, wide);
+        UNROLL for (size_t t = 0; t < FLOAT_TOKENS; t++) pairs[t] = (__m512)bf16_round(x + t * cols, c, cols);
+        turn_avx512(tile, FLOAT_TOKENS, pairs, FLOAT_TOKENS, c / 2, n_lane);
     }
 }
 
 static BF16 void bf16_matmul(const pith__product *p, size_t r0, size_t r1, void *scratch) {
-    if (p->w->format->id != PITH__BF16) {
+    if (!in_pairs(p->w->format, p->in->cols)) {
         matmul_avx512(p, r0, r1, scratch);
         return;
     }

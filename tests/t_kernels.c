@@ -75,12 +75,14 @@ static void random_floats(pith__tensor *w, uint8_t *data) {
     }
 }
 
+static size_t aside; /* weights lie so many bytes after a multiple of 64 */
+
 static pith__tensor random_weights(int format, size_t rows, size_t cols, size_t group) {
     pith__tensor w = {
         .format = pith__format_of(format), .n_dim = 2, .rows = rows, .cols = cols, .group = group
     };
     w.row_bytes = format == PITH__I8 ? cols : cols / w.format->length * w.format->bytes;
-    uint8_t *data = take(rows * w.row_bytes);
+    uint8_t *data = (uint8_t *)take(aside + rows * w.row_bytes) + aside;
     w.data = data;
     if (format == PITH__I8) {
         for (size_t i = 0; i < rows * cols; i++) data[i] = (uint8_t)next_random();
@@ -99,7 +101,7 @@ static pith__tensor random_weights(int format, size_t rows, size_t cols, size_t 
 }
 
 static void free_weights(pith__tensor *w) {
-    free((void *)w->data);
+    free((uint8_t *)w->data - aside);
     free((void *)w->scale);
 }
 
@@ -167,7 +169,8 @@ static double right_product(const pith__kernels *k, const pith__tensor *w, const
     size_t n_block = (in->cols + 31) / 32;
     for (size_t i = 0; i < in->cols; i++) {
         double x = in->x[t * in->cols + i], most = fabs(row[i]);
-        if (w->format->id == PITH__BF16 && strstr(k->name, "bf16")) x = rounded_to_bf16((float)x);
+        if (w->format->id == PITH__BF16 && in->cols % 2 == 0 && strstr(k->name, "bf16"))
+            x = rounded_to_bf16((float)x);
         if (in->group) {
             size_t at = w->format->id == PITH__I8 ? t * (in->cols / w->group) + i / w->group
                                                   : t * n_block + i / 32;
@@ -228,7 +231,9 @@ TEST(matmul_of_floats) {
     for (int s = 0; s < n_set; s++)
         for (int f = 0; f < 3; f++)
             for (size_t i = 0; i < sizeof cols / sizeof *cols; i++)
-                check_matmul(sets[s], formats[f], rows[i % 4], cols[i], 0);
+                for (aside = 0; aside < 64; aside += 32) /* GGUF's tensors begin at multiples of 32 */
+                    check_matmul(sets[s], formats[f], rows[(i + aside / 32) % 4], cols[i], 0);
+    aside = 0;
 }
 
 TEST(matmul_of_blocks) {
