@@ -410,8 +410,7 @@ PITH_SHARED void pith__matmul(const pith__team *team, float *y, size_t stride, c
                               pith__input *in) {
     int worth_it = team->crew && pith__worth_it(w->rows * w->cols);
     size_t group = input_group(w), n_piece = worth_it ? 8 * (size_t)team->n_threads : 1;
-    matmul_job job = { { y, stride, w, in }, team->kernels, in, (w->rows / n_piece + 15) / 16 * 16 };
-    if (!job.rows) job.rows = 16;
+    matmul_job job = { { y, stride, w, in }, team->kernels, in, (w->rows + 16 * n_piece - 1) / (16 * n_piece) * 16 };
     if (in->n >= 8 && job.rows > 32) job.rows = 32;
     if (group && in->group != group) {
         in->group = group;
