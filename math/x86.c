@@ -574,6 +574,8 @@ INLINE vec V(only)(vec x, int from, int to) {
 #define byte64 byte64_avx2
 #define SIGNED_SHIFT -1
 #define FEW 16
+#define PANEL_TOKENS 4
+#define PANEL_DOTS
 
 typedef struct {
     __m256i lo, hi;
@@ -591,6 +593,7 @@ INLINE void V(store_int)(void *p, ints x) {
 }
 PAIRWISE(ints, int2, add_int, _mm256_add_epi32)
 PAIRWISE(ints, int2, sub_int, _mm256_sub_epi32)
+PAIRWISE(ints, int2, add_short, _mm256_add_epi16)
 INLINE ints V(shift_left)(ints x, int n) {
     return V(int2)(_mm256_slli_epi32(x.lo, n), _mm256_slli_epi32(x.hi, n));
 }
@@ -670,10 +673,14 @@ INLINE __m256i V(fifth_bits32)(uint32_t bits) {
 INLINE byte64 V(fifth_bits)(uint64_t bits) {
     return V(int2)(V(fifth_bits32)((uint32_t)bits), V(fifth_bits32)((uint32_t)(bits >> 32)));
 }
+/* Sums of two products in 16 bits, and of two of those in 32. */
+INLINE __m256i V(pairs)(__m256i w, __m256i x, int is_signed) {
+    return is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))
+                     : _mm256_maddubs_epi16(w, x);
+}
+INLINE __m256i V(widen)(__m256i x) { return _mm256_madd_epi16(x, _mm256_set1_epi16(1)); }
 INLINE __m256i V(dot32)(__m256i sum, __m256i w, __m256i x, int is_signed) {
-    __m256i two = is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))
-                            : _mm256_maddubs_epi16(w, x);
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(two, _mm256_set1_epi16(1)));
+    return _mm256_add_epi32(sum, V(widen)(V(pairs)(w, x, is_signed)));
 }
 INLINE ints V(dot4)(ints sum, byte64 w, byte64 x, int is_signed) {
     return V(int2)(V(dot32)(sum.lo, w.lo, x.lo, is_signed),
@@ -737,6 +744,43 @@ KERNEL void V(transpose)(ints x[16]) { /* four squares of eight */
     UNROLL for (int k = 0; k < 8; k++) x[k] = V(int2)(a[k], c[k]), x[k + 8] = V(int2)(b[k], d[k]);
 }
 
+/* ---- panels, see lanes.inc ------------------------------------------------------------------- */
+
+INLINE ints V(words_of)(byte64 x) { return x; }
+INLINE void V(panel_weights)(ints x[16]) { V(transpose)(x); }
+INLINE void V(panel_input)(int8_t *to, size_t t, const int8_t *q) { memcpy(to + 32 * t, q, 32); }
+
+/* One sum after the other: a compiler that makes a tree of them has not enough registers. */
+INLINE ints V(in_turn)(ints x) {
+    __asm__("" : "+x"(x.lo), "+x"(x.hi));
+    return x;
+}
+
+/* Products of small weights have room in 16 bits for 8 of these sums, of 5 bits for 4, of 6 for 2. */
+INLINE void V(panel_dots)(int bits, ints *part, const int32_t *start, const uint8_t *w,
+                          const int8_t *q, int from, int to) {
+    int most = bits <= 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1;
+    ints sum[PANEL_TOKENS];
+    UNROLL for (int t = 0; t < PANEL_TOKENS; t++) {
+        part[t] = V(set1_int)(start[t]);
+        sum[t] = V(zero_int)();
+    }
+    UNROLL for (int i = from; i < to; i++) {
+        byte64 four = V(load_bytes)(w + 64 * i);
+        int begins = (i - from) % most == 0, ends = (i - from) % most == most - 1 || i + 1 == to;
+        UNROLL for (int t = 0; t < PANEL_TOKENS; t++) {
+            int32_t four_q;
+            memcpy(&four_q, q + 32 * t + 4 * i, 4);
+            __m256i x = _mm256_set1_epi32(four_q);
+            ints two = V(int2)(V(pairs)(four.lo, x, bits == 8), V(pairs)(four.hi, x, bits == 8));
+            sum[t] = begins ? two : V(in_turn)(V(add_short)(sum[t], two));
+            if (!ends) continue;
+            two = V(int2)(V(widen)(sum[t].lo), V(widen)(sum[t].hi));
+            part[t] = V(in_turn)(V(add_int)(part[t], two));
+        }
+    }
+}
+
 #define SUFFIX_NAME "avx2"
 #include "lanes.inc"
 #undef SUFFIX_NAME
@@ -756,6 +800,8 @@ KERNEL void V(transpose)(ints x[16]) { /* four squares of eight */
 #undef KEYS
 #undef SIGNED_SHIFT
 #undef FEW
+#undef PANEL_TOKENS
+#undef PANEL_DOTS
 
 #undef X86_AT
 #undef X86_TWO

@@ -190,13 +190,11 @@ static double right_product(const pith__kernels *k, const pith__tensor *w, const
     return sum;
 }
 
-static void check_matmul(const pith__kernels *k, int format, size_t rows, size_t cols,
-                         size_t group) {
-    pith__tensor w = random_weights(format, rows, cols, group);
-    pith__input in = new_input(MANY, cols);
+static void check_product(const pith__kernels *k, const pith__tensor *given, pith__input in) {
+    pith__tensor w = *given;
+    size_t rows = w.rows, cols = w.cols, stride = rows + 3;
     pith__team team = new_team(k, 1, pith__matmul_scratch(cols));
-    size_t stride = rows + 3;
-    float *y = take(MANY * stride * 4), *one = take(stride * 4), *row = take(cols * 4);
+    float *y = take(MANY * stride * 4), *row = take(cols * 4);
     pith__matmul(&team, y, stride, &w, &in);
     for (size_t r = 0; r < rows; r++) {
         pith__row_floats(&w, r, row);
@@ -221,7 +219,14 @@ static void check_matmul(const pith__kernels *k, int format, size_t rows, size_t
     }
     for (int i = 0; i < MANY; i++)
         CHECK(y[i * stride + rows] == 0); /* nothing beside the rows is written */
-    free(y), free(one), free(row), free(team.scratch);
+    free(y), free(row), free(team.scratch);
+}
+
+static void check_matmul(const pith__kernels *k, int format, size_t rows, size_t cols,
+                         size_t group) {
+    pith__tensor w = random_weights(format, rows, cols, group);
+    pith__input in = new_input(MANY, cols);
+    check_product(k, &w, in);
     free_input(&in);
     free_weights(&w);
 }
@@ -245,6 +250,39 @@ TEST(matmul_of_blocks) {
                 if (format && cols[i] % format->length == 0)
                     check_matmul(sets[s], formats[f], rows[i % 5], cols[i], 0);
             }
+}
+
+/* Sets all bits of the weights to those of value, and leaves the scales: what they are is seen from d and m. */
+static void fill_weights(pith__tensor *w, size_t r, uint8_t value) {
+    uint8_t *row = (uint8_t *)w->data + r * w->row_bytes;
+    for (size_t i = 0; i < w->row_bytes; i++) {
+        uint8_t was = row[i];
+        int is_scale = 0;
+        for (size_t b = 0; b < w->cols / 32; b++) {
+            pith__block before, after;
+            pith__row_block(w, r, b, &before);
+            row[i] = (uint8_t)~was;
+            pith__row_block(w, r, b, &after);
+            row[i] = was;
+            is_scale |= memcmp(before.d, after.d, sizeof after.d) || memcmp(before.m, after.m, sizeof after.m);
+        }
+        if (!is_scale) row[i] = value;
+    }
+}
+
+TEST(matmul_of_the_largest_numbers) { /* sums in 16 bits have just enough room */
+    static const uint8_t value[] = {0xff, 0, 0x80, 0x7f, 0x55};
+    for (int s = 0; s < n_set; s++)
+        for (int f = 3; f < N_FORMAT - 1; f++) {
+            pith__tensor w = random_weights(formats[f], 10, 512, 0);
+            pith__input in = new_input(MANY, 512);
+            for (size_t i = 0; i < (size_t)MANY * 512; i++) /* one sign, or one for each half, fourth ... */
+                ((float *)in.x)[i] = (i % 512 >> i / 512 % 9 & 1) ? -1.0f : 1.0f;
+            for (size_t r = 0; r < 10; r++) fill_weights(&w, r, value[r / 2]);
+            check_product(sets[s], &w, in);
+            free_input(&in);
+            free_weights(&w);
+        }
 }
 
 TEST(matmul_of_llama2c_groups) {
@@ -639,6 +677,7 @@ int main(void) {
 
     RUN(matmul_of_floats);
     RUN(matmul_of_blocks);
+    RUN(matmul_of_the_largest_numbers);
     RUN(matmul_of_llama2c_groups);
     RUN(threads_give_the_same_bits);
     RUN(quantize_rounds_like_llama2c);
