@@ -35,6 +35,25 @@ static const int8_t lanes_mxfp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -
 #define X86_EIGHT_HALVES(p, stride)                                                                \
     _mm_blend_epi16(X86_FOUR(p, stride, 0), X86_FOUR(p, stride, 4), 0xf0)
 
+/* What both families have in common. */
+#define SHARED static inline __attribute__((always_inline, target("avx2,fma,f16c")))
+SHARED __m256 x86_f16x8(const uint8_t *p) { /* one f16 eight times */
+    uint16_t h;
+    memcpy(&h, p, 2);
+    return _mm256_cvtph_ps(_mm_set1_epi16((short)h));
+}
+/* The 6-bit scales and minima of two super-blocks, 8 bytes each: scales, minima, scales, minima. */
+SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
+    const __m256i shift = _mm256_setr_epi32(0, 4, 0, 4, 0, 4, 0, 4);
+    __m256i x = _mm256_loadu2_m128i((const void *)p1, (const void *)p);
+    __m256i low = _mm256_and_si256(x, _mm256_set1_epi8(0x3f)), upper = _mm256_srli_epi16(x, 2);
+    upper = _mm256_and_si256(upper, _mm256_set1_epi8(0x30));
+    x = _mm256_srlv_epi32(_mm256_shuffle_epi32(x, 0xaa), shift);
+    x = _mm256_and_si256(x, _mm256_set1_epi8(0x0f));
+    return _mm256_unpacklo_epi32(low, _mm256_or_si256(upper, x));
+}
+#undef SHARED
+
 /* ---- AVX-512 --------------------------------------------------------------------------------- */
 
 #define TARGET                                                                                     \
@@ -133,6 +152,7 @@ INLINE vec V(only)(vec x, int from, int to) {
 #define byte64 __m512i
 #define SIGNED_SHIFT 7
 #define FEW 14
+#define PANEL_FROM 14
 #define PANEL_TOKENS 8
 
 INLINE ints V(zero_int)(void) { return _mm512_setzero_si512(); }
@@ -194,10 +214,7 @@ INLINE byte64 V(set4)(const int8_t *p) {
     memcpy(&x, p, 4);
     return _mm512_set1_epi32(x);
 }
-INLINE ints V(dot4)(ints sum, byte64 w, byte64 x, int is_signed) {
-    (void)is_signed;
-    return _mm512_dpbusd_epi32(sum, w, x);
-}
+INLINE ints V(dot4)(ints sum, byte64 w, byte64 x) { return _mm512_dpbusd_epi32(sum, w, x); }
 
 /* Eight pairs of blocks, 4 partial sums a half block: to 16 sums of first halves, 16 of second. */
 INLINE ints V(fold32)(ints a, ints b) {
@@ -206,16 +223,28 @@ INLINE ints V(fold32)(ints a, ints b) {
 INLINE ints V(fold64)(ints a, ints b) {
     return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
 }
-INLINE void V(fold)(const ints p[8], ints *first, ints *second) {
+INLINE ints V(products)(int bits, byte64 w, byte64 x) {
+    (void)bits;
+    return V(dot4)(V(zero_int)(), w, x);
+}
+INLINE ints V(products_of_two)(int bits, byte64 w0, byte64 x0, byte64 w1, byte64 x1) {
+    return V(dot4)(V(products)(bits, w0, x0), w1, x1);
+}
+INLINE ints V(fold_two)(int bits, ints a, ints b) {
+    (void)bits;
+    return V(fold32)(a, b);
+}
+INLINE void V(fold)(int halves, const ints p[4], ints *first, ints *second) {
     const __m512i at = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 16, 24, 17, 25, 18, 26, 19, 27);
     /* blocks 0 2 4 6 and 1 3 5 7, and eight further */
-    ints a = V(fold64)(V(fold32)(p[0], p[1]), V(fold32)(p[2], p[3]));
-    ints b = V(fold64)(V(fold32)(p[4], p[5]), V(fold32)(p[6], p[7]));
+    ints a = V(fold64)(p[0], p[1]), b = V(fold64)(p[2], p[3]);
     *first = _mm512_permutex2var_epi32(a, at, b);
     *second = _mm512_permutex2var_epi32(a, _mm512_add_epi32(at, _mm512_set1_epi32(4)), b);
+    if (!halves) *first = _mm512_add_epi32(*first, *second);
 }
 
-INLINE ints V(fold_quads)(const ints p[4]) {
+INLINE ints V(fold_quads)(int bits, const ints p[4]) {
+    (void)bits;
     return V(fold64)(V(fold32)(p[0], p[1]), V(fold32)(p[2], p[3]));
 }
 
@@ -223,14 +252,23 @@ INLINE vec V(halves_apart)(const uint8_t *p, int stride) {
     return _mm512_cvtph_ps(
         _mm256_set_m128i(X86_EIGHT_HALVES(p + 8 * stride, stride), X86_EIGHT_HALVES(p, stride)));
 }
-INLINE vec V(f16x16)(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
-    return _mm512_cvtph_ps(_mm256_set_epi64x((int64_t)d, (int64_t)c, (int64_t)b, (int64_t)a));
+INLINE vec V(two_f16)(const uint8_t *p, const uint8_t *p1) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(x86_f16x8(p)), x86_f16x8(p1), 1);
 }
 INLINE ints V(bytes16)(uint64_t a, uint64_t b) {
     return _mm512_cvtepu8_epi32(_mm_set_epi64x((int64_t)b, (int64_t)a));
 }
 INLINE ints V(words16)(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
     return _mm512_cvtepi16_epi32(_mm256_set_epi64x((int64_t)d, (int64_t)c, (int64_t)b, (int64_t)a));
+}
+
+INLINE ints V(load_words)(const uint8_t *p, const uint8_t *p1) {
+    return _mm512_cvtepi16_epi32(_mm256_loadu2_m128i((const void *)p1, (const void *)p));
+}
+INLINE void V(k_scales)(const uint8_t *p, const uint8_t *p1, ints *scale, ints *min) {
+    __m256i x = _mm256_permute4x64_epi64(x86_k_scales(p, p1), 0xd8);
+    *scale = _mm512_cvtepu8_epi32(_mm256_castsi256_si128(x));
+    *min = _mm512_cvtepu8_epi32(_mm256_extracti128_si256(x, 1));
 }
 
 /* Lane i of vector j goes to lane j of vector i: by ones, twos, fours and eights. */
@@ -405,6 +443,7 @@ static const pith__kernels kernels_bf16 = {
 #undef KEYS
 #undef SIGNED_SHIFT
 #undef FEW
+#undef PANEL_FROM
 #undef PANEL_TOKENS
 
 /* ---- AVX2 ------------------------------------------------------------------------------------ */
@@ -496,12 +535,7 @@ INLINE vec V(load_i8)(const void *p) {
     return V(two)(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x)),
                   _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(x, 8))));
 }
-INLINE vec V(set1_f16)(const uint8_t *p) {
-    uint16_t h;
-    memcpy(&h, p, 2);
-    __m256 x = _mm256_cvtph_ps(_mm_set1_epi16((short)h));
-    return V(two)(x, x);
-}
+INLINE vec V(set1_f16)(const uint8_t *p) { return V(two)(x86_f16x8(p), x86_f16x8(p)); }
 
 INLINE float V(sum)(vec x) {
     __m256 h = _mm256_add_ps(x.lo, x.hi);
@@ -573,7 +607,8 @@ INLINE vec V(only)(vec x, int from, int to) {
 #define ints byte64_avx2
 #define byte64 byte64_avx2
 #define SIGNED_SHIFT -1
-#define FEW 16
+#define FEW 1
+#define PANEL_FROM 4
 #define PANEL_TOKENS 4
 #define PANEL_DOTS
 
@@ -679,36 +714,65 @@ INLINE __m256i V(pairs)(__m256i w, __m256i x, int is_signed) {
                      : _mm256_maddubs_epi16(w, x);
 }
 INLINE __m256i V(widen)(__m256i x) { return _mm256_madd_epi16(x, _mm256_set1_epi16(1)); }
-INLINE __m256i V(dot32)(__m256i sum, __m256i w, __m256i x, int is_signed) {
-    return _mm256_add_epi32(sum, V(widen)(V(pairs)(w, x, is_signed)));
+INLINE ints V(widen2)(ints x) { return V(int2)(V(widen)(x.lo), V(widen)(x.hi)); }
+INLINE ints V(dot4)(ints sum, byte64 w, byte64 x) {
+    ints two = V(int2)(V(pairs)(w.lo, x.lo, 0), V(pairs)(w.hi, x.hi, 0));
+    return V(add_int)(sum, V(widen2)(two));
 }
-INLINE ints V(dot4)(ints sum, byte64 w, byte64 x, int is_signed) {
-    return V(int2)(V(dot32)(sum.lo, w.lo, x.lo, is_signed),
-                   V(dot32)(sum.hi, w.hi, x.hi, is_signed));
+INLINE ints V(products)(int bits, byte64 w, byte64 x) { /* in 16 bits, or 32 if they are signed */
+    ints two = V(int2)(V(pairs)(w.lo, x.lo, bits == 8), V(pairs)(w.hi, x.hi, bits == 8));
+    return bits == 8 ? V(widen2)(two) : two;
 }
-INLINE __m256i V(fold4)(byte64 a, byte64 b) { /* four blocks: sums of first halves, and of second */
-    return _mm256_hadd_epi32(_mm256_hadd_epi32(a.lo, a.hi), _mm256_hadd_epi32(b.lo, b.hi));
+INLINE ints V(products_of_two)(int bits, byte64 w0, byte64 x0, byte64 w1, byte64 x1) {
+    ints a = V(products)(bits, w0, x0), b = V(products)(bits, w1, x1);
+    return bits == 8 ? V(add_int)(a, b) : V(add_short)(a, b);
 }
-INLINE void V(fold)(const ints p[8], ints *first, ints *second) {
-    __m256i a = V(fold4)(p[0], p[1]), b = V(fold4)(p[2], p[3]), c = V(fold4)(p[4], p[5]),
-            d = V(fold4)(p[6], p[7]);
-    *first = V(int2)(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(c, d, 0x20));
-    *second = V(int2)(_mm256_permute2x128_si256(a, b, 0x31), _mm256_permute2x128_si256(c, d, 0x31));
+
+/* Sums of a, b, c and d, in 32 bits, for each half: pairs meet step by step, and are widened as late
+ * as there is room for them: 16 bits hold four of pairs of 5 bits, or two of 6. */
+INLINE __m256i V(add_as)(int wide, __m256i a, __m256i b) {
+    return wide ? _mm256_add_epi32(a, b) : _mm256_add_epi16(a, b);
 }
-INLINE __m256i V(fold_lanes)(__m256i a, __m256i b, __m256i c, __m256i d) {
-    return _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+INLINE __m256i V(fold4)(int bits, __m256i a, __m256i b, __m256i c, __m256i d) {
+    int wide = bits == 8;
+    __m256i ab = V(add_as)(wide, _mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+    __m256i cd = V(add_as)(wide, _mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+    if (bits == 6) ab = V(widen)(ab), cd = V(widen)(cd), wide = 1;
+    a = V(add_as)(wide, _mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+    return wide ? a : V(widen)(a);
 }
-INLINE ints V(fold_quads)(const ints p[4]) {
-    return V(int2)(V(fold_lanes)(p[0].lo, p[1].lo, p[2].lo, p[3].lo),
-                   V(fold_lanes)(p[0].hi, p[1].hi, p[2].hi, p[3].hi));
+INLINE ints V(fold_two)(int bits, ints a, ints b) { /* a block in each register; only lo is used */
+    return V(int2)(V(fold4)(bits, a.lo, a.hi, b.lo, b.hi), _mm256_setzero_si256());
+}
+INLINE void V(fold)(int halves, const ints p[4], ints *first, ints *second) {
+    *first = V(int2)(_mm256_permute2x128_si256(p[0].lo, p[1].lo, 0x20),
+                     _mm256_permute2x128_si256(p[2].lo, p[3].lo, 0x20));
+    *second = V(int2)(_mm256_permute2x128_si256(p[0].lo, p[1].lo, 0x31),
+                      _mm256_permute2x128_si256(p[2].lo, p[3].lo, 0x31));
+    if (!halves) *first = V(add_int)(*first, *second);
+}
+INLINE ints V(fold_quads)(int bits, const ints p[4]) {
+    return V(int2)(V(fold4)(bits, p[0].lo, p[1].lo, p[2].lo, p[3].lo),
+                   V(fold4)(bits, p[0].hi, p[1].hi, p[2].hi, p[3].hi));
 }
 INLINE __m128i V(u64x2)(uint64_t a, uint64_t b) { return _mm_set_epi64x((int64_t)b, (int64_t)a); }
 INLINE vec V(halves_apart)(const uint8_t *p, int stride) {
     return V(two)(_mm256_cvtph_ps(X86_EIGHT_HALVES(p, stride)),
                   _mm256_cvtph_ps(X86_EIGHT_HALVES(p + 8 * stride, stride)));
 }
-INLINE vec V(f16x16)(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
-    return V(two)(_mm256_cvtph_ps(V(u64x2)(a, b)), _mm256_cvtph_ps(V(u64x2)(c, d)));
+INLINE vec V(two_f16)(const uint8_t *p, const uint8_t *p1) {
+    return V(two)(x86_f16x8(p), x86_f16x8(p1));
+}
+INLINE ints V(load_words)(const uint8_t *p, const uint8_t *p1) {
+    return V(int2)(_mm256_cvtepi16_epi32(_mm_loadu_si128((const void *)p)),
+                   _mm256_cvtepi16_epi32(_mm_loadu_si128((const void *)p1)));
+}
+INLINE void V(k_scales)(const uint8_t *p, const uint8_t *p1, ints *scale, ints *min) {
+    __m256i x = x86_k_scales(p, p1);
+    __m128i a = _mm256_castsi256_si128(x), b = _mm256_extracti128_si256(x, 1);
+    *scale = V(int2)(_mm256_cvtepu8_epi32(a), _mm256_cvtepu8_epi32(b));
+    *min = V(int2)(_mm256_cvtepu8_epi32(_mm_srli_si128(a, 8)),
+                   _mm256_cvtepu8_epi32(_mm_srli_si128(b, 8)));
 }
 INLINE ints V(bytes16)(uint64_t a, uint64_t b) {
     return V(int2)(_mm256_cvtepu8_epi32(V(u64x2)(a, 0)), _mm256_cvtepu8_epi32(V(u64x2)(b, 0)));
@@ -775,8 +839,7 @@ INLINE void V(panel_dots)(int bits, ints *part, const int32_t *start, const uint
             ints two = V(int2)(V(pairs)(four.lo, x, bits == 8), V(pairs)(four.hi, x, bits == 8));
             sum[t] = begins ? two : V(in_turn)(V(add_short)(sum[t], two));
             if (!ends) continue;
-            two = V(int2)(V(widen)(sum[t].lo), V(widen)(sum[t].hi));
-            part[t] = V(in_turn)(V(add_int)(part[t], two));
+            part[t] = V(in_turn)(V(add_int)(part[t], V(widen2)(sum[t])));
         }
     }
 }
@@ -800,6 +863,7 @@ INLINE void V(panel_dots)(int bits, ints *part, const int32_t *start, const uint
 #undef KEYS
 #undef SIGNED_SHIFT
 #undef FEW
+#undef PANEL_FROM
 #undef PANEL_TOKENS
 #undef PANEL_DOTS
 

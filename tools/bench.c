@@ -145,23 +145,33 @@ static int workers(const pith_model *m) { /* threads that will be at work */
 #endif
 }
 
-/* Bytes a second that all threads together read, the best of several passes over 256 MB: a dot product of
- * the memory with itself reads it once and does nothing else worth mentioning. */
+/* The sum of n numbers, so that they are read: as so many streams, a line of the cache of each in turn. */
+static uint64_t read_streams(const uint64_t *p, size_t n, size_t streams) {
+    uint64_t sum[8] = {0}, all = 0;
+    size_t part = n / streams;
+    for (size_t i = 0; i + 8 <= part; i += 8)
+        for (size_t k = 0; k < streams; k++)
+            for (size_t j = 0; j < 8; j++) sum[j] += p[k * part + i + j];
+    for (int j = 0; j < 8; j++) all += sum[j];
+    return all;
+}
+
+/* Bytes a second that all threads together read, the best of several passes over 256 MB. Some processors read
+ * several streams of memory faster than one. */
 static double read_bandwidth(const pith_model *m) {
-    enum { SIZE = 1 << 26, PIECE = 1 << 18 }; /* floats */
-    float *p = malloc(SIZE * sizeof *p), sum = 0;
+    enum { SIZE = 1 << 25, PIECE = 1 << 18 }; /* numbers */
+    uint64_t *p = malloc(SIZE * sizeof *p), sum = 0;
     double best = 0;
     int n_threads = workers(m);
     (void)n_threads; /* without OpenMP */
     if (!p) return 0;
     for (size_t i = 0; i < SIZE; i++) p[i] = 1;
-    for (int pass = 0; pass < 6; pass++) {
+    for (int pass = 0; pass < 8; pass++) {
         double start = seconds();
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(n_threads) reduction(+ : sum) schedule(dynamic)
 #endif
-        for (int i = 0; i < SIZE / PIECE; i++)
-            sum += m->kernels->dot(p + (size_t)i * PIECE, p + (size_t)i * PIECE, PIECE);
+        for (int i = 0; i < SIZE / PIECE; i++) sum += read_streams(p + (size_t)i * PIECE, PIECE, pass % 2 ? 4 : 1);
         double rate = SIZE * sizeof *p / (seconds() - start);
         if (rate > best && sum > 0) best = rate;
     }
