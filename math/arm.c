@@ -37,7 +37,8 @@ static const int8_t lanes_mxfp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -
 #define SIGNED_SHIFT -1
 #define FLOAT_TOKENS 6
 #define QUERIES 2
-#define KEYS 2
+#define KEYS(n) 2
+#define MOST_KEYS 2
 #define FEW 16
 #define PANEL_FROM 16
 #define PANEL_TOKENS 4
@@ -137,6 +138,7 @@ PITH_SHARED const pith__kernels *pith__arm(const char *name) {
 #undef FLOAT_TOKENS
 #undef QUERIES
 #undef KEYS
+#undef MOST_KEYS
 #undef FEW
 #undef PANEL_FROM
 #undef PANEL_TOKENS

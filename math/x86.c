@@ -66,7 +66,8 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #define OUTER_ROWS 12
 #define OUTER_WIDE 2
 #define QUERIES 4
-#define KEYS 4
+#define KEYS(n) 4
+#define MOST_KEYS 4
 
 INLINE vec V(zero)(void) { return _mm512_setzero_ps(); }
 INLINE vec V(set1)(float x) { return _mm512_set1_ps(x); }
@@ -441,6 +442,7 @@ static const pith__kernels kernels_bf16 = {
 #undef OUTER_WIDE
 #undef QUERIES
 #undef KEYS
+#undef MOST_KEYS
 #undef SIGNED_SHIFT
 #undef FEW
 #undef PANEL_FROM
@@ -454,8 +456,9 @@ static const pith__kernels kernels_bf16 = {
 #define FLOAT_TOKENS 6
 #define OUTER_ROWS 6
 #define OUTER_WIDE 1
-#define QUERIES 2
-#define KEYS 2
+#define QUERIES 4
+#define KEYS(n) (4 / (n))
+#define MOST_KEYS 4
 
 typedef struct {
     __m256 lo, hi; /* lanes 0 to 7, 8 to 15 */
@@ -861,6 +864,7 @@ INLINE void V(panel_dots)(int bits, ints *part, const int32_t *start, const uint
 #undef OUTER_WIDE
 #undef QUERIES
 #undef KEYS
+#undef MOST_KEYS
 #undef SIGNED_SHIFT
 #undef FEW
 #undef PANEL_FROM
