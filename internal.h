@@ -188,7 +188,7 @@ PITH_SHARED void pith__share(const pith__team *team, size_t n, int worth_it, pit
 
 /* The inputs of one or more matmuls. A matrix of integers wants integers: 32 numbers share a scale,
  * which is the largest magnitude among them over 127. n_block = cols / 32, rounded up. For PITH__I8 it
- * is group numbers that share one, d is (n, cols / group), and there are no sums. */
+ * is group numbers that share one, and d is (n, cols / group); if group is not 32, sum is the kernel's own. */
 typedef struct {
     const float *x; /* (n, cols) */
     int n;
@@ -247,7 +247,7 @@ typedef struct {
  * into lane i % 16, and the lanes are summed as a fixed tree: i + i+8, then +4, +2, +1. */
 struct pith__kernels {
     const char *name;
-    void (*quantize)(pith__input *in, int t); /* row t of x into q, d, sum */
+    void (*quantize)(pith__input *in, int t); /* row t of x into q, d, sum, by in->group */
     size_t (*tile_size)(const pith__format *f, size_t n); /* tokens; 0: n tokens go without tiles */
     void (*arrange)(pith__input *in, const pith__format *f, size_t i); /* tile i, of the same size as all */
     void (*matmul)(const pith__product *p, size_t r0, size_t r1, void *scratch); /* rows r0 to r1 */

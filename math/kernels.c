@@ -77,7 +77,8 @@ static float quantize_run(int8_t *q, const float *x, size_t n) {
     return scale + zero;
 }
 
-static void quantize_portable(pith__input *in, int t) {
+/* Blocks of 32, with their sums. */
+static void quantize_blocks(pith__input *in, int t) {
     size_t n_block = blocks_in(in->cols);
     int8_t *q = in->q + t * n_block * 32;
     int32_t *sum = in->sum + t * n_block * 2;
@@ -91,6 +92,21 @@ static void quantize_portable(pith__input *in, int t) {
         for (int k = 0; k < 16; k++) s += q[16 * i + k];
         sum[i % 2 * n_block + i / 2] = s;
     }
+}
+
+/* llama2.c's int8 files have groups of any size, and a story that its runq.c tells from a seed is told here
+ * word for word. One input rounded the other way is enough to change a story, so every operation is
+ * runq.c's, in its order: one sum that the groups are added to one after the other (matmul_groups). */
+static void quantize_groups(pith__input *in, int t) {
+    size_t group = in->group, n_group = in->cols / group;
+    int8_t *q = in->q + t * blocks_in(in->cols) * 32;
+    for (size_t g = 0; g < n_group; g++)
+        in->d[t * n_group + g] = quantize_run(q + g * group, in->x + t * in->cols + g * group, group);
+}
+
+static void quantize_portable(pith__input *in, int t) {
+    if (in->group == 32) quantize_blocks(in, t);
+    else quantize_groups(in, t);
 }
 
 /* A row is made ready once, in scratch, and used for all tokens. */
@@ -114,21 +130,6 @@ static void matmul_floats(const pith__product *p, size_t r0, size_t r1, float *r
     }
 }
 
-static void matmul_portable(const pith__product *p, size_t r0, size_t r1, void *scratch) {
-    if (p->w->format->unpack) matmul_blocks(p, r0, r1, scratch);
-    else matmul_floats(p, r0, r1, scratch);
-}
-
-/* llama2.c's int8 files have groups of any size, and a story that its runq.c tells from a seed is told here
- * word for word. One input rounded the other way is enough to change a story, so every operation is
- * runq.c's, in its order: one sum that the groups are added to one after the other. */
-static void quantize_groups(pith__input *in, int t, size_t group) {
-    size_t n_group = in->cols / group;
-    int8_t *q = in->q + t * blocks_in(in->cols) * 32;
-    for (size_t g = 0; g < n_group; g++)
-        in->d[t * n_group + g] = quantize_run(q + g * group, in->x + t * in->cols + g * group, group);
-}
-
 static void matmul_groups(const pith__product *p, size_t r0, size_t r1) {
     const pith__input *in = p->in;
     size_t group = p->w->group, n_group = in->cols / group;
@@ -145,6 +146,12 @@ static void matmul_groups(const pith__product *p, size_t r0, size_t r1) {
             }
             p->y[t * p->stride + r] = sum;
         }
+}
+
+static void matmul_portable(const pith__product *p, size_t r0, size_t r1, void *scratch) {
+    if (p->w->format->id == PITH__I8) matmul_groups(p, r0, r1);
+    else if (p->w->format->unpack) matmul_blocks(p, r0, r1, scratch);
+    else matmul_floats(p, r0, r1, scratch);
 }
 
 /* ---- one vector ------------------------------------------------------------------------------------ */
@@ -387,8 +394,7 @@ PITH_SHARED int pith__worth_it(size_t numbers) { return numbers >= THREAD_NUMBER
 static void quantize_piece(const void *data, size_t t, uint8_t *scratch) {
     const matmul_job *job = data;
     (void)scratch;
-    if (job->p.w->format->id == PITH__I8) quantize_groups(job->in, t, job->p.w->group);
-    else job->kernels->quantize(job->in, (int)t);
+    job->kernels->quantize(job->in, (int)t);
 }
 
 static void arrange_piece(const void *data, size_t i, uint8_t *scratch) {
@@ -400,8 +406,7 @@ static void arrange_piece(const void *data, size_t i, uint8_t *scratch) {
 static void matmul_piece(const void *data, size_t i, uint8_t *scratch) {
     const matmul_job *job = data;
     size_t rows = job->p.w->rows, r = i * job->rows, end = rows - r < job->rows ? rows : r + job->rows;
-    if (job->p.w->format->id == PITH__I8) matmul_groups(&job->p, r, end);
-    else job->kernels->matmul(&job->p, r, end, scratch);
+    job->kernels->matmul(&job->p, r, end, scratch);
 }
 
 /* The pieces of a matrix are rows, eight or so pieces a thread, or two panels for many tokens: all end at about
@@ -416,7 +421,7 @@ PITH_SHARED void pith__matmul(const pith__team *team, float *y, size_t stride, c
         in->group = group;
         pith__share(team, (size_t)in->n, worth_it && in->n > 1, quantize_piece, &job);
     }
-    size_t tile = w->format->id == PITH__I8 ? 0 : team->kernels->tile_size(w->format, (size_t)in->n);
+    size_t tile = team->kernels->tile_size(w->format, (size_t)in->n);
     if (tile && in->arranged != w->format) {
         in->arranged = w->format;
         pith__share(team, ((size_t)in->n + tile / 2) / tile, worth_it, arrange_piece, &job);

@@ -317,6 +317,29 @@ TEST(threads_give_the_same_bits) {
         }
 }
 
+TEST(llama2c_groups_have_the_bits_of_portable) { /* on which runq.c's words hang */
+    static const size_t shape[][3] = {{37, 512, 64}, {16, 288, 32}, {23, 1056, 96}, {4, 2048, 512}, {9, 768, 256}};
+    for (int s = 1; s < n_set; s++)
+        for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
+            size_t rows = shape[i][0], cols = shape[i][1];
+            pith__tensor w = random_weights(PITH__I8, rows, cols, shape[i][2]);
+            pith__input in = new_input(5, cols);
+            float *y[2];
+            for (int k = 0; k < 2; k++) {
+                pith__team team = new_team(sets[k ? s : 0], 1, pith__matmul_scratch(cols));
+                y[k] = take(5 * rows * 4);
+                in.group = 0;
+                pith__matmul(&team, y[k], rows, &w, &in);
+                free(team.scratch);
+            }
+            if (memcmp(y[0], y[1], 5 * rows * 4))
+                FAIL("%s: rows %zu cols %zu in groups of %zu", sets[s]->name, rows, cols, shape[i][2]);
+            free(y[0]), free(y[1]);
+            free_input(&in);
+            free_weights(&w);
+        }
+}
+
 /* ---- rounding of inputs ---------------------------------------------------------------------- */
 
 TEST(quantize_rounds_like_llama2c) {
@@ -327,6 +350,7 @@ TEST(quantize_rounds_like_llama2c) {
         for (int i = 0; i < 32; i++) x[i] = (float)i + 0.5f; /* halves go away from zero */
         x[0] = 127, x[1] = -x[1];
         for (int i = 96; i < 128; i++) x[i] = 0;
+        in.group = 32;
         sets[s]->quantize(&in, 1);
         sets[s]->quantize(&in, 0);
         for (int b = 0; b < 2 * COLS / 32; b++) {
@@ -354,6 +378,7 @@ TEST(quantize_of_what_is_not_a_number) {
             ((float *)in.x)[70] = 1e-44f;
             for (int i = 71; i < 96; i++)
                 ((float *)in.x)[i] = ((float *)in.x)[i - 71 + 64] = 190 * 1.4e-45f;
+            in.group = 32;
             sets[s]->quantize(&in, 0);
             CHECK(in.d[1] != in.d[1]);
             CHECK(in.d[0] > 0 && in.d[2] >= 0);
@@ -679,6 +704,7 @@ int main(void) {
     RUN(matmul_of_blocks);
     RUN(matmul_of_the_largest_numbers);
     RUN(matmul_of_llama2c_groups);
+    RUN(llama2c_groups_have_the_bits_of_portable);
     RUN(threads_give_the_same_bits);
     RUN(quantize_rounds_like_llama2c);
     RUN(quantize_of_what_is_not_a_number);
