@@ -41,6 +41,8 @@ static const int8_t lanes_mxfp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -
 #define MOST_KEYS 2
 #define FEW 16
 #define PANEL_FROM 16
+#define STREAMS(n_block) ((n_block) > 128 ? 2 : 4)
+#define AHEAD(size, n_block) ((n_block) > 128 ? 4096 : 0)
 #define PANEL_TOKENS 4
 #define PANEL_DOTS
 #define OUTER_ROWS 4
@@ -141,6 +143,8 @@ PITH_SHARED const pith__kernels *pith__arm(const char *name) {
 #undef MOST_KEYS
 #undef FEW
 #undef PANEL_FROM
+#undef STREAMS
+#undef AHEAD
 #undef PANEL_TOKENS
 #undef PANEL_DOTS
 #undef OUTER_ROWS

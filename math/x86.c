@@ -154,6 +154,8 @@ INLINE vec V(only)(vec x, int from, int to) {
 #define SIGNED_SHIFT 7
 #define FEW 14
 #define PANEL_FROM 14
+#define STREAMS(n_block) ((n_block) > 128 ? 2 : 4)
+#define AHEAD(size, n_block) ((n_block) > 128 ? 4096 : 0)
 #define PANEL_TOKENS 8
 
 INLINE ints V(zero_int)(void) { return _mm512_setzero_si512(); }
@@ -446,6 +448,8 @@ static const pith__kernels kernels_bf16 = {
 #undef SIGNED_SHIFT
 #undef FEW
 #undef PANEL_FROM
+#undef STREAMS
+#undef AHEAD
 #undef PANEL_TOKENS
 
 /* ---- AVX2 ------------------------------------------------------------------------------------ */
@@ -612,6 +616,8 @@ INLINE vec V(only)(vec x, int from, int to) {
 #define SIGNED_SHIFT -1
 #define FEW 1
 #define PANEL_FROM 4
+#define STREAMS(n_block) 4
+#define AHEAD(size, n_block) ((size) < 512 ? 320 : 0)
 #define PANEL_TOKENS 4
 #define PANEL_DOTS
 
@@ -868,6 +874,8 @@ INLINE void V(panel_dots)(int bits, ints *part, const int32_t *start, const uint
 #undef SIGNED_SHIFT
 #undef FEW
 #undef PANEL_FROM
+#undef STREAMS
+#undef AHEAD
 #undef PANEL_TOKENS
 #undef PANEL_DOTS
 
