@@ -60,9 +60,13 @@ static void adjust_logits(pith_session *s, const pith_sampling *how) {
 }
 
 static int first_largest(const float *x, int n) {
+    float most = x[0];
     int best = 0;
     for (int i = 1; i < n; i++)
-        if (x[i] > x[best]) best = i;
+        if (x[i] > most) {
+            most = x[i];
+            best = i;
+        }
     return best;
 }
 
@@ -207,9 +211,10 @@ pith_token pith_sample(pith_session *s, const pith_sampling *how, uint64_t *rng)
     int n = s->model->hyper.n_vocab;
     int use_p = how->top_p > 0 && how->top_p < 1, use_min = how->min_p > 0 && how->min_p <= 1;
     adjust_logits(s, how);
-    float *x = s->probs, max = x[first_largest(x, n)];
-    if (!(how->temperature > 0)) return first_largest(x, n);
-    float coin = pith__random(rng);
+    float *x = s->probs;
+    int best = first_largest(x, n);
+    if (!(how->temperature > 0)) return best;
+    float coin = pith__random(rng), max = x[best];
     if (max == -INFINITY) return 0;
 
     shortlist c;

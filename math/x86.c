@@ -138,9 +138,11 @@ INLINE void V(join)(float *p, vec even, vec odd) {
 }
 
 /* Lane 2 k eight times, then lane 2 k + 1. */
-INLINE vec V(spread)(vec x, int k) {
+INLINE vec V(spread)(const float *p) {
     const __m512i i = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-    return _mm512_permutexvar_ps(_mm512_add_epi32(i, _mm512_set1_epi32(2 * k)), x);
+    double two;
+    memcpy(&two, p, 8);
+    return _mm512_permutexvar_ps(i, _mm512_castpd_ps(_mm512_set1_pd(two)));
 }
 
 INLINE vec V(only)(vec x, int from, int to) {
@@ -593,11 +595,7 @@ INLINE void V(join)(float *p, vec even, vec odd) {
     V(join8)(p + 16, even.hi, odd.hi);
 }
 
-INLINE vec V(spread)(vec x, int k) {
-    __m256 from = k < 4 ? x.lo : x.hi;
-    return V(two)(_mm256_permutevar8x32_ps(from, _mm256_set1_epi32(2 * k % 8)),
-                  _mm256_permutevar8x32_ps(from, _mm256_set1_epi32(2 * k % 8 + 1)));
-}
+INLINE vec V(spread)(const float *p) { return V(two)(_mm256_set1_ps(p[0]), _mm256_set1_ps(p[1])); }
 
 INLINE vec V(only)(vec x, int from, int to) {
     const __m256 none = _mm256_set1_ps(-INFINITY);
