@@ -513,6 +513,7 @@ struct pith_model {
     pith__rope rope[2];
     pith__tokenizer *tokenizer; /* NULL: tokens only */
     const pith__kernels *kernels;
+    pith__kernels groups; /* what kernels points to for a llama2.c file of int8 */
     int n_threads;
     const char *chat_template; /* a name that overrides what the file says; the caller's, or NULL */
     int cache_format;    /* of sessions that do not say: F32 for llama2.c, else F16 */

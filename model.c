@@ -567,6 +567,15 @@ static void align_small(opening *o) {
     }
 }
 
+/* llama2.c's int8 files: plain C works in the order of its runq.c, and the twins have the bits of plain C for
+ * their matrices, which nearly all the time goes to (matmul_groups in kernels.c and lanes.inc). */
+static void like_runq(pith_model *m) {
+    m->groups = *pith__portable(NULL);
+    m->groups.quantize = m->kernels->quantize;
+    m->groups.matmul = m->kernels->matmul;
+    m->kernels = &m->groups;
+}
+
 static void open_all(opening *o, const pith_options *opt) {
     pith_model *m = o->m;
     m->kernels = choose_kernels(opt->kernels);
@@ -583,8 +592,7 @@ static void open_all(opening *o, const pith_options *opt) {
     if (!o->code) bind(o);
     if (!o->code) make_ropes(o); /* as long as the heads, which by now are those of the tensors */
     if (!o->code) set_pattern(o);
-    /* llama2.c's int8 files: plain C works in the order of its runq.c, see matmul_groups in kernels.c */
-    if (m->embd.group && !opt->kernels) m->kernels = pith__portable(NULL);
+    if (m->embd.group && !opt->kernels) like_runq(m);
     if (!o->code) open_vocab(o, opt);
     if (!o->code) describe(m);
     m->n_threads = opt->n_threads > 0 ? opt->n_threads : threads_for_model(m);
