@@ -337,7 +337,7 @@ static int print_results(const bench_flags *b, const pith_session *s, const resu
                     r[i].test, r[i].mean, r[i].sd, m->n_threads);
     for (int i = 0; i < n && !b->json; i++)
         output_line(&o, "| %s %s | %.2f MiB | %.2f M | %d | %s | %.2f ± %.2f |\n", name,
-                    m->head.format->name, (double)h->n_byte / 1048576, (double)h->n_param / 1e6,
+                    m->layer[0].q.format->name, (double)h->n_byte / 1048576, (double)h->n_param / 1e6,
                     m->n_threads, r[i].test, r[i].mean, r[i].sd);
     if (!b->json) print_limits(&o, s, r, n);
     return output_close(&o, 1);
