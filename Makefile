@@ -39,6 +39,7 @@ $(BUILD)/tools/bundle.o: ALL_CFLAGS += $(if $(BUNDLED),-DBUNDLE='"$(BUNDLED)"')
 $(BUILD)/tools/bundle.o: $(BUNDLED)
 
 $(BUILD)/math/%.o: ALL_CFLAGS += $(if $(filter -O2,$(CFLAGS)),-O3)
+$(BUILD)/sampler.o: ALL_CFLAGS += $(if $(filter -O2,$(CFLAGS)),-O3)
 
 $(BUILD)/libpith.a: $(call objects,$(ENGINE) $(TRAIN) $(TOOLS))
 	@rm -f $@

@@ -241,9 +241,9 @@ static void say_token(voice *v, pith_token before, pith_token t, int prompt) {
 
 static pith_token next_token(voice *v) {
     const float *logits = pith_logits(v->s);
-    int n = pith_model_shape(v->m)->n_vocab;
-    for (int i = 0; i < n && !v->nan_said; i++)
-        if (isnan(logits[i])) v->nan_said = complain(1, "the model computes NaN");
+    int n = pith_model_shape(v->m)->n_vocab, is_nan = 0;
+    for (int i = 0; i < n; i++) is_nan |= isnan(logits[i]);
+    if (is_nan && !v->nan_said) v->nan_said = complain(1, "the model computes NaN");
     return pith_sample(v->s, &v->how, &v->rng);
 }
 

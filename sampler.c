@@ -54,8 +54,8 @@ static void adjust_logits(pith_session *s, const pith_sampling *how) {
             x[how->bias[i].token] += how->bias[i].bias;
     penalise(x, s, how);
     for (int i = 0; i < n; i++) {
-        x[i] /= over;
-        if (isnan(x[i])) x[i] = -INFINITY;
+        float y = x[i] / over;
+        x[i] = isnan(y) ? -INFINITY : y;
     }
 }
 
