@@ -571,8 +571,10 @@ static void align_small(opening *o) {
  * their matrices, which nearly all the time goes to (matmul_groups in kernels.c and lanes.inc). */
 static void like_runq(pith_model *m) {
     m->groups = *pith__portable(NULL);
+    m->groups.name = m->kernels->name;
     m->groups.quantize = m->kernels->quantize;
     m->groups.matmul = m->kernels->matmul;
+    m->groups.busy = m->kernels->busy;
     m->kernels = &m->groups;
 }
 

@@ -137,7 +137,6 @@ INLINE void V(join)(float *p, vec even, vec odd) {
     V(store)(p + 16, _mm512_permutex2var_ps(even, _mm512_add_epi32(lo, _mm512_set1_epi32(8)), odd));
 }
 
-/* Lane 2 k eight times, then lane 2 k + 1. */
 INLINE vec V(spread)(const float *p) {
     const __m512i i = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
     double two;

@@ -299,7 +299,7 @@ typedef struct {
 
 static void print_limits(output *o, const pith_session *s, const result *r, int n) {
     const pith_model *m = s->model;
-    const pith__format *f = m->layer[0].q.format;
+    const pith__format *f = m->embd.group ? pith__format_of(PITH__Q8_0) : m->layer[0].q.format; /* int8 is int8 */
     double memory = read_bandwidth(m), peak = arithmetic_peak(m, f);
     double fp32 = arithmetic_peak(m, pith__format_of(PITH__F32));
     double int8 = arithmetic_peak(m, pith__format_of(PITH__Q8_0));
