@@ -13,9 +13,10 @@ VERSION := $(shell sed -n 's/^.define PITH_VERSION "\(.*\)"/\1/p' model.h)
 
 # Reading order = link order: a file uses only what stands before it (scripts/layers.sh).
 TWINS   = math/x86.c math/arm.c
-ENGINE  = formats/file.c formats/json.c math/quant.c math/team.c math/kernels.c $(if $(PORTABLE),,$(TWINS)) \
+ENGINE  = base/bytes.c base/os.c base/json.c math/quant.c math/team.c math/kernels.c $(if $(PORTABLE),,$(TWINS)) \
           formats/store.c formats/llama2c.c formats/gguf.c formats/hfconfig.c formats/hftokenizer.c formats/safetensors.c \
-          formats/unicode.c formats/pretokenize.c tokenizer.c chat.c model.c forward.c sampler.c
+          text/unicode.c text/pretokenize.c tokenizer.c chat.c model.c forward.c sampler.c
+HEADERS = model.h base/base.h math/kernels.h formats/formats.h text/text.h internal.h
 TRAIN   = train/backward.c train/loss.c train/batch.c train/adamw.c
 BUNDLED = $(if $(filter 0,$(BUNDLE)),,models/stories.gguf)
 TOOLS   = tools/bundle.c tools/cli.c train/dataset.c train/save.c train/vocab.c train/pretrain.c tools/score.c tools/tokenize.c tools/info.c tools/bench.c tools/trace.c
@@ -81,7 +82,7 @@ fuzz:
 # ---- the two files to copy -------------------------------------------------------------------------
 
 dist: dist/pith.c dist/pith.h
-dist/pith.c: scripts/amalgamate.sh $(ENGINE) internal.h model.h
+dist/pith.c: scripts/amalgamate.sh $(ENGINE) $(HEADERS)
 	@mkdir -p dist
 	sh scripts/amalgamate.sh "$(VERSION)" $(ENGINE) > $@.new && mv $@.new $@
 dist/pith.h: model.h

@@ -8,7 +8,7 @@
  * A large model may be split over files NAME-00001-of-00003.gguf: the first has the keys, each has
  * some of the tensors. What is read becomes a pith__store: keys and tensors under their own names,
  * and the vocabulary from the keys tokenizer.*. Nothing of the file is copied but numbers. */
-#include "../internal.h"
+#include "formats.h"
 
 #include <limits.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
  * fields mean, and what holds where one is missing, is written in transformers' configuration_*.py
  * and modeling_rope_utils.py; the keys in gguf-py/gguf/constants.py. What is not known is refused:
  * to ignore it would give text that is silently wrong. */
-#include "../internal.h"
+#include "formats.h"
 
 #include <math.h>
 #include <stdio.h>

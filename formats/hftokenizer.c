@@ -5,7 +5,7 @@
  * their text, which stands for one of the pre-tokenisers that GGUF has names for; no regex is ever
  * run. Steps that are not known are refused by name. tokenizer_config.json and
  * special_tokens_map.json say which tokens are special, and hold the chat template. */
-#include "../internal.h"
+#include "formats.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -8,7 +8,7 @@
  *             a tensor, then a float32 scale for each group of them.
  *
  * The order of the tensors is all that differs, so each version is a list of them. */
-#include "../internal.h"
+#include "formats.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -5,7 +5,7 @@
  * (https://github.com/huggingface/safetensors, "Format"). A large model is spread over several,
  * listed in model.safetensors.index.json. The numbers stay where they are, mapped; names become
  * GGUF's. */
-#include "../internal.h"
+#include "formats.h"
 
 #include <stdio.h>
 #include <stdlib.h>

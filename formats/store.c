@@ -2,7 +2,7 @@
  *
  * Every reader in this folder fills a pith__store under GGUF's names, so that what stands above knows
  * one kind of model. Memory is the store's arena; tensors are views into the mapped files. */
-#include "../internal.h"
+#include "formats.h"
 
 #include <stdio.h>
 #include <stdlib.h>

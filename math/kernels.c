@@ -12,7 +12,7 @@
  * into lane b % 16. */
 #include <math.h>
 #include <string.h>
-#include "../internal.h"
+#include "kernels.h"
 
 enum {
     LANES = 16,

@@ -19,7 +19,7 @@
  * 5747; MXFP4 is in the OCP Microscaling Formats specification 1.0. Numbers on disk are
  * little-endian, as are the processors this runs on. Structs are all bytes, so that blocks may lie
  * at any address. */
-#include "../internal.h"
+#include "kernels.h"
 
 #include <math.h>
 #include <string.h>

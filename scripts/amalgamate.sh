@@ -13,8 +13,9 @@ function emit(path,   line, name) {
     while ((getline line < path) > 0) {
         if (line ~ /^#define _GNU_SOURCE/) continue
         if (line ~ /^#include "/) {
-            name = line; sub(/^#include "/, "", name); sub(/".*/, "", name); sub(/^.*\//, "", name)
-            if (name ~ /\.inc$/) { emit(dir(path) name); continue } # a template, used more than once
+            name = line; sub(/^#include "/, "", name); sub(/".*/, "", name)
+            name = dir(path) name; sub(/^[^\/]*\/\.\.\//, "", name) # "math/../base/base.h"
+            if (name ~ /\.inc$/) { emit(name); continue } # a template, used more than once
             if (name in seen) continue
             seen[name] = 1
             if (name == "model.h") print "#include \"pith.h\""; else emit(name)

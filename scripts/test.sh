@@ -60,7 +60,9 @@ replay() { # the fuzz target on files it knows, and on changed copies of them
     check "dist/pith.h is C++" compile -std=c++11 -fsyntax-only -x c++ dist/pith.h
     check "examples/embed.c builds from dist and runs" embed_runs
     check "the README's C compiles" readme_snippet
-    check "internal.h compiles alone" $CC -std=c11 -Wall -Wextra -Werror -fsyntax-only -x c internal.h
+    for h in model.h base/base.h math/kernels.h formats/formats.h text/text.h internal.h train/train.h tools/tools.h; do
+        check "$h compiles alone" $CC -std=c11 -Wall -Wextra -Werror -fsyntax-only -x c $h
+    done
     check "docs/READING.md names functions that exist" reading_names
 } | tee "$log" | grep -v '^ok'
 

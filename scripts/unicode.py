@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes formats/unicode.c from Python's unicodedata: scripts/unicode.py > formats/unicode.c
+"""Writes text/unicode.c from Python's unicodedata: scripts/unicode.py > text/unicode.c
 
 Run by hand when a newer Unicode is wanted; make never needs Python."""
 import unicodedata
@@ -78,7 +78,7 @@ HEAD = """\
  * number, punctuation, symbol, white space; the pre-tokenisers ask nothing else (Unicode Standard
  * Annex 44, General_Category and White_Space). And Normalization Form C (Annex 15), which writes a
  * letter and its accent as one character. */
-#include "../internal.h"
+#include "text.h"
 
 /* ---- UTF-8 ----------------------------------------------------------------------------------- */
 

@@ -3,7 +3,7 @@
  * A text is checked once, whole: grammar, UTF-8, depth. After that a value is nothing but the place
  * where it begins, so reading needs no tree and no memory: containers are walked item by item,
  * strings are views of the text unless they hold an escape. Nothing here recurses. */
-#include "../internal.h"
+#include "base.h"
 
 #include <string.h>
 

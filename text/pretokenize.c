@@ -6,7 +6,7 @@
  * before it made. A stage is a regular expression written out as C over the classes of characters
  * in unicode.c; the expression stands above it, with \p{L} for letters, \p{M} marks, \p{N} numbers,
  * \p{P} punctuation, \p{S} symbols, \s white space. */
-#include "../internal.h"
+#include "text.h"
 
 #include <string.h>
 

@@ -4,7 +4,7 @@
  * number, punctuation, symbol, white space; the pre-tokenisers ask nothing else (Unicode Standard
  * Annex 44, General_Category and White_Space). And Normalization Form C (Annex 15), which writes a
  * letter and its accent as one character. */
-#include "../internal.h"
+#include "text.h"
 
 /* ---- UTF-8 ----------------------------------------------------------------------------------- */
 

@@ -1,10 +1,9 @@
-/* file.c - memory, errors, mapped files and the cursor that reads them.
+/* os.c - the operating system (POSIX): files, folders, locks, processors.
  *
- * Everything the engine knows from outside comes through here: a file is mapped (or read) once, and its
- * bytes are taken from a cursor that compares every request with what is left. This is the only file
- * that talks to the operating system (POSIX). */
+ * A file is mapped (or read) once. No other file of the engine talks to the system; another system is a
+ * twin of this one. */
 #define _GNU_SOURCE /* sched_getaffinity */
-#include "../internal.h"
+#include "base.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -13,7 +12,6 @@
 #include <pthread.h>
 #endif
 #include <sched.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,78 +19,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* ---- errors ---------------------------------------------------------------------------------------- */
-
-/* What does not fit loses its middle: a long path comes first, but what is wrong with it comes last. */
-PITH_SHARED int pith__fail(pith_error *err, int code, const char *fmt, ...) {
-    enum { ROOM = sizeof err->text, HEAD = 60 };
-    char text[6000];
-    if (!err) return code;
-    va_list ap;
-    va_start(ap, fmt);
-    int n = vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    if (n >= (int)sizeof text) n = (int)sizeof text - 1;
-    if (n < ROOM) memcpy(err->text, text, (size_t)n + 1);
-    else snprintf(err->text, ROOM, "%.*s...%s", HEAD, text, text + n - (ROOM - HEAD - 4));
-    for (char *p = err->text; *p; p++)
-        if ((unsigned char)*p < 32 || *p == 127) *p = '?';
-    err->code = code;
-    return code;
-}
-
-/* ---- sizes ----------------------------------------------------------------------------------------- */
-
-PITH_SHARED int pith__mul(size_t *r, size_t a, size_t b) {
-    if (b && a > SIZE_MAX / b) return 1;
-    *r = a * b;
-    return 0;
-}
-
-PITH_SHARED int pith__add(size_t *r, size_t a, size_t b) {
-    if (a > SIZE_MAX - b) return 1;
-    *r = a + b;
-    return 0;
-}
-
-/* ---- arena ----------------------------------------------------------------------------------------- */
-
-struct pith__chunk {
-    struct pith__chunk *next;
-    unsigned char *free; /* the next byte to give */
-};
-
-enum { ARENA_CHUNK = 16384, ARENA_ALIGN = 16 };
-
-PITH_SHARED void *pith__arena_new(pith__arena *a, size_t n, size_t size) {
-    size_t want;
-    if (pith__mul(&want, n, size) || want > SIZE_MAX / 2) return NULL;
-    want = (want / ARENA_ALIGN + 1) * ARENA_ALIGN; /* nothing gets an address too */
-    if (want > a->left) {
-        size_t head = (sizeof(pith__chunk) + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
-        size_t room = want > ARENA_CHUNK ? want : ARENA_CHUNK;
-        pith__chunk *c = calloc(1, head + room);
-        if (!c) return NULL;
-        c->free = (unsigned char *)c + head;
-        c->next = a->chunk;
-        a->chunk = c;
-        a->left = room;
-    }
-    void *p = a->chunk->free;
-    a->chunk->free += want;
-    a->left -= want;
-    return p;
-}
-
-PITH_SHARED void pith__arena_free(pith__arena *a) {
-    while (a->chunk) {
-        pith__chunk *next = a->chunk->next;
-        free(a->chunk);
-        a->chunk = next;
-    }
-    a->left = 0;
-}
 
 /* ---- files ----------------------------------------------------------------------------------------- */
 
@@ -272,51 +198,3 @@ PITH_SHARED int pith__threads(int most) {
 #else
 PITH_SHARED int pith__threads(int most) { return most; }
 #endif
-
-/* ---- views and the cursor ------------------------------------------------------------------------- */
-
-PITH_SHARED pith__str pith__str_of(const char *s) {
-    pith__str v = { s, strlen(s) };
-    return v;
-}
-
-PITH_SHARED int pith__str_cmp(pith__str a, pith__str b) {
-    size_t n = a.n < b.n ? a.n : b.n;
-    int c = n ? memcmp(a.p, b.p, n) : 0;
-    return c ? c : (a.n > b.n) - (a.n < b.n);
-}
-
-PITH_SHARED int pith__str_is(pith__str a, const char *s) {
-    return pith__str_cmp(a, pith__str_of(s)) == 0;
-}
-
-PITH_SHARED const uint8_t *pith__take(pith__cursor *c, uint64_t n) {
-    if (c->bad || n > c->left) {
-        c->bad = 1;
-        return NULL;
-    }
-    const uint8_t *p = c->p;
-    c->p += (size_t)n;
-    c->left -= (size_t)n;
-    return p;
-}
-
-/* An unsigned little-endian number of n bytes, whatever the processor's own order. */
-static uint64_t take_number(pith__cursor *c, int n) {
-    const uint8_t *p = pith__take(c, (uint64_t)n);
-    uint64_t v = 0;
-    while (p && n-- > 0) v = v << 8 | p[n];
-    return v;
-}
-
-PITH_SHARED uint8_t pith__u8(pith__cursor *c) { return (uint8_t)take_number(c, 1); }
-PITH_SHARED uint16_t pith__u16(pith__cursor *c) { return (uint16_t)take_number(c, 2); }
-PITH_SHARED uint32_t pith__u32(pith__cursor *c) { return (uint32_t)take_number(c, 4); }
-PITH_SHARED uint64_t pith__u64(pith__cursor *c) { return take_number(c, 8); }
-
-PITH_SHARED float pith__f32(pith__cursor *c) {
-    uint32_t u = pith__u32(c);
-    float f;
-    memcpy(&f, &u, sizeof f);
-    return f;
-}

@@ -1,0 +1,123 @@
+/* base.h - what everything stands on: errors, memory, bytes, the system, UTF-8, JSON.
+ *
+ * Letters mean one thing in the whole tree:
+ *     l layer        t token, the row of a batch     u earlier token, a position in the KV cache
+ *     h head         i, j channel                    r row of a weight matrix
+ *     b block of 32 numbers                          n how many of what the name says
+ * Shapes stand beside their pointers, slowest index first: (n_layer, n_embd). A matrix is (rows, cols)
+ * with rows outputs and cols inputs, as on disk: y = W x is rows dot products of length cols.
+ * Names: pith_x is public (model.h), pith__x is shared between files, bare names are static in their file.
+ *
+ * Each folder has one header with one section a file, in reading order, which is the link order too:
+ * base > math > formats > text > the files of the root (internal.h) > train > tools. A file may use the
+ * sections before its own, never those after (scripts/layers.sh proves it), and a header includes only
+ * those of the rooms before. */
+#ifndef PITH_BASE_H
+#define PITH_BASE_H
+
+#include "../model.h"
+
+#ifndef PITH_SHARED /* "static" in dist/pith.c, where all files are one */
+#define PITH_SHARED
+#define PITH_SHARED_DATA extern
+#else
+#define PITH_SHARED_DATA PITH_SHARED
+#endif
+
+/* ---- base/bytes.c: errors, sizes, the arena, views, the cursor ----------------------------------- */
+
+/* Fill err and return code. Control characters in the text become '?', so it stays one line. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+PITH_SHARED int pith__fail(pith_error *err, int code, const char *fmt, ...);
+
+/* Both return 1 on overflow and then leave *r alone. */
+PITH_SHARED int pith__mul(size_t *r, size_t a, size_t b);
+PITH_SHARED int pith__add(size_t *r, size_t a, size_t b);
+
+typedef struct pith__chunk pith__chunk;
+typedef struct {
+    pith__chunk *chunk;
+    size_t left;
+} pith__arena; /* many small pieces of memory that are freed together; zero-initialised is empty */
+
+PITH_SHARED void *pith__arena_new(pith__arena *a, size_t n, size_t size); /* zeroed (n, size), or NULL */
+PITH_SHARED void  pith__arena_free(pith__arena *a);
+
+typedef struct {
+    const char *p;
+    size_t n;
+} pith__str; /* a view of bytes, not ended by a NUL */
+
+PITH_SHARED pith__str pith__str_of(const char *s);
+PITH_SHARED int pith__str_cmp(pith__str a, pith__str b); /* as memcmp, the shorter first */
+PITH_SHARED int pith__str_is(pith__str a, const char *s);
+
+/* The only way bytes of a file are read: once a read went past the end, bad is set and stays set, and
+ * every later read gives NULL or 0. Ask once, at the end. */
+typedef struct {
+    const uint8_t *p;
+    size_t left;
+    int bad;
+} pith__cursor;
+
+PITH_SHARED const uint8_t *pith__take(pith__cursor *c, uint64_t n);
+PITH_SHARED uint8_t  pith__u8(pith__cursor *c);
+PITH_SHARED uint16_t pith__u16(pith__cursor *c);
+PITH_SHARED uint32_t pith__u32(pith__cursor *c);
+PITH_SHARED uint64_t pith__u64(pith__cursor *c);
+PITH_SHARED float    pith__f32(pith__cursor *c);
+
+/* ---- base/os.c: files, folders, locks, processors ------------------------------------------------ */
+
+typedef struct {
+    const uint8_t *data;
+    size_t size;
+    int mapped; /* 1: unmap it, 0: free it, -1: the caller's memory */
+} pith__file;
+
+PITH_SHARED int  pith__file_open(pith__file *f, const char *path, int no_mmap, pith_error *err);
+PITH_SHARED void pith__file_close(pith__file *f);
+PITH_SHARED char pith__path_kind(const char *path); /* d: a folder; f: something else; 0: nothing */
+PITH_SHARED void pith__yield(void); /* let another thread or process have the processor for now */
+PITH_SHARED int  pith__physical_cores(void); /* those this process may use, at least 1 */
+PITH_SHARED int  pith__threads(int most);    /* that can be started now, the caller's own included */
+
+/* For those who write: train/pretrain.c. */
+PITH_SHARED int  pith__make_folder(const char *path, pith_error *err); /* or find it there */
+/* A file that only one process holds, until it ends or closes the descriptor. < 0: PITH_EFULL: somebody
+ * else has it, or another error. */
+PITH_SHARED int  pith__lock(const char *path, pith_error *err);
+PITH_SHARED void pith__unlock(int descriptor);
+/* The files in folder whose names are begin, a number, end: these numbers, sorted; n may be over cap. */
+PITH_SHARED size_t pith__numbered(const char *folder, const char *begin, const char *end,
+                                  int64_t *number, size_t cap);
+PITH_SHARED void pith__remove(const char *path);
+PITH_SHARED void pith__remove_named(const char *folder, const char *begin, const char *end);
+
+/* ---- base/json.c: a strict reader of JSON (RFC 8259) --------------------------------------------- */
+
+/* A value is the place where it begins in a text that was checked whole; p NULL: there is none. */
+typedef struct {
+    const char *p, *end;
+} pith__json;
+
+PITH_SHARED int pith__json_read(pith__json *j, const void *text, size_t n, const char *path,
+                                pith_error *err);
+PITH_SHARED char pith__json_type(pith__json j); /* one of { [ " 0 (a number) t f n, or 0: none */
+PITH_SHARED pith__json pith__json_get(pith__json object, const char *name); /* or none */
+PITH_SHARED void pith__json_pick(pith__json object, const char *const *names, pith__json *values,
+                                 size_t n); /* the same for n names at once */
+/* Walk a container: it starts as the container itself. key is NULL for an array. 0: no more. */
+PITH_SHARED int pith__json_next(pith__json *it, pith__json *key, pith__json *value);
+PITH_SHARED size_t pith__json_count(pith__json array);
+PITH_SHARED int pith__json_is(pith__json j, const char *s); /* the string s */
+/* A view of the text, or, of a string with escapes, memory of a. PITH_EFORMAT: no string. */
+PITH_SHARED int pith__json_string(pith__json j, pith__arena *a, pith__str *s);
+PITH_SHARED int pith__json_int(pith__json j, int64_t *i); /* 0: not an integer, or too large */
+PITH_SHARED int pith__json_float(pith__json j, double *f); /* 0: not a number, or infinite */
+PITH_SHARED int pith__json_fail(pith__json j, int code, const char *path, const char *name,
+                                const char *need, pith_error *err); /* "PATH: NAME is j, need NEED" */
+
+#endif

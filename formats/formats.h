@@ -1,0 +1,127 @@
+/* formats.h - bytes on disk -> one table of tensors, keys and vocabulary. */
+#ifndef PITH_FORMATS_H
+#define PITH_FORMATS_H
+
+#include "../math/kernels.h"
+
+/* ---- formats/store.c: one table of tensors, keys and vocabulary, whatever the file was ------------ */
+
+enum { PITH__INT = 1, PITH__FLOAT, PITH__BOOL, PITH__STRING, PITH__ARRAY };
+
+typedef struct { /* one value of the metadata, under GGUF's name: "llama.block_count" */
+    pith__str name;
+    int type;
+    int64_t i;       /* INT, BOOL. An unsigned number over INT64_MAX reads INT64_MAX */
+    double f;        /* FLOAT, and INT too */
+    pith__str s;     /* STRING */
+    int item;        /* ARRAY: type of the items, */
+    size_t n;        /* how many, */
+    pith__cursor at; /* and the bytes as GGUF lays them out */
+    int gguf_item;   /* GGUF's own number for the items' type */
+} pith__key;
+
+enum { /* what a piece of the vocabulary is: GGUF's numbers */
+    PITH__NORMAL = 1, PITH__UNKNOWN, PITH__CONTROL, PITH__USER, PITH__UNUSED, PITH__BYTE
+};
+enum { PITH__NONE, PITH__SPM, PITH__BPE }; /* merge by score or by rank; both start from characters */
+enum { PITH__RAW, PITH__BLOCK_SPACE, PITH__BYTE_LETTERS }; /* " a" is spelled " a", "\u2581a", "\u0120a" */
+
+/* A vocabulary as the file gives it; tokenizer.c makes the index to work with. */
+typedef struct {
+    int model, spelling;
+    int n;
+    pith__str *piece;    /* (n) */
+    float *score;        /* (n), SPM */
+    uint8_t *type;       /* (n) */
+    uint8_t *strip;      /* (n) or NULL; added tokens that take the space before (1) or after (2) along */
+    int n_merge;
+    pith__str *left, *right; /* (n_merge), by rank */
+    pith__str pre;       /* the pre-tokeniser's name as GGUF has it: "qwen2" */
+    pith__str chat_template;
+    int bos, eos, unk;   /* -1: none */
+    int end[16], n_end;  /* tokens that end a generated text; eos is one of them only if it is here */
+    int add_bos, add_eos, add_space, ignore_merges, byte_fallback, nfc;
+} pith__vocab;
+
+typedef struct {
+    const char *kind;    /* "llama2.c version 0", "GGUF version 3", ... */
+    const char *path;    /* for messages */
+    pith__arena arena;   /* all that is below, and names and small weights made while reading */
+    pith__file *file;    /* (n_file): the model, its other parts; llama2.c: tokenizer.bin */
+    int n_file;
+    pith__key *key;      /* (n_key), sorted by name */
+    size_t n_key, key_room; /* room: when pith__store_add_* made the table, else 0 */
+    pith__tensor *tensor; /* (n_tensor), sorted by name */
+    size_t n_tensor;
+    pith__vocab vocab;
+    int llama2c;         /* 1: a llama2.c file, whose sampling and cache defaults are llama2.c's */
+    int rope_half;       /* 1: q and k are stored for half-split rotation whatever the family says */
+    int norm_plus_one;   /* 1: norms of the Gemmas are stored as w, not yet as 1 + w */
+    int vocab_padded;    /* 1: the embedding may have more rows than the vocabulary has pieces */
+} pith__store;
+
+PITH_SHARED int pith__store_sort(pith__store *s, pith_error *err); /* refuses names that come twice */
+PITH_SHARED const pith__key *pith__store_key(const pith__store *s, const char *name);
+PITH_SHARED const pith__tensor *pith__store_tensor(const pith__store *s, const char *name);
+PITH_SHARED int64_t pith__key_item(const pith__key *k, size_t i); /* integer i of an ARRAY; else 0 */
+PITH_SHARED int pith__store_add_int(pith__store *s, const char *name, int64_t i); /* before sorting */
+PITH_SHARED int pith__store_add_float(pith__store *s, const char *name, double f);
+PITH_SHARED int pith__store_add_string(pith__store *s, const char *name, const char *v);
+PITH_SHARED void pith__store_free(pith__store *s);
+
+/* Fill in a tensor from name, format and shape; data at p, left bytes long there. Checks every product
+ * against left. */
+PITH_SHARED int pith__tensor_set(pith__tensor *t, const pith__store *s, pith__str name, int format,
+                                 int n_dim, const uint64_t *shape, const uint8_t *p, size_t left,
+                                 pith_error *err);
+
+/* ---- formats/llama2c.c, gguf.c, safetensors.c: bytes on disk -> store ----------------------------- */
+
+/* Each returns PITH_OK, or the error, and leaves what it took to pith__store_free. s->file has room for
+ * two and s->file[0] is open, except for a folder. A file that is nothing else is taken for llama2.c's,
+ * whose version 0 has no magic, and refused there. */
+PITH_SHARED int pith__llama2c_read(pith__store *s, const char *tokenizer, pith_error *err);
+PITH_SHARED int pith__gguf_is(const pith__file *f);
+PITH_SHARED int pith__gguf_read(pith__store *s, int no_mmap, pith_error *err);
+PITH_SHARED int pith__folder_is(const char *path); /* a folder, or a .safetensors file */
+PITH_SHARED int pith__folder_read(pith__store *s, const char *path, int no_mmap, pith_error *err);
+
+/* Add the tensors of one .safetensors file, under the names they have there: also a LoRA's. */
+PITH_SHARED int pith__safetensors_read(pith__store *s, const pith__file *f, const char *path,
+                                       pith_error *err);
+
+/* ---- formats/hfconfig.c, hftokenizer.c: the small files in a Hugging Face folder ------------------ */
+
+/* Keys that GGUF does not have. From config.json: pith.no_rope_layers, an array with a 1 for every layer
+ * without rotation. From generation_config.json, as floats: pith.temperature, pith.top_k, pith.top_p,
+ * pith.min_p, pith.repeat_penalty. */
+typedef struct { /* a folder while it is read */
+    pith__store *s;
+    const char *dir;
+    int no_mmap;
+    pith_error *err;
+    int n_layer, n_vocab;
+    int tied;              /* 1: lm_head, if it is there, is not used but the embedding */
+    int post_norm;         /* 1: post_attention_layernorm follows attention, 0: it precedes the FFN */
+    int bias;              /* of attention: 0: none, 1: of q, k and v, 2: of o too */
+    int ffn_bias;          /* 1: the feed-forward network has biases */
+    int drop_tokens;       /* 1: added tokens beyond the embedding are left out (Gemma 3 has one) */
+    pith__tensor made[2];  /* rope factors, which GGUF has as tensors */
+    int n_made;
+} pith__folder;
+
+PITH_SHARED const char *pith__folder_path(pith__folder *f, pith__str name); /* NULL: no memory */
+/* Open a file of the folder, to be closed with the store. *file stays NULL where there is none. */
+PITH_SHARED int pith__folder_open(pith__folder *f, const char *path, int needed,
+                                  const pith__file **file);
+PITH_SHARED int pith__folder_json(pith__folder *f, const char *name, int needed, pith__json *j,
+                                  const char **path);
+enum { /* add_space: before the text and what follows each special token; unless a space is there already;
+        * that only before the text */
+    PITH__SPACE_ALWAYS = 1, PITH__SPACE_NONE_YET, PITH__SPACE_FIRST
+};
+PITH_SHARED int pith__hf_config(pith__folder *f); /* config.json, generation_config.json */
+PITH_SHARED int pith__hf_tokenizer(pith__folder *f); /* tokenizer.json and those beside it */
+PITH_SHARED int pith__hf_vocab(pith__folder *f, pith__json tokenizer, const char *path);
+
+#endif

@@ -1,0 +1,188 @@
+/* kernels.h - number formats, threads and the arithmetic; base/base.h has the letters and rules. */
+#ifndef PITH_KERNELS_H
+#define PITH_KERNELS_H
+
+#include "../base/base.h"
+
+/* ---- math/quant.c: number formats, one row each -------------------------------------------------- */
+
+/* GGUF's type numbers; PITH__I8 is llama2.c's version 2, whose scales lie apart from its integers, so
+ * that it has neither floats nor unpack: read it by pith__row_floats or pith__row_block. */
+enum {
+    PITH__F32 = 0, PITH__F16 = 1, PITH__Q4_0 = 2, PITH__Q4_1 = 3, PITH__Q5_0 = 6, PITH__Q5_1 = 7,
+    PITH__Q8_0 = 8, PITH__Q2_K = 10, PITH__Q3_K = 11, PITH__Q4_K = 12, PITH__Q5_K = 13,
+    PITH__Q6_K = 14, PITH__IQ4_NL = 20, PITH__IQ4_XS = 23, PITH__BF16 = 30, PITH__MXFP4 = 39,
+    PITH__I8 = 1000
+};
+
+/* 32 weights as every quantised format has them: weight i is d[i / 16] * q[i] - m[i / 16]. */
+typedef struct {
+    int8_t q[32];
+    float  d[2], m[2];
+} pith__block;
+
+typedef struct {
+    int id;            /* PITH__Q4_K */
+    const char *name;  /* "Q4_K" */
+    int length, bytes; /* numbers in a block on disk, and its bytes */
+    void (*floats)(float *y, const void *x, size_t n); /* formats without integers: n numbers */
+    void (*unpack)(pith__block *y, const void *row, size_t b); /* formats with: 32 numbers from 32 b on */
+    void (*encode)(void *y, const float *x, size_t n); /* n a multiple of length; NULL: read only */
+} pith__format;
+
+/* A named array of numbers, where it lies in the file. A vector is one row. */
+typedef struct {
+    pith__str name;            /* GGUF's name, whatever the file: "blk.0.attn_q.weight" */
+    const pith__format *format;
+    int n_dim;
+    uint64_t shape[4];         /* slowest first: (rows, cols), (experts, rows, cols) */
+    size_t rows, cols;         /* all but the last dimension multiplied; the last */
+    const uint8_t *data;       /* rows * row_bytes bytes */
+    size_t row_bytes;
+    const uint8_t *scale;      /* PITH__I8 only: a little-endian float32 for each group of numbers */
+    size_t group;
+} pith__tensor;
+
+PITH_SHARED const pith__format *pith__format_of(int id);       /* NULL: unknown */
+PITH_SHARED const pith__format *pith__format_named(const char *name); /* any case; NULL: unknown */
+PITH_SHARED float    pith__f16_to_f32(uint16_t h);
+PITH_SHARED uint16_t pith__f32_to_f16(float f); /* to nearest even */
+PITH_SHARED void pith__row_floats(const pith__tensor *w, size_t r, float *y); /* y: (cols) */
+/* Formats of integers only, and I8 if its groups are a multiple of 16; past cols there are zeros. */
+PITH_SHARED void pith__row_block(const pith__tensor *w, size_t r, size_t b, pith__block *y);
+
+/* ---- math/team.c: threads that share out work ----------------------------------------------------- */
+
+typedef struct pith__crew pith__crew;
+typedef struct pith__kernels pith__kernels;
+
+/* Who does the work: kernels, threads, and scratch memory for each thread. */
+typedef struct {
+    const pith__kernels *kernels;
+    int n_threads;
+    uint8_t *scratch; /* (n_threads, scratch_bytes) */
+    size_t scratch_bytes;
+    pith__crew *crew; /* the threads at work, while pith__together runs; else NULL */
+} pith__team;
+
+typedef void pith__piece(const void *data, size_t i, uint8_t *scratch); /* piece i of a job */
+
+/* Calls work(data); within it, all threads of the team take part in what pith__share is given. */
+PITH_SHARED void pith__together(pith__team *team, void (*work)(void *), void *data);
+/* All n pieces, shared out when that is worth it: each should take some ten microseconds or more. */
+PITH_SHARED void pith__share(const pith__team *team, size_t n, int worth_it, pith__piece *work,
+                             const void *data);
+
+/* ---- math/kernels.c, x86.c, arm.c: the arithmetic ------------------------------------------------ */
+
+/* The inputs of one or more matmuls. A matrix of integers wants integers: 32 numbers share a scale,
+ * which is the largest magnitude among them over 127. n_block = cols / 32, rounded up. For PITH__I8 it
+ * is group numbers that share one, and d is (n, cols / group); if group is not 32, sum is the kernel's own. */
+typedef struct {
+    const float *x; /* (n, cols) */
+    int n;
+    size_t cols;
+    int8_t *q;      /* (n, n_block, 32), cols rounded up with zeros; room for it given by the caller */
+    float *d;       /* (n, n_block) scale */
+    int32_t *sum;   /* (n, 2, n_block) sums of q by halves: what a weight's minimum m multiplies */
+    size_t group;   /* of the numbers in q; 0: q is not filled yet */
+    void *tiles;    /* many tokens, arranged as a kernel wants them; room for pith__tiles_bytes */
+    const pith__format *arranged; /* for weights of this format; NULL: tiles are not filled yet */
+} pith__input;
+
+typedef struct {
+    float *y;       /* (n, stride), columns from r on */
+    size_t stride;
+    const pith__tensor *w;
+    const pith__input *in;
+} pith__product;
+
+/* Attention of n new tokens over one layer's cache, which holds two planes a kv head: keys with 16
+ * positions side by side, (n_slot / 16, head_dim, 16), so that a score is a sum down the channels for
+ * 16 positions at once; values as they come, (n_slot, head_dim). Position u lies in slot u % n_slot;
+ * n_slot is a multiple of 16 and holds the whole text, or the window and n - 1 more; slots not yet
+ * written hold zeros. Q8_0 wants head_dim to be a multiple of 32: its values are plain Q8_0 blocks,
+ * its keys have for every 32 channels of 16 positions 16 f16 scales, then (32, 16) int8. */
+typedef struct {
+    const float *q;      /* (n, n_head, head_dim) */
+    float *y;            /* (n, n_head, head_dim) */
+    const uint8_t *k, *v; /* (n_kv_head, plane bytes) */
+    size_t k_plane, v_plane;
+    const pith__format *k_format, *v_format; /* F32, F16 or Q8_0 */
+    int n, position;     /* new tokens, and the position of the first */
+    int n_head, n_kv_head, head_dim, n_slot;
+    int window;          /* a token sees this many positions, itself the last; 0: all */
+    double scale;        /* scores are q.k * scale */
+    float softcap;       /* c > 0: and then c * tanh(score / c) */
+} pith__attention;
+
+enum { PITH__SILU, PITH__GELU }; /* GELU by its tanh formula, as Gemma has it */
+
+/* y (m, n) = a (m, n_k) b (n_k, n), or, with add, y +=: the products that gradients are made of. Number (i, k)
+ * of a is a[i * a_row + k * a_col]. A sum over k runs from the first to the last. */
+typedef struct {
+    float *y;
+    size_t y_row;
+    const float *a;
+    size_t a_row, a_col;
+    const float *b;
+    size_t b_row;
+    size_t m, n, n_k;
+    int add;
+} pith__outer;
+
+/* One row a processor family; portable C is the text to read, the others are the same, faster.
+ * Dot products have one order for one token and for many: number i (block b of 32, for integers) adds
+ * into lane i % 16, and the lanes are summed as a fixed tree: i + i+8, then +4, +2, +1. */
+struct pith__kernels {
+    const char *name;
+    void (*quantize)(pith__input *in, int t); /* row t of x into q, d, sum, by in->group */
+    size_t (*tile_size)(const pith__format *f, size_t n); /* tokens; 0: n tokens go without tiles */
+    void (*arrange)(pith__input *in, const pith__format *f, size_t i); /* tile i, of the same size as all */
+    void (*matmul)(const pith__product *p, size_t r0, size_t r1, void *scratch); /* rows r0 to r1 */
+    /* token t, all query heads of one kv head; scores: (n_head / n_kv_head, n_slot) */
+    void (*attend)(const pith__attention *a, int t0, int t1, int kv_head, float *scores);
+    float (*dot)(const float *a, const float *b, size_t n);
+    void (*rmsnorm)(float *y, const float *x, const float *w, size_t n, float eps); /* w NULL: ones */
+    void (*rope)(float *x, const float *cs, int n_rot, int half); /* one head; cs: (n_rot / 2, 2) */
+    void (*gate)(float *y, const float *gate, const float *up, size_t n, int act); /* act(gate) * up */
+    void (*softmax)(float *x, size_t n);
+    void (*outer)(const pith__outer *p);
+    void (*d_gate)(float *d_gate, float *d_up, const float *dy, const float *gate, const float *up, size_t n,
+                   int act); /* the way back through gate */
+    /* About a million multiply-adds that never leave the registers, of the kind that a matmul with such weights
+     * is made of; *n: how many. What they come to is of no use, except that it keeps them from being left out. */
+    float (*busy)(const pith__format *f, size_t *n);
+};
+
+/* name NULL: the best there is; the answer is NULL where this processor or this name has none */
+PITH_SHARED const pith__kernels *pith__portable(const char *name);
+#ifdef PITH_PORTABLE /* x86.c and arm.c are left out */
+#define pith__x86(name) ((void)(name), (const pith__kernels *)NULL)
+#define pith__arm(name) ((void)(name), (const pith__kernels *)NULL)
+#else
+PITH_SHARED const pith__kernels *pith__x86(const char *name);
+PITH_SHARED const pith__kernels *pith__arm(const char *name);
+#endif
+
+
+/* A thread's scratch holds the larger of the two, for the widest matrix and the longest cache; it begins
+ * at a multiple of 64, and so both are. */
+PITH_SHARED size_t pith__matmul_scratch(size_t cols); /* bytes */
+PITH_SHARED size_t pith__tiles_bytes(size_t n, size_t cols); /* of n tokens */
+PITH_SHARED size_t pith__attend_scratch(int n_group, int head_dim, int n_slot); /* n_head / n_kv_head */
+PITH_SHARED void pith__matmul(const pith__team *team, float *y, size_t stride, const pith__tensor *w,
+                              pith__input *in); /* y[t * stride + r] = w[r] . x[t] */
+/* 1: work on so many weights or numbers is worth sharing out. */
+PITH_SHARED int pith__worth_it(size_t numbers);
+PITH_SHARED void pith__attend(const pith__team *team, const pith__attention *a);
+
+/* The cache's side: bytes of one plane (0: this format cannot have such heads, or too large), and a
+ * slot's key and value (head_dim) written to it. */
+PITH_SHARED size_t pith__cache_plane(const pith__format *f, int head_dim, int n_slot);
+PITH_SHARED void pith__cache_key(const pith__format *f, uint8_t *plane, int head_dim, int slot,
+                                 const float *k);
+PITH_SHARED void pith__cache_value(const pith__format *f, uint8_t *plane, int head_dim, int slot,
+                                   const float *v);
+
+#endif
