@@ -1,7 +1,7 @@
 # make            build ./run           make test    all tests, offline, under a minute
 # make dist       dist/pith.c, pith.h   make check   the same under ASan and UBSan
 # make fuzz       looks for input that breaks a reader, FUZZ_SECONDS each (clang)
-# make install PREFIX=/usr/local        make PORTABLE=1  without math/x86.c and math/arm.c
+# make install PREFIX=/usr/local        make PORTABLE=1  without math/twins/x86.c and math/twins/arm.c
 # make story-model TEXT=stories.txt     make BUNDLE=0    without the model that is built in
 
 CFLAGS  ?= -O2
@@ -12,7 +12,7 @@ RUN     ?= run
 VERSION := $(shell sed -n 's/^.define PITH_VERSION "\(.*\)"/\1/p' model.h)
 
 # Reading order = link order: a file uses only what stands before it (scripts/layers.sh).
-TWINS   = math/x86.c math/arm.c
+TWINS   = math/twins/x86.c math/twins/arm.c
 ENGINE  = base/bytes.c base/os.c base/json.c math/quant.c math/team.c math/kernels.c $(if $(PORTABLE),,$(TWINS)) \
           formats/store.c formats/llama2c.c formats/gguf.c formats/hfconfig.c formats/hftokenizer.c formats/safetensors.c \
           text/unicode.c text/pretokenize.c tokenizer.c chat.c model.c forward.c sampler.c

@@ -73,7 +73,7 @@ PITH_SHARED void pith__together(pith__team *team, void (*work)(void *), void *da
 PITH_SHARED void pith__share(const pith__team *team, size_t n, int worth_it, pith__piece *work,
                              const void *data);
 
-/* ---- math/kernels.c, x86.c, arm.c: the arithmetic ------------------------------------------------ */
+/* ---- math/kernels.c, math/twins/: the arithmetic ------------------------------------------------- */
 
 /* The inputs of one or more matmuls. A matrix of integers wants integers: 32 numbers share a scale,
  * which is the largest magnitude among them over 127. n_block = cols / 32, rounded up. For PITH__I8 it

@@ -2,7 +2,7 @@
  * about 2018) and with the product of small matrices of bytes besides (since about 2021), and which
  * of them this processor has. What a vector is, is in neon.inc; the kernels themselves are in
  * lanes.inc. Elsewhere this file is empty. */
-#include "kernels.h"
+#include "../kernels.h"
 
 #if defined(__aarch64__) && defined(__GNUC__) && !defined(__AARCH64EB__)
 

@@ -4,7 +4,7 @@
  *
  * The compiler needs no flag: each function says what it is compiled for, and runs only where the
  * processor and the operating system have it. Elsewhere this file is empty. */
-#include "kernels.h"
+#include "../kernels.h"
 
 #if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
 
