@@ -8,12 +8,46 @@
  *
  * Many tokens go through at once (a prompt: each weight is read once for all of them) or one (writing);
  * the bits of the result are the same. What earlier tokens contributed, keys and values, stays in the
- * session's cache. All memory is laid out when the session is made. */
+ * session's cache. */
 #include "internal.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
+
+/* ---- activations -------------------------------------------------------------------------------- */
+
+/* A layer's activations from tape on, or only their floats: pieces of whole cache lines. */
+PITH_SHARED size_t pith__acts_place(const pith_session *s, pith__acts *a, float *tape) {
+    const pith__hyper *h = &s->model->hyper;
+    const pith__layer *w = s->model->layer;
+    size_t n = (size_t)s->n_batch, n_embd = (size_t)h->n_embd, dim = (size_t)h->head_dim;
+    size_t heads = (size_t)h->n_head * dim, kv = (size_t)h->n_kv_head * dim;
+    size_t rows = h->n_expert ? n * (size_t)h->n_expert_used : n, e = h->n_expert ? rows : 0;
+    size_t wide = (size_t)h->n_ff * n, wide_e = (size_t)h->n_ff_expert * rows, used = 0;
+    size_t ff = wide > wide_e ? wide : wide_e;
+    int apart = w->q_norm != NULL || h->rope_gather; /* q and k take two steps */
+    const struct { float **to; size_t size; } pieces[] = {
+        { &a->x, n * n_embd }, { &a->xn, n * n_embd }, { &a->q, n * heads }, { &a->k, n * kv },
+        { &a->q0, apart ? n * heads : 0 }, { &a->k0, apart ? n * kv : 0 },
+        { &a->v, n * kv }, { &a->mix, n * heads }, { &a->o, n * n_embd }, { &a->y, n * n_embd },
+        { &a->yn, n * n_embd }, { &a->gate, ff }, { &a->up, ff }, { &a->act, ff },
+        { &a->f, n * n_embd }, { &a->down, e * n_embd }, { &a->pick, e * n_embd },
+        { &a->route, n * (size_t)h->n_expert },
+    };
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+        *pieces[i].to = tape ? tape + used : NULL;
+        used += (pieces[i].size + 15) / 16 * 16;
+    }
+    if (!apart) a->q0 = a->q, a->k0 = a->k;
+    return used;
+}
+
+PITH_SHARED pith__acts pith__acts_at(const pith_session *s, int l) {
+    pith__acts a;
+    pith__acts_place(s, &a, s->tape + (size_t)l * s->stride);
+    if (s->streams) a.x = s->streams + (size_t)l * (size_t)s->n_batch * (size_t)s->model->hyper.n_embd;
+    return a;
+}
 
 /* ---- the block ------------------------------------------------------------------------------------- */
 
@@ -304,7 +338,7 @@ PITH_SHARED void pith__run_block(pith_session *s, int l, int n) {
 }
 
 /* n tokens through all blocks; what comes out is pith__acts_at(s, n_layer).x. */
-static void forward(pith_session *s, const pith_token *tokens, int n) {
+PITH_SHARED void pith__forward(pith_session *s, const pith_token *tokens, int n) {
     const pith_model *m = s->model;
     embed(s, tokens, n, pith__acts_at(s, 0).x);
     make_turns(s, n);
@@ -330,401 +364,4 @@ PITH_SHARED void pith__logits_of(pith_session *s, int t, int n, float *logits) {
         logits[i] *= h->logit_scale;
     for (size_t i = 0; h->logit_softcap > 0 && i < (size_t)n * m->head.rows; i++)
         logits[i] = h->logit_softcap * tanhf(logits[i] / h->logit_softcap);
-}
-
-/* ---- the session's memory -------------------------------------------------------------------------- */
-
-typedef struct { /* hands out pieces of memory one after the other; base NULL: only counts them */
-    uint8_t *base;
-    size_t used;
-    int overflow;
-} layout;
-
-static void *piece(layout *y, size_t n, size_t size) {
-    size_t bytes, end;
-    if (pith__mul(&bytes, n, size) || bytes > SIZE_MAX / 2 ||
-        pith__add(&end, y->used, (bytes + 63) / 64 * 64)) {
-        y->overflow = 1;
-        return NULL;
-    }
-    void *p = y->base ? y->base + y->used : NULL;
-    y->used = end;
-    return p;
-}
-
-/* A layer's activations from tape on, or only their floats: pieces of whole cache lines. */
-PITH_SHARED size_t pith__acts_place(const pith_session *s, pith__acts *a, float *tape) {
-    const pith__hyper *h = &s->model->hyper;
-    const pith__layer *w = s->model->layer;
-    size_t n = (size_t)s->n_batch, n_embd = (size_t)h->n_embd, dim = (size_t)h->head_dim;
-    size_t heads = (size_t)h->n_head * dim, kv = (size_t)h->n_kv_head * dim;
-    size_t rows = h->n_expert ? n * (size_t)h->n_expert_used : n, e = h->n_expert ? rows : 0;
-    size_t wide = (size_t)h->n_ff * n, wide_e = (size_t)h->n_ff_expert * rows, used = 0;
-    size_t ff = wide > wide_e ? wide : wide_e;
-    int apart = w->q_norm != NULL || h->rope_gather; /* q and k take two steps */
-    const struct { float **to; size_t size; } pieces[] = {
-        { &a->x, n * n_embd }, { &a->xn, n * n_embd }, { &a->q, n * heads }, { &a->k, n * kv },
-        { &a->q0, apart ? n * heads : 0 }, { &a->k0, apart ? n * kv : 0 },
-        { &a->v, n * kv }, { &a->mix, n * heads }, { &a->o, n * n_embd }, { &a->y, n * n_embd },
-        { &a->yn, n * n_embd }, { &a->gate, ff }, { &a->up, ff }, { &a->act, ff },
-        { &a->f, n * n_embd }, { &a->down, e * n_embd }, { &a->pick, e * n_embd },
-        { &a->route, n * (size_t)h->n_expert },
-    };
-    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
-        *pieces[i].to = tape ? tape + used : NULL;
-        used += (pieces[i].size + 15) / 16 * 16;
-    }
-    if (!apart) a->q0 = a->q, a->k0 = a->k;
-    return used;
-}
-
-PITH_SHARED pith__acts pith__acts_at(const pith_session *s, int l) {
-    pith__acts a;
-    pith__acts_place(s, &a, s->tape + (size_t)l * s->stride);
-    if (s->streams) a.x = s->streams + (size_t)l * (size_t)s->n_batch * (size_t)s->model->hyper.n_embd;
-    return a;
-}
-
-static size_t widest(const pith__hyper *h) {
-    size_t most = (size_t)h->n_embd, heads = (size_t)h->n_head * (size_t)h->head_dim;
-    if (heads > most) most = heads;
-    if ((size_t)h->n_ff > most) most = (size_t)h->n_ff;
-    if ((size_t)h->n_ff_expert > most) most = (size_t)h->n_ff_expert;
-    return most;
-}
-
-static size_t smallest_group(const pith_model *m) { /* that share an input's scale */
-    const pith__ffn *ffn = m->layer->ffn; /* llama2.c's int8 files have one group size */
-    return ffn->up.group && ffn->up.group < 32 ? ffn->up.group : 32;
-}
-
-static int round_to_16(int n) { return n > INT32_MAX - 15 ? INT32_MAX / 16 * 16 : (n + 15) / 16 * 16; }
-
-static void place_cache(pith_session *s, layout *y) {
-    const pith_model *m = s->model;
-    size_t n_kv = (size_t)m->hyper.n_kv_head;
-    s->k = piece(y, (size_t)m->hyper.n_layer, sizeof *s->k);
-    s->v = piece(y, (size_t)m->hyper.n_layer, sizeof *s->v);
-    for (int l = 0; l < m->hyper.n_layer; l++) {
-        int n_slot = m->layer[l].window ? s->n_slot_window : s->n_slot;
-        size_t k = pith__cache_plane(s->k_format, m->hyper.head_dim, n_slot);
-        size_t v = pith__cache_plane(s->v_format, m->hyper.head_dim, n_slot);
-        if (!k || !v) y->overflow = 1;
-        void *kp = piece(y, n_kv, k), *vp = piece(y, n_kv, v);
-        if (y->base) s->k[l] = kp, s->v[l] = vp;
-    }
-}
-
-/* Everything a session has, after the session itself. The sizes are checked by arithmetic on the whole:
- * an activation is at most a few times the largest matrix of the model, which is in memory already. */
-static void place(pith_session *s, layout *y, int keep) {
-    const pith_model *m = s->model;
-    const pith__hyper *h = &m->hyper;
-    size_t n_vocab = (size_t)h->n_vocab, n_batch = (size_t)s->n_batch, wide = widest(h);
-    size_t rows = n_batch * (size_t)(h->n_expert ? h->n_expert_used : 1), blocks = (wide + 31) / 32;
-    pith__acts a;
-    int n_slot = s->n_slot;
-    for (int l = 0; l < h->n_layer; l++) /* the window may be set and still see everything */
-        if (m->layer[l].window && s->n_slot_window > n_slot) n_slot = s->n_slot_window;
-
-    s->tokens = piece(y, (size_t)s->n_ctx, sizeof *s->tokens);
-    s->logits = piece(y, n_vocab, sizeof *s->logits);
-    s->probs = piece(y, n_vocab, sizeof *s->probs);
-    s->order = piece(y, n_vocab, sizeof *s->order);
-    size_t layer_floats = pith__acts_place(s, &a, NULL), n_act = (size_t)h->n_layer + 1;
-    s->stride = keep == 1 ? layer_floats : 0;
-    s->tape = piece(y, keep == 1 ? n_act : 1, layer_floats * sizeof *s->tape);
-    s->streams = keep == 2 ? piece(y, n_act, n_batch * (size_t)h->n_embd * sizeof *s->streams) : NULL;
-    for (int set = 0; set < 2; set++)
-        s->turn[set] = piece(y, m->rope[set].freq ? n_batch : 0, (size_t)h->n_rot * sizeof(float));
-    s->in.q = piece(y, rows, blocks * 32);
-    s->in.d = piece(y, rows, (wide / smallest_group(m) + 1) * sizeof *s->in.d);
-    s->in.sum = piece(y, rows, 2 * blocks * sizeof *s->in.sum);
-    s->in.tiles = piece(y, 1, pith__tiles_bytes(rows, wide));
-    size_t matmul = pith__matmul_scratch(wide);
-    size_t attend = pith__attend_scratch(h->n_head / h->n_kv_head, h->head_dim, n_slot);
-    s->team.scratch_bytes = ((matmul > attend ? matmul : attend) + 63) / 64 * 64;
-    s->team.scratch = piece(y, (size_t)s->team.n_threads, s->team.scratch_bytes);
-    place_cache(s, y);
-}
-
-static int cache_format(const pith_model *m, const char *name, const pith__format **f,
-                        pith_error *err) {
-    *f = name ? pith__format_named(name) : pith__format_of(m->cache_format);
-    int id = *f ? (*f)->id : -1;
-    if (id != PITH__F32 && id != PITH__F16 && id != PITH__Q8_0)
-        return pith__fail(err, PITH_EARG, "cache type '%s' is not f32, f16 or q8_0", name);
-    if (!pith__cache_plane(*f, m->hyper.head_dim, 16))
-        return pith__fail(err, PITH_EARG, "cache type %s needs heads of a multiple of %d channels, "
-                          "these have %d", (*f)->name, (*f)->length, m->hyper.head_dim);
-    return PITH_OK;
-}
-
-/* The numbers of a session before it has memory. */
-static int plan(pith_session *s, const pith_model *m, const pith_context *c, pith_error *err) {
-    static const pith_context defaults;
-    if (!c) c = &defaults;
-    memset(s, 0, sizeof *s);
-    if (c->n_ctx < 0 || c->n_batch < 0)
-        return pith__fail(err, PITH_EARG, "the context is %d and the batch %d tokens, need 0 or more",
-                          c->n_ctx, c->n_batch);
-    s->model = m;
-    s->n_ctx = c->n_ctx ? c->n_ctx : m->hyper.n_ctx;
-    s->n_batch = c->n_batch ? c->n_batch : 256;
-    if (s->n_batch > s->n_ctx) s->n_batch = s->n_ctx;
-    s->n_slot = s->n_slot_window = round_to_16(s->n_ctx);
-    for (int l = 0; l < m->hyper.n_layer; l++) { /* the window of a batch's first token, and the batch */
-        int w = m->layer[l].window;
-        if (w && w < s->n_ctx - s->n_batch) s->n_slot_window = round_to_16(w + s->n_batch);
-    }
-    s->team.kernels = m->kernels;
-    s->team.n_threads = m->n_threads;
-    int code = cache_format(m, c->cache_k, &s->k_format, err);
-    return code ? code : cache_format(m, c->cache_v, &s->v_format, err);
-}
-
-/* Bytes for a session as planned, itself included and room to align it; 0: more than can be counted. */
-static size_t planned_size(pith_session *s, int keep) {
-    layout y = { NULL, 64 + (sizeof *s + 63) / 64 * 64, 0 };
-    place(s, &y, keep);
-    return y.overflow ? 0 : y.used;
-}
-
-static pith_session *settle(const pith_session *planned, void *mem, int keep) {
-    uint8_t *base = (uint8_t *)mem + (64 - (uintptr_t)mem % 64) % 64;
-    pith_session *s = (pith_session *)(void *)base;
-    *s = *planned;
-    layout y = { base, (sizeof *s + 63) / 64 * 64, 0 };
-    place(s, &y, keep);
-    if (s->team.n_threads > 1) s->team.n_threads = pith__threads(s->team.n_threads);
-    return s;
-}
-
-PITH_SHARED pith_session *pith__session_new(const pith_model *m, const pith_context *c, int keep,
-                                            pith_error *err) {
-    pith_session planned;
-    if (plan(&planned, m, c, err)) return NULL;
-    size_t size = planned_size(&planned, keep);
-    void *mem = size ? calloc(1, size) : NULL;
-    if (!mem) {
-        pith__fail(err, PITH_EMEMORY, "%s: no memory for a session of %d tokens (%.1f MB)",
-                   m->store.path, planned.n_ctx, (double)size / 1e6);
-        return NULL;
-    }
-    pith_session *s = settle(&planned, mem, keep);
-    s->memory = mem;
-    return s;
-}
-
-pith_session *pith_session_new(const pith_model *m, const pith_context *c, pith_error *err) {
-    return pith__session_new(m, c, 0, err);
-}
-
-PITH_SHARED size_t pith__session_bytes(const pith_model *m, const pith_context *c, int keep) {
-    pith_session planned;
-    return plan(&planned, m, c, NULL) ? 0 : planned_size(&planned, keep);
-}
-
-size_t pith_session_size(const pith_model *m, const pith_context *c) {
-    return pith__session_bytes(m, c, 0);
-}
-
-pith_session *pith_session_place(const pith_model *m, const pith_context *c, void *mem, size_t size,
-                                 pith_error *err) {
-    pith_session planned;
-    if (plan(&planned, m, c, err)) return NULL;
-    size_t need = planned_size(&planned, 0);
-    if (!need || size < need) {
-        pith__fail(err, PITH_EMEMORY, "a session of %d tokens needs %zu bytes, given %zu",
-                   planned.n_ctx, need, size);
-        return NULL;
-    }
-    memset(mem, 0, need);
-    return settle(&planned, mem, 0);
-}
-
-void pith_session_free(pith_session *s) {
-    if (s) free(s->memory);
-}
-
-/* ---- evaluating ------------------------------------------------------------------------------------ */
-
-/* The one gate for tokens: below it nobody asks again. */
-static int check_tokens(const pith_session *s, int from, const pith_token *t, int n, pith_error *err) {
-    if (n < 0 || (n > 0 && !t)) return pith__fail(err, PITH_EARG, "%d tokens to evaluate", n);
-    if (n > s->n_ctx - from)
-        return pith__fail(err, PITH_EFULL, "the context of %d tokens is full: %d are there, %d more",
-                          s->n_ctx, from, n);
-    for (int i = 0; i < n; i++)
-        if (t[i] < 0 || t[i] >= s->model->hyper.n_vocab)
-            return pith__fail(err, PITH_EARG, "token %d is not in the vocabulary of %d", t[i],
-                              s->model->hyper.n_vocab);
-    return PITH_OK;
-}
-
-/* Longrope (Phi 3): a text longer than the model's first context is turned by other angles, the whole
- * of it. When it grows over that length, or is rewound below, the cache is made again: logits depend on
- * the text alone. Ding et al. 2024, arXiv:2402.13753. */
-static void choose_angles(pith_session *s, int n) {
-    int known = s->position, turned_long = known + n > s->model->n_ctx_original;
-    if (!s->model->rope[0].freq_long || turned_long == s->turned_long) return;
-    s->turned_long = turned_long;
-    s->position = s->written = 0;
-    for (int i = 0; i < known; i += s->n_batch)
-        forward(s, s->tokens + i, known - i < s->n_batch ? known - i : s->n_batch);
-}
-
-typedef struct {
-    pith_session *s;
-    const pith_token *t; /* (n) */
-    int n;
-    float *logits;       /* (n, n_vocab) or NULL */
-} eval_job;
-
-static void evaluate(void *data) {
-    const eval_job *job = data;
-    pith_session *s = job->s;
-    size_t n_vocab = (size_t)s->model->hyper.n_vocab;
-    choose_angles(s, job->n);
-    for (int i = 0; i < job->n; i += s->n_batch) {
-        int m = job->n - i < s->n_batch ? job->n - i : s->n_batch;
-        float *rows = job->logits ? job->logits + (size_t)i * n_vocab : NULL;
-        forward(s, job->t + i, m);
-        if (rows) pith__logits_of(s, 0, m, rows);
-        if (i + m < job->n) continue;
-        if (rows) memcpy(s->logits, rows + (size_t)(m - 1) * n_vocab, n_vocab * sizeof *rows);
-        else pith__logits_of(s, m - 1, 1, s->logits);
-    }
-}
-
-/* ---- guessing ahead -------------------------------------------------------------------------------- */
-
-/* Text that repeats itself says what comes next: what followed where the last tokens stood before. The
- * guesses go through the model with the token before them, whose weights are read anyway, and wait with
- * their logits for whoever evaluates the same tokens. Prompt lookup: Saxena 2023,
- * github.com/apoorvumang/prompt-lookup-decoding; Yang et al. 2023, arXiv:2304.04487. */
-
-/* The latest place after which the last k of n tokens stood before the end, or 0. */
-static int stood_before(const pith_token *t, int n, int k) {
-    for (int at = n - 1; at >= k; at--)
-        if (t[at - 1] == t[n - 1] && !memcmp(t + at - k, t + n - k, (size_t)k * sizeof *t)) return at;
-    return 0;
-}
-
-/* No more than fit the context, and the angles that the token alone would have. */
-static int room_for_guesses(const pith_session *s) {
-    int after = s->position + 1, most = s->draft.trust, n_short = s->model->n_ctx_original;
-    if (most > s->n_ctx - after) most = s->n_ctx - after;
-    if (s->model->rope[0].freq_long && after <= n_short && most > n_short - after) most = n_short - after;
-    return s->watch ? 0 : most; /* who watches sees the text, each token once */
-}
-
-/* Token t, and after it guesses, behind the text; how many guesses. */
-static int make_guesses(pith_session *s, pith_token t) {
-    int n = s->position + 1, most = room_for_guesses(s);
-    s->tokens[s->position] = t;
-    int from = stood_before(s->tokens, n, 3);
-    if (!from) from = stood_before(s->tokens, n, 2);
-    if (!from) return 0;
-    for (int i = 0; i < most; i++) s->tokens[n + i] = s->tokens[from + i]; /* may go round and round */
-    return most;
-}
-
-/* How many of n tokens were guessed: their logits are there. */
-static int take_guesses(pith_session *s, const pith_token *t, int n) {
-    pith__draft *d = &s->draft;
-    size_t n_vocab = (size_t)s->model->hyper.n_vocab;
-    int k = 0;
-    while (k < n && d->right < d->made && t[k] == s->tokens[s->position]) k++, s->position++, d->right++;
-    if (k) memcpy(s->logits, d->logits + (size_t)d->right * n_vocab, n_vocab * sizeof *s->logits);
-    d->n_right += k;
-    return k;
-}
-
-/* What is left of the last guesses is wrong. */
-static void drop_guesses(pith__draft *d) {
-    if (d->made && d->right == d->made) d->trust *= 2;
-    else if (d->made) d->trust = d->right + 1;
-    if (d->trust > d->most) d->trust = d->most;
-    d->made = d->right = 0;
-}
-
-static void evaluate_guessing(pith_session *s, pith_token t) {
-    pith__draft *d = &s->draft;
-    d->made = make_guesses(s, t);
-    d->n_pass++;
-    eval_job job = { s, s->tokens + s->position, 1 + d->made, d->logits };
-    pith__together(&s->team, evaluate, &job);
-    s->position -= d->made;
-    memcpy(s->logits, d->logits, (size_t)s->model->hyper.n_vocab * sizeof *s->logits);
-}
-
-/* A token and its guesses are no more than a batch: the rings of windows have room for one beyond what its
- * first token looks back on, so that all guesses may turn out wrong. */
-void pith_draft(pith_session *s, int n, float *room) {
-    pith__draft none = { 0 };
-    s->draft = none;
-    if (n <= 0 || !room) return;
-    s->draft.most = s->draft.trust = n < s->n_batch ? n : s->n_batch - 1;
-    s->draft.logits = room;
-}
-
-/* ---- evaluating, from outside ---------------------------------------------------------------------- */
-
-PITH_SHARED int pith__eval_all(pith_session *s, const pith_token *t, int n, float *logits,
-                               pith_error *err) {
-    int code = check_tokens(s, s->position, t, n, err);
-    if (code) return code;
-    int known = logits ? 0 : take_guesses(s, t, n);
-    if (known == n) return PITH_OK;
-    drop_guesses(&s->draft);
-    eval_job job = { s, t + known, n - known, logits };
-    if (s->draft.most && job.n == 1 && !logits) evaluate_guessing(s, *job.t);
-    else pith__together(&s->team, evaluate, &job);
-    return PITH_OK;
-}
-
-int pith_eval(pith_session *s, const pith_token *t, int n, pith_error *err) {
-    return pith__eval_all(s, t, n, NULL, err);
-}
-
-int pith_position(const pith_session *s) { return s->position; }
-
-/* Layers with a window keep no more than n_slot_window positions: those that the token at the new
- * position looks back on must still be there. */
-int pith_rewind(pith_session *s, int position) {
-    const pith__hyper *h = &s->model->hyper;
-    if (position < 0) position = 0;
-    if (position >= s->position) return s->position;
-    for (int l = 0; l < h->n_layer; l++) {
-        int w = s->model->layer[l].window;
-        if (w && s->written - s->n_slot_window > (position - w + 1 > 0 ? position - w + 1 : 0)) position = 0;
-    }
-    s->position = position;
-    s->draft.made = s->draft.right = 0;
-    if (position == 0) s->written = 0;
-    return position;
-}
-
-/* The last token is evaluated again even when it is known, unless nothing changes: the logits are not
- * those of an earlier position. */
-int pith_sync(pith_session *s, const pith_token *t, int n, pith_error *err) {
-    int code = check_tokens(s, 0, t, n, err), same = 0;
-    if (code) return code;
-    while (same < n && same < s->position && s->tokens[same] == t[same]) same++;
-    if (same == n && same == s->position) return PITH_OK;
-    same = pith_rewind(s, same < n ? same : n - 1);
-    return pith_eval(s, t + same, n - same, err);
-}
-
-const float *pith_logits(const pith_session *s) { return s->logits; }
-
-float pith_logprob(const pith_session *s, pith_token t) {
-    int n = s->model->hyper.n_vocab;
-    if (t < 0 || t >= n) return -INFINITY;
-    double most = -INFINITY, sum = 0;
-    for (int i = 0; i < n; i++)
-        if (s->logits[i] > most) most = s->logits[i];
-    for (int i = 0; i < n; i++) sum += exp(s->logits[i] - most);
-    return (float)(s->logits[t] - most - log(sum));
 }

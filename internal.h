@@ -146,17 +146,21 @@ struct pith_session {
     void *memory;        /* to free, or NULL: the caller's */
 };
 
-/* Room for a session that keeps every layer's activations (keep 1) of up to n_batch tokens, or every
- * layer's x only (keep 2). */
-PITH_SHARED pith_session *pith__session_new(const pith_model *m, const pith_context *c, int keep,
-                                            pith_error *err);
-PITH_SHARED size_t pith__session_bytes(const pith_model *m, const pith_context *c, int keep); /* or 0 */
 PITH_SHARED pith__acts pith__acts_at(const pith_session *s, int l);
 /* Lay out one layer's activations from tape on, and the floats they take; tape NULL: only these. */
 PITH_SHARED size_t pith__acts_place(const pith_session *s, pith__acts *a, float *tape);
 PITH_SHARED void pith__logits_of(pith_session *s, int t, int n, float *logits); /* rows t to t + n of the
                                                                     last batch: (n, n_vocab) */
 PITH_SHARED void pith__run_block(pith_session *s, int l, int n); /* n tokens, from s->position on */
+PITH_SHARED void pith__forward(pith_session *s, const pith_token *tokens, int n); /* through all blocks */
+
+/* ---- session.c: one text in progress ------------------------------------------------------------ */
+
+/* Room for a session that keeps every layer's activations (keep 1) of up to n_batch tokens, or every
+ * layer's x only (keep 2). */
+PITH_SHARED pith_session *pith__session_new(const pith_model *m, const pith_context *c, int keep,
+                                            pith_error *err);
+PITH_SHARED size_t pith__session_bytes(const pith_model *m, const pith_context *c, int keep); /* or 0 */
 /* As pith_eval, and logits of all n tokens to (n, n_vocab). */
 PITH_SHARED int pith__eval_all(pith_session *s, const pith_token *t, int n, float *logits,
                                pith_error *err);
