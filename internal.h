@@ -26,7 +26,7 @@ PITH_SHARED int pith__chat_encode(const pith__tokenizer *k, const pith__vocab *v
                                   const pith_turn *turns, int n, int first, pith_token *out, int cap);
 PITH_SHARED const char *pith__chat_name(int i); /* of the forms known; NULL after the last */
 
-/* ---- model.c: an open model ------------------------------------------------------------------------ */
+/* ---- families.c, model.c: an open model ------------------------------------------------------------ */
 
 typedef struct { /* architectures are values: what a family does differently is one of these */
     char arch[16];
@@ -87,6 +87,41 @@ struct pith_model {
     int cache_format;    /* of sessions that do not say: F32 for llama2.c, else F16 */
     int n_ctx_original;  /* longrope: longer texts use freq_long */
 };
+
+/* ---- families.c: keys -> hyper-parameters ---------------------------------------------------------- */
+
+enum { /* what a family has beyond the common parts */
+    PITH__PRE_NORM = 1, PITH__POST_NORM = 2, PITH__QK_NORM = 4, PITH__QK_NORM_WHOLE = 8,
+    PITH__FUSED = 16, PITH__EXPERTS = 32, PITH__GELU_FFN = 64, PITH__HALF = 128,
+    PITH__SCALE_EMBD = 256, PITH__OPTIONAL = 512, PITH__SOFTCAP = 1024
+};
+
+typedef struct {
+    const char *arch;
+    unsigned has;
+    int window_period;   /* every so many layers the last one sees everything, the others a window; */
+    int window;          /* 1: all layers have the window the file names. Without a name: this one */
+    int rope_period;     /* every so many layers the last one has no rotation (SmolLM 3) */
+    double local_base;   /* of layers with a window: frequency base, -1: the common one but without
+                          * scaling (OLMo 3), 0: they rotate as all do */
+    int wide_layers;     /* of so many layers (the 27B): queries are scaled by n_embd / n_head */
+} pith__family;
+
+typedef struct { /* what opening carries along; code stays at the first error */
+    pith_model *m;
+    const pith__family *family;
+    pith_error *err;
+    int code;
+} pith__opening;
+
+PITH_SHARED int  pith__find_family(pith__opening *o);
+PITH_SHARED void pith__read_hyper(pith__opening *o);
+PITH_SHARED void pith__make_ropes(pith__opening *o);  /* when head_dim is sure */
+PITH_SHARED void pith__set_pattern(pith__opening *o); /* of m->layer: windows, and who is rotated how */
+/* "PATH: WHAT is 3, need NEED", unless there was an error before. */
+PITH_SHARED int  pith__fail_hyper(pith__opening *o, const char *what, long long is, const char *need);
+
+/* ---- model.c: opening ---------------------------------------------------------------------------------- */
 
 /* A model of a store that is filled; takes the store over, whatever comes of it. */
 PITH_SHARED pith_model *pith__model_of(pith__store *s, const pith_options *opt, pith_error *err);

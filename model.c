@@ -1,278 +1,14 @@
 /* model.c - open a model: bytes of any kind become hyper-parameters and tensors bound by name.
  *
- * The readers in formats/ give one table under GGUF's names. Here a family is one row (families), a
+ * The readers in formats/ give one table under GGUF's names; families.c knows the families. Here a
  * weight is one row (parts): its name, where it goes, and the shape it must have. Everything is checked
- * here, once; the forward pass checks nothing. */
+ * before the first pass; the forward pass checks nothing. */
 #include "internal.h"
 
-#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- families -------------------------------------------------------------------------------------- */
-
-enum { /* what a family has beyond the common parts */
-    PRE_NORM = 1, POST_NORM = 2, QK_NORM = 4, QK_NORM_WHOLE = 8, FUSED = 16, EXPERTS = 32,
-    GELU = 64, HALF = 128, SCALE_EMBD = 256, OPTIONAL = 512, SOFTCAP = 1024
-};
-
-static const struct family {
-    const char *arch;
-    unsigned has;
-    int window_period;   /* every so many layers the last one sees everything, the others a window; */
-    int window;          /* 1: all layers have the window the file names. Without a name: this one */
-    int rope_period;     /* every so many layers the last one has no rotation (SmolLM 3) */
-    double local_base;   /* of layers with a window: frequency base, -1: the common one but without
-                          * scaling (OLMo 3), 0: they rotate as all do */
-    int wide_layers;     /* of so many layers (the 27B): queries are scaled by n_embd / n_head */
-} families[] = {
-    { "llama", PRE_NORM | EXPERTS, 1, 0, 0, 0, 0 },
-    { "qwen2", PRE_NORM | HALF, 1, 0, 0, 0, 0 },
-    { "qwen3", PRE_NORM | HALF | QK_NORM, 1, 0, 0, 0, 0 },
-    { "qwen3moe", PRE_NORM | HALF | QK_NORM | EXPERTS, 1, 0, 0, 0, 0 },
-    { "gemma", PRE_NORM | HALF | GELU | SCALE_EMBD, 1, 0, 0, 0, 0 },
-    { "gemma2", PRE_NORM | POST_NORM | HALF | GELU | SCALE_EMBD | SOFTCAP, 2, 4096, 0, 0, 46 },
-    { "gemma3", PRE_NORM | POST_NORM | HALF | GELU | SCALE_EMBD | QK_NORM, 6, 1024, 0, 10000, 62 },
-    { "phi3", PRE_NORM | HALF | FUSED, 1, 0, 0, 0, 0 },
-    { "smollm3", PRE_NORM, 1, 0, 4, 0, 0 },
-    { "olmo2", POST_NORM | HALF | QK_NORM | QK_NORM_WHOLE, 4, 0, 0, -1, 0 },
-    { "granite", PRE_NORM, 1, 0, 0, 0, 0 },
-};
-
-/* ---- reading keys ---------------------------------------------------------------------------------- */
-
-typedef struct { /* what opening carries along; code stays at the first error */
-    pith_model *m;
-    const struct family *family;
-    pith_error *err;
-    int code;
-} opening;
-
-/* The value of "llama.NAME" for this family, or NULL. */
-static const pith__key *key_of(opening *o, const char *name, int required) {
-    char full[128];
-    snprintf(full, sizeof full, "%s.%s", o->family->arch, name);
-    const pith__key *k = pith__store_key(&o->m->store, full);
-    if (!k && required && !o->code)
-        o->code = pith__fail(o->err, PITH_EFORMAT, "%s: no key '%s'", o->m->store.path, full);
-    return k;
-}
-
-static int wrong_type(opening *o, const pith__key *k, const char *need) {
-    if (!o->code)
-        o->code = pith__fail(o->err, PITH_EFORMAT, "%s: key '%.*s' is not %s", o->m->store.path,
-                             (int)k->name.n, k->name.p, need);
-    return 0;
-}
-
-/* An integer from lo to INT32_MAX, or an array that has it for every layer; absent: otherwise, or an
- * error when otherwise is below lo. */
-static int int_key(opening *o, const char *name, int lo, int otherwise) {
-    const pith__key *k = key_of(o, name, otherwise < lo);
-    if (!k) return otherwise;
-    int64_t i = k->i;
-    if (k->type == PITH__ARRAY && k->n == (size_t)o->m->hyper.n_layer && k->n > 0) {
-        i = pith__key_item(k, 0);
-        for (size_t l = 0; l < k->n; l++)
-            if (k->item != PITH__INT || pith__key_item(k, l) != i)
-                return wrong_type(o, k, "the same integer for every layer");
-    } else if (k->type != PITH__INT) {
-        return wrong_type(o, k, "an integer");
-    }
-    if (i >= lo && i <= INT32_MAX) return (int)i;
-    if (!o->code)
-        o->code = pith__fail(o->err, PITH_EFORMAT, "%s: key '%.*s' is %lld, need %d to %d",
-                             o->m->store.path, (int)k->name.n, k->name.p, (long long)i, lo, INT32_MAX);
-    return lo;
-}
-
-static int flag_key(opening *o, const char *name, int otherwise) {
-    const pith__key *k = key_of(o, name, 0);
-    if (!k) return otherwise;
-    if (k->type != PITH__BOOL && k->type != PITH__INT) return wrong_type(o, k, "true or false");
-    return k->i != 0;
-}
-
-/* Absent: otherwise, or an error when that is NAN. */
-static double float_key(opening *o, const char *name, double otherwise) {
-    const pith__key *k = key_of(o, name, isnan(otherwise));
-    if (!k) return otherwise;
-    if (k->type != PITH__FLOAT && k->type != PITH__INT) wrong_type(o, k, "a number");
-    return k->f;
-}
-
-/* A factor: 0 is written by some files that mean none. */
-static double factor_key(opening *o, const char *name, double otherwise) {
-    double y = float_key(o, name, otherwise);
-    return y != 0 ? y : otherwise;
-}
-
-static int fail_hyper(opening *o, const char *what, long long is, const char *need) {
-    if (!o->code)
-        o->code = pith__fail(o->err, PITH_EFORMAT, "%s: %s is %lld, need %s", o->m->store.path, what,
-                             is, need);
-    return o->code;
-}
-
-static int find_family(opening *o) {
-    pith__store *s = &o->m->store;
-    const pith__key *k = pith__store_key(s, "general.architecture");
-    if (!k || k->type != PITH__STRING)
-        return o->code = pith__fail(o->err, PITH_EFORMAT, "%s: no key 'general.architecture'", s->path);
-    char known[160] = "";
-    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
-        if (pith__str_is(k->s, families[i].arch)) o->family = &families[i];
-        size_t n = strlen(known);
-        snprintf(known + n, sizeof known - n, " %s", families[i].arch);
-    }
-    if (!o->family)
-        return o->code = pith__fail(o->err, PITH_EARCH, "%s: architecture '%.*s' is not one of:%s",
-                                    s->path, k->s.n < 40 ? (int)k->s.n : 40, k->s.p, known);
-    return PITH_OK;
-}
-
-static void read_hyper(opening *o) {
-    pith__hyper *h = &o->m->hyper;
-    const struct family *f = o->family;
-    snprintf(h->arch, sizeof h->arch, "%s", f->arch);
-    h->n_layer = int_key(o, "block_count", 1, 0);
-    h->n_embd = int_key(o, "embedding_length", 1, 0);
-    h->n_head = int_key(o, "attention.head_count", 1, 0);
-    h->n_kv_head = int_key(o, "attention.head_count_kv", 1, h->n_head);
-    h->n_ctx = int_key(o, "context_length", 1, 0);
-    h->n_expert = f->has & EXPERTS ? int_key(o, "expert_count", 0, 0) : 0;
-    h->n_expert_used = h->n_expert ? int_key(o, "expert_used_count", 1, 0) : 0;
-    h->n_ff = int_key(o, "feed_forward_length", 1, 0);
-    h->n_ff_expert = h->n_expert ? int_key(o, "expert_feed_forward_length", 1, h->n_ff) : 0;
-    if (o->code) return;
-
-    if (h->n_head % h->n_kv_head)
-        fail_hyper(o, "attention.head_count_kv", h->n_kv_head, "a divisor of attention.head_count");
-    if (h->n_expert && h->n_expert_used > h->n_expert)
-        fail_hyper(o, "expert_used_count", h->n_expert_used, "no more than expert_count");
-    h->head_dim = int_key(o, "attention.key_length", 1, h->n_embd / h->n_head);
-    if (h->head_dim < 1 || h->head_dim % 2) fail_hyper(o, "the head size", h->head_dim, "an even number");
-    if (int_key(o, "attention.value_length", 1, h->head_dim) != h->head_dim)
-        fail_hyper(o, "attention.value_length", int_key(o, "attention.value_length", 1, 1),
-                   "the same as attention.key_length");
-    h->n_rot = int_key(o, "rope.dimension_count", 0, h->head_dim);
-    if (h->n_rot > h->head_dim || h->n_rot % 2)
-        fail_hyper(o, "rope.dimension_count", h->n_rot, "an even number up to the head size");
-
-    /* Llamas are stored by Hugging Face for half-split rotation and by GGUF in the order of neighbours. Both
-     * become the latter, so that both give the same bits. */
-    h->rope_half = (f->has & HALF) != 0;
-    h->rope_gather = o->m->store.rope_half && !h->rope_half;
-    h->qk_norm_whole = (f->has & QK_NORM_WHOLE) != 0;
-    h->act = f->has & GELU ? PITH__GELU : PITH__SILU;
-    h->eps = (float)float_key(o, "attention.layer_norm_rms_epsilon", NAN);
-    h->embd_scale = (float)factor_key(o, "embedding_scale", 1);
-    if (f->has & SCALE_EMBD) h->embd_scale = sqrtf((float)h->n_embd);
-    h->residual_scale = (float)factor_key(o, "residual_scale", 1);
-    int width = h->n_layer == f->wide_layers ? h->n_embd / h->n_head : h->head_dim;
-    h->attn_scale = factor_key(o, "attention.scale", 1 / sqrt((double)width));
-    h->logit_scale = (float)(1 / factor_key(o, "logit_scale", 1)); /* Granite divides by it */
-    h->attn_softcap = (float)float_key(o, "attn_logit_softcapping", f->has & SOFTCAP ? 50 : 0);
-    h->logit_softcap = (float)float_key(o, "final_logit_softcapping", f->has & SOFTCAP ? 30 : 0);
-    h->expert_norm = flag_key(o, "expert_weights_norm", 1);
-}
-
-/* ---- rotation -------------------------------------------------------------------------------------- */
-
-typedef struct { /* how a model was taught longer texts than it began with */
-    const char *type;
-    double factor, fast, slow;
-} rope_stretch;
-
-/* How YaRN blends pair i: 0 keeps its frequency, 1 divides it by the factor. Pairs that turn more than
- * 32 times (fast) within the original context keep it, those that turn less than once (slow) do not:
- * Peng et al. 2023, arXiv:2309.00071, with the rounding of its authors' code. */
-static double yarn_blend(const rope_stretch *s, int i, int n_rot, double n_ctx, double base) {
-    const double pi = 3.14159265358979323846;
-    double low = floor(n_rot * log(n_ctx / (s->fast * 2 * pi)) / (2 * log(base)));
-    double high = ceil(n_rot * log(n_ctx / (s->slow * 2 * pi)) / (2 * log(base)));
-    if (low < 0) low = 0;
-    if (high > n_rot - 1) high = n_rot - 1;
-    double x = (i - low) / (high - low > 0.001 ? high - low : 0.001);
-    return x < 0 ? 0 : x > 1 ? 1 : x;
-}
-
-/* One divisor a pair from a tensor (Llama 3's rope_freqs, Phi 3's rope_factors_short and _long). */
-static const float *rope_factors(opening *o, const char *name) {
-    pith_model *m = o->m;
-    const pith__tensor *t = pith__store_tensor(&m->store, name);
-    if (!t || o->code) return NULL;
-    if (t->rows != 1 || t->cols != (size_t)m->hyper.n_rot / 2) {
-        o->code = pith__fail(o->err, PITH_EFORMAT, "%s: tensor '%s' has %zu x %zu numbers, need %d",
-                             m->store.path, name, t->rows, t->cols, m->hyper.n_rot / 2);
-        return NULL;
-    }
-    float *y = pith__arena_new(&m->store.arena, t->cols, sizeof *y);
-    if (y) pith__row_floats(t, 0, y);
-    else o->code = pith__fail(o->err, PITH_EMEMORY, "%s: no memory", m->store.path);
-    return y;
-}
-
-/* Floats, as in the programs that the models were trained with. */
-static float *rope_table(opening *o, double base, const rope_stretch *s, const float *divisor) {
-    pith_model *m = o->m;
-    int n_rot = m->hyper.n_rot;
-    float *freq = pith__arena_new(&m->store.arena, (size_t)n_rot / 2 + 1, sizeof *freq);
-    if (!freq && !o->code) o->code = pith__fail(o->err, PITH_EMEMORY, "%s: no memory", m->store.path);
-    for (int i = 0; freq && i < n_rot / 2; i++) {
-        double f = 1.0f / powf((float)base, (float)(2 * i) / (float)n_rot);
-        if (divisor) f /= divisor[i];
-        if (!strcmp(s->type, "linear")) f /= s->factor;
-        if (!strcmp(s->type, "yarn")) {
-            double b = yarn_blend(s, i, n_rot, m->n_ctx_original, base);
-            f = f * (1 - b) + f / s->factor * b;
-        }
-        freq[i] = (float)f;
-    }
-    return freq;
-}
-
-/* A factor without a type, as files of 2023 have it, is of the linear kind. */
-static rope_stretch read_stretch(opening *o) {
-    static const char *const known[] = { "none", "linear", "yarn", "longrope" };
-    const pith__key *k = key_of(o, "rope.scaling.type", 0);
-    rope_stretch s = { k ? NULL : "linear", 1, 32, 1 };
-    for (size_t i = 0; k && k->type == PITH__STRING && i < sizeof known / sizeof *known; i++)
-        if (pith__str_is(k->s, known[i])) s.type = known[i];
-    if (!s.type)
-        o->code = pith__fail(o->err, PITH_EARCH, "%s: key '%.*s' is not one of: none linear yarn longrope",
-                             o->m->store.path, (int)k->name.n, k->name.p);
-    s.factor = factor_key(o, "rope.scaling.factor", factor_key(o, "rope.scale_linear", 1));
-    s.fast = factor_key(o, "rope.scaling.yarn_beta_fast", 32);
-    s.slow = factor_key(o, "rope.scaling.yarn_beta_slow", 1);
-    return s;
-}
-
-static void make_ropes(opening *o) {
-    pith_model *m = o->m;
-    static const rope_stretch none = { "none", 1, 32, 1 };
-    rope_stretch scaling = read_stretch(o);
-    if (o->code) return;
-    double base = float_key(o, "rope.freq_base", 10000);
-    m->n_ctx_original = int_key(o, "rope.scaling.original_context_length", 0, m->hyper.n_ctx);
-    if (m->n_ctx_original == 0) m->n_ctx_original = m->hyper.n_ctx;
-    float mscale = (float)factor_key(o, "rope.scaling.attn_factor", 1);
-    if (!strcmp(scaling.type, "yarn") && scaling.factor > 1)
-        mscale *= (float)(1 + 0.1 * log(scaling.factor));
-
-    const float *shared = rope_factors(o, "rope_freqs.weight");
-    const float *near = rope_factors(o, "rope_factors_short.weight");
-    const float *far = rope_factors(o, "rope_factors_long.weight");
-    m->rope[0].mscale = mscale;
-    m->rope[0].freq = rope_table(o, base, &scaling, near ? near : shared);
-    if (far) m->rope[0].freq_long = rope_table(o, base, &scaling, far);
-    double local = o->family->local_base < 0 ? base : o->family->local_base;
-    local = float_key(o, "rope.freq_base_swa", local);
-    m->rope[1].mscale = 1;
-    if (local > 0) m->rope[1].freq = rope_table(o, local, &none, NULL);
-}
 
 /* ---- weights --------------------------------------------------------------------------------------- */
 
@@ -298,7 +34,7 @@ static size_t size_of(const pith__hyper *h, int what) {
 #define MATRIX(member) 0, offsetof(pith__layer, member)
 
 /* The parts of a layer outside its feed-forward network. A part that a family does not have is not
- * looked for; OPTIONAL ones are taken when they are there. */
+ * looked for; PITH__OPTIONAL ones are taken when they are there. */
 static const struct part {
     const char *name;
     int vector;
@@ -306,21 +42,21 @@ static const struct part {
     int rows, cols;
     unsigned has;
 } parts[] = {
-    { "attn_norm.weight", VECTOR(attn_norm), ONE, EMBD, PRE_NORM },
-    { "attn_q.bias", VECTOR(q_bias), ONE, HEADS, OPTIONAL },
-    { "attn_k.bias", VECTOR(k_bias), ONE, KV_HEADS, OPTIONAL },
-    { "attn_v.bias", VECTOR(v_bias), ONE, KV_HEADS, OPTIONAL },
-    { "attn_q_norm.weight", VECTOR(q_norm), ONE, HEAD, QK_NORM },
-    { "attn_k_norm.weight", VECTOR(k_norm), ONE, HEAD, QK_NORM },
+    { "attn_norm.weight", VECTOR(attn_norm), ONE, EMBD, PITH__PRE_NORM },
+    { "attn_q.bias", VECTOR(q_bias), ONE, HEADS, PITH__OPTIONAL },
+    { "attn_k.bias", VECTOR(k_bias), ONE, KV_HEADS, PITH__OPTIONAL },
+    { "attn_v.bias", VECTOR(v_bias), ONE, KV_HEADS, PITH__OPTIONAL },
+    { "attn_q_norm.weight", VECTOR(q_norm), ONE, HEAD, PITH__QK_NORM },
+    { "attn_k_norm.weight", VECTOR(k_norm), ONE, HEAD, PITH__QK_NORM },
     { "attn_output.weight", MATRIX(o), EMBD, HEADS, 0 },
-    { "attn_output.bias", VECTOR(o_bias), ONE, EMBD, OPTIONAL },
-    { "post_attention_norm.weight", VECTOR(attn_post_norm), ONE, EMBD, POST_NORM },
-    { "ffn_norm.weight", VECTOR(ffn_norm), ONE, EMBD, PRE_NORM },
-    { "post_ffw_norm.weight", VECTOR(ffn_post_norm), ONE, EMBD, POST_NORM },
+    { "attn_output.bias", VECTOR(o_bias), ONE, EMBD, PITH__OPTIONAL },
+    { "post_attention_norm.weight", VECTOR(attn_post_norm), ONE, EMBD, PITH__POST_NORM },
+    { "ffn_norm.weight", VECTOR(ffn_norm), ONE, EMBD, PITH__PRE_NORM },
+    { "post_ffw_norm.weight", VECTOR(ffn_post_norm), ONE, EMBD, PITH__POST_NORM },
 };
 
 /* The tensor blk.LAYER.NAME of the given shape, or NULL (an error unless it is optional). */
-static const pith__tensor *tensor_of(opening *o, int l, const char *name, size_t rows, size_t cols,
+static const pith__tensor *tensor_of(pith__opening *o, int l, const char *name, size_t rows, size_t cols,
                                      int optional) {
     if (o->code) return NULL;
     char full[96];
@@ -338,7 +74,7 @@ static const pith__tensor *tensor_of(opening *o, int l, const char *name, size_t
 
 /* Vectors are few and small: they become floats here. Norms that a file stores as w for 1 + w (Gemma's
  * own files; GGUF has added it) get their 1. */
-static const float *vector_of(opening *o, const pith__tensor *t, int norm) {
+static const float *vector_of(pith__opening *o, const pith__tensor *t, int norm) {
     if (!t) return NULL;
     float *y = pith__arena_new(&o->m->store.arena, t->cols, sizeof *y);
     if (!y) {
@@ -361,7 +97,7 @@ static pith__tensor rows_of(const pith__tensor *t, size_t r0, size_t n) {
     return y;
 }
 
-static void bind_qkv(opening *o, int l, pith__layer *layer) {
+static void bind_qkv(pith__opening *o, int l, pith__layer *layer) {
     const pith__hyper *h = &o->m->hyper;
     size_t n_embd = (size_t)h->n_embd, n_q = size_of(h, HEADS), n_kv = size_of(h, KV_HEADS);
     const pith__tensor *t = tensor_of(o, l, "attn_qkv.weight", n_q + 2 * n_kv, n_embd, 1);
@@ -380,7 +116,7 @@ static void bind_qkv(opening *o, int l, pith__layer *layer) {
 
 /* Expert e of a stack "ffn_gate_exps.weight" (n_expert, rows, cols), or the tensor "ffn_gate.3.weight"
  * that older GGUF files and Hugging Face have for it. */
-static void bind_expert(opening *o, int l, const char *which, int e, size_t rows, size_t cols,
+static void bind_expert(pith__opening *o, int l, const char *which, int e, size_t rows, size_t cols,
                         pith__tensor *y) {
     char name[48];
     size_t n = (size_t)o->m->hyper.n_expert;
@@ -395,7 +131,7 @@ static void bind_expert(opening *o, int l, const char *which, int e, size_t rows
     if (t) *y = rows_of(t, (size_t)e * rows, rows);
 }
 
-static void bind_ffn(opening *o, int l, pith__layer *layer) {
+static void bind_ffn(pith__opening *o, int l, pith__layer *layer) {
     const pith__hyper *h = &o->m->hyper;
     size_t n_embd = (size_t)h->n_embd, n_ff = (size_t)h->n_ff, n_ff_e = (size_t)h->n_ff_expert;
     const pith__tensor *t = NULL;
@@ -413,7 +149,7 @@ static void bind_ffn(opening *o, int l, pith__layer *layer) {
             bind_expert(o, l, "up", e, n_ff_e, n_embd, &layer->ffn[e].up);
             bind_expert(o, l, "down", e, n_embd, n_ff_e, &layer->ffn[e].down);
         }
-    } else if (o->family->has & FUSED) {
+    } else if (o->family->has & PITH__FUSED) {
         if (!(t = tensor_of(o, l, "ffn_up.weight", 2 * n_ff, n_embd, 0))) return;
         layer->ffn->gate = rows_of(t, 0, n_ff);
         layer->ffn->up = rows_of(t, n_ff, n_ff);
@@ -428,15 +164,16 @@ static void bind_ffn(opening *o, int l, pith__layer *layer) {
         layer->ffn->down = *t;
 }
 
-static void bind_layer(opening *o, int l) {
+static void bind_layer(pith__opening *o, int l) {
     pith__layer *layer = &o->m->layer[l];
     const pith__hyper *h = &o->m->hyper;
     for (size_t i = 0; i < sizeof parts / sizeof *parts && !o->code; i++) {
         const struct part *p = &parts[i];
-        int optional = p->has == OPTIONAL;
+        int optional = p->has == PITH__OPTIONAL;
         if (p->has && !optional && !(p->has & o->family->has)) continue;
         int cols = p->cols;
-        if (p->has == QK_NORM && h->qk_norm_whole) cols = p->at == offsetof(pith__layer, q_norm) ? HEADS : KV_HEADS;
+        if (p->has == PITH__QK_NORM && h->qk_norm_whole)
+            cols = p->at == offsetof(pith__layer, q_norm) ? HEADS : KV_HEADS;
         const pith__tensor *t = tensor_of(o, l, p->name, size_of(h, p->rows), size_of(h, cols), optional);
         char *to = (char *)layer + p->at;
         if (t && p->vector) *(const float **)(void *)to = vector_of(o, t, is_norm(p->name));
@@ -446,29 +183,7 @@ static void bind_layer(opening *o, int l) {
     bind_ffn(o, l, layer);
 }
 
-/* Which layers see only a window, and which are rotated how. A file may say so layer by layer; else the
- * family's period does. */
-static void set_pattern(opening *o) {
-    const struct family *f = o->family;
-    pith_model *m = o->m;
-    int window = int_key(o, "attention.sliding_window", 0, f->window);
-    const pith__key *local = key_of(o, "attention.sliding_window_pattern", 0);
-    const pith__key *plain = pith__store_key(&m->store, "pith.no_rope_layers");
-    int period = f->window_period;
-    if (local && local->type == PITH__INT && local->i > 0 && local->i < INT32_MAX)
-        period = (int)local->i;
-    for (int l = 0; l < m->hyper.n_layer; l++) {
-        int windowed = period == 1 || (l + 1) % period != 0; /* if there is a window */
-        if (local && local->type == PITH__ARRAY) windowed = pith__key_item(local, (size_t)l) != 0;
-        int rotated = !f->rope_period || (l + 1) % f->rope_period != 0;
-        if (plain && plain->type == PITH__ARRAY) rotated = pith__key_item(plain, (size_t)l) == 0;
-        windowed = windowed && window > 0;
-        m->layer[l].window = windowed ? window : 0;
-        m->layer[l].rope = !rotated || m->hyper.n_rot == 0 ? -1 : windowed && m->rope[1].freq ? 1 : 0;
-    }
-}
-
-static void bind(opening *o) {
+static void bind(pith__opening *o) {
     pith_model *m = o->m;
     pith__hyper *h = &m->hyper;
     const pith__tensor *t = pith__store_tensor(&m->store, "token_embd.weight");
@@ -480,7 +195,7 @@ static void bind(opening *o) {
     m->out_norm = vector_of(o, tensor_of(o, -1, "output_norm.weight", 1, (size_t)h->n_embd, 0), 1);
     if (o->code) return;
     if ((size_t)h->n_layer > m->store.n_tensor) { /* before memory is taken for them */
-        fail_hyper(o, "block_count", h->n_layer, "no more than there are tensors");
+        pith__fail_hyper(o, "block_count", h->n_layer, "no more than there are tensors");
         return;
     }
     m->layer = pith__arena_new(&m->store.arena, (size_t)h->n_layer, sizeof *m->layer);
@@ -493,7 +208,7 @@ static void bind(opening *o) {
         bind_layer(o, l);
         routed += m->layer[l].router.data != NULL;
     }
-    if (h->n_expert && !routed) fail_hyper(o, "expert_count", h->n_expert, "tensors 'ffn_gate_inp'");
+    if (h->n_expert && !routed) pith__fail_hyper(o, "expert_count", h->n_expert, "tensors 'ffn_gate_inp'");
     if (routed == h->n_layer) h->n_ff = h->n_ff_expert; /* of no tensor, so it may be anything */
 }
 
@@ -521,7 +236,7 @@ static const pith__kernels *choose_kernels(const char *name) {
     return pith__portable(name);
 }
 
-static void open_vocab(opening *o, const pith_options *opt) {
+static void open_vocab(pith__opening *o, const pith_options *opt) {
     pith_model *m = o->m;
     pith__vocab *v = &m->store.vocab;
     if (o->code || v->model == PITH__NONE) return;
@@ -545,7 +260,7 @@ static int threads_for_model(const pith_model *m) {
 /* A small model lives in the processor's cache, where what counts is that a vector of 64 bytes lies in one
  * line. The matrices of its layers are copied to such places (llama2.c's version 0 has them at 28 bytes and
  * on): a tenth of the time of a 260K model. The embedding stays: a file that shrinks is still noticed. */
-static void align_small(opening *o) {
+static void align_small(pith__opening *o) {
     pith__store *s = &o->m->store;
     enum { SMALL = 16 << 20, LINE = 64 };
     size_t bytes = 0;
@@ -578,7 +293,7 @@ static void like_runq(pith_model *m) {
     m->kernels = &m->groups;
 }
 
-static void open_all(opening *o, const pith_options *opt) {
+static void open_all(pith__opening *o, const pith_options *opt) {
     pith_model *m = o->m;
     m->kernels = choose_kernels(opt->kernels);
     if (!m->kernels) {
@@ -589,11 +304,11 @@ static void open_all(opening *o, const pith_options *opt) {
     m->chat_template = opt->chat_template;
     o->code = pith__store_sort(&m->store, o->err);
     if (!o->code && m->store.n_file > 0) align_small(o); /* not what is being trained */
-    if (!o->code) find_family(o);
-    if (!o->code) read_hyper(o);
+    if (!o->code) pith__find_family(o);
+    if (!o->code) pith__read_hyper(o);
     if (!o->code) bind(o);
-    if (!o->code) make_ropes(o); /* as long as the heads, which by now are those of the tensors */
-    if (!o->code) set_pattern(o);
+    if (!o->code) pith__make_ropes(o); /* as long as the heads, which by now are those of the tensors */
+    if (!o->code) pith__set_pattern(o);
     if (m->embd.group && !opt->kernels) like_runq(m);
     if (!o->code) open_vocab(o, opt);
     if (!o->code) describe(m);
@@ -604,7 +319,7 @@ static const pith_options no_options;
 
 PITH_SHARED pith_model *pith__model_of(pith__store *s, const pith_options *opt, pith_error *err) {
     pith_model *m = calloc(1, sizeof *m);
-    opening o = { m, NULL, err, PITH_OK };
+    pith__opening o = { m, NULL, err, PITH_OK };
     if (!m) {
         pith__fail(err, PITH_EMEMORY, "%s: no memory", s->path);
         pith__store_free(s);

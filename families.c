@@ -1,0 +1,278 @@
+/* families.c - a family of models is one row; the file's keys become hyper-parameters.
+ *
+ * Gets the keys of the store, under GGUF's names; gives pith__hyper, the tables of rotation (RoPE: Su et
+ * al. 2021, arXiv:2104.09864) and which layers see only a window. model.c binds the weights. */
+#include "internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- families -------------------------------------------------------------------------------------- */
+
+enum { GEMMA = PITH__HALF | PITH__GELU_FFN | PITH__SCALE_EMBD }; /* what the Gemmas share */
+
+static const pith__family families[] = {
+    { "llama", PITH__PRE_NORM | PITH__EXPERTS, 1, 0, 0, 0, 0 },
+    { "qwen2", PITH__PRE_NORM | PITH__HALF, 1, 0, 0, 0, 0 },
+    { "qwen3", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM, 1, 0, 0, 0, 0 },
+    { "qwen3moe", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | PITH__EXPERTS, 1, 0, 0, 0, 0 },
+    { "gemma", GEMMA | PITH__PRE_NORM, 1, 0, 0, 0, 0 },
+    { "gemma2", GEMMA | PITH__PRE_NORM | PITH__POST_NORM | PITH__SOFTCAP, 2, 4096, 0, 0, 46 },
+    { "gemma3", GEMMA | PITH__PRE_NORM | PITH__POST_NORM | PITH__QK_NORM, 6, 1024, 0, 10000, 62 },
+    { "phi3", PITH__PRE_NORM | PITH__HALF | PITH__FUSED, 1, 0, 0, 0, 0 },
+    { "smollm3", PITH__PRE_NORM, 1, 0, 4, 0, 0 },
+    { "olmo2", PITH__POST_NORM | PITH__HALF | PITH__QK_NORM | PITH__QK_NORM_WHOLE, 4, 0, 0, -1, 0 },
+    { "granite", PITH__PRE_NORM, 1, 0, 0, 0, 0 },
+};
+
+/* ---- reading keys ---------------------------------------------------------------------------------- */
+
+/* The value of "llama.NAME" for this family, or NULL. */
+static const pith__key *key_of(pith__opening *o, const char *name, int required) {
+    char full[128];
+    snprintf(full, sizeof full, "%s.%s", o->family->arch, name);
+    const pith__key *k = pith__store_key(&o->m->store, full);
+    if (!k && required && !o->code)
+        o->code = pith__fail(o->err, PITH_EFORMAT, "%s: no key '%s'", o->m->store.path, full);
+    return k;
+}
+
+static int wrong_type(pith__opening *o, const pith__key *k, const char *need) {
+    if (!o->code)
+        o->code = pith__fail(o->err, PITH_EFORMAT, "%s: key '%.*s' is not %s", o->m->store.path,
+                             (int)k->name.n, k->name.p, need);
+    return 0;
+}
+
+/* An integer from lo to INT32_MAX, or an array that has it for every layer; absent: otherwise, or an
+ * error when otherwise is below lo. */
+static int int_key(pith__opening *o, const char *name, int lo, int otherwise) {
+    const pith__key *k = key_of(o, name, otherwise < lo);
+    if (!k) return otherwise;
+    int64_t i = k->i;
+    if (k->type == PITH__ARRAY && k->n == (size_t)o->m->hyper.n_layer && k->n > 0) {
+        i = pith__key_item(k, 0);
+        for (size_t l = 0; l < k->n; l++)
+            if (k->item != PITH__INT || pith__key_item(k, l) != i)
+                return wrong_type(o, k, "the same integer for every layer");
+    } else if (k->type != PITH__INT) {
+        return wrong_type(o, k, "an integer");
+    }
+    if (i >= lo && i <= INT32_MAX) return (int)i;
+    if (!o->code)
+        o->code = pith__fail(o->err, PITH_EFORMAT, "%s: key '%.*s' is %lld, need %d to %d",
+                             o->m->store.path, (int)k->name.n, k->name.p, (long long)i, lo, INT32_MAX);
+    return lo;
+}
+
+static int flag_key(pith__opening *o, const char *name, int otherwise) {
+    const pith__key *k = key_of(o, name, 0);
+    if (!k) return otherwise;
+    if (k->type != PITH__BOOL && k->type != PITH__INT) return wrong_type(o, k, "true or false");
+    return k->i != 0;
+}
+
+/* Absent: otherwise, or an error when that is NAN. */
+static double float_key(pith__opening *o, const char *name, double otherwise) {
+    const pith__key *k = key_of(o, name, isnan(otherwise));
+    if (!k) return otherwise;
+    if (k->type != PITH__FLOAT && k->type != PITH__INT) wrong_type(o, k, "a number");
+    return k->f;
+}
+
+/* A factor: 0 is written by some files that mean none. */
+static double factor_key(pith__opening *o, const char *name, double otherwise) {
+    double y = float_key(o, name, otherwise);
+    return y != 0 ? y : otherwise;
+}
+
+PITH_SHARED int pith__fail_hyper(pith__opening *o, const char *what, long long is,
+                                 const char *need) {
+    if (!o->code)
+        o->code = pith__fail(o->err, PITH_EFORMAT, "%s: %s is %lld, need %s", o->m->store.path, what,
+                             is, need);
+    return o->code;
+}
+
+PITH_SHARED int pith__find_family(pith__opening *o) {
+    pith__store *s = &o->m->store;
+    const pith__key *k = pith__store_key(s, "general.architecture");
+    if (!k || k->type != PITH__STRING)
+        return o->code = pith__fail(o->err, PITH_EFORMAT, "%s: no key 'general.architecture'", s->path);
+    char known[160] = "";
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        if (pith__str_is(k->s, families[i].arch)) o->family = &families[i];
+        size_t n = strlen(known);
+        snprintf(known + n, sizeof known - n, " %s", families[i].arch);
+    }
+    if (!o->family)
+        return o->code = pith__fail(o->err, PITH_EARCH, "%s: architecture '%.*s' is not one of:%s",
+                                    s->path, k->s.n < 40 ? (int)k->s.n : 40, k->s.p, known);
+    return PITH_OK;
+}
+
+PITH_SHARED void pith__read_hyper(pith__opening *o) {
+    pith__hyper *h = &o->m->hyper;
+    const pith__family *f = o->family;
+    snprintf(h->arch, sizeof h->arch, "%s", f->arch);
+    h->n_layer = int_key(o, "block_count", 1, 0);
+    h->n_embd = int_key(o, "embedding_length", 1, 0);
+    h->n_head = int_key(o, "attention.head_count", 1, 0);
+    h->n_kv_head = int_key(o, "attention.head_count_kv", 1, h->n_head);
+    h->n_ctx = int_key(o, "context_length", 1, 0);
+    h->n_expert = f->has & PITH__EXPERTS ? int_key(o, "expert_count", 0, 0) : 0;
+    h->n_expert_used = h->n_expert ? int_key(o, "expert_used_count", 1, 0) : 0;
+    h->n_ff = int_key(o, "feed_forward_length", 1, 0);
+    h->n_ff_expert = h->n_expert ? int_key(o, "expert_feed_forward_length", 1, h->n_ff) : 0;
+    if (o->code) return;
+
+    if (h->n_head % h->n_kv_head)
+        pith__fail_hyper(o, "attention.head_count_kv", h->n_kv_head, "a divisor of attention.head_count");
+    if (h->n_expert && h->n_expert_used > h->n_expert)
+        pith__fail_hyper(o, "expert_used_count", h->n_expert_used, "no more than expert_count");
+    h->head_dim = int_key(o, "attention.key_length", 1, h->n_embd / h->n_head);
+    if (h->head_dim < 1 || h->head_dim % 2) pith__fail_hyper(o, "the head size", h->head_dim, "an even number");
+    if (int_key(o, "attention.value_length", 1, h->head_dim) != h->head_dim)
+        pith__fail_hyper(o, "attention.value_length", int_key(o, "attention.value_length", 1, 1),
+                   "the same as attention.key_length");
+    h->n_rot = int_key(o, "rope.dimension_count", 0, h->head_dim);
+    if (h->n_rot > h->head_dim || h->n_rot % 2)
+        pith__fail_hyper(o, "rope.dimension_count", h->n_rot, "an even number up to the head size");
+
+    /* Llamas are stored by Hugging Face for half-split rotation and by GGUF in the order of neighbours. Both
+     * become the latter, so that both give the same bits. */
+    h->rope_half = (f->has & PITH__HALF) != 0;
+    h->rope_gather = o->m->store.rope_half && !h->rope_half;
+    h->qk_norm_whole = (f->has & PITH__QK_NORM_WHOLE) != 0;
+    h->act = f->has & PITH__GELU_FFN ? PITH__GELU : PITH__SILU;
+    h->eps = (float)float_key(o, "attention.layer_norm_rms_epsilon", NAN);
+    h->embd_scale = (float)factor_key(o, "embedding_scale", 1);
+    if (f->has & PITH__SCALE_EMBD) h->embd_scale = sqrtf((float)h->n_embd);
+    h->residual_scale = (float)factor_key(o, "residual_scale", 1);
+    int width = h->n_layer == f->wide_layers ? h->n_embd / h->n_head : h->head_dim;
+    h->attn_scale = factor_key(o, "attention.scale", 1 / sqrt((double)width));
+    h->logit_scale = (float)(1 / factor_key(o, "logit_scale", 1)); /* Granite divides by it */
+    h->attn_softcap = (float)float_key(o, "attn_logit_softcapping", f->has & PITH__SOFTCAP ? 50 : 0);
+    h->logit_softcap = (float)float_key(o, "final_logit_softcapping", f->has & PITH__SOFTCAP ? 30 : 0);
+    h->expert_norm = flag_key(o, "expert_weights_norm", 1);
+}
+
+/* ---- rotation -------------------------------------------------------------------------------------- */
+
+typedef struct { /* how a model was taught longer texts than it began with */
+    const char *type;
+    double factor, fast, slow;
+} rope_stretch;
+
+/* How YaRN blends pair i: 0 keeps its frequency, 1 divides it by the factor. Pairs that turn more than
+ * 32 times (fast) within the original context keep it, those that turn less than once (slow) do not:
+ * Peng et al. 2023, arXiv:2309.00071, with the rounding of its authors' code. */
+static double yarn_blend(const rope_stretch *s, int i, int n_rot, double n_ctx, double base) {
+    const double pi = 3.14159265358979323846;
+    double low = floor(n_rot * log(n_ctx / (s->fast * 2 * pi)) / (2 * log(base)));
+    double high = ceil(n_rot * log(n_ctx / (s->slow * 2 * pi)) / (2 * log(base)));
+    if (low < 0) low = 0;
+    if (high > n_rot - 1) high = n_rot - 1;
+    double x = (i - low) / (high - low > 0.001 ? high - low : 0.001);
+    return x < 0 ? 0 : x > 1 ? 1 : x;
+}
+
+/* One divisor a pair from a tensor (Llama 3's rope_freqs, Phi 3's rope_factors_short and _long). */
+static const float *rope_factors(pith__opening *o, const char *name) {
+    pith_model *m = o->m;
+    const pith__tensor *t = pith__store_tensor(&m->store, name);
+    if (!t || o->code) return NULL;
+    if (t->rows != 1 || t->cols != (size_t)m->hyper.n_rot / 2) {
+        o->code = pith__fail(o->err, PITH_EFORMAT, "%s: tensor '%s' has %zu x %zu numbers, need %d",
+                             m->store.path, name, t->rows, t->cols, m->hyper.n_rot / 2);
+        return NULL;
+    }
+    float *y = pith__arena_new(&m->store.arena, t->cols, sizeof *y);
+    if (y) pith__row_floats(t, 0, y);
+    else o->code = pith__fail(o->err, PITH_EMEMORY, "%s: no memory", m->store.path);
+    return y;
+}
+
+/* Floats, as in the programs that the models were trained with. */
+static float *rope_table(pith__opening *o, double base, const rope_stretch *s, const float *divisor) {
+    pith_model *m = o->m;
+    int n_rot = m->hyper.n_rot;
+    float *freq = pith__arena_new(&m->store.arena, (size_t)n_rot / 2 + 1, sizeof *freq);
+    if (!freq && !o->code) o->code = pith__fail(o->err, PITH_EMEMORY, "%s: no memory", m->store.path);
+    for (int i = 0; freq && i < n_rot / 2; i++) {
+        double f = 1.0f / powf((float)base, (float)(2 * i) / (float)n_rot);
+        if (divisor) f /= divisor[i];
+        if (!strcmp(s->type, "linear")) f /= s->factor;
+        if (!strcmp(s->type, "yarn")) {
+            double b = yarn_blend(s, i, n_rot, m->n_ctx_original, base);
+            f = f * (1 - b) + f / s->factor * b;
+        }
+        freq[i] = (float)f;
+    }
+    return freq;
+}
+
+/* A factor without a type, as files of 2023 have it, is of the linear kind. */
+static rope_stretch read_stretch(pith__opening *o) {
+    static const char *const known[] = { "none", "linear", "yarn", "longrope" };
+    const pith__key *k = key_of(o, "rope.scaling.type", 0);
+    rope_stretch s = { k ? NULL : "linear", 1, 32, 1 };
+    for (size_t i = 0; k && k->type == PITH__STRING && i < sizeof known / sizeof *known; i++)
+        if (pith__str_is(k->s, known[i])) s.type = known[i];
+    if (!s.type)
+        o->code = pith__fail(o->err, PITH_EARCH, "%s: key '%.*s' is not one of: none linear yarn longrope",
+                             o->m->store.path, (int)k->name.n, k->name.p);
+    s.factor = factor_key(o, "rope.scaling.factor", factor_key(o, "rope.scale_linear", 1));
+    s.fast = factor_key(o, "rope.scaling.yarn_beta_fast", 32);
+    s.slow = factor_key(o, "rope.scaling.yarn_beta_slow", 1);
+    return s;
+}
+
+PITH_SHARED void pith__make_ropes(pith__opening *o) {
+    pith_model *m = o->m;
+    static const rope_stretch none = { "none", 1, 32, 1 };
+    rope_stretch scaling = read_stretch(o);
+    if (o->code) return;
+    double base = float_key(o, "rope.freq_base", 10000);
+    m->n_ctx_original = int_key(o, "rope.scaling.original_context_length", 0, m->hyper.n_ctx);
+    if (m->n_ctx_original == 0) m->n_ctx_original = m->hyper.n_ctx;
+    float mscale = (float)factor_key(o, "rope.scaling.attn_factor", 1);
+    if (!strcmp(scaling.type, "yarn") && scaling.factor > 1)
+        mscale *= (float)(1 + 0.1 * log(scaling.factor));
+
+    const float *shared = rope_factors(o, "rope_freqs.weight");
+    const float *near = rope_factors(o, "rope_factors_short.weight");
+    const float *far = rope_factors(o, "rope_factors_long.weight");
+    m->rope[0].mscale = mscale;
+    m->rope[0].freq = rope_table(o, base, &scaling, near ? near : shared);
+    if (far) m->rope[0].freq_long = rope_table(o, base, &scaling, far);
+    double local = o->family->local_base < 0 ? base : o->family->local_base;
+    local = float_key(o, "rope.freq_base_swa", local);
+    m->rope[1].mscale = 1;
+    if (local > 0) m->rope[1].freq = rope_table(o, local, &none, NULL);
+}
+
+/* ---- layer by layer ---------------------------------------------------------------------------------- */
+
+/* Which layers see only a window, and which are rotated how. A file may say so layer by layer; else the
+ * family's period does. */
+PITH_SHARED void pith__set_pattern(pith__opening *o) {
+    const pith__family *f = o->family;
+    pith_model *m = o->m;
+    int window = int_key(o, "attention.sliding_window", 0, f->window);
+    const pith__key *local = key_of(o, "attention.sliding_window_pattern", 0);
+    const pith__key *plain = pith__store_key(&m->store, "pith.no_rope_layers");
+    int period = f->window_period;
+    if (local && local->type == PITH__INT && local->i > 0 && local->i < INT32_MAX)
+        period = (int)local->i;
+    for (int l = 0; l < m->hyper.n_layer; l++) {
+        int windowed = period == 1 || (l + 1) % period != 0; /* if there is a window */
+        if (local && local->type == PITH__ARRAY) windowed = pith__key_item(local, (size_t)l) != 0;
+        int rotated = !f->rope_period || (l + 1) % f->rope_period != 0;
+        if (plain && plain->type == PITH__ARRAY) rotated = pith__key_item(plain, (size_t)l) == 0;
+        windowed = windowed && window > 0;
+        m->layer[l].window = windowed ? window : 0;
+        m->layer[l].rope = !rotated || m->hyper.n_rot == 0 ? -1 : windowed && m->rope[1].freq ? 1 : 0;
+    }
+}
