@@ -202,7 +202,7 @@ static void softmax_portable(float *x, size_t n) {
 
 /* ---- attention ------------------------------------------------------------------------------------- */
 
-enum { Q8_0_BYTES = 34, Q8_0_KEYS = LANES * Q8_0_BYTES }; /* keys: 32 channels of 16 positions */
+enum { Q8_0_KEYS = LANES * PITH__Q8_0_BYTES }; /* keys: 32 channels of 16 positions */
 
 static void key_channel(float *y, const pith__format *f, const uint8_t *keys, int i) { /* y: (LANES) */
     if (f->floats) {
@@ -289,7 +289,7 @@ PITH_SHARED void pith__cache_key(const pith__format *f, uint8_t *plane, int head
     for (int i = 0; f->floats && i < head_dim; i++)
         f->encode(keys + ((size_t)i * LANES + u) * f->bytes, k + i, 1);
     for (int i = 0; !f->floats && i < head_dim; i += 32, keys += Q8_0_KEYS) {
-        uint8_t block[Q8_0_BYTES];
+        uint8_t block[PITH__Q8_0_BYTES];
         f->encode(block, k + i, 32);
         memcpy(keys + 2 * u, block, 2);
         for (int j = 0; j < 32; j++) keys[2 * LANES + j * LANES + u] = block[2 + j];

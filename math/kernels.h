@@ -15,6 +15,17 @@ enum {
     PITH__I8 = 1000
 };
 
+/* Bytes of a block on disk; quant.c has the structs. */
+enum {
+    PITH__Q4_0_BYTES = 18, PITH__Q4_1_BYTES = 20, PITH__Q5_0_BYTES = 22, PITH__Q5_1_BYTES = 24,
+    PITH__Q8_0_BYTES = 34, PITH__IQ4_NL_BYTES = 18, PITH__MXFP4_BYTES = 17, /* 32 numbers each */
+    PITH__Q2_K_BYTES = 84, PITH__Q3_K_BYTES = 110, PITH__Q4_K_BYTES = 144, PITH__Q5_K_BYTES = 176,
+    PITH__Q6_K_BYTES = 210, PITH__IQ4_XS_BYTES = 136 /* 256 numbers each */
+};
+
+/* What the 16 values of 4 bits stand for, as integers. */
+PITH_SHARED_DATA const int8_t pith__iq4_values[16], pith__mxfp4_values[16];
+
 /* 32 weights as every quantised format has them: weight i is d[i / 16] * q[i] - m[i / 16]. */
 typedef struct {
     int8_t q[32];

@@ -142,7 +142,7 @@ typedef struct {
     uint8_t d[2];
     int8_t q[32];
 } q8_0_block;
-_Static_assert(sizeof(q8_0_block) == 34, "layout on disk");
+_Static_assert(sizeof(q8_0_block) == PITH__Q8_0_BYTES, "layout on disk");
 
 static void q8_0_unpack(pith__block *y, const void *row, size_t b) {
     const q8_0_block *x = (const q8_0_block *)row + b;
@@ -154,7 +154,8 @@ typedef struct {
     uint8_t d[2];
     uint8_t q[16];
 } q4_0_block, iq4_nl_block;
-_Static_assert(sizeof(q4_0_block) == 18, "layout on disk");
+_Static_assert(sizeof(q4_0_block) == PITH__Q4_0_BYTES, "layout on disk");
+_Static_assert(sizeof(iq4_nl_block) == PITH__IQ4_NL_BYTES, "layout on disk");
 
 static void q4_0_unpack(pith__block *y, const void *row, size_t b) {
     const q4_0_block *x = (const q4_0_block *)row + b;
@@ -166,7 +167,7 @@ typedef struct {
     uint8_t d[2], m[2]; /* this m is added */
     uint8_t q[16];
 } q4_1_block;
-_Static_assert(sizeof(q4_1_block) == 20, "layout on disk");
+_Static_assert(sizeof(q4_1_block) == PITH__Q4_1_BYTES, "layout on disk");
 
 static void q4_1_unpack(pith__block *y, const void *row, size_t b) {
     const q4_1_block *x = (const q4_1_block *)row + b;
@@ -179,7 +180,7 @@ typedef struct {
     uint8_t fifth[4];
     uint8_t q[16];
 } q5_0_block;
-_Static_assert(sizeof(q5_0_block) == 22, "layout on disk");
+_Static_assert(sizeof(q5_0_block) == PITH__Q5_0_BYTES, "layout on disk");
 
 static void q5_0_unpack(pith__block *y, const void *row, size_t b) {
     const q5_0_block *x = (const q5_0_block *)row + b;
@@ -193,7 +194,7 @@ typedef struct {
     uint8_t fifth[4];
     uint8_t q[16];
 } q5_1_block;
-_Static_assert(sizeof(q5_1_block) == 24, "layout on disk");
+_Static_assert(sizeof(q5_1_block) == PITH__Q5_1_BYTES, "layout on disk");
 
 static void q5_1_unpack(pith__block *y, const void *row, size_t b) {
     const q5_1_block *x = (const q5_1_block *)row + b;
@@ -203,28 +204,28 @@ static void q5_1_unpack(pith__block *y, const void *row, size_t b) {
 }
 
 /* Weights are many near zero and few far out, so these 16 steps are finer in the middle. */
-static const int8_t iq4_table[16] = { -127, -104, -83, -65, -49, -35, -22, -10,
-                                      1, 13, 25, 38, 53, 69, 89, 113 };
+PITH_SHARED const int8_t pith__iq4_values[16] = { -127, -104, -83, -65, -49, -35, -22, -10,
+                                                   1, 13, 25, 38, 53, 69, 89, 113 };
 
 static void iq4_nl_unpack(pith__block *y, const void *row, size_t b) {
     const iq4_nl_block *x = (const iq4_nl_block *)row + b;
-    look_up_nibbles(y->q, x->q, iq4_table);
+    look_up_nibbles(y->q, x->q, pith__iq4_values);
     set_scale(y, half_at(x->d), 0);
 }
 
 /* Floats of 4 bits: sign, 2 of exponent, 1 of fraction. The table has them doubled, as integers; so
  * the scale, a power of two given by its exponent with bias 127, is halved. No minus zero. */
-static const int8_t mxfp4_table[16] = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
+PITH_SHARED const int8_t pith__mxfp4_values[16] = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
 
 typedef struct {
     uint8_t exponent;
     uint8_t q[16];
 } mxfp4_block;
-_Static_assert(sizeof(mxfp4_block) == 17, "layout on disk");
+_Static_assert(sizeof(mxfp4_block) == PITH__MXFP4_BYTES, "layout on disk");
 
 static void mxfp4_unpack(pith__block *y, const void *row, size_t b) {
     const mxfp4_block *x = (const mxfp4_block *)row + b;
-    look_up_nibbles(y->q, x->q, mxfp4_table);
+    look_up_nibbles(y->q, x->q, pith__mxfp4_values);
     set_scale(y, ldexpf(1.0f, x->exponent - 128), 0);
 }
 
@@ -241,7 +242,7 @@ typedef struct {
     uint8_t q[64];     /* 2 planes of 4 groups by 2 bits */
     uint8_t d[2], dmin[2];
 } q2_k_block;
-_Static_assert(sizeof(q2_k_block) == 84, "layout on disk");
+_Static_assert(sizeof(q2_k_block) == PITH__Q2_K_BYTES, "layout on disk");
 
 static void q2_k_unpack(pith__block *y, const void *row, size_t b) {
     const q2_k_block *x = (const q2_k_block *)row + b / 8;
@@ -260,7 +261,7 @@ typedef struct {
     uint8_t scale[12]; /* 16 of 6 bits: 8 bytes of lower halves as in Q4_0, 4 of the upper 2 bits */
     uint8_t d[2];
 } q3_k_block;
-_Static_assert(sizeof(q3_k_block) == 110, "layout on disk");
+_Static_assert(sizeof(q3_k_block) == PITH__Q3_K_BYTES, "layout on disk");
 
 static int q3_k_scale(const q3_k_block *x, size_t j) {
     int low = x->scale[j % 8] >> j / 8 * 4 & 15, high = x->scale[8 + j % 4] >> j / 4 * 2 & 3;
@@ -294,7 +295,7 @@ typedef struct {
     uint8_t scale[12];
     uint8_t q[128]; /* 4 planes of 2 groups by 4 bits */
 } q4_k_block;
-_Static_assert(sizeof(q4_k_block) == 144, "layout on disk");
+_Static_assert(sizeof(q4_k_block) == PITH__Q4_K_BYTES, "layout on disk");
 
 static void q4_k_unpack(pith__block *y, const void *row, size_t b) {
     const q4_k_block *x = (const q4_k_block *)row + b / 8;
@@ -310,7 +311,7 @@ typedef struct {
     uint8_t high[32]; /* a plane of 8 groups by 1 bit */
     uint8_t q[128];   /* 4 planes of 2 groups by 4 bits */
 } q5_k_block;
-_Static_assert(sizeof(q5_k_block) == 176, "layout on disk");
+_Static_assert(sizeof(q5_k_block) == PITH__Q5_K_BYTES, "layout on disk");
 
 static void q5_k_unpack(pith__block *y, const void *row, size_t b) {
     const q5_k_block *x = (const q5_k_block *)row + b / 8;
@@ -327,7 +328,7 @@ typedef struct {
     int8_t scale[16]; /* of 16 weights each */
     uint8_t d[2];
 } q6_k_block;
-_Static_assert(sizeof(q6_k_block) == 210, "layout on disk");
+_Static_assert(sizeof(q6_k_block) == PITH__Q6_K_BYTES, "layout on disk");
 
 static void q6_k_unpack(pith__block *y, const void *row, size_t b) {
     const q6_k_block *x = (const q6_k_block *)row + b / 8;
@@ -347,13 +348,13 @@ typedef struct {
     uint8_t low[4];
     uint8_t q[128];  /* 16 bytes a group, as in IQ4_NL */
 } iq4_xs_block;
-_Static_assert(sizeof(iq4_xs_block) == 136, "layout on disk");
+_Static_assert(sizeof(iq4_xs_block) == PITH__IQ4_XS_BYTES, "layout on disk");
 
 static void iq4_xs_unpack(pith__block *y, const void *row, size_t b) {
     const iq4_xs_block *x = (const iq4_xs_block *)row + b / 8;
     size_t g = b % 8;
     int scale = (x->low[g / 2] >> g % 2 * 4 & 15) | (x->high[g / 4] >> g % 4 * 2 & 3) << 4;
-    look_up_nibbles(y->q, x->q + 16 * g, iq4_table);
+    look_up_nibbles(y->q, x->q + 16 * g, pith__iq4_values);
     set_scale(y, half_at(x->d) * (float)(scale - 32), 0);
 }
 
@@ -599,23 +600,23 @@ static void q6_k_encode(void *y, const float *x, size_t n) {
 /* ---- the table ------------------------------------------------------------------------------- */
 
 static const pith__format number_formats[] = {
-    { PITH__F32,    "F32",      1,   4, f32_floats,  NULL,          f32_encode },
-    { PITH__F16,    "F16",      1,   2, f16_floats,  NULL,          f16_encode },
-    { PITH__BF16,   "BF16",     1,   2, bf16_floats, NULL,          bf16_encode },
-    { PITH__Q8_0,   "Q8_0",    32,  34, NULL,        q8_0_unpack,   q8_0_encode },
-    { PITH__Q4_0,   "Q4_0",    32,  18, NULL,        q4_0_unpack,   q4_0_encode },
-    { PITH__Q4_1,   "Q4_1",    32,  20, NULL,        q4_1_unpack,   NULL },
-    { PITH__Q5_0,   "Q5_0",    32,  22, NULL,        q5_0_unpack,   NULL },
-    { PITH__Q5_1,   "Q5_1",    32,  24, NULL,        q5_1_unpack,   NULL },
-    { PITH__Q2_K,   "Q2_K",   256,  84, NULL,        q2_k_unpack,   NULL },
-    { PITH__Q3_K,   "Q3_K",   256, 110, NULL,        q3_k_unpack,   NULL },
-    { PITH__Q4_K,   "Q4_K",   256, 144, NULL,        q4_k_unpack,   q4_k_encode },
-    { PITH__Q5_K,   "Q5_K",   256, 176, NULL,        q5_k_unpack,   NULL },
-    { PITH__Q6_K,   "Q6_K",   256, 210, NULL,        q6_k_unpack,   q6_k_encode },
-    { PITH__IQ4_NL, "IQ4_NL",  32,  18, NULL,        iq4_nl_unpack, NULL },
-    { PITH__IQ4_XS, "IQ4_XS", 256, 136, NULL,        iq4_xs_unpack, NULL },
-    { PITH__MXFP4,  "MXFP4",   32,  17, NULL,        mxfp4_unpack,  NULL },
-    { PITH__I8,     "I8",       1,   1, NULL,        NULL,          NULL }, /* see the next part */
+    { PITH__F32,    "F32",      1, 4, f32_floats,  NULL, f32_encode },
+    { PITH__F16,    "F16",      1, 2, f16_floats,  NULL, f16_encode },
+    { PITH__BF16,   "BF16",     1, 2, bf16_floats, NULL, bf16_encode },
+    { PITH__Q8_0,   "Q8_0",    32, PITH__Q8_0_BYTES,   NULL, q8_0_unpack,   q8_0_encode },
+    { PITH__Q4_0,   "Q4_0",    32, PITH__Q4_0_BYTES,   NULL, q4_0_unpack,   q4_0_encode },
+    { PITH__Q4_1,   "Q4_1",    32, PITH__Q4_1_BYTES,   NULL, q4_1_unpack,   NULL },
+    { PITH__Q5_0,   "Q5_0",    32, PITH__Q5_0_BYTES,   NULL, q5_0_unpack,   NULL },
+    { PITH__Q5_1,   "Q5_1",    32, PITH__Q5_1_BYTES,   NULL, q5_1_unpack,   NULL },
+    { PITH__Q2_K,   "Q2_K",   256, PITH__Q2_K_BYTES,   NULL, q2_k_unpack,   NULL },
+    { PITH__Q3_K,   "Q3_K",   256, PITH__Q3_K_BYTES,   NULL, q3_k_unpack,   NULL },
+    { PITH__Q4_K,   "Q4_K",   256, PITH__Q4_K_BYTES,   NULL, q4_k_unpack,   q4_k_encode },
+    { PITH__Q5_K,   "Q5_K",   256, PITH__Q5_K_BYTES,   NULL, q5_k_unpack,   NULL },
+    { PITH__Q6_K,   "Q6_K",   256, PITH__Q6_K_BYTES,   NULL, q6_k_unpack,   q6_k_encode },
+    { PITH__IQ4_NL, "IQ4_NL",  32, PITH__IQ4_NL_BYTES, NULL, iq4_nl_unpack, NULL },
+    { PITH__IQ4_XS, "IQ4_XS", 256, PITH__IQ4_XS_BYTES, NULL, iq4_xs_unpack, NULL },
+    { PITH__MXFP4,  "MXFP4",   32, PITH__MXFP4_BYTES,  NULL, mxfp4_unpack,  NULL },
+    { PITH__I8,     "I8",       1, 1, NULL, NULL, NULL }, /* see the next part */
 };
 
 enum { N_FORMAT = sizeof number_formats / sizeof *number_formats };

@@ -25,10 +25,6 @@
         UNROLL for (int i = 0; i < 4; i++) (result).v[i] = (expression); \
     } while (0)
 
-static const int8_t lanes_iq4[16] = { -127, -104, -83, -65, -49, -35, -22, -10,
-                                      1,    13,   25,  38,  53,  69,  89,  113 };
-static const int8_t lanes_mxfp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
-
 #define INLINE static inline __attribute__((always_inline)) TARGET
 #define KERNEL static __attribute__((noinline)) TARGET
 #define vec V(floats4)

@@ -22,10 +22,6 @@
 #define ROLLED _Pragma("GCC unroll 1")
 #endif
 
-static const int8_t lanes_iq4[16] = { -127, -104, -83, -65, -49, -35, -22, -10,
-                                      1,    13,   25,  38,  53,  69,  89,  113 };
-static const int8_t lanes_mxfp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
-
 /* Eight f16 that lie stride bytes apart: j is at place j of the 16 bytes at p + (stride - 2) j. */
 #define X86_AT(p, stride, j) _mm_loadu_si128((const void *)((p) + ((stride) - 2) * (j)))
 #define X86_TWO(p, stride, j)                                                                      \
