@@ -55,6 +55,8 @@ $(BUILD)/t_%: tests/t_%.c $(BUILD)/tests/fixture.o $(BUILD)/libpith.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(WRAP) -D_GNU_SOURCE -I. $< $(BUILD)/tests/fixture.o $(BUILD)/libpith.a -lm -o $@
 # Every allocation of this one can be made to fail.
 $(BUILD)/t_memory: WRAP = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
+# And every rename of this one.
+$(BUILD)/t_write: WRAP = -Wl,--wrap=rename
 # What make BUNDLE=0 links.
 $(BUILD)/no_bundle: tools/bundle.c $(call objects,$(filter-out tools/bundle.c,$(ENGINE) $(TRAIN) $(TOOLS)) run.c)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -lm -o $@

@@ -17,6 +17,8 @@
 
 #include "../model.h"
 
+#include <stdio.h>
+
 #ifndef PITH_SHARED /* "static" in dist/pith.c, where all files are one */
 #define PITH_SHARED
 #define PITH_SHARED_DATA extern
@@ -83,6 +85,20 @@ PITH_SHARED char pith__path_kind(const char *path); /* d: a folder; f: something
 PITH_SHARED void pith__yield(void); /* let another thread or process have the processor for now */
 PITH_SHARED int  pith__physical_cores(void); /* those this process may use, at least 1 */
 PITH_SHARED int  pith__threads(int most);    /* that can be started now, the caller's own included */
+
+/* A file being written: beside its name, and renamed when all of it is there, so that the old file stays
+ * until then, whatever happens. A device or a pipe is written as it is. After open comes one commit or drop. */
+typedef struct {
+    FILE *file;
+    char *path, *temporary; /* temporary NULL: written in place */
+    int failed;             /* errno of the first failure, or 0 */
+} pith__writer;
+
+PITH_SHARED int  pith__writer_open(pith__writer *w, const char *path, pith_error *err);
+PITH_SHARED void pith__writer_put(pith__writer *w, const void *p, size_t n); /* a failure waits for commit */
+PITH_SHARED void pith__writer_rewind(pith__writer *w); /* go back to the first byte, to write over it */
+PITH_SHARED int  pith__writer_commit(pith__writer *w, pith_error *err);
+PITH_SHARED void pith__writer_drop(pith__writer *w); /* nothing was written */
 
 /* For those who write: train/pretrain.c. */
 PITH_SHARED int  pith__make_folder(const char *path, pith_error *err); /* or find it there */

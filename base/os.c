@@ -85,6 +85,96 @@ PITH_SHARED void pith__file_close(pith__file *f) {
     f->data = NULL;
 }
 
+/* ---- a file being written -------------------------------------------------------------------------- */
+
+/* A device or a pipe is written as it is: renaming would put a file in its place. */
+static FILE *open_beside(pith__writer *w) {
+    struct stat old;
+    int there = stat(w->path, &old) == 0;
+    if (there && !S_ISREG(old.st_mode)) {
+        free(w->temporary);
+        w->temporary = NULL;
+        return fopen(w->path, "wb");
+    }
+    FILE *f = fopen(w->temporary, "wbx");
+    if (f && there) (void)!fchmod(fileno(f), old.st_mode & 0777); /* stays as private as it was */
+    return f;
+}
+
+static void writer_free(pith__writer *w) {
+    free(w->path);
+    free(w->temporary);
+    memset(w, 0, sizeof *w);
+}
+
+PITH_SHARED int pith__writer_open(pith__writer *w, const char *path, pith_error *err) {
+    memset(w, 0, sizeof *w);
+    char *real = realpath(path, NULL); /* a link stays one */
+    size_t room = strlen(real ? real : path) + 32;
+    w->path = malloc(room);
+    w->temporary = malloc(room);
+    if (w->path && w->temporary) {
+        snprintf(w->path, room, "%s", real ? real : path);
+        snprintf(w->temporary, room, "%s.%ld.part", w->path, (long)getpid());
+    }
+    w->file = w->path && w->temporary ? open_beside(w) : NULL;
+    free(real);
+    if (w->file) return PITH_OK;
+    int code = pith__fail(err, PITH_EIO, "%s: cannot be written: %s", path, strerror(errno));
+    writer_free(w);
+    return code;
+}
+
+PITH_SHARED void pith__writer_put(pith__writer *w, const void *p, size_t n) {
+    if (!w->failed && n && fwrite(p, 1, n, w->file) != n) w->failed = errno ? errno : EIO;
+}
+
+PITH_SHARED void pith__writer_rewind(pith__writer *w) {
+    if (!w->failed && fseek(w->file, 0, SEEK_SET) != 0) w->failed = errno;
+}
+
+PITH_SHARED void pith__writer_drop(pith__writer *w) {
+    if (w->file) fclose(w->file);
+    if (w->temporary) unlink(w->temporary);
+    writer_free(w);
+}
+
+/* Some names cannot be renamed to: a file that a container has mounted, or one in another's sticky folder.
+ * The bytes go to the old file itself then, and the temporary file stays until they are safe there. */
+static int write_in_place(const pith__writer *w) {
+    static const size_t room = 1 << 16;
+    char *bytes = malloc(room);
+    FILE *from = bytes ? fopen(w->temporary, "rb") : NULL, *to = from ? fopen(w->path, "wb") : NULL;
+    int good = to != NULL;
+    for (size_t n; good && (n = fread(bytes, 1, room, from)) > 0;) good = fwrite(bytes, 1, n, to) == n;
+    good = good && !ferror(from) && fflush(to) == 0 && fsync(fileno(to)) == 0;
+    int why = errno;
+    if (from) fclose(from);
+    if (to) fclose(to);
+    free(bytes);
+    errno = why;
+    return good;
+}
+
+PITH_SHARED int pith__writer_commit(pith__writer *w, pith_error *err) {
+    if (!w->failed && fflush(w->file) != 0) w->failed = errno;
+    if (!w->failed && w->temporary && fsync(fileno(w->file)) != 0) w->failed = errno;
+    if (fclose(w->file) != 0 && !w->failed) w->failed = errno;
+    w->file = NULL;
+    int code = PITH_OK;
+    if (w->failed) {
+        code = pith__fail(err, PITH_EIO, "%s: %s", w->path, strerror(w->failed));
+    } else if (w->temporary && rename(w->temporary, w->path) != 0 && !write_in_place(w)) {
+        code = pith__fail(err, PITH_EIO, "%s: %s; what was to be in it is in %s", w->path, strerror(errno),
+                          w->temporary);
+        free(w->temporary);
+        w->temporary = NULL; /* not removed: there is no other copy */
+    }
+    if (w->temporary) unlink(w->temporary); /* renamed, it is not there any more */
+    writer_free(w);
+    return code;
+}
+
 /* ---- folders and locks ----------------------------------------------------------------------------- */
 
 PITH_SHARED int pith__make_folder(const char *path, pith_error *err) {

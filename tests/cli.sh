@@ -217,6 +217,11 @@ status=0; utf8 "leaves what was written, as UTF-8"
 interrupt TERM 143 "SIGTERM while writing" "$dir/tiny.bin" -z "$dir/tok.bin" $long
 interrupt INT 130 "SIGINT with -o" "$dir/tiny.bin" -z "$dir/tok.bin" $long -o "$dir/stopped"
 [ -s "$dir/stopped" ]; ok $? "keeps the file"
+interrupt HUP 129 "SIGHUP with -o" "$dir/tiny.bin" -z "$dir/tok.bin" $long -o "$dir/hungup"
+[ -s "$dir/hungup" ] && ! ls "$dir" | grep -q part; ok $? "keeps the file, and leaves nothing beside it"
+nohup "$run" "$dir/tiny.bin" -z "$dir/tok.bin" $long -o "$dir/nohup" > "$dir/out" 2> "$dir/err" < /dev/null & pid=$!
+sleep 0.5; kill -s HUP $pid; sleep 0.2; kill -s TERM $pid; wait $pid; status=$?
+[ $status -eq 143 ]; ok $? "under nohup SIGHUP is not heard"
 mkfifo "$dir/fifo"; sleep 3 > "$dir/fifo" & in=$dir/fifo
 interrupt INT 130 "SIGINT while waiting for the user" "$dir/tiny.bin" -z "$dir/tok.bin" -m chat -y a
 in=/dev/null
@@ -336,6 +341,8 @@ ok $? "saves, and says how to go on"
 interrupt TERM 143 "SIGTERM while training" pretrain "$dir/learn.txt" -o "$dir/learned" $learn --max-steps 1000000 \
     --save-steps 0 --resume-from-checkpoint last
 grep -q '^going on from .*checkpoint-' "$dir/err"; ok $? "which had gone on from there"
+interrupt HUP 129 "SIGHUP while training" pretrain "$dir/learn.txt" -o "$dir/hungtrain" $learn --max-steps 1000000 --save-steps 0
+ls "$dir/hungtrain" | grep -q '^checkpoint-[0-9]*.gguf$'; ok $? "saves too"
 
 echo "1..$n"; echo "# $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]

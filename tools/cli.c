@@ -35,9 +35,10 @@ int complain(int code, const char *fmt, ...) {
 
 static volatile sig_atomic_t stop_signal;
 
+/* A terminal that closes may send SIGHUP twice, from the shell and from the system: that is no asking twice. */
 static void ask_to_stop(int signal) {
-    if (stop_signal) _exit(128 + signal); /* asked twice */
-    stop_signal = signal;
+    if (stop_signal && signal != SIGHUP) _exit(128 + signal); /* asked twice */
+    if (!stop_signal) stop_signal = signal;
 }
 
 static void lost_file(int signal) {
@@ -67,6 +68,9 @@ void prepare_process(void) {
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", modes[fd]) != fd) _exit(FAILED);
     handle(SIGINT, ask_to_stop);
     handle(SIGTERM, ask_to_stop);
+    struct sigaction hangup;
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) /* nohup: it goes on */
+        handle(SIGHUP, ask_to_stop);
     handle(SIGBUS, lost_file);
     handle(SIGPIPE, SIG_IGN); /* a write to nobody fails instead */
 }
@@ -382,20 +386,6 @@ static void output_failed(output *o) {
     o->code = quiet ? GO_ON : complain(FAILED, "%s: %s", name, strerror(errno));
 }
 
-/* A device or a pipe is written as it is: renaming would put a file in its place. */
-static FILE *open_beside(output *o) {
-    struct stat old;
-    int there = stat(o->path, &old) == 0;
-    if (there && !S_ISREG(old.st_mode)) {
-        free(o->temporary);
-        o->temporary = NULL;
-        return fopen(o->path, "wb");
-    }
-    FILE *f = fopen(o->temporary, "wbx");
-    if (f && there) (void)!fchmod(fileno(f), old.st_mode & 0777); /* stays as private as it was */
-    return f;
-}
-
 static int same_file(const char *a, const char *b) {
     struct stat x, y;
     return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
@@ -408,21 +398,11 @@ int output_open(output *o, const char *path, const model_choice *not_this) {
     const char *tokenizer = not_this ? not_this->options.tokenizer : NULL;
     if (not_this && (same_file(path, not_this->path) || (tokenizer && same_file(path, tokenizer))))
         return complain(USAGE, "%s: is the model itself, need another file to write to", path);
-    char *real = realpath(path, NULL); /* a link stays one */
-    size_t room = strlen(real ? real : path) + 32;
-    o->path = malloc(room);
-    o->temporary = malloc(room);
-    if (o->path && o->temporary) {
-        snprintf(o->path, room, "%s", real ? real : path);
-        snprintf(o->temporary, room, "%s.%ld.part", o->path, (long)getpid());
-    }
-    o->file = o->path && o->temporary ? open_beside(o) : NULL;
-    free(real);
-    if (o->file) return 0;
-    int code = complain(FAILED, "%s: cannot be written: %s", path, strerror(errno));
-    free(o->path);
-    free(o->temporary);
-    return code;
+    pith_error e = { 0, "" };
+    if (pith__writer_open(&o->written, path, &e)) return complain(FAILED, "%s", e.text);
+    o->file = o->written.file;
+    o->path = o->written.path;
+    return 0;
 }
 
 void output_bytes(output *o, const void *p, size_t n) {
@@ -446,15 +426,11 @@ int output_close(output *o, int keep) {
         output_bytes(o, "\xef\xbf\xbd", 3);
     }
     output_flush(o);
-    if (o->path) {
-        if (o->temporary && keep && !o->code && fsync(fileno(o->file)) != 0) output_failed(o);
-        if (fclose(o->file) != 0) output_failed(o);
-        if (o->temporary && keep && !o->code)
-            if (rename(o->temporary, o->path) != 0) output_failed(o);
-        if (o->temporary && (!keep || o->code)) unlink(o->temporary);
-        free(o->path);
-        free(o->temporary);
-        o->path = o->temporary = NULL;
+    if (o->written.file) {
+        pith_error e = { 0, "" };
+        if (!keep || o->code) pith__writer_drop(&o->written);
+        else if (pith__writer_commit(&o->written, &e)) o->code = complain(FAILED, "%s", e.text);
+        o->path = NULL;
     }
     return o->code > 0 ? o->code : 0;
 }

@@ -21,7 +21,7 @@ int complain(int code, const char *fmt, ...);
 /* ---- the process ----------------------------------------------------------------------------- */
 
 void prepare_process(void); /* signals, and descriptors that were closed */
-int  stopped(void);         /* 130 or 143 once the user has asked to stop, else 0 */
+int  stopped(void);         /* 129, 130 or 143 once the user has asked to stop, else 0 */
 double seconds(void);       /* of a clock that only goes forward */
 int  flush_stdout(void);
 
@@ -109,7 +109,8 @@ int eval_tokens(pith_session *s, const pith_token *t, int n);
 
 typedef struct {
     FILE *file;              /* standard output, or */
-    char *path, *temporary;  /* a file, written beside and renamed when all is there */
+    pith__writer written;    /* a file, written beside and renamed when all is there */
+    const char *path;        /* its name, or NULL */
     unsigned char tail[4];   /* bytes of a character that is not complete yet */
     int n_tail;
     int code;                /* the first failure, or GO_ON: nobody reads any more */

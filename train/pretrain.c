@@ -586,7 +586,7 @@ static int open_log(trainer *t) {
     int code = path ? keep_log(t, path) : FAILED;
     if (code) return code;
     t->log.file = fopen(path, "ab");
-    t->log.path = (char *)(uintptr_t)path; /* for messages */
+    t->log.path = path; /* for messages */
     return t->log.file ? 0 : complain(FAILED, "%s: cannot be written", path);
 }
 
