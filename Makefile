@@ -13,9 +13,14 @@ VERSION := $(shell sed -n 's/^.define PITH_VERSION "\(.*\)"/\1/p' model.h)
 
 # Reading order = link order: a file uses only what stands before it (scripts/layers.sh).
 TWINS   = math/twins/x86.c math/twins/arm.c
-ENGINE  = base/bytes.c base/os.c base/json.c math/quant.c math/team.c math/kernels.c $(if $(PORTABLE),,$(TWINS)) \
-          formats/store.c formats/llama2c.c formats/gguf.c formats/hfconfig.c formats/hftokenizer.c formats/safetensors.c \
-          text/unicode.c text/pretokenize.c tokenizer.c chat.c families.c model.c forward.c session.c sampler.c
+TWINS   = math/twins/x86.c math/twins/arm.c
+ENGINE  = base/bytes.c base/os.c base/utf8.c base/json.c \
+          math/quant.c math/team.c math/kernels.c $(if $(PORTABLE),,$(TWINS)) \
+          formats/store.c formats/llama2c.c formats/gguf.c formats/hfconfig.c formats/hftokenizer.c \
+          formats/safetensors.c \
+          text/unicode.c text/pretokenize.c \
+          tokenizer.c chat.c \
+          families.c model.c forward.c session.c sampler.c
 HEADERS = model.h base/base.h math/kernels.h formats/formats.h text/text.h internal.h
 TRAIN   = train/backward.c train/loss.c train/batch.c train/adamw.c
 BUNDLED = $(if $(filter 0,$(BUNDLE)),,models/stories.gguf)

@@ -369,7 +369,7 @@ static size_t real_bytes(int spelling, pith__str s, char *out) {
     size_t n = 0, i = 0;
     for (; spelling == PITH__BYTE_LETTERS && i < s.n;) {
         uint32_t c;
-        i += pith__utf8((const uint8_t *)s.p + i, s.n - i, &c);
+        i += pith__utf8_read((const uint8_t *)s.p + i, s.n - i, &c);
         if (letter_byte(c) < 0) break; /* an added token in plain text */
         out[n++] = (char)letter_byte(c);
         if (i == s.n) return n;
@@ -602,19 +602,6 @@ PITH_SHARED int pith__tokenizer_encode(const pith__tokenizer *k, const char *tex
 
 PITH_SHARED pith__str pith__tokenizer_piece(const pith__tokenizer *k, pith_token t) {
     return t < 0 || t >= k->v.n ? (pith__str){ NULL, 0 } : k->piece[t];
-}
-
-size_t pith_utf8_tail(const char *s, size_t len) {
-    for (size_t n = 1; n <= 3 && n <= len; n++) {
-        unsigned char c = (unsigned char)s[len - n];
-        unsigned char next = n > 1 ? (unsigned char)s[len - n + 1] : 0x80;
-        if ((c & 0xc0) == 0x80) continue; /* one that continues a character: look before it */
-        size_t need = c < 0xc2 || c > 0xf4 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
-        int wrong = n > 1 && ((c == 0xe0 && next < 0xa0) || (c == 0xed && next > 0x9f) ||
-                              (c == 0xf0 && next < 0x90) || (c == 0xf4 && next > 0x8f));
-        return n < need && !wrong ? n : 0;
-    }
-    return 0;
 }
 
 #undef NEVER

@@ -112,6 +112,16 @@ PITH_SHARED size_t pith__numbered(const char *folder, const char *begin, const c
 PITH_SHARED void pith__remove(const char *path);
 PITH_SHARED void pith__remove_named(const char *folder, const char *begin, const char *end);
 
+/* ---- base/utf8.c: bytes <-> characters (RFC 3629) ------------------------------------------------- */
+
+/* Bytes of the character at p, which has n > 0 bytes; 0: it may become one with more than n bytes;
+ * -k: its first k bytes can begin none. */
+PITH_SHARED int pith__utf8_length(const uint8_t *p, size_t n);
+/* The character at p, left > 0 bytes before the end, and how many bytes it has. A byte that is no
+ * UTF-8 is one U+FFFD. */
+PITH_SHARED size_t pith__utf8_read(const uint8_t *p, size_t left, uint32_t *c);
+PITH_SHARED size_t pith__utf8_write(uint32_t c, char *out); /* the bytes of c, up to 4 */
+
 /* ---- base/json.c: a strict reader of JSON (RFC 8259) --------------------------------------------- */
 
 /* A value is the place where it begins in a text that was checked whole; p NULL: there is none. */

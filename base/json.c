@@ -33,19 +33,6 @@ static int json_hex(char c) {
     return -1;
 }
 
-/* Bytes of the UTF-8 character at p, 0 if it is none: overlong, a surrogate, past 10FFFF, cut. */
-static size_t json_utf8(const char *text, const char *end) {
-    const unsigned char *p = (const unsigned char *)text;
-    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-    if (n == 1) return 1;
-    if (p[0] < 0xc2 || p[0] > 0xf4 || (size_t)(end - text) < n) return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((p[i] & 0xc0) != 0x80) return 0;
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f)) return 0;
-    if ((p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f)) return 0;
-    return n;
-}
-
 static int check_escape(json_check *c) {
     if (c->end - c->p < 2 || !strchr("\"\\/bfnrtu", c->p[1]) || !c->p[1])
         return json_wrong(c, "an escape that JSON does not have");
@@ -71,8 +58,8 @@ static int check_string(json_check *c) {
         } else if (b < 0x80) {
             c->p++;
         } else {
-            size_t n = json_utf8(c->p, c->end);
-            if (!n) return json_wrong(c, "bytes that are not UTF-8");
+            int n = pith__utf8_length((const uint8_t *)c->p, (size_t)(c->end - c->p));
+            if (n <= 0) return json_wrong(c, "bytes that are not UTF-8");
             c->p += n;
         }
     }
@@ -263,14 +250,6 @@ PITH_SHARED int pith__json_fail(pith__json j, int code, const char *path, const 
 
 /* ---- strings --------------------------------------------------------------------------------- */
 
-static size_t json_put(char *to, uint32_t c) {
-    static const unsigned char lead[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
-    size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-    for (size_t i = n - 1; i > 0; i--, c >>= 6) to[i] = (char)(0x80 | (c & 0x3f));
-    to[0] = (char)(lead[n] | c);
-    return n;
-}
-
 static uint32_t json_u16(const char *p) { /* the digits of \u, which were checked */
     uint32_t c = 0;
     for (int i = 2; i < 6; i++) c = c << 4 | (uint32_t)(json_hex(p[i]) & 15);
@@ -293,15 +272,15 @@ static size_t json_decode(const char **p, const char *end, char *to) {
     }
     uint32_t c = json_u16(*p);
     *p += 6;
-    if (c < 0xd800 || c > 0xdfff) return json_put(to, c);
+    if (c < 0xd800 || c > 0xdfff) return pith__utf8_write(c, to);
     if (c < 0xdc00 && end - *p >= 6 && (*p)[0] == '\\' && (*p)[1] == 'u') {
         uint32_t low = json_u16(*p);
         if (low >= 0xdc00 && low <= 0xdfff) {
             *p += 6;
-            return json_put(to, 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00));
+            return pith__utf8_write(0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00), to);
         }
     }
-    return json_put(to, 0xfffd);
+    return pith__utf8_write(0xfffd, to);
 }
 
 PITH_SHARED int pith__json_is(pith__json j, const char *s) {

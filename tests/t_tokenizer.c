@@ -561,7 +561,7 @@ TEST(classes) {
     };
     for (size_t i = 0; i < sizeof utf8 / sizeof *utf8; i++) {
         uint32_t c;
-        EQ(pith__utf8((const uint8_t *)utf8[i].s, strlen(utf8[i].s), &c), utf8[i].n);
+        EQ(pith__utf8_read((const uint8_t *)utf8[i].s, strlen(utf8[i].s), &c), utf8[i].n);
         EQ(c, utf8[i].c);
     }
 }

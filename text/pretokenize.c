@@ -29,7 +29,7 @@ static int class_at(const uint8_t *p, const uint8_t *end, size_t *n) {
     if (p == end) return *n = 0, 0;
     if (*p < 128) return *n = 1, pith__unicode_class(*p);
     uint32_t c;
-    *n = pith__utf8(p, (size_t)(end - p), &c);
+    *n = pith__utf8_read(p, (size_t)(end - p), &c);
     return pith__unicode_class(c);
 }
 
@@ -52,7 +52,7 @@ typedef int charset(uint32_t c);
 static const uint8_t *run_in(const uint8_t *p, const uint8_t *end, charset *in) {
     while (p < end) {
         uint32_t c;
-        size_t n = pith__utf8(p, (size_t)(end - p), &c);
+        size_t n = pith__utf8_read(p, (size_t)(end - p), &c);
         if (!in(c)) break;
         p += n;
     }

@@ -12,9 +12,6 @@ enum { /* of a character; 0: anything else. Bits, so that a set of classes is on
 };
 
 PITH_SHARED int pith__unicode_class(uint32_t c);
-/* The character at p, left > 0 bytes before the end, and how many bytes it has. A byte that is no
- * UTF-8 is one U+FFFD. */
-PITH_SHARED size_t pith__utf8(const uint8_t *p, size_t left, uint32_t *c);
 PITH_SHARED size_t pith__nfc(const char *text, size_t n, char *out); /* bytes of out, which has 3 n */
 
 /* ---- text/pretokenize.c: text -> the words that byte-level BPE merges in ------------------------- */

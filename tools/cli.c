@@ -437,25 +437,11 @@ int output_close(output *o, int keep) {
 
 /* ---- characters ------------------------------------------------------------------------------ */
 
-/* Bytes of the UTF-8 character at p; 0 if it may become one with more than n bytes; -k if its first
- * k bytes can begin none (RFC 3629). */
-static int utf8_at(const unsigned char *p, size_t n) {
-    if (*p < 0x80) return 1;
-    int need = *p < 0xc2 ? 1 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf5 ? 4 : 1;
-    unsigned low = *p == 0xe0 ? 0xa0 : *p == 0xf0 ? 0x90 : 0x80;
-    unsigned high = *p == 0xed ? 0x9f : *p == 0xf4 ? 0x8f : 0xbf;
-    for (int k = 1; k < need; k++, low = 0x80, high = 0xbf) {
-        if ((size_t)k == n) return 0;
-        if (p[k] < low || p[k] > high) return -k;
-    }
-    return need > 1 ? need : -1;
-}
-
 /* Puts the characters of p, U+FFFD for what cannot be one. Returns how many bytes are left because
  * they may still become one. */
 static size_t each_character(output *o, const unsigned char *p, size_t n,
                              void (*put)(output *o, const unsigned char *c, size_t n)) {
-    for (int k; n && (k = utf8_at(p, n)) != 0; p += k, n -= (size_t)k) {
+    for (int k; n && (k = pith__utf8_length(p, n)) != 0; p += k, n -= (size_t)k) {
         if (k > 0) {
             put(o, p, (size_t)k);
         } else {

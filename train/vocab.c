@@ -153,7 +153,7 @@ static size_t word_length(const char *p, const char *end) {
     const char *q = p;
     for (int kind = BLANKS; q < end;) {
         uint32_t c;
-        size_t n = pith__utf8((const uint8_t *)q, (size_t)(end - q), &c);
+        size_t n = pith__utf8_read((const uint8_t *)q, (size_t)(end - q), &c);
         int x = letter_class(c, n);
         if ((kind != BLANKS && (x != kind || x == DIGIT || x == NO_CHARACTER)) ||
             q + n > p + WORD_MAX - 1)
@@ -211,7 +211,7 @@ static int count_texts(learner *k, const list *texts) {
 
 static size_t symbol_length(const learner *k, const char *p, size_t left) {
     uint32_t c;
-    return k->model == PITH__SPM ? pith__utf8((const uint8_t *)p, left, &c) : 1;
+    return k->model == PITH__SPM ? pith__utf8_read((const uint8_t *)p, left, &c) : 1;
 }
 
 static int met_before(const met *a, const met *b) { /* the order of equally frequent strings */
@@ -242,7 +242,7 @@ static void choose_letters(learner *k, int size) {
             const char *p = k->met[w].p + i;
             n = symbol_length(k, p, k->met[w].n - i);
             uint32_t c;
-            pith__utf8((const uint8_t *)p, n, &c);
+            pith__utf8_read((const uint8_t *)p, n, &c);
             if (letter_class(c, n) == NO_CHARACTER) continue;
             size_t before = k->n_met;
             uint32_t letter = met_add(k, p, n, 0);
@@ -466,10 +466,7 @@ static void vocab_put(vocab_maker *y, pith__str piece, int type, float score) {
 static size_t byte_letter(uint8_t b, char *out) {
     int plain = (b > 32 && b < 127) || (b > 160 && b != 173);
     unsigned c = plain ? b : b <= 32 ? 256u + b : b == 173 ? 323u : 289u + b - 127u;
-    if (c < 128) return *out = (char)c, 1;
-    out[0] = (char)(0xc0 | c >> 6);
-    out[1] = (char)(0x80 | (c & 63));
-    return 2;
+    return pith__utf8_write(c, out);
 }
 
 static pith__str byte_letters(vocab_maker *y, const char *p, size_t n) {
