@@ -63,7 +63,7 @@ typedef struct { /* one layer, at work on n tokens */
 /* y (n, rows of w) = x (n, cols of w) through w. Matrices that share an input share its rounding: in
  * remembers it. */
 static void project(const block *b, float *y, const pith__tensor *w, pith__input *in) {
-    pith__matmul(&b->s->team, y, w->rows, w, in);
+    pith__matmul(b->s->kernels, &b->s->team, y, w->rows, w, in);
 }
 
 static pith__input input_of(const pith_session *s, const float *x, int n, size_t cols) {
@@ -82,7 +82,7 @@ static void add_bias(float *y, const float *bias, size_t n) {
 /* RMSNorm of token t's row; a family without this norm takes the rows as they are. */
 static void norm_row(const block *b, float *y, const float *x, const float *w, size_t t) {
     size_t n_embd = (size_t)b->h->n_embd;
-    if (w) b->s->team.kernels->rmsnorm(y + t * n_embd, x + t * n_embd, w, n_embd, b->h->eps);
+    if (w) b->s->kernels->rmsnorm(y + t * n_embd, x + t * n_embd, w, n_embd, b->h->eps);
 }
 
 /* What is done token by token, between the matmuls, is shared out over the threads. */
@@ -97,7 +97,7 @@ static void add_to_stream(const block *b, float *out, const float *stream, const
     size_t n_embd = (size_t)b->h->n_embd, at = t * n_embd;
     const float *f = added + at;
     if (post_norm) {
-        b->s->team.kernels->rmsnorm(out + at, f, post_norm, n_embd, b->h->eps);
+        b->s->kernels->rmsnorm(out + at, f, post_norm, n_embd, b->h->eps);
         f = out + at;
     }
     for (size_t i = 0; i < n_embd; i++) out[at + i] = stream[at + i] + b->h->residual_scale * f[i];
@@ -118,7 +118,7 @@ static void gather_pairs(float *x, const float *x0, size_t n_rot, size_t dim) {
  * as a whole), and turned by the angles of the token's position. */
 static void finish_heads(const block *b, float *x, float *x0, const float *bias, const float *w,
                          int heads, size_t t) {
-    const pith__kernels *k = b->s->team.kernels;
+    const pith__kernels *k = b->s->kernels;
     size_t dim = (size_t)b->h->head_dim, n = (size_t)heads * dim;
     x += t * n, x0 += t * n;
     add_bias(x0, bias, n);
@@ -193,7 +193,7 @@ static void attention(const block *b) {
         .n_head = h->n_head, .n_kv_head = h->n_kv_head, .head_dim = h->head_dim, .n_slot = n_slot,
         .window = w->window, .scale = h->attn_scale, .softcap = h->attn_softcap,
     };
-    pith__attend(&s->team, &job);
+    pith__attend(s->kernels, &s->team, &job);
     in = input_of(s, a.mix, b->n, w->o.cols);
     project(b, a.o, &w->o, &in);
     each_token(b, after_attention);
@@ -213,7 +213,7 @@ static void gate_row(const void *data, size_t t, uint8_t *scratch) {
     size_t n_ff = f->w->gate.rows, at = t * n_ff;
     add_bias(f->gate + at, f->w->gate_bias, n_ff);
     add_bias(f->up + at, f->w->up_bias, n_ff);
-    f->b->s->team.kernels->gate(f->act + at, f->gate + at, f->up + at, n_ff, f->b->h->act);
+    f->b->s->kernels->gate(f->act + at, f->gate + at, f->up + at, n_ff, f->b->h->act);
 }
 
 /* y = down(act(gate x) * up x), for rows of x. */
@@ -232,7 +232,7 @@ static void network(const ffn_rows *f, float *y, const float *x, size_t rows) {
 /* The likeliest n_expert_used experts of one token keep their probability, the others get 0. */
 static void choose_experts(const block *b, float *p) {
     const pith__hyper *h = b->h;
-    b->s->team.kernels->softmax(p, (size_t)h->n_expert);
+    b->s->kernels->softmax(p, (size_t)h->n_expert);
     float sum = 0;
     for (int k = 0; k < h->n_expert_used; k++) { /* mark each choice by turning it negative */
         int best = -1;
@@ -356,10 +356,10 @@ PITH_SHARED void pith__logits_of(pith_session *s, int t, int n, float *logits) {
     pith__acts a = pith__acts_at(s, h->n_layer);
     float *x = a.x + (size_t)t * n_embd, *xn = a.xn + (size_t)t * n_embd;
     for (int i = 0; i < n; i++)
-        s->team.kernels->rmsnorm(xn + (size_t)i * n_embd, x + (size_t)i * n_embd, m->out_norm, n_embd,
+        s->kernels->rmsnorm(xn + (size_t)i * n_embd, x + (size_t)i * n_embd, m->out_norm, n_embd,
                                  h->eps);
     pith__input in = input_of(s, xn, n, n_embd);
-    pith__matmul(&s->team, logits, m->head.rows, &m->head, &in);
+    pith__matmul(s->kernels, &s->team, logits, m->head.rows, &m->head, &in);
     for (size_t i = 0; h->logit_scale != 1 && i < (size_t)n * m->head.rows; i++)
         logits[i] *= h->logit_scale;
     for (size_t i = 0; h->logit_softcap > 0 && i < (size_t)n * m->head.rows; i++)

@@ -175,6 +175,7 @@ struct pith_session {
     float *streams;      /* (n_layer + 1, n_batch, n_embd) x of every layer, or NULL: x is on the tape */
     float *turn[2];      /* (n_batch, n_rot / 2, 2) cosine and sine of both sets of angles */
     pith__input in;      /* room for the rounded input of the widest matrix */
+    const pith__kernels *kernels;
     pith__team team;
     void (*watch)(void *data, int l, const pith__acts *a, int n); /* after each block, or NULL */
     void *watch_data;

@@ -121,7 +121,7 @@ static int plan(pith_session *s, const pith_model *m, const pith_context *c, pit
         int w = m->layer[l].window;
         if (w && w < s->n_ctx - s->n_batch) s->n_slot_window = round_to_16(w + s->n_batch);
     }
-    s->team.kernels = m->kernels;
+    s->kernels = m->kernels;
     s->team.n_threads = m->n_threads;
     int code = cache_format(m, c->cache_k, &s->k_format, err);
     return code ? code : cache_format(m, c->cache_v, &s->v_format, err);

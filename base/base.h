@@ -146,4 +146,24 @@ PITH_SHARED int pith__json_float(pith__json j, double *f); /* 0: not a number, o
 PITH_SHARED int pith__json_fail(pith__json j, int code, const char *path, const char *name,
                                 const char *need, pith_error *err); /* "PATH: NAME is j, need NEED" */
 
+/* ---- base/team.c: threads that share out work ----------------------------------------------------- */
+
+typedef struct pith__crew pith__crew;
+
+/* Who does the work: threads, and scratch memory for each. */
+typedef struct {
+    int n_threads;
+    uint8_t *scratch; /* (n_threads, scratch_bytes) */
+    size_t scratch_bytes;
+    pith__crew *crew; /* the threads at work, while pith__together runs; else NULL */
+} pith__team;
+
+typedef void pith__piece(const void *data, size_t i, uint8_t *scratch); /* piece i of a job */
+
+/* Calls work(data); within it, all threads of the team take part in what pith__share is given. */
+PITH_SHARED void pith__together(pith__team *team, void (*work)(void *), void *data);
+/* All n pieces, shared out when that is worth it: each should take some ten microseconds or more. */
+PITH_SHARED void pith__share(const pith__team *team, size_t n, int worth_it, pith__piece *work,
+                             const void *data);
+
 #endif

@@ -411,17 +411,17 @@ static void matmul_piece(const void *data, size_t i, uint8_t *scratch) {
 
 /* The pieces of a matrix are rows, eight or so pieces a thread, or two panels for many tokens: all end at about
  * the same time. */
-PITH_SHARED void pith__matmul(const pith__team *team, float *y, size_t stride, const pith__tensor *w,
-                              pith__input *in) {
+PITH_SHARED void pith__matmul(const pith__kernels *k, const pith__team *team, float *y, size_t stride,
+                              const pith__tensor *w, pith__input *in) {
     int worth_it = team->crew && pith__worth_it(w->rows * w->cols);
     size_t group = input_group(w), n_piece = worth_it ? 8 * (size_t)team->n_threads : 1;
-    matmul_job job = { { y, stride, w, in }, team->kernels, in, (w->rows + 16 * n_piece - 1) / (16 * n_piece) * 16 };
+    matmul_job job = { { y, stride, w, in }, k, in, (w->rows + 16 * n_piece - 1) / (16 * n_piece) * 16 };
     if (in->n >= 8 && job.rows > 32) job.rows = 32;
     if (group && in->group != group) {
         in->group = group;
         pith__share(team, (size_t)in->n, worth_it && in->n > 1, quantize_piece, &job);
     }
-    size_t tile = team->kernels->tile_size(w->format, (size_t)in->n);
+    size_t tile = k->tile_size(w->format, (size_t)in->n);
     if (tile && in->arranged != w->format) {
         in->arranged = w->format;
         pith__share(team, ((size_t)in->n + tile / 2) / tile, worth_it, arrange_piece, &job);
@@ -443,9 +443,9 @@ static void attend_piece(const void *data, size_t i, uint8_t *scratch) {
     job->kernels->attend(a, t0, t1, (int)i % a->n_kv_head, (float *)(void *)scratch);
 }
 
-PITH_SHARED void pith__attend(const pith__team *team, const pith__attention *a) {
+PITH_SHARED void pith__attend(const pith__kernels *k, const pith__team *team, const pith__attention *a) {
     int n_seen = a->position + a->n, n_tile = (a->n + TOKEN_TILE - 1) / TOKEN_TILE * a->n_kv_head;
-    attend_job job = { a, team->kernels };
+    attend_job job = { a, k };
     if (a->window && a->window < n_seen) n_seen = a->window;
     int worth_it = pith__worth_it((size_t)n_seen * (size_t)(a->n_kv_head * a->head_dim));
     pith__share(team, (size_t)n_tile, worth_it, attend_piece, &job);

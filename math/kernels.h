@@ -62,29 +62,9 @@ PITH_SHARED void pith__row_floats(const pith__tensor *w, size_t r, float *y); /*
 /* Formats of integers only, and I8 if its groups are a multiple of 16; past cols there are zeros. */
 PITH_SHARED void pith__row_block(const pith__tensor *w, size_t r, size_t b, pith__block *y);
 
-/* ---- math/team.c: threads that share out work ----------------------------------------------------- */
-
-typedef struct pith__crew pith__crew;
-typedef struct pith__kernels pith__kernels;
-
-/* Who does the work: kernels, threads, and scratch memory for each thread. */
-typedef struct {
-    const pith__kernels *kernels;
-    int n_threads;
-    uint8_t *scratch; /* (n_threads, scratch_bytes) */
-    size_t scratch_bytes;
-    pith__crew *crew; /* the threads at work, while pith__together runs; else NULL */
-} pith__team;
-
-typedef void pith__piece(const void *data, size_t i, uint8_t *scratch); /* piece i of a job */
-
-/* Calls work(data); within it, all threads of the team take part in what pith__share is given. */
-PITH_SHARED void pith__together(pith__team *team, void (*work)(void *), void *data);
-/* All n pieces, shared out when that is worth it: each should take some ten microseconds or more. */
-PITH_SHARED void pith__share(const pith__team *team, size_t n, int worth_it, pith__piece *work,
-                             const void *data);
-
 /* ---- math/kernels.c, math/twins/: the arithmetic ------------------------------------------------- */
+
+typedef struct pith__kernels pith__kernels;
 
 /* The inputs of one or more matmuls. A matrix of integers wants integers: 32 numbers share a scale,
  * which is the largest magnitude among them over 127. n_block = cols / 32, rounded up. For PITH__I8 it
@@ -182,11 +162,12 @@ PITH_SHARED const pith__kernels *pith__arm(const char *name);
 PITH_SHARED size_t pith__matmul_scratch(size_t cols); /* bytes */
 PITH_SHARED size_t pith__tiles_bytes(size_t n, size_t cols); /* of n tokens */
 PITH_SHARED size_t pith__attend_scratch(int n_group, int head_dim, int n_slot); /* n_head / n_kv_head */
-PITH_SHARED void pith__matmul(const pith__team *team, float *y, size_t stride, const pith__tensor *w,
-                              pith__input *in); /* y[t * stride + r] = w[r] . x[t] */
+/* y[t * stride + r] = w[r] . x[t] */
+PITH_SHARED void pith__matmul(const pith__kernels *k, const pith__team *team, float *y, size_t stride,
+                              const pith__tensor *w, pith__input *in);
 /* 1: work on so many weights or numbers is worth sharing out. */
 PITH_SHARED int pith__worth_it(size_t numbers);
-PITH_SHARED void pith__attend(const pith__team *team, const pith__attention *a);
+PITH_SHARED void pith__attend(const pith__kernels *k, const pith__team *team, const pith__attention *a);
 
 /* The cache's side: bytes of one plane (0: this format cannot have such heads, or too large), and a
  * slot's key and value (head_dim) written to it. */

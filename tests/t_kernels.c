@@ -123,11 +123,12 @@ static void free_input(pith__input *in) {
     free(in->tiles);
 }
 
-static pith__team new_team(const pith__kernels *k, int n_threads, size_t bytes) {
-    return (pith__team){k, n_threads, take(bytes * n_threads), bytes, NULL};
+static pith__team new_team(int n_threads, size_t bytes) {
+    return (pith__team){n_threads, take(bytes * n_threads), bytes, NULL};
 }
 
 typedef struct { /* a product or an attention, for all threads of a team together */
+    const pith__kernels *k;
     pith__team *team;
     float *y;
     size_t stride;
@@ -138,18 +139,18 @@ typedef struct { /* a product or an attention, for all threads of a team togethe
 
 static void work_together(void *data) {
     const shared_work *x = data;
-    if (x->a) pith__attend(x->team, x->a);
-    else pith__matmul(x->team, x->y, x->stride, x->w, x->in);
+    if (x->a) pith__attend(x->k, x->team, x->a);
+    else pith__matmul(x->k, x->team, x->y, x->stride, x->w, x->in);
 }
 
-static void matmul_together(pith__team *team, float *y, size_t stride, const pith__tensor *w,
+static void matmul_together(const pith__kernels *k, pith__team *team, float *y, size_t stride, const pith__tensor *w,
                             pith__input *in) {
-    shared_work x = {team, y, stride, w, in, NULL};
+    shared_work x = {k, team, y, stride, w, in, NULL};
     pith__together(team, work_together, &x);
 }
 
-static void attend_together(pith__team *team, const pith__attention *a) {
-    shared_work x = {team, NULL, 0, NULL, NULL, a};
+static void attend_together(const pith__kernels *k, pith__team *team, const pith__attention *a) {
+    shared_work x = {k, team, NULL, 0, NULL, NULL, a};
     pith__together(team, work_together, &x);
 }
 
@@ -193,9 +194,9 @@ static double right_product(const pith__kernels *k, const pith__tensor *w, const
 static void check_product(const pith__kernels *k, const pith__tensor *given, pith__input in) {
     pith__tensor w = *given;
     size_t rows = w.rows, cols = w.cols, stride = rows + 3;
-    pith__team team = new_team(k, 1, pith__matmul_scratch(cols));
+    pith__team team = new_team(1, pith__matmul_scratch(cols));
     float *y = take(MANY * stride * 4), *row = take(cols * 4);
-    pith__matmul(&team, y, stride, &w, &in);
+    pith__matmul(k, &team, y, stride, &w, &in);
     for (size_t r = 0; r < rows; r++) {
         pith__row_floats(&w, r, row);
         for (int t = 0; t < MANY; t++) {
@@ -210,7 +211,7 @@ static void check_product(const pith__kernels *k, const pith__tensor *given, pit
         int t = MANY - n;
         pith__input few = {in.x + t * cols, n, cols, in.q, in.d, in.sum, 0, in.tiles, NULL};
         float *z = take(n * stride * 4);
-        pith__matmul(&team, z, stride, &w, &few);
+        pith__matmul(k, &team, z, stride, &w, &few);
         for (int i = 0; i < n; i++)
             if (memcmp(z + i * stride, y + (t + i) * stride, rows * 4))
                 FAIL("%s %s %zux%zu: %d tokens give other bits than many", k->name, w.format->name,
@@ -304,10 +305,10 @@ TEST(threads_give_the_same_bits) {
             pith__input in = new_input(5, cols);
             float *y[MAX_THREADS];
             for (int n = 0; n < MAX_THREADS; n++) {
-                pith__team team = new_team(sets[s], n + 1, pith__matmul_scratch(cols));
+                pith__team team = new_team(n + 1, pith__matmul_scratch(cols));
                 y[n] = take(5 * rows * 4);
                 in.group = 0, in.arranged = NULL;
-                matmul_together(&team, y[n], rows, &w, &in);
+                matmul_together(sets[s], &team, y[n], rows, &w, &in);
                 CHECK(memcmp(y[0], y[n], 5 * rows * 4) == 0);
                 free(team.scratch);
             }
@@ -326,10 +327,10 @@ TEST(llama2c_groups_have_the_bits_of_portable) { /* on which runq.c's words hang
             pith__input in = new_input(5, cols);
             float *y[2];
             for (int k = 0; k < 2; k++) {
-                pith__team team = new_team(sets[k ? s : 0], 1, pith__matmul_scratch(cols));
+                pith__team team = new_team(1, pith__matmul_scratch(cols));
                 y[k] = take(5 * rows * 4);
                 in.group = 0;
-                pith__matmul(&team, y[k], rows, &w, &in);
+                pith__matmul(sets[k ? s : 0], &team, y[k], rows, &w, &in);
                 free(team.scratch);
             }
             if (memcmp(y[0], y[1], 5 * rows * 4))
@@ -582,8 +583,8 @@ static void check_attention(const pith__kernels *k, case_of_attention *c) {
     int row = a->n_head * a->head_dim;
     size_t bytes = pith__attend_scratch(a->n_head / a->n_kv_head, a->head_dim, a->n_slot);
     double want[512];
-    pith__team team = new_team(k, 1, bytes);
-    pith__attend(&team, a);
+    pith__team team = new_team(1, bytes);
+    pith__attend(k, &team, a);
     for (int t = 0; t < a->n; t++)
         for (int h = 0; h < a->n_head; h++) {
             right_attention(c, t, h, want);
@@ -601,7 +602,7 @@ static void check_attention(const pith__kernels *k, case_of_attention *c) {
         for (int t = 0; t < a->n; t += piece) {
             b.q = a->q + t * row, b.y = y + t * row, b.position = a->position + t;
             b.n = a->n - t < piece ? a->n - t : piece;
-            pith__attend(&team, &b);
+            pith__attend(k, &team, &b);
         }
         CHECK(memcmp(y, a->y, (size_t)a->n * row * 4) == 0);
         free(y);
@@ -642,9 +643,9 @@ TEST(threads_share_attention) {
         size_t size = (size_t)25 * 8 * 64 * 4, bytes = pith__attend_scratch(2, 64, 320);
         float *one = take(size);
         for (int n = 1; n <= MAX_THREADS; n++) {
-            pith__team team = new_team(sets[s], n, bytes);
+            pith__team team = new_team(n, bytes);
             memset(c.a.y, 0, size);
-            attend_together(&team, &c.a);
+            attend_together(sets[s], &team, &c.a);
             if (n == 1) memcpy(one, c.a.y, size);
             CHECK(memcmp(one, c.a.y, size) == 0);
             free(team.scratch);

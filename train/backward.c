@@ -104,7 +104,7 @@ static void product_piece(const void *data, size_t piece, uint8_t *scratch) {
             o.a = p->a_col == 1 ? a : a + r * p->n_k;
             o.b = p->tape->panel + j * p->n_k;
             o.m = least(m - r, step), o.n = least(end - j, PANEL);
-            p->tape->s->team.kernels->outer(&o);
+            p->tape->s->kernels->outer(&o);
         }
 }
 
@@ -227,7 +227,7 @@ static void clear_unseen(float *x, size_t first, size_t end, size_t n) {
 /* Queries t0 to t0 + m of head h. They see nothing after themselves, nor before the window. */
 static void d_attend_queries(const d_attention_job *a, size_t h, size_t t0, size_t m,
                              const float *kt, const float *vt, float *p) {
-    const pith__kernels *k = a->tape->s->team.kernels;
+    const pith__kernels *k = a->tape->s->kernels;
     size_t dim = a->head_dim, row = turned_row(a->n), q_row = a->n_head * dim,
            k_row = a->n_kv_head * dim;
     size_t u0 = a->window && t0 >= a->window ? t0 + 1 - a->window : 0, n = t0 + m - u0;
@@ -309,7 +309,7 @@ typedef struct {
 static void d_norm_row(const void *data, size_t t, uint8_t *scratch) {
     const d_norm_job *j = data;
     const float *x = j->x + t * j->cols;
-    float mean = j->tape->s->team.kernels->dot(x, x, j->cols) / (float)j->cols;
+    float mean = j->tape->s->kernels->dot(x, x, j->cols) / (float)j->cols;
     float scale = 1.0f / sqrtf(mean + j->tape->s->model->hyper.eps);
     (void)scratch;
     j->tape->scale[t] = scale;
@@ -453,7 +453,7 @@ static void d_gate_row(const void *data, size_t t, uint8_t *scratch) {
     const d_ffn_rows *f = data;
     size_t n_ff = f->w->gate.rows, at = t * n_ff;
     (void)scratch;
-    f->b->tape->s->team.kernels->d_gate(f->d_gate + at, f->d_up + at, f->d_act + at, f->gate + at,
+    f->b->tape->s->kernels->d_gate(f->d_gate + at, f->d_up + at, f->d_act + at, f->gate + at,
                                         f->up + at, n_ff, f->b->h->act);
 }
 
@@ -482,7 +482,7 @@ static void d_network(const d_block *b, const pith__ffn *w, const pith__d_ffn *g
  * 1 where expert_norm: which is their softmax among themselves. dp becomes dx; s is the whole
  * softmax. */
 static void d_choose_experts(const d_block *b, float *dp, const float *p, const float *s) {
-    const pith__kernels *k = b->tape->s->team.kernels;
+    const pith__kernels *k = b->tape->s->kernels;
     size_t n = (size_t)b->h->n_expert;
     for (size_t e = 0; e < n; e++)
         if (!(p[e] > 0)) dp[e] = 0;
@@ -496,10 +496,10 @@ static void d_route(const d_block *b, const float *x, float *dx) {
     if (!b->h->expert_norm) { /* the tape has only what was chosen */
         pith__input in = y->s->in;
         in.x = x, in.n = (int)b->n, in.cols = b->n_embd, in.group = 0;
-        pith__matmul(&y->s->team, y->route, n, &b->layer->router, &in);
+        pith__matmul(y->s->kernels, &y->s->team, y->route, n, &b->layer->router, &in);
     }
     for (size_t i = 0; i < b->n * n; i += n) {
-        if (!b->h->expert_norm) y->s->team.kernels->softmax(y->route + i, n);
+        if (!b->h->expert_norm) y->s->kernels->softmax(y->route + i, n);
         d_choose_experts(b, b->d.route + i, b->a.route + i, y->route + i);
     }
     d_project(b, dx, b->d.route, &b->layer->router, b->g->router, x, b->n, 1);
@@ -519,7 +519,7 @@ static void d_experts(const d_block *b, const float *x, float *dx) {
             const float *df = d->f + t * n_embd;
             float *d_down = d->down + row * n_embd;
             d->route[t * n_expert + e] =
-                b->tape->s->team.kernels->dot(df, a->down + row * n_embd, n_embd);
+                b->tape->s->kernels->dot(df, a->down + row * n_embd, n_embd);
             for (size_t i = 0; i < n_embd; i++) d_down[i] = p[t * n_expert] * df[i];
             row++;
         }
@@ -790,7 +790,6 @@ PITH_SHARED int pith__params_new(pith__params *p, pith_model *m, pith_error *err
     const pith__store *s = &m->store;
     int n_layer = m->hyper.n_layer, code = PITH_OK;
     memset(p, 0, sizeof *p);
-    p->team.kernels = m->kernels;
     p->team.n_threads = m->n_threads;
     p->param = pith__arena_new(&p->arena, s->n_tensor, sizeof *p->param);
     p->team.scratch = (uint8_t *)p->param; /* no bytes of it are used, but NULL + 0 is undefined in C */

@@ -84,7 +84,7 @@ PITH_SHARED pith__batch *pith__batch_new(const pith_model *m, pith__params *p, i
         if (n_thread > 1) y->s->team.n_threads = 1;
         b->tape[b->n_tape] = y;
     }
-    b->team = (pith__team){ m->kernels, b->n_tape, (uint8_t *)b->tape, sizeof *b->tape, NULL };
+    b->team = (pith__team){ b->n_tape, (uint8_t *)b->tape, sizeof *b->tape, NULL };
     return b;
 }
 

@@ -66,7 +66,7 @@ static void token_loss(const void *data, size_t i, uint8_t *scratch) {
         slope = y->slope + i * n;
         for (size_t k = 0; k < n; k++) slope[k] = 1 - x[k] / c * (x[k] / c);
     }
-    j->each[i] = cross_entropy(y->s->team.kernels, x, n, target);
+    j->each[i] = cross_entropy(y->s->kernels, x, n, target);
     if (j->scale != 0) d_cross_entropy(h, x, slope, n, target, j->scale);
 }
 

@@ -6,7 +6,7 @@
  * which wait for every thread at every loop, a busy second core cost a large model 98 % of its speed.
  *
  * Pieces do not know who works on them: what they compute depends on their number alone. */
-#include "kernels.h"
+#include "base.h"
 
 #include <stdatomic.h>
 #ifdef _OPENMP
