@@ -201,8 +201,4 @@ PITH_SHARED size_t pith__session_bytes(const pith_model *m, const pith_context *
 PITH_SHARED int pith__eval_all(pith_session *s, const pith_token *t, int n, float *logits,
                                pith_error *err);
 
-/* ---- sampler.c: logits -> the next token ----------------------------------------------------------- */
-
-PITH_SHARED float pith__random(uint64_t *state); /* llama2.c's generator: [0, 1), state not 0 */
-
 #endif

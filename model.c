@@ -376,6 +376,8 @@ void pith_close(pith_model *m) {
 
 const pith_shape *pith_model_shape(const pith_model *m) { return &m->shape; }
 
+const char *pith_version(void) { return PITH_VERSION; }
+
 /* ---- text ------------------------------------------------------------------------------------------ */
 
 int pith_encode(const pith_model *m, const char *text, size_t len, unsigned flags, pith_token *out,

@@ -8,7 +8,7 @@
  *     if (!s) { fprintf(stderr, "%s\n", e.text); pith_close(m); return 1; }
  *     pith_token t[64];
  *     int n = pith_encode(m, "Once upon a time", 16, PITH_BOS, t, 64);
- *     pith_sampling how = PITH_SAMPLING_DEFAULT;
+ *     pith_sampling how = pith_sampling_default(m);
  *     uint64_t rng = 42;
  *     while (n >= 0 && n <= 64 && pith_eval(s, t, n, &e) == PITH_OK) {
  *         t[0] = pith_sample(s, &how, &rng);
@@ -45,6 +45,7 @@ extern "C" {
 #endif
 
 #define PITH_VERSION "0.1.0"
+const char *pith_version(void); /* of the library, where the macro is that of this header */
 
 typedef int32_t pith_token;
 typedef struct pith_model   pith_model;   /* weights and vocabulary, memory-mapped */
@@ -153,22 +154,31 @@ typedef struct {
     float      bias;
 } pith_bias;
 
-typedef struct {            /* applied in the order of these fields */
-    const pith_bias *bias;  /* (n_bias) added to the logits; NULL: none */
+/* The stages, in the order that the library takes them in, whatever the order of the fields: bias, penalties,
+ * allow, temperature, top-k, top-p, min-p, one draw. A stage whose fields are 0 is off: zero-initialised
+ * takes the likeliest token. New fields go last, and 0 in them changes nothing. */
+typedef struct {
+    const pith_bias *bias;  /* (n_bias) added to the logits */
     int   n_bias;
     int   repeat_last_n;    /* how many of the last tokens the penalties look at; -1: all */
     float repeat_penalty;   /* 1: off; positive logits are divided by it, negative multiplied */
-    float frequency_penalty, presence_penalty; /* 0: off; subtracted per use, and once if used */
-    float temperature;      /* 0: greedy, the first of the largest logits */
-    int   top_k;            /* 0: off; keep the k likeliest */
+    float frequency_penalty, presence_penalty; /* subtracted per use, and once if used */
+    float temperature;      /* under 1e-5: greedy, the first of the largest logits, without a draw */
+    int   top_k;            /* keep the k likeliest */
     float top_p;            /* 1: off; keep the likeliest that together have this probability */
-    float min_p;            /* 0: off; keep those at least this likely, relative to the likeliest */
+    float min_p;            /* keep those at least this likely, relative to the likeliest */
+    const uint32_t *allow;  /* what a grammar allows: token t if bit t % 32 of allow[t / 32] is set */
 } pith_sampling;
-#define PITH_SAMPLING_DEFAULT { 0, 0, 64, 1.0f, 0.0f, 0.0f, 0.8f, 40, 0.95f, 0.05f }
+#define PITH_SAMPLING_DEFAULT { NULL, 0, 64, 1.0f, 0.0f, 0.0f, 0.8f, 40, 0.95f, 0.05f, NULL }
 
-/* Draw the next token from pith_logits, which stay as they are; *rng is the generator's whole state,
- * not 0 (xorshift64*, as in llama2.c, so that a seed tells the same story). */
+/* What the model's file recommends; where it does not say, llama2.c's defaults for a llama2.c file, and else
+ * PITH_SAMPLING_DEFAULT (m may be NULL). */
+pith_sampling pith_sampling_default(const pith_model *m);
+
+/* Draw the next token from pith_logits, which stay as they are. *rng is the generator's whole state, so a
+ * seed: any number. -1: allow allows none. */
 pith_token pith_sample(pith_session *s, const pith_sampling *how, uint64_t *rng);
+float      pith_random(uint64_t *rng); /* one draw, in [0, 1): xorshift64*, as in llama2.c */
 
 #ifdef __cplusplus
 }

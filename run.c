@@ -103,31 +103,13 @@ static int read_options(int argc, char **argv, options *o) {
 
 /* ---- sampling: what the user says, else what the model says, else ours ----------------------- */
 
-/* A default that the model's file brings along (GGUF's name, a Hugging Face folder's), if it makes
- * sense. */
-static float model_default(const pith_model *m, const char *gguf, const char *folder, float most,
-                           float otherwise) {
-    const pith__key *k = pith__store_key(&m->store, gguf);
-    if (!k) k = pith__store_key(&m->store, folder);
-    int number = k && (k->type == PITH__FLOAT || k->type == PITH__INT);
-    return number && k->f >= 0 && k->f <= (double)most ? (float)k->f : otherwise;
-}
-
 static void fill_sampling(const pith_model *m, pith_sampling *how) {
-    static const pith_sampling llama2c = { 0, 0, 0, 1, 0, 0, 1.0f, 0, 0.9f, 0 };
-    static const pith_sampling others = PITH_SAMPLING_DEFAULT;
-    const pith_sampling *d = m->store.llama2c ? &llama2c : &others;
-#define DEFAULT(field, gguf, folder, most) \
-    if (how->field < 0) \
-        how->field = model_default(m, "general.sampling." gguf, "pith." folder, most, d->field)
-    DEFAULT(temperature, "temp", "temperature", 1e6f);
-    DEFAULT(top_p, "top_p", "top_p", 1);
-    DEFAULT(min_p, "min_p", "min_p", 1);
-    DEFAULT(repeat_penalty, "penalty_repeat", "repeat_penalty", 100);
-    if (how->top_k < 0)
-        how->top_k = (int)model_default(m, "general.sampling.top_k", "pith.top_k", 1e6f,
-                                        (float)d->top_k);
-#undef DEFAULT
+    pith_sampling d = pith_sampling_default(m);
+    if (how->temperature < 0) how->temperature = d.temperature;
+    if (how->top_k < 0) how->top_k = d.top_k;
+    if (how->top_p < 0) how->top_p = d.top_p;
+    if (how->min_p < 0) how->min_p = d.min_p;
+    if (how->repeat_penalty < 0) how->repeat_penalty = d.repeat_penalty;
 }
 
 /* "15043+1.5", "15043-inf" */
@@ -451,7 +433,7 @@ static int exchange(voice *v, const options *o, const char *system, const char *
     }
     /* llama2.c draws at every position, of a prompt too; so do its conversations here. */
     if (v->m->store.llama2c && v->how.temperature > 0)
-        for (int i = 1; i < n; i++) pith__random(&v->rng);
+        for (int i = 1; i < n; i++) pith_random(&v->rng);
     code = eval_tokens(v->s, t, n);
     pith_token last = t[n - 1];
     free(t);

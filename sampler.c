@@ -1,21 +1,51 @@
 /* sampler.c - logits -> the next token.
  *
- * Gets a session's logits and a pith_sampling, gives one token. In the order of its fields: bias,
- * penalties, temperature, softmax, top-k, top-p (Holtzman et al. 2019, arXiv:1904.09751),
- * min-p (Nguyen et al. 2024, arXiv:2407.01082), one draw. Each filter sees what the one before it
- * left, and probabilities among those. With temperature and top-p alone this is llama2.c's sampler
- * to the last bit: same generator, same sums in the same order, so a seed tells the same story.
+ * Gets a session's logits and a pith_sampling, gives one token. The stages in their order: bias, penalties,
+ * the tokens that a grammar allows, temperature, softmax, top-k, top-p (Holtzman et al. 2019,
+ * arXiv:1904.09751), min-p (Nguyen et al. 2024, arXiv:2407.01082), one draw. Each filter sees what the one
+ * before it left, and probabilities among those. With temperature and top-p alone this is llama2.c's
+ * sampler to the last bit: same generator, same sums in the same order, so a seed tells the same story.
  *
- * A NaN among the logits counts as -INFINITY; when nothing else is left the answer is token 0.
- * Nothing is allocated: the session brings (n_vocab) probabilities and (n_vocab) candidates. */
+ * A NaN among the logits counts as -INFINITY; when nothing else is left the answer is the first token that
+ * is allowed. Nothing is allocated: the session brings (n_vocab) probabilities and (n_vocab) candidates. */
 #include "internal.h"
 
 #include <math.h>
 
+/* ---- what a model recommends ------------------------------------------------------------------ */
+
+/* A setting that the model's file brings along (GGUF's name, a Hugging Face folder's), if it makes sense. */
+static float model_says(const pith_model *m, const char *gguf, const char *folder, float most,
+                        float otherwise) {
+    const pith__key *k = pith__store_key(&m->store, gguf);
+    if (!k) k = pith__store_key(&m->store, folder);
+    int number = k && (k->type == PITH__FLOAT || k->type == PITH__INT);
+    return number && k->f >= 0 && k->f <= (double)most ? (float)k->f : otherwise;
+}
+
+pith_sampling pith_sampling_default(const pith_model *m) {
+    static const pith_sampling llama2c = { .repeat_last_n = 64, .repeat_penalty = 1, .temperature = 1,
+                                           .top_p = 0.9f };
+    static const pith_sampling others = PITH_SAMPLING_DEFAULT;
+    pith_sampling how = m && m->store.llama2c ? llama2c : others;
+    if (!m) return how;
+#define MODEL_SAYS(field, gguf, folder, most) how.field = \
+    model_says(m, "general.sampling." gguf, "pith." folder, most, how.field)
+    MODEL_SAYS(temperature, "temp", "temperature", 1e6f);
+    MODEL_SAYS(top_p, "top_p", "top_p", 1);
+    MODEL_SAYS(min_p, "min_p", "min_p", 1);
+    MODEL_SAYS(repeat_penalty, "penalty_repeat", "repeat_penalty", 100);
+#undef MODEL_SAYS
+    how.top_k = (int)model_says(m, "general.sampling.top_k", "pith.top_k", 1e6f, (float)how.top_k);
+    return how;
+}
+
 /* ---- the generator --------------------------------------------------------------------------- */
 
-/* xorshift64* (Vigna 2014, arXiv:1402.6246): 24 random bits as a float in [0, 1). */
-PITH_SHARED float pith__random(uint64_t *state) {
+/* xorshift64* (Vigna 2014, arXiv:1402.6246): 24 random bits as a float in [0, 1). It never comes to state 0
+ * by itself, and would never leave it. */
+float pith_random(uint64_t *state) {
+    if (!*state) *state = 0x9E3779B97F4A7C15u;
     *state ^= *state >> 12;
     *state ^= *state << 25;
     *state ^= *state >> 27;
@@ -27,8 +57,8 @@ PITH_SHARED float pith__random(uint64_t *state) {
 /* Tokens of the last few positions become less likely (Keskar et al. 2019, arXiv:1909.05858; but
  * dividing a negative logit would make it likelier, so those are multiplied). */
 static void penalise(float *x, const pith_session *s, const pith_sampling *how) {
-    if (how->repeat_penalty == 1 && how->frequency_penalty == 0 && how->presence_penalty == 0)
-        return;
+    float repeat = how->repeat_penalty > 0 ? how->repeat_penalty : 1;
+    if (repeat == 1 && how->frequency_penalty == 0 && how->presence_penalty == 0) return;
     int n = how->repeat_last_n;
     if (n < 0 || n > s->position) n = s->position;
     const pith_token *last = s->tokens + (s->position - n);
@@ -38,21 +68,32 @@ static void penalise(float *x, const pith_session *s, const pith_sampling *how) 
     for (int u = 0; u < n; u++) {
         pith_token t = last[u];
         if (!uses[t]) continue;
-        x[t] = x[t] > 0 ? x[t] / how->repeat_penalty : x[t] * how->repeat_penalty;
+        x[t] = x[t] > 0 ? x[t] / repeat : x[t] * repeat;
         x[t] -= (float)uses[t] * how->frequency_penalty + how->presence_penalty;
         uses[t] = 0; /* once a token, however often it comes */
     }
 }
 
-/* The session's probs become its logits, biased, penalised, over the temperature, free of NaN. */
+static int is_allowed(const pith_sampling *how, int t) {
+    return !how->allow || (how->allow[t / 32] >> (t % 32) & 1);
+}
+
+/* Under this temperature only the likeliest can come, and dividing by it may overflow. */
+static const float coldest = 1e-5f;
+
+static int is_greedy(const pith_sampling *how) { return !(how->temperature >= coldest); }
+
+/* The session's probs become its logits: biased, penalised, allowed, over the temperature, free of NaN. */
 static void adjust_logits(pith_session *s, const pith_sampling *how) {
     int n = s->model->hyper.n_vocab;
-    float *x = s->probs, over = how->temperature > 0 ? how->temperature : 1;
+    float *x = s->probs, over = is_greedy(how) ? 1 : how->temperature;
     for (int i = 0; i < n; i++) x[i] = s->logits[i];
     for (int i = 0; how->bias && i < how->n_bias; i++)
         if (how->bias[i].token >= 0 && how->bias[i].token < n)
             x[how->bias[i].token] += how->bias[i].bias;
     penalise(x, s, how);
+    for (int i = 0; how->allow && i < n; i++)
+        if (!is_allowed(how, i)) x[i] = -INFINITY;
     for (int i = 0; i < n; i++) {
         float y = x[i] / over;
         x[i] = isnan(y) ? -INFINITY : y;
@@ -204,7 +245,15 @@ static int draw_of_all(const float *p, int n, float coin) {
         cdf += p[i];
         if (coin < cdf) return i;
     }
+    while (n > 1 && !(p[n - 1] > 0)) n--; /* rounding */
     return n - 1;
+}
+
+/* Where every logit is -INFINITY: the first token that may come, or -1. */
+static pith_token first_allowed(const pith_sampling *how, int n) {
+    for (int t = 0; t < n; t++)
+        if (is_allowed(how, t)) return t;
+    return -1;
 }
 
 pith_token pith_sample(pith_session *s, const pith_sampling *how, uint64_t *rng) {
@@ -213,9 +262,9 @@ pith_token pith_sample(pith_session *s, const pith_sampling *how, uint64_t *rng)
     adjust_logits(s, how);
     float *x = s->probs;
     int best = first_largest(x, n);
-    if (!(how->temperature > 0)) return best;
-    float coin = pith__random(rng), max = x[best];
-    if (max == -INFINITY) return 0;
+    float max = x[best], coin = is_greedy(how) ? 0 : pith_random(rng);
+    if (max == -INFINITY) return first_allowed(how, n);
+    if (is_greedy(how)) return best;
 
     shortlist c;
     if (how->top_k > 0 && how->top_k < n) {

@@ -20,7 +20,7 @@ int main(int argc, char **argv) {
     }
     pith_token t[64];
     int n = pith_encode(m, prompt, strlen(prompt), PITH_BOS, t, 64);
-    pith_sampling how = PITH_SAMPLING_DEFAULT;
+    pith_sampling how = pith_sampling_default(m);
     uint64_t rng = 42;
     fputs(prompt, stdout);
     for (int i = 0; i < 32 && n > 0 && n <= 64 && pith_eval(s, t, n, &e) == PITH_OK; i++) {

@@ -130,12 +130,12 @@ TEST(any_threads_and_int8) {
 /* The same step on both, of a kind and with tokens by chance; few tokens, so that guesses come true. */
 static int step(pair *p, uint64_t *rng) {
     pith_token t[CONTEXT], bad[2] = { 5, p->n_vocab };
-    int n = pith_position(p->plain), kind = (int)(pith__random(rng) * 16), k, code, other;
-    for (int i = 0; i < CONTEXT; i++) t[i] = 5 + (i + (pith__random(rng) < 0.1f)) % 3;
-    k = (int)(pith__random(rng) * 9);
+    int n = pith_position(p->plain), kind = (int)(pith_random(rng) * 16), k, code, other;
+    for (int i = 0; i < CONTEXT; i++) t[i] = 5 + (i + (pith_random(rng) < 0.1f)) % 3;
+    k = (int)(pith_random(rng) * 9);
     if (kind == 0) return pith_rewind(p->plain, n - k) == pith_rewind(p->guessing, n - k);
     if (kind == 1) { /* up to somewhere it is the same text */
-        int most = n + k < CONTEXT ? n + k : CONTEXT, from = (int)(pith__random(rng) * (float)n);
+        int most = n + k < CONTEXT ? n + k : CONTEXT, from = (int)(pith_random(rng) * (float)n);
         memcpy(t, p->plain->tokens, (size_t)from * sizeof *t);
         code = pith_sync(p->plain, t, most, NULL), other = pith_sync(p->guessing, t, most, NULL);
         return code == other;

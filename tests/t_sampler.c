@@ -1,5 +1,6 @@
 /* t_sampler.c - the sampler against llama2.c's rules written out plainly, and each filter alone. */
 #include "../internal.h"
+#include "fixture.h"
 #include "test.h"
 
 #include <stdlib.h>
@@ -37,7 +38,7 @@ static pith_sampling plain(float temperature, float top_p) {
 static void random_logits(float *x, int n, float spread, uint64_t *rng) {
     for (int i = 0; i < n; i++) {
         float sum = 0;
-        for (int j = 0; j < 6; j++) sum += pith__random(rng) - 0.5f;
+        for (int j = 0; j < 6; j++) sum += pith_random(rng) - 0.5f;
         x[i] = sum * spread;
     }
 }
@@ -99,7 +100,7 @@ static int reference(const float *logits, int n, float temperature, float top_p,
 TEST(same_generator_as_llama2c) {
     uint64_t a = 42, b = 42;
     for (int i = 0; i < 1000; i++) {
-        float x = pith__random(&a), y = coin_of(&b);
+        float x = pith_random(&a), y = coin_of(&b);
         REQUIRE(x == y && x >= 0 && x < 1);
     }
     CHECK(a == b);
@@ -115,7 +116,7 @@ TEST(same_tokens_as_llama2c) {
             set_up(sizes[k], NULL, 0);
             int draws = sizes[k] > 10000 ? 5 : 100;
             for (int i = 0; i < draws; i++) {
-                float temperature = 0.3f + pith__random(&rng);
+                float temperature = 0.3f + pith_random(&rng);
                 random_logits(session.logits, sizes[k], 3.0f + (float)i, &rng);
                 if (i % 4 == 0) /* ties */
                     for (int t = 0; t < sizes[k]; t++)
@@ -247,6 +248,196 @@ TEST(min_p_is_relative_to_the_likeliest) {
     NEAR(got[1], 1, 1e-9);
 }
 
+/* ---- ties, NaN, and what may not come -------------------------------------------------------- */
+
+/* Which tokens ever come, as bits. */
+static unsigned seen(const pith_sampling *how) {
+    unsigned set = 0;
+    uint64_t rng = 77;
+    for (int i = 0; i < 400; i++) {
+        pith_token t = pith_sample(&session, how, &rng);
+        if (t < 0 || t > 31) return 0;
+        set |= 1u << t;
+    }
+    return set;
+}
+
+static void set_logits(int n, const float *x) {
+    set_up(n, NULL, 0);
+    memcpy(session.logits, x, (size_t)n * sizeof *x);
+}
+
+TEST(of_equals_the_lowest_tokens_are_kept) {
+    static const float x[7] = { 1, 2, 2, -9, 2, 2, 2 };
+    set_logits(7, x);
+    pith_sampling how = plain(1, 1);
+    how.top_k = 3;
+    EQ(seen(&how), 1 << 1 | 1 << 2 | 1 << 4);
+    how.top_k = 1;
+    EQ(seen(&how), 1 << 1);
+    how.top_k = 0;
+    how.top_p = 0.3f; /* each has 0.186: two of them are 0.372 */
+    EQ(seen(&how), 1 << 1 | 1 << 2);
+    how.top_p = 1;
+    how.min_p = 1; /* all that are as likely as the likeliest */
+    EQ(seen(&how), 0x7f & ~(1 << 0 | 1 << 3));
+    how.top_k = 4;
+    EQ(seen(&how), 1 << 1 | 1 << 2 | 1 << 4 | 1 << 5);
+}
+
+TEST(nan_is_the_least_likely) {
+    static const float x[6] = { NAN, 1, NAN, 2, 1.5f, NAN };
+    static const float none[4] = { NAN, -INFINITY, NAN, -INFINITY };
+    pith_sampling how = plain(1, 1);
+    set_logits(6, x);
+    EQ(seen(&how), 1 << 1 | 1 << 3 | 1 << 4);
+    how.top_k = 5;
+    EQ(seen(&how), 1 << 1 | 1 << 3 | 1 << 4);
+    how.top_k = 2;
+    EQ(seen(&how), 1 << 3 | 1 << 4);
+    how.top_k = 0, how.top_p = 0.99f;
+    EQ(seen(&how), 1 << 1 | 1 << 3 | 1 << 4);
+    how.top_p = 1, how.min_p = 0.01f;
+    EQ(seen(&how), 1 << 1 | 1 << 3 | 1 << 4);
+    how.temperature = 0;
+    EQ(seen(&how), 1 << 3);
+    set_logits(4, none);
+    EQ(seen(&how), 1 << 0);
+    how.temperature = 1;
+    EQ(seen(&how), 1 << 0);
+}
+
+TEST(near_zero_is_greedy) {
+    static const float cold[] = { 9e-6f, 1e-30f, 1e-37f, 1e-38f, 1e-40f, 1e-45f };
+    static const float x[5] = { 90, 100, 100, 3e38f, -3e38f };
+    set_logits(5, x);
+    for (int i = 0; i < 6; i++) {
+        pith_sampling how = plain(cold[i], i % 2 ? 1 : 0.9f);
+        uint64_t rng = 5;
+        how.top_k = i / 2;
+        session.logits[3] = 3e38f;
+        EQ(pith_sample(&session, &how, &rng), 3);
+        session.logits[3] = 0;
+        EQ(pith_sample(&session, &how, &rng), 1);
+        EQ((long long)rng, 5);
+    }
+}
+
+TEST(only_what_is_allowed_comes) {
+    uint32_t allow[2] = { 1u << 1 | 1u << 31, 1u << 1 }, none[2] = { 0, 0 };
+    set_up(40, NULL, 0);
+    for (int t = 0; t < 40; t++) session.logits[t] = t == 7 ? 50 : 0;
+    for (int way = 0; way < 6; way++) {
+        pith_sampling how = plain(way ? 1 : 0, way == 3 ? 0.95f : 1);
+        uint64_t rng = 3;
+        int counts[3] = { 0, 0, 0 };
+        how.allow = allow;
+        how.top_k = way == 2 ? 10 : way == 5 ? 2 : 0;
+        how.min_p = way == 4 ? 0.1f : 0;
+        for (int i = 0; i < 300; i++) {
+            pith_token t = pith_sample(&session, &how, &rng);
+            if (t != 1 && t != 31 && t != 33) FAIL("way %d: %d", way, t);
+            else counts[t == 1 ? 0 : t == 31 ? 1 : 2]++;
+        }
+        CHECK(way == 0 ? counts[0] == 300 : way == 5 ? counts[0] > 100 && counts[1] > 100
+                       : counts[0] > 60 && counts[1] > 60 && counts[2] > 60);
+        how.allow = none;
+        EQ(pith_sample(&session, &how, &rng), -1);
+    }
+    for (int t = 0; t < 40; t++) session.logits[t] = NAN;
+    pith_sampling how = plain(1, 0.9f);
+    uint64_t rng = 3;
+    how.allow = allow;
+    EQ(pith_sample(&session, &how, &rng), 1);
+}
+
+/* Twelve times 1/12 is less than 1 in float, and this seed's first number is the largest below 1. */
+TEST(rounding_gives_no_token_that_cannot_come) {
+    uint64_t rng = 1574392;
+    pith_sampling how = plain(1, 1);
+    set_up(14, NULL, 0);
+    session.logits[12] = -INFINITY;
+    session.logits[13] = NAN;
+    EQ(pith_sample(&session, &how, &rng), 11);
+}
+
+TEST(any_seed_draws) {
+    static const float x[8] = { 0 };
+    pith_sampling how = plain(1, 1);
+    uint64_t rng = 0;
+    unsigned set = 0;
+    set_logits(8, x);
+    for (int i = 0; i < 400; i++) set |= 1u << pith_sample(&session, &how, &rng);
+    EQ(set, 0xff);
+    CHECK(rng != 0);
+}
+
+TEST(zero_is_off) {
+    static const pith_token text[] = { 2, 2, 1 };
+    static const pith_sampling zero;
+    set_up(4, text, 3);
+    session.logits[2] = 5;
+    uint64_t rng = 9;
+    EQ(pith_sample(&session, &zero, &rng), 2);
+    pith_sampling how = { .temperature = 1, .repeat_last_n = -1 };
+    pith_sample(&session, &how, &rng);
+    NEAR(session.probs[2], exp(5) / (exp(5) + 3), 1e-6);
+}
+
+/* ---- what a model recommends ----------------------------------------------------------------- */
+
+static void same_sampling(pith_sampling a, pith_sampling b) {
+    NEAR(a.temperature, b.temperature, 0);
+    NEAR(a.top_p, b.top_p, 0);
+    NEAR(a.min_p, b.min_p, 0);
+    NEAR(a.repeat_penalty, b.repeat_penalty, 0);
+    EQ(a.top_k, b.top_k);
+    EQ(a.repeat_last_n, b.repeat_last_n);
+    NEAR(a.frequency_penalty + a.presence_penalty, 0, 0);
+    CHECK(!a.bias && !a.n_bias && !a.allow);
+}
+
+static pith_sampling recommended(const char *keys) {
+    char all[1024];
+    static const char *const tensors = "token_embd.weight 16 8; output_norm.weight 8; blk.0.attn_norm.weight 8;"
+        "blk.0.attn_q.weight 8 8; blk.0.attn_k.weight 8 8; blk.0.attn_v.weight 8 8; blk.0.attn_output.weight 8 8;"
+        "blk.0.ffn_norm.weight 8; blk.0.ffn_gate.weight 8 8; blk.0.ffn_up.weight 8 8; blk.0.ffn_down.weight 8 8";
+    snprintf(all, sizeof all, "general.architecture llama; llama.block_count 1; llama.embedding_length 8;"
+             "llama.feed_forward_length 8; llama.attention.head_count 1; llama.context_length 8;"
+             "llama.attention.layer_norm_rms_epsilon 1e-5; %s", keys);
+    bytes b = fixture_gguf(all, tensors, 1);
+    pith_error e = { 0, "" };
+    pith_model *m = pith_open_memory(b.p, b.n, NULL, &e);
+    if (!m) FAIL("%s", e.text);
+    pith_sampling how = pith_sampling_default(m);
+    pith_close(m);
+    free(b.p);
+    return how;
+}
+
+TEST(a_model_recommends) {
+    pith_sampling ours = PITH_SAMPLING_DEFAULT;
+    same_sampling(pith_sampling_default(NULL), ours);
+    same_sampling(recommended(""), ours);
+    pith_sampling all = { .repeat_last_n = 64, .repeat_penalty = 1.25f, .temperature = 0.5f, .top_k = 7,
+                          .top_p = 0.75f, .min_p = 0.125f };
+    same_sampling(recommended("general.sampling.temp 0.5; general.sampling.top_k 7; general.sampling.top_p 0.75;"
+                              "general.sampling.min_p 0.125; general.sampling.penalty_repeat 1.25"), all);
+    same_sampling(recommended("pith.temperature 0.5; pith.top_k 7.0; pith.top_p 0.75; pith.min_p 0.125;"
+                              "pith.repeat_penalty 1.25"), all);
+    same_sampling(recommended("general.sampling.temp -1.0; general.sampling.top_k -1; general.sampling.top_p 1.5;"
+                              "general.sampling.min_p hot; general.sampling.penalty_repeat 101.0"), ours);
+    ours.temperature = 0; /* greedy is a recommendation too, and GGUF's word comes first */
+    same_sampling(recommended("general.sampling.temp 0.0; pith.temperature 0.5"), ours);
+    bytes b = fixture_llama2c(&fixture_tiny, 0, 1);
+    pith_model *m = pith_open_memory(b.p, b.n, NULL, NULL);
+    REQUIRE(m);
+    pith_sampling llama2c = { .repeat_last_n = 64, .repeat_penalty = 1, .temperature = 1, .top_p = 0.9f };
+    same_sampling(pith_sampling_default(m), llama2c);
+    pith_close(m);
+    free(b.p);
+}
+
 /* ---- what must never happen ------------------------------------------------------------------ */
 
 TEST(any_logits_give_a_token_in_range) {
@@ -256,7 +447,7 @@ TEST(any_logits_give_a_token_in_range) {
     for (int n = 1; n < 20; n++) {
         set_up(n, NULL, 0);
         for (int i = 0; i < 700; i++) {
-            for (int t = 0; t < n; t++) session.logits[t] = odd[(int)(pith__random(&rng) * 8)];
+            for (int t = 0; t < n; t++) session.logits[t] = odd[(int)(pith_random(&rng) * 8)];
             pith_sampling how = plain(temperatures[i % 7], i % 3 ? 0.9f : 1);
             how.top_k = i % 5 ? 0 : 1 + i % 4;
             how.min_p = i % 2 ? 0.1f : 0;
@@ -300,6 +491,14 @@ int main(void) {
     RUN(top_k_keeps_k_and_their_proportions);
     RUN(top_p_after_top_k_sees_what_top_k_left);
     RUN(min_p_is_relative_to_the_likeliest);
+    RUN(of_equals_the_lowest_tokens_are_kept);
+    RUN(nan_is_the_least_likely);
+    RUN(near_zero_is_greedy);
+    RUN(only_what_is_allowed_comes);
+    RUN(rounding_gives_no_token_that_cannot_come);
+    RUN(any_seed_draws);
+    RUN(zero_is_off);
+    RUN(a_model_recommends);
     RUN(any_logits_give_a_token_in_range);
     RUN(a_large_vocabulary_is_not_sorted);
     set_up(1, NULL, 0);
