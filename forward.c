@@ -115,9 +115,9 @@ static void gather_pairs(float *x, const float *x0, size_t n_rot, size_t dim) {
 }
 
 /* One token's queries or keys, (heads, head_dim): biased, normed (Qwen 3, Gemma 3: head by head; OLMo 2:
- * as a whole), and turned by the angles of the token's position. */
-static void finish_heads(const block *b, float *x, float *x0, const float *bias, const float *w,
-                         int heads, size_t t) {
+ * as a whole), and rotated by the angles of the token's position. */
+static void bias_norm_rope(const block *b, float *x, float *x0, const float *bias, const float *w,
+                           int heads, size_t t) {
     const pith__kernels *k = b->s->kernels;
     size_t dim = (size_t)b->h->head_dim, n = (size_t)heads * dim;
     x += t * n, x0 += t * n;
@@ -127,16 +127,16 @@ static void finish_heads(const block *b, float *x, float *x0, const float *bias,
     for (size_t at = 0; b->h->rope_gather && at < n; at += dim)
         gather_pairs(x + at, x0 + at, (size_t)b->h->n_rot, dim);
     if (b->layer->rope < 0) return;
-    const float *turn = b->s->turn[b->layer->rope] + t * (size_t)b->h->n_rot;
-    for (int h = 0; h < heads; h++) k->rope(x + (size_t)h * dim, turn, b->h->n_rot, b->h->rope_half);
+    const float *angles = b->s->rope_table[b->layer->rope] + t * (size_t)b->h->n_rot;
+    for (int h = 0; h < heads; h++) k->rope(x + (size_t)h * dim, angles, b->h->n_rot, b->h->rope_half);
 }
 
 static int slots_of(const block *b) {
     return b->layer->window ? b->s->n_slot_window : b->s->n_slot;
 }
 
-/* Keys and values go to the cache, where this and all later tokens find them. */
-static void remember(const block *b, size_t t) {
+/* Keys and values go to the KV cache, where this and all later tokens find them. */
+static void write_kv(const block *b, size_t t) {
     pith_session *s = b->s;
     int n_slot = slots_of(b), dim = b->h->head_dim, slot = (s->position + (int)t) % n_slot;
     size_t k_plane = pith__cache_plane(s->k_format, dim, n_slot);
@@ -158,10 +158,10 @@ static void finish_token(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const block *b = data;
     const pith__layer *w = b->layer;
-    finish_heads(b, b->a.q, b->a.q0, w->q_bias, w->q_norm, b->h->n_head, t);
-    finish_heads(b, b->a.k, b->a.k0, w->k_bias, w->k_norm, b->h->n_kv_head, t);
+    bias_norm_rope(b, b->a.q, b->a.q0, w->q_bias, w->q_norm, b->h->n_head, t);
+    bias_norm_rope(b, b->a.k, b->a.k0, w->k_bias, w->k_norm, b->h->n_kv_head, t);
     add_bias(b->a.v + t * w->v.rows, w->v_bias, w->v.rows);
-    remember(b, t);
+    write_kv(b, t);
 }
 
 static void after_attention(const void *data, size_t t, uint8_t *scratch) {
@@ -302,14 +302,14 @@ static void feed_forward(const block *b) {
 
 /* ---- all blocks ------------------------------------------------------------------------------------ */
 
-/* Cosine and sine of every pair's angle at every new position, for both sets of angles. */
-static void make_turns(pith_session *s, int n) {
+/* RoPE: cosine and sine of every pair's angle at every new position, for both sets of angles. */
+static void fill_rope_table(pith_session *s, int n) {
     const pith_model *m = s->model;
     int pairs = m->hyper.n_rot / 2;
     for (int set = 0; set < 2; set++) {
         const pith__rope *r = &m->rope[set];
-        const float *freq = r->freq_long && s->turned_long ? r->freq_long : r->freq;
-        float *to = s->turn[set];
+        const float *freq = r->freq_long && s->long_rope ? r->freq_long : r->freq;
+        float *to = s->rope_table[set];
         for (int t = 0; freq && t < n; t++) {
             for (int i = 0; i < pairs; i++) {
                 float angle = (float)(s->position + t) * freq[i]; /* rounded as models were trained */
@@ -341,7 +341,7 @@ PITH_SHARED void pith__run_block(pith_session *s, int l, int n) {
 PITH_SHARED void pith__forward(pith_session *s, const pith_token *tokens, int n) {
     const pith_model *m = s->model;
     embed(s, tokens, n, pith__acts_at(s, 0).x);
-    make_turns(s, n);
+    fill_rope_table(s, n);
     for (int l = 0; l < m->hyper.n_layer; l++) pith__run_block(s, l, n);
     memmove(s->tokens + s->position, tokens, (size_t)n * sizeof *tokens);
     s->position += n;

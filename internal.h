@@ -147,13 +147,14 @@ typedef struct {
     float *f;            /* (n, n_embd) what the network adds to the stream, before any post-norm */
 } pith__acts;
 
-/* Guesses of the last pass: they are in the cache, and in tokens, from the position on. */
+/* Speculative decoding: the tokens drafted in the last pass are in the KV cache, and in tokens, from the
+ * position on. */
 typedef struct {
-    int most;            /* at once; 0: none are made */
-    int trust;           /* how many to make next, fewer after wrong ones */
-    int made, right;     /* in the last pass; made - right are still ahead of the position */
-    float *logits;       /* (most + 1, n_vocab) after the token and each guess; memory of the caller */
-    int n_pass, n_right; /* since pith_draft: passes of one token and its guesses; guesses taken */
+    int most;            /* tokens in a draft; 0: none are made */
+    int trust;           /* how many to draft next, fewer after wrong ones */
+    int made, accepted;  /* in the last pass; made - accepted are still ahead of the position */
+    float *logits;       /* (most + 1, n_vocab) after the token and each drafted one; memory of the caller */
+    int n_pass, n_accepted; /* since pith_draft: passes of one token and its draft; drafted tokens accepted */
 } pith__draft;
 
 struct pith_session {
@@ -161,7 +162,7 @@ struct pith_session {
     int n_ctx, n_batch;
     int position;        /* tokens evaluated */
     int written;         /* positions ever written since the cache was empty: rewinding leaves it */
-    int turned_long;     /* 1: what is in the cache was turned by freq_long */
+    int long_rope;       /* 1: the keys in the cache are rotated by freq_long */
     pith_token *tokens;  /* (n_ctx) the text so far */
     float *logits;       /* (n_vocab) after the last token */
     float *probs;        /* (n_vocab) scratch of the sampler */
@@ -173,7 +174,7 @@ struct pith_session {
     float *tape;         /* activations, (n_layer + 1, stride) or one layer's */
     size_t stride;       /* 0, or floats from one layer to the next */
     float *streams;      /* (n_layer + 1, n_batch, n_embd) x of every layer, or NULL: x is on the tape */
-    float *turn[2];      /* (n_batch, n_rot / 2, 2) cosine and sine of both sets of angles */
+    float *rope_table[2]; /* (n_batch, n_rot / 2, 2) cosine and sine of both sets of angles */
     pith__input in;      /* room for the rounded input of the widest matrix */
     const pith__kernels *kernels;
     pith__team team;
@@ -192,8 +193,10 @@ PITH_SHARED void pith__forward(pith_session *s, const pith_token *tokens, int n)
 
 /* ---- session.c: one text in progress ------------------------------------------------------------ */
 
-/* Room for a session that keeps every layer's activations (keep 1) of up to n_batch tokens, or every
- * layer's x only (keep 2). */
+/* Which activations of up to n_batch tokens a session keeps: one layer's, every layer's, or one layer's and
+ * the residual stream (x) of every layer. */
+enum { PITH__KEEP_ONE, PITH__KEEP_ALL, PITH__KEEP_STREAM };
+
 PITH_SHARED pith_session *pith__session_new(const pith_model *m, const pith_context *c, int keep,
                                             pith_error *err);
 PITH_SHARED size_t pith__session_bytes(const pith_model *m, const pith_context *c, int keep); /* or 0 */

@@ -141,10 +141,11 @@ int  pith_rewind(pith_session *s, int position); /* returns the new position: 0 
 const float *pith_logits(const pith_session *s); /* (n_vocab) after the last token, until the next eval */
 float pith_logprob(const pith_session *s, pith_token t); /* log softmax of pith_logits at t */
 
-/* Guessing ahead. From now on, evaluating one token takes up to n guesses along: what followed where the
- * text last read as it does now. A token that was guessed then costs its eval nothing: several tokens for
- * one reading of the weights, where text repeats itself. Nothing else changes, not one bit. room:
- * (n + 1, n_vocab) floats of the caller, in use until the session is freed or pith_draft(s, 0, NULL). */
+/* Speculative decoding. From now on, evaluating one token drafts up to n more (what followed where the text
+ * last read as it does now) and evaluates them in the same pass. A token that was drafted then costs its eval
+ * nothing: several tokens for one reading of the weights, where text repeats itself. Nothing else changes, not
+ * one bit. room: (n + 1, n_vocab) floats of the caller, in use until the session is freed or
+ * pith_draft(s, 0, NULL). */
 void pith_draft(pith_session *s, int n, float *room);
 
 /* ---- sampling ---------------------------------------------------------- */

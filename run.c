@@ -305,7 +305,7 @@ static int start_session(voice *v, options *o, int n) {
 }
 
 static void say_drafts(const voice *v) {
-    int n = v->s->draft.n_pass, right = v->s->draft.n_right;
+    int n = v->s->draft.n_pass, right = v->s->draft.n_accepted;
     if (n) fprintf(stderr, "tokens per pass: %.2f (--draft-lookup)\n", (n + right) / (double)n);
 }
 

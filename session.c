@@ -1,8 +1,9 @@
 /* session.c - one text in progress: its memory, and what may be done to it.
  *
  * A session gets all its memory when it is made: room for the text, for the KV cache (keys and values of
- * every token so far), and for what forward.c computes. Evaluating appends tokens, rewinding forgets the
- * last ones, and guessing ahead evaluates tokens before anybody asks for them. */
+ * every token so far), and for what forward.c computes. Evaluating appends tokens: many at once (prefill, as
+ * a prompt is read) or one at a time (decode, as text is written). Rewinding forgets the last ones.
+ * Speculative decoding evaluates tokens that are likely to come along with the one that did. */
 #include "internal.h"
 
 #include <math.h>
@@ -11,21 +12,22 @@
 
 /* ---- the session's memory -------------------------------------------------------------------------- */
 
-typedef struct { /* hands out pieces of memory one after the other; base NULL: only counts them */
+typedef struct { /* memory that is handed out from its beginning on; base NULL: only counted */
     uint8_t *base;
     size_t used;
     int overflow;
-} layout;
+} room;
 
-static void *piece(layout *y, size_t n, size_t size) {
+/* Room for n times size bytes; NULL where it is only counted. */
+static void *take_room(room *r, size_t n, size_t size) {
     size_t bytes, end;
     if (pith__mul(&bytes, n, size) || bytes > SIZE_MAX / 2 ||
-        pith__add(&end, y->used, (bytes + 63) / 64 * 64)) {
-        y->overflow = 1;
+        pith__add(&end, r->used, (bytes + 63) / 64 * 64)) {
+        r->overflow = 1;
         return NULL;
     }
-    void *p = y->base ? y->base + y->used : NULL;
-    y->used = end;
+    void *p = r->base ? r->base + r->used : NULL;
+    r->used = end;
     return p;
 }
 
@@ -44,24 +46,24 @@ static size_t smallest_group(const pith_model *m) { /* that share an input's sca
 
 static int round_to_16(int n) { return n > INT32_MAX - 15 ? INT32_MAX / 16 * 16 : (n + 15) / 16 * 16; }
 
-static void place_cache(pith_session *s, layout *y) {
+static void place_cache(pith_session *s, room *r) {
     const pith_model *m = s->model;
     size_t n_kv = (size_t)m->hyper.n_kv_head;
-    s->k = piece(y, (size_t)m->hyper.n_layer, sizeof *s->k);
-    s->v = piece(y, (size_t)m->hyper.n_layer, sizeof *s->v);
+    s->k = take_room(r, (size_t)m->hyper.n_layer, sizeof *s->k);
+    s->v = take_room(r, (size_t)m->hyper.n_layer, sizeof *s->v);
     for (int l = 0; l < m->hyper.n_layer; l++) {
         int n_slot = m->layer[l].window ? s->n_slot_window : s->n_slot;
         size_t k = pith__cache_plane(s->k_format, m->hyper.head_dim, n_slot);
         size_t v = pith__cache_plane(s->v_format, m->hyper.head_dim, n_slot);
-        if (!k || !v) y->overflow = 1;
-        void *kp = piece(y, n_kv, k), *vp = piece(y, n_kv, v);
-        if (y->base) s->k[l] = kp, s->v[l] = vp;
+        if (!k || !v) r->overflow = 1;
+        void *kp = take_room(r, n_kv, k), *vp = take_room(r, n_kv, v);
+        if (r->base) s->k[l] = kp, s->v[l] = vp;
     }
 }
 
 /* Everything a session has, after the session itself. The sizes are checked by arithmetic on the whole:
  * an activation is at most a few times the largest matrix of the model, which is in memory already. */
-static void place(pith_session *s, layout *y, int keep) {
+static void place(pith_session *s, room *r, int keep) {
     const pith_model *m = s->model;
     const pith__hyper *h = &m->hyper;
     size_t n_vocab = (size_t)h->n_vocab, n_batch = (size_t)s->n_batch, wide = widest(h);
@@ -71,25 +73,25 @@ static void place(pith_session *s, layout *y, int keep) {
     for (int l = 0; l < h->n_layer; l++) /* the window may be set and still see everything */
         if (m->layer[l].window && s->n_slot_window > n_slot) n_slot = s->n_slot_window;
 
-    s->tokens = piece(y, (size_t)s->n_ctx, sizeof *s->tokens);
-    s->logits = piece(y, n_vocab, sizeof *s->logits);
-    s->probs = piece(y, n_vocab, sizeof *s->probs);
-    s->order = piece(y, n_vocab, sizeof *s->order);
+    s->tokens = take_room(r, (size_t)s->n_ctx, sizeof *s->tokens);
+    s->logits = take_room(r, n_vocab, sizeof *s->logits);
+    s->probs = take_room(r, n_vocab, sizeof *s->probs);
+    s->order = take_room(r, n_vocab, sizeof *s->order);
     size_t layer_floats = pith__acts_place(s, &a, NULL), n_act = (size_t)h->n_layer + 1;
-    s->stride = keep == 1 ? layer_floats : 0;
-    s->tape = piece(y, keep == 1 ? n_act : 1, layer_floats * sizeof *s->tape);
-    s->streams = keep == 2 ? piece(y, n_act, n_batch * (size_t)h->n_embd * sizeof *s->streams) : NULL;
+    s->stride = keep == PITH__KEEP_ALL ? layer_floats : 0;
+    s->tape = take_room(r, keep == PITH__KEEP_ALL ? n_act : 1, layer_floats * sizeof *s->tape);
+    s->streams = keep == PITH__KEEP_STREAM ? take_room(r, n_act, n_batch * (size_t)h->n_embd * sizeof *s->streams) : NULL;
     for (int set = 0; set < 2; set++)
-        s->turn[set] = piece(y, m->rope[set].freq ? n_batch : 0, (size_t)h->n_rot * sizeof(float));
-    s->in.q = piece(y, rows, blocks * 32);
-    s->in.d = piece(y, rows, (wide / smallest_group(m) + 1) * sizeof *s->in.d);
-    s->in.sum = piece(y, rows, 2 * blocks * sizeof *s->in.sum);
-    s->in.tiles = piece(y, 1, pith__tiles_bytes(rows, wide));
+        s->rope_table[set] = take_room(r, m->rope[set].freq ? n_batch : 0, (size_t)h->n_rot * sizeof(float));
+    s->in.q = take_room(r, rows, blocks * 32);
+    s->in.d = take_room(r, rows, (wide / smallest_group(m) + 1) * sizeof *s->in.d);
+    s->in.sum = take_room(r, rows, 2 * blocks * sizeof *s->in.sum);
+    s->in.tiles = take_room(r, 1, pith__tiles_bytes(rows, wide));
     size_t matmul = pith__matmul_scratch(wide);
     size_t attend = pith__attend_scratch(h->n_head / h->n_kv_head, h->head_dim, n_slot);
     s->team.scratch_bytes = ((matmul > attend ? matmul : attend) + 63) / 64 * 64;
-    s->team.scratch = piece(y, (size_t)s->team.n_threads, s->team.scratch_bytes);
-    place_cache(s, y);
+    s->team.scratch = take_room(r, (size_t)s->team.n_threads, s->team.scratch_bytes);
+    place_cache(s, r);
 }
 
 static int cache_format(const pith_model *m, const char *name, const pith__format **f,
@@ -129,17 +131,17 @@ static int plan(pith_session *s, const pith_model *m, const pith_context *c, pit
 
 /* Bytes for a session as planned, itself included and room to align it; 0: more than can be counted. */
 static size_t planned_size(pith_session *s, int keep) {
-    layout y = { NULL, 64 + (sizeof *s + 63) / 64 * 64, 0 };
-    place(s, &y, keep);
-    return y.overflow ? 0 : y.used;
+    room r = { NULL, 64 + (sizeof *s + 63) / 64 * 64, 0 };
+    place(s, &r, keep);
+    return r.overflow ? 0 : r.used;
 }
 
 static pith_session *settle(const pith_session *planned, void *mem, int keep) {
     uint8_t *base = (uint8_t *)mem + (64 - (uintptr_t)mem % 64) % 64;
     pith_session *s = (pith_session *)(void *)base;
     *s = *planned;
-    layout y = { base, (sizeof *s + 63) / 64 * 64, 0 };
-    place(s, &y, keep);
+    room r = { base, (sizeof *s + 63) / 64 * 64, 0 };
+    place(s, &r, keep);
     if (s->team.n_threads > 1) s->team.n_threads = pith__threads(s->team.n_threads);
     return s;
 }
@@ -161,7 +163,7 @@ PITH_SHARED pith_session *pith__session_new(const pith_model *m, const pith_cont
 }
 
 pith_session *pith_session_new(const pith_model *m, const pith_context *c, pith_error *err) {
-    return pith__session_new(m, c, 0, err);
+    return pith__session_new(m, c, PITH__KEEP_ONE, err);
 }
 
 PITH_SHARED size_t pith__session_bytes(const pith_model *m, const pith_context *c, int keep) {
@@ -170,21 +172,21 @@ PITH_SHARED size_t pith__session_bytes(const pith_model *m, const pith_context *
 }
 
 size_t pith_session_size(const pith_model *m, const pith_context *c) {
-    return pith__session_bytes(m, c, 0);
+    return pith__session_bytes(m, c, PITH__KEEP_ONE);
 }
 
 pith_session *pith_session_place(const pith_model *m, const pith_context *c, void *mem, size_t size,
                                  pith_error *err) {
     pith_session planned;
     if (plan(&planned, m, c, err)) return NULL;
-    size_t need = planned_size(&planned, 0);
+    size_t need = planned_size(&planned, PITH__KEEP_ONE);
     if (!need || size < need) {
         pith__fail(err, PITH_EMEMORY, "a session of %d tokens needs %zu bytes, given %zu",
                    planned.n_ctx, need, size);
         return NULL;
     }
     memset(mem, 0, need);
-    return settle(&planned, mem, 0);
+    return settle(&planned, mem, PITH__KEEP_ONE);
 }
 
 void pith_session_free(pith_session *s) {
@@ -206,13 +208,13 @@ static int check_tokens(const pith_session *s, int from, const pith_token *t, in
     return PITH_OK;
 }
 
-/* Longrope (Phi 3): a text longer than the model's first context is turned by other angles, the whole
- * of it. When it grows over that length, or is rewound below, the cache is made again: logits depend on
- * the text alone. Ding et al. 2024, arXiv:2402.13753. */
-static void choose_angles(pith_session *s, int n) {
-    int known = s->position, turned_long = known + n > s->model->n_ctx_original;
-    if (!s->model->rope[0].freq_long || turned_long == s->turned_long) return;
-    s->turned_long = turned_long;
+/* Longrope (Phi 3): all keys and queries of a text longer than the model's first context are rotated by
+ * other angles. When a text grows over that length, or is rewound below, the KV cache is computed again:
+ * logits depend on the text alone. Ding et al. 2024, arXiv:2402.13753. */
+static void choose_rope(pith_session *s, int n) {
+    int known = s->position, is_long = known + n > s->model->n_ctx_original;
+    if (!s->model->rope[0].freq_long || is_long == s->long_rope) return;
+    s->long_rope = is_long;
     s->position = s->written = 0;
     for (int i = 0; i < known; i += s->n_batch)
         pith__forward(s, s->tokens + i, known - i < s->n_batch ? known - i : s->n_batch);
@@ -229,7 +231,7 @@ static void evaluate(void *data) {
     const eval_job *job = data;
     pith_session *s = job->s;
     size_t n_vocab = (size_t)s->model->hyper.n_vocab;
-    choose_angles(s, job->n);
+    choose_rope(s, job->n);
     for (int i = 0; i < job->n; i += s->n_batch) {
         int m = job->n - i < s->n_batch ? job->n - i : s->n_batch;
         float *rows = job->logits ? job->logits + (size_t)i * n_vocab : NULL;
@@ -241,61 +243,62 @@ static void evaluate(void *data) {
     }
 }
 
-/* ---- guessing ahead -------------------------------------------------------------------------------- */
+/* ---- speculative decoding -------------------------------------------------------------------------- */
 
-/* Text that repeats itself says what comes next: what followed where the last tokens stood before. The
- * guesses go through the model with the token before them, whose weights are read anyway, and wait with
- * their logits for whoever evaluates the same tokens. Prompt lookup: Saxena 2023,
+/* Text that repeats itself says what comes next: what followed where the last tokens (an n-gram) occurred
+ * before. These drafted tokens go through the model with the token before them, whose pass reads all weights
+ * anyway. Their logits are kept until the same tokens are evaluated. Prompt lookup: Saxena 2023,
  * github.com/apoorvumang/prompt-lookup-decoding; Yang et al. 2023, arXiv:2304.04487. */
 
-/* The latest place after which the last k of n tokens stood before the end, or 0. */
-static int stood_before(const pith_token *t, int n, int k) {
+/* The last k of n tokens: where their latest occurrence before the end is over, or 0. */
+static int find_ngram(const pith_token *t, int n, int k) {
     for (int at = n - 1; at >= k; at--)
         if (t[at - 1] == t[n - 1] && !memcmp(t + at - k, t + n - k, (size_t)k * sizeof *t)) return at;
     return 0;
 }
 
-/* No more than fit the context, and the angles that the token alone would have. */
-static int room_for_guesses(const pith_session *s) {
+/* How many tokens to draft: as many as fit the context, and have the angles that the token alone would have. */
+static int draft_length(const pith_session *s) {
     int after = s->position + 1, most = s->draft.trust, n_short = s->model->n_ctx_original;
     if (most > s->n_ctx - after) most = s->n_ctx - after;
     if (s->model->rope[0].freq_long && after <= n_short && most > n_short - after) most = n_short - after;
-    return s->watch ? 0 : most; /* who watches sees the text, each token once */
+    return s->watch ? 0 : most; /* a watcher is shown each token of the text once */
 }
 
-/* Token t, and after it guesses, behind the text; how many guesses. */
-static int make_guesses(pith_session *s, pith_token t) {
-    int n = s->position + 1, most = room_for_guesses(s);
+/* Writes token t behind the text, and the drafted tokens behind it; returns how many are drafted. */
+static int draft_tokens(pith_session *s, pith_token t) {
+    int n = s->position + 1, most = draft_length(s);
     s->tokens[s->position] = t;
-    int from = stood_before(s->tokens, n, 3);
-    if (!from) from = stood_before(s->tokens, n, 2);
+    int from = find_ngram(s->tokens, n, 3);
+    if (!from) from = find_ngram(s->tokens, n, 2);
     if (!from) return 0;
-    for (int i = 0; i < most; i++) s->tokens[n + i] = s->tokens[from + i]; /* may go round and round */
+    for (int i = 0; i < most; i++) s->tokens[n + i] = s->tokens[from + i]; /* the copy may read itself */
     return most;
 }
 
-/* How many of n tokens were guessed: their logits are there. */
-static int take_guesses(pith_session *s, const pith_token *t, int n) {
+/* Accepts those of n tokens that are drafted: their logits are there. Returns how many. */
+static int accept_draft(pith_session *s, const pith_token *t, int n) {
     pith__draft *d = &s->draft;
     size_t n_vocab = (size_t)s->model->hyper.n_vocab;
     int k = 0;
-    while (k < n && d->right < d->made && t[k] == s->tokens[s->position]) k++, s->position++, d->right++;
-    if (k) memcpy(s->logits, d->logits + (size_t)d->right * n_vocab, n_vocab * sizeof *s->logits);
-    d->n_right += k;
+    while (k < n && d->accepted < d->made && t[k] == s->tokens[s->position])
+        k++, s->position++, d->accepted++;
+    if (k) memcpy(s->logits, d->logits + (size_t)d->accepted * n_vocab, n_vocab * sizeof *s->logits);
+    d->n_accepted += k;
     return k;
 }
 
-/* What is left of the last guesses is wrong. */
-static void drop_guesses(pith__draft *d) {
-    if (d->made && d->right == d->made) d->trust *= 2;
-    else if (d->made) d->trust = d->right + 1;
+/* The rest of the draft is wrong. */
+static void reject_draft(pith__draft *d) {
+    if (d->made && d->accepted == d->made) d->trust *= 2;
+    else if (d->made) d->trust = d->accepted + 1;
     if (d->trust > d->most) d->trust = d->most;
-    d->made = d->right = 0;
+    d->made = d->accepted = 0;
 }
 
-static void evaluate_guessing(pith_session *s, pith_token t) {
+static void evaluate_speculative(pith_session *s, pith_token t) {
     pith__draft *d = &s->draft;
-    d->made = make_guesses(s, t);
+    d->made = draft_tokens(s, t);
     d->n_pass++;
     eval_job job = { s, s->tokens + s->position, 1 + d->made, d->logits };
     pith__together(&s->team, evaluate, &job);
@@ -303,14 +306,14 @@ static void evaluate_guessing(pith_session *s, pith_token t) {
     memcpy(s->logits, d->logits, (size_t)s->model->hyper.n_vocab * sizeof *s->logits);
 }
 
-/* A token and its guesses are no more than a batch: the rings of windows have room for one beyond what its
- * first token looks back on, so that all guesses may turn out wrong. */
-void pith_draft(pith_session *s, int n, float *room) {
+/* A token and its draft are at most a batch. Rings of windows have one position more than a batch needs, so
+ * that the whole draft may be rejected. */
+void pith_draft(pith_session *s, int n, float *logits) {
     pith__draft none = { 0 };
     s->draft = none;
-    if (n <= 0 || !room) return;
+    if (n <= 0 || !logits) return;
     s->draft.most = s->draft.trust = n < s->n_batch ? n : s->n_batch - 1;
-    s->draft.logits = room;
+    s->draft.logits = logits;
 }
 
 /* ---- evaluating, from outside ---------------------------------------------------------------------- */
@@ -319,11 +322,11 @@ PITH_SHARED int pith__eval_all(pith_session *s, const pith_token *t, int n, floa
                                pith_error *err) {
     int code = check_tokens(s, s->position, t, n, err);
     if (code) return code;
-    int known = logits ? 0 : take_guesses(s, t, n);
+    int known = logits ? 0 : accept_draft(s, t, n);
     if (known == n) return PITH_OK;
-    drop_guesses(&s->draft);
+    reject_draft(&s->draft);
     eval_job job = { s, t + known, n - known, logits };
-    if (s->draft.most && job.n == 1 && !logits) evaluate_guessing(s, *job.t);
+    if (s->draft.most && job.n == 1 && !logits) evaluate_speculative(s, *job.t);
     else pith__together(&s->team, evaluate, &job);
     return PITH_OK;
 }
@@ -345,7 +348,7 @@ int pith_rewind(pith_session *s, int position) {
         if (w && s->written - s->n_slot_window > (position - w + 1 > 0 ? position - w + 1 : 0)) position = 0;
     }
     s->position = position;
-    s->draft.made = s->draft.right = 0;
+    s->draft.made = s->draft.accepted = 0;
     if (position == 0) s->written = 0;
     return position;
 }

@@ -68,7 +68,7 @@ static int write_both(pair *p, float temperature) {
     while (same(p)) {
         pith_token t = pith_sample(p->plain, &how, &a), u = pith_sample(p->guessing, &how, &b);
         if (t != u || a != b) return -1;
-        if (pith_position(p->plain) == n_ctx) return p->guessing->draft.n_right;
+        if (pith_position(p->plain) == n_ctx) return p->guessing->draft.n_accepted;
         if (pith_eval(p->plain, &t, 1, NULL) || pith_eval(p->guessing, &t, 1, NULL)) return -1;
     }
     return -1;
@@ -164,12 +164,12 @@ TEST(whatever_is_done_to_a_session) {
     long right = 0;
     REQUIRE(m && open_pair(&p, m, NULL, 0, 8));
     for (int i = 0; i < 4000; i++) {
-        int before = p.guessing->draft.n_right;
+        int before = p.guessing->draft.n_accepted;
         if (!step(&p, &rng) || !same(&p)) {
             FAIL("differs after step %d", i);
             break;
         }
-        if (p.guessing->draft.n_right > before) right++;
+        if (p.guessing->draft.n_accepted > before) right++;
     }
     CHECK(right > 300);
     close_pair(&p);
@@ -199,7 +199,7 @@ static int passes(int period, int n_draft, int watch) {
             if (pith_eval(p.guessing, &t, 1, NULL)) FAIL("no room for token %d", i);
         }
         n = p.guessing->draft.n_pass;
-        EQ(n + p.guessing->draft.n_right, n_draft ? CONTEXT : 0);
+        EQ(n + p.guessing->draft.n_accepted, n_draft ? CONTEXT : 0);
     }
     close_pair(&p);
     pith_close(m);

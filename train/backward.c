@@ -389,14 +389,14 @@ static void d_gather_pairs(float *dx0, const float *dx, size_t n_rot, size_t dim
 /* was: queries or keys, (n, heads, head_dim), biased, normed and turned, in this order. dx holds
  * the gradient of what came out, dx0 (the same where there is no norm) gets that of the product
  * with the weights. */
-static void d_finish_heads(const d_block *b, float *dx, float *dx0, const float *x0, float *d_bias,
+static void d_bias_norm_rope(const d_block *b, float *dx, float *dx0, const float *x0, float *d_bias,
                            const float *w, float *dw, int heads) {
     size_t dim = (size_t)b->h->head_dim, cols = (size_t)heads * dim;
     size_t width = b->h->qk_norm_whole ? cols : dim;
-    const float *turns = b->layer->rope < 0 ? NULL : b->tape->s->turn[b->layer->rope];
-    for (size_t t = 0; turns && t < b->n; t++)
+    const float *angles = b->layer->rope < 0 ? NULL : b->tape->s->rope_table[b->layer->rope];
+    for (size_t t = 0; angles && t < b->n; t++)
         for (int h = 0; h < heads; h++)
-            d_rope(dx + t * cols + (size_t)h * dim, turns + t * (size_t)b->h->n_rot, b->h->n_rot,
+            d_rope(dx + t * cols + (size_t)h * dim, angles + t * (size_t)b->h->n_rot, b->h->n_rot,
                    b->h->rope_half);
     if (w) pith__d_norm(b->tape, dx0, dx, x0, w, dw, width, b->n * cols / width, 0);
     for (size_t at = 0; b->h->rope_gather && at < b->n * cols; at += dim)
@@ -432,8 +432,8 @@ static void d_attention(const d_block *b) {
         .softcap = h->attn_softcap,
     };
     d_attend(&job);
-    d_finish_heads(b, d.q, d.q0, a.q0, g->q_bias, w->q_norm, g->q_norm, h->n_head);
-    d_finish_heads(b, d.k, d.k0, a.k0, g->k_bias, w->k_norm, g->k_norm, h->n_kv_head);
+    d_bias_norm_rope(b, d.q, d.q0, a.q0, g->q_bias, w->q_norm, g->q_norm, h->n_head);
+    d_bias_norm_rope(b, d.k, d.k0, a.k0, g->k_bias, w->k_norm, g->k_norm, h->n_kv_head);
     d_add_bias(d.v, g->v_bias, w->v.rows, b->n);
     const float *xn = w->attn_norm ? a.xn : a.x;
     d_project(b, d.xn, d.q0, &w->q, g->q, xn, b->n, 0);
@@ -635,7 +635,7 @@ static pith_context context_of(int n_ctx) {
 PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, const pith__d_model *g, int n_ctx,
                                        int recompute, pith_error *err) {
     pith_context c = context_of(n_ctx);
-    pith_session *s = pith__session_new(m, &c, recompute ? 2 : 1, err);
+    pith_session *s = pith__session_new(m, &c, recompute ? PITH__KEEP_STREAM : PITH__KEEP_ALL, err);
     if (!s) return NULL;
     pith__tape *y = calloc(1, sizeof *y), plan;
     size_t floats = place_tape(&plan, s, NULL);
@@ -665,7 +665,7 @@ PITH_SHARED void pith__tape_free(pith__tape *y) {
 
 PITH_SHARED size_t pith__tape_size(const pith_model *m, int n_ctx, int recompute) {
     pith_context c = context_of(n_ctx);
-    size_t session = pith__session_bytes(m, &c, recompute ? 2 : 1);
+    size_t session = pith__session_bytes(m, &c, recompute ? PITH__KEEP_STREAM : PITH__KEEP_ALL);
     if (!session) return 0;
     pith_session s = { .model = m, .n_batch = n_ctx, .team = { .n_threads = m->n_threads } };
     s.team.scratch_bytes = pith__matmul_scratch(widest_input(&m->hyper));
