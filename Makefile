@@ -1,7 +1,7 @@
 # make            build ./run           make test    all tests, offline, under a minute
 # make dist       dist/pith.c, pith.h   make check   the same under ASan and UBSan
 # make fuzz       looks for input that breaks a reader, FUZZ_SECONDS each (clang)
-# make install PREFIX=/usr/local        make PORTABLE=1  without math/twins/x86.c and math/twins/arm.c
+# make install PREFIX=/usr/local        make PORTABLE=1  without the kernels of math/twins/
 # make story-model TEXT=stories.txt     make BUNDLE=0    without the model that is built in
 
 CFLAGS  ?= -O2
@@ -12,16 +12,14 @@ RUN     ?= run
 VERSION := $(shell sed -n 's/^.define PITH_VERSION "\(.*\)"/\1/p' model.h)
 
 # Reading order = link order: a file uses only what stands before it (scripts/layers.sh).
-TWINS   = math/twins/x86.c math/twins/arm.c
-TWINS   = math/twins/x86.c math/twins/arm.c
 ENGINE  = base/bytes.c base/os.c base/utf8.c base/json.c base/team.c \
-          math/quant.c math/kernels.c $(if $(PORTABLE),,$(TWINS)) \
+          math/quant.c math/kernels.c math/twins/x86.c math/twins/arm.c \
           formats/store.c formats/llama2c.c formats/gguf.c formats/hfconfig.c formats/hftokenizer.c \
           formats/safetensors.c \
           text/unicode.c text/pretokenize.c \
           tokenizer.c chat.c \
           families.c model.c forward.c session.c sampler.c
-HEADERS = model.h base/base.h math/kernels.h formats/formats.h text/text.h internal.h
+HEADERS = $(wildcard model.h internal.h base/*.h math/*.h math/twins/*.inc formats/*.h text/*.h)
 TRAIN   = train/backward.c train/loss.c train/batch.c train/adamw.c
 BUNDLED = $(if $(filter 0,$(BUNDLE)),,models/stories.gguf)
 TOOLS   = tools/bundle.c tools/cli.c train/dataset.c train/save.c train/vocab.c train/pretrain.c tools/score.c tools/tokenize.c tools/info.c tools/bench.c tools/trace.c
@@ -29,7 +27,7 @@ TESTS   = $(wildcard tests/t_*.c)
 
 OPENMP := $(if $(NO_OPENMP),,$(shell echo 'int main(void){return 0;}' | \
           $(CC) -fopenmp -x c - -o /dev/null 2>/dev/null && echo -fopenmp))
-ALL_CFLAGS = -std=c11 -Wall -Wextra -Wpedantic -Wshadow $(CFLAGS) -ffp-contract=off $(OPENMP) \
+ALL_CFLAGS = -std=c11 -Wall -Wextra -Wpedantic -Wshadow $(CFLAGS:-Ofast=-O3) -fno-fast-math -ffp-contract=off $(OPENMP) \
              $(if $(PORTABLE),-DPITH_PORTABLE) -MMD -MP
 
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
@@ -72,7 +70,7 @@ $(BUILD)/fuzz_%: tests/fuzz_%.c $(BUILD)/tests/fuzz_main.o $(BUILD)/libpith.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -I. $< $(BUILD)/tests/fuzz_main.o $(BUILD)/libpith.a -lm -o $@
 
 test: $(RUN) $(test_programs) $(fuzz_programs) $(BUILD)/fixture $(BUILD)/no_bundle dist
-	@BUILD=$(BUILD) RUN=./$(RUN) CC="$(CC)" ENGINE_OBJECTS="$(call objects,$(ENGINE) $(TRAIN) $(TOOLS) run.c)" \
+	@BUILD=$(BUILD) RUN=./$(RUN) CC="$(CC)" MAKE="$(MAKE_COMMAND)" ENGINE_OBJECTS="$(call objects,$(ENGINE) $(TRAIN) $(TOOLS) run.c)" \
 	    sh scripts/test.sh $(test_programs)
 
 check:

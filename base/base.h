@@ -17,7 +17,24 @@
 
 #include "../model.h"
 
+#include <float.h>
+#include <limits.h>
 #include <stdio.h>
+
+/* What pith needs of a machine and its compiler. Where it is not there, results would be wrong without a word. */
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "pith uses numbers as they lie in model files: it needs a little-endian processor"
+#endif
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
+    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "pith looks for NaN and adds in one order: compile it without -Ofast and -ffast-math (-O3 is as fast)"
+#endif
+#if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16 /* 16: only _Float16 is widened */
+#error "pith needs float arithmetic in float: on 32-bit x86, compile it with -msse2 -mfpmath=sse"
+#endif
+#if FLT_RADIX != 2 || FLT_MANT_DIG != 24 || DBL_MANT_DIG != 53 || CHAR_BIT != 8 || INT_MAX != 2147483647
+#error "pith needs IEEE 754's float and double, bytes of 8 bits and int of 32"
+#endif
 
 #ifndef PITH_SHARED /* "static" in dist/pith.c, where all files are one */
 #define PITH_SHARED

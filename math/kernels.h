@@ -148,13 +148,8 @@ struct pith__kernels {
 
 /* name NULL: the best there is; the answer is NULL where this processor or this name has none */
 PITH_SHARED const pith__kernels *pith__portable(const char *name);
-#ifdef PITH_PORTABLE /* x86.c and arm.c are left out */
-#define pith__x86(name) ((void)(name), (const pith__kernels *)NULL)
-#define pith__arm(name) ((void)(name), (const pith__kernels *)NULL)
-#else
 PITH_SHARED const pith__kernels *pith__x86(const char *name);
 PITH_SHARED const pith__kernels *pith__arm(const char *name);
-#endif
 
 
 /* A thread's scratch holds the larger of the two, for the widest matrix and the longest cache; it begins

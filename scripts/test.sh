@@ -16,6 +16,15 @@ embed_runs() { # examples/embed.c and the two files, and nothing else
     compile -std=c11 -O1 examples/embed.c dist/pith.c -lm -o "$BUILD/embed" && mkdir -p "$BUILD/fx" &&
         "$BUILD/fixture" "$BUILD/fx" && "$BUILD/embed" "$BUILD/fx/tiny.bin" "$BUILD/fx/tok.bin" | grep -q '^Once upon a time.'
 }
+refuses() { # refuses WORD FLAGS...: pith.c says it in an #error with this word
+    word=$1; shift
+    ! $CC -std=c11 -Idist "$@" -fsyntax-only dist/pith.c > "$BUILD/refused" 2>&1 && grep -q "error.*$word" "$BUILD/refused"
+}
+makes() { MAKEFLAGS= ${MAKE:-make} -s CC="$CC" "$@"; }
+ofast() { # llama2.c's habit: the program is right all the same. An #error of base.h would stop the first command.
+    rm -rf "$BUILD/ofast" && makes BUILD="$BUILD/ofast" CFLAGS="-Ofast -ffast-math" "$BUILD/ofast/base/bytes.o" || return 1
+    ! makes -n BUILD="$BUILD/ofast" RUN="$BUILD/ofast/run" CFLAGS=-Ofast "$BUILD/ofast/run" | grep -e -Ofast
+}
 readme_snippet() { # the README's C compiles as it stands
     { printf '#include "pith.h"\n#include <stdio.h>\nint main(void) {\n'
       awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' README.md; printf 'return 0; }\n'; } > "$BUILD/snippet.c"
@@ -56,11 +65,16 @@ replay() { # the fuzz target on files it knows, and on changed copies of them
     check "dist/pith.c compiles alone as C11" compile -std=c11 -O1 -c dist/pith.c -o "$BUILD/dist.o"
     check "dist/pith.c exports only pith_*" only_pith "$BUILD/dist.o"
     check "dist/pith.c never exits, prints or reads the environment" never_calls "$BUILD/dist.o"
+    check "dist/pith.c compiles with PITH_PORTABLE" compile -std=c11 -DPITH_PORTABLE -c dist/pith.c -o "$BUILD/dist.o"
+    check "dist/pith.c refuses big-endian processors" refuses little-endian -U__BYTE_ORDER__ -D__BYTE_ORDER__=4321
+    check "dist/pith.c refuses -ffast-math" refuses NaN -ffast-math
+    check "dist/pith.c refuses -ffinite-math-only" refuses NaN -ffinite-math-only
+    check "make CFLAGS=-Ofast keeps NaN and the order of sums" ofast
     check "dist/pith.h is C99" compile -std=c99 -fsyntax-only -x c dist/pith.h
     check "dist/pith.h is C++" compile -std=c++11 -fsyntax-only -x c++ dist/pith.h
     check "examples/embed.c builds from dist and runs" embed_runs
     check "the README's C compiles" readme_snippet
-    for h in model.h base/base.h math/kernels.h formats/formats.h text/text.h internal.h train/train.h tools/tools.h; do
+    for h in *.h base/*.h math/*.h formats/*.h text/*.h train/*.h tools/*.h; do
         check "$h compiles alone" $CC -std=c11 -Wall -Wextra -Werror -fsyntax-only -x c $h
     done
     check "docs/READING.md names functions that exist" reading_names

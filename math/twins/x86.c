@@ -3,10 +3,10 @@
  * register, since 2019), and which of them this processor has. The kernels are in lanes.inc.
  *
  * The compiler needs no flag: each function says what it is compiled for, and runs only where the
- * processor and the operating system have it. Elsewhere this file is empty. */
+ * processor and the operating system have it. Elsewhere, and with PITH_PORTABLE, this file is empty. */
 #include "../kernels.h"
 
-#if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
+#if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__) && !defined(PITH_PORTABLE)
 
 #include <immintrin.h>
 #include <math.h>
