@@ -1,158 +1,10 @@
 /* Every kernel set this machine runs: against sums in double, for every number format and awkward
  * lengths; and against itself, bit for bit, however tokens and threads share the work. */
-#include "../internal.h"
-#include "test.h"
+#include "kernel_cases.h"
 
-#include <stdlib.h>
-
-enum { N_FORMAT = 17, MANY = 27, MAX_THREADS = 4 };
-
-static const int formats[N_FORMAT] = {
-    PITH__F32,  PITH__F16,    PITH__BF16,   PITH__Q4_0,  PITH__Q4_1, PITH__Q5_0,
-    PITH__Q5_1, PITH__Q8_0,   PITH__Q2_K,   PITH__Q3_K,  PITH__Q4_K, PITH__Q5_K,
-    PITH__Q6_K, PITH__IQ4_NL, PITH__IQ4_XS, PITH__MXFP4, PITH__I8,
-};
-
-static const pith__kernels *sets[5];
-static int n_set;
-static uint32_t seed = 1;
-
-static uint32_t next_random(void) {
-    seed = seed * 1664525u + 1013904223u;
-    return seed >> 8;
-}
-
-static float uniform(void) {
-    return (float)(next_random() % 20001) / 10000.0f - 1.0f;
-} /* -1 to 1 */
-
-static void *take(size_t bytes) { /* at multiples of 64, as the scratch must lie */
-    void *p = aligned_alloc(64, (bytes + 127) / 64 * 64);
-    if (!p) exit(1);
-    memset(p, 0, (bytes + 127) / 64 * 64);
-    return p;
-}
+enum { MANY = 27 };
 
 /* ---- matmul ---------------------------------------------------------------------------------- */
-
-static int is_float(int format) {
-    return format == PITH__F32 || format == PITH__F16 || format == PITH__BF16;
-}
-
-enum { POOL = 40 }; /* good blocks to choose from */
-
-/* Blocks of random bytes, thrown again until their weights are moderate, so that every bit is met.
- * */
-static void make_pool(uint8_t *pool, const pith__format *f) {
-    pith__tensor one = {
-        .format = f, .n_dim = 1, .rows = 1, .cols = (size_t)f->length, .row_bytes = (size_t)f->bytes
-    };
-    for (int i = 0, good; i < POOL; i++)
-        do {
-            float y[256];
-            one.data = pool + i * f->bytes;
-            for (int k = 0; k < f->bytes; k++) pool[i * f->bytes + k] = (uint8_t)next_random();
-            pith__row_floats(&one, 0, y);
-            good = 1;
-            for (int k = 0; k < f->length; k++) good = good && fabsf(y[k]) < 50;
-        } while (!good);
-}
-
-static void random_blocks(pith__tensor *w, uint8_t *data) {
-    static uint8_t pool[N_FORMAT][POOL * 256];
-    int f = 0;
-    size_t bytes = (size_t)w->format->bytes;
-    while (formats[f] != w->format->id) f++;
-    if (!pool[f][0] && !pool[f][1] && !pool[f][2]) make_pool(pool[f], w->format);
-    for (size_t i = 0; i < w->rows * (w->cols / w->format->length); i++)
-        memcpy(data + i * bytes, pool[f] + next_random() % POOL * bytes, bytes);
-}
-
-static void random_floats(pith__tensor *w, uint8_t *data) {
-    for (size_t i = 0; i < w->rows * w->cols; i++) {
-        float x = uniform();
-        w->format->encode(data + i * w->format->bytes, &x, 1);
-    }
-}
-
-static size_t aside; /* weights lie so many bytes after a multiple of 64 */
-
-static pith__tensor random_weights(int format, size_t rows, size_t cols, size_t group) {
-    pith__tensor w = {
-        .format = pith__format_of(format), .n_dim = 2, .rows = rows, .cols = cols, .group = group
-    };
-    w.row_bytes = format == PITH__I8 ? cols : cols / w.format->length * w.format->bytes;
-    uint8_t *data = (uint8_t *)take(aside + rows * w.row_bytes) + aside;
-    w.data = data;
-    if (format == PITH__I8) {
-        for (size_t i = 0; i < rows * cols; i++) data[i] = (uint8_t)next_random();
-        uint8_t *scale = take(rows * cols / group * 4);
-        for (size_t i = 0; i < rows * cols / group; i++) {
-            float d = uniform() * 0.01f;
-            memcpy(scale + 4 * i, &d, 4);
-        }
-        w.scale = scale;
-    } else if (is_float(format)) {
-        random_floats(&w, data);
-    } else {
-        random_blocks(&w, data);
-    }
-    return w;
-}
-
-static void free_weights(pith__tensor *w) {
-    free((uint8_t *)w->data - aside);
-    free((void *)w->scale);
-}
-
-static pith__input new_input(int n, size_t cols) {
-    size_t n_block = (cols + 31) / 32;
-    float *x = take(n * cols * sizeof *x);
-    for (size_t i = 0; i < n * cols; i++) x[i] = uniform() * (i % 37 ? 1 : 5);
-    return (pith__input){
-        x, n, cols, take(n * n_block * 32), take(n * cols * 4), take(n * n_block * 8), 0,
-        take(pith__tiles_bytes(n, cols)), NULL
-    };
-}
-
-static void free_input(pith__input *in) {
-    free((void *)in->x);
-    free(in->q);
-    free(in->d);
-    free(in->sum);
-    free(in->tiles);
-}
-
-static pith__team new_team(int n_threads, size_t bytes) {
-    return (pith__team){n_threads, take(bytes * n_threads), bytes, NULL};
-}
-
-typedef struct { /* a product or an attention, for all threads of a team together */
-    const pith__kernels *k;
-    pith__team *team;
-    float *y;
-    size_t stride;
-    const pith__tensor *w;
-    pith__input *in;
-    const pith__attention *a;
-} shared_work;
-
-static void work_together(void *data) {
-    const shared_work *x = data;
-    if (x->a) pith__attend(x->k, x->team, x->a);
-    else pith__matmul(x->k, x->team, x->y, x->stride, x->w, x->in);
-}
-
-static void matmul_together(const pith__kernels *k, pith__team *team, float *y, size_t stride, const pith__tensor *w,
-                            pith__input *in) {
-    shared_work x = {k, team, y, stride, w, in, NULL};
-    pith__together(team, work_together, &x);
-}
-
-static void attend_together(const pith__kernels *k, pith__team *team, const pith__attention *a) {
-    shared_work x = {k, team, NULL, 0, NULL, NULL, a};
-    pith__together(team, work_together, &x);
-}
 
 static double rounded_to_bf16(float x) {
     const pith__format *f = pith__format_of(PITH__BF16);
@@ -223,7 +75,7 @@ static void check_product(const pith__kernels *k, const pith__tensor *given, pit
     free(y), free(row), free(team.scratch);
 }
 
-static void check_matmul(const pith__kernels *k, int format, size_t rows, size_t cols,
+static void check_matmul(const pith__kernels *k, const pith__format *format, size_t rows, size_t cols,
                          size_t group) {
     pith__tensor w = random_weights(format, rows, cols, group);
     pith__input in = new_input(MANY, cols);
@@ -235,8 +87,8 @@ static void check_matmul(const pith__kernels *k, int format, size_t rows, size_t
 TEST(matmul_of_floats) {
     static const size_t rows[] = {1, 5, 16, 47}, cols[] = {1, 7, 16, 31, 33, 48, 64, 172, 288, 520};
     for (int s = 0; s < n_set; s++)
-        for (int f = 0; f < 3; f++)
-            for (size_t i = 0; i < sizeof cols / sizeof *cols; i++)
+        for (int f = 0; f < n_format; f++)
+            for (size_t i = 0; i < sizeof cols / sizeof *cols && formats[f]->floats; i++)
                 for (aside = 0; aside < 64; aside += 32) /* GGUF's tensors begin at multiples of 32 */
                     check_matmul(sets[s], formats[f], rows[(i + aside / 32) % 4], cols[i], 0);
     aside = 0;
@@ -245,12 +97,9 @@ TEST(matmul_of_floats) {
 TEST(matmul_of_blocks) {
     static const size_t rows[] = {1, 5, 16, 47, 33}, cols[] = {32, 64, 288, 512, 544, 768, 1056};
     for (int s = 0; s < n_set; s++)
-        for (int f = 3; f < N_FORMAT - 1; f++)
-            for (size_t i = 0; i < sizeof cols / sizeof *cols; i++) {
-                const pith__format *format = pith__format_of(formats[f]);
-                if (format && cols[i] % format->length == 0)
-                    check_matmul(sets[s], formats[f], rows[i % 5], cols[i], 0);
-            }
+        for (int f = 0; f < n_format; f++)
+            for (size_t i = 0; i < sizeof cols / sizeof *cols && formats[f]->unpack; i++)
+                if (cols[i] % formats[f]->length == 0) check_matmul(sets[s], formats[f], rows[i % 5], cols[i], 0);
 }
 
 /* Sets all bits of the weights to those of value, and leaves the scales: what they are is seen from d and m. */
@@ -274,7 +123,8 @@ static void fill_weights(pith__tensor *w, size_t r, uint8_t value) {
 TEST(matmul_of_the_largest_numbers) { /* sums in 16 bits have just enough room */
     static const uint8_t value[] = {0xff, 0, 0x80, 0x7f, 0x55};
     for (int s = 0; s < n_set; s++)
-        for (int f = 3; f < N_FORMAT - 1; f++) {
+        for (int f = 0; f < n_format; f++) {
+            if (!formats[f]->unpack) continue;
             pith__tensor w = random_weights(formats[f], 10, 512, 0);
             pith__input in = new_input(MANY, 512);
             for (size_t i = 0; i < (size_t)MANY * 512; i++) /* one sign, or one for each half, fourth ... */
@@ -291,7 +141,7 @@ TEST(matmul_of_llama2c_groups) {
                                        { 7, 172, 4 }, { 16, 48, 16 },  { 3, 96, 96 } };
     for (int s = 0; s < n_set; s++)
         for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
-            check_matmul(sets[s], PITH__I8, shape[i][0], shape[i][1], shape[i][2]);
+            check_matmul(sets[s], pith__format_of(PITH__I8), shape[i][0], shape[i][1], shape[i][2]);
 }
 
 TEST(threads_give_the_same_bits) {
@@ -301,7 +151,7 @@ TEST(threads_give_the_same_bits) {
     for (int s = 0; s < n_set; s++)
         for (int f = 0; f < 6; f++) {
             size_t rows = 517, cols = 512;
-            pith__tensor w = random_weights(some[f], rows, cols, 0);
+            pith__tensor w = random_weights(pith__format_of(some[f]), rows, cols, 0);
             pith__input in = new_input(5, cols);
             float *y[MAX_THREADS];
             for (int n = 0; n < MAX_THREADS; n++) {
@@ -323,7 +173,7 @@ TEST(llama2c_groups_have_the_bits_of_portable) { /* on which runq.c's words hang
     for (int s = 1; s < n_set; s++)
         for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
             size_t rows = shape[i][0], cols = shape[i][1];
-            pith__tensor w = random_weights(PITH__I8, rows, cols, shape[i][2]);
+            pith__tensor w = random_weights(pith__format_of(PITH__I8), rows, cols, shape[i][2]);
             pith__input in = new_input(5, cols);
             float *y[2];
             for (int k = 0; k < 2; k++) {
@@ -339,6 +189,55 @@ TEST(llama2c_groups_have_the_bits_of_portable) { /* on which runq.c's words hang
             free_input(&in);
             free_weights(&w);
         }
+}
+
+/* ---- a new row of the table ------------------------------------------------------------------ */
+
+/* Two formats that no kernel has heard of: a block of 32 with a scale and a minimum, and floats of one byte. */
+static void toy_unpack(pith__block *y, const void *row, size_t b) {
+    const uint8_t *x = (const uint8_t *)row + b * 35;
+    uint16_t d;
+    memcpy(&d, x, 2);
+    for (int i = 0; i < 32; i++) y->q[i] = (int8_t)(x[3 + i] % 101 - 50);
+    for (int h = 0; h < 2; h++) {
+        y->d[h] = pith__f16_to_f32(d) * (float)(1 + h);
+        y->m[h] = pith__f16_to_f32(d) * (float)(x[2] >> 4 * h & 15);
+    }
+}
+
+static void toy_floats(float *y, const void *x, size_t n) { /* E5M2: the upper half of an F16 */
+    for (size_t i = 0; i < n; i++) y[i] = pith__f16_to_f32((uint16_t)(((const uint8_t *)x)[i] << 8));
+}
+
+TEST(a_row_of_the_table_is_enough) {
+    static const pith__format toys[] = { { 777, "TOY", 32, 35, NULL, toy_unpack, NULL },
+                                         { 778, "E5M2", 1, 1, toy_floats, NULL, NULL } };
+    static const int n_token[] = {1, 3, 40};
+    for (int f = 0; f < 2; f++) {
+        size_t rows = 37, cols = 544;
+        pith__tensor w = random_weights(&toys[f], rows, cols, 0);
+        for (int s = 0; s < n_set; s++) {
+            pith__input in = new_input(MANY, cols);
+            check_product(sets[s], &w, in);
+            free_input(&in);
+        }
+        for (int i = 0; i < 3; i++) {
+            pith__input in = new_input(n_token[i], cols);
+            size_t size = (size_t)n_token[i] * rows * 4;
+            float *want = take(size), *y = take(size);
+            product(sets[0], want, rows, &w, &in);
+            for (int s = 1; s < n_set; s++) {
+                in.group = 0, in.arranged = NULL;
+                memset(y, 0xff, size); /* NaN where nothing is written */
+                product(sets[s], y, rows, &w, &in);
+                if (memcmp(y, want, size))
+                    FAIL("%s: %s with %d tokens is not portable's", sets[s]->name, toys[f].name, n_token[i]);
+            }
+            free(want), free(y);
+            free_input(&in);
+        }
+        free_weights(&w);
+    }
 }
 
 /* ---- rounding of inputs ---------------------------------------------------------------------- */
@@ -499,214 +398,15 @@ TEST(softmax_at_the_edges) {
     }
 }
 
-/* ---- attention ------------------------------------------------------------------------------- */
-
-typedef struct {
-    pith__attention a;
-    float *k, *v; /* (n_position, n_kv_head, head_dim) as stored, that is after rounding */
-} case_of_attention;
-
-static float round_trip(const pith__format *f, const float *x, int i) {
-    uint8_t bytes[34];
-    float y[32];
-    if (f->floats) {
-        f->encode(bytes, x + i, 1);
-        f->floats(y, bytes, 1);
-        return y[0];
-    }
-    pith__block b;
-    f->encode(bytes, x + i / 32 * 32, 32);
-    f->unpack(&b, bytes, 0);
-    return b.d[0] * b.q[i % 32];
-}
-
-/* A text of position + n tokens, of which the cache holds the last n_slot. */
-static void make_case(case_of_attention *c, int format, int n_head, int n_kv_head, int head_dim,
-                      int n_slot, int position, int n) {
-    const pith__format *f = pith__format_of(format);
-    int n_pos = position + n, width = n_kv_head * head_dim;
-    size_t plane = pith__cache_plane(f, head_dim, n_slot);
-    uint8_t *k = take(plane * n_kv_head), *v = take(plane * n_kv_head);
-    float *q = take((size_t)n * n_head * head_dim * 4), *x = take(head_dim * 4);
-    c->k = take((size_t)n_pos * width * 4), c->v = take((size_t)n_pos * width * 4);
-    for (int i = 0; i < n * n_head * head_dim; i++) q[i] = uniform() * 2;
-    for (int u = 0; u < n_pos; u++)
-        for (int h = 0; h < n_kv_head; h++)
-            for (int both = 0; both < 2; both++) {
-                float *to = (both ? c->v : c->k) + (size_t)u * width + h * head_dim;
-                for (int i = 0; i < head_dim; i++) x[i] = uniform();
-                for (int i = 0; i < head_dim; i++) to[i] = round_trip(f, x, i);
-                if (both) pith__cache_value(f, v + h * plane, head_dim, u % n_slot, x);
-                else pith__cache_key(f, k + h * plane, head_dim, u % n_slot, x);
-            }
-    c->a = (pith__attention){ q,        take((size_t)n * n_head * head_dim * 4),
-                              k,        v,
-                              plane,    plane,
-                              f,        f,
-                              n,        position,
-                              n_head,   n_kv_head,
-                              head_dim, n_slot,
-                              0,        1 / sqrtf((float)head_dim),
-                              0 };
-    free(x);
-}
-
-static void free_case(case_of_attention *c) {
-    free((void *)c->a.q), free(c->a.y), free((void *)c->a.k), free((void *)c->a.v), free(c->k),
-        free(c->v);
-}
-
-static void right_attention(const case_of_attention *c, int t, int h, double *y) {
-    const pith__attention *a = &c->a;
-    int p = a->position + t, lo = a->window && p >= a->window ? p - a->window + 1 : 0,
-        D = a->head_dim;
-    size_t width = (size_t)a->n_kv_head * D, at = (size_t)(h / (a->n_head / a->n_kv_head)) * D;
-    const float *q = a->q + ((size_t)t * a->n_head + h) * D;
-    double *s = take((p + 1) * sizeof *s), most = -INFINITY, sum = 0;
-    for (int u = lo; u <= p; u++) {
-        s[u] = 0;
-        for (int i = 0; i < D; i++) s[u] += (double)q[i] * c->k[u * width + at + i];
-        s[u] *= a->scale;
-        if (a->softcap > 0) s[u] = a->softcap * tanh(s[u] / a->softcap);
-        most = fmax(most, s[u]);
-    }
-    for (int u = lo; u <= p; u++) sum += s[u] = exp(s[u] - most);
-    for (int i = 0; i < D; i++) {
-        y[i] = 0;
-        for (int u = lo; u <= p; u++) y[i] += s[u] / sum * c->v[u * width + at + i];
-    }
-    free(s);
-}
-
-static void check_attention(const pith__kernels *k, case_of_attention *c) {
-    pith__attention *a = &c->a;
-    int row = a->n_head * a->head_dim;
-    size_t bytes = pith__attend_scratch(a->n_head / a->n_kv_head, a->head_dim, a->n_slot);
-    double want[512];
-    pith__team team = new_team(1, bytes);
-    pith__attend(k, &team, a);
-    for (int t = 0; t < a->n; t++)
-        for (int h = 0; h < a->n_head; h++) {
-            right_attention(c, t, h, want);
-            for (int i = 0; i < a->head_dim; i++)
-                NEAR(a->y[t * row + h * a->head_dim + i], want[i], 1e-5);
-            if (t_bad) {
-                FAIL("%s %s head_dim %d position %d token %d window %d n_slot %d", k->name,
-                     a->k_format->name, a->head_dim, a->position, t, a->window, a->n_slot);
-                return;
-            }
-        }
-    for (int piece = 1; piece <= a->n; piece += 4) { /* pieces of the tokens */
-        pith__attention b = *a;
-        float *y = take((size_t)a->n * row * 4);
-        for (int t = 0; t < a->n; t += piece) {
-            b.q = a->q + t * row, b.y = y + t * row, b.position = a->position + t;
-            b.n = a->n - t < piece ? a->n - t : piece;
-            pith__attend(k, &team, &b);
-        }
-        CHECK(memcmp(y, a->y, (size_t)a->n * row * 4) == 0);
-        free(y);
-    }
-    free(team.scratch);
-}
-
-TEST(attention) {
-    static const int shape[][6] = { /* n_head, n_kv_head, head_dim, n_slot, position, n */
-                                    { 8, 4, 8, 256, 0, 30 },     { 8, 4, 8, 256, 200, 19 },
-                                    { 3, 3, 20, 64, 40, 9 },     { 4, 1, 64, 112, 90, 18 },
-                                    { 8, 2, 128, 624, 600, 10 }, { 2, 2, 72, 48, 17, 2 },
-                                    { 4, 4, 32, 16, 0, 1 },      { 5, 1, 256, 320, 290, 3 }
-    };
-    static const int format[] = {PITH__F32, PITH__F16, PITH__Q8_0};
-    for (int s = 0; s < n_set; s++)
-        for (int f = 0; f < 3; f++)
-            for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
-                const int *d = shape[i];
-                if (format[f] == PITH__Q8_0 && d[2] % 32) continue;
-                case_of_attention c;
-                make_case(&c, format[f], d[0], d[1], d[2], d[3], d[4], d[5]);
-                check_attention(sets[s], &c);
-                c.a.window = 21;
-                check_attention(sets[s], &c);
-                c.a.window = 1, c.a.softcap = 5;
-                check_attention(sets[s], &c);
-                c.a.window = 0;
-                check_attention(sets[s], &c);
-                free_case(&c);
-            }
-}
-
-TEST(threads_share_attention) {
-    for (int s = 0; s < n_set; s++) {
-        case_of_attention c;
-        make_case(&c, PITH__F16, 8, 4, 64, 320, 290, 25);
-        size_t size = (size_t)25 * 8 * 64 * 4, bytes = pith__attend_scratch(2, 64, 320);
-        float *one = take(size);
-        for (int n = 1; n <= MAX_THREADS; n++) {
-            pith__team team = new_team(n, bytes);
-            memset(c.a.y, 0, size);
-            attend_together(sets[s], &team, &c.a);
-            if (n == 1) memcpy(one, c.a.y, size);
-            CHECK(memcmp(one, c.a.y, size) == 0);
-            free(team.scratch);
-        }
-        free(one);
-        free_case(&c);
-    }
-}
-
-TEST(attention_in_a_ring) { /* the cache went round several times */
-    static const int format[] = {PITH__F32, PITH__F16, PITH__Q8_0};
-    for (int s = 0; s < n_set; s++)
-        for (int f = 0; f < 3; f++)
-            for (int position = 60; position < 700; position += 91) {
-                case_of_attention c;
-                make_case(&c, format[f], 4, 2, 64, 48, position, 9);
-                c.a.window = 40;
-                check_attention(sets[s], &c);
-                free_case(&c);
-            }
-}
-
-TEST(attention_skips_what_it_must_not_see) { /* later positions may hold anything */
-    for (int s = 0; s < n_set; s++) {
-        case_of_attention c;
-        make_case(&c, PITH__F32, 4, 2, 16, 64, 0, 41);
-        float bad[16];
-        for (int i = 0; i < 16; i++) bad[i] = NAN;
-        for (int u = 41; u < 64; u++)
-            for (int h = 0; h < 2; h++) {
-                pith__cache_key(c.a.k_format, (uint8_t *)c.a.k + h * c.a.k_plane, 16, u, bad);
-                pith__cache_value(c.a.k_format, (uint8_t *)c.a.v + h * c.a.v_plane, 16, u, bad);
-            }
-        check_attention(sets[s], &c);
-        free_case(&c);
-    }
-}
-
-TEST(cache_planes) {
-    EQ(pith__cache_plane(pith__format_of(PITH__F32), 20, 32), 20 * 32 * 4);
-    EQ(pith__cache_plane(pith__format_of(PITH__F16), 64, 16), 64 * 16 * 2);
-    EQ(pith__cache_plane(pith__format_of(PITH__Q8_0), 64, 16), 2 * 16 * 34);
-    EQ(pith__cache_plane(pith__format_of(PITH__Q8_0), 80, 16), 0);
-}
-
 int main(void) {
-    sets[n_set++] = pith__portable(NULL);
-    static const char *names[] = {"avx2", "avx512", "avx512bf16"};
-    for (int i = 0; i < 3; i++)
-        if (pith__x86(names[i])) sets[n_set++] = pith__x86(names[i]);
-    static const char *arm_names[] = {"neon", "dotprod", "i8mm"};
-    for (int i = 0; i < 3; i++)
-        if (pith__arm(arm_names[i])) sets[n_set++] = pith__arm(arm_names[i]);
-    for (int s = 0; s < n_set; s++) printf("# kernels: %s\n", sets[s]->name);
-
+    find_kernels_and_formats();
     RUN(matmul_of_floats);
     RUN(matmul_of_blocks);
     RUN(matmul_of_the_largest_numbers);
     RUN(matmul_of_llama2c_groups);
     RUN(llama2c_groups_have_the_bits_of_portable);
     RUN(threads_give_the_same_bits);
+    RUN(a_row_of_the_table_is_enough);
     RUN(quantize_rounds_like_llama2c);
     RUN(quantize_of_what_is_not_a_number);
     RUN(dot_and_rmsnorm);
@@ -715,10 +415,5 @@ int main(void) {
     RUN(softmax_sums_to_one);
     RUN(exp_is_right_to_the_last_place);
     RUN(softmax_at_the_edges);
-    RUN(attention);
-    RUN(threads_share_attention);
-    RUN(attention_in_a_ring);
-    RUN(attention_skips_what_it_must_not_see);
-    RUN(cache_planes);
     return DONE();
 }

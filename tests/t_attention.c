@@ -1,0 +1,219 @@
+/* Attention of every kernel set this machine runs, against sums in double: all cache formats, windows, rings, and
+ * the same bits however tokens and threads share the work. */
+#include "kernel_cases.h"
+
+typedef struct {
+    pith__attention a;
+    float *k, *v; /* (n_position, n_kv_head, head_dim) as stored, that is after rounding */
+} case_of_attention;
+
+static float round_trip(const pith__format *f, const float *x, int i) {
+    uint8_t bytes[34];
+    float y[32];
+    if (f->floats) {
+        f->encode(bytes, x + i, 1);
+        f->floats(y, bytes, 1);
+        return y[0];
+    }
+    pith__block b;
+    f->encode(bytes, x + i / 32 * 32, 32);
+    f->unpack(&b, bytes, 0);
+    return b.d[0] * b.q[i % 32];
+}
+
+/* A text of position + n tokens, of which the cache holds the last n_slot. */
+static void make_case(case_of_attention *c, int format, int n_head, int n_kv_head, int head_dim,
+                      int n_slot, int position, int n) {
+    const pith__format *f = pith__format_of(format);
+    int n_pos = position + n, width = n_kv_head * head_dim;
+    size_t plane = pith__cache_plane(f, head_dim, n_slot);
+    uint8_t *k = take(plane * n_kv_head), *v = take(plane * n_kv_head);
+    float *q = take((size_t)n * n_head * head_dim * 4), *x = take(head_dim * 4);
+    c->k = take((size_t)n_pos * width * 4), c->v = take((size_t)n_pos * width * 4);
+    for (int i = 0; i < n * n_head * head_dim; i++) q[i] = uniform() * 2;
+    for (int u = 0; u < n_pos; u++)
+        for (int h = 0; h < n_kv_head; h++)
+            for (int both = 0; both < 2; both++) {
+                float *to = (both ? c->v : c->k) + (size_t)u * width + h * head_dim;
+                for (int i = 0; i < head_dim; i++) x[i] = uniform();
+                for (int i = 0; i < head_dim; i++) to[i] = round_trip(f, x, i);
+                if (both) pith__cache_value(f, v + h * plane, head_dim, u % n_slot, x);
+                else pith__cache_key(f, k + h * plane, head_dim, u % n_slot, x);
+            }
+    c->a = (pith__attention){ q,        take((size_t)n * n_head * head_dim * 4),
+                              k,        v,
+                              plane,    plane,
+                              f,        f,
+                              n,        position,
+                              n_head,   n_kv_head,
+                              head_dim, n_slot,
+                              0,        1 / sqrtf((float)head_dim),
+                              0 };
+    free(x);
+}
+
+static void free_case(case_of_attention *c) {
+    free((void *)c->a.q), free(c->a.y), free((void *)c->a.k), free((void *)c->a.v), free(c->k),
+        free(c->v);
+}
+
+static void right_attention(const case_of_attention *c, int t, int h, double *y) {
+    const pith__attention *a = &c->a;
+    int p = a->position + t, lo = a->window && p >= a->window ? p - a->window + 1 : 0,
+        D = a->head_dim;
+    size_t width = (size_t)a->n_kv_head * D, at = (size_t)(h / (a->n_head / a->n_kv_head)) * D;
+    const float *q = a->q + ((size_t)t * a->n_head + h) * D;
+    double *s = take((p + 1) * sizeof *s), most = -INFINITY, sum = 0;
+    for (int u = lo; u <= p; u++) {
+        s[u] = 0;
+        for (int i = 0; i < D; i++) s[u] += (double)q[i] * c->k[u * width + at + i];
+        s[u] *= a->scale;
+        if (a->softcap > 0) s[u] = a->softcap * tanh(s[u] / a->softcap);
+        most = fmax(most, s[u]);
+    }
+    for (int u = lo; u <= p; u++) sum += s[u] = exp(s[u] - most);
+    for (int i = 0; i < D; i++) {
+        y[i] = 0;
+        for (int u = lo; u <= p; u++) y[i] += s[u] / sum * c->v[u * width + at + i];
+    }
+    free(s);
+}
+
+static void check_attention(const pith__kernels *k, case_of_attention *c) {
+    pith__attention *a = &c->a;
+    int row = a->n_head * a->head_dim;
+    size_t bytes = pith__attend_scratch(a->n_head / a->n_kv_head, a->head_dim, a->n_slot);
+    double want[512];
+    pith__team team = new_team(1, bytes);
+    pith__attend(k, &team, a);
+    for (int t = 0; t < a->n; t++)
+        for (int h = 0; h < a->n_head; h++) {
+            right_attention(c, t, h, want);
+            for (int i = 0; i < a->head_dim; i++)
+                NEAR(a->y[t * row + h * a->head_dim + i], want[i], 1e-5);
+            if (t_bad) {
+                FAIL("%s %s head_dim %d position %d token %d window %d n_slot %d", k->name,
+                     a->k_format->name, a->head_dim, a->position, t, a->window, a->n_slot);
+                return;
+            }
+        }
+    for (int piece = 1; piece <= a->n; piece += 4) { /* pieces of the tokens */
+        pith__attention b = *a;
+        float *y = take((size_t)a->n * row * 4);
+        for (int t = 0; t < a->n; t += piece) {
+            b.q = a->q + t * row, b.y = y + t * row, b.position = a->position + t;
+            b.n = a->n - t < piece ? a->n - t : piece;
+            pith__attend(k, &team, &b);
+        }
+        CHECK(memcmp(y, a->y, (size_t)a->n * row * 4) == 0);
+        free(y);
+    }
+    free(team.scratch);
+}
+
+TEST(attention) {
+    static const int shape[][6] = { /* n_head, n_kv_head, head_dim, n_slot, position, n */
+                                    { 8, 4, 8, 256, 0, 30 },     { 8, 4, 8, 256, 200, 19 },
+                                    { 3, 3, 20, 64, 40, 9 },     { 4, 1, 64, 112, 90, 18 },
+                                    { 8, 2, 128, 624, 600, 10 }, { 2, 2, 72, 48, 17, 2 },
+                                    { 4, 4, 32, 16, 0, 1 },      { 5, 1, 256, 320, 290, 3 }
+    };
+    static const int format[] = {PITH__F32, PITH__F16, PITH__Q8_0};
+    for (int s = 0; s < n_set; s++)
+        for (int f = 0; f < 3; f++)
+            for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
+                const int *d = shape[i];
+                if (format[f] == PITH__Q8_0 && d[2] % 32) continue;
+                case_of_attention c;
+                make_case(&c, format[f], d[0], d[1], d[2], d[3], d[4], d[5]);
+                check_attention(sets[s], &c);
+                c.a.window = 21;
+                check_attention(sets[s], &c);
+                c.a.window = 1, c.a.softcap = 5;
+                check_attention(sets[s], &c);
+                c.a.window = 0;
+                check_attention(sets[s], &c);
+                free_case(&c);
+            }
+}
+
+TEST(threads_share_attention) {
+    for (int s = 0; s < n_set; s++) {
+        case_of_attention c;
+        make_case(&c, PITH__F16, 8, 4, 64, 320, 290, 25);
+        size_t size = (size_t)25 * 8 * 64 * 4, bytes = pith__attend_scratch(2, 64, 320);
+        float *one = take(size);
+        for (int n = 1; n <= MAX_THREADS; n++) {
+            pith__team team = new_team(n, bytes);
+            memset(c.a.y, 0, size);
+            attend_together(sets[s], &team, &c.a);
+            if (n == 1) memcpy(one, c.a.y, size);
+            CHECK(memcmp(one, c.a.y, size) == 0);
+            free(team.scratch);
+        }
+        free(one);
+        free_case(&c);
+    }
+}
+
+TEST(attention_in_a_ring) { /* the cache went round several times */
+    static const int format[] = {PITH__F32, PITH__F16, PITH__Q8_0};
+    for (int s = 0; s < n_set; s++)
+        for (int f = 0; f < 3; f++)
+            for (int position = 60; position < 700; position += 91) {
+                case_of_attention c;
+                make_case(&c, format[f], 4, 2, 64, 48, position, 9);
+                c.a.window = 40;
+                check_attention(sets[s], &c);
+                free_case(&c);
+            }
+}
+
+TEST(attention_skips_what_it_must_not_see) { /* later positions may hold anything */
+    for (int s = 0; s < n_set; s++) {
+        case_of_attention c;
+        make_case(&c, PITH__F32, 4, 2, 16, 64, 0, 41);
+        float bad[16];
+        for (int i = 0; i < 16; i++) bad[i] = NAN;
+        for (int u = 41; u < 64; u++)
+            for (int h = 0; h < 2; h++) {
+                pith__cache_key(c.a.k_format, (uint8_t *)c.a.k + h * c.a.k_plane, 16, u, bad);
+                pith__cache_value(c.a.k_format, (uint8_t *)c.a.v + h * c.a.v_plane, 16, u, bad);
+            }
+        check_attention(sets[s], &c);
+        free_case(&c);
+    }
+}
+
+TEST(caches_of_other_formats) { /* BF16: what the other kernels do not know has the bits of portable */
+    float *want = NULL;
+    case_of_attention c;
+    for (int s = 0; s < n_set; s++) {
+        seed = 5;
+        make_case(&c, PITH__BF16, 4, 2, 64, 320, 290, 5);
+        check_attention(sets[s], &c);
+        size_t size = (size_t)5 * 4 * 64 * 4;
+        if (s == 0) want = memcpy(take(size), c.a.y, size);
+        CHECK(memcmp(want, c.a.y, size) == 0);
+        free_case(&c);
+    }
+    free(want);
+}
+
+TEST(cache_planes) {
+    EQ(pith__cache_plane(pith__format_of(PITH__F32), 20, 32), 20 * 32 * 4);
+    EQ(pith__cache_plane(pith__format_of(PITH__F16), 64, 16), 64 * 16 * 2);
+    EQ(pith__cache_plane(pith__format_of(PITH__Q8_0), 64, 16), 2 * 16 * 34);
+    EQ(pith__cache_plane(pith__format_of(PITH__Q8_0), 80, 16), 0);
+}
+
+int main(void) {
+    find_kernels_and_formats();
+    RUN(attention);
+    RUN(threads_share_attention);
+    RUN(attention_in_a_ring);
+    RUN(attention_skips_what_it_must_not_see);
+    RUN(caches_of_other_formats);
+    RUN(cache_planes);
+    return DONE();
+}
