@@ -90,11 +90,8 @@ PITH_SHARED int pith__folder_read(pith__store *s, const char *path, int no_mmap,
 PITH_SHARED int pith__safetensors_read(pith__store *s, const pith__file *f, const char *path,
                                        pith_error *err);
 
-/* ---- formats/hfconfig.c, hftokenizer.c: the small files in a Hugging Face folder ------------------ */
+/* ---- formats/folder.c: what the readers of a Hugging Face folder share ---------------------------- */
 
-/* Keys that GGUF does not have. From config.json: pith.no_rope_layers, an array with a 1 for every layer
- * without rotation. From generation_config.json, as floats: pith.temperature, pith.top_k, pith.top_p,
- * pith.min_p, pith.repeat_penalty. */
 typedef struct { /* a folder while it is read */
     pith__store *s;
     const char *dir;
@@ -116,6 +113,42 @@ PITH_SHARED int pith__folder_open(pith__folder *f, const char *path, int needed,
                                   const pith__file **file);
 PITH_SHARED int pith__folder_json(pith__folder *f, const char *name, int needed, pith__json *j,
                                   const char **path);
+
+typedef struct { /* config.json while it becomes keys */
+    pith__folder *f;
+    const char *path;
+    pith__json at;       /* the object with the fields: the whole file, or its text_config */
+    const struct pith__hf_family *family;
+    const char *arch;    /* what keys begin with */
+    double theta, local_theta; /* frequency bases where config.json has none; 0: no local one */
+    int yarn_is_longrope; /* Phi 3: its "yarn" was never YaRN */
+    int head_dim, n_rot, n_ctx;
+    int code;            /* the first error */
+} pith__hf;
+
+/* Fields of an object. null is as good as absent, and then the value is otherwise; a value that cannot be
+ * is an error. An int is from lo to 2^31 - 1; otherwise below lo, or NAN: there is no default. */
+PITH_SHARED pith__json pith__hf_get(pith__json object, const char *name);
+PITH_SHARED int pith__hf_int(pith__hf *c, pith__json object, const char *name, int lo, int otherwise);
+PITH_SHARED int pith__hf_bool(pith__hf *c, pith__json object, const char *name, int otherwise);
+PITH_SHARED double pith__hf_float(pith__hf *c, pith__json object, const char *name, double otherwise);
+PITH_SHARED double pith__hf_positive(pith__hf *c, pith__json object, const char *name,
+                                     double otherwise);
+PITH_SHARED void pith__hf_wrong(pith__hf *c, pith__json j, int code, const char *name,
+                                const char *need);
+/* Keys of the store, "ARCH.NAME"; added: the code of pith__store_add_*, which may be no memory. */
+PITH_SHARED void pith__hf_added(pith__hf *c, int code);
+PITH_SHARED void pith__hf_put_int(pith__hf *c, const char *name, int i);
+PITH_SHARED void pith__hf_put_float(pith__hf *c, const char *name, double y);
+PITH_SHARED void pith__hf_put_string(pith__hf *c, const char *name, const char *s);
+
+/* ---- formats/hfrope.c, hfconfig.c, hftokenizer.c: the small files in a Hugging Face folder -------- */
+
+PITH_SHARED void pith__hf_rope(pith__hf *c); /* rope_theta, rope_scaling, ... -> keys and factors */
+
+/* Keys that GGUF does not have. From config.json: pith.no_rope_layers, an array with a 1 for every layer
+ * without rotation. From generation_config.json, as floats: pith.temperature, pith.top_k, pith.top_p,
+ * pith.min_p, pith.repeat_penalty. */
 enum { /* add_space: before the text and what follows each special token; unless a space is there already;
         * that only before the text */
     PITH__SPACE_ALWAYS = 1, PITH__SPACE_NONE_YET, PITH__SPACE_FIRST

@@ -1,0 +1,138 @@
+/* folder.c - what the readers of a Hugging Face folder share: its files, and the fields of a JSON object,
+ * which become keys of the store. */
+#include "formats.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- the files of a folder ------------------------------------------------------------------- */
+
+enum { JSON_FILE_MAX = 256 << 20 }; /* tokenizer.json of 262,144 tokens has 33 MB */
+
+PITH_SHARED const char *pith__folder_path(pith__folder *f, pith__str name) {
+    size_t n = strlen(f->dir);
+    char *path = pith__arena_new(&f->s->arena, n + name.n + 2, 1);
+    if (!path) {
+        pith__fail(f->err, PITH_EMEMORY, "%s: no memory", f->dir);
+        return NULL;
+    }
+    memcpy(path, f->dir, n);
+    path[n] = '/';
+    memcpy(path + n + 1, name.p, name.n);
+    return path;
+}
+
+/* The store's table of files doubles when the count is a power of two. */
+static pith__file *folder_slot(pith__store *s) {
+    size_t n = (size_t)s->n_file;
+    if ((n & (n - 1)) == 0) {
+        pith__file *more = pith__arena_new(&s->arena, n ? 2 * n : 1, sizeof *more);
+        if (!more) return NULL;
+        if (n) memcpy(more, s->file, n * sizeof *more);
+        s->file = more;
+    }
+    return &s->file[s->n_file];
+}
+
+PITH_SHARED int pith__folder_open(pith__folder *f, const char *path, int needed,
+                                  const pith__file **file) {
+    *file = NULL;
+    if (!needed && pith__path_kind(path) == 0) return PITH_OK;
+    pith__file *slot = folder_slot(f->s);
+    if (!slot) return pith__fail(f->err, PITH_EMEMORY, "%s: no memory", path);
+    int code = pith__file_open(slot, path, f->no_mmap, f->err);
+    if (code) return code;
+    f->s->n_file++;
+    *file = slot;
+    return PITH_OK;
+}
+
+PITH_SHARED int pith__folder_json(pith__folder *f, const char *name, int needed, pith__json *j,
+                                  const char **path) {
+    const pith__file *file;
+    memset(j, 0, sizeof *j);
+    *path = pith__folder_path(f, pith__str_of(name));
+    if (!*path) return PITH_EMEMORY;
+    int code = pith__folder_open(f, *path, needed, &file);
+    if (code || !file) return code;
+    if (file->size > JSON_FILE_MAX)
+        return pith__fail(f->err, PITH_EFORMAT, "%s: has %zu bytes, need at most %d", *path,
+                          file->size, JSON_FILE_MAX);
+    code = pith__json_read(j, file->data, file->size, *path, f->err);
+    if (code || pith__json_type(*j) == '{') return code;
+    return pith__fail(f->err, PITH_EFORMAT, "%s: is not a JSON object", *path);
+}
+
+/* ---- fields of an object ---------------------------------------------------------------------- */
+
+PITH_SHARED void pith__hf_wrong(pith__hf *c, pith__json j, int code, const char *name,
+                                const char *need) {
+    if (!c->code) c->code = pith__json_fail(j, code, c->path, name, need, c->f->err);
+}
+
+PITH_SHARED pith__json pith__hf_get(pith__json object, const char *name) {
+    pith__json j = pith__json_get(object, name), none = { NULL, NULL };
+    return pith__json_type(j) == 'n' ? none : j;
+}
+
+PITH_SHARED int pith__hf_int(pith__hf *c, pith__json object, const char *name, int lo, int otherwise) {
+    pith__json j = pith__hf_get(object, name);
+    int64_t i = 0;
+    if (!pith__json_type(j) && otherwise >= lo) return otherwise;
+    if (pith__json_int(j, &i) && i >= lo && i <= INT32_MAX) return (int)i;
+    char need[48];
+    snprintf(need, sizeof need, "an integer from %d to 2147483647", lo);
+    pith__hf_wrong(c, j, PITH_EFORMAT, name, need);
+    return lo;
+}
+
+PITH_SHARED double pith__hf_float(pith__hf *c, pith__json object, const char *name, double otherwise) {
+    pith__json j = pith__hf_get(object, name);
+    double y = 0;
+    if (!pith__json_type(j) && !isnan(otherwise)) return otherwise;
+    if (!pith__json_float(j, &y)) pith__hf_wrong(c, j, PITH_EFORMAT, name, "a number");
+    return y;
+}
+
+PITH_SHARED double pith__hf_positive(pith__hf *c, pith__json object, const char *name,
+                                     double otherwise) {
+    double y = pith__hf_float(c, object, name, otherwise);
+    if (!(y > 0))
+        pith__hf_wrong(c, pith__hf_get(object, name), PITH_EFORMAT, name, "a number over 0");
+    return y > 0 ? y : 1;
+}
+
+PITH_SHARED int pith__hf_bool(pith__hf *c, pith__json object, const char *name, int otherwise) {
+    pith__json j = pith__hf_get(object, name);
+    char type = pith__json_type(j);
+    if (type && type != 't' && type != 'f')
+        pith__hf_wrong(c, j, PITH_EFORMAT, name, "true or false");
+    return type ? type == 't' : otherwise;
+}
+
+/* ---- keys ------------------------------------------------------------------------------------- */
+
+static const char *key_name(pith__hf *c, const char *name, char *full, size_t size) {
+    snprintf(full, size, "%s.%s", c->arch, name);
+    return full;
+}
+
+PITH_SHARED void pith__hf_added(pith__hf *c, int code) {
+    if (code && !c->code) c->code = pith__fail(c->f->err, code, "%s: no memory", c->path);
+}
+
+PITH_SHARED void pith__hf_put_int(pith__hf *c, const char *name, int i) {
+    char full[96];
+    pith__hf_added(c, pith__store_add_int(c->f->s, key_name(c, name, full, sizeof full), i));
+}
+
+PITH_SHARED void pith__hf_put_float(pith__hf *c, const char *name, double y) {
+    char full[96];
+    pith__hf_added(c, pith__store_add_float(c->f->s, key_name(c, name, full, sizeof full), y));
+}
+
+PITH_SHARED void pith__hf_put_string(pith__hf *c, const char *name, const char *s) {
+    char full[96];
+    pith__hf_added(c, pith__store_add_string(c->f->s, key_name(c, name, full, sizeof full), s));
+}
