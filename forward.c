@@ -25,7 +25,7 @@ PITH_SHARED size_t pith__acts_place(const pith_session *s, pith__acts *a, float 
     size_t rows = h->n_expert ? n * (size_t)h->n_expert_used : n, e = h->n_expert ? rows : 0;
     size_t wide = (size_t)h->n_ff * n, wide_e = (size_t)h->n_ff_expert * rows, used = 0;
     size_t ff = wide > wide_e ? wide : wide_e;
-    int apart = w->q_norm != NULL || h->rope_gather; /* q and k take two steps */
+    int apart = w->q_norm.floats != NULL || h->rope_gather; /* q and k take two steps */
     const struct { float **to; size_t size; } pieces[] = {
         { &a->x, n * n_embd }, { &a->xn, n * n_embd }, { &a->q, n * heads }, { &a->k, n * kv },
         { &a->q0, apart ? n * heads : 0 }, { &a->k0, apart ? n * kv : 0 },
@@ -62,8 +62,8 @@ typedef struct { /* one layer, at work on n tokens */
 
 /* y (n, rows of w) = x (n, cols of w) through w. Matrices that share an input share its rounding: in
  * remembers it. */
-static void project(const block *b, float *y, const pith__tensor *w, pith__input *in) {
-    pith__matmul(b->s->kernels, &b->s->team, y, w->rows, w, in);
+static void project(const block *b, float *y, const pith__weight *w, pith__input *in) {
+    pith__matmul(b->s->kernels, &b->s->team, y, w->tensor.rows, &w->tensor, in);
 }
 
 static pith__input input_of(const pith_session *s, const float *x, int n, size_t cols) {
@@ -151,24 +151,25 @@ static void write_kv(const block *b, size_t t) {
 static void before_attention(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const block *b = data;
-    norm_row(b, b->a.xn, b->a.x, b->layer->attn_norm, t);
+    norm_row(b, b->a.xn, b->a.x, b->layer->attn_norm.floats, t);
 }
 
 static void finish_token(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const block *b = data;
     const pith__layer *w = b->layer;
-    bias_norm_rope(b, b->a.q, b->a.q0, w->q_bias, w->q_norm, b->h->n_head, t);
-    bias_norm_rope(b, b->a.k, b->a.k0, w->k_bias, w->k_norm, b->h->n_kv_head, t);
-    add_bias(b->a.v + t * w->v.rows, w->v_bias, w->v.rows);
+    bias_norm_rope(b, b->a.q, b->a.q0, w->q_bias.floats, w->q_norm.floats, b->h->n_head, t);
+    bias_norm_rope(b, b->a.k, b->a.k0, w->k_bias.floats, w->k_norm.floats, b->h->n_kv_head, t);
+    add_bias(b->a.v + t * w->v.tensor.rows, w->v_bias.floats, w->v.tensor.rows);
     write_kv(b, t);
 }
 
 static void after_attention(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const block *b = data;
-    add_bias(b->a.o + t * b->layer->o.rows, b->layer->o_bias, b->layer->o.rows);
-    add_to_stream(b, b->a.y, b->a.x, b->a.o, b->layer->attn_post_norm, t);
+    const pith__layer *w = b->layer;
+    add_bias(b->a.o + t * w->o.tensor.rows, w->o_bias.floats, w->o.tensor.rows);
+    add_to_stream(b, b->a.y, b->a.x, b->a.o, w->attn_post_norm.floats, t);
 }
 
 /* y = x + the attention of every head, each on its own channels. */
@@ -180,7 +181,7 @@ static void attention(const block *b) {
     int n_slot = slots_of(b);
 
     each_token(b, before_attention);
-    pith__input in = input_of(s, w->attn_norm ? a.xn : a.x, b->n, (size_t)h->n_embd);
+    pith__input in = input_of(s, w->attn_norm.floats ? a.xn : a.x, b->n, (size_t)h->n_embd);
     project(b, a.q0, &w->q, &in);
     project(b, a.k0, &w->k, &in);
     project(b, a.v, &w->v, &in);
@@ -194,7 +195,7 @@ static void attention(const block *b) {
         .window = w->window, .scale = h->attn_scale, .softcap = h->attn_softcap,
     };
     pith__attend(s->kernels, &s->team, &job);
-    in = input_of(s, a.mix, b->n, w->o.cols);
+    in = input_of(s, a.mix, b->n, w->o.tensor.cols);
     project(b, a.o, &w->o, &in);
     each_token(b, after_attention);
 }
@@ -210,9 +211,9 @@ typedef struct { /* rows on their way through one network; all pointers are to t
 static void gate_row(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const ffn_rows *f = data;
-    size_t n_ff = f->w->gate.rows, at = t * n_ff;
-    add_bias(f->gate + at, f->w->gate_bias, n_ff);
-    add_bias(f->up + at, f->w->up_bias, n_ff);
+    size_t n_ff = f->w->gate.tensor.rows, at = t * n_ff;
+    add_bias(f->gate + at, f->w->gate_bias.floats, n_ff);
+    add_bias(f->up + at, f->w->up_bias.floats, n_ff);
     f->b->s->kernels->gate(f->act + at, f->gate + at, f->up + at, n_ff, f->b->h->act);
 }
 
@@ -220,13 +221,14 @@ static void gate_row(const void *data, size_t t, uint8_t *scratch) {
 static void network(const ffn_rows *f, float *y, const float *x, size_t rows) {
     pith_session *s = f->b->s;
     const pith__ffn *w = f->w;
-    pith__input in = input_of(s, x, (int)rows, w->gate.cols);
+    size_t n_ff = w->gate.tensor.rows, n_embd = w->gate.tensor.cols;
+    pith__input in = input_of(s, x, (int)rows, n_embd);
     project(f->b, f->gate, &w->gate, &in);
     project(f->b, f->up, &w->up, &in);
-    pith__share(&s->team, rows, pith__worth_it(rows * w->gate.rows), gate_row, f);
-    in = input_of(s, f->act, (int)rows, w->gate.rows);
+    pith__share(&s->team, rows, pith__worth_it(rows * n_ff), gate_row, f);
+    in = input_of(s, f->act, (int)rows, n_ff);
     project(f->b, y, &w->down, &in);
-    for (size_t t = 0; t < rows; t++) add_bias(y + t * w->down.rows, w->down_bias, w->down.rows);
+    for (size_t t = 0; t < rows; t++) add_bias(y + t * n_embd, w->down_bias.floats, n_embd);
 }
 
 /* The likeliest n_expert_used experts of one token keep their probability, the others get 0. */
@@ -280,13 +282,13 @@ static void experts(const block *b, const float *x) {
 static void before_ffn(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const block *b = data;
-    norm_row(b, b->a.yn, b->a.y, b->layer->ffn_norm, t);
+    norm_row(b, b->a.yn, b->a.y, b->layer->ffn_norm.floats, t);
 }
 
 static void after_ffn(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const block *b = data;
-    add_to_stream(b, b->next, b->a.y, b->a.f, b->layer->ffn_post_norm, t);
+    add_to_stream(b, b->next, b->a.y, b->a.f, b->layer->ffn_post_norm.floats, t);
 }
 
 /* next = y + the feed-forward network of every token. */
@@ -294,8 +296,8 @@ static void feed_forward(const block *b) {
     const pith__acts *a = &b->a;
     ffn_rows f = { b, b->layer->ffn, a->gate, a->up, a->act };
     each_token(b, before_ffn);
-    const float *yn = b->layer->ffn_norm ? a->yn : a->y;
-    if (b->layer->router.data) experts(b, yn);
+    const float *yn = b->layer->ffn_norm.floats ? a->yn : a->y;
+    if (b->layer->router.tensor.data) experts(b, yn);
     else network(&f, a->f, yn, (size_t)b->n);
     each_token(b, after_ffn);
 }
@@ -323,7 +325,7 @@ static void fill_rope_table(pith_session *s, int n) {
 static void embed(pith_session *s, const pith_token *tokens, int n, float *x) {
     const pith__hyper *h = &s->model->hyper;
     for (int t = 0; t < n; t++, x += h->n_embd) {
-        pith__row_floats(&s->model->embd, (size_t)tokens[t], x);
+        pith__row_floats(&s->model->embd.tensor, (size_t)tokens[t], x);
         for (int i = 0; h->embd_scale != 1 && i < h->n_embd; i++) x[i] *= h->embd_scale;
     }
 }
@@ -352,16 +354,15 @@ PITH_SHARED void pith__forward(pith_session *s, const pith_token *tokens, int n)
 PITH_SHARED void pith__logits_of(pith_session *s, int t, int n, float *logits) {
     const pith_model *m = s->model;
     const pith__hyper *h = &m->hyper;
-    size_t n_embd = (size_t)h->n_embd;
+    size_t n_embd = (size_t)h->n_embd, rows = m->head.tensor.rows;
     pith__acts a = pith__acts_at(s, h->n_layer);
     float *x = a.x + (size_t)t * n_embd, *xn = a.xn + (size_t)t * n_embd;
     for (int i = 0; i < n; i++)
-        s->kernels->rmsnorm(xn + (size_t)i * n_embd, x + (size_t)i * n_embd, m->out_norm, n_embd,
-                                 h->eps);
+        s->kernels->rmsnorm(xn + (size_t)i * n_embd, x + (size_t)i * n_embd, m->out_norm.floats,
+                                 n_embd, h->eps);
     pith__input in = input_of(s, xn, n, n_embd);
-    pith__matmul(s->kernels, &s->team, logits, m->head.rows, &m->head, &in);
-    for (size_t i = 0; h->logit_scale != 1 && i < (size_t)n * m->head.rows; i++)
-        logits[i] *= h->logit_scale;
-    for (size_t i = 0; h->logit_softcap > 0 && i < (size_t)n * m->head.rows; i++)
+    pith__matmul(s->kernels, &s->team, logits, rows, &m->head.tensor, &in);
+    for (size_t i = 0; h->logit_scale != 1 && i < (size_t)n * rows; i++) logits[i] *= h->logit_scale;
+    for (size_t i = 0; h->logit_softcap > 0 && i < (size_t)n * rows; i++)
         logits[i] = h->logit_softcap * tanhf(logits[i] / h->logit_softcap);
 }

@@ -46,19 +46,31 @@ typedef struct { /* architectures are values: what a family does differently is 
     float attn_softcap, logit_softcap; /* 0: none */
 } pith__hyper;
 
+/* A weight: a matrix, or a norm or bias, whose numbers are copied to floats when the model is opened.
+ * One that the family does not have is all zeros. */
+typedef struct pith__weight pith__weight;
+struct pith__weight {
+    pith__tensor tensor; /* its name, its shape, a matrix's numbers */
+    const float *floats; /* (cols) the numbers of a norm or bias; else NULL */
+    size_t from;         /* its first number in the file's tensor: several weights may share one */
+    size_t at;           /* training: its first number in a gradient of the model, or PITH__FROZEN */
+    pith__weight *next;  /* another of the model's weights, see pith_model */
+};
+#define PITH__FROZEN SIZE_MAX
+
 typedef struct {         /* a feed-forward network: down(act(gate x) * up x) */
-    pith__tensor gate, up; /* (n_ff, n_embd) */
-    pith__tensor down;   /* (n_embd, n_ff) */
-    const float *gate_bias, *up_bias, *down_bias; /* or NULL */
+    pith__weight gate, up; /* (n_ff, n_embd) */
+    pith__weight down;   /* (n_embd, n_ff) */
+    pith__weight gate_bias, up_bias, down_bias;
 } pith__ffn;
 
-typedef struct {         /* the weights of one block; NULL (or data NULL): this family has none */
-    const float *attn_norm, *attn_post_norm, *ffn_norm, *ffn_post_norm; /* (n_embd) */
-    const float *q_norm, *k_norm; /* (head_dim); qk_norm_whole: (n_head or n_kv_head, head_dim) */
-    const float *q_bias, *k_bias, *v_bias, *o_bias;
-    pith__tensor q, k, v; /* (n_head or n_kv_head * head_dim, n_embd) */
-    pith__tensor o;      /* (n_embd, n_head * head_dim) */
-    pith__tensor router; /* (n_expert, n_embd); none: the one network is dense */
+typedef struct {         /* the weights of one block */
+    pith__weight attn_norm, attn_post_norm, ffn_norm, ffn_post_norm; /* (n_embd) */
+    pith__weight q_norm, k_norm; /* (head_dim); qk_norm_whole: (n_head or n_kv_head, head_dim) */
+    pith__weight q_bias, k_bias, v_bias, o_bias;
+    pith__weight q, k, v; /* (n_head or n_kv_head * head_dim, n_embd) */
+    pith__weight o;      /* (n_embd, n_head * head_dim) */
+    pith__weight router; /* (n_expert, n_embd); none: the one network is dense */
     pith__ffn *ffn;      /* (1), or (n_expert) */
     int window;          /* tokens a token sees, itself among them; 0: all before it */
     int rope;            /* which set of angles: 0, or 1 (Gemma 3's local layers); -1: none */
@@ -74,10 +86,11 @@ struct pith_model {
     pith__store store;
     pith__hyper hyper;
     pith_shape shape;
-    pith__tensor embd;   /* (n_vocab, n_embd) */
-    pith__tensor head;   /* (n_vocab, n_embd), often embd again */
-    const float *out_norm; /* (n_embd) */
+    pith__weight embd;   /* (n_vocab, n_embd) */
+    pith__weight head;   /* (n_vocab, n_embd), often embd's numbers again */
+    pith__weight out_norm; /* (n_embd) */
     pith__layer *layer;  /* (n_layer) */
+    pith__weight *weights; /* all of the above, linked by next */
     pith__rope rope[2];
     pith__tokenizer *tokenizer; /* NULL: tokens only */
     const pith__kernels *kernels;

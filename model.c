@@ -30,29 +30,27 @@ static size_t size_of(const pith__hyper *h, int what) {
     }
 }
 
-#define VECTOR(member) 1, offsetof(pith__layer, member)
-#define MATRIX(member) 0, offsetof(pith__layer, member)
+#define PART(member) offsetof(pith__layer, member)
 
 /* The parts of a layer outside its feed-forward network. A part that a family does not have is not
- * looked for; PITH__OPTIONAL ones are taken when they are there. */
+ * looked for; PITH__OPTIONAL ones are taken when they are there. What has ONE row is a norm or a bias. */
 static const struct part {
     const char *name;
-    int vector;
     size_t at;
     int rows, cols;
     unsigned has;
 } parts[] = {
-    { "attn_norm.weight", VECTOR(attn_norm), ONE, EMBD, PITH__PRE_NORM },
-    { "attn_q.bias", VECTOR(q_bias), ONE, HEADS, PITH__OPTIONAL },
-    { "attn_k.bias", VECTOR(k_bias), ONE, KV_HEADS, PITH__OPTIONAL },
-    { "attn_v.bias", VECTOR(v_bias), ONE, KV_HEADS, PITH__OPTIONAL },
-    { "attn_q_norm.weight", VECTOR(q_norm), ONE, HEAD, PITH__QK_NORM },
-    { "attn_k_norm.weight", VECTOR(k_norm), ONE, HEAD, PITH__QK_NORM },
-    { "attn_output.weight", MATRIX(o), EMBD, HEADS, 0 },
-    { "attn_output.bias", VECTOR(o_bias), ONE, EMBD, PITH__OPTIONAL },
-    { "post_attention_norm.weight", VECTOR(attn_post_norm), ONE, EMBD, PITH__POST_NORM },
-    { "ffn_norm.weight", VECTOR(ffn_norm), ONE, EMBD, PITH__PRE_NORM },
-    { "post_ffw_norm.weight", VECTOR(ffn_post_norm), ONE, EMBD, PITH__POST_NORM },
+    { "attn_norm.weight", PART(attn_norm), ONE, EMBD, PITH__PRE_NORM },
+    { "attn_q.bias", PART(q_bias), ONE, HEADS, PITH__OPTIONAL },
+    { "attn_k.bias", PART(k_bias), ONE, KV_HEADS, PITH__OPTIONAL },
+    { "attn_v.bias", PART(v_bias), ONE, KV_HEADS, PITH__OPTIONAL },
+    { "attn_q_norm.weight", PART(q_norm), ONE, HEAD, PITH__QK_NORM },
+    { "attn_k_norm.weight", PART(k_norm), ONE, HEAD, PITH__QK_NORM },
+    { "attn_output.weight", PART(o), EMBD, HEADS, 0 },
+    { "attn_output.bias", PART(o_bias), ONE, EMBD, PITH__OPTIONAL },
+    { "post_attention_norm.weight", PART(attn_post_norm), ONE, EMBD, PITH__POST_NORM },
+    { "ffn_norm.weight", PART(ffn_norm), ONE, EMBD, PITH__PRE_NORM },
+    { "post_ffw_norm.weight", PART(ffn_post_norm), ONE, EMBD, PITH__POST_NORM },
 };
 
 /* The tensor blk.LAYER.NAME of the given shape, or NULL (an error unless it is optional). */
@@ -72,9 +70,32 @@ static const pith__tensor *tensor_of(pith__opening *o, int l, const char *name, 
     return o->code ? NULL : t;
 }
 
-/* Vectors are few and small: they become floats here. Norms that a file stores as w for 1 + w (Gemma's
- * own files; GGUF has added it) get their 1. */
-static const float *vector_of(pith__opening *o, const pith__tensor *t, int norm) {
+/* All weights are bound by this function, so that all are in the model's list. */
+static void bind_weight(pith__opening *o, pith__weight *w, const pith__tensor *t) {
+    w->tensor = *t;
+    w->at = PITH__FROZEN;
+    w->next = o->m->weights;
+    o->m->weights = w;
+}
+
+/* t NULL: the file does not have this weight. */
+static void bind_matrix(pith__opening *o, pith__weight *w, const pith__tensor *t) {
+    if (t) bind_weight(o, w, t);
+}
+
+/* Rows r0 to r0 + n of a tensor that holds several matrices. */
+static void bind_rows(pith__opening *o, pith__weight *w, const pith__tensor *t, size_t r0, size_t n) {
+    if (!t) return;
+    bind_weight(o, w, t);
+    w->from = r0 * t->cols;
+    w->tensor.data += r0 * t->row_bytes;
+    w->tensor.rows = n;
+    w->tensor.n_dim = 2, w->tensor.shape[0] = n, w->tensor.shape[1] = t->cols;
+}
+
+/* Norms and biases are few and small: they become floats here. Norms that a file stores as w for 1 + w
+ * (Gemma's own files; GGUF has added it) get their 1. */
+static const float *floats_of(pith__opening *o, const pith__tensor *t, int norm) {
     if (!t) return NULL;
     float *y = pith__arena_new(&o->m->store.arena, t->cols, sizeof *y);
     if (!y) {
@@ -86,49 +107,55 @@ static const float *vector_of(pith__opening *o, const pith__tensor *t, int norm)
     return y;
 }
 
-static int is_norm(const char *name) { return strstr(name, "norm") != NULL; }
-
-/* Rows r0 to r0 + n of a tensor, as a tensor. */
-static pith__tensor rows_of(const pith__tensor *t, size_t r0, size_t n) {
-    pith__tensor y = *t;
-    y.data += r0 * t->row_bytes;
-    y.rows = n;
-    y.n_dim = 2, y.shape[0] = n, y.shape[1] = t->cols;
-    return y;
+/* Numbers from to from + n of the tensor t, whose floats are given; NULL: there is no such tensor. */
+static void bind_numbers(pith__opening *o, pith__weight *w, const pith__tensor *t, const float *floats,
+                         size_t from, size_t n) {
+    if (!floats) return;
+    bind_weight(o, w, t);
+    w->floats = floats + from;
+    w->from = from;
+    w->tensor.cols = n;
+    w->tensor.n_dim = 1, w->tensor.shape[0] = n;
 }
+
+static void bind_vector(pith__opening *o, pith__weight *w, const pith__tensor *t, int norm) {
+    if (t) bind_numbers(o, w, t, floats_of(o, t, norm), 0, t->cols);
+}
+
+static int is_norm(const char *name) { return strstr(name, "norm") != NULL; }
 
 static void bind_qkv(pith__opening *o, int l, pith__layer *layer) {
     const pith__hyper *h = &o->m->hyper;
     size_t n_embd = (size_t)h->n_embd, n_q = size_of(h, HEADS), n_kv = size_of(h, KV_HEADS);
     const pith__tensor *t = tensor_of(o, l, "attn_qkv.weight", n_q + 2 * n_kv, n_embd, 1);
     if (t) {
-        layer->q = rows_of(t, 0, n_q);
-        layer->k = rows_of(t, n_q, n_kv);
-        layer->v = rows_of(t, n_q + n_kv, n_kv);
-        const float *bias = vector_of(o, tensor_of(o, l, "attn_qkv.bias", 1, n_q + 2 * n_kv, 1), 0);
-        if (bias) layer->q_bias = bias, layer->k_bias = bias + n_q, layer->v_bias = bias + n_q + n_kv;
+        bind_rows(o, &layer->q, t, 0, n_q);
+        bind_rows(o, &layer->k, t, n_q, n_kv);
+        bind_rows(o, &layer->v, t, n_q + n_kv, n_kv);
+        t = tensor_of(o, l, "attn_qkv.bias", 1, n_q + 2 * n_kv, 1);
+        const float *bias = floats_of(o, t, 0);
+        bind_numbers(o, &layer->q_bias, t, bias, 0, n_q);
+        bind_numbers(o, &layer->k_bias, t, bias, n_q, n_kv);
+        bind_numbers(o, &layer->v_bias, t, bias, n_q + n_kv, n_kv);
         return;
     }
-    if ((t = tensor_of(o, l, "attn_q.weight", n_q, n_embd, 0))) layer->q = *t;
-    if ((t = tensor_of(o, l, "attn_k.weight", n_kv, n_embd, 0))) layer->k = *t;
-    if ((t = tensor_of(o, l, "attn_v.weight", n_kv, n_embd, 0))) layer->v = *t;
+    bind_matrix(o, &layer->q, tensor_of(o, l, "attn_q.weight", n_q, n_embd, 0));
+    bind_matrix(o, &layer->k, tensor_of(o, l, "attn_k.weight", n_kv, n_embd, 0));
+    bind_matrix(o, &layer->v, tensor_of(o, l, "attn_v.weight", n_kv, n_embd, 0));
 }
 
 /* Expert e of a stack "ffn_gate_exps.weight" (n_expert, rows, cols), or the tensor "ffn_gate.3.weight"
  * that older GGUF files and Hugging Face have for it. */
 static void bind_expert(pith__opening *o, int l, const char *which, int e, size_t rows, size_t cols,
-                        pith__tensor *y) {
+                        pith__weight *w) {
     char name[48];
     size_t n = (size_t)o->m->hyper.n_expert;
     snprintf(name, sizeof name, "ffn_%s.%d.weight", which, e);
     const pith__tensor *t = tensor_of(o, l, name, rows, cols, 1);
-    if (t) {
-        *y = *t;
-        return;
-    }
+    bind_matrix(o, w, t);
+    if (t) return;
     snprintf(name, sizeof name, "ffn_%s_exps.weight", which);
-    t = tensor_of(o, l, name, n * rows, cols, 0);
-    if (t) *y = rows_of(t, (size_t)e * rows, rows);
+    bind_rows(o, w, tensor_of(o, l, name, n * rows, cols, 0), (size_t)e * rows, rows);
 }
 
 static void bind_ffn(pith__opening *o, int l, pith__layer *layer) {
@@ -136,32 +163,32 @@ static void bind_ffn(pith__opening *o, int l, pith__layer *layer) {
     size_t n_embd = (size_t)h->n_embd, n_ff = (size_t)h->n_ff, n_ff_e = (size_t)h->n_ff_expert;
     const pith__tensor *t = NULL;
     if (h->n_expert) t = tensor_of(o, l, "ffn_gate_inp.weight", (size_t)h->n_expert, n_embd, 1);
-    if (t) layer->router = *t;
-    int n = t ? h->n_expert : 1;
+    bind_matrix(o, &layer->router, t);
+    int routed = t != NULL, n = routed ? h->n_expert : 1;
     layer->ffn = o->code ? NULL : pith__arena_new(&o->m->store.arena, (size_t)n, sizeof *layer->ffn);
     if (!layer->ffn) {
         if (!o->code) o->code = pith__fail(o->err, PITH_EMEMORY, "%s: no memory", o->m->store.path);
         return;
     }
-    if (layer->router.data) {
+    pith__ffn *ffn = layer->ffn;
+    if (routed) {
         for (int e = 0; e < n && !o->code; e++) {
-            bind_expert(o, l, "gate", e, n_ff_e, n_embd, &layer->ffn[e].gate);
-            bind_expert(o, l, "up", e, n_ff_e, n_embd, &layer->ffn[e].up);
-            bind_expert(o, l, "down", e, n_embd, n_ff_e, &layer->ffn[e].down);
+            bind_expert(o, l, "gate", e, n_ff_e, n_embd, &ffn[e].gate);
+            bind_expert(o, l, "up", e, n_ff_e, n_embd, &ffn[e].up);
+            bind_expert(o, l, "down", e, n_embd, n_ff_e, &ffn[e].down);
         }
     } else if (o->family->has & PITH__FUSED) {
-        if (!(t = tensor_of(o, l, "ffn_up.weight", 2 * n_ff, n_embd, 0))) return;
-        layer->ffn->gate = rows_of(t, 0, n_ff);
-        layer->ffn->up = rows_of(t, n_ff, n_ff);
+        t = tensor_of(o, l, "ffn_up.weight", 2 * n_ff, n_embd, 0);
+        bind_rows(o, &ffn->gate, t, 0, n_ff);
+        bind_rows(o, &ffn->up, t, n_ff, n_ff);
     } else {
-        if ((t = tensor_of(o, l, "ffn_gate.weight", n_ff, n_embd, 0))) layer->ffn->gate = *t;
-        if ((t = tensor_of(o, l, "ffn_up.weight", n_ff, n_embd, 0))) layer->ffn->up = *t;
-        layer->ffn->gate_bias = vector_of(o, tensor_of(o, l, "ffn_gate.bias", 1, n_ff, 1), 0);
-        layer->ffn->up_bias = vector_of(o, tensor_of(o, l, "ffn_up.bias", 1, n_ff, 1), 0);
-        layer->ffn->down_bias = vector_of(o, tensor_of(o, l, "ffn_down.bias", 1, n_embd, 1), 0);
+        bind_matrix(o, &ffn->gate, tensor_of(o, l, "ffn_gate.weight", n_ff, n_embd, 0));
+        bind_matrix(o, &ffn->up, tensor_of(o, l, "ffn_up.weight", n_ff, n_embd, 0));
+        bind_vector(o, &ffn->gate_bias, tensor_of(o, l, "ffn_gate.bias", 1, n_ff, 1), 0);
+        bind_vector(o, &ffn->up_bias, tensor_of(o, l, "ffn_up.bias", 1, n_ff, 1), 0);
+        bind_vector(o, &ffn->down_bias, tensor_of(o, l, "ffn_down.bias", 1, n_embd, 1), 0);
     }
-    if (!layer->router.data && (t = tensor_of(o, l, "ffn_down.weight", n_embd, n_ff, 0)))
-        layer->ffn->down = *t;
+    if (!routed) bind_matrix(o, &ffn->down, tensor_of(o, l, "ffn_down.weight", n_embd, n_ff, 0));
 }
 
 static void bind_layer(pith__opening *o, int l) {
@@ -175,9 +202,9 @@ static void bind_layer(pith__opening *o, int l) {
         if (p->has == PITH__QK_NORM && h->qk_norm_whole)
             cols = p->at == offsetof(pith__layer, q_norm) ? HEADS : KV_HEADS;
         const pith__tensor *t = tensor_of(o, l, p->name, size_of(h, p->rows), size_of(h, cols), optional);
-        char *to = (char *)layer + p->at;
-        if (t && p->vector) *(const float **)(void *)to = vector_of(o, t, is_norm(p->name));
-        if (t && !p->vector) *(pith__tensor *)(void *)to = *t;
+        pith__weight *w = (pith__weight *)(void *)((char *)layer + p->at);
+        if (p->rows == ONE) bind_vector(o, w, t, is_norm(p->name));
+        else bind_matrix(o, w, t);
     }
     bind_qkv(o, l, layer);
     bind_ffn(o, l, layer);
@@ -189,10 +216,10 @@ static void bind(pith__opening *o) {
     const pith__tensor *t = pith__store_tensor(&m->store, "token_embd.weight");
     if (t && t->rows <= INT32_MAX) h->n_vocab = (int)t->rows;
     t = tensor_of(o, -1, "token_embd.weight", (size_t)h->n_vocab, (size_t)h->n_embd, 0);
-    if (t) m->embd = m->head = *t;
-    t = tensor_of(o, -1, "output.weight", (size_t)h->n_vocab, (size_t)h->n_embd, 1);
-    if (t) m->head = *t;
-    m->out_norm = vector_of(o, tensor_of(o, -1, "output_norm.weight", 1, (size_t)h->n_embd, 0), 1);
+    bind_matrix(o, &m->embd, t);
+    const pith__tensor *head = tensor_of(o, -1, "output.weight", (size_t)h->n_vocab, (size_t)h->n_embd, 1);
+    bind_matrix(o, &m->head, head ? head : t); /* none: tied embeddings */
+    bind_vector(o, &m->out_norm, tensor_of(o, -1, "output_norm.weight", 1, (size_t)h->n_embd, 0), 1);
     if (o->code) return;
     if ((size_t)h->n_layer > m->store.n_tensor) { /* before memory is taken for them */
         pith__fail_hyper(o, "block_count", h->n_layer, "no more than there are tensors");
@@ -206,7 +233,7 @@ static void bind(pith__opening *o) {
     int routed = 0;
     for (int l = 0; l < h->n_layer && !o->code; l++) {
         bind_layer(o, l);
-        routed += m->layer[l].router.data != NULL;
+        routed += m->layer[l].router.tensor.data != NULL;
     }
     if (h->n_expert && !routed) pith__fail_hyper(o, "expert_count", h->n_expert, "tensors 'ffn_gate_inp'");
     if (routed == h->n_layer) h->n_ff = h->n_ff_expert; /* of no tensor, so it may be anything */
@@ -309,7 +336,7 @@ static void open_all(pith__opening *o, const pith_options *opt) {
     if (!o->code) bind(o);
     if (!o->code) pith__make_ropes(o); /* as long as the heads, which by now are those of the tensors */
     if (!o->code) pith__set_pattern(o);
-    if (m->embd.group && !opt->kernels) like_runq(m);
+    if (m->embd.tensor.group && !opt->kernels) like_runq(m);
     if (!o->code) open_vocab(o, opt);
     if (!o->code) describe(m);
     m->n_threads = opt->n_threads > 0 ? opt->n_threads : threads_for_model(m);

@@ -40,8 +40,8 @@ static size_t widest(const pith__hyper *h) {
 }
 
 static size_t smallest_group(const pith_model *m) { /* that share an input's scale */
-    const pith__ffn *ffn = m->layer->ffn; /* llama2.c's int8 files have one group size */
-    return ffn->up.group && ffn->up.group < 32 ? ffn->up.group : 32;
+    const pith__tensor *up = &m->layer->ffn->up.tensor; /* llama2.c's int8 files have one group size */
+    return up->group && up->group < 32 ? up->group : 32;
 }
 
 static int round_to_16(int n) { return n > INT32_MAX - 15 ? INT32_MAX / 16 * 16 : (n + 15) / 16 * 16; }

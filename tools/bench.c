@@ -253,7 +253,7 @@ static double bytes_read(const pith_model *m) {
         double size = (double)t->rows * (double)t->row_bytes;
         if (t->scale) size += (double)(t->rows * (t->cols / t->group) * sizeof(float));
         int expert = m->hyper.n_expert && strstr(t->name.p, "_exps");
-        if (t->data == m->embd.data && t->data != m->head.data) size = (double)t->row_bytes;
+        if (t->data == m->embd.tensor.data && t->data != m->head.tensor.data) size = (double)t->row_bytes;
         bytes += expert ? size * m->hyper.n_expert_used / m->hyper.n_expert : size;
     }
     return bytes;
@@ -281,7 +281,7 @@ static double matrix_numbers(const pith_model *m) {
         const pith__tensor *t = &m->store.tensor[i];
         int expert = m->hyper.n_expert && strstr(t->name.p, "_exps");
         double size = t->n_dim < 2 ? 0 : (double)t->rows * (double)t->cols;
-        if (t->data == m->embd.data || t->data == m->head.data) continue;
+        if (t->data == m->embd.tensor.data || t->data == m->head.tensor.data) continue;
         n += expert ? size * m->hyper.n_expert_used / m->hyper.n_expert : size;
     }
     return n;
@@ -299,7 +299,7 @@ typedef struct {
 
 static void print_limits(output *o, const pith_session *s, const result *r, int n) {
     const pith_model *m = s->model;
-    const pith__format *f = m->embd.group ? pith__format_of(PITH__Q8_0) : m->layer[0].q.format; /* int8 is int8 */
+    const pith__format *f = m->embd.tensor.group ? pith__format_of(PITH__Q8_0) : m->layer[0].q.tensor.format; /* int8 is int8 */
     double memory = read_bandwidth(m), peak = arithmetic_peak(m, f);
     double fp32 = arithmetic_peak(m, pith__format_of(PITH__F32));
     double int8 = arithmetic_peak(m, pith__format_of(PITH__Q8_0));
@@ -337,7 +337,7 @@ static int print_results(const bench_flags *b, const pith_session *s, const resu
                     r[i].test, r[i].mean, r[i].sd, m->n_threads);
     for (int i = 0; i < n && !b->json; i++)
         output_line(&o, "| %s %s | %.2f MiB | %.2f M | %d | %s | %.2f ± %.2f |\n", name,
-                    m->layer[0].q.format->name, (double)h->n_byte / 1048576, (double)h->n_param / 1e6,
+                    m->layer[0].q.tensor.format->name, (double)h->n_byte / 1048576, (double)h->n_param / 1e6,
                     m->n_threads, r[i].test, r[i].mean, r[i].sd);
     if (!b->json) print_limits(&o, s, r, n);
     return output_close(&o, 1);

@@ -2,7 +2,7 @@
  * weight.
  *
  * It gets the activations that forward.c left on the tape and the gradient of the loss by what came
- * out of the last block, and adds the gradient by every weight that learns to where pith__d_model
+ * out of the last block, and adds the gradient by every weight that learns to where pith__grad
  * says. Each d_x here is the twin of an x there, in the same order and with the same arguments; its
  * comment begins with what the forward line was. d_x reads y's gradient and gives x's: what was y =
  * f(x) is dx = f'(x) dy, and what was read twice gets the sum of two gradients (Rumelhart, Hinton
@@ -14,7 +14,6 @@
 #include "train.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -128,14 +127,20 @@ PITH_SHARED void pith__d_input(const pith__tape *tape, float *dx, const float *d
     multiply(&p);
 }
 
-/* dw (rows, cols) += dy^T x, summed over the tokens. dw NULL: w does not learn. */
-PITH_SHARED void pith__d_weight(const pith__tape *tape, float *dw, const float *dy,
-                                const pith__tensor *w, const float *x, size_t n) {
+PITH_SHARED float *pith__grad(const pith__tape *tape, const pith__weight *w) {
+    return !w->tensor.data || w->at == PITH__FROZEN ? NULL : tape->g + w->at;
+}
+
+/* The gradient of w, (rows, cols) += dy^T x, summed over the tokens. */
+PITH_SHARED void pith__d_weight(const pith__tape *tape, const pith__weight *w, const float *dy,
+                                const float *x, size_t n) {
+    float *dw = pith__grad(tape, w);
     if (!dw || !n) return;
-    pith__tensor in = { .format = pith__format_of(PITH__F32), .rows = n, .cols = w->cols };
+    size_t rows = w->tensor.rows, cols = w->tensor.cols;
+    pith__tensor in = { .format = pith__format_of(PITH__F32), .rows = n, .cols = cols };
     in.data = (const uint8_t *)x;
-    in.row_bytes = w->cols * sizeof *x;
-    product p = { tape, dw, dy, w->rows, 1, w->rows, &in, 1, 0, 0 };
+    in.row_bytes = cols * sizeof *x;
+    product p = { tape, dw, dy, rows, 1, rows, &in, 1, 0, 0 };
     multiply(&p);
 }
 
@@ -327,17 +332,13 @@ static void d_norm_span(const void *data, size_t span, uint8_t *scratch) {
 
 /* was y (n, cols) = rmsnorm(x, w), row by row. dx = its gradient, or, with add, dx += it. */
 PITH_SHARED void pith__d_norm(const pith__tape *tape, float *dx, const float *dy, const float *x,
-                              const float *w, float *dw, size_t cols, size_t n, int add) {
-    d_norm_job job = { tape, dx, dy, x, w, dw, cols, n, add };
+                              const pith__weight *w, size_t n, int add) {
+    size_t cols = w->tensor.cols;
+    float *dw = pith__grad(tape, w);
+    d_norm_job job = { tape, dx, dy, x, w->floats, dw, cols, n, add };
     int worth_it = pith__worth_it(n * cols);
     pith__share(&tape->s->team, n, worth_it, d_norm_row, &job);
     if (dw) pith__share(&tape->s->team, (cols + SPAN - 1) / SPAN, worth_it, d_norm_span, &job);
-}
-
-/* was y += bias, for each of n tokens. */
-static void d_add_bias(const float *dy, float *d_bias, size_t cols, size_t n) {
-    for (size_t t = 0; d_bias && t < n; t++)
-        for (size_t i = 0; i < cols; i++) d_bias[i] += dy[t * cols + i];
 }
 
 /* ---- the block --------------------------------------------------------------------------- */
@@ -346,35 +347,41 @@ typedef struct { /* one layer, on the way back for n tokens */
     const pith__tape *tape;
     const pith__hyper *h;
     const pith__layer *layer;
-    const pith__d_layer *g; /* its weights' gradients */
     pith__acts a, d;        /* what it computed, and the gradients of that */
     size_t n, n_embd;
 } d_block;
 
+/* was y += bias, for each of n tokens. */
+static void d_add_bias(const d_block *b, const float *dy, const pith__weight *bias, size_t n) {
+    float *d_bias = pith__grad(b->tape, bias);
+    size_t cols = bias->tensor.cols;
+    for (size_t t = 0; d_bias && t < n; t++)
+        for (size_t i = 0; i < cols; i++) d_bias[i] += dy[t * cols + i];
+}
+
 /* was y = x through w. */
-static void d_project(const d_block *b, float *dx, const float *dy, const pith__tensor *w,
-                      float *dw, const float *x, size_t n, int add) {
-    pith__d_input(b->tape, dx, dy, w, n, add);
-    pith__d_weight(b->tape, dw, dy, w, x, n);
+static void d_project(const d_block *b, float *dx, const float *dy, const pith__weight *w,
+                      const float *x, size_t n, int add) {
+    pith__d_input(b->tape, dx, dy, &w->tensor, n, add);
+    pith__d_weight(b->tape, w, dy, x, n);
 }
 
 /* was y = norm(x, w) of the stream, or x itself in a family without this norm. d.x += what comes
  * back. */
-static void d_norm_stream(const d_block *b, const float *dy, const float *x, const float *w,
-                          float *dw) {
+static void d_norm_stream(const d_block *b, const float *dy, const float *x,
+                          const pith__weight *w) {
     float *dx = b->d.x;
-    if (w) pith__d_norm(b->tape, dx, dy, x, w, dw, b->n_embd, b->n, 1);
-    for (size_t i = 0; !w && i < b->n * b->n_embd; i++) dx[i] += dy[i];
+    if (w->floats) pith__d_norm(b->tape, dx, dy, x, w, b->n, 1);
+    for (size_t i = 0; !w->floats && i < b->n * b->n_embd; i++) dx[i] += dy[i];
 }
 
 /* was out = stream + residual_scale * added, which a post-norm had shaped first. The gradient of
  * out, d.x, goes on as that of the stream. */
 static void d_add_to_stream(const d_block *b, const float *added, float *d_added,
-                            const float *post_norm, float *d_post_norm) {
-    float *to = post_norm ? b->d.y : d_added;
+                            const pith__weight *post_norm) {
+    float *to = post_norm->floats ? b->d.y : d_added;
     for (size_t i = 0; i < b->n * b->n_embd; i++) to[i] = b->h->residual_scale * b->d.x[i];
-    if (post_norm)
-        pith__d_norm(b->tape, d_added, to, added, post_norm, d_post_norm, b->n_embd, b->n, 0);
+    if (post_norm->floats) pith__d_norm(b->tape, d_added, to, added, post_norm, b->n, 0);
 }
 
 /* was x[2 i], x[2 i + 1] = x0[i], x0[i + half]; the other channels stayed. */
@@ -389,31 +396,29 @@ static void d_gather_pairs(float *dx0, const float *dx, size_t n_rot, size_t dim
 /* was: queries or keys, (n, heads, head_dim), biased, normed and turned, in this order. dx holds
  * the gradient of what came out, dx0 (the same where there is no norm) gets that of the product
  * with the weights. */
-static void d_bias_norm_rope(const d_block *b, float *dx, float *dx0, const float *x0, float *d_bias,
-                           const float *w, float *dw, int heads) {
+static void d_bias_norm_rope(const d_block *b, float *dx, float *dx0, const float *x0,
+                             const pith__weight *bias, const pith__weight *w, int heads) {
     size_t dim = (size_t)b->h->head_dim, cols = (size_t)heads * dim;
-    size_t width = b->h->qk_norm_whole ? cols : dim;
     const float *angles = b->layer->rope < 0 ? NULL : b->tape->s->rope_table[b->layer->rope];
     for (size_t t = 0; angles && t < b->n; t++)
         for (int h = 0; h < heads; h++)
             d_rope(dx + t * cols + (size_t)h * dim, angles + t * (size_t)b->h->n_rot, b->h->n_rot,
                    b->h->rope_half);
-    if (w) pith__d_norm(b->tape, dx0, dx, x0, w, dw, width, b->n * cols / width, 0);
+    if (w->floats) pith__d_norm(b->tape, dx0, dx, x0, w, b->n * cols / w->tensor.cols, 0);
     for (size_t at = 0; b->h->rope_gather && at < b->n * cols; at += dim)
         d_gather_pairs(dx0 + at, dx + at, (size_t)b->h->n_rot, dim);
-    d_add_bias(dx0, d_bias, cols, b->n);
+    d_add_bias(b, dx0, bias, b->n);
 }
 
 /* was y = x + the attention of every head. */
 static void d_attention(const d_block *b) {
     const pith__hyper *h = b->h;
     const pith__layer *w = b->layer;
-    const pith__d_layer *g = b->g;
     pith__acts a = b->a, d = b->d;
 
-    d_add_to_stream(b, a.o, d.o, w->attn_post_norm, g->attn_post_norm);
-    d_add_bias(d.o, g->o_bias, b->n_embd, b->n);
-    d_project(b, d.mix, d.o, &w->o, g->o, a.mix, b->n, 0);
+    d_add_to_stream(b, a.o, d.o, &w->attn_post_norm);
+    d_add_bias(b, d.o, &w->o_bias, b->n);
+    d_project(b, d.mix, d.o, &w->o, a.mix, b->n, 0);
     d_attention_job job = {
         .tape = b->tape,
         .q = a.q,
@@ -432,14 +437,14 @@ static void d_attention(const d_block *b) {
         .softcap = h->attn_softcap,
     };
     d_attend(&job);
-    d_bias_norm_rope(b, d.q, d.q0, a.q0, g->q_bias, w->q_norm, g->q_norm, h->n_head);
-    d_bias_norm_rope(b, d.k, d.k0, a.k0, g->k_bias, w->k_norm, g->k_norm, h->n_kv_head);
-    d_add_bias(d.v, g->v_bias, w->v.rows, b->n);
-    const float *xn = w->attn_norm ? a.xn : a.x;
-    d_project(b, d.xn, d.q0, &w->q, g->q, xn, b->n, 0);
-    d_project(b, d.xn, d.k0, &w->k, g->k, xn, b->n, 1);
-    d_project(b, d.xn, d.v, &w->v, g->v, xn, b->n, 1);
-    d_norm_stream(b, d.xn, a.x, w->attn_norm, g->attn_norm);
+    d_bias_norm_rope(b, d.q, d.q0, a.q0, &w->q_bias, &w->q_norm, h->n_head);
+    d_bias_norm_rope(b, d.k, d.k0, a.k0, &w->k_bias, &w->k_norm, h->n_kv_head);
+    d_add_bias(b, d.v, &w->v_bias, b->n);
+    const float *xn = w->attn_norm.floats ? a.xn : a.x;
+    d_project(b, d.xn, d.q0, &w->q, xn, b->n, 0);
+    d_project(b, d.xn, d.k0, &w->k, xn, b->n, 1);
+    d_project(b, d.xn, d.v, &w->v, xn, b->n, 1);
+    d_norm_stream(b, d.xn, a.x, &w->attn_norm);
 }
 
 typedef struct { /* rows of one network, and what they compute */
@@ -451,16 +456,16 @@ typedef struct { /* rows of one network, and what they compute */
 /* was act = act(gate) * up of a row. */
 static void d_gate_row(const void *data, size_t t, uint8_t *scratch) {
     const d_ffn_rows *f = data;
-    size_t n_ff = f->w->gate.rows, at = t * n_ff;
+    size_t n_ff = f->w->gate.tensor.rows, at = t * n_ff;
     (void)scratch;
     f->b->tape->s->kernels->d_gate(f->d_gate + at, f->d_up + at, f->d_act + at, f->gate + at,
                                         f->up + at, n_ff, f->b->h->act);
 }
 
 /* was y = down(act(gate x) * up x), rows of it from row first on of what the layer keeps. */
-static void d_network(const d_block *b, const pith__ffn *w, const pith__d_ffn *g, const float *x,
-                      size_t rows, size_t first, const float *dy, float *dx) {
-    size_t n_ff = w->gate.rows, at = first * n_ff;
+static void d_network(const d_block *b, const pith__ffn *w, const float *x, size_t rows,
+                      size_t first, const float *dy, float *dx) {
+    size_t n_ff = w->gate.tensor.rows, at = first * n_ff;
     d_ffn_rows f = { b,
                      w,
                      b->a.gate + at,
@@ -469,13 +474,13 @@ static void d_network(const d_block *b, const pith__ffn *w, const pith__d_ffn *g
                      b->d.gate + at,
                      b->d.up + at,
                      b->d.act + at };
-    d_add_bias(dy, g->down_bias, w->down.rows, rows);
-    d_project(b, f.d_act, dy, &w->down, g->down, f.act, rows, 0);
+    d_add_bias(b, dy, &w->down_bias, rows);
+    d_project(b, f.d_act, dy, &w->down, f.act, rows, 0);
     pith__share(&b->tape->s->team, rows, pith__worth_it(rows * n_ff), d_gate_row, &f);
-    d_add_bias(f.d_gate, g->gate_bias, n_ff, rows);
-    d_add_bias(f.d_up, g->up_bias, n_ff, rows);
-    d_project(b, dx, f.d_gate, &w->gate, g->gate, x, rows, 0);
-    d_project(b, dx, f.d_up, &w->up, g->up, x, rows, 1);
+    d_add_bias(b, f.d_gate, &w->gate_bias, rows);
+    d_add_bias(b, f.d_up, &w->up_bias, rows);
+    d_project(b, dx, f.d_gate, &w->gate, x, rows, 0);
+    d_project(b, dx, f.d_up, &w->up, x, rows, 1);
 }
 
 /* was p = softmax(x) of one token, then 0 for the experts not chosen, and the others made to sum to
@@ -496,13 +501,13 @@ static void d_route(const d_block *b, const float *x, float *dx) {
     if (!b->h->expert_norm) { /* the tape has only what was chosen */
         pith__input in = y->s->in;
         in.x = x, in.n = (int)b->n, in.cols = b->n_embd, in.group = 0;
-        pith__matmul(y->s->kernels, &y->s->team, y->route, n, &b->layer->router, &in);
+        pith__matmul(y->s->kernels, &y->s->team, y->route, n, &b->layer->router.tensor, &in);
     }
     for (size_t i = 0; i < b->n * n; i += n) {
         if (!b->h->expert_norm) y->s->kernels->softmax(y->route + i, n);
         d_choose_experts(b, b->d.route + i, b->a.route + i, y->route + i);
     }
-    d_project(b, dx, b->d.route, &b->layer->router, b->g->router, x, b->n, 1);
+    d_project(b, dx, b->d.route, &b->layer->router, x, b->n, 1);
 }
 
 /* was f = sum of p[e] * network e of x, over the experts that the token chose. */
@@ -524,7 +529,7 @@ static void d_experts(const d_block *b, const float *x, float *dx) {
             row++;
         }
         if (row == first) continue;
-        d_network(b, &b->layer->ffn[e], &b->g->ffn[e], a->pick + first * n_embd, row - first, first,
+        d_network(b, &b->layer->ffn[e], a->pick + first * n_embd, row - first, first,
                   d->down + first * n_embd, d->pick + first * n_embd);
         const float *from = d->pick + first * n_embd;
         for (size_t t = 0; t < b->n; t++) {
@@ -539,12 +544,11 @@ static void d_experts(const d_block *b, const float *x, float *dx) {
 /* was next = y + the feed-forward network of every token. */
 static void d_feed_forward(const d_block *b) {
     const pith__layer *w = b->layer;
-    const pith__d_layer *g = b->g;
-    const float *yn = w->ffn_norm ? b->a.yn : b->a.y;
-    d_add_to_stream(b, b->a.f, b->d.f, w->ffn_post_norm, g->ffn_post_norm);
-    if (w->router.data) d_experts(b, yn, b->d.yn);
-    else d_network(b, w->ffn, g->ffn, yn, b->n, 0, b->d.f, b->d.yn);
-    d_norm_stream(b, b->d.yn, b->a.y, w->ffn_norm, g->ffn_norm);
+    const float *yn = w->ffn_norm.floats ? b->a.yn : b->a.y;
+    d_add_to_stream(b, b->a.f, b->d.f, &w->ffn_post_norm);
+    if (w->router.tensor.data) d_experts(b, yn, b->d.yn);
+    else d_network(b, w->ffn, yn, b->n, 0, b->d.f, b->d.yn);
+    d_norm_stream(b, b->d.yn, b->a.y, &w->ffn_norm);
 }
 
 /* ---- all blocks -------------------------------------------------------------------------- */
@@ -553,8 +557,9 @@ static void d_feed_forward(const d_block *b) {
 static void d_embed(const pith__tape *y, const pith_token *tokens, size_t n) {
     const pith__hyper *h = &y->s->model->hyper;
     size_t n_embd = (size_t)h->n_embd;
-    for (size_t t = 0; y->g->embd && t < n; t++) {
-        float *to = y->g->embd + (size_t)tokens[t] * n_embd;
+    float *g = pith__grad(y, &y->s->model->embd);
+    for (size_t t = 0; g && t < n; t++) {
+        float *to = g + (size_t)tokens[t] * n_embd;
         for (size_t i = 0; i < n_embd; i++) to[i] += h->embd_scale * y->d.x[t * n_embd + i];
     }
 }
@@ -564,10 +569,8 @@ PITH_SHARED void pith__backward(const pith__tape *y, const pith_token *tokens, i
     pith_rewind(y->s, 0); /* where blocks are run again */
     for (int l = m->hyper.n_layer - 1; l >= 0; l--) {
         if (y->s->streams) pith__run_block(y->s, l, n);
-        d_block b = {
-            y,    &m->hyper, &m->layer[l],           &y->g->layer[l], pith__acts_at(y->s, l),
-            y->d, (size_t)n, (size_t)m->hyper.n_embd
-        };
+        d_block b = { y, &m->hyper, &m->layer[l], pith__acts_at(y->s, l), y->d, (size_t)n,
+                      (size_t)m->hyper.n_embd };
         d_feed_forward(&b);
         d_attention(&b);
     }
@@ -632,8 +635,8 @@ static pith_context context_of(int n_ctx) {
     return c;
 }
 
-PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, const pith__d_model *g, int n_ctx,
-                                       int recompute, pith_error *err) {
+PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, float *g, int n_ctx, int recompute,
+                                       pith_error *err) {
     pith_context c = context_of(n_ctx);
     pith_session *s = pith__session_new(m, &c, recompute ? PITH__KEEP_STREAM : PITH__KEEP_ALL, err);
     if (!s) return NULL;
@@ -675,12 +678,6 @@ PITH_SHARED size_t pith__tape_size(const pith_model *m, int n_ctx, int recompute
 
 /* ---- the weights that learn -------------------------------------------------------------- */
 
-typedef struct { /* a parameter while they are chosen */
-    pith__params *p;
-    pith_model *m;
-    int pointing; /* 0: mark those that the model uses; 1: point to their gradients */
-} choice;
-
 static pith__param *param_named(const pith__params *p, pith__str name) {
     for (size_t lo = 0, hi = p->n_param; lo < hi;) {
         size_t mid = (lo + hi) / 2;
@@ -692,67 +689,29 @@ static pith__param *param_named(const pith__params *p, pith__str name) {
     return NULL;
 }
 
-/* A norm or a bias: model.c has made floats of it, which lie in memory. */
-static void choose_vector(const choice *c, int l, const char *name, const float *w, float **g) {
-    char full[96];
-    if (l >= 0) snprintf(full, sizeof full, "blk.%d.%s", l, name);
-    else snprintf(full, sizeof full, "%s", name);
-    pith__param *q = w ? param_named(c->p, pith__str_of(full)) : NULL;
-    if (!q) return;
-    q->w = (float *)(uintptr_t)w;
-    *g = q->g;
-}
-
-/* A matrix, or some rows of what the file has as one: it uses those rows of the floats and of the
- * gradient. */
-static void choose_matrix(const choice *c, pith__tensor *w, float **g) {
-    pith__param *q = w->data ? param_named(c->p, w->name) : NULL;
-    if (!q) return;
-    if (!c->pointing) {
-        q->w = (float *)(uintptr_t)q->tensor->data;
-        q->decay = 1;
-        return;
-    }
-    size_t at = (size_t)(w->data - q->tensor->data) / q->tensor->row_bytes * q->tensor->cols;
-    w->format = pith__format_of(PITH__F32);
-    w->row_bytes = w->cols * sizeof(float);
-    w->data = (const uint8_t *)(q->w + at);
-    *g = q->g + at;
-}
-
-static void choose_layer(const choice *c, int l) {
-    pith__layer *w = &c->m->layer[l];
-    pith__d_layer *g = &c->p->d.layer[l];
-    choose_vector(c, l, "attn_norm.weight", w->attn_norm, &g->attn_norm);
-    choose_vector(c, l, "post_attention_norm.weight", w->attn_post_norm, &g->attn_post_norm);
-    choose_vector(c, l, "ffn_norm.weight", w->ffn_norm, &g->ffn_norm);
-    choose_vector(c, l, "post_ffw_norm.weight", w->ffn_post_norm, &g->ffn_post_norm);
-    choose_vector(c, l, "attn_q_norm.weight", w->q_norm, &g->q_norm);
-    choose_vector(c, l, "attn_k_norm.weight", w->k_norm, &g->k_norm);
-    choose_vector(c, l, "attn_q.bias", w->q_bias, &g->q_bias);
-    choose_vector(c, l, "attn_k.bias", w->k_bias, &g->k_bias);
-    choose_vector(c, l, "attn_v.bias", w->v_bias, &g->v_bias);
-    choose_vector(c, l, "attn_output.bias", w->o_bias, &g->o_bias);
-    choose_vector(c, l, "ffn_gate.bias", w->ffn->gate_bias, &g->ffn->gate_bias);
-    choose_vector(c, l, "ffn_up.bias", w->ffn->up_bias, &g->ffn->up_bias);
-    choose_vector(c, l, "ffn_down.bias", w->ffn->down_bias, &g->ffn->down_bias);
-    choose_matrix(c, &w->q, &g->q);
-    choose_matrix(c, &w->k, &g->k);
-    choose_matrix(c, &w->v, &g->v);
-    choose_matrix(c, &w->o, &g->o);
-    choose_matrix(c, &w->router, &g->router);
-    for (int e = 0; e < (w->router.data ? c->m->hyper.n_expert : 1); e++) {
-        choose_matrix(c, &w->ffn[e].gate, &g->ffn[e].gate);
-        choose_matrix(c, &w->ffn[e].up, &g->ffn[e].up);
-        choose_matrix(c, &w->ffn[e].down, &g->ffn[e].down);
+/* Mark the parameters that the model uses: w is where their numbers are now. Those of norms and
+ * biases are floats that model.c has made. */
+static void mark_used(pith__params *p, const pith_model *m) {
+    for (const pith__weight *w = m->weights; w; w = w->next) {
+        pith__param *q = param_named(p, w->tensor.name);
+        if (!q) continue;
+        q->decay = !w->floats;
+        q->w = w->floats ? (float *)(uintptr_t)(w->floats - w->from)
+                         : (float *)(uintptr_t)q->tensor->data;
     }
 }
 
-static void choose_all(const choice *c) {
-    choose_matrix(c, &c->m->embd, &c->p->d.embd);
-    choose_matrix(c, &c->m->head, &c->p->d.head);
-    choose_vector(c, -1, "output_norm.weight", c->m->out_norm, &c->p->d.out_norm);
-    for (int l = 0; l < c->m->hyper.n_layer; l++) choose_layer(c, l);
+/* Give every weight its place in the gradient; matrices become floats. */
+static void point_weights(const pith__params *p, const pith_model *m) {
+    for (pith__weight *w = m->weights; w; w = w->next) {
+        const pith__param *q = param_named(p, w->tensor.name);
+        if (!q) continue;
+        w->at = (size_t)(q->g - p->g) + w->from;
+        if (w->floats) continue;
+        w->tensor.format = pith__format_of(PITH__F32);
+        w->tensor.row_bytes = w->tensor.cols * sizeof(float);
+        w->tensor.data = (const uint8_t *)(q->w + w->from);
+    }
 }
 
 /* The parameters that are marked, with memory for their gradients and, where they lie in a file,
@@ -772,7 +731,7 @@ static int make_params(pith__params *p, const pith_model *m, pith_error *err) {
         const pith__tensor *t = q->tensor;
         q->g = g;
         g += q->n;
-        if (!q->decay) continue; /* choose_vector found its floats */
+        if (!q->decay) continue; /* its floats are there */
         if (!m->store.n_file && t->format->id == PITH__F32) continue;
         q->w = pith__arena_new(&p->arena, q->n, sizeof *q->w);
         if (!q->w) return pith__fail(err, PITH_EMEMORY, "%s: no memory to train", m->store.path);
@@ -788,28 +747,19 @@ PITH_SHARED void pith__params_free(pith__params *p) {
 
 PITH_SHARED int pith__params_new(pith__params *p, pith_model *m, pith_error *err) {
     const pith__store *s = &m->store;
-    int n_layer = m->hyper.n_layer, code = PITH_OK;
+    int code = PITH_OK;
     memset(p, 0, sizeof *p);
     p->team.n_threads = m->n_threads;
     p->param = pith__arena_new(&p->arena, s->n_tensor, sizeof *p->param);
     p->team.scratch = (uint8_t *)p->param; /* no bytes of it are used, but NULL + 0 is undefined in C */
-    p->d.layer = pith__arena_new(&p->arena, (size_t)n_layer, sizeof *p->d.layer);
-    for (int l = 0; l < n_layer && p->d.layer; l++) {
-        size_t n = m->layer[l].router.data ? (size_t)m->hyper.n_expert : 1;
-        p->d.layer[l].ffn = pith__arena_new(&p->arena, n, sizeof *p->d.layer[l].ffn);
-        if (!p->d.layer[l].ffn) code = PITH_EMEMORY;
-    }
-    if (!p->param || !p->d.layer || code)
-        code = pith__fail(err, PITH_EMEMORY, "%s: no memory to train", s->path);
+    if (!p->param) code = pith__fail(err, PITH_EMEMORY, "%s: no memory to train", s->path);
     for (size_t i = 0; !code && i < s->n_tensor; i++, p->n_param++) {
         const pith__tensor *t = &s->tensor[i];
         p->param[i] = (pith__param){ t, t->rows * t->cols, NULL, NULL, 0 };
     }
-    choice c = { p, m, 0 };
-    if (!code) choose_all(&c);
+    if (!code) mark_used(p, m);
     if (!code) code = make_params(p, m, err);
-    c.pointing = 1;
-    if (!code) choose_all(&c);
+    if (!code) point_weights(p, m);
     else pith__params_free(p);
     return code;
 }

@@ -14,43 +14,6 @@
 
 enum { LANE_PIECE = 1 << 14 };
 
-static void move_to_lane(float **g, size_t by) {
-    if (*g) *g += by;
-}
-
-/* Where lane 0 has its gradients, by numbers further on. */
-static int make_lane(pith__d_model *to, const pith__d_model *from, const pith_model *m, size_t by,
-                     pith__arena *arena) {
-    size_t n_layer = (size_t)m->hyper.n_layer;
-    *to = *from;
-    to->layer = pith__arena_new(arena, n_layer, sizeof *to->layer);
-    if (!to->layer) return PITH_EMEMORY;
-    move_to_lane(&to->embd, by), move_to_lane(&to->head, by), move_to_lane(&to->out_norm, by);
-    for (size_t l = 0; l < n_layer; l++) {
-        pith__d_layer *g = &to->layer[l];
-        size_t n_ffn = m->layer[l].router.data ? (size_t)m->hyper.n_expert : 1;
-        *g = from->layer[l];
-        float **all[] = { &g->attn_norm, &g->attn_post_norm,
-                          &g->ffn_norm,  &g->ffn_post_norm,
-                          &g->q_norm,    &g->k_norm,
-                          &g->q_bias,    &g->k_bias,
-                          &g->v_bias,    &g->o_bias,
-                          &g->q,         &g->k,
-                          &g->v,         &g->o,
-                          &g->router };
-        for (size_t i = 0; i < sizeof all / sizeof *all; i++) move_to_lane(all[i], by);
-        g->ffn = pith__arena_new(arena, n_ffn, sizeof *g->ffn);
-        if (!g->ffn) return PITH_EMEMORY;
-        for (size_t e = 0; e < n_ffn; e++) {
-            g->ffn[e] = from->layer[l].ffn[e];
-            move_to_lane(&g->ffn[e].gate, by), move_to_lane(&g->ffn[e].up, by);
-            move_to_lane(&g->ffn[e].down, by), move_to_lane(&g->ffn[e].gate_bias, by);
-            move_to_lane(&g->ffn[e].up_bias, by), move_to_lane(&g->ffn[e].down_bias, by);
-        }
-    }
-    return PITH_OK;
-}
-
 static int lanes_used(const pith__params *p, int n_sequence) {
     return n_sequence < 1 ? 1 : n_sequence < p->n_lane ? n_sequence : p->n_lane;
 }
@@ -58,25 +21,21 @@ static int lanes_used(const pith__params *p, int n_sequence) {
 PITH_SHARED void pith__batch_free(pith__batch *b) {
     if (!b) return;
     for (int i = 0; i < b->n_tape; i++) pith__tape_free(b->tape[i]);
-    pith__arena_free(&b->arena);
     free(b);
 }
 
 PITH_SHARED pith__batch *pith__batch_new(const pith_model *m, pith__params *p, int n_ctx,
                                          int n_sequence, int recompute, pith_error *err) {
     pith__batch *b = calloc(1, sizeof *b);
-    int code = b ? PITH_OK : PITH_EMEMORY;
-    if (b) b->p = p, b->n_lane = lanes_used(p, n_sequence);
-    for (int i = 0; !code && i < b->n_lane; i++)
-        code = make_lane(&b->d[i], &p->d, m, (size_t)i * p->n, &b->arena);
-    if (code) {
+    if (!b) {
         pith__fail(err, PITH_EMEMORY, "%s: no memory to train", m->store.path);
-        pith__batch_free(b);
         return NULL;
     }
+    b->p = p;
+    b->n_lane = lanes_used(p, n_sequence);
     int n_thread = m->n_threads < b->n_lane ? m->n_threads : b->n_lane;
     for (; b->n_tape < n_thread; b->n_tape++) {
-        pith__tape *y = pith__tape_new(m, &b->d[0], n_ctx, recompute, err);
+        pith__tape *y = pith__tape_new(m, p->g, n_ctx, recompute, err);
         if (!y) {
             pith__batch_free(b);
             return NULL;
@@ -140,7 +99,7 @@ static void run_lane(const void *data, size_t lane, uint8_t *scratch) {
     pith__batch *b = j->b;
     pith__tape *y;
     memcpy(&y, scratch, sizeof y);
-    y->g = &b->d[lane];
+    y->g = b->p->g + lane * b->p->n;
     for (int i = 0; i < j->n && !j->code[lane]; i++) {
         const pith__sequence *s = &j->s[i];
         if ((b->taken + i) % b->n_lane != (int64_t)lane) continue;

@@ -83,12 +83,12 @@ static void rows_loss(sequence_job *j, int n) {
         return;
     }
     pith__logits_of(y->s, j->t0, n, y->logits);
-    pith__share(&y->s->team, (size_t)n, pith__worth_it((size_t)n * m->head.rows), token_loss, j);
+    pith__share(&y->s->team, (size_t)n, pith__worth_it((size_t)n * m->head.tensor.rows), token_loss, j);
     for (int i = 0; i < n; i++) j->loss->sum += j->each[i];
     j->loss->n += counted;
     if (j->scale == 0) return;
-    pith__d_input(y, d_xn, y->logits, &m->head, (size_t)n, 0);
-    pith__d_weight(y, y->g->head, y->logits, &m->head, xn, (size_t)n);
+    pith__d_input(y, d_xn, y->logits, &m->head.tensor, (size_t)n, 0);
+    pith__d_weight(y, &m->head, y->logits, xn, (size_t)n);
 }
 
 static int check_targets(const pith__tape *y, const pith_token *target, int n, pith_error *err) {
@@ -115,8 +115,8 @@ static void run_sequence(void *data) {
     for (j->t0 = 0; j->t0 < j->n; j->t0 += y->rows)
         rows_loss(j, j->n - j->t0 < y->rows ? j->n - j->t0 : y->rows);
     if (j->scale == 0) return;
-    pith__d_norm(y, y->d.x, y->d.xn, pith__acts_at(y->s, m->hyper.n_layer).x, m->out_norm,
-                 y->g->out_norm, (size_t)m->hyper.n_embd, (size_t)j->n, 0);
+    pith__d_norm(y, y->d.x, y->d.xn, pith__acts_at(y->s, m->hyper.n_layer).x, &m->out_norm,
+                 (size_t)j->n, 0);
     pith__backward(y, j->t, j->n);
 }
 

@@ -307,7 +307,7 @@ static int is_llama2c(const pith_model *m) {
     for (int i = 0; plain && i < h->n_rot / 2; i++)
         plain = fabs(m->rope[0].freq[i] - pow(10000, -2.0 * i / h->n_rot)) < 1e-6;
     for (int l = 0; plain && l < h->n_layer; l++)
-        plain = !m->layer[l].q_bias && !m->layer[l].o_bias && !m->layer[l].window;
+        plain = !m->layer[l].q_bias.floats && !m->layer[l].o_bias.floats && !m->layer[l].window;
     return plain;
 }
 

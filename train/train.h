@@ -17,27 +17,6 @@
 
 /* ---- train/backward.c: gradients through the Transformer, last block first -------------------------- */
 
-/* Where the gradients of a model's weights add up, in the weights' shapes and under their names. NULL:
- * frozen. Then gradients still pass through the weight, of whatever format, and it has none itself. */
-typedef struct {
-    float *gate, *up, *down;
-    float *gate_bias, *up_bias, *down_bias;
-} pith__d_ffn;
-
-typedef struct {
-    float *attn_norm, *attn_post_norm, *ffn_norm, *ffn_post_norm;
-    float *q_norm, *k_norm;
-    float *q_bias, *k_bias, *v_bias, *o_bias;
-    float *q, *k, *v, *o, *router;
-    pith__d_ffn *ffn;    /* as many as pith__layer has; not NULL */
-} pith__d_layer;
-
-typedef struct {
-    float *embd, *head;  /* the same where the model's are the same */
-    float *out_norm;
-    pith__d_layer *layer; /* (n_layer) */
-} pith__d_model;
-
 typedef struct {         /* numbers that learn: one tensor of the file */
     const pith__tensor *tensor; /* its name and shape; data is what the file has, not what was learned */
     size_t n;
@@ -53,12 +32,11 @@ typedef struct {
     size_t n;            /* numbers in all of them together */
     int n_lane;
     float *g;            /* (n_lane, n) all gradients, one parameter after the other; see batch.c for lanes */
-    pith__d_model d;     /* the first lane, as the model has them */
     pith__team team;     /* of no scratch memory */
     pith__arena arena;
 } pith__params;
 
-/* All weights of m learn. Matrices that lie in a file, of whatever format, are copied to memory as floats
+/* All weights of m learn: each gets its place in the gradient (pith__weight's at). Matrices that lie in a file, of whatever format, are copied to memory as floats
  * and m made to use these; those of a store without files (n_file 0) must be F32 in memory that can be
  * written, and stay where they are. p must live as long as m is used. */
 PITH_SHARED int  pith__params_new(pith__params *p, pith_model *m, pith_error *err);
@@ -72,7 +50,7 @@ enum { PITH__LOSS_ROWS = 256 }; /* at most so many tokens' logits exist at once 
 
 typedef struct {
     pith_session *s;
-    const pith__d_model *g; /* gradients of the weights */
+    float *g;            /* what gradients of the weights are added to, laid out as pith__params' g */
     pith__acts d;        /* gradients of one layer's activations; k and v have room for n_head heads */
     int rows;            /* tokens whose logits exist at once */
     float *logits;       /* (rows, n_vocab) */
@@ -86,20 +64,24 @@ typedef struct {
     float *memory;
 } pith__tape;
 
-PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, const pith__d_model *g, int n_ctx,
-                                       int recompute, pith_error *err);
+PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, float *g, int n_ctx, int recompute,
+                                       pith_error *err);
 PITH_SHARED void   pith__tape_free(pith__tape *y);
 PITH_SHARED size_t pith__tape_size(const pith_model *m, int n_ctx, int recompute); /* bytes */
 
-/* was y (n, rows) = x (n, cols) through w. dx = dy w, or, with add, dx += dy w; dw (rows, cols) += dy^T x, but
- * not if dw is NULL. */
+/* Where w's gradient is added to, in w's shape; NULL: w is frozen, or the family has none. A gradient still
+ * passes through a frozen weight, of whatever format, to what was computed before it. */
+PITH_SHARED float *pith__grad(const pith__tape *y, const pith__weight *w);
+
+/* was y (n, rows) = x (n, cols) through w. dx = dy w, or, with add, dx += dy w; w's gradient (rows, cols) +=
+ * dy^T x. */
 PITH_SHARED void pith__d_input(const pith__tape *y, float *dx, const float *dy, const pith__tensor *w,
                                size_t n, int add);
-PITH_SHARED void pith__d_weight(const pith__tape *y, float *dw, const float *dy, const pith__tensor *w,
-                                const float *x, size_t n);
-/* was y (n, cols) = rmsnorm(x, w), row by row. dw NULL: w does not learn. */
+PITH_SHARED void pith__d_weight(const pith__tape *y, const pith__weight *w, const float *dy, const float *x,
+                                size_t n);
+/* was y (n, cols) = rmsnorm(x, w), row by row. */
 PITH_SHARED void pith__d_norm(const pith__tape *y, float *dx, const float *dy, const float *x,
-                              const float *w, float *dw, size_t cols, size_t n, int add);
+                              const pith__weight *w, size_t n, int add);
 /* d.x comes in as the gradient of what the last block gave and goes out as that of the embedding. */
 PITH_SHARED void pith__backward(const pith__tape *y, const pith_token *tokens, int n);
 
@@ -129,11 +111,9 @@ typedef struct {
     pith__params *p;
     int n_lane, n_tape;  /* gradients that sequences add to in turn; threads at work */
     int64_t taken;       /* sequences of the step so far */
-    pith__d_model d[PITH__LANES];
     pith__loss loss[PITH__LANES];
     pith__tape *tape[PITH__LANES]; /* (n_tape) */
     pith__team team;     /* whose threads have a pointer to their tape as scratch memory */
-    pith__arena arena;
 } pith__batch;
 
 /* n_sequence: how many a step has. */
