@@ -216,5 +216,9 @@ PITH_SHARED size_t pith__session_bytes(const pith_model *m, const pith_context *
 /* As pith_eval, and logits of all n tokens to (n, n_vocab). */
 PITH_SHARED int pith__eval_all(pith_session *s, const pith_token *t, int n, float *logits,
                                pith_error *err);
+/* The same for a part of a text that will have n_text tokens in the end, which longrope must know from the
+ * first token on: every part then has the logits that it has in the whole text. */
+PITH_SHARED int pith__eval_part(pith_session *s, const pith_token *t, int n, int n_text, float *logits,
+                                pith_error *err);
 
 #endif

@@ -208,11 +208,21 @@ static int check_tokens(const pith_session *s, int from, const pith_token *t, in
     return PITH_OK;
 }
 
+typedef struct {
+    pith_session *s;
+    const pith_token *t; /* (n) */
+    int n;
+    float *logits;       /* (n, n_vocab) or NULL */
+    int n_text;          /* tokens of the whole text, where the caller knows that more will come; or 0 */
+} eval_job;
+
 /* Longrope (Phi 3): all keys and queries of a text longer than the model's first context are rotated by
  * other angles. When a text grows over that length, or is rewound below, the KV cache is computed again:
  * logits depend on the text alone. Ding et al. 2024, arXiv:2402.13753. */
-static void choose_rope(pith_session *s, int n) {
-    int known = s->position, is_long = known + n > s->model->n_ctx_original;
+static void choose_rope(const eval_job *job) {
+    pith_session *s = job->s;
+    int known = s->position, n_text = known + job->n > job->n_text ? known + job->n : job->n_text;
+    int is_long = n_text > s->model->n_ctx_original;
     if (!s->model->rope[0].freq_long || is_long == s->long_rope) return;
     s->long_rope = is_long;
     s->position = s->written = 0;
@@ -220,18 +230,11 @@ static void choose_rope(pith_session *s, int n) {
         pith__forward(s, s->tokens + i, known - i < s->n_batch ? known - i : s->n_batch);
 }
 
-typedef struct {
-    pith_session *s;
-    const pith_token *t; /* (n) */
-    int n;
-    float *logits;       /* (n, n_vocab) or NULL */
-} eval_job;
-
 static void evaluate(void *data) {
     const eval_job *job = data;
     pith_session *s = job->s;
     size_t n_vocab = (size_t)s->model->hyper.n_vocab;
-    choose_rope(s, job->n);
+    choose_rope(job);
     for (int i = 0; i < job->n; i += s->n_batch) {
         int m = job->n - i < s->n_batch ? job->n - i : s->n_batch;
         float *rows = job->logits ? job->logits + (size_t)i * n_vocab : NULL;
@@ -300,7 +303,7 @@ static void evaluate_speculative(pith_session *s, pith_token t) {
     pith__draft *d = &s->draft;
     d->made = draft_tokens(s, t);
     d->n_pass++;
-    eval_job job = { s, s->tokens + s->position, 1 + d->made, d->logits };
+    eval_job job = { s, s->tokens + s->position, 1 + d->made, d->logits, 0 };
     pith__together(&s->team, evaluate, &job);
     s->position -= d->made;
     memcpy(s->logits, d->logits, (size_t)s->model->hyper.n_vocab * sizeof *s->logits);
@@ -318,17 +321,22 @@ void pith_draft(pith_session *s, int n, float *logits) {
 
 /* ---- evaluating, from outside ---------------------------------------------------------------------- */
 
-PITH_SHARED int pith__eval_all(pith_session *s, const pith_token *t, int n, float *logits,
-                               pith_error *err) {
+PITH_SHARED int pith__eval_part(pith_session *s, const pith_token *t, int n, int n_text, float *logits,
+                                pith_error *err) {
     int code = check_tokens(s, s->position, t, n, err);
     if (code) return code;
-    int known = logits ? 0 : accept_draft(s, t, n);
+    int known = logits || n_text ? 0 : accept_draft(s, t, n);
     if (known == n) return PITH_OK;
     reject_draft(&s->draft);
-    eval_job job = { s, t + known, n - known, logits };
-    if (s->draft.most && job.n == 1 && !logits) evaluate_speculative(s, *job.t);
+    eval_job job = { s, t + known, n - known, logits, n_text };
+    if (s->draft.most && job.n == 1 && !logits && !n_text) evaluate_speculative(s, *job.t);
     else pith__together(&s->team, evaluate, &job);
     return PITH_OK;
+}
+
+PITH_SHARED int pith__eval_all(pith_session *s, const pith_token *t, int n, float *logits,
+                               pith_error *err) {
+    return pith__eval_part(s, t, n, 0, logits, err);
 }
 
 int pith_eval(pith_session *s, const pith_token *t, int n, pith_error *err) {

@@ -1,5 +1,6 @@
 /* fixture_main.c - fixture DIR: writes small models and vocabularies there, for cli.sh and to begin fuzzing with:
- * tiny.bin (version 0), tiny.v1.bin, tiny.v2.bin, tok.bin, spm.gguf, bpe.gguf, tiny.safetensors, tiny.json. */
+ * tiny.bin (version 0), tiny.v1.bin, tiny.v2.bin, tok.bin, spm.gguf, bpe.gguf, tiny.safetensors, tiny.json, and
+ * longrope.80.gguf and longrope.1.gguf: texts over 80 tokens, or all, are rotated by the long factors. */
 #include "fixture.h"
 
 #include <stdio.h>
@@ -39,6 +40,17 @@ static const char tensors[] =
     "blk.{2}.ffn_norm.weight 8;blk.{2}.ffn_gate.weight 12 8;blk.{2}.ffn_up.weight 12 8;"
     "blk.{2}.ffn_down.weight 8 12";
 
+#define LONGROPE(limit) \
+    "general.architecture phi3;phi3.block_count 2;phi3.embedding_length 32;phi3.feed_forward_length 12;" \
+    "phi3.attention.head_count 2;phi3.attention.head_count_kv 1;phi3.context_length 128;" \
+    "phi3.attention.layer_norm_rms_epsilon 1e-5;phi3.rope.scaling.attn_factor 1.19;" \
+    "phi3.rope.scaling.original_context_length " limit
+
+static const char longrope[] =
+    "token_embd.weight 50 32;output_norm.weight 32;rope_factors_short.weight 8;rope_factors_long.weight 8;"
+    "blk.{2}.attn_norm.weight 32;blk.{2}.attn_qkv.weight 64 32;blk.{2}.attn_output.weight 32 32;"
+    "blk.{2}.ffn_norm.weight 32;blk.{2}.ffn_up.weight 24 32;blk.{2}.ffn_down.weight 32 12";
+
 static bytes safetensors(void) {
     static const char header[] =
         "{\"__metadata__\":{\"format\":\"pt\"},\"model.norm.weight\":{\"dtype\":\"F32\",\"shape\":[4],"
@@ -73,5 +85,7 @@ int main(int argc, char **argv) {
            write_to(argv[1], "tok.bin", fixture_tokenizer()) ||
            write_to(argv[1], "spm.gguf", fixture_gguf(spm, tensors, 1)) ||
            write_to(argv[1], "bpe.gguf", fixture_gguf(bpe, tensors, 1)) ||
+           write_to(argv[1], "longrope.80.gguf", fixture_gguf(LONGROPE("80"), longrope, 1)) ||
+           write_to(argv[1], "longrope.1.gguf", fixture_gguf(LONGROPE("1"), longrope, 1)) ||
            write_to(argv[1], "tiny.safetensors", safetensors()) || write_to(argv[1], "tiny.json", json());
 }

@@ -81,7 +81,7 @@ static int score_tokens(scoring *k, const pith_token *t, int n, int keep) {
         int count = n - i < step ? n - i : step;
         if (k->lines.code && !(keep && k->lines.code == GO_ON)) break; /* nobody reads any more */
         show_progress(&p, (size_t)i, (size_t)n);
-        if (pith__eval_all(k->s, t + i, count, x, &e) != PITH_OK) {
+        if (pith__eval_part(k->s, t + i, count, n, x, &e) != PITH_OK) {
             code = complain(FAILED, "%s", e.text);
             break;
         }
