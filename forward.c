@@ -86,7 +86,7 @@ static void norm_row(const block *b, float *y, const float *x, const float *w, s
 }
 
 /* What is done token by token, between the matmuls, is shared out over the threads. */
-static void each_token(const block *b, pith__piece *work) {
+static void each_token(const block *b, pith__task *work) {
     size_t n = (size_t)b->n;
     pith__share(&b->s->team, n, pith__worth_it(n * (size_t)b->h->n_embd), work, b);
 }

@@ -175,12 +175,12 @@ typedef struct {
     pith__crew *crew; /* the threads at work, while pith__together runs; else NULL */
 } pith__team;
 
-typedef void pith__piece(const void *data, size_t i, uint8_t *scratch); /* piece i of a job */
+typedef void pith__task(const void *data, size_t i, uint8_t *scratch); /* task i of a job */
 
 /* Calls work(data); within it, all threads of the team take part in what pith__share is given. */
 PITH_SHARED void pith__together(pith__team *team, void (*work)(void *), void *data);
-/* All n pieces, shared out when that is worth it: each should take some ten microseconds or more. */
-PITH_SHARED void pith__share(const pith__team *team, size_t n, int worth_it, pith__piece *work,
+/* All n tasks, shared out when that is worth it: each should take some ten microseconds or more. */
+PITH_SHARED void pith__share(const pith__team *team, size_t n, int worth_it, pith__task *work,
                              const void *data);
 
 #endif

@@ -1,11 +1,11 @@
-/* team.c - threads that share out work, piece by piece.
+/* team.c - threads that share out work, task by task.
  *
  * OpenMP starts the threads, once for each call of pith_eval; who works on what is settled here. A job is n
- * pieces; whoever is free takes the next one, and the job is done when all pieces are. So nobody waits for a
- * thread that another process keeps from running, only for the pieces it has begun: with OpenMP's own loops,
+ * tasks; whoever is free takes the next one, and the job is done when all tasks are. So nobody waits for a
+ * thread that another process keeps from running, only for the tasks it has begun: with OpenMP's own loops,
  * which wait for every thread at every loop, a busy second core cost a large model 98 % of its speed.
  *
- * Pieces do not know who works on them: what they compute depends on their number alone. */
+ * Tasks do not know who works on them: what they compute depends on their number alone. */
 #include "base.h"
 
 #include <stdatomic.h>
@@ -16,20 +16,20 @@
 enum { SPIN = 4096 }; /* looks for work, some microseconds, before the processor is offered to others */
 
 struct pith__crew {
-    _Atomic uint64_t ticket; /* number of the job << 32 | its next piece */
-    _Atomic size_t n, done;  /* pieces of the job, and how many of them are finished */
-    _Atomic(pith__piece *) work;
+    _Atomic uint64_t ticket; /* number of the job << 32 | its next task */
+    _Atomic size_t n, done;  /* tasks of the job, and how many of them are finished */
+    _Atomic(pith__task *) work;
     _Atomic(const void *) data;
     atomic_int over;
 };
 
-/* Takes a piece and works on it; 0: there is none. The ticket only ever grows: if it is still the same when
- * the piece is taken, then n, work and data were those of its job. */
-static int take_piece(pith__crew *c, uint8_t *scratch) {
+/* Takes a task and works on it; 0: there is none. The ticket only ever grows: if it is still the same when
+ * the task is taken, then n, work and data were those of its job. */
+static int take_task(pith__crew *c, uint8_t *scratch) {
     uint64_t t = atomic_load(&c->ticket);
     size_t i = (uint32_t)t;
     if (i >= atomic_load(&c->n)) return 0;
-    pith__piece *work = atomic_load(&c->work);
+    pith__task *work = atomic_load(&c->work);
     const void *data = atomic_load(&c->data);
     if (!atomic_compare_exchange_strong(&c->ticket, &t, t + 1)) return 1; /* somebody was faster */
     work(data, i, scratch);
@@ -41,7 +41,7 @@ static void wait_a_little(int *looks) {
     if (++*looks > SPIN) pith__yield();
 }
 
-static void do_job(pith__crew *c, uint8_t *scratch, size_t n, pith__piece *work, const void *data) {
+static void do_job(pith__crew *c, uint8_t *scratch, size_t n, pith__task *work, const void *data) {
     uint64_t job = (atomic_load(&c->ticket) >> 32) + 1;
     int looks = 0;
     atomic_store(&c->ticket, job << 32 | UINT32_MAX); /* nothing to take while it is written down */
@@ -50,11 +50,11 @@ static void do_job(pith__crew *c, uint8_t *scratch, size_t n, pith__piece *work,
     atomic_store(&c->data, data);
     atomic_store(&c->done, 0);
     atomic_store(&c->ticket, job << 32);
-    while (take_piece(c, scratch)) continue;
+    while (take_task(c, scratch)) continue;
     while (atomic_load(&c->done) < n) wait_a_little(&looks);
 }
 
-PITH_SHARED void pith__share(const pith__team *team, size_t n, int worth_it, pith__piece *work,
+PITH_SHARED void pith__share(const pith__team *team, size_t n, int worth_it, pith__task *work,
                              const void *data) {
     if (team->crew && worth_it && n > 1 && n < UINT32_MAX) {
         do_job(team->crew, team->scratch, n, work, data);
@@ -76,7 +76,7 @@ PITH_SHARED void pith__together(pith__team *team, void (*work)(void *), void *da
                 atomic_store(&crew.over, 1);
             }
             while (!atomic_load(&crew.over))
-                if (take_piece(&crew, team->scratch + (size_t)me * team->scratch_bytes)) looks = 0;
+                if (take_task(&crew, team->scratch + (size_t)me * team->scratch_bytes)) looks = 0;
                 else wait_a_little(&looks);
         }
         team->crew = NULL;

@@ -16,7 +16,7 @@
 
 enum {
     LANES = 16,
-    TOKEN_TILE = 8,          /* tokens whose attention is one piece of work for a thread */
+    TOKEN_TILE = 8,          /* tokens whose attention is one task for a thread */
     THREAD_NUMBERS = 1 << 16 /* weights or cached numbers that are worth more than one thread */
 };
 
@@ -384,50 +384,50 @@ typedef struct {
     pith__product p;
     const pith__kernels *kernels;
     pith__input *in;
-    size_t rows; /* in a piece */
+    size_t rows; /* in a task */
 } matmul_job;
 
 /* Waking a thread takes some microseconds, which a small matrix does not. What counts is its size and not
  * the number of tokens: so a small model stays with one thread whatever it does. */
 PITH_SHARED int pith__worth_it(size_t numbers) { return numbers >= THREAD_NUMBERS; }
 
-static void quantize_piece(const void *data, size_t t, uint8_t *scratch) {
+static void quantize_task(const void *data, size_t t, uint8_t *scratch) {
     const matmul_job *job = data;
     (void)scratch;
     job->kernels->quantize(job->in, (int)t);
 }
 
-static void arrange_piece(const void *data, size_t i, uint8_t *scratch) {
+static void arrange_task(const void *data, size_t i, uint8_t *scratch) {
     const matmul_job *job = data;
     (void)scratch;
     job->kernels->arrange(job->in, job->p.w->format, i);
 }
 
-static void matmul_piece(const void *data, size_t i, uint8_t *scratch) {
+static void matmul_task(const void *data, size_t i, uint8_t *scratch) {
     const matmul_job *job = data;
     size_t rows = job->p.w->rows, r = i * job->rows, end = rows - r < job->rows ? rows : r + job->rows;
     job->kernels->matmul(&job->p, r, end, scratch);
 }
 
-/* The pieces of a matrix are rows, eight or so pieces a thread, or two panels for many tokens: all end at about
+/* The tasks of a matrix are rows, eight or so tasks a thread, or two panels for many tokens: all end at about
  * the same time. */
 PITH_SHARED void pith__matmul(const pith__kernels *k, const pith__team *team, float *y, size_t stride,
                               const pith__tensor *w, pith__input *in) {
     int worth_it = team->crew && pith__worth_it(w->rows * w->cols);
-    size_t group = input_group(w), n_piece = worth_it ? 8 * (size_t)team->n_threads : 1;
-    matmul_job job = { { y, stride, w, in }, k, in, (w->rows + 16 * n_piece - 1) / (16 * n_piece) * 16 };
+    size_t group = input_group(w), n_task = worth_it ? 8 * (size_t)team->n_threads : 1;
+    matmul_job job = { { y, stride, w, in }, k, in, (w->rows + 16 * n_task - 1) / (16 * n_task) * 16 };
     if (in->n >= 8 && job.rows > 32) job.rows = 32;
     if (group && in->group != group) {
         in->group = group;
-        pith__share(team, (size_t)in->n, worth_it && in->n > 1, quantize_piece, &job);
+        pith__share(team, (size_t)in->n, worth_it && in->n > 1, quantize_task, &job);
     }
     size_t tile = k->tile_size(w->format, (size_t)in->n);
     if (tile && in->arranged != w->format) {
         in->arranged = w->format;
-        pith__share(team, ((size_t)in->n + tile / 2) / tile, worth_it, arrange_piece, &job);
+        pith__share(team, ((size_t)in->n + tile / 2) / tile, worth_it, arrange_task, &job);
     }
     if (!worth_it) job.rows = w->rows;
-    pith__share(team, (w->rows + job.rows - 1) / job.rows, worth_it, matmul_piece, &job);
+    pith__share(team, (w->rows + job.rows - 1) / job.rows, worth_it, matmul_task, &job);
 }
 
 /* A tile is TOKEN_TILE tokens and one kv head: its keys and values serve all query heads of its group. */
@@ -436,7 +436,7 @@ typedef struct {
     const pith__kernels *kernels;
 } attend_job;
 
-static void attend_piece(const void *data, size_t i, uint8_t *scratch) {
+static void attend_task(const void *data, size_t i, uint8_t *scratch) {
     const attend_job *job = data;
     const pith__attention *a = job->a;
     int t0 = (int)i / a->n_kv_head * TOKEN_TILE, t1 = a->n - t0 < TOKEN_TILE ? a->n : t0 + TOKEN_TILE;
@@ -448,5 +448,5 @@ PITH_SHARED void pith__attend(const pith__kernels *k, const pith__team *team, co
     attend_job job = { a, k };
     if (a->window && a->window < n_seen) n_seen = a->window;
     int worth_it = pith__worth_it((size_t)n_seen * (size_t)(a->n_kv_head * a->head_dim));
-    pith__share(team, (size_t)n_tile, worth_it, attend_piece, &job);
+    pith__share(team, (size_t)n_tile, worth_it, attend_task, &job);
 }

@@ -97,12 +97,12 @@ static void check_attention(const pith__kernels *k, case_of_attention *c) {
                 return;
             }
         }
-    for (int piece = 1; piece <= a->n; piece += 4) { /* pieces of the tokens */
+    for (int part = 1; part <= a->n; part += 4) { /* parts of the tokens */
         pith__attention b = *a;
         float *y = take((size_t)a->n * row * 4);
-        for (int t = 0; t < a->n; t += piece) {
+        for (int t = 0; t < a->n; t += part) {
             b.q = a->q + t * row, b.y = y + t * row, b.position = a->position + t;
-            b.n = a->n - t < piece ? a->n - t : piece;
+            b.n = a->n - t < part ? a->n - t : part;
             pith__attend(k, &team, &b);
         }
         CHECK(memcmp(y, a->y, (size_t)a->n * row * 4) == 0);

@@ -5,14 +5,14 @@
  * Matrices are drawn towards zero besides. How fast and when is said by names and numbers as
  * Hugging Face has them.
  *
- * Pieces of PIECE numbers are what threads share; sums run over the pieces in their order. */
+ * A task for a thread is PART numbers; sums run over the tasks in their order. */
 #include "train.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIECE = 1 << 14, PIECES = 256 };
+enum { PART = 1 << 14, TASKS = 256 };
 
 static double sum_of_squares(const float *x, size_t n) {
     double s[16] = { 0 };
@@ -27,29 +27,29 @@ static double sum_of_squares(const float *x, size_t n) {
 typedef struct {
     const pith__params *p;
     size_t at;
-    double each[PIECES], sum;
+    double each[TASKS], sum;
 } norm_job;
 
-static void norm_piece(const void *data, size_t i, uint8_t *scratch) {
+static void norm_task(const void *data, size_t i, uint8_t *scratch) {
     norm_job *j = (norm_job *)(uintptr_t)data; /* to write each[i] */
-    size_t from = j->at + i * PIECE, left = j->p->n - from;
+    size_t from = j->at + i * PART, left = j->p->n - from;
     (void)scratch;
-    j->each[i] = sum_of_squares(j->p->g + from, left < PIECE ? left : PIECE);
+    j->each[i] = sum_of_squares(j->p->g + from, left < PART ? left : PART);
 }
 
-static void sum_pieces(void *data) {
+static void sum_tasks(void *data) {
     norm_job *j = data;
-    for (j->at = 0; j->at < j->p->n; j->at += (size_t)PIECE * PIECES) {
-        size_t left = (j->p->n - j->at + PIECE - 1) / PIECE, n = left < PIECES ? left : PIECES;
-        pith__share(&j->p->team, n, 1, norm_piece, j);
+    for (j->at = 0; j->at < j->p->n; j->at += (size_t)PART * TASKS) {
+        size_t left = (j->p->n - j->at + PART - 1) / PART, n = left < TASKS ? left : TASKS;
+        pith__share(&j->p->team, n, 1, norm_task, j);
         for (size_t i = 0; i < n; i++) j->sum += j->each[i];
     }
 }
 
 PITH_SHARED double pith__grad_norm(pith__params *p) {
     norm_job job = { .p = p };
-    if (p->n > 2 * PIECE) pith__together(&p->team, sum_pieces, &job);
-    else sum_pieces(&job);
+    if (p->n > 2 * PART) pith__together(&p->team, sum_tasks, &job);
+    else sum_tasks(&job);
     return sqrt(job.sum);
 }
 
@@ -91,10 +91,10 @@ typedef struct {
     const pith__param *q; /* the one at work */
 } step_job;
 
-static void step_piece(const void *data, size_t i, uint8_t *scratch) {
+static void step_task(const void *data, size_t i, uint8_t *scratch) {
     const step_job *j = data;
     const pith__param *q = j->q;
-    size_t from = i * PIECE, n = q->n - from < PIECE ? q->n - from : PIECE;
+    size_t from = i * PART, n = q->n - from < PART ? q->n - from : PART;
     size_t at = (size_t)(q->g - j->p->g) + from;
     (void)scratch;
     move(&j->pace, q->w + from, q->g + from, j->a->m + at, j->a->v + at, n,
@@ -105,14 +105,14 @@ static void step_all(void *data) {
     step_job *j = data;
     for (size_t i = 0; i < j->p->n_param; i++) {
         j->q = &j->p->param[i];
-        pith__share(&j->p->team, (j->q->n + PIECE - 1) / PIECE, 1, step_piece, j);
+        pith__share(&j->p->team, (j->q->n + PART - 1) / PART, 1, step_task, j);
     }
 }
 
 PITH_SHARED void pith__adamw_step(pith__adamw *a, pith__params *p, double lr, double clip) {
     a->step++;
     step_job job = { a, p, pace_of(a, lr, clip), NULL };
-    if (p->n > 2 * PIECE) pith__together(&p->team, step_all, &job);
+    if (p->n > 2 * PART) pith__together(&p->team, step_all, &job);
     else step_all(&job);
 }
 

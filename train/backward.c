@@ -21,7 +21,7 @@ enum {
     PANEL = 32,            /* columns of a matrix that are made ready side by side */
     DEPTH = 384,           /* rows of it at once: these products are summed apart, then added */
     GROUP = 12,            /* rows of the result whose sums a processor has at once, see x86.c */
-    ROWS = 4 * GROUP,      /* rows of it that are one piece of work for a thread, and */
+    ROWS = 4 * GROUP,      /* rows of it that are one task for a thread, and */
     COLUMNS = 12 * PANEL,  /* its columns */
     SPAN = 64,             /* columns that a thread sums over all tokens */
     BUNDLE = 8,            /* rows that are made ready together */
@@ -67,9 +67,9 @@ static void make_panels(const product *p, size_t k, float *whole) {
     }
 }
 
-static void panel_piece(const void *data, size_t piece, uint8_t *scratch) {
+static void panel_task(const void *data, size_t task, uint8_t *scratch) {
     const product *p = data;
-    for (size_t k = piece * BUNDLE; k < p->n_k && k < (piece + 1) * BUNDLE; k++)
+    for (size_t k = task * BUNDLE; k < p->n_k && k < (task + 1) * BUNDLE; k++)
         make_panels(p, k, (float *)(void *)scratch);
 }
 
@@ -84,10 +84,10 @@ static void lay_rows(float *to, const float *a, size_t a_col, size_t m, size_t n
 }
 
 /* ROWS by COLUMNS of the result. */
-static void product_piece(const void *data, size_t piece, uint8_t *scratch) {
+static void product_task(const void *data, size_t task, uint8_t *scratch) {
     const product *p = data;
     size_t cols = p->w->cols, wide = (cols + COLUMNS - 1) / COLUMNS;
-    size_t i = piece / wide * ROWS, m = least(p->m - i, ROWS), j = piece % wide * COLUMNS;
+    size_t i = task / wide * ROWS, m = least(p->m - i, ROWS), j = task % wide * COLUMNS;
     size_t end = least(cols, j + COLUMNS), step = p->a_col == 1 ? m : GROUP;
     const float *a = p->a + i * p->a_row + p->k0 * p->a_col;
     pith__outer o = { .n_k = p->n_k, .y_row = cols, .b_row = PANEL, .add = p->add || p->k0 > 0 };
@@ -110,13 +110,13 @@ static void product_piece(const void *data, size_t piece, uint8_t *scratch) {
 static void multiply(product *p) {
     const pith__team *team = &p->tape->s->team;
     size_t rows = p->w->rows, cols = p->w->cols, n_part = (rows + DEPTH - 1) / DEPTH;
-    size_t n_piece = (p->m + ROWS - 1) / ROWS * ((cols + COLUMNS - 1) / COLUMNS);
+    size_t n_task = (p->m + ROWS - 1) / ROWS * ((cols + COLUMNS - 1) / COLUMNS);
     int worth_it = pith__worth_it(p->m * cols);
     p->n_k = (rows + n_part - 1) / n_part;
     for (p->k0 = 0; p->k0 < rows; p->k0 += p->n_k) {
         p->n_k = least(p->n_k, rows - p->k0);
-        pith__share(team, (p->n_k + BUNDLE - 1) / BUNDLE, worth_it, panel_piece, p);
-        pith__share(team, n_piece, worth_it, product_piece, p);
+        pith__share(team, (p->n_k + BUNDLE - 1) / BUNDLE, worth_it, panel_task, p);
+        pith__share(team, n_task, worth_it, product_task, p);
     }
 }
 

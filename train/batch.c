@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LANE_PIECE = 1 << 14 };
+enum { LANE_PART = 1 << 14 };
 
 static int lanes_used(const pith__params *p, int n_sequence) {
     return n_sequence < 1 ? 1 : n_sequence < p->n_lane ? n_sequence : p->n_lane;
@@ -65,17 +65,17 @@ typedef struct {
     pith__loss *loss; /* (n_lane) */
     int code[PITH__LANES];
     pith_error err[PITH__LANES];
-    pith__piece *work;
-    size_t n_piece;
+    pith__task *work;
+    size_t n_task;
 } lanes_job;
 
 static void share_lanes(void *data) {
     const lanes_job *j = data;
-    pith__share(&j->b->team, j->n_piece, 1, j->work, j);
+    pith__share(&j->b->team, j->n_task, 1, j->work, j);
 }
 
-static void over_lanes(lanes_job *j, pith__piece *work, size_t n_piece) {
-    j->work = work, j->n_piece = n_piece;
+static void over_lanes(lanes_job *j, pith__task *work, size_t n_task) {
+    j->work = work, j->n_task = n_task;
     pith__together(&j->b->team, share_lanes, j);
 }
 
@@ -136,10 +136,10 @@ PITH_SHARED int pith__batch_score(pith__batch *b, const pith__sequence *s, int n
     return code;
 }
 
-static void sum_lanes(const void *data, size_t piece, uint8_t *scratch) {
+static void sum_lanes(const void *data, size_t task, uint8_t *scratch) {
     const lanes_job *j = data;
-    size_t n = j->b->p->n, from = piece * LANE_PIECE,
-           end = n - from < LANE_PIECE ? n : from + LANE_PIECE;
+    size_t n = j->b->p->n, from = task * LANE_PART,
+           end = n - from < LANE_PART ? n : from + LANE_PART;
     float *g = j->b->p->g;
     (void)scratch;
     for (int lane = 1; lane < j->b->n_lane; lane++)
@@ -149,5 +149,5 @@ static void sum_lanes(const void *data, size_t piece, uint8_t *scratch) {
 PITH_SHARED void pith__batch_end(pith__batch *b, pith__loss *loss) {
     lanes_job job = { .b = b };
     for (int i = 0; i < b->n_lane; i++) loss->sum += b->loss[i].sum, loss->n += b->loss[i].n;
-    if (b->n_lane > 1) over_lanes(&job, sum_lanes, (b->p->n + LANE_PIECE - 1) / LANE_PIECE);
+    if (b->n_lane > 1) over_lanes(&job, sum_lanes, (b->p->n + LANE_PART - 1) / LANE_PART);
 }
