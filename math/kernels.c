@@ -38,7 +38,7 @@ static float dot_portable(const float *a, const float *b, size_t n) {
 }
 
 /* A weight is d * q - m and an input d' * q': the sum over half a block is d d' sum(q q') - m d' sum(q'). */
-static float dot_blocks(const pith__block *w, const int8_t *q, const float *d, const int32_t *sum,
+static float dot_blocks(const pith__q32 *w, const int8_t *q, const float *d, const int32_t *sum,
                         size_t n_block) {
     float s[LANES] = {0};
     for (size_t b = 0; b < n_block; b++, q += 32)
@@ -110,11 +110,11 @@ static void quantize_portable(pith__input *in, int t) {
 }
 
 /* A row is made ready once, in scratch, and used for all tokens. */
-static void matmul_blocks(const pith__product *p, size_t r0, size_t r1, pith__block *row) {
+static void matmul_blocks(const pith__product *p, size_t r0, size_t r1, pith__q32 *row) {
     const pith__input *in = p->in;
     size_t n_block = blocks_in(in->cols);
     for (size_t r = r0; r < r1; r++) {
-        for (size_t b = 0; b < n_block; b++) pith__row_block(p->w, r, b, &row[b]);
+        for (size_t b = 0; b < n_block; b++) pith__row_q32(p->w, r, b, &row[b]);
         for (size_t t = 0; t < (size_t)in->n; t++)
             p->y[t * p->stride + r] = dot_blocks(row, in->q + t * n_block * 32, in->d + t * n_block,
                                                  in->sum + t * n_block * 2, n_block);
@@ -224,7 +224,7 @@ static void add_value(float *y, float weight, const pith__format *f, const uint8
         if (f->floats) {
             f->floats(v, value + (size_t)i0 * f->bytes, n);
         } else {
-            pith__block b;
+            pith__q32 b;
             f->unpack(&b, value, i0 / 32);
             for (int i = 0; i < 32; i++) v[i] = b.d[0] * b.q[i];
         }

@@ -7,7 +7,7 @@
 /* ---- math/quant.c: number formats, one row each -------------------------------------------------- */
 
 /* GGUF's type numbers; PITH__I8 is llama2.c's version 2, whose scales lie apart from its integers, so
- * that it has neither floats nor unpack: read it by pith__row_floats or pith__row_block. */
+ * that it has neither floats nor unpack: read it by pith__row_floats or pith__row_q32. */
 enum {
     PITH__F32 = 0, PITH__F16 = 1, PITH__Q4_0 = 2, PITH__Q4_1 = 3, PITH__Q5_0 = 6, PITH__Q5_1 = 7,
     PITH__Q8_0 = 8, PITH__Q2_K = 10, PITH__Q3_K = 11, PITH__Q4_K = 12, PITH__Q5_K = 13,
@@ -30,14 +30,14 @@ PITH_SHARED_DATA const int8_t pith__iq4_values[16], pith__mxfp4_values[16];
 typedef struct {
     int8_t q[32];
     float  d[2], m[2];
-} pith__block;
+} pith__q32;
 
 typedef struct {
     int id;            /* PITH__Q4_K */
     const char *name;  /* "Q4_K" */
     int length, bytes; /* numbers in a block on disk, and its bytes */
     void (*floats)(float *y, const void *x, size_t n); /* formats without integers: n numbers */
-    void (*unpack)(pith__block *y, const void *row, size_t b); /* formats with: 32 numbers from 32 b on */
+    void (*unpack)(pith__q32 *y, const void *row, size_t b); /* formats with: 32 numbers from 32 b on */
     void (*encode)(void *y, const float *x, size_t n); /* n a multiple of length; NULL: read only */
 } pith__format;
 
@@ -60,7 +60,7 @@ PITH_SHARED float    pith__f16_to_f32(uint16_t h);
 PITH_SHARED uint16_t pith__f32_to_f16(float f); /* to nearest even */
 PITH_SHARED void pith__row_floats(const pith__tensor *w, size_t r, float *y); /* y: (cols) */
 /* Formats of integers only, and I8 if its groups are a multiple of 16; past cols there are zeros. */
-PITH_SHARED void pith__row_block(const pith__tensor *w, size_t r, size_t b, pith__block *y);
+PITH_SHARED void pith__row_q32(const pith__tensor *w, size_t r, size_t b, pith__q32 *y);
 
 /* ---- math/kernels.c, math/twins/: the arithmetic ------------------------------------------------- */
 

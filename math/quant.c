@@ -11,7 +11,7 @@
  * The digit counts the bits of q. In a super-block each 16 or 32 weights have a d of their own, but
  * it takes 4 to 8 bits; so a weight of Q4_K takes 4.5 bits with everything.
  *
- * Whatever the format, its one decoding function, unpack, gives 32 weights as a pith__block: q as
+ * Whatever the format, its one decoding function, unpack, gives 32 weights as a pith__q32: q as
  * int8, d and m for each 16. Matrix products work on that; floats are made from it in one place. A
  * format is thus a struct, its unpack, perhaps an encoder, and a row of the table near the end.
  *
@@ -112,7 +112,7 @@ static void bf16_encode(void *y, const float *x, size_t n) {
 /* ---- blocks of 32 ---------------------------------------------------------------------------- */
 
 /* The whole block has one scale and one minimum. */
-static void set_scale(pith__block *y, float d, float m) {
+static void set_scale(pith__q32 *y, float d, float m) {
     y->d[0] = y->d[1] = d;
     y->m[0] = y->m[1] = m;
 }
@@ -144,7 +144,7 @@ typedef struct {
 } q8_0_block;
 _Static_assert(sizeof(q8_0_block) == PITH__Q8_0_BYTES, "layout on disk");
 
-static void q8_0_unpack(pith__block *y, const void *row, size_t b) {
+static void q8_0_unpack(pith__q32 *y, const void *row, size_t b) {
     const q8_0_block *x = (const q8_0_block *)row + b;
     memcpy(y->q, x->q, 32);
     set_scale(y, half_at(x->d), 0);
@@ -157,7 +157,7 @@ typedef struct {
 _Static_assert(sizeof(q4_0_block) == PITH__Q4_0_BYTES, "layout on disk");
 _Static_assert(sizeof(iq4_nl_block) == PITH__IQ4_NL_BYTES, "layout on disk");
 
-static void q4_0_unpack(pith__block *y, const void *row, size_t b) {
+static void q4_0_unpack(pith__q32 *y, const void *row, size_t b) {
     const q4_0_block *x = (const q4_0_block *)row + b;
     split_nibbles(y->q, x->q, -8);
     set_scale(y, half_at(x->d), 0);
@@ -169,7 +169,7 @@ typedef struct {
 } q4_1_block;
 _Static_assert(sizeof(q4_1_block) == PITH__Q4_1_BYTES, "layout on disk");
 
-static void q4_1_unpack(pith__block *y, const void *row, size_t b) {
+static void q4_1_unpack(pith__q32 *y, const void *row, size_t b) {
     const q4_1_block *x = (const q4_1_block *)row + b;
     split_nibbles(y->q, x->q, 0);
     set_scale(y, half_at(x->d), -half_at(x->m));
@@ -182,7 +182,7 @@ typedef struct {
 } q5_0_block;
 _Static_assert(sizeof(q5_0_block) == PITH__Q5_0_BYTES, "layout on disk");
 
-static void q5_0_unpack(pith__block *y, const void *row, size_t b) {
+static void q5_0_unpack(pith__q32 *y, const void *row, size_t b) {
     const q5_0_block *x = (const q5_0_block *)row + b;
     split_nibbles(y->q, x->q, -16);
     add_fifth_bits(y->q, x->fifth);
@@ -196,7 +196,7 @@ typedef struct {
 } q5_1_block;
 _Static_assert(sizeof(q5_1_block) == PITH__Q5_1_BYTES, "layout on disk");
 
-static void q5_1_unpack(pith__block *y, const void *row, size_t b) {
+static void q5_1_unpack(pith__q32 *y, const void *row, size_t b) {
     const q5_1_block *x = (const q5_1_block *)row + b;
     split_nibbles(y->q, x->q, 0);
     add_fifth_bits(y->q, x->fifth);
@@ -207,7 +207,7 @@ static void q5_1_unpack(pith__block *y, const void *row, size_t b) {
 PITH_SHARED const int8_t pith__iq4_values[16] = { -127, -104, -83, -65, -49, -35, -22, -10,
                                                    1, 13, 25, 38, 53, 69, 89, 113 };
 
-static void iq4_nl_unpack(pith__block *y, const void *row, size_t b) {
+static void iq4_nl_unpack(pith__q32 *y, const void *row, size_t b) {
     const iq4_nl_block *x = (const iq4_nl_block *)row + b;
     look_up_nibbles(y->q, x->q, pith__iq4_values);
     set_scale(y, half_at(x->d), 0);
@@ -223,7 +223,7 @@ typedef struct {
 } mxfp4_block;
 _Static_assert(sizeof(mxfp4_block) == PITH__MXFP4_BYTES, "layout on disk");
 
-static void mxfp4_unpack(pith__block *y, const void *row, size_t b) {
+static void mxfp4_unpack(pith__q32 *y, const void *row, size_t b) {
     const mxfp4_block *x = (const mxfp4_block *)row + b;
     look_up_nibbles(y->q, x->q, pith__mxfp4_values);
     set_scale(y, ldexpf(1.0f, x->exponent - 128), 0);
@@ -244,7 +244,7 @@ typedef struct {
 } q2_k_block;
 _Static_assert(sizeof(q2_k_block) == PITH__Q2_K_BYTES, "layout on disk");
 
-static void q2_k_unpack(pith__block *y, const void *row, size_t b) {
+static void q2_k_unpack(pith__q32 *y, const void *row, size_t b) {
     const q2_k_block *x = (const q2_k_block *)row + b / 8;
     size_t g = b % 8;
     memset(y->q, 0, 32);
@@ -268,7 +268,7 @@ static int q3_k_scale(const q3_k_block *x, size_t j) {
     return (low | high << 4) - 32;
 }
 
-static void q3_k_unpack(pith__block *y, const void *row, size_t b) {
+static void q3_k_unpack(pith__q32 *y, const void *row, size_t b) {
     const q3_k_block *x = (const q3_k_block *)row + b / 8;
     size_t g = b % 8;
     memset(y->q, -4, 32);
@@ -283,7 +283,7 @@ static void q3_k_unpack(pith__block *y, const void *row, size_t b) {
 /* Q4_K and Q5_K: 8 scales and 8 minima of 6 bits in 12 bytes. Groups 0 to 3 have theirs in the
  * lower bits of bytes 0 to 3 and 4 to 7; groups 4 to 7 have their lower 4 bits in bytes 8 to 11,
  * and their upper 2 where the others left room. */
-static void set_k_scale(pith__block *y, const uint8_t d[2], const uint8_t dmin[2],
+static void set_k_scale(pith__q32 *y, const uint8_t d[2], const uint8_t dmin[2],
                         const uint8_t p[12], size_t g) {
     int scale = g < 4 ? p[g] & 63 : (p[g + 4] & 15) | p[g - 4] >> 6 << 4;
     int min   = g < 4 ? p[g + 4] & 63 : p[g + 4] >> 4 | p[g] >> 6 << 4;
@@ -297,7 +297,7 @@ typedef struct {
 } q4_k_block;
 _Static_assert(sizeof(q4_k_block) == PITH__Q4_K_BYTES, "layout on disk");
 
-static void q4_k_unpack(pith__block *y, const void *row, size_t b) {
+static void q4_k_unpack(pith__q32 *y, const void *row, size_t b) {
     const q4_k_block *x = (const q4_k_block *)row + b / 8;
     size_t g = b % 8;
     memset(y->q, 0, 32);
@@ -313,7 +313,7 @@ typedef struct {
 } q5_k_block;
 _Static_assert(sizeof(q5_k_block) == PITH__Q5_K_BYTES, "layout on disk");
 
-static void q5_k_unpack(pith__block *y, const void *row, size_t b) {
+static void q5_k_unpack(pith__q32 *y, const void *row, size_t b) {
     const q5_k_block *x = (const q5_k_block *)row + b / 8;
     size_t g = b % 8;
     memset(y->q, 0, 32);
@@ -330,7 +330,7 @@ typedef struct {
 } q6_k_block;
 _Static_assert(sizeof(q6_k_block) == PITH__Q6_K_BYTES, "layout on disk");
 
-static void q6_k_unpack(pith__block *y, const void *row, size_t b) {
+static void q6_k_unpack(pith__q32 *y, const void *row, size_t b) {
     const q6_k_block *x = (const q6_k_block *)row + b / 8;
     size_t g = b % 8;
     memset(y->q, -32, 32);
@@ -350,7 +350,7 @@ typedef struct {
 } iq4_xs_block;
 _Static_assert(sizeof(iq4_xs_block) == PITH__IQ4_XS_BYTES, "layout on disk");
 
-static void iq4_xs_unpack(pith__block *y, const void *row, size_t b) {
+static void iq4_xs_unpack(pith__q32 *y, const void *row, size_t b) {
     const iq4_xs_block *x = (const iq4_xs_block *)row + b / 8;
     size_t g = b % 8;
     int scale = (x->low[g / 2] >> g % 2 * 4 & 15) | (x->high[g / 4] >> g % 4 * 2 & 3) << 4;
@@ -648,7 +648,7 @@ static float i8_scale(const pith__tensor *w, size_t i) {
     return d;
 }
 
-static void i8_block(const pith__tensor *w, size_t r, size_t b, pith__block *y) {
+static void i8_block(const pith__tensor *w, size_t r, size_t b, pith__q32 *y) {
     size_t n = w->cols - 32 * b < 32 ? w->cols - 32 * b : 32;
     memset(y, 0, sizeof *y);
     memcpy(y->q, w->data + r * w->row_bytes + 32 * b, n);
@@ -656,12 +656,12 @@ static void i8_block(const pith__tensor *w, size_t r, size_t b, pith__block *y) 
 }
 
 /* The one place where integers become floats: ggml's order of operations, so ggml's bits. */
-static void block_floats(float y[32], const pith__block *x) {
+static void block_floats(float y[32], const pith__q32 *x) {
     for (int h = 0; h < 2; h++, y += 16)
         for (int i = 0; i < 16; i++) y[i] = x->d[h] * (float)x->q[16 * h + i] - x->m[h];
 }
 
-PITH_SHARED void pith__row_block(const pith__tensor *w, size_t r, size_t b, pith__block *y) {
+PITH_SHARED void pith__row_q32(const pith__tensor *w, size_t r, size_t b, pith__q32 *y) {
     if (w->format->unpack) w->format->unpack(y, w->data + r * w->row_bytes, b);
     else i8_block(w, r, b, y);
 }
@@ -672,7 +672,7 @@ PITH_SHARED void pith__row_floats(const pith__tensor *w, size_t r, float *y) {
         w->format->floats(y, row, w->cols);
     } else if (w->format->unpack) {
         for (size_t b = 0; b < w->cols / 32; b++) {
-            pith__block x;
+            pith__q32 x;
             w->format->unpack(&x, row, b);
             block_floats(y + 32 * b, &x);
         }

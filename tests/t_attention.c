@@ -15,7 +15,7 @@ static float round_trip(const pith__format *f, const float *x, int i) {
         f->floats(y, bytes, 1);
         return y[0];
     }
-    pith__block b;
+    pith__q32 b;
     f->encode(bytes, x + i / 32 * 32, 32);
     f->unpack(&b, bytes, 0);
     return b.d[0] * b.q[i % 32];

@@ -31,8 +31,8 @@ static double right_product(const pith__kernels *k, const pith__tensor *w, const
         }
         if (in->group &&
             w->format->id != PITH__I8) { /* d q and m may be large and their difference small */
-            pith__block b;
-            pith__row_block(w, r, i / 32, &b);
+            pith__q32 b;
+            pith__row_q32(w, r, i / 32, &b);
             most = fabs((double)b.d[i % 32 / 16] * b.q[i % 32]) + fabs(b.m[i % 32 / 16]) +
                    128 * fabs(b.d[i % 32 / 16]);
         }
@@ -109,10 +109,10 @@ static void fill_weights(pith__tensor *w, size_t r, uint8_t value) {
         uint8_t was = row[i];
         int is_scale = 0;
         for (size_t b = 0; b < w->cols / 32; b++) {
-            pith__block before, after;
-            pith__row_block(w, r, b, &before);
+            pith__q32 before, after;
+            pith__row_q32(w, r, b, &before);
             row[i] = (uint8_t)~was;
-            pith__row_block(w, r, b, &after);
+            pith__row_q32(w, r, b, &after);
             row[i] = was;
             is_scale |= memcmp(before.d, after.d, sizeof after.d) || memcmp(before.m, after.m, sizeof after.m);
         }
@@ -194,7 +194,7 @@ TEST(llama2c_groups_have_the_bits_of_portable) { /* on which runq.c's words hang
 /* ---- a new row of the table ------------------------------------------------------------------ */
 
 /* Two formats that no kernel has heard of: a block of 32 with a scale and a minimum, and floats of one byte. */
-static void toy_unpack(pith__block *y, const void *row, size_t b) {
+static void toy_unpack(pith__q32 *y, const void *row, size_t b) {
     const uint8_t *x = (const uint8_t *)row + b * 35;
     uint16_t d;
     memcpy(&d, x, 2);

@@ -297,8 +297,8 @@ TEST(floats_are_what_unpack_says) {
         decode(f, data, y, MOST);
         pith__tensor w = matrix(f, data, 1, MOST);
         for (size_t i = 0; i < MOST; i++) {
-            pith__block b;
-            pith__row_block(&w, 0, i / 32, &b);
+            pith__q32 b;
+            pith__row_q32(&w, 0, i / 32, &b);
             float want = b.d[i % 32 / 16] * b.q[i % 32] - b.m[i % 32 / 16];
             if (bits(y[i]) != bits(want)) FAIL("%s [%d]", f->name, (int)i);
         }
@@ -402,8 +402,8 @@ static void check_i8(size_t rows, size_t cols, size_t group) {
             if (y[i] != want) FAIL("group %d [%d, %d]", (int)group, (int)r, (int)i);
         }
         for (size_t i = 0; group % 16 == 0 && i < (cols + 31) / 32 * 32; i++) {
-            pith__block b;
-            pith__row_block(&w, r, i / 32, &b);
+            pith__q32 b;
+            pith__row_q32(&w, r, i / 32, &b);
             float got = b.d[i % 32 / 16] * b.q[i % 32] - b.m[i % 32 / 16];
             if (got != (i < cols ? y[i] : 0)) FAIL("block, group %d [%d]", (int)group, (int)i);
         }
