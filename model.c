@@ -316,7 +316,7 @@ static void like_runq(pith_model *m) {
     m->groups.name = m->kernels->name;
     m->groups.quantize = m->kernels->quantize;
     m->groups.matmul = m->kernels->matmul;
-    m->groups.busy = m->kernels->busy;
+    m->groups.peak_flops = m->kernels->peak_flops;
     m->kernels = &m->groups;
 }
 

@@ -338,7 +338,7 @@ static void d_gate_portable(float *d_gate, float *d_up, const float *dy, const f
 }
 
 /* What plain C comes to, sixteen sums side by side. */
-static float busy_portable(const pith__format *f, size_t *n) {
+static float peak_flops_portable(const pith__format *f, size_t *n) {
     enum { ROUNDS = 1 << 14 };
     float x[LANES] = {0}, sum = 0;
     int32_t y[LANES] = {0};
@@ -361,7 +361,7 @@ static size_t tile_size_portable(const pith__format *f, size_t n) { /* no tiles,
 static const pith__kernels portable_kernels = {
     "portable", quantize_portable, tile_size_portable, NULL, matmul_portable, attend_portable, dot_portable,
     rmsnorm_portable, rope_portable, gate_portable, softmax_portable, outer_portable, d_gate_portable,
-    busy_portable,
+    peak_flops_portable,
 };
 
 PITH_SHARED const pith__kernels *pith__portable(const char *name) {

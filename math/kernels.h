@@ -141,9 +141,9 @@ struct pith__kernels {
     void (*outer)(const pith__outer *p);
     void (*d_gate)(float *d_gate, float *d_up, const float *dy, const float *gate, const float *up, size_t n,
                    int act); /* the way back through gate */
-    /* About a million multiply-adds that never leave the registers, of the kind that a matmul with such weights
-     * is made of; *n: how many. What they come to is of no use, except that it keeps them from being left out. */
-    float (*busy)(const pith__format *f, size_t *n);
+    /* Peak benchmark: *n multiply-adds on registers, of the kind that matmul uses for this format. The return
+     * value only stops the compiler from removing the loop. */
+    float (*peak_flops)(const pith__format *f, size_t *n);
 };
 
 /* name NULL: the best there is; the answer is NULL where this processor or this name has none */

@@ -193,7 +193,7 @@ static double arithmetic_peak(const pith_model *m, const pith__format *f) {
 #endif
         {
             size_t n = 0;
-            for (int i = 0; i < 64; i++) sum += m->kernels->busy(f, &n);
+            for (int i = 0; i < 64; i++) sum += m->kernels->peak_flops(f, &n);
 #ifdef _OPENMP
 #pragma omp master
 #endif
