@@ -16,13 +16,14 @@ ENGINE  = base/bytes.c base/os.c base/utf8.c base/json.c base/team.c \
           math/quant.c math/kernels.c math/twins/x86.c math/twins/arm.c \
           formats/store.c formats/llama2c.c formats/gguf.c \
           formats/folder.c formats/hfrope.c formats/hfconfig.c formats/hftokenizer.c formats/safetensors.c \
+          formats/write.c \
           text/unicode.c text/pretokenize.c \
           tokenizer.c chat.c \
           families.c model.c forward.c session.c sampler.c
 HEADERS = $(wildcard model.h internal.h base/*.h math/*.h math/twins/*.inc formats/*.h text/*.h)
-TRAIN   = train/backward.c train/loss.c train/batch.c train/adamw.c
+TRAIN   = train/backward.c train/loss.c train/batch.c train/adamw.c train/checkpoint.c
 BUNDLED = $(if $(filter 0,$(BUNDLE)),,models/stories.gguf)
-TOOLS   = tools/bundle.c tools/cli.c train/dataset.c train/save.c train/vocab.c train/pretrain.c tools/score.c tools/tokenize.c tools/info.c tools/bench.c tools/trace.c
+TOOLS   = tools/bundle.c tools/cli.c train/dataset.c train/vocab.c train/pretrain.c tools/score.c tools/tokenize.c tools/info.c tools/bench.c tools/trace.c
 TESTS   = $(wildcard tests/t_*.c)
 
 OPENMP := $(if $(NO_OPENMP),,$(shell echo 'int main(void){return 0;}' | \

@@ -80,6 +80,16 @@ PITH_SHARED int pith__tensor_set(pith__tensor *t, const pith__store *s, pith__st
 /* Each returns PITH_OK, or the error, and leaves what it took to pith__store_free. s->file has room for
  * two and s->file[0] is open, except for a folder. A file that is nothing else is taken for llama2.c's,
  * whose version 0 has no magic, and refused there. */
+typedef struct { /* a tensor of llama2.c's. Sizes by letter: v vocabulary, d dim, h hidden_dim, k the kv heads
+                  * together, c context, s head size. A vector is one row. Names are GGUF's, without the
+                  * "blk.N." of a tensor that comes once for every layer, all in a row */
+    const char *name; /* NULL: cosines and sines, half each */
+    char per_layer, rows, cols;
+} pith__l2c_tensor;
+
+enum { PITH__L2C_TENSORS = 13 };
+PITH_SHARED_DATA const pith__l2c_tensor pith__l2c_order[PITH__L2C_TENSORS]; /* of version 0 */
+
 PITH_SHARED int pith__llama2c_read(pith__store *s, const char *tokenizer, pith_error *err);
 PITH_SHARED int pith__gguf_is(const pith__file *f);
 PITH_SHARED int pith__gguf_read(pith__store *s, int no_mmap, pith_error *err);
@@ -156,5 +166,16 @@ enum { /* add_space: before the text and what follows each special token; unless
 PITH_SHARED int pith__hf_config(pith__folder *f); /* config.json, generation_config.json */
 PITH_SHARED int pith__hf_tokenizer(pith__folder *f); /* tokenizer.json and those beside it */
 PITH_SHARED int pith__hf_vocab(pith__folder *f, pith__json tokenizer, const char *path);
+
+/* ---- formats/write.c: a store -> a file ------------------------------------------------------------ */
+
+/* The keys and the vocabulary of s, and n tensors, matrices in format to: a .gguf file. PITH_EARCH: the
+ * format has no place for this. */
+PITH_SHARED int pith__gguf_write(const pith__store *s, const pith__tensor *tensor, size_t n,
+                                 const pith__format *to, const char *path, pith_error *err);
+/* The same without the vocabulary, in floats: llama2.c's version 0. */
+PITH_SHARED int pith__llama2c_write(const pith__store *s, const pith__tensor *tensor, size_t n,
+                                    const char *path, pith_error *err);
+PITH_SHARED int pith__tokenizer_write(const pith__vocab *v, const char *path, pith_error *err);
 
 #endif

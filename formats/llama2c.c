@@ -78,14 +78,7 @@ static int read_header(header *h, pith__cursor *c, const char *path, pith_error 
 
 /* ---- tensors --------------------------------------------------------------------------------------- */
 
-/* Sizes by letter: v vocabulary, d dim, h hidden_dim, k the kv heads together, c context, s head size.
- * A vector is one row. Names are GGUF's; a tensor of every layer comes n_layers times in a row. */
-typedef struct {
-    const char *name;
-    char per_layer, rows, cols;
-} l2c_tensor;
-
-static const l2c_tensor order_v0[] = {
+PITH_SHARED const pith__l2c_tensor pith__l2c_order[PITH__L2C_TENSORS] = {
     { "token_embd.weight", 0, 'v', 'd' },  { "attn_norm.weight", 1, '1', 'd' },
     { "attn_q.weight", 1, 'd', 'd' },      { "attn_k.weight", 1, 'k', 'd' },
     { "attn_v.weight", 1, 'k', 'd' },      { "attn_output.weight", 1, 'd', 'd' },
@@ -95,7 +88,7 @@ static const l2c_tensor order_v0[] = {
     { "output.weight", 0, 'v', 'd' },
 };
 
-static const l2c_tensor order_v1[] = { /* and version 2 */
+static const pith__l2c_tensor order_v1[] = { /* and version 2 */
     { "attn_norm.weight", 1, '1', 'd' },   { "ffn_norm.weight", 1, '1', 'd' },
     { "output_norm.weight", 0, '1', 'd' }, { "token_embd.weight", 0, 'v', 'd' },
     { "attn_q.weight", 1, 'd', 'd' },      { "attn_k.weight", 1, 'k', 'd' },
@@ -118,7 +111,7 @@ static uint64_t l2c_size(const header *h, char letter) {
 }
 
 /* One tensor from the cursor. */
-static int take_tensor(pith__store *s, const header *h, pith__cursor *c, const l2c_tensor *k, int64_t l,
+static int take_tensor(pith__store *s, const header *h, pith__cursor *c, const pith__l2c_tensor *k, int64_t l,
                        pith_error *err) {
     uint64_t shape[2] = { l2c_size(h, k->rows), l2c_size(h, k->cols) };
     if (!k->name) { /* the angles: nobody reads them, and where nothing follows they may be missing */
@@ -160,11 +153,11 @@ static int l2c_check_layers(const header *h, size_t size, const char *path, pith
 }
 
 static int read_tensors(pith__store *s, const header *h, pith__cursor *c, pith_error *err) {
-    const l2c_tensor *order = h->version == 0 ? order_v0 : order_v1;
-    size_t n = h->version == 0 ? sizeof order_v0 / sizeof *order : sizeof order_v1 / sizeof *order;
+    const pith__l2c_tensor *order = h->version == 0 ? pith__l2c_order : order_v1;
+    size_t n = h->version == 0 ? PITH__L2C_TENSORS : sizeof order_v1 / sizeof *order;
     s->tensor = pith__arena_new(&s->arena, 4 + 9 * (size_t)h->layers, sizeof *s->tensor);
     if (!s->tensor) return pith__fail(err, PITH_EMEMORY, "%s: no memory", s->path);
-    for (const l2c_tensor *k = order; k < order + n; k++) {
+    for (const pith__l2c_tensor *k = order; k < order + n; k++) {
         if (h->shared && k->name && !strcmp(k->name, "output.weight")) continue;
         for (int64_t l = 0; l < (k->per_layer ? h->layers : 1); l++) {
             int code = take_tensor(s, h, c, k, l, err);

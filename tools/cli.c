@@ -31,6 +31,11 @@ int complain(int code, const char *fmt, ...) {
     return code;
 }
 
+int report(const pith_error *e) {
+    int data = e->code == PITH_EFORMAT || e->code == PITH_EARCH;
+    return complain(e->code == PITH_EARG ? USAGE : data ? BAD_DATA : FAILED, "%s", e->text);
+}
+
 /* ---- the process ----------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t stop_signal;

@@ -18,6 +18,10 @@ __attribute__((format(printf, 2, 3)))
 #endif
 int complain(int code, const char *fmt, ...);
 
+/* Say what the library said, and return the exit code for it: USAGE for PITH_EARG, BAD_DATA for what is
+ * wrong with a file, else FAILED. */
+int report(const pith_error *e);
+
 /* ---- the process ----------------------------------------------------------------------------- */
 
 void prepare_process(void); /* signals, and descriptors that were closed */

@@ -467,9 +467,9 @@ static int open_data(trainer *t) {
 
 /* A checkpoint of other texts or another batch can be gone on from, but not to the same bits. */
 static int resume(trainer *t) {
-    train_mark mark = { 0, 0, 0, 0 };
-    int code = load_checkpoint(&t->from, &t->params, &t->adam, &mark);
-    if (code) return code;
+    pith__mark mark = { 0, 0, 0, 0 };
+    pith_error e = { 0, "" };
+    if (pith__checkpoint_load(&t->from, &t->params, &t->adam, &mark, &e)) return report(&e);
     t->checked = mark.step;
     char name[64];
     snprintf(name, sizeof name, "checkpoint-%lld.gguf", (long long)mark.step);
@@ -751,7 +751,7 @@ static int check_learned(trainer *t) {
 }
 
 static int save_progress(trainer *t) {
-    train_mark mark = { t->adam.step, (int64_t)t->o->seed, t->batch, (int64_t)t->data.key };
+    pith__mark mark = { t->adam.step, (int64_t)t->o->seed, t->batch, (int64_t)t->data.key };
     char name[64];
     enum { MOST = 64 };
     int64_t step[MOST];
@@ -760,8 +760,9 @@ static int save_progress(trainer *t) {
     if (code) return code;
     snprintf(name, sizeof name, "checkpoint-%lld.gguf", (long long)t->adam.step);
     const char *path = path_in(t, name);
-    code = path ? save_checkpoint(t->m, &t->params, &t->adam, &mark, path) : FAILED;
-    if (code) return code;
+    pith_error e = { 0, "" };
+    if (!path) return FAILED;
+    if (pith__checkpoint_save(t->m, &t->params, &t->adam, &mark, path, &e)) return report(&e);
     t->saved = t->adam.step;
     size_t n = pith__numbered(t->o->folder, "checkpoint-", ".gguf", step, MOST);
     for (size_t i = 0; t->o->keep && i + (size_t)t->o->keep < n && i < MOST; i++) {
@@ -776,17 +777,19 @@ static int save_progress(trainer *t) {
 static int save_model(trainer *t) {
     const char *gguf = path_in(t, "model.gguf"), *bin = path_in(t, "model.bin");
     const char *tokenizer = path_in(t, "tokenizer.bin");
-    pith__tensor *tensor = learned_tensors(&t->params, &t->arena);
+    pith__tensor *tensor = pith__learned_tensors(&t->params, &t->arena);
     size_t n = t->params.n_param;
     if (!gguf || !bin || !tokenizer) return FAILED;
     if (!tensor) return complain(FAILED, "%s: no memory to write it", gguf);
-    int code = save_gguf(&t->m->store, tensor, n, pith__format_named(t->o->out_type), gguf);
+    pith_error e = { 0, "" };
+    const pith__store *s = &t->m->store;
+    int code = pith__gguf_write(s, tensor, n, pith__format_named(t->o->out_type), gguf, &e);
     int spm = t->vocab.model == PITH__SPM; /* llama2.c knows no other */
-    if (!code && spm) code = save_llama2c(t->m, tensor, n, bin);
-    if (!code && spm) code = save_tokenizer(&t->vocab, tokenizer);
-    if (!code)
-        fprintf(stderr, "%s%s%s\n", gguf, spm ? ", model.bin, tokenizer.bin" : "", " written");
-    return code;
+    if (!code && spm) code = pith__llama2c_write(s, tensor, n, bin, &e);
+    if (!code && spm) code = pith__tokenizer_write(&t->vocab, tokenizer, &e);
+    if (code) return report(&e);
+    fprintf(stderr, "%s%s%s\n", gguf, spm ? ", model.bin, tokenizer.bin" : "", " written");
+    return 0;
 }
 
 /* ---- training -------------------------------------------------------------------------------- */

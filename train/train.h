@@ -151,6 +151,23 @@ enum { PITH__CONSTANT, PITH__LINEAR, PITH__COSINE };
 PITH_SHARED int    pith__schedule_named(const char *name);
 PITH_SHARED double pith__schedule(int schedule, int64_t step, int64_t warmup, int64_t total, double least);
 
+/* ---- train/checkpoint.c: the state of a training, saved and loaded ------------------------------------ */
+
+typedef struct {         /* how far training came */
+    int64_t step, seed;
+    int64_t batch;       /* sequences in a step */
+    int64_t texts;       /* dataset.key */
+} pith__mark;
+
+/* The weights as tensors of floats, which lie where p has them; in memory of a. NULL: no memory. */
+PITH_SHARED pith__tensor *pith__learned_tensors(const pith__params *p, pith__arena *a);
+PITH_SHARED int pith__checkpoint_save(const pith_model *m, const pith__params *p,
+                                      const pith__adamw *adam, const pith__mark *mark,
+                                      const char *path, pith_error *err);
+/* PITH_EFORMAT: s is no checkpoint, or of another shape than p. */
+PITH_SHARED int pith__checkpoint_load(const pith__store *s, pith__params *p, pith__adamw *adam,
+                                      pith__mark *mark, pith_error *err);
+
 /* What follows is for the command line: include tools/tools.h before. As there, a function that
  * returns an int gives an exit code: 0, or one that it has complained about. */
 #ifdef PITH_TOOLS_H
@@ -198,26 +215,6 @@ void dataset_window(const dataset *d, int n_ctx, uint64_t seed, uint64_t i, pith
 int  dataset_eval_windows(const dataset *d, int n_ctx);
 /* The window's tokens but one, as each is to be foretold from those before. */
 int  dataset_eval_window(const dataset *d, int n_ctx, int i, pith_token *t);
-
-/* ---- train/save.c: weights and vocabulary -> files ---------------------------------------------------- */
-
-/* The keys and the vocabulary of s, and n tensors, matrices in format to: a .gguf file. */
-int save_gguf(const pith__store *s, const pith__tensor *tensor, size_t n, const pith__format *to,
-              const char *path);
-int save_llama2c(const pith_model *m, const pith__tensor *tensor, size_t n, const char *path);
-int save_tokenizer(const pith__vocab *v, const char *path); /* tokenizer.bin */
-
-typedef struct {         /* how far training came */
-    int64_t step, seed;
-    int64_t batch;       /* sequences in a step */
-    int64_t texts;       /* dataset.key */
-} train_mark;
-
-/* The weights as tensors of floats, which lie where p has them; in memory of a. NULL: no memory. */
-pith__tensor *learned_tensors(const pith__params *p, pith__arena *a);
-int save_checkpoint(const pith_model *m, const pith__params *p, const pith__adamw *adam,
-                    const train_mark *mark, const char *path);
-int load_checkpoint(const pith__store *s, pith__params *p, pith__adamw *adam, train_mark *mark);
 
 /* ---- train/vocab.c: learn a vocabulary --------------------------------------------------------------- */
 

@@ -620,13 +620,16 @@ typedef struct {
 
 static int save_vocab(const pith__vocab *v, const char *path) {
     size_t n = strlen(path);
-    if (n < 5 || strcmp(path + n - 5, ".gguf") != 0) return save_tokenizer(v, path);
     pith__store s = { .path = path, .vocab = *v };
-    int code = pith__store_add_string(&s, "general.architecture", "llama");
-    code = code ? complain(FAILED, "%s: no memory", path)
-                : save_gguf(&s, NULL, 0, pith__format_of(PITH__F32), path);
+    pith_error e = { 0, "" };
+    int gguf = n >= 5 && !strcmp(path + n - 5, ".gguf"), code;
+    if (!strcmp(path, "-")) path = "/dev/stdout";
+    if (!gguf) code = pith__tokenizer_write(v, path, &e);
+    else if (pith__store_add_string(&s, "general.architecture", "llama"))
+        code = pith__fail(&e, PITH_EMEMORY, "%s: no memory", path);
+    else code = pith__gguf_write(&s, NULL, 0, pith__format_of(PITH__F32), path, &e);
     pith__arena_free(&s.arena);
-    return code;
+    return code ? report(&e) : 0;
 }
 
 /* Better said now than when all is learned: what cannot be written to, and a text that would be lost. */

@@ -1,0 +1,450 @@
+/* write.c - a store's keys, vocabulary and tensors -> files: GGUF, which runs here and in llama.cpp;
+ * llama2.c's checkpoint and tokenizer.bin.
+ *
+ * Each is written beside its name and renamed when it is whole (base/os.c), so the old file stays until
+ * then, whatever happens. The formats are described where they are read: gguf.c and llama2c.c. */
+#include "formats.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- bytes ----------------------------------------------------------------------------------- */
+
+typedef struct { /* the part of a GGUF file before the weights, as it grows */
+    uint8_t *p;
+    size_t n, room;
+    uint64_t n_key;
+    int failed;
+} blob;
+
+static void blob_put(blob *b, const void *p, size_t n) {
+    if (b->failed || n == 0) return;
+    if (n > b->room - b->n) {
+        size_t room = 2 * (b->n + n);
+        uint8_t *more = realloc(b->p, room);
+        b->failed = !more;
+        if (!more) return;
+        b->p = more;
+        b->room = room;
+    }
+    memcpy(b->p + b->n, p, n);
+    b->n += n;
+}
+
+/* n bytes of u, the lowest first. */
+static void blob_number(blob *b, uint64_t u, int n) {
+    uint8_t byte[8];
+    for (int i = 0; i < n; i++) byte[i] = (uint8_t)(u >> 8 * i);
+    blob_put(b, byte, (size_t)n);
+}
+
+static void blob_float(blob *b, float f) {
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    blob_number(b, u, 4);
+}
+
+static void blob_string(blob *b, pith__str s) {
+    blob_number(b, s.n, 8);
+    blob_put(b, s.p, s.n);
+}
+
+static void put_u32(pith__writer *w, uint32_t u) {
+    uint8_t byte[4] = { (uint8_t)u, (uint8_t)(u >> 8), (uint8_t)(u >> 16), (uint8_t)(u >> 24) };
+    pith__writer_put(w, byte, sizeof byte);
+}
+
+static void put_f32(pith__writer *w, float f) {
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    put_u32(w, u);
+}
+
+/* ---- keys of GGUF ---------------------------------------------------------------------------- */
+
+enum { U32 = 4, I32 = 5, F32 = 6, BOOL = 7, STRING = 8, ARRAY = 9, I64 = 11 }; /* types of values */
+
+static void put_key(blob *b, pith__str name, uint32_t type) {
+    blob_string(b, name);
+    blob_number(b, type, 4);
+    b->n_key++;
+}
+
+static void put_int(blob *b, const char *name, int64_t i) {
+    put_key(b, pith__str_of(name), U32);
+    blob_number(b, (uint64_t)i, 4);
+}
+
+static void put_bool(blob *b, const char *name, int yes) {
+    put_key(b, pith__str_of(name), BOOL);
+    blob_number(b, yes != 0, 1);
+}
+
+static void put_string(blob *b, const char *name, pith__str s) {
+    put_key(b, pith__str_of(name), STRING);
+    blob_string(b, s);
+}
+
+static void put_array(blob *b, const char *name, uint32_t type, size_t n) {
+    put_key(b, pith__str_of(name), ARRAY);
+    blob_number(b, type, 4);
+    blob_number(b, n, 8);
+}
+
+/* A key that was read. An array is there as the bytes it has in a file. */
+static void put_known(blob *b, const pith__key *k) {
+    uint32_t type = k->type == PITH__FLOAT ? F32 : k->type == PITH__BOOL ? BOOL
+                  : k->type == PITH__STRING ? STRING : k->type == PITH__ARRAY ? ARRAY
+                  : k->i >= 0 && k->i <= UINT32_MAX ? U32 : I64;
+    put_key(b, k->name, type);
+    if (type == F32) blob_float(b, (float)k->f);
+    if (type == BOOL) blob_number(b, k->i != 0, 1);
+    if (type == U32) blob_number(b, (uint64_t)k->i, 4);
+    if (type == I64) blob_number(b, (uint64_t)k->i, 8);
+    if (type == STRING) blob_string(b, k->s);
+    if (type == ARRAY) {
+        blob_number(b, (uint64_t)k->gguf_item, 4);
+        blob_number(b, k->n, 8);
+        blob_put(b, k->at.p, k->at.left);
+    }
+}
+
+/* Keys that say how the file at hand is laid out, not what it holds. */
+static int is_layout(pith__str name) {
+    return pith__str_is(name, "general.alignment") || pith__str_is(name, "general.file_type") ||
+           pith__str_is(name, "general.quantization_version") ||
+           (name.n > 6 && !memcmp(name.p, "split.", 6));
+}
+
+/* ---- the vocabulary in GGUF ------------------------------------------------------------------ */
+
+/* What kind of piece i is: tokenizer.bin does not say so of the first three. */
+static int piece_type(const pith__vocab *v, int i) {
+    if (v->spelling != PITH__RAW) return v->type[i];
+    return i == v->unk ? PITH__UNKNOWN : i == v->bos || i == v->eos ? PITH__CONTROL : v->type[i];
+}
+
+static void put_piece(blob *b, const pith__vocab *v, int i) {
+    pith__str s = v->piece[i];
+    if (v->spelling != PITH__RAW) {
+        blob_string(b, s);
+        return;
+    }
+    int plain = piece_type(v, i) == PITH__NORMAL;
+    while (!plain && s.n && *s.p == '\n') s.p++, s.n--; /* tokenizer.bin: "\n<s>\n" */
+    while (!plain && s.n && s.p[s.n - 1] == '\n') s.n--;
+    size_t spaces = 0;
+    for (size_t k = 0; k < s.n; k++) spaces += s.p[k] == ' ';
+    blob_number(b, s.n + 2 * spaces, 8);
+    for (size_t k = 0; k < s.n; k++) {
+        if (s.p[k] == ' ') blob_put(b, "\xe2\x96\x81", 3);
+        else blob_put(b, s.p + k, 1);
+    }
+}
+
+static void put_merges(blob *b, const pith__vocab *v) {
+    put_array(b, "tokenizer.ggml.merges", STRING, (size_t)v->n_merge);
+    for (int i = 0; i < v->n_merge; i++) {
+        blob_number(b, v->left[i].n + 1 + v->right[i].n, 8);
+        blob_put(b, v->left[i].p, v->left[i].n);
+        blob_put(b, " ", 1);
+        blob_put(b, v->right[i].p, v->right[i].n);
+    }
+}
+
+static void put_vocab(blob *b, const pith__vocab *v) {
+    size_t n = (size_t)v->n;
+    int spm = v->model == PITH__SPM;
+    put_string(b, "tokenizer.ggml.model", pith__str_of(spm ? "llama" : "gpt2"));
+    if (!spm) put_string(b, "tokenizer.ggml.pre", v->pre);
+    put_array(b, "tokenizer.ggml.tokens", STRING, n);
+    for (int i = 0; i < v->n; i++) put_piece(b, v, i);
+    put_array(b, "tokenizer.ggml.token_type", I32, n);
+    for (int i = 0; i < v->n; i++) blob_number(b, (uint64_t)piece_type(v, i), 4);
+    if (spm) put_array(b, "tokenizer.ggml.scores", F32, n);
+    for (int i = 0; spm && i < v->n; i++) blob_float(b, v->score[i]);
+    if (!spm) put_merges(b, v);
+    if (v->bos >= 0) put_int(b, "tokenizer.ggml.bos_token_id", v->bos);
+    if (v->eos >= 0) put_int(b, "tokenizer.ggml.eos_token_id", v->eos);
+    for (int i = 0; i < v->n_end; i++) { /* what else ends a text; readers know of one */
+        if (v->end[i] == v->eos) continue;
+        put_int(b, "tokenizer.ggml.eot_token_id", v->end[i]);
+        break;
+    }
+    if (v->unk >= 0) put_int(b, "tokenizer.ggml.unknown_token_id", v->unk);
+    put_bool(b, "tokenizer.ggml.add_bos_token", v->add_bos);
+    put_bool(b, "tokenizer.ggml.add_eos_token", v->add_eos);
+    if (spm) put_bool(b, "tokenizer.ggml.add_space_prefix", v->add_space);
+    if (v->chat_template.n) put_string(b, "tokenizer.chat_template", v->chat_template);
+}
+
+/* ---- GGUF ------------------------------------------------------------------------------------ */
+
+enum { ALIGNMENT = 32 };
+
+/* Vectors stay floats; rows that are no whole number of blocks become F16. */
+static const pith__format *format_in_file(const pith__tensor *t, const pith__format *to) {
+    if (t->n_dim < 2) return pith__format_of(PITH__F32);
+    return t->cols % (size_t)to->length ? pith__format_of(PITH__F16) : to;
+}
+
+static uint64_t bytes_in_file(const pith__tensor *t, const pith__format *f) {
+    uint64_t n = (uint64_t)t->rows * (t->cols / (size_t)f->length) * (uint64_t)f->bytes;
+    return (n + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+static void put_tensor_table(blob *b, const pith__tensor *tensor, size_t n,
+                             const pith__format *to) {
+    uint64_t offset = 0;
+    for (size_t i = 0; i < n; i++) {
+        const pith__tensor *t = &tensor[i];
+        const pith__format *f = format_in_file(t, to);
+        blob_string(b, t->name);
+        blob_number(b, (uint64_t)t->n_dim, 4);
+        for (int d = t->n_dim - 1; d >= 0; d--) blob_number(b, t->shape[d], 8);
+        blob_number(b, (uint64_t)f->id, 4);
+        blob_number(b, offset, 8);
+        offset += bytes_in_file(t, f);
+    }
+}
+
+static int put_tensor_data(pith__writer *w, const pith__tensor *t, const pith__format *f,
+                           pith_error *err) {
+    static const uint8_t zeros[ALIGNMENT] = { 0 };
+    size_t bytes = t->cols / (size_t)f->length * (size_t)f->bytes;
+    float *x = malloc(t->cols * sizeof *x);
+    uint8_t *y = malloc(bytes);
+    for (size_t r = 0; x && y && r < t->rows && !w->failed; r++) {
+        pith__row_floats(t, r, x);
+        f->encode(y, x, t->cols);
+        pith__writer_put(w, y, bytes);
+    }
+    pith__writer_put(w, zeros, (size_t)(bytes_in_file(t, f) - (uint64_t)t->rows * bytes));
+    int code = x && y ? PITH_OK
+                      : pith__fail(err, PITH_EMEMORY, "%s: no memory to write '%.*s'", w->path,
+                                   (int)t->name.n, t->name.p);
+    free(x);
+    free(y);
+    return code;
+}
+
+static void put_keys(blob *b, const pith__store *s, const pith__format *to) {
+    for (size_t i = 0; i < s->n_key; i++)
+        if (!is_layout(s->key[i].name)) put_known(b, &s->key[i]);
+    if (!pith__store_key(s, "tokenizer.ggml.model") && s->vocab.model != PITH__NONE)
+        put_vocab(b, &s->vocab);
+    int type = to->id == PITH__F16 ? 1 : to->id == PITH__Q8_0 ? 7 : 0;
+    put_int(b, "general.file_type", type); /* llama.cpp's number for the most of the weights */
+    put_int(b, "general.quantization_version", 2);
+}
+
+static int put_gguf(pith__writer *w, const pith__store *s, const pith__tensor *tensor, size_t n,
+                    const pith__format *to, pith_error *err) {
+    static const uint8_t zeros[ALIGNMENT] = { 0 };
+    blob head = { 0 }, body = { 0 };
+    put_keys(&body, s, to);
+    put_tensor_table(&body, tensor, n, to);
+    blob_put(&head, "GGUF", 4);
+    blob_number(&head, 3, 4);
+    blob_number(&head, n, 8);
+    blob_number(&head, body.n_key, 8);
+    blob_put(&head, body.p, body.n);
+    blob_put(&head, zeros, (ALIGNMENT - head.n % ALIGNMENT) % ALIGNMENT);
+    int code = PITH_OK;
+    if (head.failed || body.failed)
+        code = pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", w->path);
+    if (!code) pith__writer_put(w, head.p, head.n);
+    free(head.p);
+    free(body.p);
+    for (size_t i = 0; !code && i < n; i++)
+        code = put_tensor_data(w, &tensor[i], format_in_file(&tensor[i], to), err);
+    return code;
+}
+
+/* What could not be made is dropped, and the old file stays. */
+static int close_written(pith__writer *w, int code, pith_error *err) {
+    if (!code) return pith__writer_commit(w, err);
+    pith__writer_drop(w);
+    return code;
+}
+
+PITH_SHARED int pith__gguf_write(const pith__store *s, const pith__tensor *tensor, size_t n,
+                                 const pith__format *to, const char *path, pith_error *err) {
+    const pith__vocab *v = &s->vocab;
+    if (v->model == PITH__BPE && v->spelling != PITH__BYTE_LETTERS)
+        return pith__fail(err, PITH_EARCH, "%s: GGUF has no place for merges of such a vocabulary", path);
+    if (s->norm_plus_one || s->rope_half)
+        return pith__fail(err, PITH_EARCH, "%s: GGUF wants these weights in another order", path);
+    if (!to->encode) return pith__fail(err, PITH_EARG, "%s: %s cannot be written", path, to->name);
+    pith__writer w;
+    int code = pith__writer_open(&w, path, err);
+    return code ? code : close_written(&w, put_gguf(&w, s, tensor, n, to, err), err);
+}
+
+/* ---- llama2.c -------------------------------------------------------------------------------- */
+
+/* A number of the store, as GGUF has it for llamas. */
+static int64_t llama_int(const pith__store *s, const char *name, int64_t otherwise) {
+    char full[64];
+    snprintf(full, sizeof full, "llama.%s", name);
+    const pith__key *k = pith__store_key(s, full);
+    return k && k->type == PITH__INT ? k->i : otherwise;
+}
+
+/* The header of version 0 has these; of the rest it knows one value. */
+typedef struct {
+    int64_t dim, hidden, layers, heads, kv_heads, context, head;
+} l2c_sizes;
+
+static l2c_sizes sizes_of(const pith__store *s) {
+    l2c_sizes z = { .dim = llama_int(s, "embedding_length", 0), .hidden = llama_int(s, "feed_forward_length", 0),
+                    .layers = llama_int(s, "block_count", 0), .heads = llama_int(s, "attention.head_count", 0),
+                    .context = llama_int(s, "context_length", 0) };
+    z.kv_heads = llama_int(s, "attention.head_count_kv", z.heads);
+    z.head = z.heads > 0 ? z.dim / z.heads : 0;
+    return z;
+}
+
+/* llama2.c knows one family, without biases and scales, and two numbers that never change. */
+static int l2c_key_fits(const pith__key *k, const l2c_sizes *z, const char *path, pith_error *err) {
+    static const char *const sizes[] = { "embedding_length", "feed_forward_length", "block_count",
+                                         "attention.head_count", "attention.head_count_kv",
+                                         "context_length", "vocab_size" };
+    const struct { const char *name; double value; } fixed[] = {
+        { "attention.layer_norm_rms_epsilon", 1e-5f }, { "rope.freq_base", 10000 },
+        { "rope.dimension_count", (double)z->head }, { "attention.key_length", (double)z->head },
+        { "attention.value_length", (double)z->head }, { "expert_count", 0 },
+    };
+    if (k->name.n < 6 || memcmp(k->name.p, "llama.", 6) != 0) return PITH_OK;
+    pith__str name = { k->name.p + 6, k->name.n - 6 };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (pith__str_is(name, sizes[i])) return PITH_OK;
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+        if (pith__str_is(name, fixed[i].name) && (float)k->f == (float)fixed[i].value) return PITH_OK;
+    return pith__fail(err, PITH_EARCH, "%s: llama2.c has no place for '%.*s'", path, (int)k->name.n,
+                      k->name.p);
+}
+
+static int check_llama2c(const pith__store *s, const l2c_sizes *z, const char *path, pith_error *err) {
+    const pith__key *arch = pith__store_key(s, "general.architecture");
+    if (!arch || arch->type != PITH__STRING || !pith__str_is(arch->s, "llama") || s->rope_half)
+        return pith__fail(err, PITH_EARCH, "%s: llama2.c has no such models", path);
+    if (z->dim < 1 || z->layers < 1 || z->head < 1 || z->dim % z->heads)
+        return pith__fail(err, PITH_EARCH, "%s: llama2.c has no model of this shape", path);
+    for (size_t i = 0; i < s->n_key; i++) {
+        int code = l2c_key_fits(&s->key[i], z, path, err);
+        if (code) return code;
+    }
+    return PITH_OK;
+}
+
+static const pith__tensor *tensor_named(const pith__tensor *tensor, size_t n, const pith__l2c_tensor *k,
+                                        int64_t l) {
+    char full[64] = "";
+    if (k->per_layer) snprintf(full, sizeof full, "blk.%lld.", (long long)l);
+    strcat(full, k->name);
+    for (size_t i = 0; i < n; i++)
+        if (pith__str_is(tensor[i].name, full)) return &tensor[i];
+    return NULL;
+}
+
+static int put_floats(pith__writer *w, const pith__tensor *t, pith_error *err) {
+    float *x = malloc(t->cols * sizeof *x);
+    if (!x) return pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", w->path);
+    for (size_t r = 0; r < t->rows && !w->failed; r++) {
+        pith__row_floats(t, r, x);
+        for (size_t i = 0; i < t->cols; i++) put_f32(w, x[i]);
+    }
+    free(x);
+    return PITH_OK;
+}
+
+/* Cosines, then sines, of every position: nothing reads them, but they have their place. */
+static void put_angles(pith__writer *w, const l2c_sizes *z) {
+    for (int sine = 0; sine < 2; sine++)
+        for (int64_t p = 0; p < z->context; p++)
+            for (int64_t i = 0; i < z->head / 2; i++) {
+                float angle = (float)p * (1.0f / powf(10000.0f, (float)(2 * i) / (float)z->head));
+                put_f32(w, (float)(sine ? sin((double)angle) : cos((double)angle)));
+            }
+}
+
+static int put_llama2c(pith__writer *w, const l2c_sizes *z, const pith__tensor *tensor, size_t n,
+                       pith_error *err) {
+    const pith__tensor *embd = tensor_named(tensor, n, &pith__l2c_order[0], 0);
+    const pith__tensor *head = tensor_named(tensor, n, &pith__l2c_order[PITH__L2C_TENSORS - 1], 0);
+    int64_t n_vocab = embd ? (int64_t)embd->rows : 0;
+    const int64_t fields[] = { z->dim, z->hidden, z->layers, z->heads, z->kv_heads,
+                               head ? -n_vocab : n_vocab, z->context };
+    size_t written = 0;
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) put_u32(w, (uint32_t)fields[i]);
+    for (size_t i = 0; i < PITH__L2C_TENSORS; i++) {
+        const pith__l2c_tensor *k = &pith__l2c_order[i];
+        if (!k->name) put_angles(w, z);
+        for (int64_t l = 0; k->name && l < (k->per_layer ? z->layers : 1); l++) {
+            const pith__tensor *t = tensor_named(tensor, n, k, l);
+            if (!t && i == PITH__L2C_TENSORS - 1) continue; /* the head is the embedding again */
+            if (!t) return pith__fail(err, PITH_EFORMAT, "%s: no tensor '%s' to write", w->path, k->name);
+            int code = put_floats(w, t, err);
+            if (code) return code;
+            written++;
+        }
+    }
+    if (written == n) return PITH_OK;
+    return pith__fail(err, PITH_EARCH, "%s: llama2.c has a place for %zu of these %zu tensors", w->path,
+                      written, n);
+}
+
+PITH_SHARED int pith__llama2c_write(const pith__store *s, const pith__tensor *tensor, size_t n,
+                                    const char *path, pith_error *err) {
+    l2c_sizes z = sizes_of(s);
+    pith__writer w;
+    int code = check_llama2c(s, &z, path, err);
+    if (!code) code = pith__writer_open(&w, path, err);
+    return code ? code : close_written(&w, put_llama2c(&w, &z, tensor, n, err), err);
+}
+
+/* ---- tokenizer.bin --------------------------------------------------------------------------- */
+
+/* The piece as tokenizer.bin spells it, in room for s.n + 2 bytes. */
+static size_t raw_piece(const pith__vocab *v, int i, char *out) {
+    pith__str s = v->piece[i];
+    size_t n = 0;
+    int framed = piece_type(v, i) == PITH__CONTROL && s.n && *s.p != '\n'; /* "\n<s>\n" */
+    if (framed) out[n++] = '\n';
+    for (size_t k = 0; k < s.n; k++) {
+        int block =
+            v->spelling == PITH__BLOCK_SPACE && s.n - k >= 3 && !memcmp(s.p + k, "\xe2\x96\x81", 3);
+        out[n++] = block ? ' ' : s.p[k];
+        if (block) k += 2;
+    }
+    if (framed) out[n++] = '\n';
+    return n;
+}
+
+PITH_SHARED int pith__tokenizer_write(const pith__vocab *v, const char *path, pith_error *err) {
+    size_t longest = 0, room = 0;
+    pith__writer w;
+    if (v->model != PITH__SPM)
+        return pith__fail(err, PITH_EARCH, "%s: tokenizer.bin has no place for merges, need a .gguf", path);
+    for (int i = 0; i < v->n; i++)
+        if (v->piece[i].n + 2 > room) room = v->piece[i].n + 2;
+    char *piece = malloc(room);
+    if (!piece) return pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", path);
+    int code = pith__writer_open(&w, path, err);
+    for (int pass = 0; !code && pass < 2; pass++) {
+        if (pass) put_u32(&w, (uint32_t)longest);
+        for (int i = 0; i < v->n; i++) {
+            size_t n = raw_piece(v, i, piece);
+            if (n > longest) longest = n;
+            if (!pass) continue;
+            put_f32(&w, v->score[i]);
+            put_u32(&w, (uint32_t)n);
+            pith__writer_put(&w, piece, n);
+        }
+    }
+    free(piece);
+    return code ? code : pith__writer_commit(&w, err);
+}

@@ -1,0 +1,113 @@
+/* checkpoint.c - the state of a training, saved and loaded.
+ *
+ * A checkpoint is a GGUF file of floats, with the optimiser's means beside each weight (adam_m.NAME,
+ * adam_v.NAME) and keys that say how far training came: one file, so it is there whole or not at all,
+ * and it runs like any other model. */
+#include "train.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MARKS = 4 }; /* the keys of a checkpoint, in the order of pith__mark's members */
+static const char *const marks[MARKS] = { "pith.train.step", "pith.train.seed", "pith.train.batch",
+                                          "pith.train.texts" };
+static const char squares[] = "adam_v."; /* means of squares are never negative */
+
+/* The tensor called BEGIN and NAME, of floats x, as parameter q is shaped. */
+static pith__tensor float_tensor(pith__arena *a, const pith__param *q, const char *begin,
+                                 const float *x) {
+    pith__tensor t = *q->tensor;
+    size_t n = strlen(begin);
+    char *name = n ? pith__arena_new(a, n + t.name.n, 1) : NULL;
+    t.format = pith__format_of(PITH__F32);
+    t.row_bytes = t.cols * sizeof *x;
+    t.data = (const uint8_t *)x;
+    t.scale = NULL;
+    if (name) {
+        memcpy(name, begin, n);
+        memcpy(name + n, t.name.p, t.name.n);
+        t.name = (pith__str){ name, n + t.name.n };
+    } else if (n) {
+        t.data = NULL; /* no memory */
+    }
+    return t;
+}
+
+PITH_SHARED pith__tensor *pith__learned_tensors(const pith__params *p, pith__arena *a) {
+    pith__tensor *t = pith__arena_new(a, p->n_param, sizeof *t);
+    for (size_t i = 0; t && i < p->n_param; i++)
+        t[i] = float_tensor(a, &p->param[i], "", p->param[i].w);
+    return t;
+}
+
+PITH_SHARED int pith__checkpoint_save(const pith_model *m, const pith__params *p,
+                                      const pith__adamw *adam, const pith__mark *mark,
+                                      const char *path, pith_error *err) {
+    const int64_t value[MARKS] = { mark->step, mark->seed, mark->batch, mark->texts };
+    size_t n = p->n_param, n_key = m->store.n_key;
+    pith__arena a = { NULL, 0 };
+    pith__store s = m->store;
+    s.key = pith__arena_new(&a, n_key + MARKS, sizeof *s.key);
+    pith__tensor *t = pith__arena_new(&a, 3 * n, sizeof *t);
+    int failed = !s.key || !t;
+    for (size_t i = 0; i < n && !failed; i++) {
+        const pith__param *q = &p->param[i];
+        size_t at = (size_t)(q->g - p->g);
+        t[i] = float_tensor(&a, q, "", q->w);
+        t[n + i] = float_tensor(&a, q, "adam_m.", adam->m + at);
+        t[2 * n + i] = float_tensor(&a, q, squares, adam->v + at);
+        failed = !t[n + i].data || !t[2 * n + i].data;
+    }
+    if (!failed) memcpy(s.key, m->store.key, n_key * sizeof *s.key);
+    for (size_t i = 0; i < MARKS && !failed; i++)
+        s.key[n_key + i] =
+            (pith__key){ .name = pith__str_of(marks[i]), .type = PITH__INT, .i = value[i] };
+    s.n_key = n_key + MARKS;
+    int code = failed ? pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", path)
+                      : pith__gguf_write(&s, t, 3 * n, pith__format_of(PITH__F32), path, err);
+    pith__arena_free(&a);
+    return code;
+}
+
+/* The floats of tensor BEGIN and NAME of a checkpoint into x, which is shaped as the model's tensor
+ * like. */
+static int load_floats(const pith__store *s, const char *begin, const pith__tensor *like,
+                       float *x, pith_error *err) {
+    char name[128];
+    snprintf(name, sizeof name, "%s%.*s", begin, (int)like->name.n, like->name.p);
+    const pith__tensor *t = pith__store_tensor(s, name);
+    if (!t) return pith__fail(err, PITH_EFORMAT, "%s: no tensor '%s'", s->path, name);
+    if (t->rows != like->rows || t->cols != like->cols)
+        return pith__fail(err, PITH_EFORMAT, "%s: tensor '%s' is %zu x %zu, need %zu x %zu", s->path, name,
+                        t->rows, t->cols, like->rows, like->cols);
+    for (size_t r = 0; r < t->rows; r++) pith__row_floats(t, r, x + r * t->cols);
+    for (size_t i = 0; i < t->rows * t->cols; i++)
+        if (!isfinite(x[i]) || (x[i] < 0 && *begin && !strcmp(begin, squares)))
+            return pith__fail(err, PITH_EFORMAT, "%s: number %zu of tensor '%s' is %g", s->path, i, name,
+                            (double)x[i]);
+    return 0;
+}
+
+PITH_SHARED int pith__checkpoint_load(const pith__store *s, pith__params *p, pith__adamw *adam,
+                                      pith__mark *mark, pith_error *err) {
+    int64_t *const to[MARKS] = { &mark->step, &mark->seed, &mark->batch, &mark->texts };
+    for (size_t i = 0; i < MARKS; i++) {
+        const pith__key *k = pith__store_key(s, marks[i]);
+        if (!k || k->type != PITH__INT)
+            return pith__fail(err, PITH_EFORMAT, "%s: is no checkpoint: no key '%s'", s->path, marks[i]);
+        *to[i] = k->i;
+    }
+    if (mark->step < 0)
+        return pith__fail(err, PITH_EFORMAT, "%s: its step is %lld", s->path, (long long)mark->step);
+    int code = 0;
+    for (size_t i = 0; i < p->n_param && !code; i++) {
+        const pith__param *q = &p->param[i];
+        size_t at = (size_t)(q->g - p->g);
+        code = load_floats(s, "", q->tensor, q->w, err);
+        if (!code) code = load_floats(s, "adam_m.", q->tensor, adam->m + at, err);
+        if (!code) code = load_floats(s, squares, q->tensor, adam->v + at, err);
+    }
+    adam->step = mark->step;
+    return code;
+}
