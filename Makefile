@@ -19,7 +19,7 @@ ENGINE  = base/bytes.c base/os.c base/utf8.c base/json.c base/team.c \
           formats/write.c \
           text/unicode.c text/pretokenize.c \
           tokenizer.c chat.c \
-          families.c model.c forward.c session.c sampler.c
+          families.c model.c forward.c session.c sampler.c generate.c
 HEADERS = $(wildcard model.h internal.h base/*.h math/*.h math/twins/*.inc formats/*.h text/*.h)
 TRAIN   = train/backward.c train/loss.c train/batch.c train/adamw.c train/checkpoint.c
 BUNDLED = $(if $(filter 0,$(BUNDLE)),,models/stories.gguf)

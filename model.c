@@ -248,6 +248,8 @@ static void describe(pith_model *m) {
     s->n_layer = h->n_layer, s->n_embd = h->n_embd, s->n_head = h->n_head;
     s->n_kv_head = h->n_kv_head, s->head_dim = h->head_dim, s->n_ff = h->n_ff;
     s->n_vocab = h->n_vocab, s->n_ctx = h->n_ctx;
+    s->has_vocab = m->tokenizer != NULL, s->llama2c = m->store.llama2c;
+    s->bos = s->has_vocab ? m->store.vocab.bos : -1, s->eos = s->has_vocab ? m->store.vocab.eos : -1;
     for (size_t i = 0; i < m->store.n_tensor; i++) {
         const pith__tensor *t = &m->store.tensor[i];
         s->n_param += t->rows * t->cols;
@@ -431,4 +433,15 @@ const char *pith_piece(const pith_model *m, pith_token t, size_t *len) {
     pith__str p = pith__tokenizer_piece(m->tokenizer, t);
     *len = p.n;
     return p.p;
+}
+
+const char *pith_text(const pith_model *m, pith_token before, pith_token t, size_t *len) {
+    const pith__vocab *v = &m->store.vocab;
+    const char *p = pith_piece(m, t, len);
+    if (!p) return NULL;
+    if (v->add_space && (before < 0 || before == v->bos) && *len && *p == ' ') p++, --*len;
+    int blank = *len == 1 && *p >= '\t' && *p <= '\r';
+    int control = *len == 1 && !blank && ((unsigned char)*p < ' ' || *p == 0x7f);
+    if (control || v->type[t] == PITH__CONTROL) *len = 0;
+    return p;
 }

@@ -82,6 +82,9 @@ typedef struct {
     char   arch[16];        /* "llama", "qwen3", "gemma3", ... */
     int    n_layer, n_embd, n_head, n_kv_head, head_dim, n_ff, n_vocab, n_ctx;
     size_t n_param, n_byte; /* numbers in the weights, and the bytes they take in the file */
+    pith_token bos, eos;    /* begin and end a text; -1: none */
+    int    has_vocab;       /* 1: text can become tokens, and tokens text */
+    int    llama2c;         /* 1: a llama2.c file, whose defaults are llama2.c's */
 } pith_shape;
 
 pith_model *pith_open(const char *path, const pith_options *opt, pith_error *err);
@@ -114,6 +117,11 @@ int pith_is_end(const pith_model *m, pith_token t); /* ends a text or a turn */
 
 /* The token's bytes: perhaps a part of a UTF-8 character, perhaps with a NUL. NULL: no such token. */
 const char *pith_piece(const pith_model *m, pith_token t, size_t *len);
+
+/* What token t adds to a text after token before (-1: none) as it is shown: as pith_piece, but without the
+ * space that the tokenizer put before the text, and nothing for control tokens and for single control
+ * characters, which a terminal might obey. llama2.c prints the same. */
+const char *pith_text(const pith_model *m, pith_token before, pith_token t, size_t *len);
 
 /* How many bytes at the end of s begin a UTF-8 character that is not complete yet: 0 to 3. */
 size_t pith_utf8_tail(const char *s, size_t len);
@@ -180,6 +188,36 @@ pith_sampling pith_sampling_default(const pith_model *m);
  * seed: any number. -1: allow allows none. */
 pith_token pith_sample(pith_session *s, const pith_sampling *how, uint64_t *rng);
 float      pith_random(uint64_t *rng); /* one draw, in [0, 1): xorshift64*, as in llama2.c */
+
+/* ---- generating -------------------------------------------------------- */
+
+enum { /* why a text ended */
+    PITH_END = 1, /* the model said so */
+    PITH_STOP,    /* a stop text came */
+    PITH_LIMIT,   /* n_predict tokens are there */
+    PITH_FULL,    /* the context is full */
+    PITH_CANCEL   /* the caller said so */
+};
+
+typedef struct {             /* zero-initialise it, set what is wanted, and call until the result is not 0 */
+    pith_sampling how;       /* may be changed between two calls, as a grammar does with allow */
+    uint64_t rng;            /* the state of the random numbers: at first a seed */
+    int n_predict;           /* tokens at most; 0: no limit */
+    const char *const *stop; /* (n_stop) texts that end it and are not given */
+    int n_stop;
+    const pith_token *end;   /* (n_end) tokens that end it beside those of pith_is_end */
+    int n_end;
+    int cancel;              /* 1: the next call ends it */
+    pith_token token;        /* what a call gives: the new token, which the next call evaluates, */
+    const char *text;        /* (n_text) and the text that is certain now, in whole characters, */
+    size_t n_text;           /*          until the next call */
+    int n_token;             /* all tokens so far, one that ended the text among them */
+    void *state;             /* the library's */
+} pith_generation;
+
+/* The next token after what the session has evaluated. 0: go on; PITH_END, ...; or an error. */
+int  pith_generate(pith_session *s, pith_generation *g, pith_error *err);
+void pith_generation_free(pith_generation *g); /* what it holds, not itself */
 
 #ifdef __cplusplus
 }

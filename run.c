@@ -151,82 +151,37 @@ typedef struct {
     const pith_model *m;
     pith_session *s;
     output out;
-    pith_sampling how;
-    uint64_t rng;
-    const list *stop;
+    pith_generation g;
+    int ended;           /* why the last text ended: PITH_END, ... */
     float *drafts;       /* logits of tokens guessed ahead */
-    char *held;          /* text that may be the beginning of a stop text */
-    size_t n_held, room;
-    int found;           /* a stop text came */
     int nan_said;
 } voice;
 
-/* How many bytes of a stop text the held text ends with. If it has a whole one, that and what comes
- * after it is dropped. */
-static size_t hold_back(voice *v) {
-    size_t most = 0, end = v->n_held;
-    for (int i = 0; i < v->stop->n; i++) {
-        const char *stop = v->stop->item[i];
-        size_t n = strlen(stop);
-        for (size_t at = 0; at < end; at++) {
-            size_t left = v->n_held - at, k = left < n ? left : n;
-            if (memcmp(v->held + at, stop, k) != 0) continue;
-            if (k == n) v->found = 1, end = at; /* the first of all */
-            else if (left > most) most = left;
-        }
-    }
-    if (!v->found) return most;
-    v->n_held = end;
-    return 0;
-}
-
-static void say(voice *v, const char *p, size_t n) {
-    if (n == 0) return;
-    if (v->n_held + n > v->room) {
-        size_t room = 2 * (v->n_held + n);
-        char *more = realloc(v->held, room);
-        if (!more) {
-            if (!v->out.code) v->out.code = complain(FAILED, "no memory for %zu bytes", room);
-            return;
-        }
-        v->held = more;
-        v->room = room;
-    }
-    memcpy(v->held + v->n_held, p, n);
-    v->n_held += n;
-    size_t keep = hold_back(v);
-    output_text(&v->out, v->held, v->n_held - keep);
-    memmove(v->held, v->held + v->n_held - keep, keep);
-    v->n_held = keep;
-}
-
-/* What was held back is no stop text after all: the text has ended. */
-static void say_rest(voice *v) {
-    if (v->n_held) output_text(&v->out, v->held, v->n_held);
-    v->n_held = 0;
-}
-
-/* Token t after token before (-1: none). Not shown, as in llama2.c: the space that the tokenizer put
- * before the text, and single control characters, which a terminal might obey. */
-static void say_token(voice *v, pith_token before, pith_token t, int prompt) {
-    const pith__vocab *vocab = &v->m->store.vocab;
+/* Token t of the prompt, after token before (-1: none). */
+static void say_token(voice *v, pith_token before, pith_token t) {
     size_t n;
-    const char *p = pith_piece(v->m, t, &n);
-    if (!p || vocab->type[t] == PITH__CONTROL) return;
-    if (vocab->add_space && (before < 0 || before == vocab->bos) && n && *p == ' ') p++, n--;
-    int blank = n == 1 && *p >= '\t' && *p <= '\r';
-    if (n == 1 && !blank && ((unsigned char)*p < ' ' || *p == 0x7f)) return;
-    if (!prompt) say(v, p, n);
-    else if (n) output_text(&v->out, p, n);
+    const char *p = pith_text(v->m, before, t, &n);
+    if (n) output_text(&v->out, p, n);
     output_flush(&v->out);
 }
 
-static pith_token next_token(voice *v) {
+static void warn_of_nan(voice *v) {
     const float *logits = pith_logits(v->s);
     int n = pith_model_shape(v->m)->n_vocab, is_nan = 0;
     for (int i = 0; i < n; i++) is_nan |= isnan(logits[i]);
     if (is_nan && !v->nan_said) v->nan_said = complain(1, "the model computes NaN");
-    return pith_sample(v->s, &v->how, &v->rng);
+}
+
+/* One more token and its text. GO_ON, 0 at the end, or an exit code. */
+static int say_next(voice *v) {
+    pith_error e = { 0, "" };
+    v->g.cancel = stopped() || v->out.code;
+    v->ended = pith_generate(v->s, &v->g, &e);
+    if (v->ended < 0) return complain(FAILED, "%s", e.text);
+    warn_of_nan(v);
+    output_text(&v->out, v->g.text, v->g.n_text);
+    output_flush(&v->out);
+    return v->ended ? 0 : GO_ON;
 }
 
 /* ---- generate -------------------------------------------------------------------------------- */
@@ -246,7 +201,7 @@ static int get_prompt(const options *o, char **text, size_t *n) {
 
 /* The prompt's tokens, at least one; the caller frees *t. */
 static int prompt_tokens(const voice *v, const options *o, pith_token **t, int *n) {
-    const pith__vocab *vocab = &v->m->store.vocab;
+    const pith_shape *shape = pith_model_shape(v->m);
     char *text;
     size_t len;
     int code = get_prompt(o, &text, &len);
@@ -254,7 +209,7 @@ static int prompt_tokens(const voice *v, const options *o, pith_token **t, int *
     code = encode_text(v->m, text, len, PITH_BOS | (o->parse_special ? PITH_SPECIAL : 0), t, n);
     free(text);
     if (code || *n) return code;
-    **t = vocab->bos >= 0 ? vocab->bos : vocab->eos; /* some families begin with nothing */
+    **t = shape->bos >= 0 ? shape->bos : shape->eos; /* some families begin with nothing */
     if (**t >= 0) return *n = 1, 0;
     free(*t);
     *t = NULL;
@@ -267,21 +222,6 @@ static int total_tokens(const options *o, int n_prompt, int n_ctx) {
     if (n == 0 || n > n_ctx) n = n_ctx;
     if (new == NOT_SAID) return n;
     return new < 0 || new > n_ctx - n_prompt ? n_ctx : n_prompt - 1 + new;
-}
-
-/* From the prompt's end: sample, print, evaluate, until the text ends or n positions are taken.
- * Each position gives a token, as in llama2.c: the last one is printed and never evaluated. */
-static int write_text(voice *v, pith_token before, int n) {
-    for (;;) {
-        pith_token t = next_token(v);
-        if (pith_is_end(v->m, t)) break;
-        say_token(v, before, t, 0);
-        if (v->found || v->out.code || stopped() || pith_position(v->s) >= n) break;
-        int code = eval_tokens(v->s, &t, 1);
-        if (code) return code;
-        before = t;
-    }
-    return 0;
 }
 
 static int too_long(int n_prompt, int n_ctx) {
@@ -320,16 +260,17 @@ static int continue_text(voice *v, options *o, const pith_token *t, int n) {
         total = o->model.context.n_ctx;
         if (n > total) return too_long(n, total);
     }
-    if (t[0] != v->m->store.vocab.bos) say_token(v, -1, t[0], 1); /* a family without BOS */
-    for (int i = 1; i < n && i <= total; i++) say_token(v, t[i - 1], t[i], 1);
+    if (t[0] != pith_model_shape(v->m)->bos) say_token(v, -1, t[0]); /* a family without BOS */
+    for (int i = 1; i < n && i <= total; i++) say_token(v, t[i - 1], t[i]);
 
     int known = n < total ? n : total;
     if (known > 0) code = eval_tokens(v->s, t, 1);
     double start = seconds(); /* after the first token, which may wait for a disk */
     if (!code && known > 1) code = eval_tokens(v->s, t + 1, known - 1);
-    if (!code && n <= total && !stopped()) code = write_text(v, t[n - 1], total);
+    v->g.n_predict = total - n + 1; /* each position gives a token, that of the prompt's end too */
+    if (!code && n <= total && !stopped())
+        while ((code = say_next(v)) == GO_ON) continue;
     if (code) return code;
-    say_rest(v);
     output_text(&v->out, "\n", 1);
     output_flush(&v->out);
     int timed = pith_position(v->s) - 1;
@@ -393,27 +334,19 @@ static int turn_tokens(const voice *v, const char *system, const char *user,
 }
 
 /* Lets the assistant speak until its turn ends. open: the tokens that are still to be evaluated. */
-static int answer(voice *v, pith_token before, int n_ctx, int most, pith_token open[2],
-                  int *n_open) {
-    pith_token eos = v->m->store.vocab.eos;
+static int answer(voice *v, int n_ctx, int most, pith_token open[2], int *n_open) {
+    pith_token eos = pith_model_shape(v->m)->eos;
+    int code, room = n_ctx - pith_position(v->s) + 1;
+    pith_generation_free(&v->g);
+    v->g.n_token = 0;
+    v->g.end = &eos, v->g.n_end = 1; /* of a turn; llama2.c's models end a text with BOS */
+    v->g.n_predict = most > 0 && most < room ? most : room;
+    while ((code = say_next(v)) == GO_ON) continue;
+    if (code) return code;
     *n_open = 0;
-    v->found = 0;
-    for (int spoken = 0;; spoken++) {
-        pith_token t = next_token(v);
-        open[(*n_open)++] = t;
-        if (t == eos || pith_is_end(v->m, t)) break; /* llama2.c: EOS ends a turn, BOS a text */
-        say_token(v, before, t, 0);
-        if (v->out.code || stopped() || pith_position(v->s) >= n_ctx) break;
-        if (v->found || spoken + 1 == most) {
-            if (eos >= 0) open[(*n_open)++] = eos; /* cut short: say that the turn is over */
-            break;
-        }
-        int code = eval_tokens(v->s, &t, 1);
-        if (code) return code;
-        *n_open = 0;
-        before = t;
-    }
-    say_rest(v);
+    open[(*n_open)++] = v->g.token;
+    v->g.end = NULL, v->g.n_end = 0;
+    if (v->ended != PITH_END && eos >= 0) open[(*n_open)++] = eos; /* cut short: say that the turn is over */
     output_text(&v->out, "\n", 1);
     output_flush(&v->out);
     return 0;
@@ -432,13 +365,12 @@ static int exchange(voice *v, const options *o, const char *system, const char *
                         n_ctx, position);
     }
     /* llama2.c draws at every position, of a prompt too; so do its conversations here. */
-    if (v->m->store.llama2c && v->how.temperature > 0)
-        for (int i = 1; i < n; i++) pith_random(&v->rng);
+    if (pith_model_shape(v->m)->llama2c && v->g.how.temperature > 0)
+        for (int i = 1; i < n; i++) pith_random(&v->g.rng);
     code = eval_tokens(v->s, t, n);
-    pith_token last = t[n - 1];
     free(t);
     prompt_with("Assistant: ");
-    if (!code && !stopped()) code = answer(v, last, n_ctx, o->n_predict, open, n_open);
+    if (!code && !stopped()) code = answer(v, n_ctx, o->n_predict, open, n_open);
     if (code || v->out.code || stopped()) return code;
     if (pith_position(v->s) < n_ctx) return GO_ON;
     fprintf(stderr, "pith: the conversation fills its %d tokens (-n, -c)\n", n_ctx);
@@ -447,7 +379,7 @@ static int exchange(voice *v, const options *o, const char *system, const char *
 
 static int chat(voice *v, options *o) {
     int whole = o->model.context.n_ctx ? o->model.context.n_ctx : pith_model_shape(v->m)->n_ctx;
-    int n_ctx = o->n_total == NOT_SAID ? (v->m->store.llama2c ? 256 : 0) : o->n_total;
+    int n_ctx = o->n_total == NOT_SAID ? (pith_model_shape(v->m)->llama2c ? 256 : 0) : o->n_total;
     if (n_ctx == 0 || n_ctx > whole) n_ctx = whole;
     int code = start_session(v, o, n_ctx);
     if (code) return code;
@@ -477,17 +409,18 @@ static int chat(voice *v, options *o) {
 /* ---- the program ----------------------------------------------------------------------------- */
 
 static int run_voice(options *o, pith_model *m) {
-    voice v = { .m = m, .how = o->how, .rng = o->seed, .stop = &o->stop };
+    voice v = { .m = m };
     pith_bias *bias = NULL;
-    fill_sampling(m, &v.how);
-    int code = make_bias(m, o, &bias, &v.how);
+    v.g = (pith_generation){ .how = o->how, .rng = o->seed, .stop = o->stop.item, .n_stop = o->stop.n };
+    fill_sampling(m, &v.g.how);
+    int code = make_bias(m, o, &bias, &v.g.how);
     if (!code) code = output_open(&v.out, o->output, &o->model);
     if (!code) {
         code = !strcmp(o->mode, "chat") ? chat(&v, o) : generate(&v, o);
         int written = output_close(&v.out, code == 0);
         if (!code) code = stopped() ? stopped() : written;
     }
-    free(v.held);
+    pith_generation_free(&v.g);
     free(bias);
     pith_session_free(v.s);
     free(v.drafts);

@@ -634,25 +634,24 @@ enum { SAMPLE = 100 }; /* tokens */
 
 /* A text as the model writes it now, to the terminal and the log. */
 static int write_sample(trainer *t) {
-    static const pith_sampling how = PITH_SAMPLING_DEFAULT;
-    const pith__vocab *v = &t->m->store.vocab;
+    const pith_shape *shape = pith_model_shape(t->m);
     pith_session *s = t->crew->tape[0]->s;
-    pith_token token = v->bos >= 0 ? v->bos : v->eos;
+    pith_token first = shape->bos >= 0 ? shape->bos : shape->eos;
+    pith_generation g = { .how = PITH_SAMPLING_DEFAULT, .rng = t->o->seed * 2 + 1, .n_predict = SAMPLE };
     pith_error e = { 0, "" };
-    uint64_t rng = t->o->seed * 2 + 1;
     char text[SAMPLE * 64];
     size_t n = 0;
-    if (token < 0) return 0;
+    if (first < 0) return 0;
     pith_rewind(s, 0);
-    for (int i = 0; i < SAMPLE && i < t->n_ctx && !stopped(); i++) {
-        size_t m;
-        if (pith_eval(s, &token, 1, &e)) return complain(FAILED, "%s", e.text);
-        token = pith_sample(s, &how, &rng);
-        const char *p = pith_piece(t->m, token, &m);
-        if (pith_is_end(t->m, token) || !p || n + m > sizeof text) break;
-        memcpy(text + n, p, m);
-        n += m;
+    int code = pith_eval(s, &first, 1, &e);
+    while (!code && !stopped()) {
+        code = pith_generate(s, &g, &e);
+        if (code < 0 || n + g.n_text > sizeof text) break;
+        memcpy(text + n, g.text, g.n_text);
+        n += g.n_text;
     }
+    pith_generation_free(&g);
+    if (code < 0) return complain(FAILED, "%s", e.text);
     for (size_t i = 0; i < n; i++) /* nothing that a terminal might obey */
         if (((unsigned char)text[i] < ' ' && text[i] != '\n') || text[i] == 127) text[i] = ' ';
     output say = { .file = stderr };
