@@ -269,7 +269,24 @@ verb score --tokens 1,265,300; refused 3 300 "score a token that is none"
 verb score --tokens 1,x; refused 1 "token ids" "score what is no token"
 verb score; refused 1 "-i TEXT" "score nothing at all"
 verb score -i a -f b; refused 1 "-f FILE" "score two texts"
-verb score -i "$(printf 'z%.0s' $(seq 100))"; refused 1 "102 tokens, the context 64" "score a text too long"
+verb score -i "the once and a cat"; awk -F'\t' 'NR > 1 { s += $3; b += length($5) - 2 } END { printf "%.4f\n", -s / log(2) / b }' "$dir/out" > "$dir/bits"
+[ "$(sed -n 's/.*bits.byte //p' "$dir/err")" = "$(cat "$dir/bits")" ]; ok $? "score: bits a byte are logarithms to base 2"
+(head -c 28 "$dir/tiny.bin"; head -c $(($(wc -c < "$dir/tiny.bin") - 28)) /dev/zero) > "$dir/zero.bin" # all logits are 0
+go score "$dir/zero.bin" --tokens 1,7,0,299; [ "$(awk 'NR > 1 { printf "%d ", $4 }' "$dir/out")" = "7 0 299 " ]
+ok $? "score: of equal logits the first has the lowest rank"
+go score "$dir/zero.bin" --tokens 1,7; tail -1 "$dir/err" | grep -q 'perplexity 300.0000$'; ok $? "score: no bits/byte without bytes"
+# Windows: the second begins after --stride tokens and the first, which is BOS, and scores what the first did not.
+printf 'z%.0s' $(seq 100) > "$dir/long"
+tiny_ids=$("$run" tokenize "$dir/tiny.bin" -z "$dir/tok.bin" -f "$dir/long" | tr ' ' ',')
+part=$(echo "$tiny_ids" | cut -d, -f10-40)
+verb score -f "$dir/long" -c 32 --stride 8; cp "$dir/out" "$dir/a"
+[ "$(wc -l < "$dir/a")" -eq 102 ] && grep -q '^windows of 32 tokens, .* 8 ' "$dir/err"; fine "score: a text longer than the context"
+verb score --tokens "1,$part"; awk -F'\t' '$1 >= 25 && $1 <= 31 { print $1 + 8, $2, $3, $4 }' "$dir/out" > "$dir/b"
+awk -F'\t' '$1 >= 33 && $1 <= 39 { print $1, $2, $3, $4 }' "$dir/a" | cmp -s - "$dir/b" && [ "$(wc -l < "$dir/b")" -eq 7 ]
+ok $? "score: a window is the text from there on"
+verb score -f "$dir/long" -c 32 --logits "$dir/logits"; [ "$(wc -c < "$dir/logits")" -eq $((102 * 300 * 4)) ]
+fine "score: a row of logits for each token, whatever the windows"
+verb score -f "$dir/long" -c 32 --stride 32; refused 1 "stride" "score: windows that leave tokens out"
 verb score -i the --logits "$dir/no/such"; [ "$status" -eq 4 ]; ok $? "score: logits that cannot be written"
 printf 'q"\\\t\001\377' > "$dir/p"; verb score -f "$dir/p"
 cut -f 5 "$dir/out" | tr '\n' ' ' > "$dir/got"

@@ -5,7 +5,11 @@
  * The logits after a token say how likely each next one is: logprob is the natural logarithm of the
  * softmax at the token that came, rank how many tokens were likelier. The last line on stderr has
  * the mean of -logprob (nll), its exponential (perplexity), and bits a byte, which can be compared
- * between vocabularies. --logits keeps the numbers themselves. */
+ * between vocabularies. --logits keeps the numbers themselves.
+ *
+ * A text longer than the context goes through it in windows that overlap, as perplexity tools do: each
+ * window begins --stride tokens after the one before, and scores the tokens that no window has scored
+ * yet. So every token but those of the first window has at least context - stride tokens before it. */
 #include "tools.h"
 
 #include <math.h>
@@ -15,17 +19,29 @@
 typedef struct {
     model_choice model;
     const char *prompt, *file, *tokens, *logits;
-    int parse_special;
+    int parse_special, stride;
 } score_options;
 
 typedef struct {
     const pith_model *m;
     pith_session *s;
     output lines, logits;
+    int keep;               /* 1: logits are written */
     int n_vocab, nan_said;
+    int step;               /* tokens evaluated at once */
+    float *x;               /* (step, n_vocab) their logits */
     double nll;             /* sums over the tokens scored */
     size_t n_scored, n_byte;
+    progress p;
 } scoring;
+
+typedef struct {            /* one reading of a part of the text, from position 0 */
+    const pith_token *t;    /* the whole text */
+    int n;                  /* tokens of the text */
+    int begin, end;         /* the part: t[begin..end) */
+    int bos;                /* the token to put before the part, or -1 */
+    int done;               /* tokens of the text whose logits were used before */
+} window;
 
 /* log softmax of row x at token t, and how many tokens stand before it: likelier, or as likely and
  * first. */
@@ -67,38 +83,57 @@ static void keep_logits(scoring *k, const float *x, size_t n) {
     }
 }
 
-/* Tokens t[0..n): evaluated some at a time, so that the logits of all need not exist at once. */
-static int score_tokens(scoring *k, const pith_token *t, int n, int keep) {
-    enum { MOST = 64, ROOM = 1 << 22 }; /* tokens, and logits, at once */
-    int step = ROOM / k->n_vocab < 1 ? 1 : ROOM / k->n_vocab > MOST ? MOST : ROOM / k->n_vocab;
+/* The part's tokens are evaluated some at a time, so that the logits of all need not exist at once. */
+static int score_window(scoring *k, const window *w) {
     size_t width = (size_t)k->n_vocab;
     pith_error e = { 0, "" };
-    float *x = malloc((size_t)step * width * sizeof *x);
-    int code = x ? 0 : complain(FAILED, "no memory for %d x %d logits", step, k->n_vocab);
-    progress p = { "token", 0, 0 };
-    output_line(&k->lines, "pos\tid\tlogprob\trank\tpiece\n");
-    for (int i = 0; i < n && !code && !stopped() && !k->logits.code; i += step) {
-        int count = n - i < step ? n - i : step;
-        if (k->lines.code && !(keep && k->lines.code == GO_ON)) break; /* nobody reads any more */
-        show_progress(&p, (size_t)i, (size_t)n);
-        if (pith__eval_part(k->s, t + i, count, n, x, &e) != PITH_OK) {
-            code = complain(FAILED, "%s", e.text);
-            break;
-        }
-        for (int j = 0; j < count && i + j + 1 < n; j++)
-            score_token(k, x + (size_t)j * width, i + j + 1, t[i + j + 1]);
-        if (keep) keep_logits(k, x, (size_t)count * width);
+    int whole = w->end - w->begin + (w->bos >= 0);
+    pith_rewind(k->s, 0);
+    if (w->bos >= 0 && pith__eval_part(k->s, &w->bos, 1, whole, NULL, &e)) return complain(FAILED, "%s", e.text);
+    for (int i = w->begin; i < w->end && !stopped() && !k->logits.code; i += k->step) {
+        int count = w->end - i < k->step ? w->end - i : k->step;
+        if (k->lines.code && !(k->keep && k->lines.code == GO_ON)) break; /* nobody reads any more */
+        show_progress(&k->p, (size_t)i, (size_t)w->n);
+        if (pith__eval_part(k->s, w->t + i, count, whole, k->x, &e))
+            return complain(FAILED, "%s", e.text);
+        int first = w->done > i ? w->done - i : 0;
+        for (int j = first; j < count && i + j + 1 < w->n; j++)
+            score_token(k, k->x + (size_t)j * width, i + j + 1, w->t[i + j + 1]);
+        if (k->keep && first < count)
+            keep_logits(k, k->x + (size_t)first * width, (size_t)(count - first) * width);
     }
-    show_progress(&p, (size_t)n, (size_t)n);
-    free(x);
+    return 0;
+}
+
+/* All n tokens: in one window, or in windows of as many as the context holds. */
+static int score_tokens(scoring *k, const pith_token *t, int n, int stride) {
+    enum { MOST = 64, ROOM = 1 << 22 }; /* tokens, and logits, at once */
+    int room = ROOM / k->n_vocab, n_ctx = k->s->n_ctx, code;
+    k->step = room < 1 ? 1 : room > MOST ? MOST : room;
+    k->x = malloc((size_t)k->step * (size_t)k->n_vocab * sizeof *k->x);
+    if (!k->x) return complain(FAILED, "no memory for %d x %d logits", k->step, k->n_vocab);
+    window w = { .t = t, .n = n, .end = n < n_ctx ? n : n_ctx, .bos = -1 };
+    k->p.what = "token";
+    output_line(&k->lines, "pos\tid\tlogprob\trank\tpiece\n");
+    while ((code = score_window(k, &w)) == 0 && w.end < n && !stopped() && !k->lines.code) {
+        w.done = w.end;
+        w.bos = t[0] == k->m->store.vocab.bos ? t[0] : -1; /* a text begins with it, so does a part */
+        w.begin += stride + (w.begin == 0 && w.bos >= 0);
+        w.end = n - w.begin < n_ctx - (w.bos >= 0) ? n : w.begin + n_ctx - (w.bos >= 0);
+    }
+    show_progress(&k->p, (size_t)n, (size_t)n);
+    free(k->x);
     return code;
 }
 
+/* Bits a byte are left out where the bytes are not known: tokens without a vocabulary. */
 static void summary(const scoring *k) {
     double n = k->n_scored ? (double)k->n_scored : 1;
-    double bytes = k->n_byte ? (double)k->n_byte : k->n_scored ? NAN : 1; /* NaN: no vocabulary */
-    fprintf(stderr, "tokens %zu  nll %.6f  perplexity %.4f  bits/byte %.4f\n", k->n_scored,
-            k->nll / n, exp(k->nll / n), k->nll / log(2) / bytes);
+    fprintf(stderr, "tokens %zu  nll %.6f  perplexity %.4f", k->n_scored, k->nll / n,
+            exp(k->nll / n));
+    if (k->n_byte || !k->n_scored)
+        fprintf(stderr, "  bits/byte %.4f", k->nll / log(2) / (k->n_byte ? (double)k->n_byte : 1));
+    fputc('\n', stderr);
 }
 
 static int get_tokens(const score_options *o, const pith_model *m, pith_token **t, int *n) {
@@ -122,18 +157,25 @@ static int get_tokens(const score_options *o, const pith_model *m, pith_token **
 }
 
 static int score(score_options *o, const pith_model *m, const pith_token *t, int n) {
-    scoring k = { .m = m, .n_vocab = pith_model_shape(m)->n_vocab };
-    int n_ctx = o->model.context.n_ctx ? o->model.context.n_ctx : pith_model_shape(m)->n_ctx;
-    if (n > n_ctx) return complain(USAGE, "the text has %d tokens, the context %d", n, n_ctx);
-    int code = open_session(m, &o->model, n, &k.s);
+    scoring k = { .m = m, .n_vocab = pith_model_shape(m)->n_vocab, .keep = o->logits != NULL };
+    int whole_ctx = pith_model_shape(m)->n_ctx;
+    int code = open_session(m, &o->model, n < whole_ctx ? n : whole_ctx, &k.s);
+    int n_ctx = code ? 0 : k.s->n_ctx, stride = o->stride ? o->stride : (n_ctx + 1) / 2;
+    if (!code && stride >= n_ctx && n > n_ctx)
+        code = complain(USAGE, "--stride is %d, need less than the context of %d", stride, n_ctx);
     if (!code) code = output_open(&k.lines, NULL, NULL);
     if (!code && o->logits) code = output_open(&k.logits, o->logits, &o->model);
     if (!code) {
-        code = score_tokens(&k, t, n, o->logits != NULL);
+        code = score_tokens(&k, t, n, stride);
         int printed = output_close(&k.lines, 1), whole = !code && !printed && !stopped();
         int written = o->logits ? output_close(&k.logits, whole) : 0;
         if (!code) code = stopped() ? stopped() : written ? written : printed;
     }
+    if (!code && n > n_ctx)
+        fprintf(stderr, "windows of %d tokens, the next one %d further on (--stride)\n", n_ctx, stride);
+    if (!code)
+        fprintf(stderr, "kernels %s, %d thread%s\n", m->kernels->name, k.s->team.n_threads,
+                k.s->team.n_threads == 1 ? "" : "s");
     if (!code) summary(&k);
     pith_session_free(k.s);
     return code;
@@ -149,6 +191,8 @@ int verb_score(int argc, char **argv) {
         { 0, "tokens", TEXT, &o.tokens, 0, 0, "IDS", "tokens instead, taken as they are: 1,5,9" },
         { 0, "logits", TEXT, &o.logits, 0, 0, "FILE",
           "write all logits there: float32, a row for each token" },
+        { 0, "stride", INTEGER, &o.stride, 1, INT32_MAX, "N",
+          "a text longer than the context: tokens from one window to the next (half the context)" },
         { 0, "parse-special", SWITCH, &o.parse_special, 0, 0, "",
           "read <|names|> in the text as special tokens" },
         MODEL_FLAGS(o.model),
