@@ -3,7 +3,7 @@
 
 Shares nothing with the C program: every number is a Python float (64 bits) that remembers what it was made
 of, and derivatives come from the chain rule alone, one operation at a time, with no formula of a layer's way
-back anywhere. Only the standard library is needed. The models are those of tests/t_backward.c, whose random
+back anywhere. Only the standard library is needed. The models are those of tests/pupil.h, whose random
 weights follow from their names; for each tensor it prints the gradient's length and its product with a random
 direction."""
 import math
@@ -303,7 +303,7 @@ def loss_of(w, has, n_layer, opt):
     return total(losses)
 
 
-print("/* made by scripts/reference_grad.py: for each family of t_backward.c the loss, and of each tensor's\n"
+print("/* made by scripts/reference_grad.py: for each family of pupil.h the loss, and of each tensor's\n"
       " * gradient, in the order of their names, its length and its product with a random direction. */")
 print("static const struct {\n    const char *family;\n    double loss;\n    int n;\n"
       "    struct { double length, product; } grad[96];\n} reference_grads[] = {")

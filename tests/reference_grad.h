@@ -1,4 +1,4 @@
-/* made by scripts/reference_grad.py: for each family of t_backward.c the loss, and of each tensor's
+/* made by scripts/reference_grad.py: for each family of pupil.h the loss, and of each tensor's
  * gradient, in the order of their names, its length and its product with a random direction. */
 static const struct {
     const char *family;

@@ -1,0 +1,237 @@
+/* pupil.h - small random models of every family, made in memory, and what they learn from. */
+#ifndef PUPIL_H
+#define PUPIL_H
+
+#include "../train/train.h"
+#include "fixture.h"
+#include "test.h"
+
+#include <stdlib.h>
+
+/* ---- models ------------------------------------------------------------------------------ */
+
+enum {
+    POST = 1,
+    NO_PRE = 2,
+    NORM_QK = 4,
+    NORM_QK_WHOLE = 8,
+    FUSED = 16,
+    UNTIED = 32,
+    BIAS = 64,
+    BIAS_ALL = 128,
+    HALF_STORED = 256
+};
+
+typedef struct {
+    const char *name, *arch;
+    int has, n_layer, n_expert;
+    struct {
+        const char *key;
+        double value;
+        int real;
+    } keys[6];
+} family;
+
+static const family all_families[] = {
+    { "llama", "llama", BIAS | BIAS_ALL, 2, 0, { { 0 } } },
+    { "llama untied", "llama", UNTIED, 2, 0, { { 0 } } },
+    { "llama of a folder", "llama", HALF_STORED, 2, 0, { { "rope.dimension_count", 6, 0 } } },
+    { "mixtral", "llama", UNTIED, 2, 4, { { 0 } } },
+    { "qwen2", "qwen2", BIAS, 2, 0, { { 0 } } },
+    { "qwen3", "qwen3", NORM_QK, 2, 0, { { 0 } } },
+    { "qwen3moe", "qwen3moe", NORM_QK, 2, 4, { { 0 } } },
+    { "moe, not normed", "qwen3moe", NORM_QK, 2, 4, { { "expert_weights_norm", 0, 0 } } },
+    { "gemma", "gemma", 0, 2, 0, { { 0 } } },
+    { "gemma2",
+      "gemma2",
+      POST,
+      2,
+      0,
+      { { "attn_logit_softcapping", 3, 1 },
+        { "final_logit_softcapping", 4, 1 },
+        { "attention.sliding_window", 7, 0 } } },
+    { "gemma3", "gemma3", POST | NORM_QK, 6, 0, { { "attention.sliding_window", 5, 0 } } },
+    { "phi3",
+      "phi3",
+      FUSED | UNTIED,
+      2,
+      0,
+      { { "rope.dimension_count", 4, 0 }, { "attention.sliding_window", 9, 0 } } },
+    { "smollm3", "smollm3", 0, 4, 0, { { 0 } } },
+    { "olmo2", "olmo2", POST | NO_PRE | NORM_QK | NORM_QK_WHOLE | UNTIED, 2, 0, { { 0 } } },
+    { "granite",
+      "granite",
+      0,
+      2,
+      0,
+      { { "embedding_scale", 3, 1 },
+        { "residual_scale", 0.4, 1 },
+        { "attention.scale", 0.2, 1 },
+        { "logit_scale", 2.5, 1 } } },
+};
+enum { N_FAMILY = sizeof all_families / sizeof *all_families };
+enum { EMBD = 24, HEAD = 4, KV_HEAD = 2, DIM = 8, FF = 20, FF_EXPERT = 12, VOCAB = 37, N = 20 };
+
+static uint64_t hash_of(const char *name) { /* FNV-1a */
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (; *name; name++) hash = (hash ^ (uint8_t)*name) * 0x100000001b3u;
+    return hash;
+}
+
+/* The same numbers as scripts/reference_grad.py has, from the tensor's name alone. */
+static void fill(float *x, const char *name, size_t n, size_t cols) {
+    uint64_t state = hash_of(name);
+    int norm = strstr(name, "norm") != NULL, bias = strstr(name, "bias") != NULL;
+    for (size_t i = 0; i < n; i++) {
+        float u = fixture_random(&state);
+        x[i] = norm ? 1 + 0.3f * u : bias ? 0.3f * u : u * 1.5f / sqrtf((float)cols);
+        if (!strcmp(name, "token_embd.weight")) x[i] = u;
+    }
+}
+
+static void add(pith__store *s, int l, const char *part, size_t experts, size_t rows, size_t cols) {
+    char name[96];
+    if (l < 0) snprintf(name, sizeof name, "%s", part);
+    else snprintf(name, sizeof name, "blk.%d.%s", l, part);
+    size_t n = (experts ? experts : 1) * rows * cols;
+    char *copy = pith__arena_new(&s->arena, strlen(name) + 1, 1);
+    float *x = pith__arena_new(&s->arena, n, sizeof *x);
+    memcpy(copy, name, strlen(name));
+    fill(x, name, n, cols);
+    uint64_t shape[3] = { experts, rows, cols };
+    int from = experts ? 0 : rows > 1 ? 1 : 2;
+    if (pith__tensor_set(&s->tensor[s->n_tensor++], s, pith__str_of(copy), PITH__F32, 3 - from,
+                         shape + from, (const uint8_t *)x, n * sizeof *x, NULL))
+        FAIL("%s", name);
+}
+
+static void add_layer(pith__store *s, const family *f, int l) {
+    size_t heads = HEAD * DIM, kv = KV_HEAD * DIM, e = (size_t)f->n_expert, qk = DIM;
+    if (!(f->has & NO_PRE))
+        add(s, l, "attn_norm.weight", 0, 1, EMBD), add(s, l, "ffn_norm.weight", 0, 1, EMBD);
+    if (f->has & POST)
+        add(s, l, "post_attention_norm.weight", 0, 1, EMBD),
+            add(s, l, "post_ffw_norm.weight", 0, 1, EMBD);
+    if (f->has & NORM_QK_WHOLE) qk = 0;
+    if (f->has & NORM_QK)
+        add(s, l, "attn_q_norm.weight", 0, 1, qk ? qk : heads),
+            add(s, l, "attn_k_norm.weight", 0, 1, qk ? qk : kv);
+    if (f->has & BIAS)
+        add(s, l, "attn_q.bias", 0, 1, heads), add(s, l, "attn_k.bias", 0, 1, kv),
+            add(s, l, "attn_v.bias", 0, 1, kv);
+    if (f->has & BIAS_ALL) {
+        add(s, l, "attn_output.bias", 0, 1, EMBD), add(s, l, "ffn_down.bias", 0, 1, EMBD);
+        add(s, l, "ffn_gate.bias", 0, 1, FF), add(s, l, "ffn_up.bias", 0, 1, FF);
+    }
+    if (f->has & FUSED) {
+        add(s, l, "attn_qkv.weight", 0, heads + 2 * kv, EMBD);
+        add(s, l, "ffn_up.weight", 0, 2 * FF, EMBD);
+    } else {
+        add(s, l, "attn_q.weight", 0, heads, EMBD);
+        add(s, l, "attn_k.weight", 0, kv, EMBD);
+        add(s, l, "attn_v.weight", 0, kv, EMBD);
+    }
+    add(s, l, "attn_output.weight", 0, EMBD, heads);
+    if (e) {
+        add(s, l, "ffn_gate_inp.weight", 0, e, EMBD);
+        add(s, l, "ffn_gate_exps.weight", e, FF_EXPERT, EMBD);
+        add(s, l, "ffn_up_exps.weight", e, FF_EXPERT, EMBD);
+        add(s, l, "ffn_down_exps.weight", e, EMBD, FF_EXPERT);
+        return;
+    }
+    if (!(f->has & FUSED))
+        add(s, l, "ffn_gate.weight", 0, FF, EMBD), add(s, l, "ffn_up.weight", 0, FF, EMBD);
+    add(s, l, "ffn_down.weight", 0, EMBD, FF);
+}
+
+static pith_model *make(const family *f, int threads, const char *kernels) {
+    pith__store s = { .path = f->name, .kind = "made", .rope_half = f->has & HALF_STORED };
+    const struct {
+        const char *key;
+        int value;
+    } common[] = {
+        { "block_count", f->n_layer },
+        { "embedding_length", EMBD },
+        { "attention.head_count", HEAD },
+        { "attention.head_count_kv", KV_HEAD },
+        { "attention.key_length", DIM },
+        { "attention.value_length", DIM },
+        { "feed_forward_length", FF },
+        { "context_length", 64 },
+        { "expert_count", f->n_expert },
+        { "expert_used_count", 2 },
+        { "expert_feed_forward_length", FF_EXPERT },
+    };
+    char key[96];
+    pith_options opt = { .n_threads = threads, .kernels = kernels };
+    pith_error e = { 0, "" };
+    pith__store_add_string(&s, "general.architecture", f->arch);
+    for (size_t i = 0; i < sizeof common / sizeof *common; i++) {
+        snprintf(key, sizeof key, "%s.%s", f->arch, common[i].key);
+        if (i < 8 || f->n_expert) pith__store_add_int(&s, key, common[i].value);
+    }
+    snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", f->arch);
+    pith__store_add_float(&s, key, 1e-3);
+    for (int i = 0; i < 6 && f->keys[i].key; i++) {
+        snprintf(key, sizeof key, "%s.%s", f->arch, f->keys[i].key);
+        if (f->keys[i].real) pith__store_add_float(&s, key, f->keys[i].value);
+        else pith__store_add_int(&s, key, (int)f->keys[i].value);
+    }
+    s.tensor = pith__arena_new(&s.arena, 3 + 20 * (size_t)f->n_layer, sizeof *s.tensor);
+    add(&s, -1, "token_embd.weight", 0, VOCAB, EMBD);
+    add(&s, -1, "output_norm.weight", 0, 1, EMBD);
+    if (f->has & UNTIED) add(&s, -1, "output.weight", 0, VOCAB, EMBD);
+    for (int l = 0; l < f->n_layer; l++) add_layer(&s, f, l);
+    pith_model *m = pith__model_of(&s, &opt, &e);
+    if (!m) FAIL("%s", e.text);
+    return m;
+}
+
+typedef struct { /* a model that learns */
+    pith_model *m;
+    pith__params p;
+    pith__tape *tape;
+    pith_token t[N], target[N];
+} pupil;
+
+static int pupil_new(pupil *u, const family *f, int threads, const char *kernels, int recompute) {
+    pith_error e = { 0, "" };
+    memset(u, 0, sizeof *u);
+    u->m = make(f, threads, kernels);
+    if (!u->m) return 1;
+    if (pith__params_new(&u->p, u->m, &e)) FAIL("%s", e.text);
+    u->tape = pith__tape_new(u->m, u->p.g, N, recompute, &e);
+    if (!u->tape) FAIL("%s", e.text);
+    for (int i = 0; i < N; i++) u->t[i] = (i * i * 7 + 3 * i + 5) % VOCAB;
+    for (int i = 0; i < N; i++) u->target[i] = i % 7 == 3 ? -100 : (i * 11 + 2) % VOCAB;
+    return !u->tape;
+}
+
+static void pupil_free(pupil *u) {
+    pith__tape_free(u->tape);
+    pith__params_free(&u->p);
+    pith_close(u->m);
+}
+
+static double pupil_learn(pupil *u, float scale) {
+    pith__loss loss = { 0, 0 };
+    pith_error e = { 0, "" };
+    if (pith__learn(u->tape, u->t, u->target, N, scale, &loss, &e)) FAIL("%s", e.text);
+    return loss.sum;
+}
+
+static float *copy_of(const float *x, size_t n) {
+    float *y = malloc(n * sizeof *y);
+    memcpy(y, x, n * sizeof *y);
+    return y;
+}
+
+static const char *const kernel_names[] = { "portable", "avx2", "avx512", "neon", "dotprod",
+                                              "i8mm" };
+
+static const pith__kernels *kernels_named(const char *name) {
+    if (!strcmp(name, "portable")) return pith__portable(NULL);
+    return pith__x86(name) ? pith__x86(name) : pith__arm(name);
+}
+
+#endif

@@ -1,0 +1,290 @@
+/* t_step.c - training as a whole: steps of many sequences give the same bits however they are taken,
+ * losses are what they should be, and AdamW is the paper's. */
+#include "pupil.h"
+
+/* ---- larger models: the same bits -------------------------------------------------------- */
+
+enum { BIG_N = 70, BIG_VOCAB = 300 };
+static const fixture_shape big = { 96, 192, 2, 6, 3, BIG_VOCAB, 128, 1, 32 };
+
+typedef struct {
+    pith_model *m;
+    pith__params p;
+    pith__tape *tape;
+    pith_token t[3][BIG_N];
+} big_pupil;
+
+static int big_new(big_pupil *u, const bytes *b, int threads, const char *kernels, int recompute) {
+    pith_options opt = { .n_threads = threads, .kernels = kernels };
+    pith_error e = { 0, "" };
+    uint64_t state = 5;
+    memset(u, 0, sizeof *u);
+    u->m = pith_open_memory(b->p, b->n, &opt, &e);
+    if (!u->m || pith__params_new(&u->p, u->m, &e)) FAIL("%s", e.text);
+    u->tape = pith__tape_new(u->m, u->p.g, BIG_N, recompute, &e);
+    if (!u->tape) FAIL("%s", e.text);
+    for (int k = 0; k < 3; k++)
+        for (int i = 0; i < BIG_N; i++)
+            u->t[k][i] = (int)((fixture_random(&state) + 1) / 2 * (BIG_VOCAB - 1));
+    return !u->tape;
+}
+
+static void big_free(big_pupil *u) {
+    pith__tape_free(u->tape);
+    pith__params_free(&u->p);
+    pith_close(u->m);
+}
+
+/* n tokens, each foretelling the next. */
+static double big_learn(big_pupil *u, int sequence, int n) {
+    pith__loss loss = { 0, 0 };
+    const pith_token *t = u->t[sequence];
+    EQ(pith__learn(u->tape, t, t + 1, n - 1, 0.01f, &loss, NULL), PITH_OK);
+    EQ(loss.n, n - 1);
+    return loss.sum;
+}
+
+TEST(any_threads_and_recomputation) {
+    bytes b = fixture_llama2c(&big, 1, 3);
+    float *want = NULL;
+    for (size_t k = 0; k < sizeof kernel_names / sizeof *kernel_names; k++) {
+        if (!kernels_named(kernel_names[k])) continue;
+        double loss = 0;
+        for (int i = 0; i < 5; i++) { /* 1 to 4 threads, and 2 with recomputation */
+            big_pupil u;
+            REQUIRE(!big_new(&u, &b, i < 4 ? 1 + i : 2, kernel_names[k], i == 4));
+            double got = big_learn(&u, 0, BIG_N) + big_learn(&u, 1, 33);
+            if (i == 0) want = copy_of(u.p.g, u.p.n), loss = got;
+            CHECK(got == loss);
+            CHECK(memcmp(want, u.p.g, u.p.n * sizeof *want) == 0);
+            CHECK(pith__grad_norm(&u.p) > 0);
+            big_free(&u);
+        }
+        free(want);
+    }
+    free(b.p);
+}
+
+/* A sequence leaves nothing behind that the next would see, and the gradient of two is the sum in
+ * their order, whatever was computed between. */
+TEST(sequences_add_up) {
+    bytes b = fixture_llama2c(&big, 1, 3);
+    big_pupil u;
+    pith__loss loss = { 0, 0 }, again = { 0, 0 };
+    REQUIRE(!big_new(&u, &b, 2, NULL, 0));
+    big_learn(&u, 0, BIG_N), big_learn(&u, 1, 40), big_learn(&u, 2, 70);
+    float *want = copy_of(u.p.g, u.p.n);
+    pith__params_zero(&u.p);
+    big_learn(&u, 0, BIG_N);
+    EQ(pith__score(u.tape, u.t[2], u.t[2] + 1, 60, &loss, NULL), PITH_OK);
+    big_learn(&u, 1, 40);
+    EQ(pith__score(u.tape, u.t[2], u.t[2] + 1, 60, &again, NULL), PITH_OK);
+    big_learn(&u, 2, 70);
+    CHECK(memcmp(want, u.p.g, u.p.n * sizeof *want) == 0);
+    CHECK(loss.sum == again.sum && loss.n == 60);
+    free(want), big_free(&u), free(b.p);
+}
+
+/* A step of seven sequences of different lengths: any number of threads, and of sequences at a
+ * time. */
+TEST(steps_of_any_shape) {
+    bytes b = fixture_llama2c(&big, 1, 3);
+    float *want = NULL;
+    double loss = 0, scored = 0;
+    for (int i = 0; i < 5; i++) {
+        static const int at_a_time[] = { 7, 1, 3, 4 };
+        big_pupil u;
+        pith__sequence s[7];
+        pith__loss got = { 0, 0 }, again = { 0, 0 };
+        REQUIRE(!big_new(&u, &b, 1 + i, NULL, 0));
+        for (int k = 0; k < 7; k++)
+            s[k] = (pith__sequence){ u.t[k % 3], u.t[k % 3] + 1, BIG_N - 1 - 5 * k };
+        pith__batch *batch = pith__batch_new(u.m, &u.p, BIG_N, 7, i % 2, NULL);
+        REQUIRE(batch && batch->n_lane == 4);
+        for (int step = 0; step < (i == 1 ? 2 : 1);
+             step++) { /* nothing is left from the step before */
+            pith__batch_begin(batch);
+            got.sum = 0, got.n = 0;
+            for (int k = 0, n; k < 7; k += n) {
+                n = at_a_time[i % 4] < 7 - k ? at_a_time[i % 4] : 7 - k;
+                EQ(pith__batch_learn(batch, s + k, n, 0.01f, NULL), PITH_OK);
+            }
+            pith__batch_end(batch, &got);
+        }
+        EQ(pith__batch_score(batch, s, 7, &again, NULL), PITH_OK);
+        EQ(got.n, 7 * (BIG_N - 1) - 5 * 21);
+        if (i == 0) want = copy_of(u.p.g, u.p.n), loss = got.sum, scored = again.sum;
+        CHECK(got.sum == loss && again.sum == scored && again.n == got.n);
+        NEAR(got.sum, again.sum, 1e-9 * loss);
+        CHECK(memcmp(want, u.p.g, u.p.n * sizeof *want) == 0);
+        s[5].n = BIG_N + 1;
+        EQ(pith__batch_learn(batch, s, 7, 0.01f, NULL), PITH_EARG);
+        pith__batch_free(batch);
+
+        if (i == 0) { /* and one after the other */
+            pith__params_zero(&u.p);
+            s[5].n = BIG_N - 1 - 25;
+            for (int k = 0; k < 7; k++)
+                EQ(pith__learn(u.tape, s[k].t, s[k].target, s[k].n, 0.01f, &again, NULL), PITH_OK);
+            double off = 0, all = 0;
+            for (size_t j = 0; j < u.p.n; j++) {
+                off += ((double)u.p.g[j] - want[j]) * ((double)u.p.g[j] - want[j]);
+                all += (double)want[j] * want[j];
+            }
+            NEAR(sqrt(off / all), 0, 1e-6);
+        }
+        big_free(&u);
+    }
+    free(want), free(b.p);
+}
+
+/* llama2.c's int8 files, with groups of any size: their gradients by the embedding are near those
+ * of the same weights as floats. */
+TEST(through_int8) {
+    static const int groups[] = { 32, 4 };
+    for (int i = 0; i < 2; i++) {
+        fixture_shape shape = big;
+        shape.group = groups[i];
+        bytes v1 = fixture_llama2c(&shape, 1, 3), v2 = fixture_llama2c(&shape, 2, 3);
+        pith_options opt = { .n_threads = 2 };
+        pith_model *m = pith_open_memory(v2.p, v2.n, &opt, NULL);
+        big_pupil u;
+        pith__loss loss = { 0, 0 };
+        REQUIRE(m && !big_new(&u, &v1, 1, NULL, 0));
+        pith__tape *y = pith__tape_new(m, NULL, BIG_N, 0, NULL);
+        REQUIRE(y);
+        EQ(pith__learn(y, u.t[0], u.t[0] + 1, 40, 0.01f, &loss, NULL), PITH_OK);
+        big_learn(&u, 0, 41);
+        double off = 0, all = 0;
+        for (int k = 0; k < 40 * shape.dim; k++) {
+            double d = (double)y->d.x[k] - u.tape->d.x[k];
+            off += d * d, all += (double)u.tape->d.x[k] * u.tape->d.x[k];
+        }
+        NEAR(sqrt(off / all), 0, 0.05);
+        pith__tape_free(y), pith_close(m);
+        big_free(&u), free(v1.p), free(v2.p);
+    }
+}
+
+/* ---- what a loss should be --------------------------------------------------------------- */
+
+static void shrink(pupil *u, float by) {
+    for (size_t j = 0; j < u->p.n_param; j++)
+        for (size_t i = 0; u->p.param[j].decay && i < u->p.param[j].n; i++)
+            u->p.param[j].w[i] *= by;
+}
+
+TEST(untrained_is_ln_vocab) {
+    for (int i = 0; i < N_FAMILY; i++) {
+        pupil u;
+        pith__loss loss = { 0, 0 };
+        REQUIRE(!pupil_new(&u, &all_families[i], 1, NULL, 0));
+        shrink(&u, 0.03f);
+        EQ(pith__score(u.tape, u.t, u.target, N, &loss, NULL), PITH_OK);
+        EQ(loss.n, 17);
+        NEAR(loss.sum / (double)loss.n, log(VOCAB), 0.02 * log(VOCAB));
+        pupil_free(&u);
+    }
+}
+
+TEST(overfits_a_batch) {
+    for (int i = 0; i < N_FAMILY; i += 4) {
+        pupil u;
+        REQUIRE(!pupil_new(&u, &all_families[i], 1, NULL, 0));
+        shrink(&u, 0.1f);
+        float *means = calloc(2 * u.p.n, sizeof *means);
+        pith__adamw how = { 0.9f, 0.99f, 1e-8f, 0.01f, 0, means, means + u.p.n };
+        double loss = 0;
+        for (int step = 0; step < 150; step++) {
+            pith__params_zero(&u.p);
+            loss = pupil_learn(&u, 1.0f / 17) / 17;
+            double norm = pith__grad_norm(&u.p);
+            pith__adamw_step(&how, &u.p, 0.01, norm > 1 ? 1 / norm : 1);
+        }
+        if (!(loss < 0.05)) FAIL("%s: the loss is still %g", all_families[i].name, loss);
+        free(means), pupil_free(&u);
+    }
+}
+
+TEST(refusals) {
+    pupil u;
+    pith__loss loss = { 0, 0 };
+    pith_error e = { 0, "" };
+    REQUIRE(!pupil_new(&u, &all_families[0], 1, NULL, 0));
+    u.target[5] = VOCAB;
+    EQ(pith__learn(u.tape, u.t, u.target, N, 1, &loss, &e), PITH_EARG);
+    CHECK(strstr(e.text, "37") != NULL);
+    u.target[5] = 1, u.t[3] = -1;
+    EQ(pith__learn(u.tape, u.t, u.target, N, 1, &loss, &e), PITH_EARG);
+    EQ(pith__learn(u.tape, u.t, u.target, N + 1, 1, &loss, &e), PITH_EARG);
+    CHECK(loss.sum == 0 && loss.n == 0 && pith__grad_norm(&u.p) == 0);
+    u.t[3] = 1;
+    for (int i = 0; i < N; i++) u.target[i] = -100;
+    EQ(pith__learn(u.tape, u.t, u.target, N, 1, &loss, &e), PITH_OK); /* nothing counts */
+    CHECK(loss.sum == 0 && loss.n == 0 && pith__grad_norm(&u.p) == 0);
+    CHECK(pith__tape_size(u.m, N, 0) > pith__tape_size(u.m, N, 1));
+    pupil_free(&u);
+}
+
+/* ---- AdamW and its schedule -------------------------------------------------------------- */
+
+TEST(adamw_as_the_paper_has_it) {
+    pupil u;
+    REQUIRE(!pupil_new(&u, &all_families[0], 1, NULL, 0));
+    float *means = calloc(2 * u.p.n, sizeof *means);
+    pith__adamw how = { 0.9f, 0.95f, 1e-6f, 0.1f, 0, means, means + u.p.n };
+    const pith__param *q = NULL, *norm = NULL;
+    for (size_t j = 0; j < u.p.n_param; j++) {
+        if (pith__str_is(u.p.param[j].tensor->name, "blk.1.ffn_up.weight")) q = &u.p.param[j];
+        if (pith__str_is(u.p.param[j].tensor->name, "blk.1.ffn_norm.weight")) norm = &u.p.param[j];
+    }
+    REQUIRE(q && norm);
+    double w = q->w[7], z = norm->w[3], m = 0, v = 0, mz = 0, vz = 0;
+    CHECK(q->decay && !norm->decay);
+    for (int t = 1; t <= 5; t++) {
+        double g = 0.3 * t - 1, lr = 0.01 * t, clip = 0.5;
+        q->g[7] = norm->g[3] = (float)g;
+        pith__adamw_step(&how, &u.p, lr, clip);
+        g *= clip;
+        m = 0.9 * m + 0.1 * g, v = 0.95 * v + 0.05 * g * g, mz = m, vz = v;
+        w -= lr * 0.1 * w + lr * (m / (1 - pow(0.9, t))) / (sqrt(v / (1 - pow(0.95, t))) + 1e-6);
+        z -= lr * (mz / (1 - pow(0.9, t))) / (sqrt(vz / (1 - pow(0.95, t))) + 1e-6);
+        NEAR(q->w[7], w, 1e-6);
+        NEAR(norm->w[3], z, 1e-6);
+    }
+    EQ(how.step, 5);
+    q->g[7] = 3, norm->g[3] = 4;
+    NEAR(pith__grad_norm(&u.p), 5, 1e-12);
+    free(means), pupil_free(&u);
+}
+
+TEST(schedules) {
+    EQ(pith__schedule_named("cosine"), PITH__COSINE);
+    EQ(pith__schedule_named("linear"), PITH__LINEAR);
+    EQ(pith__schedule_named("constant_with_warmup"), PITH__CONSTANT);
+    EQ(pith__schedule_named("cosin"), -1);
+    NEAR(pith__schedule(PITH__COSINE, 0, 10, 110, 0), 0, 0);
+    NEAR(pith__schedule(PITH__COSINE, 5, 10, 110, 0), 0.5, 0);
+    NEAR(pith__schedule(PITH__COSINE, 10, 10, 110, 0), 1, 0);
+    NEAR(pith__schedule(PITH__COSINE, 35, 10, 110, 0), 0.8535533906, 1e-9);
+    NEAR(pith__schedule(PITH__COSINE, 60, 10, 110, 0.1), 0.55, 1e-12);
+    NEAR(pith__schedule(PITH__COSINE, 110, 10, 110, 0.1), 0.1, 1e-12);
+    NEAR(pith__schedule(PITH__COSINE, 500, 10, 110, 0), 0, 1e-12);
+    NEAR(pith__schedule(PITH__LINEAR, 35, 10, 110, 0), 0.75, 1e-12);
+    NEAR(pith__schedule(PITH__LINEAR, 110, 10, 110, 0), 0, 1e-12);
+    NEAR(pith__schedule(PITH__CONSTANT, 99, 0, 110, 0), 1, 0);
+    NEAR(pith__schedule(PITH__COSINE, 0, 0, 0, 0.2), 0.2, 1e-12);
+}
+
+int main(void) {
+    RUN(any_threads_and_recomputation);
+    RUN(sequences_add_up);
+    RUN(steps_of_any_shape);
+    RUN(through_int8);
+    RUN(untrained_is_ln_vocab);
+    RUN(overfits_a_batch);
+    RUN(refusals);
+    RUN(adamw_as_the_paper_has_it);
+    RUN(schedules);
+    return DONE();
+}
