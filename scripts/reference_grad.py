@@ -113,13 +113,14 @@ class Weights(dict):
         self[name] = m if rows else m[0]
 
 
-POST, NO_PRE, NORM_QK, NORM_QK_WHOLE, FUSED, UNTIED, BIAS, BIAS_ALL, HALF, GELU, EXPERTS = (1 << i for i in range(11))
+POST, NO_PRE, NORM_QK, NORM_QK_WHOLE, FUSED, UNTIED, BIAS, BIAS_ALL, HALF, GELU, EXPERTS, APART = (1 << i for i in range(12))
 
 FAMILIES = [  # name, what it has, layers, values
     ("llama", BIAS | BIAS_ALL, 2, {}),
     ("llama untied", UNTIED, 2, {}),
     ("llama of a folder", HALF, 2, {"n_rot": 6}),
     ("mixtral", UNTIED | EXPERTS, 2, {}),
+    ("mixtral of old", UNTIED | EXPERTS | APART, 2, {}),
     ("qwen2", BIAS | HALF, 2, {}),
     ("qwen3", NORM_QK | HALF, 2, {}),
     ("qwen3moe", NORM_QK | HALF | EXPERTS, 2, {}),
@@ -128,6 +129,7 @@ FAMILIES = [  # name, what it has, layers, values
     ("gemma2", GELU | HALF | POST, 2, {"embd_scale": math.sqrt(EMBD), "attn_cap": 3.0, "cap": 4.0, "window": [7, 0]}),
     ("gemma3", GELU | HALF | POST | NORM_QK, 6, {"embd_scale": math.sqrt(EMBD), "window": [5] * 5 + [0]}),
     ("phi3", FUSED | UNTIED | HALF, 2, {"n_rot": 4, "window": [9, 9]}),
+    ("phi3 with biases", FUSED | BIAS | HALF, 2, {}),
     ("smollm3", 0, 4, {"no_rope": [3]}),
     ("olmo2", POST | NO_PRE | NORM_QK | NORM_QK_WHOLE | UNTIED | HALF, 2, {}),
     ("granite", 0, 2, {"embd_scale": 3.0, "residual": 0.4, "attn_scale": 0.2, "logit_scale": 1 / 2.5}),
@@ -151,7 +153,9 @@ def make_weights(has, n_layer):
             whole = has & NORM_QK_WHOLE
             add("attn_q_norm.weight", None, heads if whole else DIM)
             add("attn_k_norm.weight", None, kv if whole else DIM)
-        if has & BIAS:
+        if has & BIAS and has & FUSED:
+            add("attn_qkv.bias", None, heads + 2 * kv)
+        elif has & BIAS:
             add("attn_q.bias", None, heads), add("attn_k.bias", None, kv), add("attn_v.bias", None, kv)
         if has & BIAS_ALL:
             add("attn_output.bias", None, EMBD), add("ffn_down.bias", None, EMBD)
@@ -163,9 +167,13 @@ def make_weights(has, n_layer):
         add("attn_output.weight", EMBD, heads)
         if has & EXPERTS:
             add("ffn_gate_inp.weight", 4, EMBD)
+            for e in range(4 if has & APART else 0):
+                add("ffn_gate.%d.weight" % e, FF_EXPERT, EMBD), add("ffn_up.%d.weight" % e, FF_EXPERT, EMBD)
+                add("ffn_down.%d.weight" % e, EMBD, FF_EXPERT)
+        if has & EXPERTS and not has & APART:
             add("ffn_gate_exps.weight", 4 * FF_EXPERT, EMBD), add("ffn_up_exps.weight", 4 * FF_EXPERT, EMBD)
             add("ffn_down_exps.weight", 4 * EMBD, FF_EXPERT)
-        else:
+        elif not has & EXPERTS:
             if not has & FUSED:
                 add("ffn_gate.weight", FF, EMBD), add("ffn_up.weight", FF, EMBD)
             add("ffn_down.weight", EMBD, FF)
@@ -225,17 +233,18 @@ def experts(part, x, has, opt):
     whole = total([p[e] for e in chosen])
     out = [Num(0.0)] * EMBD
     for e in chosen:
-        def rows(name, n):
-            return part(name)[e * n:(e + 1) * n]
-        y = network(rows("ffn_gate_exps.weight", FF_EXPERT), rows("ffn_up_exps.weight", FF_EXPERT),
-                    rows("ffn_down_exps.weight", EMBD), x, has)
+        def rows(which, n):
+            whole = part("ffn_%s_exps.weight" % which)
+            return whole[e * n:(e + 1) * n] if whole else part("ffn_%s.%d.weight" % (which, e))
+        y = network(rows("gate", FF_EXPERT), rows("up", FF_EXPERT), rows("down", EMBD), x, has)
         share = p[e] / whole if opt.get("expert_norm", 1) else p[e]
         out = [a + share * b for a, b in zip(out, y)]
     return out
 
 
 def heads_of(part, which, x, n_head, position, l, has, opt):
-    x = biased(x, part("attn_%s.bias" % which))
+    qkv, first = part("attn_qkv.bias"), {"q": 0, "k": HEAD * DIM, "v": (HEAD + KV_HEAD) * DIM}[which]
+    x = biased(x, qkv[first:first + len(x)] if qkv else part("attn_%s.bias" % which))
     w = part("attn_%s_norm.weight" % which)
     if w and has & NORM_QK_WHOLE:
         x = rms(x, w)

@@ -19,7 +19,8 @@ enum {
     UNTIED = 32,
     BIAS = 64,
     BIAS_ALL = 128,
-    HALF_STORED = 256
+    HALF_STORED = 256,
+    APART = 512 /* each expert's matrices are tensors of their own */
 };
 
 typedef struct {
@@ -37,6 +38,7 @@ static const family all_families[] = {
     { "llama untied", "llama", UNTIED, 2, 0, { { 0 } } },
     { "llama of a folder", "llama", HALF_STORED, 2, 0, { { "rope.dimension_count", 6, 0 } } },
     { "mixtral", "llama", UNTIED, 2, 4, { { 0 } } },
+    { "mixtral of old", "llama", UNTIED | APART, 2, 4, { { 0 } } },
     { "qwen2", "qwen2", BIAS, 2, 0, { { 0 } } },
     { "qwen3", "qwen3", NORM_QK, 2, 0, { { 0 } } },
     { "qwen3moe", "qwen3moe", NORM_QK, 2, 4, { { 0 } } },
@@ -57,6 +59,7 @@ static const family all_families[] = {
       2,
       0,
       { { "rope.dimension_count", 4, 0 }, { "attention.sliding_window", 9, 0 } } },
+    { "phi3 with biases", "phi3", FUSED | BIAS, 2, 0, { { 0 } } },
     { "smollm3", "smollm3", 0, 4, 0, { { 0 } } },
     { "olmo2", "olmo2", POST | NO_PRE | NORM_QK | NORM_QK_WHOLE | UNTIED, 2, 0, { { 0 } } },
     { "granite",
@@ -116,7 +119,9 @@ static void add_layer(pith__store *s, const family *f, int l) {
     if (f->has & NORM_QK)
         add(s, l, "attn_q_norm.weight", 0, 1, qk ? qk : heads),
             add(s, l, "attn_k_norm.weight", 0, 1, qk ? qk : kv);
-    if (f->has & BIAS)
+    if (f->has & BIAS && f->has & FUSED)
+        add(s, l, "attn_qkv.bias", 0, 1, heads + 2 * kv);
+    else if (f->has & BIAS)
         add(s, l, "attn_q.bias", 0, 1, heads), add(s, l, "attn_k.bias", 0, 1, kv),
             add(s, l, "attn_v.bias", 0, 1, kv);
     if (f->has & BIAS_ALL) {
@@ -134,6 +139,15 @@ static void add_layer(pith__store *s, const family *f, int l) {
     add(s, l, "attn_output.weight", 0, EMBD, heads);
     if (e) {
         add(s, l, "ffn_gate_inp.weight", 0, e, EMBD);
+        for (size_t i = 0; f->has & APART && i < e; i++) {
+            char name[3][48];
+            snprintf(name[0], sizeof *name, "ffn_gate.%zu.weight", i);
+            snprintf(name[1], sizeof *name, "ffn_up.%zu.weight", i);
+            snprintf(name[2], sizeof *name, "ffn_down.%zu.weight", i);
+            for (int k = 0; k < 3; k++)
+                add(s, l, name[k], 0, k < 2 ? FF_EXPERT : EMBD, k < 2 ? EMBD : FF_EXPERT);
+        }
+        if (f->has & APART) return;
         add(s, l, "ffn_gate_exps.weight", e, FF_EXPERT, EMBD);
         add(s, l, "ffn_up_exps.weight", e, FF_EXPERT, EMBD);
         add(s, l, "ffn_down_exps.weight", e, EMBD, FF_EXPERT);
@@ -177,7 +191,7 @@ static pith_model *make(const family *f, int threads, const char *kernels) {
         if (f->keys[i].real) pith__store_add_float(&s, key, f->keys[i].value);
         else pith__store_add_int(&s, key, (int)f->keys[i].value);
     }
-    s.tensor = pith__arena_new(&s.arena, 3 + 20 * (size_t)f->n_layer, sizeof *s.tensor);
+    s.tensor = pith__arena_new(&s.arena, 3 + 24 * (size_t)f->n_layer, sizeof *s.tensor);
     add(&s, -1, "token_embd.weight", 0, VOCAB, EMBD);
     add(&s, -1, "output_norm.weight", 0, 1, EMBD);
     if (f->has & UNTIED) add(&s, -1, "output.weight", 0, VOCAB, EMBD);

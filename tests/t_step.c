@@ -138,6 +138,66 @@ TEST(steps_of_any_shape) {
     free(want), free(b.p);
 }
 
+/* ---- every family ------------------------------------------------------------------------ */
+
+enum { N_SEQUENCE = 7 };
+
+/* Sequence k of a step: another part of the text each time, none of them the whole. */
+static pith__sequence part_of(const pupil *u, int k) {
+    return (pith__sequence){ u->t + k, u->target + k, N - 7 - k };
+}
+
+/* What a step of N_SEQUENCE sequences should leave, by definition: sequence k adds to shard k % 4, and
+ * the shards are summed, the first one first. (n) */
+static float *sum_of_shards(const family *f) {
+    pupil u;
+    pith__loss loss = { 0, 0 };
+    if (pupil_new(&u, f, 1, NULL, 0)) return NULL;
+    float *sum = calloc(u.p.n, sizeof *sum);
+    for (int shard = 0; shard < 4; shard++) {
+        pith__params_zero(&u.p);
+        for (int k = shard; k < N_SEQUENCE; k += 4) {
+            pith__sequence s = part_of(&u, k);
+            if (pith__learn(u.tape, s.t, s.target, s.n, 0.01f, &loss, NULL)) FAIL("%s", f->name);
+        }
+        for (size_t i = 0; i < u.p.n; i++) sum[i] = shard ? sum[i] + u.p.g[i] : u.p.g[i];
+    }
+    pupil_free(&u);
+    return sum;
+}
+
+/* Name the tensor that is not as it should be, not only the model. */
+static void same_gradients(const pupil *u, const float *want, const char *name, int threads) {
+    for (size_t j = 0; j < u->p.n_param; j++) {
+        const pith__param *q = &u->p.param[j];
+        if (memcmp(q->g, want + (q->g - u->p.g), q->n * sizeof *want))
+            FAIL("%s, %d threads: the gradient of %.*s is another sum", name, threads,
+                 (int)q->tensor->name.n, q->tensor->name.p);
+    }
+}
+
+TEST(shards_of_every_family) {
+    for (int i = 0; i < N_FAMILY; i++) {
+        float *want = sum_of_shards(&all_families[i]);
+        REQUIRE(want);
+        for (int threads = 1; threads <= 4; threads++) {
+            pupil u;
+            pith__sequence s[N_SEQUENCE];
+            pith__loss loss = { 0, 0 };
+            REQUIRE(!pupil_new(&u, &all_families[i], threads, NULL, 0));
+            pith__batch *step = pith__batch_new(u.m, &u.p, N, N_SEQUENCE, threads == 3, NULL);
+            REQUIRE(step && step->n_lane == 4 && step->n_tape == threads);
+            for (int k = 0; k < N_SEQUENCE; k++) s[k] = part_of(&u, k);
+            pith__batch_begin(step);
+            EQ(pith__batch_learn(step, s, N_SEQUENCE, 0.01f, NULL), PITH_OK);
+            pith__batch_end(step, &loss);
+            same_gradients(&u, want, all_families[i].name, threads);
+            pith__batch_free(step), pupil_free(&u);
+        }
+        free(want);
+    }
+}
+
 /* llama2.c's int8 files, with groups of any size: their gradients by the embedding are near those
  * of the same weights as floats. */
 TEST(through_int8) {
@@ -280,6 +340,7 @@ int main(void) {
     RUN(any_threads_and_recomputation);
     RUN(sequences_add_up);
     RUN(steps_of_any_shape);
+    RUN(shards_of_every_family);
     RUN(through_int8);
     RUN(untrained_is_ln_vocab);
     RUN(overfits_a_batch);
