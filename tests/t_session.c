@@ -1,0 +1,235 @@
+/* t_session.c - one text in progress: rewinding to where a ring of the KV cache just holds what is needed, any
+ * order of evaluating, rewinding and syncing, and drafts that keep their limits. What a session computes is
+ * compared bit by bit with one that read the same text token by token and never went back. */
+#include "../internal.h"
+#include "fixture.h"
+#include "test.h"
+
+#include <stdlib.h>
+
+#include "golden_families.h"
+
+enum { N = 96, SHARED = 41 }; /* the families' context; tokens that both texts begin with */
+
+static const struct golden *golden_named(const char *name) {
+    const struct golden *g = goldens;
+    while (strcmp(g->name, name) != 0) g++;
+    return g;
+}
+
+/* The family's model; layers with a window have this one, where it is not 0. */
+static pith_model *open_family(const struct golden *g, int window, bytes *b) {
+    static const pith_options one_thread = { .n_threads = 1 };
+    pith_error e = { 0, "" };
+    *b = fixture_gguf(g->keys, g->tensors, g->seed);
+    pith_model *m = pith_open_memory(b->p, b->n, &one_thread, &e);
+    if (!m) FAIL("%s: %s", g->name, e.text);
+    for (int l = 0; m && window && l < m->hyper.n_layer; l++)
+        if (m->layer[l].window) m->layer[l].window = window;
+    return m;
+}
+
+/* Of few tokens that often come in the same order: drafts of several tokens are right, and others wrong. */
+static void make_texts(int n_vocab, pith_token text[2][N]) {
+    for (int i = 0; i < N; i++) {
+        text[0][i] = (7 + 31 * (i % 5) + i / 11) % n_vocab;
+        text[1][i] = i < SHARED ? text[0][i] : (7 + 31 * (i % 4) + i / 13) % n_vocab;
+    }
+}
+
+/* Row i: the logits after i + 1 tokens of a text, evaluated one by one. (N, n_vocab) */
+static float *rows_of(const pith_model *m, const pith_token *t) {
+    size_t n_vocab = (size_t)pith_model_shape(m)->n_vocab;
+    pith_context c = { N, 1, NULL, NULL };
+    pith_session *s = pith_session_new(m, &c, NULL);
+    float *y = malloc(N * n_vocab * sizeof *y);
+    for (int i = 0; s && y && i < N; i++) {
+        if (pith_eval(s, t + i, 1, NULL)) FAIL("token %d", i);
+        memcpy(y + (size_t)i * n_vocab, pith_logits(s), n_vocab * sizeof *y);
+    }
+    pith_session_free(s);
+    return y;
+}
+
+static int as_row(const pith_session *s, const float *rows) {
+    size_t n_vocab = (size_t)pith_model_shape(s->model)->n_vocab;
+    return !memcmp(pith_logits(s), rows + (size_t)(s->position - 1) * n_vocab, n_vocab * sizeof *rows);
+}
+
+/* ---- rewinding --------------------------------------------------------------------------------------- */
+
+/* The first position that n tokens in a ring leave, for which a token there still finds what it sees. */
+static int nearest(const pith_session *s, int n, int window) {
+    int lost = n - s->n_slot_window; /* positions */
+    return lost > 0 ? lost + window - 1 : 0;
+}
+
+/* n tokens, back to position, and the text goes on. */
+static void go_back(pith_session *s, const pith_token *t, const float *rows, int n, int position, int want) {
+    pith_rewind(s, 0);
+    EQ(pith_eval(s, t, n, NULL), PITH_OK);
+    int got = pith_rewind(s, position);
+    if (got != want) FAIL("%d tokens, back to %d: %d, want %d", n, position, got, want);
+    for (int i = got; i < n && i < got + 3; i++) {
+        EQ(pith_eval(s, t + i, 1, NULL), PITH_OK);
+        if (!as_row(s, rows)) FAIL("%d tokens, back to %d: token %d differs", n, position, i);
+    }
+}
+
+static void rings_edge(const char *name, int window) {
+    static const int batches[] = { 1, 5, 8, 13, 16 };
+    bytes b;
+    pith_token text[2][N];
+    pith_model *m = open_family(golden_named(name), window, &b);
+    REQUIRE(m);
+    make_texts(pith_model_shape(m)->n_vocab, text);
+    float *rows = rows_of(m, text[0]);
+    int edges = 0;
+    for (size_t i = 0; rows && i < sizeof batches / sizeof *batches; i++) {
+        pith_context c = { N, batches[i], NULL, NULL };
+        pith_session *s = pith_session_new(m, &c, NULL);
+        REQUIRE(s);
+        for (int n = N; n >= 20; n -= 19) {
+            int edge = nearest(s, n, window);
+            edges += edge > 0 && edge < n;
+            if (edge < n) go_back(s, text[0], rows, n, edge, edge);
+            if (edge > 0 && edge <= n) go_back(s, text[0], rows, n, edge - 1, 0);
+            go_back(s, text[0], rows, n, n - 1, edge < n ? n - 1 : 0);
+        }
+        pith_session_free(s);
+    }
+    CHECK(edges >= 10);
+    free(rows);
+    pith_close(m);
+    free(b.p);
+}
+
+TEST(back_to_where_a_ring_just_holds_what_is_seen) {
+    static const int windows[] = { 2, 5, 11, 16, 31 };
+    for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
+        rings_edge("mistral_window", windows[i]); /* all layers */
+        rings_edge("gemma3", windows[i]);         /* and those that see everything */
+    }
+}
+
+/* ---- whatever is done to a session ------------------------------------------------------------------- */
+
+typedef struct {
+    pith_session *s;
+    pith_token text[2][N];
+    float *rows[2];
+    int now; /* the text that the session has a beginning of */
+    uint64_t rng;
+} walk;
+
+static int dice(walk *w, int n) { return (int)(pith_random(&w->rng) * (float)n); }
+
+/* n more tokens of the text, at once or one by one. */
+static int go_on(walk *w, int n) {
+    int at = pith_position(w->s), each = dice(w, 2) ? n : 1;
+    for (int i = 0; i < n && i < N - at; i += each) {
+        int count = each < N - at - i ? each : N - at - i;
+        if (pith_eval(w->s, w->text[w->now] + at + i, count, NULL) || !as_row(w->s, w->rows[w->now])) return 0;
+    }
+    return 1;
+}
+
+/* Goes on, goes back a little or anywhere, or syncs; 0: the logits are not those of the text. */
+static int step(walk *w) {
+    int at = pith_position(w->s), kind = dice(w, 8);
+    if (kind == 0) {
+        int to = 1 + dice(w, N);
+        w->now = dice(w, 2);
+        return pith_sync(w->s, w->text[w->now], to, NULL) == PITH_OK && pith_position(w->s) == to &&
+               as_row(w->s, w->rows[w->now]);
+    }
+    if (kind <= 4) {
+        int to = kind == 1 ? dice(w, at + 1) : at - dice(w, 16);
+        if (pith_rewind(w->s, to) > (to > 0 ? to : 0)) return 0;
+        if (pith_position(w->s) <= SHARED) w->now = dice(w, 2);
+    }
+    return go_on(w, dice(w, 12));
+}
+
+/* The two texts in turns, without drafts and with: those stay in the cache, behind the text. */
+static void walk_family(const struct golden *g) {
+    static const int ways[][2] = { { 1, 0 }, { 7, 0 }, { 7, 5 }, { 0, 5 } }; /* n_batch, drafted */
+    bytes b;
+    walk w = { .rng = 5 };
+    pith_model *m = open_family(g, 0, &b);
+    REQUIRE(m);
+    size_t n_vocab = (size_t)pith_model_shape(m)->n_vocab;
+    make_texts((int)n_vocab, w.text);
+    for (int i = 0; i < 2; i++) w.rows[i] = rows_of(m, w.text[i]);
+    float *room = malloc(6 * n_vocab * sizeof *room);
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        pith_context c = { N, ways[i][0], NULL, NULL };
+        w.s = pith_session_new(m, &c, NULL);
+        w.now = 0;
+        if (w.s) pith_draft(w.s, ways[i][1], room);
+        for (int k = 0; w.s && k < 60; k++) {
+            if (step(&w)) continue;
+            FAIL("%s, batch %d: step %d differs at %d", g->name, ways[i][0], k, pith_position(w.s));
+            break;
+        }
+        pith_session_free(w.s);
+    }
+    free(w.rows[0]), free(w.rows[1]), free(room);
+    pith_close(m);
+    free(b.p);
+}
+
+TEST(two_texts_in_turns) {
+    for (size_t i = 0; i < sizeof goldens / sizeof *goldens; i++) walk_family(&goldens[i]);
+}
+
+/* ---- drafts ------------------------------------------------------------------------------------------ */
+
+/* A text of three tokens that repeats itself here and there, so that drafts are accepted, rejected and grow.
+ * Never are more tokens drafted than was said, than a batch or the context has room for. */
+static void draft_limits(const pith_model *m, int most, int n_batch) {
+    size_t n_vocab = (size_t)pith_model_shape(m)->n_vocab, row = n_vocab * sizeof(float);
+    pith_context c = { N, n_batch, NULL, NULL };
+    pith_session *s = pith_session_new(m, &c, NULL);
+    uint64_t rng = (uint64_t)most * 7 + 1;
+    float *room = malloc((size_t)(most + 2) * row), *guard = room + (size_t)(most + 1) * n_vocab;
+    int largest = 0, limit = most < n_batch ? most : n_batch - 1;
+    REQUIRE(s && room);
+    memset(guard, 0xa5, row);
+    pith_draft(s, most, room);
+    for (int i = 0; i < N; i++) {
+        pith_token t = 3 + (i + (pith_random(&rng) < 0.1f)) % 3;
+        EQ(pith_eval(s, &t, 1, NULL), PITH_OK);
+        if (s->draft.made > largest) largest = s->draft.made;
+        CHECK(s->position + s->draft.made - s->draft.accepted <= N);
+    }
+    EQ(largest, limit);
+    for (size_t i = 0; i < row; i++)
+        if (((unsigned char *)guard)[i] != 0xa5) {
+            FAIL("%d drafted, %d a batch: written beyond the room", most, n_batch);
+            break;
+        }
+    pith_session_free(s);
+    free(room);
+}
+
+TEST(drafts_keep_their_limits) {
+    bytes b;
+    pith_model *m = open_family(golden_named("llama"), 0, &b);
+    REQUIRE(m);
+    for (int most = 1; most < 12; most++) {
+        draft_limits(m, most, N);
+        draft_limits(m, most, 5);
+    }
+    draft_limits(m, 4, 2);
+    draft_limits(m, 4, 1);
+    pith_close(m);
+    free(b.p);
+}
+
+int main(void) {
+    RUN(back_to_where_a_ring_just_holds_what_is_seen);
+    RUN(two_texts_in_turns);
+    RUN(drafts_keep_their_limits);
+    return DONE();
+}
