@@ -1,7 +1,7 @@
 #!/bin/sh
 # arm64.sh - the test programs in which the processor matters, built for arm64 and run under qemu-user.
 set -e
-tests="t_kernels t_attention t_quant t_forward t_families t_golden t_tokenizer t_llama2c t_gguf t_sampler"
+tests="t_kernels t_order t_attention t_quant t_forward t_families t_golden t_tokenizer t_llama2c t_gguf t_sampler"
 make -s -j2 BUILD=build/arm64 RUN=build/arm64/run CC=aarch64-linux-gnu-gcc LDFLAGS=-static NO_OPENMP=1 \
     $(for t in $tests; do echo build/arm64/$t; done)
 failed=0

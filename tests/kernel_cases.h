@@ -165,4 +165,61 @@ static inline void product(const pith__kernels *k, float *y, size_t stride, cons
     free(team.scratch);
 }
 
+/* ---- attention ---------------------------------------------------------------------------------- */
+
+typedef struct {
+    pith__attention a;
+    float *k, *v; /* (n_position, n_kv_head, head_dim) as stored, that is after rounding */
+} case_of_attention;
+
+static inline float round_trip(const pith__format *f, const float *x, int i) {
+    uint8_t bytes[34];
+    float y[32];
+    if (f->floats) {
+        f->encode(bytes, x + i, 1);
+        f->floats(y, bytes, 1);
+        return y[0];
+    }
+    pith__q32 b;
+    f->encode(bytes, x + i / 32 * 32, 32);
+    f->unpack(&b, bytes, 0);
+    return b.d[0] * b.q[i % 32];
+}
+
+/* A text of position + n tokens, of which the cache holds the last n_slot. */
+static inline void make_case(case_of_attention *c, int format, int n_head, int n_kv_head, int head_dim,
+                      int n_slot, int position, int n) {
+    const pith__format *f = pith__format_of(format);
+    int n_pos = position + n, width = n_kv_head * head_dim;
+    size_t plane = pith__cache_plane(f, head_dim, n_slot);
+    uint8_t *k = take(plane * n_kv_head), *v = take(plane * n_kv_head);
+    float *q = take((size_t)n * n_head * head_dim * 4), *x = take(head_dim * 4);
+    c->k = take((size_t)n_pos * width * 4), c->v = take((size_t)n_pos * width * 4);
+    for (int i = 0; i < n * n_head * head_dim; i++) q[i] = uniform() * 2;
+    for (int u = 0; u < n_pos; u++)
+        for (int h = 0; h < n_kv_head; h++)
+            for (int both = 0; both < 2; both++) {
+                float *to = (both ? c->v : c->k) + (size_t)u * width + h * head_dim;
+                for (int i = 0; i < head_dim; i++) x[i] = uniform();
+                for (int i = 0; i < head_dim; i++) to[i] = round_trip(f, x, i);
+                if (both) pith__cache_value(f, v + h * plane, head_dim, u % n_slot, x);
+                else pith__cache_key(f, k + h * plane, head_dim, u % n_slot, x);
+            }
+    c->a = (pith__attention){ q,        take((size_t)n * n_head * head_dim * 4),
+                              k,        v,
+                              plane,    plane,
+                              f,        f,
+                              n,        position,
+                              n_head,   n_kv_head,
+                              head_dim, n_slot,
+                              0,        1 / sqrtf((float)head_dim),
+                              0 };
+    free(x);
+}
+
+static inline void free_case(case_of_attention *c) {
+    free((void *)c->a.q), free(c->a.y), free((void *)c->a.k), free((void *)c->a.v), free(c->k),
+        free(c->v);
+}
+
 #endif
