@@ -26,8 +26,8 @@ BUNDLED = $(if $(filter 0,$(BUNDLE)),,models/stories.gguf)
 TOOLS   = tools/bundle.c tools/cli.c train/dataset.c train/vocab.c train/pretrain.c tools/score.c tools/tokenize.c tools/info.c tools/bench.c tools/trace.c
 TESTS   = $(wildcard tests/t_*.c)
 
-OPENMP := $(if $(NO_OPENMP),,$(shell echo 'int main(void){return 0;}' | \
-          $(CC) -fopenmp -x c - -o /dev/null 2>/dev/null && echo -fopenmp))
+# Asked once, and only by what compiles.
+OPENMP  = $(eval OPENMP := $(if $(NO_OPENMP),,$(shell sh scripts/openmp.sh $(CC) $(CFLAGS) $(LDFLAGS))))$(OPENMP)
 ALL_CFLAGS = -std=c11 -Wall -Wextra -Wpedantic -Wshadow $(CFLAGS:-Ofast=-O3) -fno-fast-math -ffp-contract=off $(OPENMP) \
              $(if $(PORTABLE),-DPITH_PORTABLE) -MMD -MP
 

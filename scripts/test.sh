@@ -25,6 +25,17 @@ ofast() { # llama2.c's habit: the program is right all the same. An #error of ba
     rm -rf "$BUILD/ofast" && makes BUILD="$BUILD/ofast" CFLAGS="-Ofast -ffast-math" "$BUILD/ofast/base/bytes.o" || return 1
     ! makes -n BUILD="$BUILD/ofast" RUN="$BUILD/ofast/run" CFLAGS=-Ofast "$BUILD/ofast/run" | grep -e -Ofast
 }
+openmp_is() { # openmp_is WANT ALONE THREADS: of a compiler whose programs end with these statuses
+    printf '#!/bin/sh\nfor a; do [ "$b" = -o ] && o=$a; b=$a; done\ncase $o in */alone) s=%s;; *) s=%s;; esac\n%s\n' "$2" "$3" \
+        'printf "#!/bin/sh\nexit $s\n" > "$o"; chmod +x "$o"' > "$BUILD/compiler"
+    chmod +x "$BUILD/compiler"
+    [ "$(sh scripts/openmp.sh "$BUILD/compiler" 2>&1)" = "$1" ]
+}
+openmp_probe() {
+    openmp_is -fopenmp 0 0 && openmp_is "pith: no OpenMP, so one thread: what $BUILD/compiler -fopenmp makes does not run" 0 127 &&
+        openmp_is "pith: cross compiling: OpenMP was linked but could not be tried
+-fopenmp" 126 126
+}
 readme_snippet() { # the README's C compiles as it stands
     { printf '#include "pith.h"\n#include <stdio.h>\nint main(void) {\n'
       awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' README.md; printf 'return 0; }\n'; } > "$BUILD/snippet.c"
@@ -70,6 +81,7 @@ replay() { # the fuzz target on files it knows, and on changed copies of them
     check "dist/pith.c refuses -ffast-math" refuses NaN -ffast-math
     check "dist/pith.c refuses -ffinite-math-only" refuses NaN -ffinite-math-only
     check "make CFLAGS=-Ofast keeps NaN and the order of sums" ofast
+    check "threads are used where they run" openmp_probe
     check "dist/pith.h is C99" compile -std=c99 -fsyntax-only -x c dist/pith.h
     check "dist/pith.h is C++" compile -std=c++11 -fsyntax-only -x c++ dist/pith.h
     check "examples/embed.c builds from dist and runs" embed_runs
