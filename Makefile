@@ -4,6 +4,10 @@
 # make install PREFIX=/usr/local        make PORTABLE=1  without the kernels of math/twins/
 # make story-model TEXT=stories.txt     make BUNDLE=0    without the model that is built in
 
+# Only BSD's make runs this before anything else.
+.BEGIN:
+	@echo "this Makefile is for GNU make: gmake" >&2; exit 1
+
 CFLAGS  ?= -O2
 LDFLAGS ?= -s
 PREFIX  ?= /usr/local
@@ -110,15 +114,31 @@ story-model: $(RUN)
 
 # ---- the rest --------------------------------------------------------------------------------------
 
+at = $(DESTDIR)$(PREFIX)
 install: $(RUN)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
-	install -m 755 $(RUN) $(DESTDIR)$(PREFIX)/bin/pith
-	install -m 644 scripts/pith.1 $(DESTDIR)$(PREFIX)/share/man/man1/pith.1
+	install -d "$(at)/bin" "$(at)/share/man/man1"
+	install -m 755 "$(RUN)" "$(at)/bin/pith"
+	install -m 644 scripts/pith.1 "$(at)/share/man/man1/pith.1"
+# For other programs: the two files of dist, one of them compiled.
+$(BUILD)/dist/libpith.a: dist/pith.c dist/pith.h
+	@mkdir -p $(@D) && rm -f $@
+	$(CC) $(ALL_CFLAGS) $(if $(filter -O2,$(CFLAGS)),-O3) -Wno-shadow -fPIC -c $< -o $(@D)/pith.o
+	ar rcs $@ $(@D)/pith.o
+install-lib: $(BUILD)/dist/libpith.a
+	install -d "$(at)/include" "$(at)/lib/pkgconfig"
+	install -m 644 dist/pith.h "$(at)/include/pith.h"
+	install -m 644 $< "$(at)/lib/libpith.a"
+	printf '%s\n' 'Name: pith' 'Description: Transformers on a CPU' 'Version: $(VERSION)' 'Cflags: -I"$(PREFIX)/include"' \
+	    'Libs: -L"$(PREFIX)/lib" -lpith -lm $(OPENMP)' > "$(at)/lib/pkgconfig/pith.pc"
+# Folders that are empty then go too.
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/pith $(DESTDIR)$(PREFIX)/share/man/man1/pith.1
+	rm -f "$(at)/bin/pith" "$(at)/share/man/man1/pith.1" \
+	    "$(at)/include/pith.h" "$(at)/lib/libpith.a" "$(at)/lib/pkgconfig/pith.pc"
+	@for d in bin share/man/man1 share/man share include lib/pkgconfig lib ''; do \
+	    rmdir "$(at)/$$d" 2>/dev/null || true; done
 
 clean:
 	rm -rf build dist run
 
-.PHONY: test check fuzz story-model dist install uninstall clean
+.PHONY: test check fuzz story-model dist install install-lib uninstall clean
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -13,7 +13,7 @@ compile() { $CC -Wall -Wextra -Wpedantic -Werror -Idist "$@"; }
 only_pith() { ! nm -g "$1" | awk 'NF == 3 && $3 !~ /^pith_/ && $3 !~ /^(__asan|__odr_asan|_ZN)/' | grep .; }
 never_calls() { ! nm -u "$1" | awk '{ print $2 }' | grep -xE 'exit|_exit|abort|printf|fprintf|puts|putchar|getenv|__assert_fail'; }
 embed_runs() { # examples/embed.c and the two files, and nothing else
-    compile -std=c11 -O1 examples/embed.c dist/pith.c -lm -o "$BUILD/embed" && mkdir -p "$BUILD/fx" &&
+    compile -std=c11 examples/embed.c "$BUILD/dist.o" -lm -o "$BUILD/embed" && mkdir -p "$BUILD/fx" &&
         "$BUILD/fixture" "$BUILD/fx" && "$BUILD/embed" "$BUILD/fx/tiny.bin" "$BUILD/fx/tok.bin" | grep -q '^Once upon a time.'
 }
 refuses() { # refuses WORD FLAGS...: pith.c says it in an #error with this word
@@ -36,6 +36,16 @@ openmp_probe() {
         openmp_is "pith: cross compiling: OpenMP was linked but could not be tried
 -fopenmp" 126 126
 }
+install_at() { makes CFLAGS=-O1 BUILD="$BUILD" RUN="$RUN" DESTDIR="$BUILD/in stall" PREFIX="/o pt" "$@"; }
+installs() { # into folders with blanks in their names; another program finds the library; nothing is left behind
+    rm -rf "$BUILD/in stall" && install_at install install-lib || return 1
+    at="$BUILD/in stall/o pt"; threads=$(sed -n 's/.*-lpith//p' "$at/lib/pkgconfig/pith.pc")
+    "$at/bin/pith" -s 7 -n 8 > /dev/null && test -s "$at/share/man/man1/pith.1" && test -s "$at/include/pith.h" &&
+        compile -std=c11 examples/embed.c "$at/lib/libpith.a" $threads -o "$BUILD/installed" &&
+        grep -q '^Libs: -L"/o pt/lib" -lpith -lm' "$at/lib/pkgconfig/pith.pc" || return 1
+    install_at uninstall && [ ! -e "$at" ] && [ -d "$BUILD/in stall" ]
+}
+bsd_make() { MAKEFLAGS= bmake -n 2>&1 | grep -q 'GNU make' && ! MAKEFLAGS= bmake; }
 readme_snippet() { # the README's C compiles as it stands
     { printf '#include "pith.h"\n#include <stdio.h>\nint main(void) {\n'
       awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' README.md; printf 'return 0; }\n'; } > "$BUILD/snippet.c"
@@ -76,11 +86,13 @@ replay() { # the fuzz target on files it knows, and on changed copies of them
     check "dist/pith.c compiles alone as C11" compile -std=c11 -O1 -c dist/pith.c -o "$BUILD/dist.o"
     check "dist/pith.c exports only pith_*" only_pith "$BUILD/dist.o"
     check "dist/pith.c never exits, prints or reads the environment" never_calls "$BUILD/dist.o"
-    check "dist/pith.c compiles with PITH_PORTABLE" compile -std=c11 -DPITH_PORTABLE -c dist/pith.c -o "$BUILD/dist.o"
+    check "dist/pith.c compiles with PITH_PORTABLE" compile -std=c11 -O0 -DPITH_PORTABLE -c dist/pith.c -o "$BUILD/dist_portable.o"
     check "dist/pith.c refuses big-endian processors" refuses little-endian -U__BYTE_ORDER__ -D__BYTE_ORDER__=4321
     check "dist/pith.c refuses -ffast-math" refuses NaN -ffast-math
     check "dist/pith.c refuses -ffinite-math-only" refuses NaN -ffinite-math-only
     check "make CFLAGS=-Ofast keeps NaN and the order of sums" ofast
+    check "make install, install-lib and uninstall" installs
+    if command -v bmake > /dev/null; then check "BSD's make names GNU make" bsd_make; else echo "ok - BSD's make names GNU make # SKIP no bmake"; fi
     check "threads are used where they run" openmp_probe
     check "dist/pith.h is C99" compile -std=c99 -fsyntax-only -x c dist/pith.h
     check "dist/pith.h is C++" compile -std=c++11 -fsyntax-only -x c++ dist/pith.h
