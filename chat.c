@@ -247,8 +247,13 @@ static const chat_form *chat_form_named(const char *name) {
     return NULL;
 }
 
-PITH_SHARED const char *pith__chat_name(int i) {
-    return i >= 0 && i < N_CHAT_FORM ? chat_forms[i].name : NULL;
+PITH_SHARED const char *pith__chat_named(const char *name) {
+    const chat_form *f = chat_form_named(name);
+    return f ? f->name : NULL;
+}
+
+PITH_SHARED pith__str pith__chat_name(int i) {
+    return pith__str_of(i >= 0 && i < N_CHAT_FORM ? chat_forms[i].name : "");
 }
 
 PITH_SHARED int pith__chat_encode(const pith__tokenizer *k, const pith__vocab *v, const char *name,

@@ -24,7 +24,8 @@ PITH_SHARED pith__str pith__tokenizer_piece(const pith__tokenizer *k, pith_token
  * PITH_EARCH: the template's form is not known. */
 PITH_SHARED int pith__chat_encode(const pith__tokenizer *k, const pith__vocab *v, const char *name,
                                   const pith_turn *turns, int n, int first, pith_token *out, int cap);
-PITH_SHARED const char *pith__chat_name(int i); /* of the forms known; NULL after the last */
+PITH_SHARED const char *pith__chat_named(const char *name); /* the form's own name, or NULL: unknown */
+PITH_SHARED pith__str pith__chat_name(int i); /* of the forms known; no bytes after the last */
 
 /* ---- families.c, model.c: an open model ------------------------------------------------------------ */
 
@@ -96,7 +97,7 @@ struct pith_model {
     const pith__kernels *kernels;
     pith__kernels groups; /* what kernels points to for a llama2.c file of int8 */
     int n_threads;
-    const char *chat_template; /* a name that overrides what the file says; the caller's, or NULL */
+    const char *chat_template; /* a name that overrides what the file says, or NULL */
     int cache_format;    /* of sessions that do not say: F32 for llama2.c, else F16 */
     int n_ctx_original;  /* longrope: longer texts use freq_long */
 };

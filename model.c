@@ -265,11 +265,31 @@ static const pith__kernels *choose_kernels(const char *name) {
     return pith__portable(name);
 }
 
+static pith__str kernels_name(int i) { /* of those that this processor runs */
+    static const char *const names[] = { "portable", "avx2", "avx512", "avx512bf16", "neon", "dotprod", "i8mm" };
+    for (size_t at = 0; at < sizeof names / sizeof *names; at++)
+        if (choose_kernels(names[at]) && i-- == 0) return pith__str_of(names[at]);
+    return pith__str_of("");
+}
+
+/* Names that stand for nothing, before a file is read. */
+static int check_names(const pith_options *opt, pith_error *err) {
+    if (opt->kernels && !choose_kernels(opt->kernels))
+        return pith__fail_name(err, "kernels", opt->kernels, kernels_name);
+    if (opt->pretokenizer && !pith__splitter_named(pith__str_of(opt->pretokenizer)))
+        return pith__fail_name(err, "pre-tokenizer", opt->pretokenizer, pith__splitter_name);
+    if (opt->chat_template && !pith__chat_named(opt->chat_template))
+        return pith__fail_name(err, "chat template", opt->chat_template, pith__chat_name);
+    return PITH_OK;
+}
+
 static void open_vocab(pith__opening *o, const pith_options *opt) {
     pith_model *m = o->m;
     pith__vocab *v = &m->store.vocab;
+    if (!o->code && opt->pretokenizer && v->model != PITH__BPE)
+        o->code = pith__fail(o->err, PITH_EARG, "%s: its vocabulary is not byte-level BPE, the pre-tokenizer '%s' is of "
+                             "no use", m->store.path, opt->pretokenizer);
     if (o->code || v->model == PITH__NONE) return;
-    if (opt->pretokenizer) v->pre = pith__str_of(opt->pretokenizer);
     if (v->n > m->hyper.n_vocab || (v->n < m->hyper.n_vocab && !m->store.vocab_padded)) {
         o->code = pith__fail(o->err, PITH_EFORMAT, "%s: the vocabulary has %d pieces, need %d as the"
                              " embedding has rows", m->store.path, v->n, m->hyper.n_vocab);
@@ -325,12 +345,8 @@ static void like_runq(pith_model *m) {
 static void open_all(pith__opening *o, const pith_options *opt) {
     pith_model *m = o->m;
     m->kernels = choose_kernels(opt->kernels);
-    if (!m->kernels) {
-        o->code = pith__fail(o->err, PITH_EARG, "no kernels '%s' on this processor", opt->kernels);
-        return;
-    }
     m->cache_format = m->store.llama2c ? PITH__F32 : PITH__F16;
-    m->chat_template = opt->chat_template;
+    m->chat_template = opt->chat_template ? pith__chat_named(opt->chat_template) : NULL;
     o->code = pith__store_sort(&m->store, o->err);
     if (!o->code && m->store.n_file > 0) align_small(o); /* not what is being trained */
     if (!o->code) pith__find_family(o);
@@ -362,27 +378,35 @@ PITH_SHARED pith_model *pith__model_of(pith__store *s, const pith_options *opt, 
     return NULL;
 }
 
+/* The file or folder s->path, or what data points to, is read into s. What it keeps is its own. */
+static int read_store(pith__store *s, const void *data, size_t size, const pith_options *opt, pith_error *err) {
+    const char *pre = opt->pretokenizer;
+    int folder = !data && pith__folder_is(s->path);
+    s->file = pith__arena_new(&s->arena, 2, sizeof *s->file);
+    s->path = pith__arena_text(&s->arena, s->path, strlen(s->path));
+    if (pre) s->vocab.pre = (pith__str){ pith__arena_text(&s->arena, pre, strlen(pre)), strlen(pre) };
+    if (!s->file || !s->path || (pre && !s->vocab.pre.p)) return pith__fail(err, PITH_EMEMORY, "no memory to open a model");
+    if (!folder) {
+        s->n_file = 1;
+        s->file[0] = (pith__file){ data, size, -1 };
+        int code = data ? PITH_OK : pith__file_open(&s->file[0], s->path, opt->no_mmap, err);
+        if (code) return code;
+        if (!pith__gguf_is(&s->file[0])) return pith__llama2c_read(s, opt->tokenizer, err);
+    }
+    if (opt->tokenizer)
+        return pith__fail(err, PITH_EARG, "%s: brings its own vocabulary, the tokenizer '%s' is of no use", s->path,
+                          opt->tokenizer);
+    return folder ? pith__folder_read(s, s->path, opt->no_mmap, err) : pith__gguf_read(s, opt->no_mmap, err);
+}
+
 /* path NULL: data and size are the file. */
 static pith_model *open_model(const char *path, const void *data, size_t size,
                               const pith_options *opt, pith_error *err) {
     if (!opt) opt = &no_options;
     pith__store s = { .path = path ? path : "(memory)" };
-    int code;
-    if (opt->pretokenizer) s.vocab.pre = pith__str_of(opt->pretokenizer);
-    s.file = pith__arena_new(&s.arena, 2, sizeof *s.file);
-    if (!s.file) {
-        code = pith__fail(err, PITH_EMEMORY, "%s: no memory", s.path);
-    } else if (path && pith__folder_is(path)) {
-        code = pith__folder_read(&s, path, opt->no_mmap, err);
-    } else {
-        s.n_file = 1;
-        s.file[0] = (pith__file){ data, size, -1 };
-        code = path ? pith__file_open(&s.file[0], path, opt->no_mmap, err) : PITH_OK;
-        if (!code)
-            code = pith__gguf_is(&s.file[0]) ? pith__gguf_read(&s, opt->no_mmap, err)
-                                             : pith__llama2c_read(&s, opt->tokenizer, err);
-    }
-    if (!code) return pith__model_of(&s, opt, err);
+    if (check_names(opt, err)) return NULL;
+    if (!path && !data) size = 0, data = "";
+    if (!read_store(&s, data, size, opt, err)) return pith__model_of(&s, opt, err);
     pith__store_free(&s);
     return NULL;
 }

@@ -308,8 +308,8 @@ static char *ask(const char *question) {
 static int no_chat_tokens(int code) {
     if (code == PITH_EMEMORY) return complain(FAILED, "no memory for the conversation");
     char names[512] = "";
-    for (int i = 0; pith__chat_name(i); i++)
-        snprintf(names + strlen(names), sizeof names - strlen(names), " %s", pith__chat_name(i));
+    for (int i = 0; pith__chat_name(i).n; i++)
+        snprintf(names + strlen(names), sizeof names - strlen(names), " %s", pith__chat_name(i).p);
     return complain(USAGE, "%s, need --chat-template with one of:%s",
                     code == PITH_EARCH ? "the form of the model's chat template is not known" :
                                          "no such chat template", names);

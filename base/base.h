@@ -62,6 +62,7 @@ typedef struct {
 } pith__arena; /* many small pieces of memory that are freed together; zero-initialised is empty */
 
 PITH_SHARED void *pith__arena_new(pith__arena *a, size_t n, size_t size); /* zeroed (n, size), or NULL */
+PITH_SHARED char *pith__arena_text(pith__arena *a, const char *p, size_t n); /* a copy and a NUL, or NULL */
 PITH_SHARED void  pith__arena_free(pith__arena *a);
 
 typedef struct {
@@ -72,6 +73,9 @@ typedef struct {
 PITH_SHARED pith__str pith__str_of(const char *s);
 PITH_SHARED int pith__str_cmp(pith__str a, pith__str b); /* as memcmp, the shorter first */
 PITH_SHARED int pith__str_is(pith__str a, const char *s);
+
+/* PITH_EARG: name is no WHAT; the text lists those known, known(0) to the first that has no bytes. */
+PITH_SHARED int pith__fail_name(pith_error *err, const char *what, const char *name, pith__str (*known)(int i));
 
 /* The only way bytes of a file are read: once a read went past the end, bad is set and stays set, and
  * every later read gives NULL or 0. Ask once, at the end. */

@@ -29,6 +29,14 @@ PITH_SHARED int pith__fail(pith_error *err, int code, const char *fmt, ...) {
     return code;
 }
 
+PITH_SHARED int pith__fail_name(pith_error *err, const char *what, const char *name, pith__str (*known)(int i)) {
+    char list[512] = "";
+    int n = 0;
+    for (int i = 0; known(i).n && n < (int)sizeof list; i++)
+        n += snprintf(list + n, sizeof list - (size_t)n, " %.*s", (int)known(i).n, known(i).p);
+    return pith__fail(err, PITH_EARG, "no %s '%.32s', need one of:%s", what, name, list);
+}
+
 /* ---- sizes ----------------------------------------------------------------------------------------- */
 
 PITH_SHARED int pith__mul(size_t *r, size_t a, size_t b) {
@@ -70,6 +78,11 @@ PITH_SHARED void *pith__arena_new(pith__arena *a, size_t n, size_t size) {
     a->chunk->free += want;
     a->left -= want;
     return p;
+}
+
+PITH_SHARED char *pith__arena_text(pith__arena *a, const char *p, size_t n) {
+    char *copy = pith__arena_new(a, n + 1, 1);
+    return copy && n ? memcpy(copy, p, n) : copy;
 }
 
 PITH_SHARED void pith__arena_free(pith__arena *a) {

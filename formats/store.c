@@ -27,9 +27,8 @@ static pith__key *add_key(pith__store *s, const char *name, int type) {
     }
     pith__key *k = &s->key[s->n_key];
     size_t n = strlen(name);
-    char *copy = pith__arena_new(&s->arena, n + 1, 1);
+    char *copy = pith__arena_text(&s->arena, name, n);
     if (!copy) return NULL;
-    memcpy(copy, name, n);
     memset(k, 0, sizeof *k);
     k->name.p = copy;
     k->name.n = n;
@@ -56,9 +55,8 @@ PITH_SHARED int pith__store_add_float(pith__store *s, const char *name, double f
 PITH_SHARED int pith__store_add_string(pith__store *s, const char *name, const char *v) {
     pith__key *k = add_key(s, name, PITH__STRING);
     size_t n = strlen(v);
-    char *copy = k ? pith__arena_new(&s->arena, n + 1, 1) : NULL;
+    char *copy = k ? pith__arena_text(&s->arena, v, n) : NULL;
     if (!copy) return PITH_EMEMORY;
-    memcpy(copy, v, n);
     k->s.p = copy;
     k->s.n = n;
     return PITH_OK;

@@ -82,7 +82,9 @@ tiny --repeat-penaly=1; refused 1 "'--repeat-penalty'" "an unknown flag with a v
 tiny -q 1; refused 1 "'-q'" "an unknown letter"
 tiny --ignore-eos=1; refused 1 "no value" "a value for a switch"
 tiny -m sing; refused 1 sing "an unknown mode"
-tiny --kernels sing; refused 1 sing "unknown kernels"
+for f in kernels pretokenizer chat-template; do tiny --$f sing; refused 1 "'sing', need one of: " "--$f lists its names"; done
+go "$dir/spm.gguf" -z "$dir/none" -i a; refused 1 "none' is of no use" "-z beside a model with a vocabulary of its own"
+go "$dir/spm.gguf" --pretokenizer qwen2 -i a; refused 1 "qwen2' is of no use" "--pretokenizer where none is used"
 tiny --cache-type-k q3; refused 1 q3 "an unknown type of cache"
 tiny --stop ""; refused 1 stop "an empty stop text"
 tiny --logit-bias 300+1; refused 1 "below 300" "a bias for no token"
@@ -200,8 +202,7 @@ tiny -m chat -y a -t 0 -n 60; [ "$status" -eq 0 ] && [ ! -s "$dir/out" ] && grep
 ok $? "chat: nobody says anything"
 tiny -m chat -i "$(printf 'x%.0s' $(seq 100))"; [ "$status" -eq 1 ] && grep -q "the context 64" "$dir/err"
 ok $? "chat: a turn too long"
-tiny -m chat -y a -i the --chat-template none; [ "$status" -eq 1 ] && grep -q "chatml" "$dir/err"
-ok $? "chat: an unknown template lists those known"
+tiny -m chat -y a --chat-template none; refused 1 chatml "chat: an unknown template lists those known, before a question"
 
 # ---- signals -----------------------------------------------------------------------------------------
 interrupt() { # interrupt SIGNAL STATUS NAME ARGS...: ends within a second with what there is

@@ -102,12 +102,12 @@ TEST(forms_of_templates) {
 
 TEST(every_form_of_its_name_speaks) {
     make_vocab("", NULL);
-    for (int i = 0; pith__chat_name(i); i++) {
-        const char *text = chat_text(pith__chat_name(i), long_talk, 4, 1);
+    for (int i = 0; pith__chat_name(i).n; i++) {
+        const char *text = chat_text(pith__chat_name(i).p, long_talk, 4, 1);
         const char *kind = strstr(text, "Be kind."), *hi = strstr(text, "Hi"), *why = strstr(text, "Why?");
         CHECK(kind && hi && why && kind < hi && hi < why);
     }
-    CHECK(pith__chat_name(-1) == NULL);
+    CHECK(pith__chat_name(-1).n == 0);
 }
 
 TEST(special_tokens_cannot_be_said) {

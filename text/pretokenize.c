@@ -372,6 +372,11 @@ PITH_SHARED const pith__splitter *pith__splitter_named(pith__str name) {
     return NULL;
 }
 
+PITH_SHARED pith__str pith__splitter_name(int i) {
+    if (i < 0 || i >= (int)(sizeof splitters / sizeof *splitters)) return (pith__str){ "", 0 };
+    return (pith__str){ splitters[i].names, strcspn(splitters[i].names, " ") };
+}
+
 /* ---- cutting --------------------------------------------------------------------------------- */
 
 typedef struct {

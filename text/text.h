@@ -19,6 +19,7 @@ PITH_SHARED size_t pith__nfc(const char *text, size_t n, char *out); /* bytes of
 typedef struct pith__splitter pith__splitter; /* what one name in tokenizer.ggml.pre stands for */
 
 PITH_SHARED const pith__splitter *pith__splitter_named(pith__str name); /* NULL: unknown */
+PITH_SHARED pith__str pith__splitter_name(int i); /* one name of each; no bytes after the last */
 /* Give every word of text to word(); stops early and returns what word() returns when not 0. */
 PITH_SHARED int pith__split(const pith__splitter *s, const char *text, size_t n,
                             int (*word)(void *to, const char *p, size_t n), void *to);

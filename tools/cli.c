@@ -401,7 +401,8 @@ int output_open(output *o, const char *path, const model_choice *not_this) {
     o->file = stdout;
     if (!path || !strcmp(path, "-")) return 0;
     const char *tokenizer = not_this ? not_this->options.tokenizer : NULL;
-    if (not_this && (same_file(path, not_this->path) || (tokenizer && same_file(path, tokenizer))))
+    const char *model = not_this ? not_this->path : NULL; /* NULL: the one that is built in */
+    if ((model && same_file(path, model)) || (tokenizer && same_file(path, tokenizer)))
         return complain(USAGE, "%s: is the model itself, need another file to write to", path);
     pith_error e = { 0, "" };
     if (pith__writer_open(&o->written, path, &e)) return complain(FAILED, "%s", e.text);
