@@ -186,7 +186,7 @@ static void each_function(const pith__kernels *k) {
     differences(want, f_softmax, x, dy, NULL);
     memcpy(p, x, sizeof p), memcpy(dx, dy, sizeof dx);
     k->softmax(p, SMALL);
-    d_softmax(k, dx, p, SMALL);
+    pith__d_softmax(k, dx, p, SMALL);
     near_doubles(dx, want, 1e-6);
 
     for (int act = PITH__SILU; act <= PITH__GELU; act++) {
@@ -270,7 +270,7 @@ TEST(through_any_format) {
     static uint8_t packed[ROWS_ * COLS * 4];
     pupil u;
     REQUIRE(!pupil_new(&u, &all_families[0], 1, NULL, 0));
-    float *panel = malloc(sizeof *panel * DEPTH * (COLS + PANEL)), *own = u.tape->panel;
+    float *panel = malloc(sizeof *panel * pith__panel_floats(COLS)), *own = u.tape->panel;
     random_floats(w, ROWS_ * COLS, 1), random_floats(dy, TOKENS * ROWS_, 2);
     u.tape->panel = panel;
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {

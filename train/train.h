@@ -15,7 +15,9 @@
 
 #include "../internal.h"
 
-/* ---- train/backward.c: gradients through the Transformer, last block first -------------------------- */
+static inline size_t pith__least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* ---- train/params.c: the weights that learn --------------------------------------------------------- */
 
 typedef struct {         /* numbers that learn: one tensor of the file */
     const pith__tensor *tensor; /* its name and shape; data is what the file has, not what was learned */
@@ -42,6 +44,8 @@ typedef struct {
 PITH_SHARED int  pith__params_new(pith__params *p, pith_model *m, pith_error *err);
 PITH_SHARED void pith__params_zero(pith__params *p); /* the gradients */
 PITH_SHARED void pith__params_free(pith__params *p);
+
+/* ---- train/backward.c: gradients through the Transformer, last block first -------------------------- */
 
 /* A session whose activations are kept, and room for their gradients: what learning from one sequence of
  * up to n_ctx tokens takes. recompute 1: only what flows from block to block is kept and each block is
@@ -73,12 +77,34 @@ PITH_SHARED size_t pith__tape_size(const pith_model *m, int n_ctx, int recompute
  * passes through a frozen weight, of whatever format, to what was computed before it. */
 PITH_SHARED float *pith__grad(const pith__tape *y, const pith__weight *w);
 
+/* ---- train/product.c: the backward pass of a matmul ------------------------------------------------- */
+
 /* was y (n, rows) = x (n, cols) through w. dx = dy w, or, with add, dx += dy w; w's gradient (rows, cols) +=
  * dy^T x. */
 PITH_SHARED void pith__d_input(const pith__tape *y, float *dx, const float *dy, const pith__tensor *w,
                                size_t n, int add);
 PITH_SHARED void pith__d_weight(const pith__tape *y, const pith__weight *w, const float *dy, const float *x,
                                 size_t n);
+PITH_SHARED size_t pith__panel_floats(size_t cols); /* of tape.panel, for matrices up to so wide */
+PITH_SHARED size_t pith__product_scratch(void); /* floats of scratch memory for a thread */
+
+/* ---- train/attention.c: the backward pass of attention ---------------------------------------------- */
+
+PITH_SHARED void pith__d_softmax(const pith__kernels *k, float *dp, const float *p, size_t n);
+/* Attention of a whole sequence, in f32, every query head apart: heads that share keys and values
+ * have gradients of their own, (n, n_head, head_dim), which are summed afterwards. */
+typedef struct {
+    const pith__tape *tape;
+    const float *q, *k, *v; /* (n, n_head, head_dim), (n, n_kv_head, head_dim) */
+    const float *dy;        /* (n, n_head, head_dim) */
+    float *dq, *dk, *dv;    /* (n, n_head, head_dim) */
+    size_t n, n_head, n_kv_head, head_dim, window;
+    float scale, softcap;
+} pith__d_attention;
+
+PITH_SHARED size_t pith__d_attend_floats(size_t n, size_t head_dim);
+PITH_SHARED void pith__d_attend(const pith__d_attention *a);
+
 /* was y (n, cols) = rmsnorm(x, w), row by row. */
 PITH_SHARED void pith__d_norm(const pith__tape *y, float *dx, const float *dy, const float *x,
                               const pith__weight *w, size_t n, int add);

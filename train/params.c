@@ -1,0 +1,98 @@
+/* params.c - the weights that learn: their numbers as floats, and where their gradients are. */
+#include "train.h"
+
+#include <string.h>
+
+enum { LANE_NUMBERS = 1 << 26 }; /* gradients in memory, if there is more than one lane */
+
+static pith__param *param_named(const pith__params *p, pith__str name) {
+    for (size_t lo = 0, hi = p->n_param; lo < hi;) {
+        size_t mid = (lo + hi) / 2;
+        int c = pith__str_cmp(name, p->param[mid].tensor->name);
+        if (c == 0) return &p->param[mid];
+        if (c < 0) hi = mid;
+        else lo = mid + 1;
+    }
+    return NULL;
+}
+
+/* Mark the parameters that the model uses: w is where their numbers are now. Those of norms and
+ * biases are floats that model.c has made. */
+static void mark_used(pith__params *p, const pith_model *m) {
+    for (const pith__weight *w = m->weights; w; w = w->next) {
+        pith__param *q = param_named(p, w->tensor.name);
+        if (!q) continue;
+        q->decay = !w->floats;
+        q->w = w->floats ? (float *)(uintptr_t)(w->floats - w->from)
+                         : (float *)(uintptr_t)q->tensor->data;
+    }
+}
+
+/* Give every weight its place in the gradient; matrices become floats. */
+static void point_weights(const pith__params *p, const pith_model *m) {
+    for (pith__weight *w = m->weights; w; w = w->next) {
+        const pith__param *q = param_named(p, w->tensor.name);
+        if (!q) continue;
+        w->at = (size_t)(q->g - p->g) + w->from;
+        if (w->floats) continue;
+        w->tensor.format = pith__format_of(PITH__F32);
+        w->tensor.row_bytes = w->tensor.cols * sizeof(float);
+        w->tensor.data = (const uint8_t *)(q->w + w->from);
+    }
+}
+
+/* The parameters that are marked, with memory for their gradients and, where they lie in a file,
+ * floats. */
+static int make_params(pith__params *p, const pith_model *m, pith_error *err) {
+    size_t n = 0;
+    for (size_t i = 0; i < p->n_param; i++)
+        if (p->param[i].w) p->param[n++] = p->param[i];
+    p->n_param = n;
+    for (size_t i = 0; i < n; i++) p->n += p->param[i].n;
+    for (p->n_lane = PITH__LANES; p->n_lane > 1 && p->n > (size_t)LANE_NUMBERS / p->n_lane;)
+        p->n_lane--;
+    p->g = pith__arena_new(&p->arena, p->n, (size_t)p->n_lane * sizeof *p->g);
+    float *g = p->g;
+    for (size_t i = 0; i < n && g; i++) {
+        pith__param *q = &p->param[i];
+        const pith__tensor *t = q->tensor;
+        q->g = g;
+        g += q->n;
+        if (!q->decay) continue; /* its floats are there */
+        if (!m->store.n_file && t->format->id == PITH__F32) continue;
+        q->w = pith__arena_new(&p->arena, q->n, sizeof *q->w);
+        if (!q->w) return pith__fail(err, PITH_EMEMORY, "%s: no memory to train", m->store.path);
+        for (size_t r = 0; r < t->rows; r++) pith__row_floats(t, r, q->w + r * t->cols);
+    }
+    return g ? PITH_OK : pith__fail(err, PITH_EMEMORY, "%s: no memory to train", m->store.path);
+}
+
+PITH_SHARED void pith__params_free(pith__params *p) {
+    pith__arena_free(&p->arena);
+    memset(p, 0, sizeof *p);
+}
+
+PITH_SHARED int pith__params_new(pith__params *p, pith_model *m, pith_error *err) {
+    const pith__store *s = &m->store;
+    int code = PITH_OK;
+    memset(p, 0, sizeof *p);
+    p->team.n_threads = m->n_threads;
+    p->param = pith__arena_new(&p->arena, s->n_tensor, sizeof *p->param);
+    p->team.scratch = (uint8_t *)p->param; /* no bytes of it are used, but NULL + 0 is undefined in C */
+    if (!p->param) code = pith__fail(err, PITH_EMEMORY, "%s: no memory to train", s->path);
+    for (size_t i = 0; !code && i < s->n_tensor; i++, p->n_param++) {
+        const pith__tensor *t = &s->tensor[i];
+        p->param[i] = (pith__param){ t, t->rows * t->cols, NULL, NULL, 0 };
+    }
+    if (!code) mark_used(p, m);
+    if (!code) code = make_params(p, m, err);
+    if (!code) point_weights(p, m);
+    else pith__params_free(p);
+    return code;
+}
+
+PITH_SHARED void pith__params_zero(pith__params *p) { memset(p->g, 0, p->n * sizeof *p->g); }
+
+PITH_SHARED float *pith__grad(const pith__tape *tape, const pith__weight *w) {
+    return !w->tensor.data || w->at == PITH__FROZEN ? NULL : tape->g + w->at;
+}

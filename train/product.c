@@ -1,0 +1,124 @@
+/* product.c - the backward pass of a matmul: what comes back to its input and to its weight. */
+#include "train.h"
+
+#include <string.h>
+
+enum {
+    PANEL = 32,            /* columns of a matrix that are made ready side by side */
+    DEPTH = 384,           /* rows of it at once: these products are summed apart, then added */
+    GROUP = 12,            /* rows of the result whose sums a processor has at once, see x86.c */
+    ROWS = 4 * GROUP,      /* rows of it that are one task for a thread, and */
+    COLUMNS = 12 * PANEL,  /* its columns */
+    BUNDLE = 8             /* rows that are made ready together */
+};
+
+PITH_SHARED size_t pith__panel_floats(size_t cols) { return DEPTH * (cols + PANEL); }
+PITH_SHARED size_t pith__product_scratch(void) { return ROWS * DEPTH; }
+
+typedef struct { /* y (m, n) = a (m, k) w (k, n), or y += */
+    const pith__tape *tape;
+    float *y;
+    const float *a;
+    size_t m, a_row, a_col; /* number (i, k) of a is a[i * a_row + k * a_col]; one of them is 1 */
+    const pith__tensor *w;
+    int add;
+    size_t k0, n_k; /* rows of w that are being worked on */
+} product;
+
+/* Row k0 + k of w, of whatever format, as floats: PANEL of them to each panel. whole: (cols) */
+static void make_panels(const product *p, size_t k, float *whole) {
+    const pith__tensor *w = p->w;
+    const pith__format *f = w->format;
+    const uint8_t *row = w->data + (p->k0 + k) * w->row_bytes;
+    float *to = p->tape->panel + k * PANEL;
+    int apart = f->id == PITH__I8; /* its scales are not with the row */
+    if (apart) pith__row_floats(w, p->k0 + k, whole);
+    for (size_t j = 0; j < w->cols; j += PANEL, to += p->n_k * PANEL) {
+        size_t n = pith__least(w->cols - j, PANEL);
+        if (f->id == PITH__F32 && n == PANEL) {
+            memcpy(to, row + j * sizeof *to, PANEL * sizeof *to); /* a size known to the compiler */
+        } else if (apart) {
+            memcpy(to, whole + j, n * sizeof *to);
+        } else if (f->floats) {
+            f->floats(to, row + j * (size_t)f->bytes, n);
+        } else {
+            pith__q32 b;
+            pith__row_q32(w, p->k0 + k, j / PANEL, &b);
+            for (size_t i = 0; i < n; i++) to[i] = b.d[i / 16] * b.q[i] - b.m[i / 16];
+        }
+        for (size_t i = n; i < PANEL; i++) to[i] = 0;
+    }
+}
+
+static void panel_task(const void *data, size_t task, uint8_t *scratch) {
+    const product *p = data;
+    for (size_t k = task * BUNDLE; k < p->n_k && k < (task + 1) * BUNDLE; k++)
+        make_panels(p, k, (float *)(void *)scratch);
+}
+
+/* Rows of a that are columns in memory, laid GROUP by GROUP: (m / GROUP, n_k, GROUP). */
+static void lay_rows(float *to, const float *a, size_t a_col, size_t m, size_t n_k) {
+    for (size_t i = 0; i < m; i += GROUP, to += n_k * GROUP) {
+        size_t n = pith__least(m - i, GROUP);
+        for (size_t k = 0; k < n_k; k++)
+            if (n == GROUP) memcpy(to + k * GROUP, a + i + k * a_col, GROUP * sizeof *to);
+            else memcpy(to + k * GROUP, a + i + k * a_col, n * sizeof *to);
+    }
+}
+
+/* ROWS by COLUMNS of the result. */
+static void product_task(const void *data, size_t task, uint8_t *scratch) {
+    const product *p = data;
+    size_t cols = p->w->cols, wide = (cols + COLUMNS - 1) / COLUMNS;
+    size_t i = task / wide * ROWS, m = pith__least(p->m - i, ROWS), j = task % wide * COLUMNS;
+    size_t end = pith__least(cols, j + COLUMNS), step = p->a_col == 1 ? m : GROUP;
+    const float *a = p->a + i * p->a_row + p->k0 * p->a_col;
+    pith__outer o = { .n_k = p->n_k, .y_row = cols, .b_row = PANEL, .add = p->add || p->k0 > 0 };
+    o.a_row = p->a_row, o.a_col = p->a_col;
+    if (p->a_col != 1) {
+        float *side = (float *)(void *)scratch;
+        lay_rows(side, a, p->a_col, m, p->n_k);
+        a = side, o.a_row = 1, o.a_col = GROUP;
+    }
+    for (; j < end; j += PANEL)
+        for (size_t r = 0; r < m; r += step) {
+            o.y = p->y + (i + r) * cols + j;
+            o.a = p->a_col == 1 ? a : a + r * p->n_k;
+            o.b = p->tape->panel + j * p->n_k;
+            o.m = pith__least(m - r, step), o.n = pith__least(end - j, PANEL);
+            p->tape->s->kernels->outer(&o);
+        }
+}
+
+static void multiply(product *p) {
+    const pith__team *team = &p->tape->s->team;
+    size_t rows = p->w->rows, cols = p->w->cols, n_part = (rows + DEPTH - 1) / DEPTH;
+    size_t n_task = (p->m + ROWS - 1) / ROWS * ((cols + COLUMNS - 1) / COLUMNS);
+    int worth_it = pith__worth_it(p->m * cols);
+    p->n_k = (rows + n_part - 1) / n_part;
+    for (p->k0 = 0; p->k0 < rows; p->k0 += p->n_k) {
+        p->n_k = pith__least(p->n_k, rows - p->k0);
+        pith__share(team, (p->n_k + BUNDLE - 1) / BUNDLE, worth_it, panel_task, p);
+        pith__share(team, n_task, worth_it, product_task, p);
+    }
+}
+
+/* was y (n, rows) = x (n, cols) through w. dx (n, cols) = dy w, or, with add, dx += dy w. */
+PITH_SHARED void pith__d_input(const pith__tape *tape, float *dx, const float *dy,
+                               const pith__tensor *w, size_t n, int add) {
+    product p = { tape, dx, dy, n, w->rows, 1, w, add, 0, 0 };
+    multiply(&p);
+}
+
+/* The gradient of w, (rows, cols) += dy^T x, summed over the tokens. */
+PITH_SHARED void pith__d_weight(const pith__tape *tape, const pith__weight *w, const float *dy,
+                                const float *x, size_t n) {
+    float *dw = pith__grad(tape, w);
+    if (!dw || !n) return;
+    size_t rows = w->tensor.rows, cols = w->tensor.cols;
+    pith__tensor in = { .format = pith__format_of(PITH__F32), .rows = n, .cols = cols };
+    in.data = (const uint8_t *)x;
+    in.row_bytes = cols * sizeof *x;
+    product p = { tape, dw, dy, rows, 1, rows, &in, 1, 0, 0 };
+    multiply(&p);
+}
