@@ -76,7 +76,7 @@ static void check_param(pupil *u, const pith__param *q, const char *family_name)
 TEST(every_weight_of_every_family) {
     for (int i = 0; i < N_FAMILY; i++) {
         pupil u;
-        REQUIRE(!pupil_new(&u, &all_families[i], 1, NULL, 0));
+        REQUIRE(!pupil_new(&u, &all_families[i], 1, NULL, PITH__KEEP_ALL));
         NEAR(pupil_learn(&u, 1), pupil_score(&u), 0);
         EQ(u.p.n_param, u.m->store.n_tensor);
         for (size_t j = 0; j < u.p.n_param; j++)
@@ -112,7 +112,7 @@ static void against_reference(const pupil *u, int family_index, double loss) {
 static void all_against_reference(const char *kernels) {
     for (int i = 0; i < N_FAMILY; i++) {
         pupil u;
-        REQUIRE(!pupil_new(&u, &all_families[i], 1, kernels, 0));
+        REQUIRE(!pupil_new(&u, &all_families[i], 1, kernels, PITH__KEEP_ALL));
         against_reference(&u, i, pupil_learn(&u, 1));
         pupil_free(&u);
     }
@@ -269,7 +269,7 @@ TEST(through_any_format) {
     static float w[ROWS_ * COLS], plain[ROWS_ * COLS], dy[TOKENS * ROWS_], dx[2][TOKENS * COLS];
     static uint8_t packed[ROWS_ * COLS * 4];
     pupil u;
-    REQUIRE(!pupil_new(&u, &all_families[0], 1, NULL, 0));
+    REQUIRE(!pupil_new(&u, &all_families[0], 1, NULL, PITH__KEEP_ALL));
     float *panel = malloc(sizeof *panel * pith__panel_floats(COLS)), *own = u.tape->panel;
     random_floats(w, ROWS_ * COLS, 1), random_floats(dy, TOKENS * ROWS_, 2);
     u.tape->panel = panel;
@@ -304,7 +304,7 @@ static int is_zero(const float *x, size_t n) {
 static void freeze(const family *f, const char *part) {
     pupil u;
     size_t n = (size_t)N * EMBD;
-    REQUIRE(!pupil_new(&u, f, 1, NULL, 0));
+    REQUIRE(!pupil_new(&u, f, 1, NULL, PITH__KEEP_ALL));
     pupil_learn(&u, 1);
     float *want = copy_of(u.tape->d.x, n), *g = copy_of(u.p.g, u.p.n);
     for (pith__weight *w = u.m->weights; w; w = w->next)

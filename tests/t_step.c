@@ -14,14 +14,14 @@ typedef struct {
     pith_token t[3][BIG_N];
 } big_pupil;
 
-static int big_new(big_pupil *u, const bytes *b, int threads, const char *kernels, int recompute) {
+static int big_new(big_pupil *u, const bytes *b, int threads, const char *kernels, int keep) {
     pith_options opt = { .n_threads = threads, .kernels = kernels };
     pith_error e = { 0, "" };
     uint64_t state = 5;
     memset(u, 0, sizeof *u);
     u->m = pith_open_memory(b->p, b->n, &opt, &e);
     if (!u->m || pith__params_new(&u->p, u->m, &e)) FAIL("%s", e.text);
-    u->tape = pith__tape_new(u->m, u->p.g, BIG_N, recompute, &e);
+    u->tape = pith__tape_new(u->m, u->p.g, BIG_N, keep, &e);
     if (!u->tape) FAIL("%s", e.text);
     for (int k = 0; k < 3; k++)
         for (int i = 0; i < BIG_N; i++)
@@ -52,7 +52,8 @@ TEST(any_threads_and_recomputation) {
         double loss = 0;
         for (int i = 0; i < 5; i++) { /* 1 to 4 threads, and 2 with recomputation */
             big_pupil u;
-            REQUIRE(!big_new(&u, &b, i < 4 ? 1 + i : 2, kernel_names[k], i == 4));
+            REQUIRE(!big_new(&u, &b, i < 4 ? 1 + i : 2, kernel_names[k],
+                             i < 4 ? PITH__KEEP_ALL : PITH__KEEP_STREAM));
             double got = big_learn(&u, 0, BIG_N) + big_learn(&u, 1, 33);
             if (i == 0) want = copy_of(u.p.g, u.p.n), loss = got;
             CHECK(got == loss);
@@ -71,7 +72,7 @@ TEST(sequences_add_up) {
     bytes b = fixture_llama2c(&big, 1, 3);
     big_pupil u;
     pith__loss loss = { 0, 0 }, again = { 0, 0 };
-    REQUIRE(!big_new(&u, &b, 2, NULL, 0));
+    REQUIRE(!big_new(&u, &b, 2, NULL, PITH__KEEP_ALL));
     big_learn(&u, 0, BIG_N), big_learn(&u, 1, 40), big_learn(&u, 2, 70);
     float *want = copy_of(u.p.g, u.p.n);
     pith__params_zero(&u.p);
@@ -96,30 +97,30 @@ TEST(steps_of_any_shape) {
         big_pupil u;
         pith__sequence s[7];
         pith__loss got = { 0, 0 }, again = { 0, 0 };
-        REQUIRE(!big_new(&u, &b, 1 + i, NULL, 0));
+        REQUIRE(!big_new(&u, &b, 1 + i, NULL, PITH__KEEP_ALL));
         for (int k = 0; k < 7; k++)
             s[k] = (pith__sequence){ u.t[k % 3], u.t[k % 3] + 1, BIG_N - 1 - 5 * k };
-        pith__batch *batch = pith__batch_new(u.m, &u.p, BIG_N, 7, i % 2, NULL);
-        REQUIRE(batch && batch->n_lane == 4);
-        for (int step = 0; step < (i == 1 ? 2 : 1);
-             step++) { /* nothing is left from the step before */
-            pith__batch_begin(batch);
+        pith__step *step = pith__step_new(u.m, &u.p, BIG_N, 7, i % 2 ? PITH__KEEP_STREAM : PITH__KEEP_ALL, NULL);
+        REQUIRE(step && step->n_shard == 4);
+        for (int times = 0; times < (i == 1 ? 2 : 1);
+             times++) { /* nothing is left from the step before */
+            pith__step_begin(step);
             got.sum = 0, got.n = 0;
             for (int k = 0, n; k < 7; k += n) {
                 n = at_a_time[i % 4] < 7 - k ? at_a_time[i % 4] : 7 - k;
-                EQ(pith__batch_learn(batch, s + k, n, 0.01f, NULL), PITH_OK);
+                EQ(pith__step_learn(step, s + k, n, 0.01f, NULL), PITH_OK);
             }
-            pith__batch_end(batch, &got);
+            pith__step_end(step, &got);
         }
-        EQ(pith__batch_score(batch, s, 7, &again, NULL), PITH_OK);
+        EQ(pith__step_score(step, s, 7, &again, NULL), PITH_OK);
         EQ(got.n, 7 * (BIG_N - 1) - 5 * 21);
         if (i == 0) want = copy_of(u.p.g, u.p.n), loss = got.sum, scored = again.sum;
         CHECK(got.sum == loss && again.sum == scored && again.n == got.n);
         NEAR(got.sum, again.sum, 1e-9 * loss);
         CHECK(memcmp(want, u.p.g, u.p.n * sizeof *want) == 0);
         s[5].n = BIG_N + 1;
-        EQ(pith__batch_learn(batch, s, 7, 0.01f, NULL), PITH_EARG);
-        pith__batch_free(batch);
+        EQ(pith__step_learn(step, s, 7, 0.01f, NULL), PITH_EARG);
+        pith__step_free(step);
 
         if (i == 0) { /* and one after the other */
             pith__params_zero(&u.p);
@@ -152,7 +153,7 @@ static pith__sequence part_of(const pupil *u, int k) {
 static float *sum_of_shards(const family *f) {
     pupil u;
     pith__loss loss = { 0, 0 };
-    if (pupil_new(&u, f, 1, NULL, 0)) return NULL;
+    if (pupil_new(&u, f, 1, NULL, PITH__KEEP_ALL)) return NULL;
     float *sum = calloc(u.p.n, sizeof *sum);
     for (int shard = 0; shard < 4; shard++) {
         pith__params_zero(&u.p);
@@ -184,15 +185,16 @@ TEST(shards_of_every_family) {
             pupil u;
             pith__sequence s[N_SEQUENCE];
             pith__loss loss = { 0, 0 };
-            REQUIRE(!pupil_new(&u, &all_families[i], threads, NULL, 0));
-            pith__batch *step = pith__batch_new(u.m, &u.p, N, N_SEQUENCE, threads == 3, NULL);
-            REQUIRE(step && step->n_lane == 4 && step->n_tape == threads);
+            REQUIRE(!pupil_new(&u, &all_families[i], threads, NULL, PITH__KEEP_ALL));
+            pith__step *step = pith__step_new(u.m, &u.p, N, N_SEQUENCE, threads == 3 ? PITH__KEEP_STREAM : PITH__KEEP_ALL,
+                                              NULL);
+            REQUIRE(step && step->n_shard == 4 && step->n_tape == threads);
             for (int k = 0; k < N_SEQUENCE; k++) s[k] = part_of(&u, k);
-            pith__batch_begin(step);
-            EQ(pith__batch_learn(step, s, N_SEQUENCE, 0.01f, NULL), PITH_OK);
-            pith__batch_end(step, &loss);
+            pith__step_begin(step);
+            EQ(pith__step_learn(step, s, N_SEQUENCE, 0.01f, NULL), PITH_OK);
+            pith__step_end(step, &loss);
             same_gradients(&u, want, all_families[i].name, threads);
-            pith__batch_free(step), pupil_free(&u);
+            pith__step_free(step), pupil_free(&u);
         }
         free(want);
     }
@@ -210,8 +212,8 @@ TEST(through_int8) {
         pith_model *m = pith_open_memory(v2.p, v2.n, &opt, NULL);
         big_pupil u;
         pith__loss loss = { 0, 0 };
-        REQUIRE(m && !big_new(&u, &v1, 1, NULL, 0));
-        pith__tape *y = pith__tape_new(m, NULL, BIG_N, 0, NULL);
+        REQUIRE(m && !big_new(&u, &v1, 1, NULL, PITH__KEEP_ALL));
+        pith__tape *y = pith__tape_new(m, NULL, BIG_N, PITH__KEEP_ALL, NULL);
         REQUIRE(y);
         EQ(pith__learn(y, u.t[0], u.t[0] + 1, 40, 0.01f, &loss, NULL), PITH_OK);
         big_learn(&u, 0, 41);
@@ -238,7 +240,7 @@ TEST(untrained_is_ln_vocab) {
     for (int i = 0; i < N_FAMILY; i++) {
         pupil u;
         pith__loss loss = { 0, 0 };
-        REQUIRE(!pupil_new(&u, &all_families[i], 1, NULL, 0));
+        REQUIRE(!pupil_new(&u, &all_families[i], 1, NULL, PITH__KEEP_ALL));
         shrink(&u, 0.03f);
         EQ(pith__score(u.tape, u.t, u.target, N, &loss, NULL), PITH_OK);
         EQ(loss.n, 17);
@@ -250,7 +252,7 @@ TEST(untrained_is_ln_vocab) {
 TEST(overfits_a_batch) {
     for (int i = 0; i < N_FAMILY; i += 4) {
         pupil u;
-        REQUIRE(!pupil_new(&u, &all_families[i], 1, NULL, 0));
+        REQUIRE(!pupil_new(&u, &all_families[i], 1, NULL, PITH__KEEP_ALL));
         shrink(&u, 0.1f);
         float *means = calloc(2 * u.p.n, sizeof *means);
         pith__adamw how = { 0.9f, 0.99f, 1e-8f, 0.01f, 0, means, means + u.p.n };
@@ -270,7 +272,7 @@ TEST(refusals) {
     pupil u;
     pith__loss loss = { 0, 0 };
     pith_error e = { 0, "" };
-    REQUIRE(!pupil_new(&u, &all_families[0], 1, NULL, 0));
+    REQUIRE(!pupil_new(&u, &all_families[0], 1, NULL, PITH__KEEP_ALL));
     u.target[5] = VOCAB;
     EQ(pith__learn(u.tape, u.t, u.target, N, 1, &loss, &e), PITH_EARG);
     CHECK(strstr(e.text, "37") != NULL);
@@ -282,7 +284,7 @@ TEST(refusals) {
     for (int i = 0; i < N; i++) u.target[i] = -100;
     EQ(pith__learn(u.tape, u.t, u.target, N, 1, &loss, &e), PITH_OK); /* nothing counts */
     CHECK(loss.sum == 0 && loss.n == 0 && pith__grad_norm(&u.p) == 0);
-    CHECK(pith__tape_size(u.m, N, 0) > pith__tape_size(u.m, N, 1));
+    CHECK(pith__tape_size(u.m, N, PITH__KEEP_ALL) > pith__tape_size(u.m, N, PITH__KEEP_STREAM));
     pupil_free(&u);
 }
 
@@ -290,7 +292,7 @@ TEST(refusals) {
 
 TEST(adamw_as_the_paper_has_it) {
     pupil u;
-    REQUIRE(!pupil_new(&u, &all_families[0], 1, NULL, 0));
+    REQUIRE(!pupil_new(&u, &all_families[0], 1, NULL, PITH__KEEP_ALL));
     float *means = calloc(2 * u.p.n, sizeof *means);
     pith__adamw how = { 0.9f, 0.95f, 1e-6f, 0.1f, 0, means, means + u.p.n };
     const pith__param *q = NULL, *norm = NULL;

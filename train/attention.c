@@ -19,7 +19,7 @@ static size_t query_block(size_t n) {
 /* Not a power of two, which would be slow to walk across. */
 static size_t turned_row(size_t n) { return (n + 15) / 16 * 16 + 16; }
 
-PITH_SHARED size_t pith__d_attend_floats(size_t n, size_t head_dim) {
+PITH_SHARED size_t pith__d_attend_scratch(size_t n, size_t head_dim) {
     return (2 * head_dim + 2 * query_block(n) + 1) * turned_row(n);
 }
 

@@ -80,7 +80,7 @@ static void d_norm_span(const void *data, size_t span, uint8_t *scratch) {
 PITH_SHARED void pith__d_norm(const pith__tape *tape, float *dx, const float *dy, const float *x,
                               const pith__weight *w, size_t n, int add) {
     size_t cols = w->tensor.cols;
-    float *dw = pith__grad(tape, w);
+    float *dw = pith__grad(tape->g, w);
     d_norm_job job = { tape, dx, dy, x, w->floats, dw, cols, n, add };
     int worth_it = pith__worth_it(n * cols);
     pith__share(&tape->s->team, n, worth_it, d_norm_row, &job);
@@ -99,7 +99,7 @@ typedef struct { /* one layer, on the way back for n tokens */
 
 /* was y += bias, for each of n tokens. */
 static void d_add_bias(const d_block *b, const float *dy, const pith__weight *bias, size_t n) {
-    float *d_bias = pith__grad(b->tape, bias);
+    float *d_bias = pith__grad(b->tape->g, bias);
     size_t cols = bias->tensor.cols;
     for (size_t t = 0; d_bias && t < n; t++)
         for (size_t i = 0; i < cols; i++) d_bias[i] += dy[t * cols + i];
@@ -242,16 +242,16 @@ static void d_choose_experts(const d_block *b, float *dp, const float *p, const 
 
 /* The router: its gradient, and what comes back through it to x. */
 static void d_route(const d_block *b, const float *x, float *dx) {
-    const pith__tape *y = b->tape;
+    const pith__tape *tape = b->tape;
     size_t n = (size_t)b->h->n_expert;
     if (!b->h->expert_norm) { /* the tape has only what was chosen */
-        pith__input in = y->s->in;
+        pith__input in = tape->s->in;
         in.x = x, in.n = (int)b->n, in.cols = b->n_embd, in.group = 0;
-        pith__matmul(y->s->kernels, &y->s->team, y->route, n, &b->layer->router.tensor, &in);
+        pith__matmul(tape->s->kernels, &tape->s->team, tape->route, n, &b->layer->router.tensor, &in);
     }
     for (size_t i = 0; i < b->n * n; i += n) {
-        if (!b->h->expert_norm) y->s->kernels->softmax(y->route + i, n);
-        d_choose_experts(b, b->d.route + i, b->a.route + i, y->route + i);
+        if (!b->h->expert_norm) tape->s->kernels->softmax(tape->route + i, n);
+        d_choose_experts(b, b->d.route + i, b->a.route + i, tape->route + i);
     }
     d_project(b, dx, b->d.route, &b->layer->router, x, b->n, 1);
 }
@@ -300,27 +300,27 @@ static void d_feed_forward(const d_block *b) {
 /* ---- all blocks -------------------------------------------------------------------------- */
 
 /* was x = embd_scale * the token's row of the embedding. */
-static void d_embed(const pith__tape *y, const pith_token *tokens, size_t n) {
-    const pith__hyper *h = &y->s->model->hyper;
+static void d_embed(const pith__tape *tape, const pith_token *tokens, size_t n) {
+    const pith__hyper *h = &tape->s->model->hyper;
     size_t n_embd = (size_t)h->n_embd;
-    float *g = pith__grad(y, &y->s->model->embd);
+    float *g = pith__grad(tape->g, &tape->s->model->embd);
     for (size_t t = 0; g && t < n; t++) {
         float *to = g + (size_t)tokens[t] * n_embd;
-        for (size_t i = 0; i < n_embd; i++) to[i] += h->embd_scale * y->d.x[t * n_embd + i];
+        for (size_t i = 0; i < n_embd; i++) to[i] += h->embd_scale * tape->d.x[t * n_embd + i];
     }
 }
 
-PITH_SHARED void pith__backward(const pith__tape *y, const pith_token *tokens, int n) {
-    const pith_model *m = y->s->model;
-    pith_rewind(y->s, 0); /* where blocks are run again */
+PITH_SHARED void pith__backward(const pith__tape *tape, const pith_token *tokens, int n) {
+    const pith_model *m = tape->s->model;
+    pith_rewind(tape->s, 0); /* where blocks are run again */
     for (int l = m->hyper.n_layer - 1; l >= 0; l--) {
-        if (y->s->streams) pith__run_block(y->s, l, n);
-        d_block b = { y, &m->hyper, &m->layer[l], pith__acts_at(y->s, l), y->d, (size_t)n,
+        if (tape->s->streams) pith__run_block(tape->s, l, n);
+        d_block b = { tape, &m->hyper, &m->layer[l], pith__acts_at(tape->s, l), tape->d, (size_t)n,
                       (size_t)m->hyper.n_embd };
         d_feed_forward(&b);
         d_attention(&b);
     }
-    d_embed(y, tokens, (size_t)n);
+    d_embed(tape, tokens, (size_t)n);
 }
 
 /* ---- the tape's memory ------------------------------------------------------------------- */
@@ -340,39 +340,39 @@ static size_t logits_rows(const pith__hyper *h, size_t n) {
 
 /* Pieces of y from memory on, or only how many floats they take. None is larger than a few times
  * what the session or the model already has in memory. */
-static size_t place_tape(pith__tape *y, const pith_session *s, float *memory) {
+static size_t place_tape(pith__tape *tape, const pith_session *s, float *memory) {
     const pith__hyper *h = &s->model->hyper;
     size_t n = (size_t)s->n_batch, head_dim = (size_t)h->head_dim,
            heads = (size_t)h->n_head * head_dim;
     size_t n_threads = (size_t)s->team.n_threads, used = 0;
     pith__acts a;
-    y->rows = (int)logits_rows(h, n);
-    size_t logits = (size_t)y->rows * (size_t)h->n_vocab;
-    y->scratch_floats =
-        most(most(pith__product_scratch(), pith__d_attend_floats(n, head_dim)), s->team.scratch_bytes / 4);
-    y->scratch_floats = (y->scratch_floats + 15) / 16 * 16;
+    tape->rows = (int)logits_rows(h, n);
+    size_t logits = (size_t)tape->rows * (size_t)h->n_vocab;
+    tape->scratch_floats =
+        most(most(pith__product_scratch(), pith__d_attend_scratch(n, head_dim)), s->team.scratch_bytes / 4);
+    tape->scratch_floats = (tape->scratch_floats + 15) / 16 * 16;
     const struct {
         float **to;
         size_t size;
     } pieces[] = {
-        { &y->acts, pith__acts_place(s, &a, NULL) },
-        { &y->dk, n * heads },
-        { &y->dv, n * heads },
-        { &y->scale, n * (size_t)h->n_head },
-        { &y->route, n * (size_t)h->n_expert },
-        { &y->panel, pith__panel_floats(widest_input(h)) },
-        { &y->logits, logits },
-        { &y->slope, h->logit_softcap > 0 ? logits : 0 },
-        { &y->scratch, n_threads * y->scratch_floats },
+        { &tape->acts, pith__acts_place(s, &a, NULL) },
+        { &tape->dk, n * heads },
+        { &tape->dv, n * heads },
+        { &tape->scale, n * (size_t)h->n_head },
+        { &tape->route, n * (size_t)h->n_expert },
+        { &tape->panel, pith__panel_floats(widest_input(h)) },
+        { &tape->logits, logits },
+        { &tape->slope, h->logit_softcap > 0 ? logits : 0 },
+        { &tape->scratch, n_threads * tape->scratch_floats },
     };
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
         *pieces[i].to = memory ? memory + used : NULL;
         used += (pieces[i].size + 15) / 16 * 16;
     }
     if (!memory) return used;
-    pith__acts_place(s, &y->d, y->acts);
-    y->d.k = y->dk, y->d.v = y->dv; /* have room for every query head's */
-    if (y->d.q0 == y->d.q) y->d.k0 = y->d.k;
+    pith__acts_place(s, &tape->d, tape->acts);
+    tape->d.k = tape->dk, tape->d.v = tape->dv; /* have room for every query head's */
+    if (tape->d.q0 == tape->d.q) tape->d.k0 = tape->d.k;
     return used;
 }
 
@@ -381,43 +381,43 @@ static pith_context context_of(int n_ctx) {
     return c;
 }
 
-PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, float *g, int n_ctx, int recompute,
+PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, float *g, int n_ctx, int keep,
                                        pith_error *err) {
     pith_context c = context_of(n_ctx);
-    pith_session *s = pith__session_new(m, &c, recompute ? PITH__KEEP_STREAM : PITH__KEEP_ALL, err);
+    pith_session *s = pith__session_new(m, &c, keep, err);
     if (!s) return NULL;
-    pith__tape *y = calloc(1, sizeof *y), plan;
+    pith__tape *tape = calloc(1, sizeof *tape), plan;
     size_t floats = place_tape(&plan, s, NULL);
-    float *memory = y ? calloc(floats + 16, sizeof *memory) : NULL;
+    float *memory = tape ? calloc(floats + 16, sizeof *memory) : NULL;
     if (!memory) {
         pith__fail(err, PITH_EMEMORY, "%s: no memory for the gradients of %d tokens (%.1f MB)",
                    m->store.path, n_ctx, (double)floats * 4e-6);
         pith_session_free(s);
-        free(y);
+        free(tape);
         return NULL;
     }
-    y->s = s;
-    y->g = g;
-    y->memory = memory;
-    place_tape(y, s, memory + (64 - (uintptr_t)memory % 64) % 64 / sizeof *memory);
-    s->team.scratch = (uint8_t *)y->scratch; /* more than the session needs by itself */
-    s->team.scratch_bytes = y->scratch_floats * sizeof *memory;
-    return y;
+    tape->s = s;
+    tape->g = g;
+    tape->memory = memory;
+    place_tape(tape, s, memory + (64 - (uintptr_t)memory % 64) % 64 / sizeof *memory);
+    s->team.scratch = (uint8_t *)tape->scratch; /* more than the session needs by itself */
+    s->team.scratch_bytes = tape->scratch_floats * sizeof *memory;
+    return tape;
 }
 
-PITH_SHARED void pith__tape_free(pith__tape *y) {
-    if (!y) return;
-    pith_session_free(y->s);
-    free(y->memory);
-    free(y);
+PITH_SHARED void pith__tape_free(pith__tape *tape) {
+    if (!tape) return;
+    pith_session_free(tape->s);
+    free(tape->memory);
+    free(tape);
 }
 
-PITH_SHARED size_t pith__tape_size(const pith_model *m, int n_ctx, int recompute) {
+PITH_SHARED size_t pith__tape_size(const pith_model *m, int n_ctx, int keep) {
     pith_context c = context_of(n_ctx);
-    size_t session = pith__session_bytes(m, &c, recompute ? PITH__KEEP_STREAM : PITH__KEEP_ALL);
+    size_t session = pith__session_bytes(m, &c, keep);
     if (!session) return 0;
     pith_session s = { .model = m, .n_batch = n_ctx, .team = { .n_threads = m->n_threads } };
     s.team.scratch_bytes = pith__matmul_scratch(widest_input(&m->hyper));
-    pith__tape y;
-    return session + (place_tape(&y, &s, NULL) + 16) * sizeof(float) + sizeof y;
+    pith__tape plan;
+    return session + (place_tape(&plan, &s, NULL) + 16) * sizeof(float) + sizeof plan;
 }

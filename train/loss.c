@@ -37,25 +37,25 @@ static void d_cross_entropy(const pith__hyper *h, float *p, const float *slope, 
 }
 
 typedef struct { /* a sequence on its way */
-    const pith__tape *y;
+    const pith__tape *tape;
     const pith_token *t, *target;
     int n;
     float scale; /* 0: nothing is learned */
     pith__loss *loss;
     pith_error *err;
     int code;
-    int t0; /* tokens t0 to t0 + y->rows are at the logits */
+    int t0; /* tokens t0 to t0 + tape->rows are at the logits */
     double each[PITH__LOSS_ROWS];
 } sequence_job;
 
 /* Token t0 + i: its logits become their gradient. */
 static void token_loss(const void *data, size_t i, uint8_t *scratch) {
     sequence_job *j = (sequence_job *)(uintptr_t)data; /* to write each[i] */
-    const pith__tape *y = j->y;
-    const pith__hyper *h = &y->s->model->hyper;
+    const pith__tape *tape = j->tape;
+    const pith__hyper *h = &tape->s->model->hyper;
     size_t n = (size_t)h->n_vocab;
     pith_token target = j->target[(size_t)j->t0 + i];
-    float *x = y->logits + i * n, *slope = NULL, c = h->logit_softcap;
+    float *x = tape->logits + i * n, *slope = NULL, c = h->logit_softcap;
     (void)scratch;
     j->each[i] = 0;
     if (target < 0) {
@@ -63,39 +63,39 @@ static void token_loss(const void *data, size_t i, uint8_t *scratch) {
         return;
     }
     if (c > 0) {
-        slope = y->slope + i * n;
+        slope = tape->slope + i * n;
         for (size_t k = 0; k < n; k++) slope[k] = 1 - x[k] / c * (x[k] / c);
     }
-    j->each[i] = cross_entropy(y->s->kernels, x, n, target);
+    j->each[i] = cross_entropy(tape->s->kernels, x, n, target);
     if (j->scale != 0) d_cross_entropy(h, x, slope, n, target, j->scale);
 }
 
 /* n tokens from t0 on of what the last block gave, through the output matrix and back. */
 static void rows_loss(sequence_job *j, int n) {
-    const pith__tape *y = j->y;
-    const pith_model *m = y->s->model;
+    const pith__tape *tape = j->tape;
+    const pith_model *m = tape->s->model;
     int counted = 0;
     size_t at = (size_t)j->t0 * (size_t)m->hyper.n_embd;
-    float *xn = pith__acts_at(y->s, m->hyper.n_layer).xn + at, *d_xn = y->d.xn + at;
+    float *xn = pith__acts_at(tape->s, m->hyper.n_layer).xn + at, *d_xn = tape->d.xn + at;
     for (int i = 0; i < n; i++) counted += j->target[j->t0 + i] >= 0;
     if (!counted) {
         memset(d_xn, 0, (size_t)n * (size_t)m->hyper.n_embd * sizeof *d_xn);
         return;
     }
-    pith__logits_of(y->s, j->t0, n, y->logits);
-    pith__share(&y->s->team, (size_t)n, pith__worth_it((size_t)n * m->head.tensor.rows), token_loss, j);
+    pith__logits_of(tape->s, j->t0, n, tape->logits);
+    pith__share(&tape->s->team, (size_t)n, pith__worth_it((size_t)n * m->head.tensor.rows), token_loss, j);
     for (int i = 0; i < n; i++) j->loss->sum += j->each[i];
     j->loss->n += counted;
     if (j->scale == 0) return;
-    pith__d_input(y, d_xn, y->logits, &m->head.tensor, (size_t)n, 0);
-    pith__d_weight(y, &m->head, y->logits, xn, (size_t)n);
+    pith__d_input(tape, d_xn, tape->logits, &m->head.tensor, (size_t)n, 0);
+    pith__d_weight(tape, &m->head, tape->logits, xn, (size_t)n);
 }
 
-static int check_targets(const pith__tape *y, const pith_token *target, int n, pith_error *err) {
-    int n_vocab = y->s->model->hyper.n_vocab;
-    if (n > y->s->n_batch)
+static int check_targets(const pith__tape *tape, const pith_token *target, int n, pith_error *err) {
+    int n_vocab = tape->s->model->hyper.n_vocab;
+    if (n > tape->s->n_batch)
         return pith__fail(err, PITH_EARG, "a sequence of %d tokens, need %d at most", n,
-                          y->s->n_batch);
+                          tape->s->n_batch);
     for (int i = 0; i < n; i++)
         if (target[i] >= n_vocab)
             return pith__fail(err, PITH_EARG, "target %d is not in the vocabulary of %d", target[i],
@@ -106,33 +106,33 @@ static int check_targets(const pith__tape *y, const pith_token *target, int n, p
 /* Forward, the loss, and unless scale is 0 the way back. */
 static void run_sequence(void *data) {
     sequence_job *j = data;
-    const pith__tape *y = j->y;
-    const pith_model *m = y->s->model;
-    j->code = check_targets(y, j->target, j->n, j->err);
-    pith_rewind(y->s, 0);
-    if (!j->code) j->code = pith__eval_all(y->s, j->t, j->n, NULL, j->err);
+    const pith__tape *tape = j->tape;
+    const pith_model *m = tape->s->model;
+    j->code = check_targets(tape, j->target, j->n, j->err);
+    pith_rewind(tape->s, 0);
+    if (!j->code) j->code = pith__eval_all(tape->s, j->t, j->n, NULL, j->err);
     if (j->code) return;
-    for (j->t0 = 0; j->t0 < j->n; j->t0 += y->rows)
-        rows_loss(j, j->n - j->t0 < y->rows ? j->n - j->t0 : y->rows);
+    for (j->t0 = 0; j->t0 < j->n; j->t0 += tape->rows)
+        rows_loss(j, j->n - j->t0 < tape->rows ? j->n - j->t0 : tape->rows);
     if (j->scale == 0) return;
-    pith__d_norm(y, y->d.x, y->d.xn, pith__acts_at(y->s, m->hyper.n_layer).x, &m->out_norm,
+    pith__d_norm(tape, tape->d.x, tape->d.xn, pith__acts_at(tape->s, m->hyper.n_layer).x, &m->out_norm,
                  (size_t)j->n, 0);
-    pith__backward(y, j->t, j->n);
+    pith__backward(tape, j->t, j->n);
 }
 
-PITH_SHARED int pith__score(const pith__tape *y, const pith_token *t, const pith_token *target,
+PITH_SHARED int pith__score(const pith__tape *tape, const pith_token *t, const pith_token *target,
                             int n, pith__loss *loss, pith_error *err) {
-    sequence_job job = { .y = y, .t = t, .target = target, .n = n, .loss = loss, .err = err };
-    pith__together(&y->s->team, run_sequence, &job);
+    sequence_job job = { .tape = tape, .t = t, .target = target, .n = n, .loss = loss, .err = err };
+    pith__together(&tape->s->team, run_sequence, &job);
     return job.code;
 }
 
-PITH_SHARED int pith__learn(const pith__tape *y, const pith_token *t, const pith_token *target,
+PITH_SHARED int pith__learn(const pith__tape *tape, const pith_token *t, const pith_token *target,
                             int n, float scale, pith__loss *loss, pith_error *err) {
     sequence_job job = {
-        .y = y, .t = t, .target = target, .n = n, .scale = scale, .loss = loss, .err = err
+        .tape = tape, .t = t, .target = target, .n = n, .scale = scale, .loss = loss, .err = err
     };
     if (scale == 0) return pith__fail(err, PITH_EARG, "a gradient taken 0 times");
-    pith__together(&y->s->team, run_sequence, &job);
+    pith__together(&tape->s->team, run_sequence, &job);
     return job.code;
 }

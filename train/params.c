@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { LANE_NUMBERS = 1 << 26 }; /* gradients in memory, if there is more than one lane */
+enum { SHARD_NUMBERS = 1 << 26 }; /* gradients in memory, if there is more than one shard */
 
 static pith__param *param_named(const pith__params *p, pith__str name) {
     for (size_t lo = 0, hi = p->n_param; lo < hi;) {
@@ -49,9 +49,9 @@ static int make_params(pith__params *p, const pith_model *m, pith_error *err) {
         if (p->param[i].w) p->param[n++] = p->param[i];
     p->n_param = n;
     for (size_t i = 0; i < n; i++) p->n += p->param[i].n;
-    for (p->n_lane = PITH__LANES; p->n_lane > 1 && p->n > (size_t)LANE_NUMBERS / p->n_lane;)
-        p->n_lane--;
-    p->g = pith__arena_new(&p->arena, p->n, (size_t)p->n_lane * sizeof *p->g);
+    for (p->n_shard = PITH__SHARDS; p->n_shard > 1 && p->n > (size_t)SHARD_NUMBERS / p->n_shard;)
+        p->n_shard--;
+    p->g = pith__arena_new(&p->arena, p->n, (size_t)p->n_shard * sizeof *p->g);
     float *g = p->g;
     for (size_t i = 0; i < n && g; i++) {
         pith__param *q = &p->param[i];
@@ -93,6 +93,6 @@ PITH_SHARED int pith__params_new(pith__params *p, pith_model *m, pith_error *err
 
 PITH_SHARED void pith__params_zero(pith__params *p) { memset(p->g, 0, p->n * sizeof *p->g); }
 
-PITH_SHARED float *pith__grad(const pith__tape *tape, const pith__weight *w) {
-    return !w->tensor.data || w->at == PITH__FROZEN ? NULL : tape->g + w->at;
+PITH_SHARED float *pith__grad(float *g, const pith__weight *w) {
+    return !g || !w->tensor.data || w->at == PITH__FROZEN ? NULL : g + w->at;
 }

@@ -39,11 +39,11 @@ typedef struct {
     pith_model *m;
     pith__params params;
     pith__adamw adam;      /* its step is the number of steps taken */
-    pith__batch *crew;
+    pith__step *step;
     dataset data;
-    pith_token *token;     /* (PITH__LANES, n_ctx + 1) */
+    pith_token *token;     /* (PITH__SHARDS, n_ctx + 1) */
     int lock, n_ctx, terminal, schedule;
-    int64_t batch;         /* sequences in a step */
+    int64_t batch_size;    /* sequences in a step */
     int64_t total, warmup; /* steps */
     output log;
     double untrained;      /* the loss of one who knows nothing: log of the vocabulary's size */
@@ -384,6 +384,8 @@ static int check_weights_fit(const trainer *t) {
     return check_memory(4 * 4 * n, "training this shape");
 }
 
+static int keep_of(const options *o) { return o->recompute ? PITH__KEEP_STREAM : PITH__KEEP_ALL; }
+
 static int training_memory(trainer *t) {
     pith_error e = { 0, "" };
     const options *o = t->o;
@@ -396,15 +398,15 @@ static int training_memory(trainer *t) {
                              .weight_decay = o->decay,
                              .m = calloc(n, sizeof(float)),
                              .v = calloc(n, sizeof(float)) };
-    t->token = calloc(PITH__LANES * ((size_t)t->n_ctx + 1), sizeof *t->token);
+    t->token = calloc(PITH__SHARDS * ((size_t)t->n_ctx + 1), sizeof *t->token);
     if (!t->adam.m || !t->adam.v || !t->token)
         return complain(FAILED, "no memory to train %zu parameters", n);
     int n_sequence = o->batch * o->accumulate; /* fits, see read_options */
-    double batch = (double)pith__batch_size(t->m, &t->params, t->n_ctx, n_sequence, o->recompute);
-    int code = check_memory(batch + 12.0 * (double)n, "training with this context");
+    double bytes = (double)pith__step_size(t->m, &t->params, t->n_ctx, n_sequence, keep_of(o));
+    int code = check_memory(bytes + 12.0 * (double)n, "training with this context");
     if (code) return code;
-    t->crew = pith__batch_new(t->m, &t->params, t->n_ctx, n_sequence, o->recompute, &e);
-    return t->crew ? 0 : complain(FAILED, "%s", e.text);
+    t->step = pith__step_new(t->m, &t->params, t->n_ctx, n_sequence, keep_of(o), &e);
+    return t->step ? 0 : complain(FAILED, "%s", e.text);
 }
 
 /* Fresh: the folder has no run in it, or the user wants to lose it. */
@@ -457,9 +459,9 @@ static int open_data(trainer *t) {
     if (!windows)
         return complain(BAD_DATA, "%s: has %zu tokens to learn from, need %d: more than --context",
                         o->texts.train.item[0], t->data.n_train, t->n_ctx + 1);
-    t->batch = (int64_t)o->batch * o->accumulate;
+    t->batch_size = (int64_t)o->batch * o->accumulate;
     t->total = o->max_steps > 0 ? o->max_steps
-                                : (int64_t)ceil((double)o->epochs * (double)windows / (double)t->batch);
+                                : (int64_t)ceil((double)o->epochs * (double)windows / (double)t->batch_size);
     t->warmup = o->warmup >= 0 ? o->warmup : t->total / 20;
     t->schedule = pith__schedule_named(o->schedule);
     return 0;
@@ -476,7 +478,7 @@ static int resume(trainer *t) {
     const char *here = path_in(t, name);
     if (!here) return FAILED;
     if (!strcmp(here, t->from.path)) t->saved = mark.step; /* else it is saved here when it must be */
-    if (mark.seed != (int64_t)t->o->seed || mark.batch != t->batch ||
+    if (mark.seed != (int64_t)t->o->seed || mark.batch != t->batch_size ||
         mark.texts != (int64_t)t->data.key)
         fprintf(stderr, "pith: %s was made with another seed, batch or text: going on with these\n",
                 t->from.path);
@@ -494,7 +496,7 @@ static void print_duration(double s) {
 
 /* Sequences that are learned from at once, of so many that are left. */
 static int wave_of(const trainer *t, int64_t left) {
-    return left < t->crew->n_lane ? (int)left : t->crew->n_lane;
+    return left < t->step->n_shard ? (int)left : t->step->n_shard;
 }
 
 /* Seconds that a step takes, by the clock: sequences of made-up tokens are learned from for half
@@ -503,31 +505,31 @@ static int time_a_step(trainer *t, double *step) {
     pith_error e = { 0, "" };
     pith__loss loss = { 0, 0 };
     double start = 0;
-    int wave = wave_of(t, t->batch);
+    int wave = wave_of(t, t->batch_size);
     for (int i = 0; i <= t->n_ctx; i++)
         t->token[i] = (pith_token)(random_at(1, (uint64_t)i) % (uint64_t)t->vocab.n);
-    pith__batch_begin(t->crew);
+    pith__step_begin(t->step);
     for (int n = 0; n < 2 || (seconds() - start < 0.5 && n < 50); n++) {
-        pith__sequence s[PITH__LANES];
+        pith__sequence s[PITH__SHARDS];
         int tokens =
             n == 0 && t->n_ctx > 64 ? 64 : t->n_ctx; /* the first find memory for the others */
         for (int k = 0; k < wave; k++) s[k] = (pith__sequence){ t->token, t->token + 1, tokens };
-        if (pith__batch_learn(t->crew, s, wave, 1e-6f, &e)) return complain(FAILED, "%s", e.text);
+        if (pith__step_learn(t->step, s, wave, 1e-6f, &e)) return complain(FAILED, "%s", e.text);
         if (stopped()) return stopped();
         if (n == 0) start = seconds();
         else
-            *step = (seconds() - start) / n / wave * (double)t->batch + 3e-9 * (double)t->params.n;
+            *step = (seconds() - start) / n / wave * (double)t->batch_size + 3e-9 * (double)t->params.n;
     }
-    pith__batch_end(t->crew, &loss);
+    pith__step_end(t->step, &loss);
     return 0;
 }
 
 enum { PROGRAM_MB = 3 }; /* itself, its libraries and the vocabulary, as measured */
 
 static int forecast(trainer *t) {
-    double n = (double)t->params.n, mb = 4e-6 * n, step = 0, grads = mb * t->crew->n_lane;
-    double acts = 1e-6 * (double)pith__batch_size(t->m, &t->params, t->n_ctx, (int)t->batch,
-                                                  t->o->recompute) - grads;
+    double n = (double)t->params.n, mb = 4e-6 * n, step = 0, grads = mb * t->step->n_shard;
+    double acts = 1e-6 * (double)pith__step_size(t->m, &t->params, t->n_ctx, (int)t->batch_size,
+                                                  keep_of(t->o)) - grads;
     double width = t->vocab.n > 65536 ? 4 : 2; /* bytes of a token in the file that is mapped */
     double rest = PROGRAM_MB + 1e-6 * width * (double)(t->data.n_train + t->data.n_eval);
     const pith__hyper *h = &t->m->hyper;
@@ -546,12 +548,12 @@ static int forecast(trainer *t) {
             t->data.n_eval);
     int code = time_a_step(t, &step);
     if (code) return code;
-    double tokens = (double)t->batch * t->n_ctx;
+    double tokens = (double)t->batch_size * t->n_ctx;
     fprintf(stderr, "time         about ");
     print_duration(step * (double)left);
     fprintf(stderr, ": %lld steps of %.0f tokens, %.2f epochs, at %.0f tokens/s\n", (long long)left,
             tokens,
-            (double)t->total * (double)t->batch / (double)dataset_windows(&t->data, t->n_ctx),
+            (double)t->total * (double)t->batch_size / (double)dataset_windows(&t->data, t->n_ctx),
             tokens / step);
     return 0;
 }
@@ -603,7 +605,7 @@ static int log_end(trainer *t) {
 }
 
 static double epoch_of(const trainer *t) {
-    return (double)t->adam.step * (double)t->batch / (double)dataset_windows(&t->data, t->n_ctx);
+    return (double)t->adam.step * (double)t->batch_size / (double)dataset_windows(&t->data, t->n_ctx);
 }
 
 /* The line of a step: on a terminal it is overwritten by the next. */
@@ -611,7 +613,7 @@ static int log_step(trainer *t) {
     double spent = seconds() - t->start, loss = t->loss_n ? t->loss_sum / t->loss_n : t->smooth;
     int64_t done = t->adam.step - t->start_step;
     double per_step = done ? spent / (double)done : 0;
-    double speed = per_step > 0 ? (double)t->batch * t->n_ctx / per_step : 0;
+    double speed = per_step > 0 ? (double)t->batch_size * t->n_ctx / per_step : 0;
     fprintf(stderr, "%sstep %lld/%lld  loss %.4f  lr %.2e  |grad| %.3f  %.0f tok/s  ETA ",
             t->terminal ? "\r\033[K" : "", (long long)t->adam.step, (long long)t->total, loss,
             t->rate, t->norm, speed);
@@ -635,7 +637,7 @@ enum { SAMPLE = 100 }; /* tokens */
 /* A text as the model writes it now, to the terminal and the log. */
 static int write_sample(trainer *t) {
     const pith_shape *shape = pith_model_shape(t->m);
-    pith_session *s = t->crew->tape[0]->s;
+    pith_session *s = t->step->tape[0]->s;
     pith_token first = shape->bos >= 0 ? shape->bos : shape->eos;
     pith_generation g = { .how = PITH_SAMPLING_DEFAULT, .rng = t->o->seed * 2 + 1, .n_predict = SAMPLE };
     pith_error e = { 0, "" };
@@ -669,7 +671,7 @@ static int score_held_out(trainer *t, pith__loss *loss) {
         n = all < t->o->max_eval ? all : t->o->max_eval;
     *loss = (pith__loss){ 0, 0 };
     for (int i = 0, wave; i < n && !stopped(); i += wave) {
-        pith__sequence s[PITH__LANES];
+        pith__sequence s[PITH__SHARDS];
         wave = wave_of(t, n - i);
         for (int k = 0; k < wave; k++) {
             int window = (int)((int64_t)(i + k) * all / n);
@@ -677,7 +679,7 @@ static int score_held_out(trainer *t, pith__loss *loss) {
             int tokens = dataset_eval_window(&t->data, t->n_ctx, window, token);
             s[k] = (pith__sequence){ token, token + 1, tokens };
         }
-        if (pith__batch_score(t->crew, s, wave, loss, &e)) return complain(FAILED, "%s", e.text);
+        if (pith__step_score(t->step, s, wave, loss, &e)) return complain(FAILED, "%s", e.text);
     }
     return stopped();
 }
@@ -704,7 +706,7 @@ static int evaluate(trainer *t) {
 /* Sequences i to i + n of the next step. */
 static void next_sequences(trainer *t, int64_t i, int n, pith__sequence *s) {
     for (int k = 0; k < n; k++) {
-        uint64_t window = (uint64_t)(t->adam.step * t->batch + i + k);
+        uint64_t window = (uint64_t)(t->adam.step * t->batch_size + i + k);
         pith_token *token = t->token + (size_t)k * ((size_t)t->n_ctx + 1);
         dataset_window(&t->data, t->n_ctx, t->o->seed, window, token);
         s[k] = (pith__sequence){ token, token + 1, t->n_ctx };
@@ -734,15 +736,15 @@ static int is_diverged(const trainer *t, double loss) { return !(loss <= 1.5 * t
 static int check_learned(trainer *t) {
     pith_error e = { 0, "" };
     pith__loss loss = { 0, 0 };
-    pith__sequence s[PITH__LANES];
+    pith__sequence s[PITH__SHARDS];
     if (t->checked == t->adam.step) return 0;
     for (size_t i = 0; i < t->params.n_param; i++)
         for (size_t k = 0; k < t->params.param[i].n; k++)
             if (!isfinite(t->params.param[i].w[k]))
                 return say_diverged(t, t->adam.step, "a weight", (double)t->params.param[i].w[k]);
-    int wave = wave_of(t, t->batch);
+    int wave = wave_of(t, t->batch_size);
     next_sequences(t, 0, wave, s);
-    if (pith__batch_score(t->crew, s, wave, &loss, &e)) return complain(FAILED, "%s", e.text);
+    if (pith__step_score(t->step, s, wave, &loss, &e)) return complain(FAILED, "%s", e.text);
     double mean = loss.sum / (double)loss.n;
     if (is_diverged(t, mean)) return say_diverged(t, t->adam.step, "the loss", mean);
     t->checked = t->adam.step;
@@ -750,7 +752,7 @@ static int check_learned(trainer *t) {
 }
 
 static int save_progress(trainer *t) {
-    pith__mark mark = { t->adam.step, (int64_t)t->o->seed, t->batch, (int64_t)t->data.key };
+    pith__mark mark = { t->adam.step, (int64_t)t->o->seed, t->batch_size, (int64_t)t->data.key };
     char name[64];
     enum { MOST = 64 };
     int64_t step[MOST];
@@ -797,17 +799,17 @@ static int save_model(trainer *t) {
 static int take_step(trainer *t) {
     pith_error e = { 0, "" };
     pith__loss loss = { 0, 0 };
-    float scale = 1.0f / ((float)t->batch * (float)t->n_ctx);
-    pith__batch_begin(t->crew);
-    for (int64_t i = 0, wave; i < t->batch; i += wave) {
-        pith__sequence s[PITH__LANES];
-        wave = wave_of(t, t->batch - i);
+    float scale = 1.0f / ((float)t->batch_size * (float)t->n_ctx);
+    pith__step_begin(t->step);
+    for (int64_t i = 0, wave; i < t->batch_size; i += wave) {
+        pith__sequence s[PITH__SHARDS];
+        wave = wave_of(t, t->batch_size - i);
         next_sequences(t, i, (int)wave, s);
-        if (pith__batch_learn(t->crew, s, (int)wave, scale, &e))
+        if (pith__step_learn(t->step, s, (int)wave, scale, &e))
             return complain(FAILED, "%s", e.text);
         if (stopped()) return stopped();
     }
-    pith__batch_end(t->crew, &loss);
+    pith__step_end(t->step, &loss);
     double mean = loss.sum / (double)loss.n;
     t->norm = pith__grad_norm(&t->params);
     t->rate = (double)t->o->lr * pith__schedule(t->schedule, t->adam.step, t->warmup, t->total,
@@ -884,7 +886,7 @@ int verb_pretrain(int argc, char **argv) {
         fprintf(stderr, "stopped before the first step; to begin again, give the same command\n");
     if (t.log.file) fclose(t.log.file);
     dataset_close(&t.data);
-    pith__batch_free(t.crew);
+    pith__step_free(t.step);
     free(t.token), free(t.adam.m), free(t.adam.v);
     pith__params_free(&t.params);
     pith_close(t.m);

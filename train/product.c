@@ -113,7 +113,7 @@ PITH_SHARED void pith__d_input(const pith__tape *tape, float *dx, const float *d
 /* The gradient of w, (rows, cols) += dy^T x, summed over the tokens. */
 PITH_SHARED void pith__d_weight(const pith__tape *tape, const pith__weight *w, const float *dy,
                                 const float *x, size_t n) {
-    float *dw = pith__grad(tape, w);
+    float *dw = pith__grad(tape->g, w);
     if (!dw || !n) return;
     size_t rows = w->tensor.rows, cols = w->tensor.cols;
     pith__tensor in = { .format = pith__format_of(PITH__F32), .rows = n, .cols = cols };

@@ -1,15 +1,18 @@
-/* train.h - what the files of train/ share, in reading order; see internal.h for letters and rules.
+/* train.h - what the files of train/ share, in reading order; see base/base.h for letters and rules.
  *
  * One step of training, as pretrain.c takes it:
  *     pith__params_new(&p, m, &err);               every weight of m gets a gradient
- *     batch = pith__batch_new(m, &p, n_ctx, n_sequence, 0, &err);
- *     pith__batch_begin(batch);
- *     for some sequences at a time: pith__batch_learn(batch, sequences, n, 1.0f / total, &err);
- *     pith__batch_end(batch, &loss);
+ *     step = pith__step_new(m, &p, n_ctx, n_sequence, PITH__KEEP_ALL, &err);
+ *     pith__step_begin(step);
+ *     for some sequences at a time: pith__step_learn(step, sequences, n, 1.0f / total, &err);
+ *     pith__step_end(step, &loss);
  *     norm = pith__grad_norm(&p);
  *     pith__adamw_step(&how, &p, lr, clip);
- * Sequences add to the gradient in their order, so it makes no difference, not one bit, how many come at a
- * time: only total, the tokens of the whole step that count, must be known before. */
+ * Sequences add to the gradient in their order, so every bit is the same however many come at a time.
+ * Only total, the number of the step's tokens that count, must be known before.
+ *
+ * d_x is the gradient of the loss by x. A function d_f goes back through the f of the forward pass: it
+ * reads dy, the gradient of what f gave, and gives dx, the gradient of what f read. */
 #ifndef PITH_TRAIN_H
 #define PITH_TRAIN_H
 
@@ -23,42 +26,45 @@ typedef struct {         /* numbers that learn: one tensor of the file */
     const pith__tensor *tensor; /* its name and shape; data is what the file has, not what was learned */
     size_t n;
     float *w, *g;        /* (n) the weights that the model uses, their gradients */
-    int decay;           /* 1: a matrix. Norms and biases (0) are not drawn towards zero */
+    int decay;           /* 1: a matrix, which weight decay pulls towards zero; 0: a norm or a bias */
 } pith__param;
 
-enum { PITH__LANES = 4 };
+enum { PITH__SHARDS = 4 };
 
 typedef struct {
     pith__param *param;  /* (n_param), in the order of their names */
     size_t n_param;
     size_t n;            /* numbers in all of them together */
-    int n_lane;
-    float *g;            /* (n_lane, n) all gradients, one parameter after the other; see batch.c for lanes */
+    int n_shard;
+    float *g;            /* (n_shard, n) gradients, one parameter after the other; shards: see step.c */
     pith__team team;     /* of no scratch memory */
     pith__arena arena;
 } pith__params;
 
-/* All weights of m learn: each gets its place in the gradient (pith__weight's at). Matrices that lie in a file, of whatever format, are copied to memory as floats
- * and m made to use these; those of a store without files (n_file 0) must be F32 in memory that can be
- * written, and stay where they are. p must live as long as m is used. */
+/* All weights of m learn: each gets its place in the gradient, pith__weight's at. Matrices that lie in a
+ * file, of whatever format, are copied to memory as floats, and m uses the copy. Those of a store without
+ * files (n_file 0) must be F32 in memory that can be written, and stay where they are. p must live as long
+ * as m is used. */
 PITH_SHARED int  pith__params_new(pith__params *p, pith_model *m, pith_error *err);
 PITH_SHARED void pith__params_zero(pith__params *p); /* the gradients */
 PITH_SHARED void pith__params_free(pith__params *p);
 
-/* ---- train/backward.c: gradients through the Transformer, last block first -------------------------- */
+/* Where in g, a gradient of all parameters, the gradient of w is, in w's shape. NULL: there is none, for
+ * w is frozen, or the family has no such weight, or g is NULL. Gradients pass through a frozen weight, of
+ * whatever format, to what was computed before. */
+PITH_SHARED float *pith__grad(float *g, const pith__weight *w);
 
-/* A session whose activations are kept, and room for their gradients: what learning from one sequence of
- * up to n_ctx tokens takes. recompute 1: only what flows from block to block is kept and each block is
- * run again before the way back through it: less memory, the same bits, a third more time. */
+/* ---- the tape: what learning from one sequence takes; made in train/backward.c ---------------------- */
+
 enum { PITH__LOSS_ROWS = 256 }; /* at most so many tokens' logits exist at once */
 
 typedef struct {
-    pith_session *s;
-    float *g;            /* what gradients of the weights are added to, laid out as pith__params' g */
+    pith_session *s;     /* keeps the activations of the forward pass */
+    float *g;            /* (pith__params' n) gradients of the weights are added to this */
     pith__acts d;        /* gradients of one layer's activations; k and v have room for n_head heads */
     int rows;            /* tokens whose logits exist at once */
     float *logits;       /* (rows, n_vocab) */
-    float *slope;        /* (rows, n_vocab) logit_softcap: how the logits change with what was capped */
+    float *slope;        /* (rows, n_vocab) logit_softcap: its derivative at each logit */
     float *scale;        /* (n, n_head) of the rows of a norm */
     float *route;        /* (n, n_expert) */
     float *panel;        /* columns of a matrix side by side, see make_panels */
@@ -68,31 +74,21 @@ typedef struct {
     float *memory;
 } pith__tape;
 
-PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, float *g, int n_ctx, int recompute,
-                                       pith_error *err);
-PITH_SHARED void   pith__tape_free(pith__tape *y);
-PITH_SHARED size_t pith__tape_size(const pith_model *m, int n_ctx, int recompute); /* bytes */
-
-/* Where w's gradient is added to, in w's shape; NULL: w is frozen, or the family has none. A gradient still
- * passes through a frozen weight, of whatever format, to what was computed before it. */
-PITH_SHARED float *pith__grad(const pith__tape *y, const pith__weight *w);
-
 /* ---- train/product.c: the backward pass of a matmul ------------------------------------------------- */
 
-/* was y (n, rows) = x (n, cols) through w. dx = dy w, or, with add, dx += dy w; w's gradient (rows, cols) +=
- * dy^T x. */
-PITH_SHARED void pith__d_input(const pith__tape *y, float *dx, const float *dy, const pith__tensor *w,
+/* Forward: y (n, rows) = x (n, cols) through w. dx = dy w, or, with add, dx += dy w. */
+PITH_SHARED void pith__d_input(const pith__tape *tape, float *dx, const float *dy, const pith__tensor *w,
                                size_t n, int add);
-PITH_SHARED void pith__d_weight(const pith__tape *y, const pith__weight *w, const float *dy, const float *x,
-                                size_t n);
-PITH_SHARED size_t pith__panel_floats(size_t cols); /* of tape.panel, for matrices up to so wide */
-PITH_SHARED size_t pith__product_scratch(void); /* floats of scratch memory for a thread */
+/* The gradient of w, (rows, cols) += dy^T x. */
+PITH_SHARED void pith__d_weight(const pith__tape *tape, const pith__weight *w, const float *dy,
+                                const float *x, size_t n);
+PITH_SHARED size_t pith__panel_floats(size_t cols); /* of tape->panel, for matrices up to so wide */
+PITH_SHARED size_t pith__product_scratch(void);     /* floats of scratch memory for a thread */
 
 /* ---- train/attention.c: the backward pass of attention ---------------------------------------------- */
 
-PITH_SHARED void pith__d_softmax(const pith__kernels *k, float *dp, const float *p, size_t n);
-/* Attention of a whole sequence, in f32, every query head apart: heads that share keys and values
- * have gradients of their own, (n, n_head, head_dim), which are summed afterwards. */
+/* Attention of a whole sequence, in f32. Query heads that share keys and values get gradients of their
+ * own at first, so dk and dv have room for n_head; in the end they hold (n, n_kv_head, head_dim). */
 typedef struct {
     const pith__tape *tape;
     const float *q, *k, *v; /* (n, n_head, head_dim), (n, n_kv_head, head_dim) */
@@ -102,16 +98,27 @@ typedef struct {
     float scale, softcap;
 } pith__d_attention;
 
-PITH_SHARED size_t pith__d_attend_floats(size_t n, size_t head_dim);
 PITH_SHARED void pith__d_attend(const pith__d_attention *a);
+PITH_SHARED size_t pith__d_attend_scratch(size_t n, size_t head_dim); /* floats for a thread */
+/* Forward: p = softmax(x). dp becomes dx. */
+PITH_SHARED void pith__d_softmax(const pith__kernels *k, float *dp, const float *p, size_t n);
 
-/* was y (n, cols) = rmsnorm(x, w), row by row. */
-PITH_SHARED void pith__d_norm(const pith__tape *y, float *dx, const float *dy, const float *x,
+/* ---- train/backward.c: the backward pass of the Transformer, last block first ----------------------- */
+
+/* keep: PITH__KEEP_ALL, or PITH__KEEP_STREAM: only what flows from block to block is kept, and each block
+ * runs again before the backward pass through it. That takes less memory and a third more time, and gives
+ * the same bits. g: where gradients of the weights are added to, or NULL. */
+PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, float *g, int n_ctx, int keep, pith_error *err);
+PITH_SHARED void   pith__tape_free(pith__tape *tape);
+PITH_SHARED size_t pith__tape_size(const pith_model *m, int n_ctx, int keep); /* bytes */
+
+/* Forward: y (n, cols) = rmsnorm(x, w), row by row. dx = its gradient, or, with add, dx += it. */
+PITH_SHARED void pith__d_norm(const pith__tape *tape, float *dx, const float *dy, const float *x,
                               const pith__weight *w, size_t n, int add);
 /* d.x comes in as the gradient of what the last block gave and goes out as that of the embedding. */
-PITH_SHARED void pith__backward(const pith__tape *y, const pith_token *tokens, int n);
+PITH_SHARED void pith__backward(const pith__tape *tape, const pith_token *tokens, int n);
 
-/* ---- train/loss.c: how unlikely the model finds the text -------------------------------------------- */
+/* ---- train/loss.c: the cross-entropy of a text ------------------------------------------------------- */
 
 typedef struct {
     double sum;          /* of -log p(target), natural logarithm, over the tokens that count */
@@ -121,12 +128,12 @@ typedef struct {
 /* Run the sequence t from position 0; target[i] is what should follow t[i], or negative where it does not
  * count. Adds to *loss. learn also adds scale (not 0) times the gradient of the sum to the gradients;
  * score leaves them alone. */
-PITH_SHARED int pith__learn(const pith__tape *y, const pith_token *t, const pith_token *target, int n,
+PITH_SHARED int pith__learn(const pith__tape *tape, const pith_token *t, const pith_token *target, int n,
                             float scale, pith__loss *loss, pith_error *err);
-PITH_SHARED int pith__score(const pith__tape *y, const pith_token *t, const pith_token *target, int n,
+PITH_SHARED int pith__score(const pith__tape *tape, const pith_token *t, const pith_token *target, int n,
                             pith__loss *loss, pith_error *err);
 
-/* ---- train/batch.c: the sequences of a step, several at once ------------------------------------------ */
+/* ---- train/step.c: the sequences of one step, several at once ---------------------------------------- */
 
 typedef struct {
     const pith_token *t, *target; /* (n) as for pith__learn */
@@ -135,26 +142,26 @@ typedef struct {
 
 typedef struct {
     pith__params *p;
-    int n_lane, n_tape;  /* gradients that sequences add to in turn; threads at work */
+    int n_shard, n_tape; /* gradients that sequences add to in turn; threads at work */
     int64_t taken;       /* sequences of the step so far */
-    pith__loss loss[PITH__LANES];
-    pith__tape *tape[PITH__LANES]; /* (n_tape) */
-    pith__team team;     /* whose threads have a pointer to their tape as scratch memory */
-} pith__batch;
+    pith__loss loss[PITH__SHARDS];
+    pith__tape *tape[PITH__SHARDS]; /* (n_tape) */
+    pith__team team;     /* a thread's scratch memory is a pointer to its tape */
+} pith__step;
 
-/* n_sequence: how many a step has. */
-PITH_SHARED pith__batch *pith__batch_new(const pith_model *m, pith__params *p, int n_ctx, int n_sequence,
-                                         int recompute, pith_error *err);
-PITH_SHARED void   pith__batch_free(pith__batch *b);
-PITH_SHARED size_t pith__batch_size(const pith_model *m, const pith__params *p, int n_ctx, int n_sequence,
-                                    int recompute); /* bytes, gradients and activations */
+/* n_sequence: how many a step has. keep: see pith__tape_new. */
+PITH_SHARED pith__step *pith__step_new(const pith_model *m, pith__params *p, int n_ctx, int n_sequence,
+                                       int keep, pith_error *err);
+PITH_SHARED void   pith__step_free(pith__step *step);
+PITH_SHARED size_t pith__step_size(const pith_model *m, const pith__params *p, int n_ctx, int n_sequence,
+                                   int keep); /* bytes, gradients and activations */
 /* A step: begin, learn any number of times, end. Then p has the gradients of all sequences. */
-PITH_SHARED void   pith__batch_begin(pith__batch *b);
-PITH_SHARED int    pith__batch_learn(pith__batch *b, const pith__sequence *s, int n, float scale,
-                                     pith_error *err);
-PITH_SHARED void   pith__batch_end(pith__batch *b, pith__loss *loss); /* adds the step's loss */
-PITH_SHARED int    pith__batch_score(pith__batch *b, const pith__sequence *s, int n, pith__loss *loss,
-                                     pith_error *err);
+PITH_SHARED void   pith__step_begin(pith__step *step);
+PITH_SHARED int    pith__step_learn(pith__step *step, const pith__sequence *s, int n, float scale,
+                                    pith_error *err);
+PITH_SHARED void   pith__step_end(pith__step *step, pith__loss *loss); /* adds the step's loss */
+PITH_SHARED int    pith__step_score(pith__step *step, const pith__sequence *s, int n, pith__loss *loss,
+                                    pith_error *err);
 
 /* ---- train/adamw.c: gradients -> better weights ----------------------------------------------------- */
 

@@ -1,0 +1,153 @@
+/* step.c - the sequences of one step of training, several of them at once.
+ *
+ * A thread works best on a sequence of its own: it does not wait for others until the end. But when
+ * two threads add to the same gradient, its last bits show which came first. So a step has a few
+ * shards, each with a gradient of its own. Sequence i goes to shard i % n_shard, one thread at a time
+ * works on a shard, and in the end the shards are summed, the first one first. How many there are
+ * depends on the model and the step, not on the threads, so the bits do not depend on the threads.
+ * A large model has one shard: its sequences are learned one after the other, and the threads share
+ * the rows of each matrix instead. */
+#include "train.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { SHARD_PART = 1 << 14 };
+
+static int shards_used(const pith__params *p, int n_sequence) {
+    return n_sequence < 1 ? 1 : n_sequence < p->n_shard ? n_sequence : p->n_shard;
+}
+
+PITH_SHARED void pith__step_free(pith__step *step) {
+    if (!step) return;
+    for (int i = 0; i < step->n_tape; i++) pith__tape_free(step->tape[i]);
+    free(step);
+}
+
+PITH_SHARED pith__step *pith__step_new(const pith_model *m, pith__params *p, int n_ctx,
+                                       int n_sequence, int keep, pith_error *err) {
+    pith__step *step = calloc(1, sizeof *step);
+    if (!step) {
+        pith__fail(err, PITH_EMEMORY, "%s: no memory to train", m->store.path);
+        return NULL;
+    }
+    step->p = p;
+    step->n_shard = shards_used(p, n_sequence);
+    int n_thread = m->n_threads < step->n_shard ? m->n_threads : step->n_shard;
+    for (; step->n_tape < n_thread; step->n_tape++) {
+        pith__tape *tape = pith__tape_new(m, p->g, n_ctx, keep, err);
+        if (!tape) {
+            pith__step_free(step);
+            return NULL;
+        }
+        if (n_thread > 1) tape->s->team.n_threads = 1;
+        step->tape[step->n_tape] = tape;
+    }
+    step->team = (pith__team){ step->n_tape, (uint8_t *)step->tape, sizeof *step->tape, NULL };
+    return step;
+}
+
+PITH_SHARED size_t pith__step_size(const pith_model *m, const pith__params *p, int n_ctx,
+                                   int n_sequence, int keep) {
+    int n_shard = shards_used(p, n_sequence),
+        n_thread = m->n_threads < n_shard ? m->n_threads : n_shard;
+    return (size_t)n_shard * p->n * sizeof(float) +
+           (size_t)n_thread * pith__tape_size(m, n_ctx, keep);
+}
+
+/* ---- a step ------------------------------------------------------------------------------ */
+
+typedef struct {
+    pith__step *step;
+    const pith__sequence *s;
+    int n;
+    float scale;      /* 0: nothing is learned */
+    pith__loss *loss; /* (n_shard) */
+    int code[PITH__SHARDS];
+    pith_error err[PITH__SHARDS];
+    pith__task *work;
+    size_t n_task;
+} shards_job;
+
+static void share_shards(void *data) {
+    const shards_job *j = data;
+    pith__share(&j->step->team, j->n_task, 1, j->work, j);
+}
+
+static void over_shards(shards_job *j, pith__task *work, size_t n_task) {
+    j->work = work, j->n_task = n_task;
+    pith__together(&j->step->team, share_shards, j);
+}
+
+static void clear_shard(const void *data, size_t shard, uint8_t *scratch) {
+    const shards_job *j = data;
+    pith__params *p = j->step->p;
+    (void)scratch;
+    memset(p->g + shard * p->n, 0, p->n * sizeof *p->g);
+}
+
+PITH_SHARED void pith__step_begin(pith__step *step) {
+    shards_job job = { .step = step };
+    memset(step->loss, 0, sizeof step->loss);
+    step->taken = 0;
+    over_shards(&job, clear_shard, (size_t)step->n_shard);
+}
+
+/* The shard's part of n sequences. A thread's scratch memory is where it finds its tape. */
+static void run_shard(const void *data, size_t shard, uint8_t *scratch) {
+    shards_job *j = (shards_job *)(uintptr_t)data; /* to write code[shard] and err[shard] */
+    pith__step *step = j->step;
+    pith__tape *tape;
+    memcpy(&tape, scratch, sizeof tape);
+    tape->g = step->p->g + shard * step->p->n;
+    for (int i = 0; i < j->n && !j->code[shard]; i++) {
+        const pith__sequence *s = &j->s[i];
+        if ((step->taken + i) % step->n_shard != (int64_t)shard) continue;
+        j->code[shard] =
+            j->scale == 0
+                ? pith__score(tape, s->t, s->target, s->n, &j->loss[shard], &j->err[shard])
+                : pith__learn(tape, s->t, s->target, s->n, j->scale, &j->loss[shard], &j->err[shard]);
+    }
+}
+
+static int run_shards(shards_job *j, pith_error *err) {
+    int code = PITH_OK;
+    over_shards(j, run_shard, (size_t)j->step->n_shard);
+    for (int i = 0; i < j->step->n_shard && !code; i++)
+        if ((code = j->code[i]) != PITH_OK && err) *err = j->err[i];
+    return code;
+}
+
+PITH_SHARED int pith__step_learn(pith__step *step, const pith__sequence *s, int n, float scale,
+                                 pith_error *err) {
+    shards_job job = { .step = step, .s = s, .n = n, .scale = scale, .loss = step->loss };
+    int code = run_shards(&job, err);
+    step->taken += n;
+    return code;
+}
+
+PITH_SHARED int pith__step_score(pith__step *step, const pith__sequence *s, int n, pith__loss *loss,
+                                 pith_error *err) {
+    pith__loss each[PITH__SHARDS] = { { 0, 0 } };
+    shards_job job = { .step = step, .s = s, .n = n, .loss = each };
+    step->taken = 0;
+    int code = run_shards(&job, err);
+    for (int i = 0; i < step->n_shard && !code; i++) loss->sum += each[i].sum, loss->n += each[i].n;
+    return code;
+}
+
+static void sum_shards(const void *data, size_t task, uint8_t *scratch) {
+    const shards_job *j = data;
+    size_t n = j->step->p->n, from = task * SHARD_PART,
+           end = n - from < SHARD_PART ? n : from + SHARD_PART;
+    float *g = j->step->p->g;
+    (void)scratch;
+    for (int shard = 1; shard < j->step->n_shard; shard++)
+        for (size_t i = from; i < end; i++) g[i] += g[(size_t)shard * n + i];
+}
+
+PITH_SHARED void pith__step_end(pith__step *step, pith__loss *loss) {
+    shards_job job = { .step = step };
+    for (int i = 0; i < step->n_shard; i++) loss->sum += step->loss[i].sum, loss->n += step->loss[i].n;
+    if (step->n_shard > 1) over_shards(&job, sum_shards, (step->p->n + SHARD_PART - 1) / SHARD_PART);
+}
