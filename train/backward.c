@@ -1,27 +1,34 @@
-/* backward.c - the way back through forward.c and kernels.c: how the loss changes with every
- * weight.
+/* backward.c - the backward pass through forward.c: how the loss changes with every weight.
  *
- * It gets the activations that forward.c left on the tape and the gradient of the loss by what came
- * out of the last block, and adds the gradient by every weight that learns to where pith__grad
- * says. Each d_x here is the twin of an x there, in the same order and with the same arguments; its
- * comment begins with what the forward line was. d_x reads y's gradient and gives x's: what was y =
- * f(x) is dx = f'(x) dy, and what was read twice gets the sum of two gradients (Rumelhart, Hinton
- * and Williams 1986).
+ * It gets the activations that the forward pass left on the tape, and the gradient of the loss by what
+ * came out of the last block. It adds the gradient of every weight that learns to where pith__grad
+ * says. A function d_f here goes back through the function f of forward.c or of the kernels, and its
+ * comment begins with what f does. It reads the gradient dy and gives dx: where y = f(x), dx = f'(x)
+ * dy, and what was read twice gets the sum of two gradients (Rumelhart, Hinton and Williams 1986).
  *
  * Every sum has one order, whoever computes it: a weight's gradient runs over the tokens from the
  * first to the last, one sequence after the other. So the bits depend neither on the number of
- * threads nor on how sequences were put together into batches. */
+ * threads nor on how many sequences are learned from at a time. */
 #include "train.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SPAN = 64 }; /* columns that a thread sums over all tokens */
+/* ---- RoPE and RMSNorm -------------------------------------------------------------------- */
 
-/* ---- one vector -------------------------------------------------------------------------- */
+/* Forward: a, b = a c - b s, a s + b c. Backward is the rotation by the negative angle. */
+static void d_rope(float *dx, const float *cs, int n_rot, int half) {
+    int step = half ? 1 : 2, apart = half ? n_rot / 2 : 1;
+    for (int i = 0; i < n_rot / 2; i++) {
+        float *a = dx + i * step, *b = a + apart;
+        float c = cs[2 * i], s = cs[2 * i + 1], a0 = *a, b0 = *b;
+        *a = a0 * c + b0 * s;
+        *b = b0 * c - a0 * s;
+    }
+}
 
-/* was y[i] = w[i] * scale * x[i], scale = 1 / sqrt(mean(x^2) + eps), which depends on every x. */
+/* Forward: y[i] = w[i] * scale * x[i], where scale = 1 / sqrt(mean(x^2) + eps) depends on every x. */
 static void d_rmsnorm(float *dx, const float *dy, const float *x, const float *w, size_t n,
                       float scale, int add) {
     float sum[16] = { 0 };
@@ -35,20 +42,9 @@ static void d_rmsnorm(float *dx, const float *dy, const float *x, const float *w
     }
 }
 
-/* was a, b = a c - b s, a s + b c: the way back turns the other way. */
-static void d_rope(float *dx, const float *cs, int n_rot, int half) {
-    int step = half ? 1 : 2, apart = half ? n_rot / 2 : 1;
-    for (int i = 0; i < n_rot / 2; i++) {
-        float *a = dx + i * step, *b = a + apart;
-        float c = cs[2 * i], s = cs[2 * i + 1], a0 = *a, b0 = *b;
-        *a = a0 * c + b0 * s;
-        *b = b0 * c - a0 * s;
-    }
-}
+enum { SPAN = 64 }; /* columns of dw that a thread sums over all tokens */
 
-/* ---- one vector of every token ----------------------------------------------------------- */
-
-typedef struct {
+typedef struct { /* RMSNorm of every row */
     const pith__tape *tape;
     float *dx;
     const float *dy, *x, *w;
@@ -76,7 +72,6 @@ static void d_norm_span(const void *data, size_t span, uint8_t *scratch) {
             j->dw[i] += j->dy[t * j->cols + i] * (j->tape->scale[t] * j->x[t * j->cols + i]);
 }
 
-/* was y (n, cols) = rmsnorm(x, w), row by row. dx = its gradient, or, with add, dx += it. */
 PITH_SHARED void pith__d_norm(const pith__tape *tape, float *dx, const float *dy, const float *x,
                               const pith__weight *w, size_t n, int add) {
     size_t cols = w->tensor.cols;
@@ -89,7 +84,7 @@ PITH_SHARED void pith__d_norm(const pith__tape *tape, float *dx, const float *dy
 
 /* ---- the block --------------------------------------------------------------------------- */
 
-typedef struct { /* one layer, on the way back for n tokens */
+typedef struct { /* one layer, for n tokens */
     const pith__tape *tape;
     const pith__hyper *h;
     const pith__layer *layer;
@@ -97,7 +92,7 @@ typedef struct { /* one layer, on the way back for n tokens */
     size_t n, n_embd;
 } d_block;
 
-/* was y += bias, for each of n tokens. */
+/* Forward: y += bias, for each of n tokens. */
 static void d_add_bias(const d_block *b, const float *dy, const pith__weight *bias, size_t n) {
     float *d_bias = pith__grad(b->tape->g, bias);
     size_t cols = bias->tensor.cols;
@@ -105,15 +100,14 @@ static void d_add_bias(const d_block *b, const float *dy, const pith__weight *bi
         for (size_t i = 0; i < cols; i++) d_bias[i] += dy[t * cols + i];
 }
 
-/* was y = x through w. */
+/* Forward: y = x through w. */
 static void d_project(const d_block *b, float *dx, const float *dy, const pith__weight *w,
                       const float *x, size_t n, int add) {
     pith__d_input(b->tape, dx, dy, &w->tensor, n, add);
     pith__d_weight(b->tape, w, dy, x, n);
 }
 
-/* was y = norm(x, w) of the stream, or x itself in a family without this norm. d.x += what comes
- * back. */
+/* Forward: y = norm(x, w) of the stream, or x itself in a family without this norm. Adds to d.x. */
 static void d_norm_stream(const d_block *b, const float *dy, const float *x,
                           const pith__weight *w) {
     float *dx = b->d.x;
@@ -121,8 +115,8 @@ static void d_norm_stream(const d_block *b, const float *dy, const float *x,
     for (size_t i = 0; !w->floats && i < b->n * b->n_embd; i++) dx[i] += dy[i];
 }
 
-/* was out = stream + residual_scale * added, which a post-norm had shaped first. The gradient of
- * out, d.x, goes on as that of the stream. */
+/* Forward: out = stream + residual_scale * post_norm(added). The gradient of out, d.x, is also that of
+ * the stream, and stays. */
 static void d_add_to_stream(const d_block *b, const float *added, float *d_added,
                             const pith__weight *post_norm) {
     float *to = post_norm->floats ? b->d.y : d_added;
@@ -130,7 +124,7 @@ static void d_add_to_stream(const d_block *b, const float *added, float *d_added
     if (post_norm->floats) pith__d_norm(b->tape, d_added, to, added, post_norm, b->n, 0);
 }
 
-/* was x[2 i], x[2 i + 1] = x0[i], x0[i + half]; the other channels stayed. */
+/* Forward: x[2 i], x[2 i + 1] = x0[i], x0[i + n_rot / 2]; channels that are not rotated stay. */
 static void d_gather_pairs(float *dx0, const float *dx, size_t n_rot, size_t dim) {
     for (size_t i = 0; i < n_rot / 2; i++) {
         dx0[i] = dx[2 * i];
@@ -139,9 +133,9 @@ static void d_gather_pairs(float *dx0, const float *dx, size_t n_rot, size_t dim
     for (size_t i = n_rot; i < dim; i++) dx0[i] = dx[i];
 }
 
-/* was: queries or keys, (n, heads, head_dim), biased, normed and turned, in this order. dx holds
- * the gradient of what came out, dx0 (the same where there is no norm) gets that of the product
- * with the weights. */
+/* Forward: queries or keys, (n, heads, head_dim), get their bias, their norm and RoPE, in this order.
+ * dx holds the gradient of the result. dx0, the same memory where there is no norm, gets the gradient of
+ * the product with the weights. */
 static void d_bias_norm_rope(const d_block *b, float *dx, float *dx0, const float *x0,
                              const pith__weight *bias, const pith__weight *w, int heads) {
     size_t dim = (size_t)b->h->head_dim, cols = (size_t)heads * dim;
@@ -156,7 +150,7 @@ static void d_bias_norm_rope(const d_block *b, float *dx, float *dx0, const floa
     d_add_bias(b, dx0, bias, b->n);
 }
 
-/* was y = x + the attention of every head. */
+/* Forward: y = x + the attention of every head. */
 static void d_attention(const d_block *b) {
     const pith__hyper *h = b->h;
     const pith__layer *w = b->layer;
@@ -199,27 +193,22 @@ typedef struct { /* rows of one network, and what they compute */
     float *gate, *up, *act, *d_gate, *d_up, *d_act;
 } d_ffn_rows;
 
-/* was act = act(gate) * up of a row. */
+/* Forward: act = silu(gate) * up of a row (SwiGLU), or gelu(gate) * up (GeGLU). */
 static void d_gate_row(const void *data, size_t t, uint8_t *scratch) {
     const d_ffn_rows *f = data;
     size_t n_ff = f->w->gate.tensor.rows, at = t * n_ff;
     (void)scratch;
     f->b->tape->s->kernels->d_gate(f->d_gate + at, f->d_up + at, f->d_act + at, f->gate + at,
-                                        f->up + at, n_ff, f->b->h->act);
+                                   f->up + at, n_ff, f->b->h->act);
 }
 
-/* was y = down(act(gate x) * up x), rows of it from row first on of what the layer keeps. */
+/* Forward: y = down(act(gate x) * up x), for rows of x. Their activations are on the tape from row first
+ * on. */
 static void d_network(const d_block *b, const pith__ffn *w, const float *x, size_t rows,
                       size_t first, const float *dy, float *dx) {
     size_t n_ff = w->gate.tensor.rows, at = first * n_ff;
-    d_ffn_rows f = { b,
-                     w,
-                     b->a.gate + at,
-                     b->a.up + at,
-                     b->a.act + at,
-                     b->d.gate + at,
-                     b->d.up + at,
-                     b->d.act + at };
+    d_ffn_rows f = { b, w, b->a.gate + at, b->a.up + at, b->a.act + at,
+                     b->d.gate + at, b->d.up + at, b->d.act + at };
     d_add_bias(b, dy, &w->down_bias, rows);
     d_project(b, f.d_act, dy, &w->down, f.act, rows, 0);
     pith__share(&b->tape->s->team, rows, pith__worth_it(rows * n_ff), d_gate_row, &f);
@@ -229,9 +218,8 @@ static void d_network(const d_block *b, const pith__ffn *w, const float *x, size
     d_project(b, dx, f.d_up, &w->up, x, rows, 1);
 }
 
-/* was p = softmax(x) of one token, then 0 for the experts not chosen, and the others made to sum to
- * 1 where expert_norm: which is their softmax among themselves. dp becomes dx; s is the whole
- * softmax. */
+/* Forward: s = softmax(x) of one token; p is s for the experts chosen and 0 for the others. With
+ * expert_norm, p is divided by its sum, so p is the softmax among the chosen. dp becomes dx. */
 static void d_choose_experts(const d_block *b, float *dp, const float *p, const float *s) {
     const pith__kernels *k = b->tape->s->kernels;
     size_t n = (size_t)b->h->n_expert;
@@ -240,11 +228,11 @@ static void d_choose_experts(const d_block *b, float *dp, const float *p, const 
     pith__d_softmax(k, dp, b->h->expert_norm ? p : s, n);
 }
 
-/* The router: its gradient, and what comes back through it to x. */
+/* The router of a mixture of experts: its gradient, and what comes back through it to x. */
 static void d_route(const d_block *b, const float *x, float *dx) {
     const pith__tape *tape = b->tape;
     size_t n = (size_t)b->h->n_expert;
-    if (!b->h->expert_norm) { /* the tape has only what was chosen */
+    if (!b->h->expert_norm) { /* the whole softmax is not on the tape: compute it again */
         pith__input in = tape->s->in;
         in.x = x, in.n = (int)b->n, in.cols = b->n_embd, in.group = 0;
         pith__matmul(tape->s->kernels, &tape->s->team, tape->route, n, &b->layer->router.tensor, &in);
@@ -256,7 +244,7 @@ static void d_route(const d_block *b, const float *x, float *dx) {
     d_project(b, dx, b->d.route, &b->layer->router, x, b->n, 1);
 }
 
-/* was f = sum of p[e] * network e of x, over the experts that the token chose. */
+/* Forward: f = sum of p[e] * network e of x, over the experts that the token chose. */
 static void d_experts(const d_block *b, const float *x, float *dx) {
     const pith__acts *a = &b->a, *d = &b->d;
     size_t n_expert = (size_t)b->h->n_expert, n_embd = b->n_embd, row = 0;
@@ -287,7 +275,7 @@ static void d_experts(const d_block *b, const float *x, float *dx) {
     d_route(b, x, dx);
 }
 
-/* was next = y + the feed-forward network of every token. */
+/* Forward: next = y + the feed-forward network of every token. */
 static void d_feed_forward(const d_block *b) {
     const pith__layer *w = b->layer;
     const float *yn = w->ffn_norm.floats ? b->a.yn : b->a.y;
@@ -299,7 +287,7 @@ static void d_feed_forward(const d_block *b) {
 
 /* ---- all blocks -------------------------------------------------------------------------- */
 
-/* was x = embd_scale * the token's row of the embedding. */
+/* Forward: x = embd_scale * the token's row of the embedding. */
 static void d_embed(const pith__tape *tape, const pith_token *tokens, size_t n) {
     const pith__hyper *h = &tape->s->model->hyper;
     size_t n_embd = (size_t)h->n_embd;
@@ -312,7 +300,7 @@ static void d_embed(const pith__tape *tape, const pith_token *tokens, size_t n) 
 
 PITH_SHARED void pith__backward(const pith__tape *tape, const pith_token *tokens, int n) {
     const pith_model *m = tape->s->model;
-    pith_rewind(tape->s, 0); /* where blocks are run again */
+    pith_rewind(tape->s, 0); /* for blocks that run again */
     for (int l = m->hyper.n_layer - 1; l >= 0; l--) {
         if (tape->s->streams) pith__run_block(tape->s, l, n);
         d_block b = { tape, &m->hyper, &m->layer[l], pith__acts_at(tape->s, l), tape->d, (size_t)n,
@@ -332,14 +320,14 @@ static size_t widest_input(const pith__hyper *h) {
     return most(most((size_t)h->n_embd, ff), (size_t)h->n_head * (size_t)h->head_dim);
 }
 
-/* Logits that exist at once: a few MB of them, but of 16 tokens at pith__least. */
+/* Tokens whose logits exist at once: a few MB of them, but 16 tokens at least. */
 static size_t logits_rows(const pith__hyper *h, size_t n) {
     size_t rows = ((size_t)1 << 20) / (size_t)h->n_vocab / 16 * 16;
     return pith__least(rows < 16 ? 16 : rows > PITH__LOSS_ROWS ? PITH__LOSS_ROWS : rows, n);
 }
 
-/* Pieces of y from memory on, or only how many floats they take. None is larger than a few times
- * what the session or the model already has in memory. */
+/* Lay out the tape's arrays from memory on; NULL: only count their floats. None is larger than a few
+ * times what the session or the model already has in memory, so the sum does not overflow. */
 static size_t place_tape(pith__tape *tape, const pith_session *s, float *memory) {
     const pith__hyper *h = &s->model->hyper;
     size_t n = (size_t)s->n_batch, head_dim = (size_t)h->head_dim,
@@ -354,7 +342,7 @@ static size_t place_tape(pith__tape *tape, const pith_session *s, float *memory)
     const struct {
         float **to;
         size_t size;
-    } pieces[] = {
+    } parts[] = {
         { &tape->acts, pith__acts_place(s, &a, NULL) },
         { &tape->dk, n * heads },
         { &tape->dv, n * heads },
@@ -365,13 +353,13 @@ static size_t place_tape(pith__tape *tape, const pith_session *s, float *memory)
         { &tape->slope, h->logit_softcap > 0 ? logits : 0 },
         { &tape->scratch, n_threads * tape->scratch_floats },
     };
-    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
-        *pieces[i].to = memory ? memory + used : NULL;
-        used += (pieces[i].size + 15) / 16 * 16;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        *parts[i].to = memory ? memory + used : NULL;
+        used += (parts[i].size + 15) / 16 * 16;
     }
     if (!memory) return used;
     pith__acts_place(s, &tape->d, tape->acts);
-    tape->d.k = tape->dk, tape->d.v = tape->dv; /* have room for every query head's */
+    tape->d.k = tape->dk, tape->d.v = tape->dv; /* room for n_head heads, see pith__d_attend */
     if (tape->d.q0 == tape->d.q) tape->d.k0 = tape->d.k;
     return used;
 }
@@ -400,7 +388,7 @@ PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, float *g, int n_ctx,
     tape->g = g;
     tape->memory = memory;
     place_tape(tape, s, memory + (64 - (uintptr_t)memory % 64) % 64 / sizeof *memory);
-    s->team.scratch = (uint8_t *)tape->scratch; /* more than the session needs by itself */
+    s->team.scratch = (uint8_t *)tape->scratch; /* larger than the session's own */
     s->team.scratch_bytes = tape->scratch_floats * sizeof *memory;
     return tape;
 }

@@ -1,9 +1,9 @@
-/* loss.c - how unlikely the model finds the text: the number that training makes small.
+/* loss.c - the cross-entropy of a text, which training makes small.
  *
- * It runs a sequence and gives the sum of -log p(what came next) over the tokens that count, and,
- * when it is to learn, the gradient of that by every weight. The logits of a long sequence would be
- * the largest array there is, larger than the model: so the output matrix is part of this file, and
- * a few tokens at a time go through it and back at once. */
+ * It runs a sequence and gives the sum of -log p(what came next) over the tokens that count. When it is
+ * to learn, it also gives the gradient of that sum by every weight. The logits of a long sequence would
+ * be the largest array there is, larger than the model. So the output matrix belongs to this file: a few
+ * tokens at a time go forward and backward through it. */
 #include "train.h"
 
 #include <math.h>
@@ -27,8 +27,8 @@ static double cross_entropy(const pith__kernels *k, float *x, size_t n, pith_tok
     return below - log(largest(x, n));
 }
 
-/* was loss = cross_entropy(cap(logit_scale * product)). p is the softmax and becomes the gradient
- * by the product; capped: the logits as they came out of the cap. */
+/* Forward: loss = cross_entropy(softcap(logit_scale * product)). p, the softmax, becomes the gradient of
+ * the product. slope: the softcap's derivative at each logit, or NULL. */
 static void d_cross_entropy(const pith__hyper *h, float *p, const float *slope, size_t n,
                             pith_token target, float scale) {
     p[target] -= 1;
@@ -70,7 +70,7 @@ static void token_loss(const void *data, size_t i, uint8_t *scratch) {
     if (j->scale != 0) d_cross_entropy(h, x, slope, n, target, j->scale);
 }
 
-/* n tokens from t0 on of what the last block gave, through the output matrix and back. */
+/* n tokens from t0 on of what the last block gave, forward and backward through the output matrix. */
 static void rows_loss(sequence_job *j, int n) {
     const pith__tape *tape = j->tape;
     const pith_model *m = tape->s->model;
@@ -103,7 +103,7 @@ static int check_targets(const pith__tape *tape, const pith_token *target, int n
     return PITH_OK;
 }
 
-/* Forward, the loss, and unless scale is 0 the way back. */
+/* The forward pass, the loss, and unless scale is 0 the backward pass. */
 static void run_sequence(void *data) {
     sequence_job *j = data;
     const pith__tape *tape = j->tape;

@@ -1,9 +1,13 @@
-/* params.c - the weights that learn: their numbers as floats, and where their gradients are. */
+/* params.c - the weights that learn: their numbers as floats, and where their gradients are.
+ *
+ * A parameter is one tensor of the file. The model's weights are the whole of it, or, where a file
+ * stores several matrices as one, some of its numbers (pith__weight's from). All gradients lie in one
+ * array, one parameter after the other, and a weight's place in it is its at. */
 #include "train.h"
 
 #include <string.h>
 
-enum { SHARD_NUMBERS = 1 << 26 }; /* gradients in memory, if there is more than one shard */
+enum { SHARD_NUMBERS = 1 << 26 }; /* most numbers in all shards together, if there are several */
 
 static pith__param *param_named(const pith__params *p, pith__str name) {
     for (size_t lo = 0, hi = p->n_param; lo < hi;) {
@@ -16,8 +20,8 @@ static pith__param *param_named(const pith__params *p, pith__str name) {
     return NULL;
 }
 
-/* Mark the parameters that the model uses: w is where their numbers are now. Those of norms and
- * biases are floats that model.c has made. */
+/* Mark the parameters that the model uses: w is set to where their numbers are now. For norms and biases
+ * these are the floats that model.c has made. */
 static void mark_used(pith__params *p, const pith_model *m) {
     for (const pith__weight *w = m->weights; w; w = w->next) {
         pith__param *q = param_named(p, w->tensor.name);
@@ -41,7 +45,7 @@ static void point_weights(const pith__params *p, const pith_model *m) {
     }
 }
 
-/* The parameters that are marked, with memory for their gradients and, where they lie in a file,
+/* Keep the parameters that are marked, and take memory for their gradients. Matrices of a file become
  * floats. */
 static int make_params(pith__params *p, const pith_model *m, pith_error *err) {
     size_t n = 0;

@@ -1,15 +1,20 @@
-/* product.c - the backward pass of a matmul: what comes back to its input and to its weight. */
+/* product.c - the backward pass of a matmul: the gradients of its input and of its weight.
+ *
+ * Both are products of two matrices in floats, y = a w. The rows of w may have any number format: a few
+ * hundred of them at a time are dequantized and laid out in panels, PANEL columns side by side, as the
+ * kernel (pith__outer) reads them. Then the threads share tiles of the result. A sum over k runs from
+ * the first to the last, whoever computes it. */
 #include "train.h"
 
 #include <string.h>
 
 enum {
-    PANEL = 32,            /* columns of a matrix that are made ready side by side */
-    DEPTH = 384,           /* rows of it at once: these products are summed apart, then added */
-    GROUP = 12,            /* rows of the result whose sums a processor has at once, see x86.c */
-    ROWS = 4 * GROUP,      /* rows of it that are one task for a thread, and */
-    COLUMNS = 12 * PANEL,  /* its columns */
-    BUNDLE = 8             /* rows that are made ready together */
+    PANEL = 32,            /* columns of w that lie side by side */
+    DEPTH = 384,           /* rows of w at a time, at most: their products are added to y */
+    STRIP = 12,            /* rows of y whose sums fit a processor's registers, see math/twins */
+    ROWS = 4 * STRIP,      /* rows and */
+    COLUMNS = 12 * PANEL,  /* columns of the tile of y that is one task for a thread */
+    BUNDLE = 8             /* rows of w that one task lays out */
 };
 
 PITH_SHARED size_t pith__panel_floats(size_t cols) { return DEPTH * (cols + PANEL); }
@@ -25,13 +30,13 @@ typedef struct { /* y (m, n) = a (m, k) w (k, n), or y += */
     size_t k0, n_k; /* rows of w that are being worked on */
 } product;
 
-/* Row k0 + k of w, of whatever format, as floats: PANEL of them to each panel. whole: (cols) */
+/* Dequantize row k0 + k of w: PANEL floats to each panel. whole: (cols) scratch. */
 static void make_panels(const product *p, size_t k, float *whole) {
     const pith__tensor *w = p->w;
     const pith__format *f = w->format;
     const uint8_t *row = w->data + (p->k0 + k) * w->row_bytes;
     float *to = p->tape->panel + k * PANEL;
-    int apart = f->id == PITH__I8; /* its scales are not with the row */
+    int apart = f->id == PITH__I8; /* the scales do not lie in the row */
     if (apart) pith__row_floats(w, p->k0 + k, whole);
     for (size_t j = 0; j < w->cols; j += PANEL, to += p->n_k * PANEL) {
         size_t n = pith__least(w->cols - j, PANEL);
@@ -56,29 +61,29 @@ static void panel_task(const void *data, size_t task, uint8_t *scratch) {
         make_panels(p, k, (float *)(void *)scratch);
 }
 
-/* Rows of a that are columns in memory, laid GROUP by GROUP: (m / GROUP, n_k, GROUP). */
+/* a, whose rows are columns in memory, laid out as (m / STRIP, n_k, STRIP). */
 static void lay_rows(float *to, const float *a, size_t a_col, size_t m, size_t n_k) {
-    for (size_t i = 0; i < m; i += GROUP, to += n_k * GROUP) {
-        size_t n = pith__least(m - i, GROUP);
+    for (size_t i = 0; i < m; i += STRIP, to += n_k * STRIP) {
+        size_t n = pith__least(m - i, STRIP);
         for (size_t k = 0; k < n_k; k++)
-            if (n == GROUP) memcpy(to + k * GROUP, a + i + k * a_col, GROUP * sizeof *to);
-            else memcpy(to + k * GROUP, a + i + k * a_col, n * sizeof *to);
+            if (n == STRIP) memcpy(to + k * STRIP, a + i + k * a_col, STRIP * sizeof *to);
+            else memcpy(to + k * STRIP, a + i + k * a_col, n * sizeof *to);
     }
 }
 
-/* ROWS by COLUMNS of the result. */
+/* One tile of y, ROWS by COLUMNS. */
 static void product_task(const void *data, size_t task, uint8_t *scratch) {
     const product *p = data;
     size_t cols = p->w->cols, wide = (cols + COLUMNS - 1) / COLUMNS;
     size_t i = task / wide * ROWS, m = pith__least(p->m - i, ROWS), j = task % wide * COLUMNS;
-    size_t end = pith__least(cols, j + COLUMNS), step = p->a_col == 1 ? m : GROUP;
+    size_t end = pith__least(cols, j + COLUMNS), step = p->a_col == 1 ? m : STRIP;
     const float *a = p->a + i * p->a_row + p->k0 * p->a_col;
     pith__outer o = { .n_k = p->n_k, .y_row = cols, .b_row = PANEL, .add = p->add || p->k0 > 0 };
     o.a_row = p->a_row, o.a_col = p->a_col;
     if (p->a_col != 1) {
         float *side = (float *)(void *)scratch;
         lay_rows(side, a, p->a_col, m, p->n_k);
-        a = side, o.a_row = 1, o.a_col = GROUP;
+        a = side, o.a_row = 1, o.a_col = STRIP;
     }
     for (; j < end; j += PANEL)
         for (size_t r = 0; r < m; r += step) {
@@ -103,14 +108,14 @@ static void multiply(product *p) {
     }
 }
 
-/* was y (n, rows) = x (n, cols) through w. dx (n, cols) = dy w, or, with add, dx += dy w. */
+/* Forward: y (n, rows) = x (n, cols) w^T. dx (n, cols) = dy w, or, with add, dx += dy w. */
 PITH_SHARED void pith__d_input(const pith__tape *tape, float *dx, const float *dy,
                                const pith__tensor *w, size_t n, int add) {
     product p = { tape, dx, dy, n, w->rows, 1, w, add, 0, 0 };
     multiply(&p);
 }
 
-/* The gradient of w, (rows, cols) += dy^T x, summed over the tokens. */
+/* The gradient of w, (rows, cols) += dy^T x: a sum over the tokens, the first to the last. */
 PITH_SHARED void pith__d_weight(const pith__tape *tape, const pith__weight *w, const float *dy,
                                 const float *x, size_t n) {
     float *dw = pith__grad(tape->g, w);
