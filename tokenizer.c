@@ -271,13 +271,13 @@ static int encode_uncut(bpe_encoder *e, const char *p, size_t n) {
     return e->code;
 }
 
-static int is_block(const char *p, size_t left) { /* U+2581, SentencePiece's spelling of a space */
+static int is_metaspace(const char *p, size_t left) { /* U+2581, the metaspace: a space in pieces */
     return left >= 3 && memcmp(p, "\xe2\x96\x81", 3) == 0;
 }
 
 /* Does a space that nobody wrote go before this text? */
 static int wants_space(const bpe_encoder *e, const char *p, size_t n) {
-    int mode = e->k->v.add_space, spaced = *p == ' ' || is_block(p, n);
+    int mode = e->k->v.add_space, spaced = *p == ' ' || is_metaspace(p, n);
     if (!e->k->has_space || mode == 0) return 0;
     return mode == PITH__SPACE_ALWAYS || (!spaced && (mode != PITH__SPACE_FIRST || p == e->begin));
 }
@@ -295,9 +295,9 @@ static int encode_text(bpe_encoder *e, const char *p, size_t n) {
     if (space && (*p & 0xc0) == 0x80) encode_word(e, " ", 1); /* not to be continued by *p */
     else if (space) e->text[m++] = ' ';
     for (size_t i = 0; i < n; i++) {
-        int block = k->v.spelling == PITH__BLOCK_SPACE && is_block(p + i, n - i);
-        e->text[m++] = block ? ' ' : p[i];
-        if (block) i += 2;
+        int meta = k->v.spelling == PITH__METASPACE && is_metaspace(p + i, n - i);
+        e->text[m++] = meta ? ' ' : p[i];
+        if (meta) i += 2;
     }
     return encode_uncut(e, e->text, m);
 }
@@ -375,9 +375,9 @@ static size_t real_bytes(int spelling, pith__str s, char *out) {
         if (i == s.n) return n;
     }
     for (n = i = 0; i < s.n; i++) {
-        int block = spelling == PITH__BLOCK_SPACE && is_block(s.p + i, s.n - i);
-        out[n++] = block ? ' ' : s.p[i];
-        if (block) i += 2;
+        int meta = spelling == PITH__METASPACE && is_metaspace(s.p + i, s.n - i);
+        out[n++] = meta ? ' ' : s.p[i];
+        if (meta) i += 2;
     }
     return n;
 }

@@ -24,7 +24,7 @@ enum { /* what a piece of the vocabulary is: GGUF's numbers */
     PITH__NORMAL = 1, PITH__UNKNOWN, PITH__CONTROL, PITH__USER, PITH__UNUSED, PITH__BYTE
 };
 enum { PITH__NONE, PITH__SPM, PITH__BPE }; /* merge by score or by rank; both start from characters */
-enum { PITH__RAW, PITH__BLOCK_SPACE, PITH__BYTE_LETTERS }; /* " a" is spelled " a", "\u2581a", "\u0120a" */
+enum { PITH__RAW, PITH__METASPACE, PITH__BYTE_LETTERS }; /* " a" is spelled " a", "\u2581a", "\u0120a" */
 
 /* A vocabulary as the file gives it; tokenizer.c makes the index to work with. */
 typedef struct {

@@ -522,7 +522,7 @@ static int gguf_strip_phi3(pith__store *s, pith_error *err) {
 static int gguf_read_spm(pith__store *s, pith_error *err) {
     pith__vocab *v = &s->vocab;
     v->model = PITH__SPM;
-    v->spelling = PITH__BLOCK_SPACE;
+    v->spelling = PITH__METASPACE;
     v->byte_fallback = v->add_space = v->add_bos = 1;
     return gguf_get_flag(s, "tokenizer.ggml.add_space_prefix", &v->add_space, err);
 }

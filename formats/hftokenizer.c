@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define BLOCK "\xe2\x96\x81" /* U+2581, SentencePiece's spelling of a space */
+#define METASPACE "\xe2\x96\x81" /* U+2581, a space in pieces */
 
 enum { HF_STEPS = 8 };
 
@@ -20,7 +20,7 @@ typedef struct {
     pith__vocab *v;
     pith__str step[HF_STEPS]; /* the regexes of pre_tokenizer, in order */
     int n_step;
-    int byte_level, block;     /* 1: bytes are spelled as letters; spaces as U+2581 */
+    int byte_level, metaspace;     /* 1: bytes are spelled as letters; spaces as U+2581 */
     int split_words;           /* 1: no piece may go on behind a space */
     int code;                  /* the first error */
 } hf_reading;
@@ -229,11 +229,11 @@ static void hf_normalizer(hf_reading *r, pith__json at) {
     pith__json pattern = pith__json_get(pith__json_get(at, "pattern"), "String");
     if (hf_type(at, "NFC")) {
         r->v->nfc = 1;
-    } else if (hf_type(at, "Prepend") && pith__json_is(pith__json_get(at, "prepend"), BLOCK)) {
+    } else if (hf_type(at, "Prepend") && pith__json_is(pith__json_get(at, "prepend"), METASPACE)) {
         r->v->add_space = PITH__SPACE_ALWAYS;
     } else if (hf_type(at, "Replace") && pith__json_is(pattern, " ") &&
-               pith__json_is(pith__json_get(at, "content"), BLOCK)) {
-        r->block = 1;
+               pith__json_is(pith__json_get(at, "content"), METASPACE)) {
+        r->metaspace = 1;
     } else {
         hf_wrong(r, at, PITH_EARCH, "normalizer", "NFC, Prepend or Replace (of spaces by U+2581)");
     }
@@ -254,7 +254,7 @@ static const char hf_gpt2[] =
 static void hf_split(hf_reading *r, pith__json at) {
     pith__json pattern = pith__json_get(at, "pattern"), behavior = pith__json_get(at, "behavior");
     int invert = hf_true(r, at, "invert", 0);
-    if (pith__json_is(pith__json_get(pattern, "String"), " ") && r->block)
+    if (pith__json_is(pith__json_get(pattern, "String"), " ") && r->metaspace)
         return; /* Gemma: there are no spaces left */
     if (!pith__json_is(behavior, invert ? "Removed" : "Isolated"))
         hf_wrong(r, behavior, PITH_EARCH, "behavior of a Split", "Isolated, or Removed inverted");
@@ -264,14 +264,14 @@ static void hf_split(hf_reading *r, pith__json at) {
 /* Puts U+2581 before the text, if none is there: or also before what follows an added token. */
 static void hf_metaspace(hf_reading *r, pith__json at) {
     pith__json scheme = pith__json_get(at, "prepend_scheme");
-    if (!pith__json_is(pith__json_get(at, "replacement"), BLOCK))
+    if (!pith__json_is(pith__json_get(at, "replacement"), METASPACE))
         hf_wrong(r, at, PITH_EARCH, "Metaspace", "U+2581 as its replacement");
     int never = pith__json_is(scheme, "never") || !hf_true(r, at, "add_prefix_space", 1);
     int first = pith__json_is(scheme, "first");
     if (pith__json_type(scheme) && !never && !first && !pith__json_is(scheme, "always"))
         hf_wrong(r, scheme, PITH_EARCH, "prepend_scheme", "first, always or never");
     if (!never) r->v->add_space = first ? PITH__SPACE_FIRST : PITH__SPACE_NONE_YET;
-    r->block = 1;
+    r->metaspace = 1;
     r->split_words = hf_true(r, at, "split", 1);
 }
 
@@ -409,11 +409,11 @@ static void hf_decoder(hf_reading *r, pith__json at) {
 static void hf_check_words(hf_reading *r) {
     const pith__vocab *v = r->v;
     for (int i = 0; i < v->n_merge && !r->code; i++) {
-        size_t n = sizeof BLOCK - 1;
+        size_t n = sizeof METASPACE - 1;
         for (int side = 0; side < 2; side++) {
             pith__str s = side ? v->right[i] : v->left[i];
             for (size_t at = side ? 0 : 1; at + n <= s.n && !r->code; at++)
-                if (!memcmp(s.p + at, BLOCK, n))
+                if (!memcmp(s.p + at, METASPACE, n))
                     r->code = pith__fail(r->f->err, PITH_EARCH,
                                          "%s: Metaspace splits words but merge %d"
                                          " joins them, need \"split\": false",
@@ -436,12 +436,12 @@ PITH_SHARED int pith__hf_vocab(pith__folder *f, pith__json at, const char *path)
     hf_steps(&r, in[PRE], "pretokenizers", hf_pre_tokenizer);
     hf_steps(&r, in[POST], "processors", hf_post_processor);
     hf_steps(&r, in[DECODER], "decoders", hf_decoder);
-    if (r.byte_level && (r.block || v->add_space))
+    if (r.byte_level && (r.metaspace || v->add_space))
         hf_wrong(&r, in[NORMALIZER], PITH_EARCH, names[NORMALIZER], "none with ByteLevel");
     if (!r.byte_level && r.n_step)
         hf_wrong(&r, in[PRE], PITH_EARCH, names[PRE], "ByteLevel in it");
     if (r.code) return r.code;
-    v->spelling = r.byte_level ? PITH__BYTE_LETTERS : r.block ? PITH__BLOCK_SPACE : PITH__RAW;
+    v->spelling = r.byte_level ? PITH__BYTE_LETTERS : r.metaspace ? PITH__METASPACE : PITH__RAW;
     if (r.byte_level) hf_name_pre(&r);
     if (r.split_words) hf_check_words(&r);
     if (!r.code && v->n < 1)
@@ -518,7 +518,7 @@ PITH_SHARED int pith__hf_tokenizer(pith__folder *f) {
     return code;
 }
 
-#undef BLOCK
+#undef METASPACE
 #undef LETTERS_AND_REST
 #undef POSSESSIVE
 #undef SUFFIX

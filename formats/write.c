@@ -416,7 +416,7 @@ static size_t raw_piece(const pith__vocab *v, int i, char *out) {
     if (framed) out[n++] = '\n';
     for (size_t k = 0; k < s.n; k++) {
         int block =
-            v->spelling == PITH__BLOCK_SPACE && s.n - k >= 3 && !memcmp(s.p + k, "\xe2\x96\x81", 3);
+            v->spelling == PITH__METASPACE && s.n - k >= 3 && !memcmp(s.p + k, "\xe2\x96\x81", 3);
         out[n++] = block ? ' ' : s.p[k];
         if (block) k += 2;
     }

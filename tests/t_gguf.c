@@ -481,7 +481,7 @@ TEST(vocab_spm) {
     key_str(&d, "tokenizer.chat_template", "{{ messages }}");
     REQUIRE(works(read_doc(&d)));
     EQ(v->model, PITH__SPM);
-    EQ(v->spelling, PITH__BLOCK_SPACE);
+    EQ(v->spelling, PITH__METASPACE);
     EQ(v->n, N_SPM);
     for (int i = 0; i < N_SPM; i++) {
         CHECK(pith__str_is(v->piece[i], spm_pieces[i]));

@@ -1135,7 +1135,7 @@ static const char block[] =
     "a\":7,\"aa\":8,\"\xe2\x96\x81"
     "aa\":9},\"merges\":[\"a a\",\"\xe2\x96\x81 a\",\"\xe2\x96\x81 aa\"]}}";
 
-TEST(block_space_tokenizer) {
+TEST(metaspace_tokenizer) {
     write_whole();
     write_text("tokenizer.json", block);
     tokens_are("a aa\n", PITH_BOS, "1 7 9 3");
@@ -1624,7 +1624,7 @@ int main(void) {
     RUN(generation_config);
     RUN(byte_level_tokenizer);
     RUN(regexes_are_known_by_their_text);
-    RUN(block_space_tokenizer);
+    RUN(metaspace_tokenizer);
     RUN(tokenizers_that_must_not_run);
     RUN(tokenizers_that_may_run);
     RUN(chat_templates);

@@ -167,9 +167,9 @@ TEST(lowest_id_of_equal_pieces) {
     pith__tokenizer_free(k);
 }
 
-TEST(block_spaces) {
+TEST(metaspaces) {
     made m;
-    int first = start_llama(&m, PITH__BLOCK_SPACE);
+    int first = start_llama(&m, PITH__METASPACE);
     add(&m, "\xe2\x96\x81", 0);
     add(&m, "a", 0);
     add(&m, "\xe2\x96\x81" "a", -1);
@@ -319,7 +319,7 @@ TEST(unknown_pretokenizer) {
 /* Llama 2 as Hugging Face writes it: merges by rank, but from characters, with byte fallback. */
 TEST(merges_of_characters) {
     made m;
-    int first = start_llama(&m, PITH__BLOCK_SPACE);
+    int first = start_llama(&m, PITH__METASPACE);
     m.v.model = PITH__BPE;
     const char *const p[] = { "\u2581", "a", "b", "\u2581a", "ab", "\u00e9" };
     for (int i = 0; i < 6; i++) add(&m, p[i], 0);
@@ -335,7 +335,7 @@ TEST(where_spaces_go) {
     const int mode[] = { 0, PITH__SPACE_ALWAYS, PITH__SPACE_NONE_YET, PITH__SPACE_FIRST };
     for (int i = 0; i < 4; i++) {
         made m;
-        int first = start_llama(&m, PITH__BLOCK_SPACE), space = first;
+        int first = start_llama(&m, PITH__METASPACE), space = first;
         add(&m, "\u2581", 0);
         m.v.add_space = mode[i];
         NEW(k, m);
@@ -688,7 +688,7 @@ int main(void) {
     RUN(odd_byte_names_are_text);
     RUN(scores_that_never_join);
     RUN(lowest_id_of_equal_pieces);
-    RUN(block_spaces);
+    RUN(metaspaces);
     RUN(capacity);
     RUN(special_tokens);
     RUN(joins_by_rank);

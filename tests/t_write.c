@@ -214,7 +214,7 @@ TEST(what_ends_a_text_is_written) {
     for (int i = 0; i < 6; i++) name[i] = pith__str_of(piece[i]);
     pith__store s = { .path = "test" }, t = { .path = file, .n_file = 1 };
     pith__file f[2];
-    s.vocab = (pith__vocab){ .model = PITH__SPM, .spelling = PITH__BLOCK_SPACE, .n = 6, .piece = name, .score = score,
+    s.vocab = (pith__vocab){ .model = PITH__SPM, .spelling = PITH__METASPACE, .n = 6, .piece = name, .score = score,
                              .type = type, .bos = 1, .eos = 2, .unk = 0, .end = { 2, 3 }, .n_end = 2, .add_bos = 1 };
     REQUIRE(pith__gguf_write(&s, NULL, 0, pith__format_of(PITH__F32), file, NULL) == 0);
     t.file = f;
