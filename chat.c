@@ -116,17 +116,16 @@ static void chat_encode(chat_writer *w, const char *text, size_t n, unsigned fla
     else w->n_out += got;
 }
 
-static void chat_end_text(chat_writer *w, int strip) {
-    size_t from = 0;
-    while (strip & 1 && w->n && chat_blank(w->text[w->n - 1])) w->n--;
-    while (w->blank_taken && from < w->n && chat_blank(w->text[from])) from++;
+static void chat_end_text(chat_writer *w, int added) {
+    if (added & PITH__LSTRIP) w->n -= pith__white_before(w->text, w->n);
+    size_t from = w->blank_taken ? pith__white_at(w->text, w->n) : 0;
     if (w->n > from) chat_encode(w, w->text + from, w->n - from, 0);
     w->n = 0;
-    w->blank_taken = strip & 2;
+    w->blank_taken = added & PITH__RSTRIP;
 }
 
 static void chat_token(chat_writer *w, pith_token t) {
-    chat_end_text(w, w->v->strip ? w->v->strip[t] : 0);
+    chat_end_text(w, w->v->added ? w->v->added[t] : 0);
     if (w->n_out < w->cap) w->out[w->n_out] = t;
     if (w->n_out < INT_MAX) w->n_out++;
 }

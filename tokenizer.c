@@ -21,8 +21,11 @@
 #include <string.h>
 
 #define NEVER UINT32_MAX
+#define METASPACE "\xe2\x96\x81" /* U+2581, a space in pieces */
 
-enum { LONGEST_SPECIAL = 1024 }; /* bytes; a longer control token is not looked for in text */
+#define NORMAL_ROOM(n) (3 * (n) + 1) /* NFC makes text at most three times as long; and a space */
+
+enum { LONGEST_SPECIAL = 1024 }; /* bytes; a longer added token is not looked for in text */
 
 typedef struct {
     uint32_t hash;
@@ -32,11 +35,6 @@ typedef struct {
 typedef struct {
     int32_t left, right, made;
 } bpe_merge;
-
-typedef struct {
-    pith__str s;
-    int32_t id;
-} special_piece;
 
 struct pith__tokenizer {
     pith__arena arena;   /* all that is below */
@@ -48,13 +46,13 @@ struct pith__tokenizer {
     bpe_merge *merge;    /* (v.n_merge) BPE, by rank */
     uint32_t *merge_slot; /* (merge_mask + 1) rank + 1 by hash of left and right; 0: free */
     size_t merge_mask;
-    special_piece *special; /* (n_special) pieces that are found in text before all else, sorted */
-    size_t n_special;
-    size_t first[257];   /* special[first[c]] is the first that begins with byte c or more */
+    pith__added_set added; /* all added tokens, as the file spells them */
+    pith__added_set normal; /* those that are found in normalised text, normalised themselves */
     int32_t byte[256];   /* the token of a single byte, or -1 */
     uint8_t beside[256][32]; /* bit c of row b: some piece has byte b and next to it byte c */
     const pith__splitter *splitter; /* byte-level only */
     int has_space;       /* 1: " " is a piece */
+    int copies_late;     /* 1: spaces are put in or replaced once added tokens were found */
 };
 
 /* ---- pieces by their bytes ------------------------------------------------------------------- */
@@ -95,8 +93,12 @@ typedef struct { /* one call of encode */
     size_t cap, n_out;
     int code;           /* what went wrong, or 0 */
     const char *begin;  /* the caller's text */
-    char *normal;       /* room for a part of it in NFC; NULL: not wanted, or it is */
-    char *text;         /* room for a part with spaces as pieces have them, if there are no words */
+    int control;        /* 1: control tokens are looked for in it */
+    const char *part;   /* the part of it between two added tokens that is at work, normalised */
+    int part_first;     /* 1: it begins the text */
+    char *normal;       /* room for it; NULL: text is normal as it is */
+    char *spaced;       /* room for what copies_late asks for */
+    size_t unk_end;     /* tokens when the last unknown one was put, if fuse_unk; or SIZE_MAX */
     const char *word;   /* (n_word) the bytes being joined */
     size_t n_word;
     bpe_symbol *symbol; /* (room) a linked list in an array, so that joining costs nothing */
@@ -199,11 +201,15 @@ static void put_token(bpe_encoder *e, int32_t id) {
 
 /* What no piece stands for: the tokens of its bytes, or the unknown token, or nothing. */
 static void put_unknown(bpe_encoder *e, const char *p, size_t n) {
+    const pith__vocab *v = &e->k->v;
     const int32_t *byte = e->k->byte;
     size_t known = 0;
+    if (v->spelling == PITH__METASPACE && n == 1 && *p == ' ') p = METASPACE, n = 3;
     while (known < n && byte[(unsigned char)p[known]] >= 0) known++;
     for (size_t i = 0; known == n && i < n; i++) put_token(e, byte[(unsigned char)p[i]]);
-    if (known < n && e->k->v.unk >= 0) put_token(e, e->k->v.unk);
+    if (known == n || v->unk < 0 || (v->fuse_unk && e->unk_end == e->n_out)) return;
+    put_token(e, v->unk);
+    e->unk_end = e->n_out;
 }
 
 /* What a symbol begins as: a byte and those that continue it in UTF-8, at most four. */
@@ -225,14 +231,9 @@ static int word_room(bpe_encoder *e, size_t n) {
     return e->room != 0;
 }
 
-static int encode_word(void *to, const char *p, size_t n) {
-    bpe_encoder *e = to;
+/* Join what can be joined of a text, all of which may become one piece. */
+static int encode_joined(bpe_encoder *e, const char *p, size_t n) {
     const pith__tokenizer *k = e->k;
-    int32_t whole = k->v.ignore_merges && k->splitter ? piece_find(k, p, n) : -1;
-    if (whole >= 0) {
-        put_token(e, whole);
-        return 0;
-    }
     size_t count = 0;
     for (size_t at = 0; at < n; count++) at += k->splitter ? 1 : char_size(p + at, n - at);
     if (!word_room(e, count)) return e->code;
@@ -255,103 +256,119 @@ static int encode_word(void *to, const char *p, size_t n) {
     return 0;
 }
 
-/* ---- text without special tokens ------------------------------------------------------------- */
-
-/* Here there are no words. But where two bytes meet that no piece has side by side, no join can
- * cross: the text may be cut there, and the list and the heap stay small. */
+/* Within a word without a splitter: where two bytes meet that no piece has side by side, no join can
+ * cross. The text may be cut there, and the list and the heap stay small. */
 static int encode_uncut(bpe_encoder *e, const char *p, size_t n) {
     size_t start = 0;
     for (size_t at = 0; at < n && !e->code; at += char_size(p + at, n - at)) {
         unsigned char before = at ? (unsigned char)p[at - 1] : 0, here = (unsigned char)p[at];
         if (at == start || e->k->beside[before][here / 8] >> here % 8 & 1) continue;
-        encode_word(e, p + start, at - start);
+        encode_joined(e, p + start, at - start);
         start = at;
     }
-    if (!e->code && start < n) encode_word(e, p + start, n - start);
+    if (!e->code && start < n) encode_joined(e, p + start, n - start);
     return e->code;
 }
 
-static int is_metaspace(const char *p, size_t left) { /* U+2581, the metaspace: a space in pieces */
-    return left >= 3 && memcmp(p, "\xe2\x96\x81", 3) == 0;
+static int encode_word(void *to, const char *p, size_t n) {
+    bpe_encoder *e = to;
+    int32_t whole = e->k->v.ignore_merges ? piece_find(e->k, p, n) : -1;
+    e->unk_end = SIZE_MAX;
+    if (whole >= 0) put_token(e, whole);
+    else if (e->k->splitter) encode_joined(e, p, n);
+    else encode_uncut(e, p, n);
+    return e->code;
 }
 
-/* Does a space that nobody wrote go before this text? */
-static int wants_space(const bpe_encoder *e, const char *p, size_t n) {
-    int mode = e->k->v.add_space, spaced = *p == ' ' || is_metaspace(p, n);
-    if (!e->k->has_space || mode == 0) return 0;
-    return mode == PITH__SPACE_ALWAYS || (!spaced && (mode != PITH__SPACE_FIRST || p == e->begin));
-}
-
-static int encode_text(bpe_encoder *e, const char *p, size_t n) {
-    const pith__tokenizer *k = e->k;
-    if (n == 0) return 0;
-    int space = wants_space(e, p, n);
-    if (e->normal) {
-        n = pith__nfc(p, n, e->normal);
-        p = e->normal;
+/* Without a splitter, a word ends before each space, or all is one word. */
+static int encode_words(bpe_encoder *e, const char *p, size_t n) {
+    for (size_t start = 0, end = n; start < n && !e->code; start = end) {
+        const char *space = e->k->v.split_words ? memchr(p + start + 1, ' ', n - start - 1) : NULL;
+        end = space ? (size_t)(space - p) : n;
+        encode_word(e, p + start, end - start);
     }
-    if (k->splitter) return pith__split(k->splitter, p, n, encode_word, e);
+    return e->code;
+}
+
+/* ---- spaces and normal form ------------------------------------------------------------------ */
+
+static int is_metaspace(const char *p, size_t left) {
+    return left >= 3 && memcmp(p, METASPACE, 3) == 0;
+}
+
+/* p[0..n) with spaces for metaspaces; out may be p. Returns the bytes written. */
+static size_t write_spaces(const char *p, size_t n, char *out) {
     size_t m = 0;
-    if (space && (*p & 0xc0) == 0x80) encode_word(e, " ", 1); /* not to be continued by *p */
-    else if (space) e->text[m++] = ' ';
     for (size_t i = 0; i < n; i++) {
-        int meta = k->v.spelling == PITH__METASPACE && is_metaspace(p + i, n - i);
-        e->text[m++] = meta ? ' ' : p[i];
+        int meta = is_metaspace(p + i, n - i);
+        out[m++] = meta ? ' ' : p[i];
         if (meta) i += 2;
     }
-    return encode_uncut(e, e->text, m);
+    return m;
 }
 
-/* ---- special tokens in text ------------------------------------------------------------------ */
-
-/* The first of special[lo..hi) whose byte number n is c or more. */
-static size_t special_bound(const special_piece *s, size_t lo, size_t hi, size_t n, int c) {
-    while (lo < hi) {
-        size_t middle = (lo + hi) / 2;
-        if ((unsigned char)s[middle].s.p[n] < c) lo = middle + 1;
-        else hi = middle;
+/* Does a space that nobody wrote go before this text? llama2.c puts none that is no piece. */
+static int wants_space(const bpe_encoder *e, const char *p, size_t n) {
+    const pith__vocab *v = &e->k->v;
+    int spaced = *p == ' ' || is_metaspace(p, n);
+    if (v->spelling == PITH__RAW && !e->k->has_space) return 0;
+    switch (v->add_space) {
+    case PITH__SPACE_ALWAYS: return 1;
+    case PITH__SPACE_NONE_YET: return !spaced;
+    case PITH__SPACE_FIRST: return !spaced && e->part_first && p == e->part;
+    default: return 0;
     }
-    return lo;
 }
 
-/* The longest special token that stands at p, or -1. Without control, only user-defined ones. */
-static int32_t special_at(const pith__tokenizer *k, const char *p, size_t left, int control) {
-    size_t lo = k->first[(unsigned char)*p], hi = k->first[(unsigned char)*p + 1];
-    int32_t found = -1;
-    for (size_t n = 1; lo < hi; n++) { /* special[lo..hi) begin with the n bytes at p */
-        if (k->special[lo].s.n == n) {
-            int32_t id = k->special[lo++].id;
-            if (control || k->v.type[id] == PITH__USER) found = id;
-        }
-        if (n == left) break;
-        int c = (unsigned char)p[n];
-        lo = special_bound(k->special, lo, hi, n, c);
-        hi = special_bound(k->special, lo, hi, n, c + 1);
-    }
-    return found;
+/* The space before p[0..n), if one goes there, at out. A byte at p that continues a character would
+ * continue the space: then it becomes tokens at once. Returns the bytes written. */
+static size_t put_space(bpe_encoder *e, const char *p, size_t n, char *out) {
+    if (!wants_space(e, p, n)) return 0;
+    *out = ' ';
+    if ((*p & 0xc0) != 0x80) return 1;
+    encode_word(e, out, 1);
+    return 0;
 }
 
-static int is_white(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-
-static int encode_all(bpe_encoder *e, const char *p, size_t n, int control) {
+/* Normal form C, the space before, and spaces for metaspaces: the normaliser of a tokenizer.json. */
+static size_t normalize(bpe_encoder *e, const char *p, size_t n, char *out) {
     const pith__tokenizer *k = e->k;
-    size_t start = 0;
-    for (size_t i = 0; i < n && !e->code;) {
-        int32_t id = special_at(k, p + i, n - i, control);
-        if (id < 0) {
-            i++;
-            continue;
-        }
-        int strip = k->v.strip ? k->v.strip[id] : 0;
-        size_t end = i;
-        while (strip & 1 && end > start && is_white(p[end - 1])) end--;
-        encode_text(e, p + start, end - start);
+    const pith__vocab *v = &k->v;
+    size_t m = v->add_space == PITH__SPACE_ALWAYS ? put_space(e, p, n, out) : 0;
+    if (v->nfc) n = pith__nfc(p, n, out + m);
+    else memcpy(out + m, p, n);
+    if (k->normal.metaspace) n = write_spaces(out + m, n, out + m);
+    return m + n;
+}
+
+/* ---- texts and the added tokens in them ------------------------------------------------------ */
+
+/* A token, or normalised text without any. */
+static int encode_plain(void *to, const char *p, size_t n, int32_t id) {
+    bpe_encoder *e = to;
+    const pith__tokenizer *k = e->k;
+    if (id >= 0) {
         put_token(e, id);
-        i += k->piece[id].n;
-        while (strip & 2 && i < n && is_white(p[i])) i++;
-        start = i;
+        return e->code;
     }
-    return e->code ? e->code : encode_text(e, p + start, n - start);
+    if (k->splitter) return pith__split(k->splitter, p, n, encode_word, e);
+    if (!k->copies_late) return encode_words(e, p, n);
+    size_t m = k->v.add_space != PITH__SPACE_ALWAYS ? put_space(e, p, n, e->spaced) : 0;
+    m += write_spaces(p, n, e->spaced + m);
+    return encode_words(e, e->spaced, m);
+}
+
+/* A token, or text as it is, in which others may be found once it is normalised. */
+static int encode_part(void *to, const char *p, size_t n, int32_t id) {
+    bpe_encoder *e = to;
+    if (id >= 0) return encode_plain(e, p, n, id);
+    e->part = p;
+    e->part_first = p == e->begin;
+    if (e->normal) {
+        n = normalize(e, p, n, e->normal);
+        e->part = e->normal;
+    }
+    return pith__added_split(&e->k->normal, e->part, n, 0, e->control, encode_plain, e);
 }
 
 /* ---- building: spellings --------------------------------------------------------------------- */
@@ -374,12 +391,9 @@ static size_t real_bytes(int spelling, pith__str s, char *out) {
         out[n++] = (char)letter_byte(c);
         if (i == s.n) return n;
     }
-    for (n = i = 0; i < s.n; i++) {
-        int meta = spelling == PITH__METASPACE && is_metaspace(s.p + i, s.n - i);
-        out[n++] = meta ? ' ' : s.p[i];
-        if (meta) i += 2;
-    }
-    return n;
+    if (spelling == PITH__METASPACE) return write_spaces(s.p, s.n, out);
+    if (s.n) memcpy(out, s.p, s.n);
+    return s.n;
 }
 
 static int byte_digit(char c) {
@@ -407,6 +421,11 @@ static size_t hash_size(size_t n) { /* a power of two with room to spare */
 /* Control tokens and the like are written as they are; only ordinary pieces are spelled. */
 static int is_plain(int type) { return type == PITH__CONTROL || type == PITH__UNKNOWN; }
 
+/* With letters for bytes, an added token is no spelling but the text itself. */
+static int is_raw(const pith__vocab *v, size_t id) {
+    return is_plain(v->type[id]) || (v->type[id] == PITH__USER && v->spelling == PITH__BYTE_LETTERS);
+}
+
 static int decode_pieces(pith__tokenizer *k) {
     const pith__vocab *v = &k->v;
     size_t total = 1, n = (size_t)v->n;
@@ -418,10 +437,9 @@ static int decode_pieces(pith__tokenizer *k) {
     for (int c = 0; c < 256; c++) k->byte[c] = -1;
     for (size_t i = 0; i < n; i++) {
         int c = byte_named(v, v->piece[i]);
-        int raw = is_plain(v->type[i]) ||
-                  (v->type[i] == PITH__USER && v->spelling == PITH__BYTE_LETTERS);
+        int spelling = is_raw(v, i) ? PITH__RAW : v->spelling;
         k->piece[i].p = p;
-        if (c < 0) k->piece[i].n = real_bytes(raw ? PITH__RAW : v->spelling, v->piece[i], p);
+        if (c < 0) k->piece[i].n = real_bytes(spelling, v->piece[i], p);
         else k->piece[i].n = 1, *p = (char)c;
         if (c >= 0 && k->byte[c] < 0) k->byte[c] = (int32_t)i;
         p += k->piece[i].n;
@@ -436,6 +454,19 @@ static void note_neighbours(pith__tokenizer *k, pith__str s) {
     }
 }
 
+/* Can joining make this piece? With scores no control token; with merges all that were there before
+ * tokens were added, if the letters they are spelled with stand for the same bytes. */
+static int can_be_made(const pith__tokenizer *k, size_t id) {
+    const pith__vocab *v = &k->v;
+    if (k->piece[id].n == 0 || byte_named(v, v->piece[id]) >= 0) return 0;
+    if (v->added && v->added[id] & PITH__ADDED_ONLY) return 0;
+    if (v->model == PITH__SPM) return !is_plain(v->type[id]);
+    int letters = v->spelling == PITH__BYTE_LETTERS && is_raw(v, id);
+    for (size_t i = 0; letters && i < k->piece[id].n; i++)
+        if (k->piece[id].p[i] <= ' ' || k->piece[id].p[i] > '~') return 0;
+    return 1;
+}
+
 /* The pieces that text can become, by their bytes: the lowest id of those that are the same. */
 static int hash_pieces(pith__tokenizer *k) {
     size_t n = (size_t)k->v.n, size = hash_size(n);
@@ -444,7 +475,7 @@ static int hash_pieces(pith__tokenizer *k) {
     k->slot_mask = size - 1;
     for (size_t i = 0; i < n; i++) {
         pith__str s = k->piece[i];
-        if (s.n == 0 || is_plain(k->v.type[i]) || byte_named(&k->v, k->v.piece[i]) >= 0) continue;
+        if (!can_be_made(k, i)) continue;
         uint32_t hash = bytes_hash(s.p, s.n);
         piece_slot *slot = piece_place(k, s.p, s.n, hash);
         if (slot->id == 0) *slot = (piece_slot){ hash, (int32_t)i + 1 };
@@ -454,38 +485,46 @@ static int hash_pieces(pith__tokenizer *k) {
     return PITH_OK;
 }
 
-static int special_order(const void *a, const void *b) {
-    const special_piece *x = a, *y = b;
-    int order = pith__str_cmp(x->s, y->s);
-    return order ? order : (x->id > y->id) - (x->id < y->id);
-}
-
-static int sort_specials(pith__tokenizer *k) {
-    size_t count = 0, n = 0;
-    for (int pass = 0; pass < 2; pass++) {
-        for (int i = count = 0; i < k->v.n; i++) {
-            int type = k->v.type[i];
-            if (!is_plain(type) && type != PITH__USER) continue;
-            if (k->piece[i].n == 0 || k->piece[i].n > LONGEST_SPECIAL) continue;
-            if (pass) k->special[count] = (special_piece){ k->piece[i], i };
-            count++;
+/* Put the added tokens that have all of these flags into set, spelled as text has them there. */
+static int fill_added(pith__tokenizer *k, pith__added_set *set, int flags) {
+    const pith__vocab *v = &k->v;
+    bpe_encoder e = { .k = k };
+    for (int i = 0; i < v->n; i++) {
+        int control = is_plain(v->type[i]), has = v->added ? v->added[i] : 0;
+        pith__str s = v->piece[i];
+        if ((!control && v->type[i] != PITH__USER) || (has & flags) != flags) continue;
+        if (s.n == 0 || s.n > LONGEST_SPECIAL) continue;
+        if (flags & PITH__NORMALIZED) {
+            if ((*s.p & 0xc0) == 0x80) continue; /* no text begins within a character */
+            char *p = pith__arena_new(&k->arena, NORMAL_ROOM(s.n), 1);
+            if (!p) return PITH_EMEMORY;
+            s = (pith__str){ p, normalize(&e, s.p, s.n, p) };
         }
-        if (!pass) k->special = pith__arena_new(&k->arena, count + 1, sizeof *k->special);
-        if (!k->special) return PITH_EMEMORY;
+        uint8_t known = (uint8_t)(has | (control ? PITH__SPECIAL : 0));
+        if (set->token) set->token[set->n] = (pith__added){ s, i, known };
+        set->n++;
     }
-    qsort(k->special, count, sizeof *k->special, special_order);
-    for (size_t i = 0; i < count; i++)
-        if (i == 0 || pith__str_cmp(k->special[i].s, k->special[n - 1].s) != 0)
-            k->special[n++] = k->special[i];
-    k->n_special = n;
-    for (int c = 0; c <= 256; c++) k->first[c] = special_bound(k->special, 0, n, 0, c);
     return PITH_OK;
 }
 
-/* A piece that a merge speaks of. Almost always an ordinary one. */
-static int32_t merge_piece(const pith__tokenizer *k, const char *p, size_t n) {
-    int32_t id = n ? piece_find(k, p, n) : -1;
-    return id >= 0 ? id : pith__tokenizer_find(k, p, n);
+static int sort_added(pith__tokenizer *k) {
+    struct {
+        pith__added_set *set;
+        int flags;
+    } both[] = { { &k->added, 0 }, { &k->normal, PITH__NORMALIZED } };
+    k->normal.metaspace = k->v.spelling == PITH__METASPACE && !k->v.late_spaces;
+    for (int i = 0; i < 2; i++) {
+        pith__added_set *set = both[i].set;
+        int code = fill_added(k, set, both[i].flags);
+        size_t n = set->n;
+        set->token = pith__arena_new(&k->arena, n + 1, sizeof *set->token);
+        set->n = 0;
+        if (!set->token) code = PITH_EMEMORY;
+        if (!code) code = fill_added(k, set, both[i].flags);
+        if (code) return code;
+        pith__added_sort(set);
+    }
+    return PITH_OK;
 }
 
 static int hash_merges(pith__tokenizer *k, pith_error *err) {
@@ -504,8 +543,8 @@ static int hash_merges(pith__tokenizer *k, pith_error *err) {
     for (int i = 0; i < v->n_merge; i++) {
         size_t n = real_bytes(v->spelling, v->left[i], p);
         size_t m = real_bytes(v->spelling, v->right[i], p + n);
-        int32_t left = merge_piece(k, p, n), right = merge_piece(k, p + n, m);
-        int32_t made = merge_piece(k, p, n + m);
+        int32_t left = piece_find(k, p, n), right = piece_find(k, p + n, m);
+        int32_t made = piece_find(k, p, n + m);
         if (left < 0 || right < 0 || made < 0)
             return pith__fail(err, PITH_EFORMAT,
                               "tokenizer: merge %d, '%.*s' + '%.*s': the %s is not a piece",
@@ -522,12 +561,12 @@ static int hash_merges(pith__tokenizer *k, pith_error *err) {
 
 /* ---- public ---------------------------------------------------------------------------------- */
 
-/* A special token of these bytes, else an ordinary one, else a byte's. */
+/* An added token of these bytes, else an ordinary one, else a byte's. */
 PITH_SHARED int pith__tokenizer_find(const pith__tokenizer *k, const char *bytes, size_t n) {
     if (n == 0) return -1;
-    int32_t id = special_at(k, bytes, n, 1);
-    if (id >= 0 && k->piece[id].n == n) return id;
-    id = piece_find(k, bytes, n);
+    const pith__added *t = pith__added_at(&k->added, bytes, n, 0);
+    if (t && t->s.n == n) return t->id;
+    int32_t id = piece_find(k, bytes, n);
     return id < 0 && n == 1 ? k->byte[(unsigned char)*bytes] : id;
 }
 
@@ -549,14 +588,17 @@ static int build_tokenizer(pith__tokenizer *k, pith_error *err) {
                               "unknown pre-tokenizer '%.*s'; --pretokenizer NAME overrides it",
                               (int)(v->pre.n < 64 ? v->pre.n : 64), v->pre.p ? v->pre.p : "");
     }
+    if (k->splitter) v->add_space = 0; /* words begin as they are written */
+    if (k->splitter || v->add_space == PITH__SPACE_ALWAYS) v->late_spaces = 0;
     int code = decode_pieces(k);
     if (!code) code = hash_pieces(k);
-    if (!code) code = sort_specials(k);
+    if (!code) code = sort_added(k);
     if (!code && v->model == PITH__BPE) code = hash_merges(k, err);
     if (code == PITH_EMEMORY) pith__fail(err, code, "no memory for a tokenizer of %d pieces", v->n);
     if (code) return code;
     for (int c = 0; c < 256 && k->splitter; c++) k->byte[c] = piece_find(k, (char[]){ (char)c }, 1);
     k->has_space = piece_find(k, " ", 1) >= 0;
+    k->copies_late = v->late_spaces || v->add_space > PITH__SPACE_ALWAYS;
     return PITH_OK;
 }
 
@@ -586,15 +628,18 @@ static int may_need_nfc(const char *p, size_t n) {
 PITH_SHARED int pith__tokenizer_encode(const pith__tokenizer *k, const char *text, size_t len,
                                        unsigned flags, pith_token *out, int cap) {
     if (len > INT_MAX / 2 - 2) return PITH_EARG; /* a space before each part, BOS, EOS */
+    const pith__vocab *v = &k->v;
     bpe_encoder e = { .k = k, .out = out, .cap = cap > 0 ? (size_t)cap : 0, .begin = text };
-    size_t room = 1 + len * (k->v.nfc ? 3 : 1); /* NFC makes text at most three times as long */
-    if (k->v.nfc && may_need_nfc(text, len) && !(e.normal = malloc(room))) e.code = PITH_EMEMORY;
-    if (!k->splitter && !(e.text = malloc(room))) e.code = PITH_EMEMORY;
-    if (flags & PITH_BOS && k->v.add_bos && k->v.bos >= 0) put_token(&e, k->v.bos);
-    if (!e.code && len) encode_all(&e, text, len, flags & PITH_SPECIAL);
-    if (flags & PITH_EOS && k->v.add_eos && k->v.eos >= 0) put_token(&e, k->v.eos);
+    e.control = (flags & PITH_SPECIAL) != 0;
+    int normal = k->splitter || k->copies_late ? v->nfc && may_need_nfc(text, len) : 1;
+    if (normal && !(e.normal = malloc(NORMAL_ROOM(len)))) e.code = PITH_EMEMORY;
+    if (k->copies_late && !(e.spaced = malloc(NORMAL_ROOM(len)))) e.code = PITH_EMEMORY;
+    if (flags & PITH_BOS && v->add_bos && v->bos >= 0) put_token(&e, v->bos);
+    if (!e.code && len)
+        e.code = pith__added_split(&k->added, text, len, PITH__NORMALIZED, e.control, encode_part, &e);
+    if (flags & PITH_EOS && v->add_eos && v->eos >= 0) put_token(&e, v->eos);
     free(e.normal);
-    free(e.text);
+    free(e.spaced);
     free(e.symbol);
     free(e.heap);
     return e.code ? e.code : (int)e.n_out;
@@ -605,3 +650,5 @@ PITH_SHARED pith__str pith__tokenizer_piece(const pith__tokenizer *k, pith_token
 }
 
 #undef NEVER
+#undef METASPACE
+#undef NORMAL_ROOM

@@ -23,6 +23,11 @@ typedef struct { /* one value of the metadata, under GGUF's name: "llama.block_c
 enum { /* what a piece of the vocabulary is: GGUF's numbers */
     PITH__NORMAL = 1, PITH__UNKNOWN, PITH__CONTROL, PITH__USER, PITH__UNUSED, PITH__BYTE
 };
+enum { /* what an added token does: it takes white space before and after it along; it must not touch a
+        * word; it is found in normalised text, others in the text as it is; no merge makes it */
+    PITH__LSTRIP = 1, PITH__RSTRIP = 2, PITH__SINGLE_WORD = 4, PITH__NORMALIZED = 8, PITH__ADDED_ONLY = 16,
+    PITH__SPECIAL = 32   /* in a pith__added only: a control token, found where the caller asks for them */
+};
 enum { PITH__NONE, PITH__SPM, PITH__BPE }; /* merge by score or by rank; both start from characters */
 enum { PITH__RAW, PITH__METASPACE, PITH__BYTE_LETTERS }; /* " a" is spelled " a", "\u2581a", "\u0120a" */
 
@@ -33,14 +38,18 @@ typedef struct {
     pith__str *piece;    /* (n) */
     float *score;        /* (n), SPM */
     uint8_t *type;       /* (n) */
-    uint8_t *strip;      /* (n) or NULL; added tokens that take the space before (1) or after (2) along */
+    uint8_t *added;      /* (n) or NULL; flags of added tokens: PITH__LSTRIP and so on */
     int n_merge;
     pith__str *left, *right; /* (n_merge), by rank */
     pith__str pre;       /* the pre-tokeniser's name as GGUF has it: "qwen2" */
     pith__str chat_template;
     int bos, eos, unk;   /* -1: none */
     int end[16], n_end;  /* tokens that end a generated text; eos is one of them only if it is here */
-    int add_bos, add_eos, add_space, ignore_merges, byte_fallback, nfc;
+    int add_bos, add_eos, ignore_merges, byte_fallback, nfc;
+    int add_space;       /* PITH__SPACE_ALWAYS and so on */
+    int late_spaces;     /* 1: spaces become U+2581 once added tokens are found (Metaspace), 0: before */
+    int split_words;     /* 1: a word ends before each space, and no merge goes across (Metaspace) */
+    int fuse_unk;        /* 1: unknown characters in a row are one unknown token */
 } pith__vocab;
 
 typedef struct {

@@ -505,13 +505,13 @@ static int gguf_strip_phi3(pith__store *s, pith_error *err) {
     const pith__key *arch;
     int code = gguf_get(s, "general.architecture", PITH__STRING, &arch, err);
     if (code || !arch || !pith__str_is(arch->s, "phi3")) return code;
-    v->strip = gguf_new(s, (size_t)v->n, sizeof *v->strip, &code, err);
+    v->added = gguf_new(s, (size_t)v->n, sizeof *v->added, &code, err);
     for (int i = 0; !code && i < v->n; i++) {
         int special = v->type[i] == PITH__CONTROL || v->type[i] == PITH__USER ||
                       pith__str_is(v->piece[i], "</s>");
         for (size_t j = 0; j < sizeof keep / sizeof *keep; j++)
             special = special && !pith__str_is(v->piece[i], keep[j]);
-        v->strip[i] = special ? 2 : 0;
+        v->added[i] = special ? PITH__RSTRIP : 0;
     }
     return code;
 }

@@ -20,8 +20,8 @@ typedef struct {
     pith__vocab *v;
     pith__str step[HF_STEPS]; /* the regexes of pre_tokenizer, in order */
     int n_step;
-    int byte_level, metaspace;     /* 1: bytes are spelled as letters; spaces as U+2581 */
-    int split_words;           /* 1: no piece may go on behind a space */
+    int byte_level, metaspace; /* 1: bytes are spelled as letters; spaces as U+2581 */
+    int prepend;               /* 1: the normalizer puts U+2581 before the text */
     int code;                  /* the first error */
 } hf_reading;
 
@@ -160,10 +160,10 @@ static void hf_merges(hf_reading *r, pith__json merges) {
 }
 
 static void hf_model(hf_reading *r, pith__json model) {
-    enum { TYPE, UNK, DROPOUT, PREFIX, AFFIX, FALLBACK, IGNORE, VOCAB, MERGES, FIELDS };
+    enum { TYPE, UNK, DROPOUT, PREFIX, AFFIX, FUSE, FALLBACK, IGNORE, VOCAB, MERGES, FIELDS };
     static const char *const names[FIELDS] = {
         "type", "unk_token", "dropout", "continuing_subword_prefix", "end_of_word_suffix",
-        "byte_fallback", "ignore_merges", "vocab", "merges"
+        "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"
     };
     pith__json at[FIELDS]; /* picked in one pass, for it is megabytes */
     pith__json_pick(model, names, at, FIELDS);
@@ -172,12 +172,26 @@ static void hf_model(hf_reading *r, pith__json model) {
         hf_wrong(r, at[TYPE], PITH_EARCH, "model.type", "BPE");
     for (int i = DROPOUT; i <= AFFIX; i++) hf_absent(r, at[i], names[i]);
     r->v->model = PITH__BPE;
+    r->v->fuse_unk = hf_flag(r, at[FUSE], names[FUSE], 0);
     r->v->byte_fallback = hf_flag(r, at[FALLBACK], names[FALLBACK], 0);
     r->v->ignore_merges = hf_flag(r, at[IGNORE], names[IGNORE], 0);
     if (!r->code) hf_pieces(r, at[VOCAB]);
     if (!r->code) hf_merges(r, at[MERGES]);
     if (!r->code && pith__json_type(at[UNK]) == '"')
         r->v->unk = hf_find(r, hf_string(r, at[UNK], names[UNK]));
+}
+
+/* The flags of an added token. */
+static int hf_added_flags(hf_reading *r, pith__json token) {
+    static const struct {
+        const char *name;
+        int flag;
+    } known[] = { { "lstrip", PITH__LSTRIP }, { "rstrip", PITH__RSTRIP },
+                  { "single_word", PITH__SINGLE_WORD }, { "normalized", PITH__NORMALIZED } };
+    int flags = 0;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (hf_true(r, token, known[i].name, 0)) flags |= known[i].flag;
+    return flags;
 }
 
 /* Tokens found in the text before all else. They take the place of a piece with the same id. */
@@ -187,21 +201,19 @@ static void hf_added(hf_reading *r, pith__json list) {
     char type = pith__json_type(list);
     if (type && type != 'n' && type != '[')
         hf_wrong(r, list, PITH_EFORMAT, "added_tokens", "an array");
+    v->added = pith__arena_new(&r->f->s->arena, (size_t)r->f->n_vocab, 1);
+    if (!v->added) hf_memory(r);
     while (!r->code && pith__json_next(&list, NULL, &token)) {
         pith__json number = pith__json_get(token, "id");
         int64_t far;
         if (r->f->drop_tokens && pith__json_int(number, &far) && far >= r->f->n_vocab) continue;
         int id = hf_id(r, number, "an id in added_tokens");
         pith__str s = hf_string(r, pith__json_get(token, "content"), "content in added_tokens");
-        int strip = hf_true(r, token, "lstrip", 0) | hf_true(r, token, "rstrip", 0) << 1;
-        hf_absent(r, pith__json_get(token, "single_word"), "single_word");
+        int flags = hf_added_flags(r, token), special = hf_true(r, token, "special", 0);
         if (r->code) return;
-        hf_set_piece(r, id, s, hf_true(r, token, "special", 0) ? PITH__CONTROL : PITH__USER);
-        if (strip && !v->strip) {
-            v->strip = pith__arena_new(&r->f->s->arena, (size_t)r->f->n_vocab, 1);
-            if (!v->strip) hf_memory(r);
-        }
-        if (v->strip) v->strip[id] = (uint8_t)strip;
+        if (pith__str_cmp(s, v->piece[id]) != 0) flags |= PITH__ADDED_ONLY;
+        hf_set_piece(r, id, s, special ? PITH__CONTROL : PITH__USER);
+        v->added[id] = (uint8_t)flags;
     }
 }
 
@@ -230,7 +242,7 @@ static void hf_normalizer(hf_reading *r, pith__json at) {
     if (hf_type(at, "NFC")) {
         r->v->nfc = 1;
     } else if (hf_type(at, "Prepend") && pith__json_is(pith__json_get(at, "prepend"), METASPACE)) {
-        r->v->add_space = PITH__SPACE_ALWAYS;
+        r->prepend = 1;
     } else if (hf_type(at, "Replace") && pith__json_is(pattern, " ") &&
                pith__json_is(pith__json_get(at, "content"), METASPACE)) {
         r->metaspace = 1;
@@ -271,12 +283,15 @@ static void hf_metaspace(hf_reading *r, pith__json at) {
     if (pith__json_type(scheme) && !never && !first && !pith__json_is(scheme, "always"))
         hf_wrong(r, scheme, PITH_EARCH, "prepend_scheme", "first, always or never");
     if (!never) r->v->add_space = first ? PITH__SPACE_FIRST : PITH__SPACE_NONE_YET;
+    if (!r->metaspace) r->v->late_spaces = 1;
     r->metaspace = 1;
-    r->split_words = hf_true(r, at, "split", 1);
+    r->v->split_words = hf_true(r, at, "split", 1);
 }
 
 static void hf_pre_tokenizer(hf_reading *r, pith__json at) {
-    if (hf_type(at, "ByteLevel")) {
+    if (r->byte_level) {
+        hf_wrong(r, at, PITH_EARCH, "pre_tokenizer", "ByteLevel as its last step");
+    } else if (hf_type(at, "ByteLevel")) {
         r->byte_level = 1;
         if (hf_true(r, at, "add_prefix_space", 1))
             hf_wrong(r, at, PITH_EARCH, "pre_tokenizer", "add_prefix_space false");
@@ -405,23 +420,6 @@ static void hf_decoder(hf_reading *r, pith__json at) {
     hf_wrong(r, at, PITH_EARCH, "decoder", "one of those that go with BPE");
 }
 
-/* Where words end at spaces, no merge may know of one that goes on: then nothing is to be split. */
-static void hf_check_words(hf_reading *r) {
-    const pith__vocab *v = r->v;
-    for (int i = 0; i < v->n_merge && !r->code; i++) {
-        size_t n = sizeof METASPACE - 1;
-        for (int side = 0; side < 2; side++) {
-            pith__str s = side ? v->right[i] : v->left[i];
-            for (size_t at = side ? 0 : 1; at + n <= s.n && !r->code; at++)
-                if (!memcmp(s.p + at, METASPACE, n))
-                    r->code = pith__fail(r->f->err, PITH_EARCH,
-                                         "%s: Metaspace splits words but merge %d"
-                                         " joins them, need \"split\": false",
-                                         r->path, i);
-        }
-    }
-}
-
 PITH_SHARED int pith__hf_vocab(pith__folder *f, pith__json at, const char *path) {
     hf_reading r = { .f = f, .path = path, .v = &f->s->vocab };
     pith__vocab *v = r.v;
@@ -436,14 +434,17 @@ PITH_SHARED int pith__hf_vocab(pith__folder *f, pith__json at, const char *path)
     hf_steps(&r, in[PRE], "pretokenizers", hf_pre_tokenizer);
     hf_steps(&r, in[POST], "processors", hf_post_processor);
     hf_steps(&r, in[DECODER], "decoders", hf_decoder);
-    if (r.byte_level && (r.metaspace || v->add_space))
+    if (r.byte_level && (r.metaspace || r.prepend))
         hf_wrong(&r, in[NORMALIZER], PITH_EARCH, names[NORMALIZER], "none with ByteLevel");
+    if (r.prepend && (!r.metaspace || v->late_spaces || v->add_space))
+        hf_wrong(&r, in[NORMALIZER], PITH_EARCH, names[NORMALIZER],
+                 "Replace beside Prepend, and nothing else that prepends");
+    if (r.prepend) v->add_space = PITH__SPACE_ALWAYS;
     if (!r.byte_level && r.n_step)
         hf_wrong(&r, in[PRE], PITH_EARCH, names[PRE], "ByteLevel in it");
     if (r.code) return r.code;
     v->spelling = r.byte_level ? PITH__BYTE_LETTERS : r.metaspace ? PITH__METASPACE : PITH__RAW;
     if (r.byte_level) hf_name_pre(&r);
-    if (r.split_words) hf_check_words(&r);
     if (!r.code && v->n < 1)
         r.code = pith__fail(f->err, PITH_EFORMAT, "%s: model.vocab is empty", path);
     return r.code;

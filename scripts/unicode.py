@@ -35,6 +35,15 @@ def class_runs():
             i += 1
 
 
+def word_exceptions():
+    """Runs of characters that are \\w but no letter, mark or number, or the other way round."""
+    also = {0x200C, 0x200D, *range(0x24B6, 0x24EA), *range(0x1F130, 0x1F14A), *range(0x1F150, 0x1F16A),
+            *range(0x1F170, 0x1F18A)}
+    wrong = [unicodedata.category(chr(c)) in ("No", "Pc") or c in also
+             for c in range(0x110000)]
+    return [c << 8 | x for c, x in enumerate(wrong) if c == 0 or wrong[c - 1] != x]
+
+
 def canonical(c):
     """The one or two characters that c is made of, or none."""
     parts = unicodedata.decomposition(chr(c)).split()
@@ -108,6 +117,19 @@ PITH_SHARED int pith__unicode_class(uint32_t c) {
     int kind = run & 255;
     if (kind != (PITH__UPPER | PITH__LOWER)) return kind;
     return (c - (run >> 8)) %% 2 ? PITH__LOWER : PITH__UPPER;
+}
+
+/* Words are made of letters, marks and numbers, but for exceptions, which begin and end here: first
+ * character * 256 + 1 or 0. Superscripts and fractions are out; "_" and its like, circled letters and
+ * joiners are in (Technical Standard 18, Annex C). */
+static const uint32_t word_exception[] = {
+%(word)s
+};
+
+PITH_SHARED int pith__unicode_word(uint32_t c) {
+    enum { WORD = PITH__UPPER | PITH__LOWER | PITH__LETTER | PITH__MARK | PITH__NUMBER };
+    uint32_t run = run_at(word_exception, sizeof word_exception / sizeof *word_exception, c);
+    return ((pith__unicode_class(c) & WORD) != 0) != (run & 1);
 }
 
 /* ---- Normalization Form C -------------------------------------------------------------------- */
@@ -260,6 +282,7 @@ if __name__ == "__main__":
         "version": unicodedata.unidata_version,
         "classes": table(first << 8 | kind for first, kind in class_runs()),
         "ascii": table(class_of(c) for c in range(128)),
+        "word": table(word_exceptions()),
         "combining": table(combining_runs()),
         "together": rows(pairs),
         "apart": rows(single),

@@ -31,7 +31,7 @@ static void touch_store(const pith__store *s) {
         touch_str(v->piece[i]);
         fuzz_sum += v->type[i];
         if (!(v->type[i] >= PITH__NORMAL && v->type[i] <= PITH__BYTE)) abort();
-        if (v->strip) fuzz_sum += v->strip[i];
+        if (v->added) fuzz_sum += v->added[i];
         touch(&v->score[i], sizeof v->score[i]);
     }
     for (int i = 0; i < v->n_merge; i++) touch_str(v->left[i]), touch_str(v->right[i]);

@@ -2,7 +2,7 @@
  *
  *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz_hftokenizer.c base/bytes.c base/os.c
  *         base/utf8.c base/json.c math/quant.c formats/store.c formats/hfconfig.c formats/hftokenizer.c
- *         text/unicode.c text/pretokenize.c tokenizer.c -lm
+ *         text/unicode.c text/added.c text/pretokenize.c tokenizer.c -lm
  * or with tests/fuzz_main.c and any compiler, then run on the files of a corpus. */
 #include "../internal.h"
 

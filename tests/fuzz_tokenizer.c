@@ -10,7 +10,7 @@ enum { MOST = 600 };
 
 static pith__str piece[MOST], left[MOST], right[MOST];
 static float score[MOST];
-static uint8_t type[MOST], strip[MOST];
+static uint8_t type[MOST], added[MOST];
 static char letter[256][8];
 
 static void check(int ok, const char *what) {
@@ -43,23 +43,24 @@ static void make_vocab(pith__vocab *v, pith__cursor *c) {
     static const char *const pre[] = { "gpt-2", "llama-bpe", "qwen2", "tekken", "gpt-4o", "falcon",
                                        "default", "smollm", "deepseek-llm", "deepseek-coder",
                                        "deepseek-v3" };
-    unsigned how = pith__u16(c);
+    unsigned how = pith__u16(c), more = pith__u8(c);
     *v = (pith__vocab){ .model = how & 1 ? PITH__SPM : PITH__BPE, .spelling = (how >> 1) % 3,
-                        .piece = piece, .score = score, .type = type, .strip = strip, .left = left,
+                        .piece = piece, .score = score, .type = type, .added = added, .left = left,
                         .right = right, .pre = pith__str_of(pre[how % 11]),
                         .unk = (int)(how >> 3 & 3) - 1, .bos = (int)(how >> 5 & 3) - 1,
                         .eos = (int)(how >> 7 & 3) - 1, .add_bos = 1, .add_eos = 1,
                         .add_space = how >> 9 & 3, .ignore_merges = how >> 11 & 1,
-                        .byte_fallback = how >> 12 & 1, .nfc = how >> 13 & 1 };
+                        .byte_fallback = how >> 12 & 1, .nfc = how >> 13 & 1,
+                        .late_spaces = more & 1, .split_words = more >> 1 & 1, .fuse_unk = more >> 2 & 1 };
     memset(piece, 0, sizeof piece);
     memset(score, 0, sizeof score);
     memset(type, PITH__NORMAL, sizeof type);
-    memset(strip, 0, sizeof strip);
+    memset(added, 0, sizeof added);
     if (how >> 14 & 1) add_bytes(v);
     for (int n = pith__u8(c); n > 0 && !c->bad; n--, v->n++) {
         unsigned what = pith__u8(c);
         type[v->n] = (uint8_t)(what % 16 > 9 ? PITH__NORMAL : what % 6 + 1);
-        strip[v->n] = (uint8_t)(what >> 6);
+        added[v->n] = more & 8 ? pith__u8(c) & 31 : (uint8_t)(what >> 6);
         score[v->n] = what & 32 ? pith__f32(c) : -(float)pith__u8(c);
         piece[v->n] = take_piece(c);
     }
@@ -97,7 +98,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         int letters = v.model == PITH__BPE && v.spelling == PITH__BYTE_LETTERS;
         int exact = letters && piece[0].p == letter[0] && !v.nfc && !flags;
         for (int i = 0; i < n && exact; i++) {
-            if (strip[t[i]]) break; /* takes white space with it */
+            if (added[t[i]] & (PITH__LSTRIP | PITH__RSTRIP)) break; /* takes white space with it */
             pith__str s = pith__tokenizer_piece(k, t[i]);
             check(s.n <= len - at && memcmp(s.p, text + at, s.n) == 0, "the text is not the same");
             at += s.n;

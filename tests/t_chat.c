@@ -31,7 +31,7 @@ static void make_vocab(const char *chat_template, const char *const *names) {
     vocab.model = PITH__SPM;
     vocab.spelling = PITH__RAW;
     vocab.n = n;
-    vocab.piece = pieces, vocab.score = scores, vocab.type = types, vocab.strip = strips;
+    vocab.piece = pieces, vocab.score = scores, vocab.type = types, vocab.added = strips;
     vocab.bos = 1, vocab.eos = 2, vocab.add_bos = 1, vocab.byte_fallback = 1;
     vocab.chat_template = pith__str_of(chat_template);
     tokenizer = pith__tokenizer_new(&vocab, NULL);
@@ -122,9 +122,9 @@ TEST(blanks_that_a_token_takes_along) {
     static const char *const phi[] = { "<|user|>", "<|assistant|>", "<|end|>", NULL };
     make_vocab("<|assistant|> <|end|>", phi);
     SAYS(NULL, short_talk, 0, "\n{<|user|>}\nHi{<|end|>}\n{<|assistant|>}\n");
-    strips[259] = strips[260] = strips[261] = 2;
+    strips[259] = strips[260] = strips[261] = PITH__RSTRIP;
     SAYS(NULL, short_talk, 1, "{<s>}{<|user|>}Hi{<|end|>}{<|assistant|>}");
-    strips[261] = 1;
+    strips[261] = PITH__LSTRIP;
     SAYS(NULL, long_talk, 1, "{<s>}<|system|>\nBe kind.{<|end|>}\n{<|user|>}Hi{<|end|>}\n{<|assistant|>}Ho"
                              "{<|end|>}\n{<|user|>}Why?{<|end|>}\n{<|assistant|>}");
 }

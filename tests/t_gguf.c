@@ -500,7 +500,7 @@ TEST(vocab_spm) {
     REQUIRE(v->n_end == 3);
     CHECK(v->end[0] == 2 && v->end[1] == 7 && v->end[2] == 8);
     CHECK(pith__str_is(v->chat_template, "{{ messages }}"));
-    CHECK(v->strip == NULL);
+    CHECK(v->added == NULL);
 
     d = spm_doc();
     key_int(&d, "tokenizer.ggml.add_bos_token", BOOL, 0, 1);
@@ -525,9 +525,9 @@ TEST(vocab_phi3_strips) {
     key_str(&d, "general.architecture", "phi3");
     spm_types(&d, N_SPM);
     REQUIRE(works(read_doc(&d)));
-    REQUIRE(store.vocab.strip != NULL);
+    REQUIRE(store.vocab.added != NULL);
     static const uint8_t want[N_SPM] = { 0, 0, 2, 0, 0, 0, 0, 2, 2 };
-    for (int i = 0; i < N_SPM; i++) EQ(store.vocab.strip[i], want[i]);
+    for (int i = 0; i < N_SPM; i++) EQ(store.vocab.added[i], want[i]);
 }
 
 static doc bpe_doc(const char *pre, int merges) {

@@ -13,13 +13,13 @@ typedef struct {
     pith__vocab v;
     pith__str piece[MOST], left[MOST], right[MOST];
     float score[MOST];
-    uint8_t type[MOST], strip[MOST];
+    uint8_t type[MOST], added[MOST];
 } made;
 
 static void made_start(made *m, int model, int spelling) {
     memset(m, 0, sizeof *m);
     m->v = (pith__vocab){ .model = model, .spelling = spelling, .piece = m->piece,
-                          .score = m->score, .type = m->type, .strip = m->strip, .left = m->left,
+                          .score = m->score, .type = m->type, .added = m->added, .left = m->left,
                           .right = m->right, .bos = -1, .eos = -1, .unk = -1 };
 }
 
@@ -209,7 +209,7 @@ TEST(special_tokens) {
     int im_end = add_view(&m, pith__str_of("<|im|>x"), 0, PITH__CONTROL);
     int user = add_view(&m, pith__str_of("<u>"), 0, PITH__USER);
     int strip = add_view(&m, pith__str_of("<mask>"), 0, PITH__USER);
-    m.strip[strip] = 1 | 2;
+    m.added[strip] = PITH__LSTRIP | PITH__RSTRIP;
     NEW(k, m);
     EXPECT(k, "<|im|><|im|>x", PITH_SPECIAL, im, im_end, -1); /* the longest */
     EXPECT(k, "y<s>z", PITH_SPECIAL, first, 3 + 'y', 1, first, 3 + 'z', -1);
@@ -531,7 +531,7 @@ TEST(words_of_those_with_stages) {
     WORDS("falcon", "a1234=='x' 12", "a|123|4|=='|x|'| 12|");
     WORDS("falcon", "`b", "`|b|");
     WORDS("default", " 12345!`", " |123|45|!|`|");
-    WORDS("deepseek-llm", "Hi  there\n123 \xe4\xb8\xad!", "Hi| | there|\n|123| |\xe4\xb8\xad|!|");
+    WORDS("deepseek-llm", "Hi  there\n123 \xe4\xb8\xad!", "Hi| | there|\n|1|2|3| |\xe4\xb8\xad|!|");
     WORDS("deepseek-coder", "a1 +b\xe4\xb8\xad  ", "a|1| +|b|\xe4\xb8\xad|  |");
     WORDS("deepseek-v3", "x1234 .get\xe3\x81\x82y ", "x|123|4| .|get|\xe3\x81\x82|y| |");
     WORDS("deepseek-v3", ".get(x)\n", ".get|(x|)\n|");

@@ -1,4 +1,4 @@
-/* text.h - characters and the words that text is cut into. */
+/* text.h - characters, added tokens, and the words that text is cut into. */
 #ifndef PITH_TEXT_H
 #define PITH_TEXT_H
 
@@ -12,7 +12,36 @@ enum { /* of a character; 0: anything else. Bits, so that a set of classes is on
 };
 
 PITH_SHARED int pith__unicode_class(uint32_t c);
+PITH_SHARED int pith__unicode_word(uint32_t c); /* 1: it is part of words, as \w in regular expressions */
 PITH_SHARED size_t pith__nfc(const char *text, size_t n, char *out); /* bytes of out, which has 3 n */
+
+/* ---- text/added.c: tokens that are found in text before all else --------------------------------- */
+
+typedef struct {
+    pith__str s;         /* what is looked for */
+    int32_t id;
+    uint8_t flags;       /* PITH__LSTRIP and so on, of formats.h */
+} pith__added;
+
+typedef struct {
+    pith__added *token;  /* (n) the caller's, sorted by their bytes */
+    size_t n, first[257]; /* token[first[c]] is the first that begins with byte c or more */
+    int metaspace;       /* 1: spaces in the text stand for U+2581 */
+} pith__added_set;
+
+/* A part of a text: a token, or id -1: n bytes without any. What is not 0 ends the search. */
+typedef int pith__added_part(void *to, const char *p, size_t n, int32_t id);
+
+PITH_SHARED void pith__added_sort(pith__added_set *a); /* once token[0..n) is filled; drops doubles */
+/* The longest token that p begins with and that has none of the flags in skip; or NULL. */
+PITH_SHARED const pith__added *pith__added_at(const pith__added_set *a, const char *p, size_t left,
+                                              int skip);
+/* Gives all parts of a text to part(), whose first result that is not 0 is returned. Tokens with a flag
+ * in skip are not there; without control, special ones are passed over. */
+PITH_SHARED int pith__added_split(const pith__added_set *a, const char *p, size_t n, int skip,
+                                  int control, pith__added_part *part, void *to);
+PITH_SHARED size_t pith__white_before(const char *p, size_t n); /* bytes of white space p[0..n) ends with */
+PITH_SHARED size_t pith__white_at(const char *p, size_t n);     /* and begins with */
 
 /* ---- text/pretokenize.c: text -> the words that byte-level BPE merges in ------------------------- */
 
