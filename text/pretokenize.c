@@ -69,9 +69,10 @@ static ptrdiff_t match_or_skip(ptrdiff_t n, const uint8_t *p, const uint8_t *end
 
 static int is_cr_lf(uint8_t c) { return c == '\r' || c == '\n'; }
 
-/* 's|'t|'re|'ve|'m|'ll|'d */
+/* 's|'t|'re|'ve|'m|'ll|'d ; in any case U+017F, the long s, is an s, too */
 static ptrdiff_t match_contraction(const uint8_t *p, const uint8_t *end, int any_case) {
     if (end - p < 2 || *p != '\'') return 0;
+    if (any_case && end - p > 2 && p[1] == 0xc5 && p[2] == 0xbf) return 3;
     int fold = any_case ? 32 : 0;
     int a = p[1] | fold, b = end - p > 2 ? p[2] | fold : 0;
     if (a == 's' || a == 't' || a == 'm' || a == 'd') return 2;
@@ -356,7 +357,7 @@ static const pith__splitter splitters[] = {
     { "tekken", { cut_tekken } },
     { "gpt-4o llama4", { cut_gpt4o } },
     { "deepseek-llm",
-      { cut_newline, cut_cased, cut_wide_punct, cut_last_blanks, cut_asian, cut_numbers } },
+      { cut_newline, cut_cased, cut_wide_punct, cut_last_blanks, cut_asian, cut_each_number } },
     { "deepseek-coder", { cut_newline, cut_letters, cut_any_punct, cut_asian, cut_each_number } },
     { "deepseek-v3 hunyuan-dense", { cut_3_numbers, cut_han_or_kana, cut_deepseek3 } },
 };
