@@ -303,7 +303,7 @@ static void open_vocab(pith__opening *o, const pith_options *opt) {
 /* A second thread has to be woken for every matrix, and is late when another process has its core: a
  * model of a few million weights, whose matrices take microseconds, is better off with one. */
 static int threads_for_model(const pith_model *m) {
-    return m->shape.n_param < 4000000 ? 1 : pith__physical_cores();
+    return m->shape.n_param < 4000000 ? 1 : pith__may_use("").cores;
 }
 
 /* A small model lives in the processor's cache, where what counts is that a vector of 64 bytes lies in one

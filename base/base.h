@@ -104,8 +104,13 @@ PITH_SHARED int  pith__file_open(pith__file *f, const char *path, int no_mmap, p
 PITH_SHARED void pith__file_close(pith__file *f);
 PITH_SHARED char pith__path_kind(const char *path); /* d: a folder; f: something else; 0: nothing */
 PITH_SHARED void pith__yield(void); /* let another thread or process have the processor for now */
-PITH_SHARED int  pith__physical_cores(void); /* those this process may use, at least 1 */
-PITH_SHARED int  pith__threads(int most);    /* that can be started now, the caller's own included */
+PITH_SHARED int  pith__threads(int most); /* that can be started now, the caller's own included */
+
+typedef struct {
+    int cores;     /* physical ones: of the affinity mask, and not more than the CPU quota; at least 1 */
+    double memory; /* bytes: of the machine, and not more than the cgroups' limits */
+} pith__resources;
+PITH_SHARED pith__resources pith__may_use(const char *root); /* "", or where a test has its own /proc and /sys */
 
 /* A file being written: beside its name, and renamed when all of it is there, so that the old file stays
  * until then, whatever happens. A device or a pipe is written as it is. After open comes one commit or drop. */

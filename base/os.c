@@ -8,7 +8,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #ifdef _OPENMP
+#include <omp.h>
 #include <pthread.h>
 #endif
 #include <sched.h>
@@ -235,34 +237,174 @@ PITH_SHARED size_t pith__numbered(const char *folder, const char *begin, const c
 
 PITH_SHARED void pith__yield(void) { sched_yield(); }
 
-/* ---- processors ------------------------------------------------------------------------------------ */
+/* ---- what this process may use ----------------------------------------------------------------------- */
+
+#ifdef __linux__
+
+enum { PATH = 4096 };
 
 /* Hardware threads of one core share its arithmetic, so the second only gets in the way. A thread
  * counts when it is the first of its siblings that this process may run on. */
-PITH_SHARED int pith__physical_cores(void) {
-#ifdef __linux__
+static int cores_of_mask(const char *root) {
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) {
-        int n = 0;
-        for (int c = 0; c < CPU_SETSIZE; c++) {
-            if (!CPU_ISSET(c, &set)) continue;
-            char name[96], text[64] = "";
-            snprintf(name, sizeof name,
-                     "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", c);
-            int fd = open(name, O_RDONLY | O_CLOEXEC), first = c;
-            if (fd >= 0) {
-                ssize_t got = read(fd, text, sizeof text - 1);
-                if (got > 0) first = atoi(text);
-                close(fd);
-            }
-            if (first == c || first < 0 || first >= CPU_SETSIZE || !CPU_ISSET(first, &set)) n++;
-        }
-        if (n > 0) return n;
+    int n = 0;
+    if (sched_getaffinity(0, sizeof set, &set) != 0) return 0;
+    for (int c = 0; c < CPU_SETSIZE; c++) {
+        if (!CPU_ISSET(c, &set)) continue;
+        char name[PATH];
+        int first = c;
+        snprintf(name, sizeof name, "%s/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", root, c);
+        FILE *f = fopen(name, "re");
+        if (f && fscanf(f, "%d", &first) != 1) first = c;
+        if (f) fclose(f);
+        if (first == c || first < 0 || first >= CPU_SETSIZE || !CPU_ISSET(first, &set)) n++;
     }
-#endif
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 && n < 4096 ? (int)n : 1;
+    return n;
 }
+
+/* Up to two numbers of a file of the kernel; 0 where there is none, as for "max". */
+static void read_numbers(const char *folder, const char *name, double *a, double *b) {
+    char path[PATH + 64];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "re");
+    long long x = 0, y = 0;
+    int n = f ? fscanf(f, "%lld %lld", &x, &y) : 0;
+    if (f) fclose(f);
+    *a = n >= 1 ? (double)x : 0;
+    if (b) *b = n >= 2 ? (double)y : 0;
+}
+
+typedef struct {
+    double cpus, memory; /* processors at a time; bytes. INFINITY: no limit */
+} limits;
+
+/* One folder of a cgroup file system: version 2 (controller "") has both limits in it, version 1 one of them. */
+static void limits_of_group(const char *folder, const char *controller, limits *least) {
+    double quota = 0, period = 0, bytes = 0;
+    if (!*controller) {
+        read_numbers(folder, "cpu.max", &quota, &period);
+        read_numbers(folder, "memory.max", &bytes, NULL);
+    } else if (*controller == 'c') {
+        read_numbers(folder, "cpu.cfs_quota_us", &quota, NULL);
+        read_numbers(folder, "cpu.cfs_period_us", &period, NULL);
+    } else {
+        read_numbers(folder, "memory.limit_in_bytes", &bytes, NULL);
+    }
+    if (quota > 0 && period > 0 && quota / period < least->cpus) least->cpus = quota / period;
+    if (bytes > 0 && bytes < least->memory) least->memory = bytes;
+}
+
+/* Is word one of those with commas between them? */
+static int in_list(const char *list, const char *word) {
+    size_t n = strlen(word);
+    for (;; list++) {
+        size_t length = strcspn(list, ",\n");
+        if (length == n && !strncmp(list, word, n)) return 1;
+        list += length;
+        if (*list != ',') return 0;
+    }
+}
+
+/* This process's group of the hierarchy with this controller, "": version 2's. 0: there is none. */
+static int group_of(const char *root, const char *controller, char group[PATH]) {
+    char line[PATH + 256];
+    snprintf(line, sizeof line, "%s/proc/self/cgroup", root);
+    FILE *f = fopen(line, "re");
+    int found = 0;
+    while (f && !found && fgets(line, sizeof line, f)) { /* number:controllers:path */
+        char *list = strchr(line, ':'), *path = list ? strchr(list + 1, ':') : NULL;
+        if (!path) continue;
+        *path++ = 0;
+        path[strcspn(path, "\n")] = 0;
+        found = in_list(list + 1, controller);
+        if (found) snprintf(group, PATH, "%.*s", PATH - 1, path);
+    }
+    if (f) fclose(f);
+    return found;
+}
+
+/* The kernel writes blanks and the like as three octal digits after a backslash. */
+static void unescape(char *s) {
+    char *to = s;
+    for (; *s; s++) {
+        int octal = s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] && s[3];
+        *to++ = octal ? (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0')) : *s;
+        if (octal) s += 3;
+    }
+    *to = 0;
+}
+
+/* The limits of a group hold for all below it: from the process's own up to where the hierarchy is mounted.
+ * A container may see only a part of it, which begins at top. */
+typedef struct {
+    const char *root, *controller;
+    char top[PATH], mount[PATH];
+} hierarchy;
+
+static void limits_of_hierarchy(const hierarchy *h, limits *least) {
+    char own[PATH], folder[3 * PATH], *group = own;
+    if (!group_of(h->root, h->controller, own)) return;
+    size_t n = strcmp(h->top, "/") ? strlen(h->top) : 0;
+    int below = !strncmp(own, h->top, n) && (own[n] == '/' || !own[n]) && !strstr(own, "/..");
+    group += below ? n : strlen(own);
+    if (!strcmp(group, "/")) *group = 0;
+    for (;;) {
+        snprintf(folder, sizeof folder, "%s%s%s", h->root, h->mount, group);
+        if (strlen(folder) < PATH) limits_of_group(folder, h->controller, least);
+        char *end = strrchr(group, '/');
+        if (!end) return;
+        *end = 0;
+    }
+}
+
+static limits limits_of_groups(const char *root) {
+    static const char *const controllers[] = { "", "cpu", "memory" };
+    limits least = { INFINITY, INFINITY };
+    hierarchy h = { .root = root };
+    char line[3 * PATH], type[16], options[256];
+    snprintf(line, sizeof line, "%s/proc/self/mountinfo", root);
+    FILE *f = fopen(line, "re");
+    while (f && fgets(line, sizeof line, f)) { /* proc(5): 36 35 98:0 /top /mount ... - type device options */
+        const char *rest = strstr(line, " - cgroup");
+        if (!rest || sscanf(line, "%*s %*s %*s %4095s %4095s", h.top, h.mount) != 2 ||
+            sscanf(rest, " - %15s %*s %255s", type, options) != 2)
+            continue;
+        unescape(h.top);
+        unescape(h.mount);
+        for (int i = 0; i < 3; i++) {
+            h.controller = controllers[i];
+            if (i ? !strcmp(type, "cgroup") && in_list(options, h.controller) : !strcmp(type, "cgroup2"))
+                limits_of_hierarchy(&h, &least);
+        }
+    }
+    if (f) fclose(f);
+    return least;
+}
+
+#else
+
+typedef struct {
+    double cpus, memory;
+} limits;
+
+static int cores_of_mask(const char *root) { return (void)root, 0; }
+static limits limits_of_groups(const char *root) { return (void)root, (limits){ INFINITY, INFINITY }; }
+
+#endif
+
+PITH_SHARED pith__resources pith__may_use(const char *root) {
+    limits l = limits_of_groups(root);
+    long n = cores_of_mask(root);
+    if (n < 1) n = sysconf(_SC_NPROCESSORS_ONLN);
+    if ((double)n > l.cpus) n = (long)l.cpus;
+#ifdef _SC_PHYS_PAGES
+    double all = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    if (all > 0 && all < l.memory) l.memory = all;
+#endif
+    return (pith__resources){ n > 0 && n < 4096 ? (int)n : 1, l.memory };
+}
+
+/* ---- threads ----------------------------------------------------------------------------------------- */
 
 #ifdef _OPENMP
 static void *pass_gate(void *gate) {
@@ -279,6 +421,7 @@ PITH_SHARED int pith__threads(int most) {
     pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
     int n = 0;
     if (most > MOST_TRIED) most = MOST_TRIED;
+    if (most > omp_get_thread_limit()) most = omp_get_thread_limit();
     pthread_mutex_lock(&gate);
     while (n < most && !pthread_create(&thread[n], NULL, pass_gate, &gate)) n++;
     pthread_mutex_unlock(&gate);

@@ -277,28 +277,19 @@ int open_model(const model_choice *c, int need_text, pith_model **m) {
     return 0;
 }
 
-/* Bytes of memory that the machine has. */
-static double memory_of_machine(void) {
-#ifdef _SC_PHYS_PAGES
-    double bytes = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-    if (bytes > 0) return bytes;
-#endif
-    return INFINITY;
-}
-
 int open_session(const pith_model *m, model_choice *c, int n, pith_session **s) {
     enum { FEW = 512 }; /* contexts are not cut below this */
     pith_error e = { 0, "" };
     int asked = c->context.n_ctx != 0, whole = pith_model_shape(m)->n_ctx;
     if (!asked) c->context.n_ctx = n;
-    double memory = memory_of_machine();
+    double memory = pith__may_use("").memory;
     for (;; c->context.n_ctx /= 2) {
         int smaller = !asked && n == whole && c->context.n_ctx >= 2 * FEW;
         double size = (double)pith_session_size(m, &c->context);
         if (smaller && size > 0.75 * memory) continue;
         if (size > memory) /* some systems would promise it, and end us when it is used */
-            return complain(FAILED, "no memory for a session of %d tokens: %.1f GB, the machine has"
-                            " %.1f", c->context.n_ctx, size / 1e9, memory / 1e9);
+            return complain(FAILED, "no memory for a session of %d tokens: %.1f GB, this process may use %.1f",
+                            c->context.n_ctx, size / 1e9, memory / 1e9);
         *s = pith_session_new(m, &c->context, &e);
         if (*s || e.code != PITH_EMEMORY || !smaller) break;
     }

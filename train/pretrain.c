@@ -356,7 +356,7 @@ static void make_keys(maker *k, int n_vocab) {
 
 static int new_model(trainer *t) {
     maker k = { .s = { .kind = "made by run pretrain", .path = "the new model" }, .o = t->o };
-    pith_options opt = { .n_threads = t->o->threads > 0 ? t->o->threads : pith__physical_cores() };
+    pith_options opt = { .n_threads = t->o->threads > 0 ? t->o->threads : pith__may_use("").cores };
     k.s.vocab = t->vocab;
     make_keys(&k, t->vocab.n);
     make_weights(&k, t->vocab.n);
@@ -369,9 +369,9 @@ static int new_model(trainer *t) {
 
 /* Some systems promise more memory than they have, and end the process when it is used. */
 static int check_memory(double bytes, const char *what) {
-    double all = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-    if (!(all > 0) || bytes <= all) return 0;
-    return complain(FAILED, "%s would take %.1f GB of memory, the machine has %.1f: need a smaller "
+    double all = pith__may_use("").memory;
+    if (bytes <= all) return 0;
+    return complain(FAILED, "%s would take %.1f GB of memory, this process may use %.1f: need a smaller "
                     "--dim, --layers, --ffn or --context", what, bytes * 1e-9, all * 1e-9);
 }
 
