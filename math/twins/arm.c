@@ -1,7 +1,7 @@
-/* arm.c - the kernels for 64-bit ARM, without and with the dot product of bytes (processors since
- * about 2018) and with the product of small matrices of bytes besides (since about 2021), and which
- * of them this processor has. What a vector is, is in neon.inc; the kernels themselves are in
- * lanes.inc. Elsewhere, and with PITH_PORTABLE, this file is empty. */
+/* arm.c - the kernels for 64-bit ARM, and the choice of the fastest that this processor has: NEON, NEON
+ * with dot products of bytes (processors since about 2018), and with products of small matrices of bytes
+ * besides (since about 2021). neon.inc defines a vector of sixteen numbers; the kernels are in lanes.inc.
+ * Elsewhere, and with PITH_PORTABLE, this file is empty. */
 #include "../kernels.h"
 
 #if defined(__aarch64__) && defined(__GNUC__) && !defined(PITH_PORTABLE)

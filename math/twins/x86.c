@@ -1,9 +1,10 @@
-/* x86.c - the kernels for Intel's and AMD's processors: what a vector of sixteen numbers is with
- * AVX2 and FMA (two registers of eight, processors since 2013) and with AVX-512 and VNNI (one
- * register, since 2019), and which of them this processor has. The kernels are in lanes.inc.
+/* x86.c - the kernels for Intel and AMD processors, and the choice of the fastest that this processor
+ * has: AVX2 with FMA (processors since 2013), AVX-512 with VNNI (since 2019), and AVX-512 with BF16
+ * products besides. avx2.inc and avx512.inc define a vector of sixteen numbers; the kernels are in
+ * lanes.inc.
  *
- * The compiler needs no flag: each function says what it is compiled for, and runs only where the
- * processor and the operating system have it. Elsewhere, and with PITH_PORTABLE, this file is empty. */
+ * The compiler needs no flag: each function names its instruction set (target), and is called only if
+ * the processor and the operating system have it. Elsewhere, and with PITH_PORTABLE, this file is empty. */
 #include "../kernels.h"
 
 #if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__) && !defined(PITH_PORTABLE)
@@ -12,8 +13,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Loops over the registers of a tile: their length is known, and each turn has registers of its
- * own. */
+/* For loops over the registers of a tile: their length is a constant. */
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")
 #define ROLLED _Pragma("nounroll")
@@ -31,7 +31,7 @@
 #define X86_EIGHT_HALVES(p, stride)                                                                \
     _mm_blend_epi16(X86_FOUR(p, stride, 0), X86_FOUR(p, stride, 4), 0xf0)
 
-/* What both families have in common. */
+/* What AVX2 and AVX-512 share. */
 #define SHARED static inline __attribute__((always_inline, target("avx2,fma,f16c")))
 SHARED __m256 x86_f16x8(const uint8_t *p) { /* one f16 eight times */
     uint16_t h;
@@ -65,7 +65,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #define KEYS(n) 4
 #define MOST_KEYS 4
 
-/* Integers. vpdpbusd wants one side unsigned: signed weights are made so by adding 128. */
+/* Integers. One side of vpdpbusd is unsigned: 128 is added to signed weights. */
 #define ints __m512i
 #define byte64 __m512i
 #define SIGNED_SHIFT 7
@@ -111,8 +111,8 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #define KEYS(n) (4 / (n))
 #define MOST_KEYS 4
 
-/* Integers. vpmaddubsw adds two products in 16 bits, which is enough for weights under 64; for
- * signed ones the sign is moved to the other side. */
+/* Integers. vpmaddubsw adds two products in 16 bits, which is enough for weights under 64. Its one side
+ * is unsigned: the sign of a signed weight moves to the input. */
 #define ints byte64_avx2
 #define byte64 byte64_avx2
 #define SIGNED_SHIFT -1
@@ -158,7 +158,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 /* ---- which of them --------------------------------------------------------------------------- */
 
 PITH_SHARED const pith__kernels *pith__x86(const char *name) {
-    __builtin_cpu_init(); /* it asks the operating system too; F16C came before AVX2, always */
+    __builtin_cpu_init(); /* asks the operating system too; F16C is older than AVX2 */
     int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     int avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                  __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
