@@ -1,9 +1,9 @@
 /* adamw.c - gradients -> better weights: AdamW, Loshchilov and Hutter 2019, arXiv:1711.05101.
  *
- * A weight moves against the running mean of its gradient, over the root of the running mean of the
- * gradient's square: so all move at about the learning rate, however large their gradients are.
- * Matrices are drawn towards zero besides. How fast and when is said by names and numbers as
- * Hugging Face has them.
+ * A weight moves against the running mean of its gradient, divided by the root of the running mean of
+ * the gradient's square. So every weight moves by about the learning rate, however large its gradient
+ * is. Weight decay also pulls matrices towards zero. Schedules of the learning rate have the names that
+ * Hugging Face gives them.
  *
  * A task for a thread is PART numbers; sums run over the tasks in their order. */
 #include "train.h"
@@ -53,42 +53,37 @@ PITH_SHARED double pith__grad_norm(pith__params *p) {
     return sqrt(job.sum);
 }
 
-typedef struct { /* one step, the same for every weight */
+typedef struct { /* one step, the same for every weight: w = keep * w - rate * m / (sqrt(v) + eps) */
     float beta1, beta2, clip;
-    float rate,
-        eps;    /* w -= rate * m / (sqrt(v) + eps), with the corrections of both means in them */
-    float keep; /* what decay leaves of a weight */
-} pace;
+    float rate, eps; /* with the bias corrections of m and v in them */
+    float keep;      /* what weight decay leaves of a weight */
+} update;
 
 /* m and v begin at 0, so after t steps they are small by 1 - beta^t: Kingma and Ba 2015,
  * arXiv:1412.6980, section 2, the more efficient order at its end. */
-static pace pace_of(const pith__adamw *a, double lr, double clip) {
-    double fix1 = 1 - pow(a->beta1, (double)a->step),
-           fix2 = sqrt(1 - pow(a->beta2, (double)a->step));
-    pace y = { a->beta1,
-               a->beta2,
-               (float)clip,
-               (float)(lr * fix2 / fix1),
-               (float)(a->eps * fix2),
-               (float)(1 - lr * a->weight_decay) };
-    return y;
+static update update_of(const pith__adamw *a, double lr, double clip) {
+    double fix1 = 1 - pow(a->beta1, (double)a->step);
+    double fix2 = sqrt(1 - pow(a->beta2, (double)a->step));
+    return (update){ .beta1 = a->beta1, .beta2 = a->beta2, .clip = (float)clip,
+                     .rate = (float)(lr * fix2 / fix1), .eps = (float)(a->eps * fix2),
+                     .keep = (float)(1 - lr * a->weight_decay) };
 }
 
-static void move(const pace *y, float *w, const float *g, float *m, float *v, size_t n,
+static void move(const update *u, float *w, const float *g, float *m, float *v, size_t n,
                  float keep) {
     for (size_t i = 0; i < n; i++) {
-        float d = y->clip * g[i];
-        m[i] = y->beta1 * m[i] + (1 - y->beta1) * d;
-        v[i] = y->beta2 * v[i] + (1 - y->beta2) * d * d;
-        w[i] = keep * w[i] - y->rate * m[i] / (sqrtf(v[i]) + y->eps);
+        float d = u->clip * g[i];
+        m[i] = u->beta1 * m[i] + (1 - u->beta1) * d;
+        v[i] = u->beta2 * v[i] + (1 - u->beta2) * d * d;
+        w[i] = keep * w[i] - u->rate * m[i] / (sqrtf(v[i]) + u->eps);
     }
 }
 
 typedef struct {
     const pith__adamw *a;
     pith__params *p;
-    pace pace;
-    const pith__param *q; /* the one at work */
+    update u;
+    const pith__param *q; /* the parameter being updated */
 } step_job;
 
 static void step_task(const void *data, size_t i, uint8_t *scratch) {
@@ -97,8 +92,8 @@ static void step_task(const void *data, size_t i, uint8_t *scratch) {
     size_t from = i * PART, n = q->n - from < PART ? q->n - from : PART;
     size_t at = (size_t)(q->g - j->p->g) + from;
     (void)scratch;
-    move(&j->pace, q->w + from, q->g + from, j->a->m + at, j->a->v + at, n,
-         q->decay ? j->pace.keep : 1);
+    move(&j->u, q->w + from, q->g + from, j->a->m + at, j->a->v + at, n,
+         q->decay ? j->u.keep : 1);
 }
 
 static void step_all(void *data) {
@@ -111,7 +106,7 @@ static void step_all(void *data) {
 
 PITH_SHARED void pith__adamw_step(pith__adamw *a, pith__params *p, double lr, double clip) {
     a->step++;
-    step_job job = { a, p, pace_of(a, lr, clip), NULL };
+    step_job job = { a, p, update_of(a, lr, clip), NULL };
     if (p->n > 2 * PART) pith__together(&p->team, step_all, &job);
     else step_all(&job);
 }
