@@ -218,28 +218,22 @@ static void d_network(const d_block *b, const pith__ffn *w, const float *x, size
     d_project(b, dx, f.d_up, &w->up, x, rows, 1);
 }
 
-/* Forward: s = softmax(x) of one token; p is s for the experts chosen and 0 for the others. With
- * expert_norm, p is divided by its sum, so p is the softmax among the chosen. dp becomes dx. */
-static void d_choose_experts(const d_block *b, float *dp, const float *p, const float *s) {
-    const pith__kernels *k = b->tape->s->kernels;
-    size_t n = (size_t)b->h->n_expert;
-    for (size_t e = 0; e < n; e++)
-        if (!(p[e] > 0)) dp[e] = 0;
-    pith__d_softmax(k, dp, b->h->expert_norm ? p : s, n);
-}
-
-/* The router of a mixture of experts: its gradient, and what comes back through it to x. */
+/* The router of a mixture of experts: its gradient, and what comes back through it to x. Forward:
+ * s = softmax(router x) of one token; p is s for the experts chosen and 0 for the others. With
+ * expert_norm, p is divided by its sum, so p is the softmax among the chosen. d.route holds dp, which is
+ * 0 for the others. */
 static void d_route(const d_block *b, const float *x, float *dx) {
     const pith__tape *tape = b->tape;
+    const pith__kernels *k = tape->s->kernels;
     size_t n = (size_t)b->h->n_expert;
     if (!b->h->expert_norm) { /* the whole softmax is not on the tape: compute it again */
         pith__input in = tape->s->in;
         in.x = x, in.n = (int)b->n, in.cols = b->n_embd, in.group = 0;
-        pith__matmul(tape->s->kernels, &tape->s->team, tape->route, n, &b->layer->router.tensor, &in);
+        pith__matmul(k, &tape->s->team, tape->route, n, &b->layer->router.tensor, &in);
     }
     for (size_t i = 0; i < b->n * n; i += n) {
-        if (!b->h->expert_norm) tape->s->kernels->softmax(tape->route + i, n);
-        d_choose_experts(b, b->d.route + i, b->a.route + i, tape->route + i);
+        if (!b->h->expert_norm) k->softmax(tape->route + i, n);
+        pith__d_softmax(k, b->d.route + i, (b->h->expert_norm ? b->a.route : tape->route) + i, n);
     }
     d_project(b, dx, b->d.route, &b->layer->router, x, b->n, 1);
 }

@@ -9,6 +9,13 @@
 
 enum { SHARD_NUMBERS = 1 << 26 }; /* most numbers in all shards together, if there are several */
 
+/* Fewer where the model is large. */
+static int shards_of(size_t n) {
+    int n_shard = PITH__SHARDS;
+    while (n_shard > 1 && n > (size_t)SHARD_NUMBERS / (size_t)n_shard) n_shard--;
+    return n_shard;
+}
+
 static pith__param *param_named(const pith__params *p, pith__str name) {
     for (size_t lo = 0, hi = p->n_param; lo < hi;) {
         size_t mid = (lo + hi) / 2;
@@ -53,8 +60,7 @@ static int make_params(pith__params *p, const pith_model *m, pith_error *err) {
         if (p->param[i].w) p->param[n++] = p->param[i];
     p->n_param = n;
     for (size_t i = 0; i < n; i++) p->n += p->param[i].n;
-    for (p->n_shard = PITH__SHARDS; p->n_shard > 1 && p->n > (size_t)SHARD_NUMBERS / p->n_shard;)
-        p->n_shard--;
+    p->n_shard = shards_of(p->n);
     p->g = pith__arena_new(&p->arena, p->n, (size_t)p->n_shard * sizeof *p->g);
     float *g = p->g;
     for (size_t i = 0; i < n && g; i++) {

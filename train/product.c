@@ -51,7 +51,6 @@ static void make_panels(const product *p, size_t k, float *whole) {
             pith__row_q32(w, p->k0 + k, j / PANEL, &b);
             for (size_t i = 0; i < n; i++) to[i] = b.d[i / 16] * b.q[i] - b.m[i / 16];
         }
-        for (size_t i = n; i < PANEL; i++) to[i] = 0;
     }
 }
 
