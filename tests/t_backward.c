@@ -1,6 +1,7 @@
 /* t_backward.c - the backward pass: gradients against finite differences and against a reference
  * written apart. */
-#include "../train/backward.c" /* for the functions that are its own */
+#include "../train/attention.c" /* for the functions that are their own */
+#include "../train/backward.c"
 #include "pupil.h"
 #include "reference_grad.h"
 
@@ -259,6 +260,109 @@ TEST(products) {
     }
 }
 
+/* ---- the order of every sum ------------------------------------------------------------ */
+
+/* Written out in plain C and compared bit by bit, with the portable kernels. tests/t_order.c compares
+ * these with all others. */
+
+enum { LONG = 1000, WIDE = 45, FEW = 5 }; /* more rows than are in floats at once, no whole panels */
+
+/* y[j] of one row: a sum of products in equal parts of at most 384, each from its first to its last. */
+static void product_row(float *y, const float *a, size_t a_col, const float *b, size_t n, int add_to) {
+    size_t n_part = (n + 383) / 384, part = (n + n_part - 1) / n_part;
+    for (size_t j = 0; j < WIDE; j++)
+        for (size_t k0 = 0; k0 < n; k0 += part) {
+            float s = 0;
+            for (size_t k = k0; k < k0 + part && k < n; k++) s += a[k * a_col] * b[k * WIDE + j];
+            y[j] = add_to || k0 ? y[j] + s : s;
+        }
+}
+
+TEST(order_of_products) {
+    static float w[LONG * WIDE], dy[FEW * LONG], got[LONG * WIDE], want[LONG * WIDE];
+    pupil u;
+    REQUIRE(!pupil_new(&u, &all_families[0], 1, "portable", PITH__KEEP_ALL));
+    float *panel = malloc(pith__panel_floats(WIDE) * sizeof *panel), *own = u.tape->panel, *g = u.tape->g;
+    random_floats(w, LONG * WIDE, 1), random_floats(dy, FEW * LONG, 2), random_floats(got, FEW * WIDE, 3);
+    memcpy(want, got, sizeof want);
+    pith__weight weight = { .tensor = { .format = pith__format_of(PITH__F32), .rows = LONG, .cols = WIDE,
+                                        .data = (const uint8_t *)w, .row_bytes = WIDE * sizeof *w } };
+    u.tape->panel = panel;
+    for (int add_to = 1; add_to >= 0; add_to--) {
+        pith__d_input(u.tape, got, dy, &weight.tensor, FEW, add_to);
+        for (size_t t = 0; t < FEW; t++)
+            product_row(want + t * WIDE, dy + t * LONG, 1, w, LONG, add_to);
+        CHECK(memcmp(got, want, FEW * WIDE * sizeof *got) == 0);
+    }
+    weight.tensor.rows = FEW; /* and now dy^T x of many tokens: dy (LONG, FEW), x (LONG, WIDE) is w */
+    u.tape->g = got;
+    pith__d_weight(u.tape, &weight, dy, w, LONG);
+    for (size_t r = 0; r < FEW; r++) product_row(want + r * WIDE, dy + r, FEW, w, LONG, 1);
+    CHECK(memcmp(got, want, FEW * WIDE * sizeof *got) == 0);
+    u.tape->panel = own, u.tape->g = g;
+    free(panel), pupil_free(&u);
+}
+
+/* In 16 lanes and a tree for one row, over the rows from the first to the last for a weight. */
+TEST(order_of_norms_and_biases) {
+    float x[N * EMBD], dy[N * EMBD], dx[N * EMBD], w[EMBD], got[EMBD] = { 0 }, want[EMBD] = { 0 };
+    float bias[EMBD] = { 0 };
+    pupil u;
+    REQUIRE(!pupil_new(&u, &all_families[0], 1, "portable", PITH__KEEP_ALL));
+    const pith__kernels *k = u.tape->s->kernels;
+    random_floats(x, N * EMBD, 1), random_floats(dy, N * EMBD, 2), random_floats(w, EMBD, 3);
+    pith__weight weight = { .tensor = { .data = (const uint8_t *)w, .rows = 1, .cols = EMBD }, .floats = w };
+    float *g = u.tape->g;
+    u.tape->g = got;
+    pith__d_norm(u.tape, dx, dy, x, &weight, N, 0);
+    for (size_t t = 0; t < N; t++) {
+        const float *xt = x + t * EMBD, *dyt = dy + t * EMBD;
+        float s[16] = { 0 }, scale = 1.0f / sqrtf(k->dot(xt, xt, EMBD) / EMBD + u.m->hyper.eps);
+        for (size_t i = 0; i < EMBD; i++) s[i % 16] += dyt[i] * w[i] * xt[i];
+        for (size_t i = 0; i < 8; i++) s[i] += s[i + 8];
+        for (size_t i = 0; i < 4; i++) s[i] += s[i + 4];
+        float pull = scale * scale / EMBD * ((s[0] + s[2]) + (s[1] + s[3]));
+        for (size_t i = 0; i < EMBD; i++) CHECK(dx[t * EMBD + i] == scale * (dyt[i] * w[i] - pull * xt[i]));
+        for (size_t i = 0; i < EMBD; i++) want[i] += dyt[i] * (scale * xt[i]), bias[i] += dyt[i];
+    }
+    CHECK(memcmp(got, want, sizeof want) == 0);
+    memset(got, 0, sizeof got);
+    d_block b = { .tape = u.tape };
+    d_add_bias(&b, dy, &weight, N);
+    CHECK(memcmp(got, bias, sizeof bias) == 0);
+    u.tape->g = g;
+    pupil_free(&u);
+}
+
+/* A token that comes often: its row's gradient is summed in the order of the text. */
+TEST(order_of_the_embedding) {
+    pupil u;
+    float want[EMBD] = { 0 };
+    pith_token t[N];
+    REQUIRE(!pupil_new(&u, &all_families[0], 1, "portable", PITH__KEEP_ALL));
+    random_floats(u.tape->d.x, N * EMBD, 1);
+    for (int i = 0; i < N; i++) t[i] = i % 3 ? 7 : 8;
+    d_embed(u.tape, t, N);
+    for (size_t i = 0; i < N * EMBD; i++)
+        if (t[i / EMBD] == 7) want[i % EMBD] += u.tape->d.x[i];
+    CHECK(memcmp(pith__grad(u.p.g, &u.m->embd) + 7 * EMBD, want, sizeof want) == 0);
+    pupil_free(&u);
+}
+
+/* Query heads that share keys add to their gradient from the first to the last. */
+TEST(order_of_query_heads) {
+    enum { HEADS = 10, KV = 2 };
+    float d[3 * HEADS * DIM], want[3 * KV * DIM];
+    random_floats(d, 3 * HEADS * DIM, 1);
+    for (size_t i = 0; i < 3 * KV * DIM; i++) {
+        const float *from = d + i / DIM * (HEADS / KV) * DIM + i % DIM;
+        want[i] = from[0];
+        for (size_t r = 1; r < HEADS / KV; r++) want[i] += from[r * DIM];
+    }
+    sum_query_heads(d, 3, HEADS, KV, DIM);
+    CHECK(memcmp(d, want, sizeof want) == 0);
+}
+
 /* ---- weights that do not learn ----------------------------------------------------------- */
 
 /* A gradient passes through weights of any format as through the floats they stand for. */
@@ -339,6 +443,10 @@ int main(void) {
     RUN(every_weight_of_every_family);
     RUN(reference_of_every_family);
     RUN(reference_portable);
+    RUN(order_of_products);
+    RUN(order_of_norms_and_biases);
+    RUN(order_of_the_embedding);
+    RUN(order_of_query_heads);
     RUN(through_any_format);
     RUN(frozen_weights);
     return DONE();

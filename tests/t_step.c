@@ -1,5 +1,6 @@
 /* t_step.c - training as a whole: steps of many sequences give the same bits however they are taken,
  * losses are what they should be, and AdamW is the paper's. */
+#include "../train/params.c" /* for shards_of */
 #include "pupil.h"
 
 /* ---- larger models: the same bits -------------------------------------------------------- */
@@ -139,6 +140,16 @@ TEST(steps_of_any_shape) {
     free(want), free(b.p);
 }
 
+/* The number of shards depends on the model alone; all of them together have at most 2^26 numbers. */
+TEST(large_models_have_fewer_shards) {
+    EQ(shards_of(1), 4);
+    EQ(shards_of(1 << 24), 4);
+    EQ(shards_of((1 << 24) + 1), 3);
+    EQ(shards_of((1 << 26) / 3 + 1), 2);
+    EQ(shards_of((1 << 25) + 1), 1);
+    EQ(shards_of((size_t)1 << 35), 1);
+}
+
 /* ---- every family ------------------------------------------------------------------------ */
 
 enum { N_SEQUENCE = 7 };
@@ -236,6 +247,24 @@ static void shrink(pupil *u, float by) {
             u->p.param[j].w[i] *= by;
 }
 
+/* The loss of a text is the sum of its tokens' losses, the first one first. */
+TEST(order_of_losses) {
+    pupil u;
+    pith__loss whole = { 0, 0 }, one = { 0, 0 };
+    pith_token target[N];
+    double want = 0;
+    REQUIRE(!pupil_new(&u, &all_families[9], 1, NULL, PITH__KEEP_ALL));
+    EQ(pith__score(u.tape, u.t, u.target, N, &whole, NULL), PITH_OK);
+    for (int i = 0; i < N; i++) {
+        for (int k = 0; k < N; k++) target[k] = k == i ? u.target[i] : -1;
+        one.sum = 0;
+        EQ(pith__score(u.tape, u.t, target, N, &one, NULL), PITH_OK);
+        want += one.sum;
+    }
+    CHECK(whole.sum == want && whole.n == one.n);
+    pupil_free(&u);
+}
+
 TEST(untrained_is_ln_vocab) {
     for (int i = 0; i < N_FAMILY; i++) {
         pupil u;
@@ -294,7 +323,7 @@ TEST(adamw_as_the_paper_has_it) {
     pupil u;
     REQUIRE(!pupil_new(&u, &all_families[0], 1, NULL, PITH__KEEP_ALL));
     float *means = calloc(2 * u.p.n, sizeof *means);
-    pith__adamw how = { 0.9f, 0.95f, 1e-6f, 0.1f, 0, means, means + u.p.n };
+    pith__adamw how = { 0.9f, 0.95f, 0.05f, 0.1f, 0, means, means + u.p.n };
     const pith__param *q = NULL, *norm = NULL;
     for (size_t j = 0; j < u.p.n_param; j++) {
         if (pith__str_is(u.p.param[j].tensor->name, "blk.1.ffn_up.weight")) q = &u.p.param[j];
@@ -309,8 +338,8 @@ TEST(adamw_as_the_paper_has_it) {
         pith__adamw_step(&how, &u.p, lr, clip);
         g *= clip;
         m = 0.9 * m + 0.1 * g, v = 0.95 * v + 0.05 * g * g, mz = m, vz = v;
-        w -= lr * 0.1 * w + lr * (m / (1 - pow(0.9, t))) / (sqrt(v / (1 - pow(0.95, t))) + 1e-6);
-        z -= lr * (mz / (1 - pow(0.9, t))) / (sqrt(vz / (1 - pow(0.95, t))) + 1e-6);
+        w -= lr * 0.1 * w + lr * (m / (1 - pow(0.9, t))) / (sqrt(v / (1 - pow(0.95, t))) + 0.05);
+        z -= lr * (mz / (1 - pow(0.9, t))) / (sqrt(vz / (1 - pow(0.95, t))) + 0.05);
         NEAR(q->w[7], w, 1e-6);
         NEAR(norm->w[3], z, 1e-6);
     }
@@ -318,6 +347,32 @@ TEST(adamw_as_the_paper_has_it) {
     q->g[7] = 3, norm->g[3] = 4;
     NEAR(pith__grad_norm(&u.p), 5, 1e-12);
     free(means), pupil_free(&u);
+}
+
+/* In parts of 2^14 numbers, each in 16 lanes and a tree, the parts from the first to the last. */
+static double gradient_norm(const float *g, size_t n) {
+    enum { PART_NUMBERS = 1 << 14 };
+    double sum = 0;
+    for (size_t at = 0; at < n; at += PART_NUMBERS) {
+        double s[16] = { 0 };
+        for (size_t i = at; i < n && i < at + PART_NUMBERS; i++) s[i % 16] += (double)g[i] * g[i];
+        for (size_t half = 8; half > 0; half /= 2)
+            for (size_t i = 0; i < half; i++) s[i] += s[i + half];
+        sum += s[0];
+    }
+    return sqrt(sum);
+}
+
+TEST(order_of_the_gradient_norm) {
+    enum { MOST = 5000000 };
+    float *g = malloc(MOST * sizeof *g);
+    uint64_t state = 3;
+    for (size_t i = 0; i < MOST; i++) g[i] = fixture_random(&state) * (float)(1 + i % 1000);
+    for (size_t n = 1; n <= MOST; n += n < 100 ? 1 : n < 1000000 ? n : 500000) {
+        pith__params p = { .g = g, .n = n, .team = { .n_threads = 2, .scratch = (uint8_t *)g } };
+        CHECK(pith__grad_norm(&p) == gradient_norm(g, n));
+    }
+    free(g);
 }
 
 TEST(schedules) {
@@ -342,12 +397,15 @@ int main(void) {
     RUN(any_threads_and_recomputation);
     RUN(sequences_add_up);
     RUN(steps_of_any_shape);
+    RUN(large_models_have_fewer_shards);
     RUN(shards_of_every_family);
     RUN(through_int8);
+    RUN(order_of_losses);
     RUN(untrained_is_ln_vocab);
     RUN(overfits_a_batch);
     RUN(refusals);
     RUN(adamw_as_the_paper_has_it);
+    RUN(order_of_the_gradient_norm);
     RUN(schedules);
     return DONE();
 }
