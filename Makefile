@@ -20,7 +20,7 @@ ENGINE  = base/bytes.c base/os.c base/utf8.c base/json.c base/team.c \
           math/quant.c math/kernels.c math/twins/x86.c math/twins/arm.c \
           formats/store.c formats/llama2c.c formats/gguf.c \
           formats/folder.c formats/hfrope.c formats/hfconfig.c formats/hftokenizer.c formats/safetensors.c \
-          formats/write.c \
+          formats/open.c formats/write.c \
           text/unicode.c text/added.c text/pretokenize.c \
           tokenizer.c chat.c \
           families.c model.c forward.c session.c sampler.c generate.c

@@ -272,8 +272,8 @@ static pith__str kernels_name(int i) { /* of those that this processor runs */
     return pith__str_of("");
 }
 
-/* Names that stand for nothing, before a file is read. */
-static int check_names(const pith_options *opt, pith_error *err) {
+PITH_SHARED int pith__check_names(const pith_options *opt, pith_error *err) {
+    if (!opt) return PITH_OK;
     if (opt->kernels && !choose_kernels(opt->kernels))
         return pith__fail_name(err, "kernels", opt->kernels, kernels_name);
     if (opt->pretokenizer && !pith__splitter_named(pith__str_of(opt->pretokenizer)))
@@ -283,12 +283,9 @@ static int check_names(const pith_options *opt, pith_error *err) {
     return PITH_OK;
 }
 
-static void open_vocab(pith__opening *o, const pith_options *opt) {
+static void open_vocab(pith__opening *o) {
     pith_model *m = o->m;
     pith__vocab *v = &m->store.vocab;
-    if (!o->code && opt->pretokenizer && v->model != PITH__BPE)
-        o->code = pith__fail(o->err, PITH_EARG, "%s: its vocabulary is not byte-level BPE, the pre-tokenizer '%s' is of "
-                             "no use", m->store.path, opt->pretokenizer);
     if (o->code || v->model == PITH__NONE) return;
     if (v->n > m->hyper.n_vocab || (v->n < m->hyper.n_vocab && !m->store.vocab_padded)) {
         o->code = pith__fail(o->err, PITH_EFORMAT, "%s: the vocabulary has %d pieces, need %d as the"
@@ -355,7 +352,7 @@ static void open_all(pith__opening *o, const pith_options *opt) {
     if (!o->code) pith__make_ropes(o); /* as long as the heads, which by now are those of the tensors */
     if (!o->code) pith__set_pattern(o);
     if (m->embd.tensor.group && !opt->kernels) like_runq(m);
-    if (!o->code) open_vocab(o, opt);
+    if (!o->code) open_vocab(o);
     if (!o->code) describe(m);
     m->n_threads = opt->n_threads > 0 ? opt->n_threads : threads_for_model(m);
 }
@@ -363,10 +360,12 @@ static void open_all(pith__opening *o, const pith_options *opt) {
 static const pith_options no_options;
 
 PITH_SHARED pith_model *pith__model_of(pith__store *s, const pith_options *opt, pith_error *err) {
-    pith_model *m = calloc(1, sizeof *m);
+    static const char *const what[] = { "", "a vocabulary without weights", "an adapter of another model" };
+    pith_model *m = s->holds == PITH__MODEL ? calloc(1, sizeof *m) : NULL;
     pith__opening o = { m, NULL, err, PITH_OK };
     if (!m) {
-        pith__fail(err, PITH_EMEMORY, "%s: no memory", s->path);
+        if (s->holds == PITH__MODEL) pith__fail(err, PITH_EMEMORY, "%s: no memory", s->path);
+        else pith__fail(err, PITH_EFORMAT, "%s: is %s, need a model", s->path, what[s->holds]);
         pith__store_free(s);
         return NULL;
     }
@@ -378,46 +377,17 @@ PITH_SHARED pith_model *pith__model_of(pith__store *s, const pith_options *opt, 
     return NULL;
 }
 
-/* The file or folder s->path, or what data points to, is read into s. What it keeps is its own. */
-static int read_store(pith__store *s, const void *data, size_t size, const pith_options *opt, pith_error *err) {
-    const char *pre = opt->pretokenizer;
-    int folder = !data && pith__folder_is(s->path);
-    s->file = pith__arena_new(&s->arena, 2, sizeof *s->file);
-    s->path = pith__arena_text(&s->arena, s->path, strlen(s->path));
-    if (pre) s->vocab.pre = (pith__str){ pith__arena_text(&s->arena, pre, strlen(pre)), strlen(pre) };
-    if (!s->file || !s->path || (pre && !s->vocab.pre.p)) return pith__fail(err, PITH_EMEMORY, "no memory to open a model");
-    if (!folder) {
-        s->n_file = 1;
-        s->file[0] = (pith__file){ data, size, -1 };
-        int code = data ? PITH_OK : pith__file_open(&s->file[0], s->path, opt->no_mmap, err);
-        if (code) return code;
-        if (!pith__gguf_is(&s->file[0])) return pith__llama2c_read(s, opt->tokenizer, err);
-    }
-    if (opt->tokenizer)
-        return pith__fail(err, PITH_EARG, "%s: brings its own vocabulary, the tokenizer '%s' is of no use", s->path,
-                          opt->tokenizer);
-    return folder ? pith__folder_read(s, s->path, opt->no_mmap, err) : pith__gguf_read(s, opt->no_mmap, err);
-}
-
-/* path NULL: data and size are the file. */
-static pith_model *open_model(const char *path, const void *data, size_t size,
-                              const pith_options *opt, pith_error *err) {
-    if (!opt) opt = &no_options;
-    pith__store s = { .path = path ? path : "(memory)" };
-    if (check_names(opt, err)) return NULL;
-    if (!path && !data) size = 0, data = "";
-    if (!read_store(&s, data, size, opt, err)) return pith__model_of(&s, opt, err);
-    pith__store_free(&s);
-    return NULL;
-}
-
 pith_model *pith_open(const char *path, const pith_options *opt, pith_error *err) {
-    return open_model(path, NULL, 0, opt, err);
+    pith__store s;
+    if (pith__check_names(opt, err)) return NULL;
+    return pith__open(&s, path, opt, err) ? NULL : pith__model_of(&s, opt, err);
 }
 
 pith_model *pith_open_memory(const void *data, size_t size, const pith_options *opt,
                              pith_error *err) {
-    return open_model(NULL, data, size, opt, err);
+    pith__store s;
+    if (pith__check_names(opt, err)) return NULL;
+    return pith__open_memory(&s, data, size, opt, err) ? NULL : pith__model_of(&s, opt, err);
 }
 
 void pith_close(pith_model *m) {

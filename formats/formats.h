@@ -52,7 +52,10 @@ typedef struct {
     int fuse_unk;        /* 1: unknown characters in a row are one unknown token */
 } pith__vocab;
 
+enum { PITH__MODEL, PITH__VOCABULARY, PITH__ADAPTER }; /* what a store holds */
+
 typedef struct {
+    int holds;
     const char *kind;    /* "llama2.c version 0", "GGUF version 3", ... */
     const char *path;    /* for messages */
     pith__arena arena;   /* all that is below, and names and small weights made while reading */
@@ -100,6 +103,8 @@ enum { PITH__L2C_TENSORS = 13 };
 PITH_SHARED_DATA const pith__l2c_tensor pith__l2c_order[PITH__L2C_TENSORS]; /* of version 0 */
 
 PITH_SHARED int pith__llama2c_read(pith__store *s, const char *tokenizer, pith_error *err);
+PITH_SHARED int pith__tokenizer_is(const pith__file *f); /* llama2.c's tokenizer.bin */
+PITH_SHARED int pith__tokenizer_read(pith__store *s, pith_error *err);
 PITH_SHARED int pith__gguf_is(const pith__file *f);
 PITH_SHARED int pith__gguf_read(pith__store *s, int no_mmap, pith_error *err);
 PITH_SHARED int pith__folder_is(const char *path); /* a folder, or a .safetensors file */
@@ -175,6 +180,14 @@ enum { /* add_space: before the text and what follows each special token; unless
 PITH_SHARED int pith__hf_config(pith__folder *f); /* config.json, generation_config.json */
 PITH_SHARED int pith__hf_tokenizer(pith__folder *f); /* tokenizer.json and those beside it */
 PITH_SHARED int pith__hf_vocab(pith__folder *f, pith__json tokenizer, const char *path);
+
+/* ---- formats/open.c: a path -> a store ------------------------------------------------------------- */
+
+/* What a file or folder holds, told by its content; s->holds says what that is. An error leaves nothing
+ * to free. path and what opt names are copied; data must outlive the store. */
+PITH_SHARED int pith__open(pith__store *s, const char *path, const pith_options *opt, pith_error *err);
+PITH_SHARED int pith__open_memory(pith__store *s, const void *data, size_t size, const pith_options *opt,
+                                  pith_error *err);
 
 /* ---- formats/write.c: a store -> a file ------------------------------------------------------------ */
 

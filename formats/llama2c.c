@@ -175,12 +175,26 @@ static int is_byte_piece(pith__str p) { /* "<0x0A>" */
     return p.n == 6 && memcmp(p.p, "<0x", 3) == 0 && p.p[5] == '>';
 }
 
-/* int32 longest piece (of no use here), then for each piece float32 score, int32 length, the bytes. */
-static int read_vocab(pith__store *s, int n, const char *path, pith_error *err) {
-    int code = pith__file_open(&s->file[1], path, s->file[0].mapped == 0, err); /* as the model */
-    if (code) return code;
-    s->n_file = 2;
-    pith__cursor c = { s->file[1].data, s->file[1].size, 0 };
+/* int32 longest piece, then for each piece float32 score, int32 length, the bytes. Returns the number of
+ * pieces, 0: it is something else. None is empty, or a file of zeros would be one. */
+static int count_pieces(const pith__file *f) {
+    pith__cursor c = { f->data, f->size, 0 };
+    int n = 0;
+    pith__u32(&c);
+    for (; !c.bad && c.left && n < INT32_MAX; n++) {
+        pith__f32(&c);
+        int64_t len = l2c_int(&c);
+        if (len < 1 || len > L2C_PIECE) return 0;
+        pith__take(&c, (uint64_t)len);
+    }
+    return c.bad || c.left ? 0 : n;
+}
+
+PITH_SHARED int pith__tokenizer_is(const pith__file *f) { return f->data && count_pieces(f) > 0; }
+
+/* A vocabulary of n pieces from file f. */
+static int read_vocab(pith__store *s, const pith__file *f, int n, const char *path, pith_error *err) {
+    pith__cursor c = { f->data, f->size, 0 };
     pith__vocab *v = &s->vocab;
     if ((size_t)n > c.left / 8)
         return pith__fail(err, PITH_EFORMAT, "%s: has %zu bytes, too few for a vocabulary of %d",
@@ -215,6 +229,11 @@ static int read_vocab(pith__store *s, int n, const char *path, pith_error *err) 
     return PITH_OK;
 }
 
+PITH_SHARED int pith__tokenizer_read(pith__store *s, pith_error *err) {
+    s->kind = "llama2.c tokenizer.bin";
+    return read_vocab(s, s->file, count_pieces(s->file), s->path, err);
+}
+
 /* ---- all of it ------------------------------------------------------------------------------------- */
 
 static int add_keys(pith__store *s, const header *h) {
@@ -241,5 +260,9 @@ PITH_SHARED int pith__llama2c_read(pith__store *s, const char *tokenizer, pith_e
     s->kind = names[h.version];
     s->llama2c = 1;
     if (add_keys(s, &h)) return pith__fail(err, PITH_EMEMORY, "%s: no memory", s->path);
-    return tokenizer ? read_vocab(s, (int)h.vocab, tokenizer, err) : PITH_OK;
+    if (!tokenizer) return PITH_OK;
+    code = pith__file_open(&s->file[1], tokenizer, s->file[0].mapped == 0, err); /* as the model */
+    if (code) return code;
+    s->n_file = 2;
+    return read_vocab(s, &s->file[1], (int)h.vocab, tokenizer, err);
 }

@@ -350,6 +350,11 @@ go vocab "$dir/learn.txt" -o "$dir/no/v.gguf" --vocab-size 270; refused 4 no/v.g
 go vocab "$dir/learn.txt" -o "$dir/v.gguf" --vocab-size 100; refused 1 "--vocab_size is 100" "vocab: fewer pieces than bytes"
 go vocab "$dir/learn.txt" -o "$dir/v.gguf" --vocab-size 9999; refused 3 "learn.txt: the text gives" "vocab: more than there are"
 [ ! -e "$dir/v.gguf" ]; ok $? "and nothing was written"
+go vocab "$dir/learn.txt" -o "$dir/v.gguf" --vocab-size 270; go info "$dir/v.gguf"
+grep -q '270 pieces, BOS 1, EOS 2' "$dir/out"; fine "info of a vocabulary"
+go info "$dir/tok.bin"; grep -q 'tokenizer.bin' "$dir/out"; fine "info of a tokenizer.bin"
+go tokenize "$dir/tok.bin" -i "the once"; out_is "1 265 259 271\n" "tokenize with a tokenizer.bin"
+go "$dir/v.gguf"; refused 2 "vocabulary without weights" "a vocabulary as a model"
 if [ -c /dev/full ]; then
     go vocab "$dir/learn.txt" -o /dev/full --vocab-size 270; refused 4 /dev/full "vocab: a full disk"
 else skip "vocab: a full disk" "no /dev/full"; fi

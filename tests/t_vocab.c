@@ -275,7 +275,7 @@ TEST(bpe_text_is_encoded_as_it_was_learned) { same_as_slow(PITH__BPE, 370); }
 
 /* ---- files ------------------------------------------------------------------------------------------- */
 
-static int encode_with(const char *path, const char *text, pith_token *ids, int cap) {
+static int encode_by(const char *path, const char *text, pith_token *ids, int cap) {
     pith__store s;
     pith_error e;
     if (open_vocab_file(&s, path)) return -1;
@@ -318,12 +318,12 @@ TEST(gguf_and_tokenizer_bin_are_the_same) {
     EQ(vocab_verb(path, bin, "spm", "400"), 0);
     EQ(vocab_verb(path, bpe, "bpe", "400"), 0);
     pith_token x[200], y[200];
-    int n = encode_with(gguf, odd, x, 200);
+    int n = encode_by(gguf, odd, x, 200);
     CHECK(n > 10);
-    EQ(encode_with(bin, odd, y, 200), n);
+    EQ(encode_by(bin, odd, y, 200), n);
     EQ(memcmp(x, y, (size_t)(n > 0 ? n : 0) * sizeof *x), 0);
     EQ(x[0], 1);
-    CHECK(encode_with(bpe, odd, y, 200) > 10);
+    CHECK(encode_by(bpe, odd, y, 200) > 10);
     EQ(y[0], 399);
     EQ(vocab_verb(path, in_folder("b.bin"), "bpe", "400"), BAD_DATA); /* has no place for merges */
     free(text);

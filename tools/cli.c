@@ -251,30 +251,58 @@ int read_flags(int argc, char **argv, const char *usage, const flag *flags, cons
 
 /* ---- models ---------------------------------------------------------------------------------- */
 
-int open_model(const model_choice *c, int need_text, pith_model **m) {
+static int open_store(const model_choice *c, int need_text, pith__store *s) {
     pith_error e = { 0, "" };
     size_t size;
     const void *bundle = bundled_model(&size);
     if (!c->path && !bundle)
         return complain(USAGE, "no model given and none built in; huggingface.co/karpathy/tinyllamas has small "
                         "ones, and any .gguf will do (README.md)");
-    *m = c->path ? pith_open(c->path, &c->options, &e) : pith_open_memory(bundle, size, &c->options, &e);
-    if (*m && need_text && !(*m)->tokenizer && (*m)->store.llama2c) {
+    int code = pith__check_names(&c->options, &e);
+    if (!code)
+        code = c->path ? pith__open(s, c->path, &c->options, &e)
+                       : pith__open_memory(s, bundle, size, &c->options, &e);
+    if (!code && need_text && s->vocab.model == PITH__NONE && s->llama2c) {
         pith_options with = c->options; /* llama2.c's own default */
         with.tokenizer = "tokenizer.bin";
-        pith_close(*m);
+        pith__store_free(s);
         if (access(with.tokenizer, F_OK) != 0)
             return complain(NOT_LOADED, "%s: its vocabulary is a file of its own, need -z FILE"
                             " (no tokenizer.bin here)", c->path);
-        *m = pith_open(c->path, &with, &e);
+        code = pith__open(s, c->path, &with, &e);
     }
-    if (!*m) return complain(e.code == PITH_EARG ? USAGE : NOT_LOADED, "%s", e.text);
-    if (need_text && !(*m)->tokenizer) {
-        pith_close(*m);
-        *m = NULL;
-        return complain(NOT_LOADED, "%s: has no vocabulary to read or write text with", c->path);
-    }
-    return 0;
+    if (code) return complain(code == PITH_EARG ? USAGE : NOT_LOADED, "%s", e.text);
+    if (!need_text || s->vocab.model != PITH__NONE) return 0;
+    pith__store_free(s);
+    return complain(NOT_LOADED, "%s: has no vocabulary to read or write text with", c->path);
+}
+
+static int make_model(const model_choice *c, pith__store *s, pith_model **m) {
+    pith_error e = { 0, "" };
+    *m = pith__model_of(s, &c->options, &e);
+    return *m ? 0 : complain(e.code == PITH_EARG ? USAGE : NOT_LOADED, "%s", e.text);
+}
+
+int open_model(const model_choice *c, int need_text, pith_model **m) {
+    pith__store s;
+    int code = open_store(c, need_text, &s);
+    return code ? code : make_model(c, &s, m);
+}
+
+int open_vocab(const model_choice *c, pith__store *s, pith__tokenizer **k) {
+    pith_error e = { 0, "" };
+    int code = open_store(c, 1, s);
+    if (code) return code;
+    *k = pith__tokenizer_new(&s->vocab, &e);
+    if (*k) return 0;
+    code = complain(NOT_LOADED, "%s: %s", s->path, e.text);
+    pith__store_free(s);
+    return code;
+}
+
+int open_model_or_vocab(const model_choice *c, pith_model **m, pith__store *s) {
+    int code = open_store(c, 0, s);
+    return code || s->holds == PITH__VOCABULARY ? code : make_model(c, s, m);
 }
 
 int open_session(const pith_model *m, model_choice *c, int n, pith_session **s) {
@@ -327,13 +355,13 @@ int read_text(const char *path, char **text, size_t *n) {
     return code;
 }
 
-int encode_text(const pith_model *m, const char *text, size_t n, unsigned flags,
+int encode_with(const pith__tokenizer *k, const char *text, size_t n, unsigned flags,
                 pith_token **tokens, int *count) {
     size_t room = n + 3; /* mostly enough: a token is a byte or more */
     for (;; room = (size_t)*count) {
         *tokens = room < INT_MAX ? malloc(room * sizeof **tokens) : NULL;
         if (!*tokens) return complain(FAILED, "no memory for the tokens of %zu bytes of text", n);
-        *count = pith_encode(m, text, n, flags, *tokens, (int)room);
+        *count = pith__tokenizer_encode(k, text, n, flags, *tokens, (int)room);
         if (*count >= 0 && (size_t)*count <= room) return 0;
         free(*tokens);
         *tokens = NULL;
@@ -341,6 +369,11 @@ int encode_text(const pith_model *m, const char *text, size_t n, unsigned flags,
             return complain(*count == PITH_EMEMORY ? FAILED : BAD_DATA,
                             "%zu bytes of text cannot be made tokens", n);
     }
+}
+
+int encode_text(const pith_model *m, const char *text, size_t n, unsigned flags,
+                pith_token **tokens, int *count) {
+    return encode_with(m->tokenizer, text, n, flags, tokens, count);
 }
 
 void show_progress(progress *p, size_t done, size_t all) {

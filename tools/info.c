@@ -41,11 +41,10 @@ static void print_formats(output *out, const pith__store *s, int group) {
     else if (group == OUTPUT) output_line(out, "%-15s the embedding again\n", group_names[group]);
 }
 
-static void print_vocab(output *out, const pith_model *m) {
+static void print_vocab(output *out, const pith__vocab *v) {
     static const char *const kinds[] = { "none", "BPE by score (SentencePiece)", "BPE by rank" };
     static const char *const spellings[] = { "", "", ", byte-level" };
-    const pith__vocab *v = &m->store.vocab;
-    if (!m->tokenizer) {
+    if (v->model == PITH__NONE) {
         output_line(out, "%-15s none\n", "tokenizer");
         return;
     }
@@ -86,10 +85,37 @@ static void print_model(output *out, const pith_model *m) {
     output_line(out, "%-15s %zu\n", "parameters", h->n_param);
     for (int g = 0; g < GROUPS; g++) print_formats(out, &m->store, g);
     output_line(out, "%-15s %d tokens\n", "vocabulary", h->n_vocab);
-    print_vocab(out, m);
+    print_vocab(out, &m->store.vocab);
     output_line(out, "%-15s %d tokens\n", "context", h->n_ctx);
     output_line(out, "%-15s %s, %d thread%s\n", "kernels", m->kernels->name, m->n_threads,
                 m->n_threads == 1 ? "" : "s");
+}
+
+static int print_all(const pith_model *m, model_choice *c) {
+    pith_session *s = NULL;
+    output out;
+    int code = open_session(m, c, pith_model_shape(m)->n_ctx, &s);
+    if (!code) code = output_open(&out, NULL, NULL);
+    if (!code) {
+        size_t all = pith_session_size(m, &c->context), cache = cache_bytes(s);
+        print_model(&out, m);
+        output_line(&out, "memory with a context of %d tokens\n", s->n_ctx);
+        print_bytes(&out, "  weights", pith_model_shape(m)->n_byte);
+        print_bytes(&out, "  KV cache", cache);
+        print_bytes(&out, "  scratch", all - cache);
+        code = output_close(&out, 1);
+    }
+    pith_session_free(s);
+    return code;
+}
+
+static int print_vocabulary(const pith__store *s) {
+    output out;
+    int code = output_open(&out, NULL, NULL);
+    if (code) return code;
+    output_line(&out, "%-15s %s, a vocabulary without weights\n", "kind", s->kind);
+    print_vocab(&out, &s->vocab);
+    return output_close(&out, 1);
 }
 
 int verb_info(int argc, char **argv) {
@@ -104,21 +130,15 @@ int verb_info(int argc, char **argv) {
     int code = read_flags(argc, argv, usage, flags, &c.path);
     if (code != GO_ON) return code;
     pith_model *m = NULL;
-    pith_session *s = NULL;
-    output out;
-    code = open_model(&c, 0, &m);
-    if (!code) code = open_session(m, &c, pith_model_shape(m)->n_ctx, &s);
-    if (!code) code = output_open(&out, NULL, NULL);
-    if (!code) {
-        size_t all = pith_session_size(m, &c.context), cache = cache_bytes(s);
-        print_model(&out, m);
-        output_line(&out, "memory with a context of %d tokens\n", s->n_ctx);
-        print_bytes(&out, "  weights", pith_model_shape(m)->n_byte);
-        print_bytes(&out, "  KV cache", cache);
-        print_bytes(&out, "  scratch", all - cache);
-        code = output_close(&out, 1);
+    pith__store vocabulary;
+    code = open_model_or_vocab(&c, &m, &vocabulary);
+    if (code) return code;
+    if (m) {
+        code = print_all(m, &c);
+        pith_close(m);
+    } else {
+        code = print_vocabulary(&vocabulary);
+        pith__store_free(&vocabulary);
     }
-    pith_session_free(s);
-    pith_close(m);
     return code;
 }

@@ -88,6 +88,12 @@ const void *bundled_model(size_t *size);
 /* The one that is built in where c has no path. need_text: with a vocabulary, which a llama2.c checkpoint has in a file of its own. */
 int open_model(const model_choice *c, int need_text, pith_model **m);
 
+/* The vocabulary of a model, or one by itself, and what reads text with it. */
+int open_vocab(const model_choice *c, pith__store *s, pith__tokenizer **k);
+
+/* *m stays as it is where there is a vocabulary by itself: then that is in *s. */
+int open_model_or_vocab(const model_choice *c, pith_model **m, pith__store *s);
+
 /* A session for n tokens, or for as many as memory has room for: the context of *c is set. */
 int open_session(const pith_model *m, model_choice *c, int n, pith_session **s);
 
@@ -96,6 +102,8 @@ int read_text(const char *path, char **text, size_t *n);
 
 /* Tokens of a text, which the caller frees. */
 int encode_text(const pith_model *m, const char *text, size_t n, unsigned flags,
+                pith_token **tokens, int *count);
+int encode_with(const pith__tokenizer *k, const char *text, size_t n, unsigned flags,
                 pith_token **tokens, int *count);
 
 /* What takes longer than two seconds says how far it is, if standard error is a terminal. */

@@ -562,46 +562,12 @@ int learn_vocab(pith__vocab *v, pith__arena *a, const list *texts, int model, in
 
 /* ---- a vocabulary from a file ---------------------------------------------------------------- */
 
-/* llama2.c's reader wants a model beside its tokenizer.bin: the smallest there is, with as many
- * tokens as the file has pieces. */
-static int tiny_model(pith__file *f, const char *path) {
-    enum { DIM = 2, FIELDS = 7, OTHERS = 28 }; /* numbers outside the embedding */
-    pith_error e = { 0, "" };
-    pith__file bin;
-    if (pith__file_open(&bin, path, 0, &e)) return complain(NOT_LOADED, "%s", e.text);
-    pith__cursor c = { bin.data, bin.size, 0 };
-    int32_t n = 0;
-    pith__u32(&c);
-    for (; !c.bad && c.left && n < INT32_MAX; n++) pith__f32(&c), pith__take(&c, pith__u32(&c));
-    pith__file_close(&bin);
-    if (c.bad || !n) return complain(NOT_LOADED, "%s: is no tokenizer.bin and no .gguf file", path);
-    const int32_t field[FIELDS] = { DIM, 1, 1, 1, 1, n, 1 };
-    f->size = 4 * (FIELDS + OTHERS + DIM * (size_t)n);
-    uint8_t *p = calloc(1, f->size);
-    if (!p) return complain(FAILED, "%s: no memory", path);
-    for (int i = 0; i < FIELDS * 4; i++) p[i] = (uint8_t)((uint32_t)field[i / 4] >> i % 4 * 8);
-    f->data = p;
-    f->mapped = 0;
-    return 0;
-}
-
 int open_vocab_file(pith__store *s, const char *path) {
     pith_error e = { 0, "" };
-    *s = (pith__store){ .path = path, .n_file = 1 };
-    s->file = pith__arena_new(&s->arena, 2, sizeof *s->file);
-    if (!s->file) return s->n_file = 0, complain(FAILED, "%s: no memory", path);
-    int code = pith__file_open(&s->file[0], path, 0, &e) ? complain(NOT_LOADED, "%s", e.text) : 0;
-    if (!code && pith__gguf_is(&s->file[0])) {
-        if (pith__gguf_read(s, 0, &e)) code = complain(NOT_LOADED, "%s", e.text);
-    } else if (!code) {
-        pith__file_close(&s->file[0]);
-        code = tiny_model(&s->file[0], path);
-        if (!code && pith__llama2c_read(s, path, &e)) code = complain(NOT_LOADED, "%s", e.text);
-    }
-    if (!code && s->vocab.model == PITH__NONE)
-        code = complain(NOT_LOADED, "%s: has no vocabulary", path);
-    if (code) pith__store_free(s);
-    return code;
+    if (pith__open(s, path, NULL, &e)) return complain(NOT_LOADED, "%s", e.text);
+    if (s->vocab.model != PITH__NONE) return 0;
+    pith__store_free(s);
+    return complain(NOT_LOADED, "%s: has no vocabulary", path);
 }
 
 /* ---- run vocab ------------------------------------------------------------------------------- */
