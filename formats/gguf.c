@@ -575,6 +575,18 @@ static int gguf_read_special(pith__store *s, pith_error *err) {
     return PITH_OK;
 }
 
+/* pith's own key: text is brought into this form before it becomes tokens. */
+static int gguf_read_normalizer(pith__store *s, pith_error *err) {
+    const pith__key *k;
+    int code = gguf_get(s, "pith.normalizer", PITH__STRING, &k, err);
+    if (code || !k) return code;
+    if (!pith__str_is(k->s, "NFC"))
+        return pith__fail(err, PITH_EARCH, "%s: pith.normalizer is '%.*s', need NFC", s->path,
+                          gguf_shown(k->s), k->s.p);
+    s->vocab.nfc = 1;
+    return PITH_OK;
+}
+
 static int gguf_read_vocab(pith__store *s, pith_error *err) {
     const pith__key *model;
     s->vocab.bos = s->vocab.eos = s->vocab.unk = -1;
@@ -588,6 +600,7 @@ static int gguf_read_vocab(pith__store *s, pith_error *err) {
     code = gguf_read_pieces(s, err);
     if (!code) code = spm ? gguf_read_spm(s, err) : gguf_read_bpe(s, err);
     if (!code) code = gguf_read_special(s, err);
+    if (!code) code = gguf_read_normalizer(s, err);
     return code || !spm ? code : gguf_strip_phi3(s, err);
 }
 

@@ -7,7 +7,7 @@
 Run by hand; make never needs Python. The vocabularies are small ones, learned here from the text
 below. A string is some fragments in a row, drawn by a generator that tests/t_tokens.c has, too, so
 that the file holds only 16 bits of a hash for each: of the ids; of the lengths of the words that a
-pre-tokenizer cuts, in bytes; or of the bytes of the text's normal form. Lines of the file:
+pre-tokenizer cuts, in bytes; or of the bytes of the text's normal form, or a number. Lines of the file:
 
     part LIST STRING                a fragment; those of the list "common" are for all cases
     json NAME TEXT                  some fields of a tokenizer.json
@@ -15,6 +15,7 @@ pre-tokenizer cuts, in bytes; or of the bytes of the text's normal form. Lines o
                                     special tokens are looked for in text, too
     words CASE LIST - PRE           a case: the words of the pre-tokenizer that GGUF calls PRE
     nfc CASE LIST - -               a case: normal form C
+    hangul CASE LIST - -            a case: how many Korean syllables are written apart
     want HEX                        four digits a string, of the case above
 """
 import json
@@ -282,6 +283,10 @@ def part_lists():
         *range(0x300, 0x370), 0x41, 0x61, 0x75, 0xFC, 0x1EA1, 0x9C7, 0x9BE, 0xDD9, 0xDCF, 0xDCA, 0xBC6, 0x1025, 0x102E,
         0x1B05, 0x1B35, 0x344, 0x390, 0x1F71, 0xFB1D, 0x5D9, 0x5B4, 0x2F800, 0xFA0E, 0x1D15E, 0x1100, 0x1112, 0x1161,
         0x1175, 0x11A8, 0x11C2, 0x11A7, 0xAC00, 0xAC01)]
+    lists["jamo"] = [chr(c) for c in (*range(0x10FF, 0x1114), 0x115F, *range(0x1160, 0x1178), *range(0x11A6, 0x11C5),
+                                      0x1200, 0xA960, 0xABFF, 0xAC00, 0xAC01, 0xAC1B, 0xAC1C, 0xD788, 0xD7A3, 0xD7A4,
+                                      0xD7B0, 0x301)]
+    lists["jamo"] += [unicodedata.normalize("NFD", w) for w in ["\uac00", "\uac01", "\ud788", "\ud55c\uad6d", "\uad00"]] * 5
     lists["none"] = []
     return {"common": COMMON, **lists}
 
@@ -376,6 +381,15 @@ def all_cases(known):
     for i, (pre, steps) in enumerate(list(NAMED.items()) + regex_table()):
         yield "words", f"words-{pre}-{i}", "none", "-", pre, word_lengths(steps)
     yield "nfc", "normal-form", "marks", "-", "-", lambda s: list(unicodedata.normalize("NFC", s).encode())
+    yield "hangul", "korean", "jamo", "-", "-", lambda s: [hangul_apart(s)]
+
+
+def hangul_apart(s):
+    """Syllables of the normal form that s has not as they are: unicodedata's count, in another way."""
+    def syllables(x):
+        return sum(0xAC00 <= ord(c) <= 0xD7A3 for c in x)
+    grown = sum(0xAC00 <= ord(a) <= 0xD7A3 and len(unicodedata.normalize("NFC", a + b)) == 1 for a, b in zip(s, s[1:]))
+    return syllables(unicodedata.normalize("NFC", s)) - syllables(s) + grown
 
 
 def dump(x):

@@ -162,6 +162,13 @@ enum { /* Korean syllables are made by rule: 19 leading consonants, 21 vowels, 2
     CLUSTER = 64 /* of more marks on one letter, the rest is not brought in order with these */
 };
 
+static int is_lead(uint32_t c) { return c >= HANGUL_L && c < HANGUL_L + 19; }
+static int is_vowel(uint32_t c) { return c >= HANGUL_V && c < HANGUL_V + N_V; }
+static int is_trail(uint32_t c) { return c > HANGUL_T && c < HANGUL_T + N_T; }
+static int is_open(uint32_t c) { /* a syllable without a trailing consonant */
+    return c >= HANGUL && c < HANGUL + 19 * N_V * N_T && (c - HANGUL) %% N_T == 0;
+}
+
 static int combining_class(uint32_t c) {
     if (c < 0x300) return 0;
     return (int)(run_at(combining_run, sizeof combining_run / sizeof *combining_run, c) & 255);
@@ -210,10 +217,8 @@ static size_t take_apart(uint32_t c, uint32_t *s, size_t n) {
 
 /* One character for two, or 0. */
 static uint32_t put_together(uint32_t a, uint32_t b) {
-    if (a >= HANGUL_L && a < HANGUL_L + 19 && b >= HANGUL_V && b < HANGUL_V + N_V)
-        return HANGUL + ((a - HANGUL_L) * N_V + b - HANGUL_V) * N_T;
-    if (a >= HANGUL && a < HANGUL + 19 * N_V * N_T && (a - HANGUL) %% N_T == 0)
-        return b > HANGUL_T && b < HANGUL_T + N_T ? a + b - HANGUL_T : 0;
+    if (is_lead(a) && is_vowel(b)) return HANGUL + ((a - HANGUL_L) * N_V + b - HANGUL_V) * N_T;
+    if (is_open(a)) return is_trail(b) ? a + b - HANGUL_T : 0;
     for (size_t i = 0; i < sizeof together / sizeof *together; i++)
         if (together[i][1] == a && together[i][2] == b) return together[i][0];
     return 0;
@@ -247,7 +252,7 @@ static size_t write_cluster(uint32_t *s, size_t n, char *out) {
 
 static int joins_before(uint32_t c) { /* may join the character before it */
     return (c >= 0x300 && pith__unicode_class(c) == PITH__MARK) ||
-           (c >= HANGUL_V && c < HANGUL_V + N_V) || (c > HANGUL_T && c < HANGUL_T + N_T);
+           is_vowel(c) || is_trail(c);
 }
 
 PITH_SHARED size_t pith__nfc(const char *text, size_t n, char *out) {
@@ -271,6 +276,18 @@ PITH_SHARED size_t pith__nfc(const char *text, size_t n, char *out) {
         bytes += write_cluster(s, count, out + bytes);
     }
     return bytes;
+}
+
+PITH_SHARED size_t pith__hangul_apart(const char *text, size_t n) {
+    const uint8_t *p = (const uint8_t *)text;
+    size_t count = 0;
+    uint32_t c, before = 0;
+    for (size_t i = 0; i < n; before = c) {
+        i += pith__utf8_read(p + i, n - i, &c);
+        /* A trailing consonant behind a lead and a vowel ends a syllable that is counted already. */
+        count += (is_lead(before) && is_vowel(c)) || (is_open(before) && is_trail(c));
+    }
+    return count;
 }
 """
 

@@ -520,6 +520,18 @@ TEST(vocab_spm) {
     EQ(v->type[0], PITH__NORMAL);
 }
 
+TEST(vocab_normalizer) {
+    doc d = spm_doc();
+    REQUIRE(works(read_doc(&d)) && !store.vocab.nfc);
+    d = spm_doc();
+    key_str(&d, "pith.normalizer", "NFC");
+    REQUIRE(works(read_doc(&d)) && store.vocab.nfc);
+    d = spm_doc();
+    key_str(&d, "pith.normalizer", "NFD");
+    EQ(read_doc(&d), PITH_EARCH);
+    CHECK(strstr(error.text, "pith.normalizer is 'NFD'") != NULL);
+}
+
 TEST(vocab_phi3_strips) {
     doc d = spm_doc();
     key_str(&d, "general.architecture", "phi3");
@@ -600,7 +612,8 @@ TEST(vocab_errors) {
         { "tokenizer.ggml.eos_token_id", BOOL },   { "tokenizer.ggml.unknown_token_id", STR },
         { "tokenizer.ggml.eot_token_id", F64 },    { "tokenizer.ggml.add_bos_token", U8 },
         { "tokenizer.ggml.add_eos_token", STR },   { "tokenizer.ggml.add_space_prefix", U32 },
-        { "tokenizer.ggml.scores", F32 },          { "tokenizer.ggml.token_type", I32 }
+        { "tokenizer.ggml.scores", F32 },          { "tokenizer.ggml.token_type", I32 },
+        { "pith.normalizer", BOOL }
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         doc d = spm_doc();
@@ -861,6 +874,7 @@ int main(void) {
     RUN(tensor_errors);
     RUN(overlap);
     RUN(vocab_spm);
+    RUN(vocab_normalizer);
     RUN(vocab_phi3_strips);
     RUN(vocab_bpe);
     RUN(vocab_none);

@@ -117,6 +117,9 @@ static void result_of(const reference *r, const char *text, size_t n, list *out)
         out->n = got < 0 ? 0 : (uint32_t)got;
     } else if (r->splitter) {
         pith__split(r->splitter, text, n, add_length, out);
+    } else if (pith__str_is(r->kind, "hangul")) {
+        out->n = 1;
+        out->id[0] = (uint32_t)pith__hangul_apart(text, n);
     } else {
         static char normal[3 * STRING_BYTES];
         out->n = (uint32_t)pith__nfc(text, n, normal);
@@ -203,6 +206,7 @@ static void check_kind(const char *kind, int least) {
 TEST(ids_of_tokenizers) { check_kind("ids", 100); }
 TEST(words_of_pretokenizers) { check_kind("words", 15); }
 TEST(normal_form_c) { check_kind("nfc", 1); }
+TEST(hangul_written_apart) { check_kind("hangul", 1); }
 
 int main(void) {
     pith__file_open(&file, "tests/tokenizers.txt", 0, NULL);
@@ -210,6 +214,7 @@ int main(void) {
     RUN(ids_of_tokenizers);
     RUN(words_of_pretokenizers);
     RUN(normal_form_c);
+    RUN(hangul_written_apart);
     pith__arena_free(&arena);
     pith__file_close(&file);
     return DONE();

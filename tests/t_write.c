@@ -215,12 +215,12 @@ TEST(what_ends_a_text_is_written) {
     pith__store s = { .path = "test" }, t = { .path = file, .n_file = 1 };
     pith__file f[2];
     s.vocab = (pith__vocab){ .model = PITH__SPM, .spelling = PITH__METASPACE, .n = 6, .piece = name, .score = score,
-                             .type = type, .bos = 1, .eos = 2, .unk = 0, .end = { 2, 3 }, .n_end = 2, .add_bos = 1 };
+                             .type = type, .bos = 1, .eos = 2, .unk = 0, .end = { 2, 3 }, .n_end = 2, .add_bos = 1, .nfc = 1 };
     REQUIRE(pith__gguf_write(&s, NULL, 0, pith__format_of(PITH__F32), file, NULL) == 0);
     t.file = f;
     REQUIRE(pith__file_open(f, file, 0, NULL) == 0 && pith__gguf_read(&t, 0, NULL) == 0);
     const pith__vocab *v = &t.vocab;
-    CHECK(v->bos == 1 && v->eos == 2 && v->unk == 0 && v->add_bos && !v->add_space);
+    CHECK(v->bos == 1 && v->eos == 2 && v->unk == 0 && v->add_bos && !v->add_space && v->nfc);
     CHECK(v->n_end == 2 && v->end[0] + v->end[1] == 5 && v->end[0] * v->end[1] == 6);
     CHECK(v->n == 6 && v->type[3] == PITH__CONTROL && v->score[5] == -2 && pith__str_is(v->piece[5], "b"));
     pith__store_free(&t);
