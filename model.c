@@ -334,7 +334,9 @@ static void like_runq(pith_model *m) {
     m->groups = *pith__portable(NULL);
     m->groups.name = m->kernels->name;
     m->groups.quantize = m->kernels->quantize;
-    m->groups.matmul = m->kernels->matmul;
+    m->groups.tile_size = m->kernels->tile_size;
+    m->groups.arrange = m->kernels->arrange;
+    m->groups.matmul = m->kernels->matmul; /* expects its inputs as the three above leave them */
     m->groups.peak_flops = m->kernels->peak_flops;
     m->kernels = &m->groups;
 }

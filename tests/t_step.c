@@ -247,6 +247,40 @@ static void shrink(pupil *u, float by) {
             u->p.param[j].w[i] *= by;
 }
 
+/* A file's matrices, of whatever format, become floats that learn: the loss stays about the same, every
+ * tensor gets a gradient, and a step makes the loss smaller. */
+TEST(int8_becomes_floats_that_learn) {
+    bytes b = fixture_llama2c(&big, 2, 3);
+    pith_options opt = { .n_threads = 2 };
+    pith_model *m = pith_open_memory(b.p, b.n, &opt, NULL);
+    pith_token t[41];
+    pith__loss before = { 0, 0 }, loss = { 0, 0 }, after = { 0, 0 };
+    pith__params p;
+    for (int i = 0; i < 41; i++) t[i] = i * i % BIG_VOCAB;
+    pith__tape *tape = pith__tape_new(m, NULL, 40, PITH__KEEP_ALL, NULL);
+    REQUIRE(tape && !pith__score(tape, t, t + 1, 40, &before, NULL));
+    pith__tape_free(tape);
+    REQUIRE(!pith__params_new(&p, m, NULL));
+    EQ(p.n_param, m->store.n_tensor);
+    CHECK(!m->embd.tensor.group && !m->layer[1].q.tensor.scale);
+    REQUIRE((tape = pith__tape_new(m, p.g, 40, PITH__KEEP_ALL, NULL)) != NULL);
+    EQ(pith__learn(tape, t, t + 1, 40, 1.0f / 40, &loss, NULL), PITH_OK);
+    NEAR(loss.sum, before.sum, 0.01 * before.sum);
+    for (size_t j = 0; j < p.n_param; j++) {
+        const pith__param *q = &p.param[j];
+        float row[512], most = 0;
+        pith__row_floats(q->tensor, q->tensor->rows - 1, row);
+        CHECK(memcmp(row, q->w + q->n - q->tensor->cols, q->tensor->cols * sizeof *row) == 0);
+        for (size_t i = 0; i < q->n; i++) most = fmaxf(most, fabsf(q->g[i]));
+        CHECK(most > 0);
+        for (size_t i = 0; i < q->n; i++) q->w[i] -= 0.01f * q->g[i];
+    }
+    EQ(pith__score(tape, t, t + 1, 40, &after, NULL), PITH_OK);
+    CHECK(after.sum < loss.sum);
+    pith__tape_free(tape), pith_close(m);
+    pith__params_free(&p), free(b.p);
+}
+
 /* The loss of a text is the sum of its tokens' losses, the first one first. */
 TEST(order_of_losses) {
     pupil u;
@@ -400,6 +434,7 @@ int main(void) {
     RUN(large_models_have_fewer_shards);
     RUN(shards_of_every_family);
     RUN(through_int8);
+    RUN(int8_becomes_floats_that_learn);
     RUN(order_of_losses);
     RUN(untrained_is_ln_vocab);
     RUN(overfits_a_batch);

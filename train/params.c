@@ -47,6 +47,7 @@ static void point_weights(const pith__params *p, const pith_model *m) {
         w->at = (size_t)(q->g - p->g) + w->from;
         if (w->floats) continue;
         w->tensor.format = pith__format_of(PITH__F32);
+        w->tensor.scale = NULL, w->tensor.group = 0;
         w->tensor.row_bytes = w->tensor.cols * sizeof(float);
         w->tensor.data = (const uint8_t *)(q->w + w->from);
     }
