@@ -1,0 +1,168 @@
+/* flags.c - a table of flags reads the command line and prints the help. */
+#include "tools.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- numbers --------------------------------------------------------------------------------- */
+
+int read_integer(const char *s, long long min, long long max, long long *to) {
+    char *end;
+    if (*s != '-' && (*s < '0' || *s > '9')) return 0;
+    errno = 0;
+    *to = strtoll(s, &end, 10);
+    return end != s && !*end && !errno && *to >= min && *to <= max;
+}
+
+/* No locale is ever set, so strtod reads a point wherever the user lives. */
+int read_real(const char *s, double min, double max, double *to) {
+    char *end;
+    if (!*s || s[strspn(s, "+-.0123456789eE")]) return 0; /* no blanks, nan, inf, 0x */
+    *to = strtod(s, &end);
+    return end != s && !*end && *to >= min && *to <= max;
+}
+
+int read_ids(const char *s, pith_token **ids, int *n) {
+    *n = 0;
+    *ids = malloc((strlen(s) / 2 + 1) * sizeof **ids);
+    if (!*ids) return complain(FAILED, "no memory for the token ids");
+    for (;; s++) {
+        char item[16];
+        size_t len = strcspn(s, ",");
+        long long id;
+        snprintf(item, sizeof item, "%.*s", len < sizeof item ? (int)len : 15, s);
+        if (!read_integer(item, 0, INT32_MAX, &id)) break;
+        (*ids)[(*n)++] = (pith_token)id;
+        s += len;
+        if (!*s) return 0;
+    }
+    free(*ids);
+    *ids = NULL;
+    return complain(USAGE, "token ids: '%.20s' is none, need whole numbers with commas", s);
+}
+
+/* ---- flags ----------------------------------------------------------------------------------- */
+
+/* How many letters must be changed, added or left out to make b of a. */
+static int distance(const char *a, const char *b) {
+    int row[64], n = (int)strlen(b);
+    if (n > 63) return INT_MAX;
+    for (int j = 0; j <= n; j++) row[j] = j;
+    for (int i = 1; *a && i < 64; i++, a++) {
+        int corner = row[0];
+        row[0] = i;
+        for (int j = 1; j <= n; j++) {
+            int best = corner + (*a != b[j - 1]);
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            corner = row[j];
+            row[j] = best;
+        }
+    }
+    return row[n];
+}
+
+static int unknown_flag(const char *arg, const flag *flags) {
+    char nearest[64] = "--help", name[64];
+    int least = INT_MAX;
+    for (const flag *f = flags; f->help; f++)
+        for (int which = 0; which < 2; which++) {
+            if (which ? !f->name : !f->letter) continue;
+            if (which) snprintf(name, sizeof name, "--%s", f->name);
+            else snprintf(name, sizeof name, "-%c", f->letter);
+            int d = distance(arg, name);
+            if (d >= least) continue;
+            least = d;
+            memcpy(nearest, name, sizeof name);
+        }
+    return complain(USAGE, "unknown flag '%s', the nearest is '%s'", arg, nearest);
+}
+
+/* Is name, up to its end or '=', the flag's long name? '_' counts as '-'. */
+static int same_name(const char *name, const char *flag_name) {
+    for (; *name && *name != '='; name++, flag_name++)
+        if ((*name == '_' ? '-' : *name) != *flag_name) return 0;
+    return !*flag_name;
+}
+
+static const flag *find_flag(const char *arg, const flag *flags) {
+    for (const flag *f = flags; f->help; f++) {
+        if (f->letter && arg[1] == f->letter && !arg[2]) return f;
+        if (f->name && arg[1] == '-' && same_name(arg + 2, f->name)) return f;
+    }
+    return NULL;
+}
+
+static int set_flag(const flag *f, const char *arg, const char *value) {
+    long long i = 0;
+    double x = 0;
+    list *l = f->to;
+    switch (f->kind) {
+    case SWITCH: *(int *)f->to = 1; return 0;
+    case TEXT: *(const char **)f->to = value; return 0;
+    case LIST:
+        if (l->n == sizeof l->item / sizeof *l->item)
+            return complain(USAGE, "%s comes more than %d times", arg, l->n);
+        l->item[l->n++] = value;
+        return 0;
+    case INTEGER:
+        if (!read_integer(value, (long long)f->min, (long long)f->max, &i))
+            return complain(USAGE, "%s is '%s', need a whole number from %.0f to %.0f", arg, value,
+                            f->min, f->max);
+        *(int *)f->to = (int)i;
+        return 0;
+    case SEED:
+        if (!read_integer(value, -1, LLONG_MAX, &i))
+            return complain(USAGE, "%s is '%s', need a whole number", arg, value);
+        *(uint64_t *)f->to = i < 0 ? 0 : (uint64_t)i;
+        return 0;
+    default:
+        if (!read_real(value, f->min, f->max, &x))
+            return complain(USAGE, "%s is '%s', need a number from %g to %g", arg, value, f->min,
+                            f->max);
+        *(float *)f->to = (float)x;
+        return 0;
+    }
+}
+
+int flush_stdout(void) {
+    if (fflush(stdout) == 0 || errno == EPIPE) return 0;
+    return complain(FAILED, "standard output: %s", strerror(errno));
+}
+
+static int print_help(const char *usage, const flag *flags) {
+    printf("%s", usage);
+    for (const flag *f = flags; f->help; f++) {
+        char left[64];
+        int n = f->letter ? snprintf(left, sizeof left, "-%c", f->letter) : 0;
+        if (!f->letter) n = snprintf(left, sizeof left, "  ");
+        if (f->name) n += snprintf(left + n, sizeof left - (size_t)n, "%s--%s",
+                                   f->letter ? ", " : "  ", f->name);
+        snprintf(left + n, sizeof left - (size_t)n, " %s", f->value);
+        printf("  %-30s %s\n", left, f->help);
+    }
+    return flush_stdout();
+}
+
+int read_flags(int argc, char **argv, const char *usage, const flag *flags, const char **model) {
+    for (int i = 1; i < argc; i++) {
+        char *arg = argv[i], *value = NULL;
+        if (*arg != '-' || !arg[1]) {
+            if (*model) return complain(USAGE, "'%s' after the model '%s'?", arg, *model);
+            *model = arg;
+            continue;
+        }
+        if (!strcmp(arg, "-h") || !strcmp(arg, "--help")) return print_help(usage, flags);
+        const flag *f = find_flag(arg, flags);
+        if (!f) return unknown_flag(arg, flags);
+        if (arg[1] == '-' && (value = strchr(arg, '='))) *value++ = 0;
+        if (f->kind == SWITCH && value) return complain(USAGE, "%s takes no value", arg);
+        if (f->kind != SWITCH && !value && !(value = argv[++i]))
+            return complain(USAGE, "%s needs a value", arg);
+        int code = set_flag(f, arg, value);
+        if (code) return code;
+    }
+    return GO_ON;
+}
