@@ -460,10 +460,32 @@ static const struct {
     { "pretrain", verb_pretrain },
 };
 
+enum { N_VERB = sizeof verbs / sizeof *verbs };
+
+/* A first word that is no file may be meant as a verb: then say which there are. */
+static int meant_as_verb(int argc, char **argv) {
+    const char *word = argv[1], *second = argc > 2 && argv[2][0] != '-' ? argv[2] : NULL;
+    char names[256] = "";
+    for (int i = 0; i < N_VERB; i++) {
+        if (second && !strcmp(second, verbs[i].name) && access(second, F_OK) != 0)
+            return complain(USAGE, "the verb comes first: run %s %s", second, word);
+        size_t n = strlen(names);
+        snprintf(names + n, sizeof names - n, " %s", verbs[i].name);
+    }
+    if (word[0] == '-' || strpbrk(word, "/.") || access(word, F_OK) == 0) return GO_ON;
+    for (int i = 0; i < N_VERB; i++)
+        if (is_near(word, verbs[i].name))
+            return complain(USAGE, "no verb '%s', is it '%s'?", word, verbs[i].name);
+    return second ? complain(USAGE, "no verb '%s', need one of:%s", word, names) : GO_ON;
+}
+
 int main(int argc, char **argv) {
+    static char help[] = "--help";
     prepare_process();
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs && argc > 1; i++)
+    if (argc == 2 && !strcmp(argv[1], "help") && access(argv[1], F_OK) != 0) argv[1] = help;
+    for (int i = 0; i < N_VERB && argc > 1; i++)
         if (!strcmp(argv[1], verbs[i].name) && access(argv[1], F_OK) != 0)
             return verbs[i].run(argc - 1, argv + 1);
-    return write_or_chat(argc, argv);
+    int code = argc > 1 ? meant_as_verb(argc, argv) : GO_ON;
+    return code == GO_ON ? write_or_chat(argc, argv) : code;
 }

@@ -52,11 +52,21 @@ go info; grep -q '^parameters' "$dir/out"; fine "info on the model that is built
 go "$dir/tiny.bin"; refused 2 -z "a llama2.c file without its vocabulary"
 go "$dir/tiny.bin" -z "$dir/tiny.bin"; [ "$status" -eq 2 ]; ok $? "a checkpoint for a vocabulary"
 tiny two; refused 1 two "two models"
+go inof "$dir/tiny.bin"; refused 1 "is it 'info'" "a word that is nearly a verb"
+go tokenise; refused 1 "is it 'tokenize'" "and alone"
+go sing "$dir/tiny.bin"; refused 1 "'sing', need one of: score" "a verb that is none"
+go "$dir/tiny.bin" info; refused 1 "run info $dir/tiny.bin" "the verb after the model"
+go help; [ "$status" -eq 0 ] && [ ! -s "$dir/err" ] && grep -q '^run MODEL' "$dir/out"; ok $? "run help"
+echo "Once upon a time, and so on." > "$dir/story.txt"
+go "$dir/story.txt"; refused 2 "story.txt: is text" "a text for a model"
 cp "$dir/tiny.bin" "$dir/score"
 (cd "$dir" && timeout 60 "$run" score -z tok.bin -t 0 > out 2> err < /dev/null); status=$?
 fine "a file with a verb's name wins"
 (cd "$dir" && cp tok.bin tokenizer.bin && timeout 60 "$run" tiny.bin -t 0 > out 2> err < /dev/null); status=$?
 fine "tokenizer.bin of this folder is the default"
+
+go -s 7 -n 20 -o "$dir/w.txt" && go -s 7 -n 20 -o "$dir/w.txt"; [ "$status" -eq 0 ] && [ -s "$dir/w.txt" ]
+ok $? "-o over a file that is there, with the model that is built in" # make check: stat(NULL) is seen
 
 # ---- bench -------------------------------------------------------------------------------------------
 bench() { go bench "$dir/tiny.bin" --repetitions 2 "$@"; }
@@ -78,6 +88,10 @@ for f in --top-k --min-p --seed --ctx-size --threads --repeat-penalty --repeat-l
 done
 for f in -t -n -i -z --stop --temp; do tiny $f; refused 1 "$f needs a value" "$f without a value"; done
 tiny --tmep 1; refused 1 "'--temp'" "an unknown flag names the nearest"
+tiny --frobnicate 1; refused 1 "'--frobnicate', --help" "a flag that is near no other"
+tiny --max_tokens=5; refused 1 "is --n-predict" "a flag that other programs have"
+tiny -cnv; refused 1 "is -m chat" "and a short one"
+tiny -s 18446744073709551615; refused 1 "from 0 to 9223372036854775807" "a seed out of range"
 tiny --repeat-penaly=1; refused 1 "'--repeat-penalty'" "an unknown flag with a value"
 tiny -q 1; refused 1 "'-q'" "an unknown letter"
 tiny --ignore-eos=1; refused 1 "no value" "a value for a switch"

@@ -464,7 +464,7 @@ TEST(texts_of_no_use) {
           "need 2147 or less", USAGE },
         { "{}/grammar.txt -o {}/z --dim 65536 --heads 64 --layers 1024 --ffn 1048576", "GB", FAILED },
         { "{}/grammar.txt -o {}/z --tokenizer {}/grammar.txt", "grammar.txt", NOT_LOADED },
-        { "{}/grammar.txt -o {}/z --learnin_rate 1", "nearest is '--learning-rate'", USAGE },
+        { "{}/grammar.txt -o {}/z --learnin_rate 1", "is it '--learning-rate'?", USAGE },
         { "{}/grammar.txt -o {}/no/such", "no/such", FAILED },
         { "{}/grammar.txt -o {}/grammar.txt", "grammar.txt", FAILED },
         { "{}/grammar.txt", "--output_dir", USAGE },

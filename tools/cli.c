@@ -89,6 +89,16 @@ double seconds(void) {
 
 /* ---- models ---------------------------------------------------------------------------------- */
 
+/* Does the file begin with what people read? NUL and control characters do not come there. */
+static int is_text(const char *path) {
+    char begin[512];
+    FILE *f = path && pith__path_kind(path) == 'f' ? fopen(path, "rb") : NULL;
+    size_t n = f ? fread(begin, 1, sizeof begin, f) : 0, i = 0;
+    while (i < n && ((unsigned char)begin[i] >= 0x20 || (begin[i] >= '\t' && begin[i] <= '\r'))) i++;
+    if (f) fclose(f);
+    return n > 0 && i == n;
+}
+
 static int open_store(const model_choice *c, int need_text, pith__store *s) {
     pith_error e = { 0, "" };
     size_t size;
@@ -109,6 +119,9 @@ static int open_store(const model_choice *c, int need_text, pith__store *s) {
                             " (no tokenizer.bin here)", c->path);
         code = pith__open(s, c->path, &with, &e);
     }
+    if (code == PITH_EFORMAT && is_text(c->path))
+        return complain(NOT_LOADED, "%s: is text, not a model; -f FILE takes a prompt from it, run pretrain"
+                        " learns from it", c->path);
     if (code) return complain(code == PITH_EARG ? USAGE : NOT_LOADED, "%s", e.text);
     if (!need_text || s->vocab.model != PITH__NONE) return 0;
     pith__store_free(s);

@@ -45,7 +45,7 @@ int read_ids(const char *s, pith_token **ids, int *n) {
 
 /* ---- flags ----------------------------------------------------------------------------------- */
 
-/* How many letters must be changed, added or left out to make b of a. */
+/* How many letters must be changed, added or left out to make b of a (Levenshtein's distance). */
 static int distance(const char *a, const char *b) {
     int row[64], n = (int)strlen(b);
     if (n > 63) return INT_MAX;
@@ -64,27 +64,40 @@ static int distance(const char *a, const char *b) {
     return row[n];
 }
 
-static int unknown_flag(const char *arg, const flag *flags) {
-    char nearest[64] = "--help", name[64];
-    int least = INT_MAX;
-    for (const flag *f = flags; f->help; f++)
-        for (int which = 0; which < 2; which++) {
-            if (which ? !f->name : !f->letter) continue;
-            if (which) snprintf(name, sizeof name, "--%s", f->name);
-            else snprintf(name, sizeof name, "-%c", f->letter);
-            int d = distance(arg, name);
-            if (d >= least) continue;
-            least = d;
-            memcpy(nearest, name, sizeof name);
-        }
-    return complain(USAGE, "unknown flag '%s', the nearest is '%s'", arg, nearest);
-}
-
 /* Is name, up to its end or '=', the flag's long name? '_' counts as '-'. */
 static int same_name(const char *name, const char *flag_name) {
     for (; *name && *name != '='; name++, flag_name++)
         if ((*name == '_' ? '-' : *name) != *flag_name) return 0;
     return !*flag_name;
+}
+
+int is_near(const char *word, const char *name) {
+    return 3 * distance(word, name) <= (int)strlen(name) + 2;
+}
+
+/* What other programs call it. */
+static const char *known_elsewhere(const char *arg) {
+    static const char *const names[][2] = {
+        { "--max-tokens", "--n-predict N" }, { "--max-new-tokens", "--n-predict N" },
+        { "--max-length", "-n N" },          { "--predict", "--n-predict N" },
+        { "-cnv", "-m chat" },               { "--conversation", "-m chat" },
+        { "--chat", "-m chat" },             { "--model", "MODEL as the first word" },
+        { "-v", "--version" },               { "-V", "--version" },
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (same_name(arg, names[i][0])) return names[i][1];
+    return NULL;
+}
+
+static int unknown_flag(const char *arg, const flag *flags) {
+    const char *other = known_elsewhere(arg), *nearest = NULL;
+    if (other) return complain(USAGE, "unknown flag '%s', here it is %s", arg, other);
+    for (const flag *f = flags; f->help && arg[1] == '-'; f++)
+        if (f->name && is_near(arg + 2, f->name) &&
+            (!nearest || distance(arg + 2, f->name) < distance(arg + 2, nearest)))
+            nearest = f->name;
+    if (nearest) return complain(USAGE, "unknown flag '%s', is it '--%s'?", arg, nearest);
+    return complain(USAGE, "unknown flag '%s', --help lists them", arg);
 }
 
 static const flag *find_flag(const char *arg, const flag *flags) {
@@ -115,7 +128,7 @@ static int set_flag(const flag *f, const char *arg, const char *value) {
         return 0;
     case SEED:
         if (!read_integer(value, -1, LLONG_MAX, &i))
-            return complain(USAGE, "%s is '%s', need a whole number", arg, value);
+            return complain(USAGE, "%s is '%s', need a whole number from 0 to %lld", arg, value, LLONG_MAX);
         *(uint64_t *)f->to = i < 0 ? 0 : (uint64_t)i;
         return 0;
     default:
@@ -150,7 +163,7 @@ int read_flags(int argc, char **argv, const char *usage, const flag *flags, cons
     for (int i = 1; i < argc; i++) {
         char *arg = argv[i], *value = NULL;
         if (*arg != '-' || !arg[1]) {
-            if (*model) return complain(USAGE, "'%s' after the model '%s'?", arg, *model);
+            if (*model) return complain(USAGE, "'%s' after the model '%s': one model, and flags", arg, *model);
             *model = arg;
             continue;
         }

@@ -50,6 +50,7 @@ typedef struct {         /* a row of a table of flags; the last row has no help 
 
 /* Reads argv[1..] into flags; what is not a flag is the model. GO_ON, or an exit code. */
 int read_flags(int argc, char **argv, const char *usage, const flag *flags, const char **model);
+int is_near(const char *word, const char *name); /* 1: about a third of the letters differ, or fewer */
 int read_integer(const char *s, long long min, long long max, long long *to); /* 1: s is one */
 int read_real(const char *s, double min, double max, double *to);
 
