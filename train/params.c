@@ -40,7 +40,7 @@ static void mark_used(pith__params *p, const pith_model *m) {
 }
 
 /* Give every weight its place in the gradient; matrices become floats. */
-static void point_weights(const pith__params *p, const pith_model *m) {
+static void point_weights(const pith__params *p, pith_model *m) {
     for (pith__weight *w = m->weights; w; w = w->next) {
         const pith__param *q = param_named(p, w->tensor.name);
         if (!q) continue;
