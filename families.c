@@ -272,7 +272,7 @@ PITH_SHARED void pith__set_pattern(pith__opening *o) {
         int rotated = !f->rope_period || (l + 1) % f->rope_period != 0;
         if (plain && plain->type == PITH__ARRAY) rotated = pith__key_item(plain, (size_t)l) == 0;
         windowed = windowed && window > 0;
-        m->layer[l].window = windowed ? window : 0;
+        m->layer[l].mask = (pith__mask){ .causal = 1, .window = windowed ? window : 0 };
         m->layer[l].rope = !rotated || m->hyper.n_rot == 0 ? -1 : windowed && m->rope[1].freq ? 1 : 0;
     }
 }

@@ -132,7 +132,7 @@ static void bias_norm_rope(const block *b, float *x, float *x0, const float *bia
 }
 
 static int slots_of(const block *b) {
-    return b->layer->window ? b->s->n_slot_window : b->s->n_slot;
+    return b->layer->mask.window ? b->s->n_slot_window : b->s->n_slot;
 }
 
 /* Keys and values go to the KV cache, where this and all later tokens find them. */
@@ -192,7 +192,7 @@ static void attention(const block *b) {
         .v_plane = pith__cache_plane(s->v_format, h->head_dim, n_slot),
         .k_format = s->k_format, .v_format = s->v_format, .n = b->n, .position = s->position,
         .n_head = h->n_head, .n_kv_head = h->n_kv_head, .head_dim = h->head_dim, .n_slot = n_slot,
-        .window = w->window, .scale = h->attn_scale, .softcap = h->attn_softcap,
+        .mask = w->mask, .scale = h->attn_scale, .softcap = h->attn_softcap,
     };
     pith__attend(s->kernels, &s->team, &job);
     in = input_of(s, a.mix, b->n, w->o.tensor.cols);

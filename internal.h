@@ -73,7 +73,7 @@ typedef struct {         /* the weights of one block */
     pith__weight o;      /* (n_embd, n_head * head_dim) */
     pith__weight router; /* (n_expert, n_embd); none: the one network is dense */
     pith__ffn *ffn;      /* (1), or (n_expert) */
-    int window;          /* tokens a token sees, itself among them; 0: all before it */
+    pith__mask mask;     /* which tokens a token sees; one that is not causal needs the text in one batch */
     int rope;            /* which set of angles: 0, or 1 (Gemma 3's local layers); -1: none */
 } pith__layer;
 

@@ -52,7 +52,7 @@ static void place_cache(pith_session *s, room *r) {
     s->k = take_room(r, (size_t)m->hyper.n_layer, sizeof *s->k);
     s->v = take_room(r, (size_t)m->hyper.n_layer, sizeof *s->v);
     for (int l = 0; l < m->hyper.n_layer; l++) {
-        int n_slot = m->layer[l].window ? s->n_slot_window : s->n_slot;
+        int n_slot = m->layer[l].mask.window ? s->n_slot_window : s->n_slot;
         size_t k = pith__cache_plane(s->k_format, m->hyper.head_dim, n_slot);
         size_t v = pith__cache_plane(s->v_format, m->hyper.head_dim, n_slot);
         if (!k || !v) r->overflow = 1;
@@ -71,7 +71,7 @@ static void place(pith_session *s, room *r, int keep) {
     pith__acts a;
     int n_slot = s->n_slot;
     for (int l = 0; l < h->n_layer; l++) /* the window may be set and still see everything */
-        if (m->layer[l].window && s->n_slot_window > n_slot) n_slot = s->n_slot_window;
+        if (m->layer[l].mask.window && s->n_slot_window > n_slot) n_slot = s->n_slot_window;
 
     s->tokens = take_room(r, (size_t)s->n_ctx, sizeof *s->tokens);
     s->logits = take_room(r, n_vocab, sizeof *s->logits);
@@ -119,10 +119,12 @@ static int plan(pith_session *s, const pith_model *m, const pith_context *c, pit
     s->n_batch = c->n_batch ? c->n_batch : 256;
     if (s->n_batch > s->n_ctx) s->n_batch = s->n_ctx;
     s->n_slot = s->n_slot_window = round_to_16(s->n_ctx);
-    for (int l = 0; l < m->hyper.n_layer; l++) { /* the window of a batch's first token, and the batch */
-        int w = m->layer[l].window;
-        if (w && w < s->n_ctx - s->n_batch) s->n_slot_window = round_to_16(w + s->n_batch);
+    int seen = 0;
+    for (int l = 0; l < m->hyper.n_layer; l++) { /* what the last token sees, in the widest window */
+        int from = pith__sees(m->layer[l].mask, s->n_ctx - 1, s->n_ctx).first;
+        if (m->layer[l].mask.window && s->n_ctx - from > seen) seen = s->n_ctx - from;
     }
+    if (seen && seen < s->n_ctx - s->n_batch) s->n_slot_window = round_to_16(seen + s->n_batch);
     s->kernels = m->kernels;
     s->team.n_threads = m->n_threads;
     int code = cache_format(m, c->cache_k, &s->k_format, err);
@@ -352,8 +354,9 @@ int pith_rewind(pith_session *s, int position) {
     if (position < 0) position = 0;
     if (position >= s->position) return s->position;
     for (int l = 0; l < h->n_layer; l++) {
-        int w = s->model->layer[l].window;
-        if (w && s->written - s->n_slot_window > (position - w + 1 > 0 ? position - w + 1 : 0)) position = 0;
+        pith__mask mask = s->model->layer[l].mask;
+        int first = pith__sees(mask, position, s->n_ctx).first;
+        if (mask.window && s->written - s->n_slot_window > first) position = 0;
     }
     s->position = position;
     s->draft.made = s->draft.accepted = 0;

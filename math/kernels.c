@@ -236,13 +236,13 @@ static size_t value_bytes(const pith__format *f, int head_dim) {
     return (size_t)head_dim / f->length * f->bytes;
 }
 
-/* One query against positions first to last: how well does each key answer it, and the values mixed in
+/* One query against the positions that are seen: how well does each key answer it, and the values mixed in
  * these proportions. Positions go by sixteens, as the keys lie; scores beyond the ends are not used. */
-static void attend_one(const pith__attention *a, const float *q, float *y, int kv_head, int first, int last,
+static void attend_one(const pith__attention *a, const float *q, float *y, int kv_head, pith__span seen,
                        float *scores) {
     const uint8_t *k = a->k + kv_head * a->k_plane, *v = a->v + kv_head * a->v_plane;
     size_t bytes = value_bytes(a->k_format, a->head_dim);
-    int begin = first / LANES * LANES;
+    int first = seen.first, last = seen.last, begin = first / LANES * LANES;
     float over = (float)(1 / a->scale);
 
     for (int u = begin; u <= last; u += LANES) {
@@ -269,10 +269,10 @@ static void attend_one(const pith__attention *a, const float *q, float *y, int k
 static void attend_portable(const pith__attention *a, int t0, int t1, int kv_head, float *scores) {
     int n_group = a->n_head / a->n_kv_head;
     for (int t = t0; t < t1; t++) {
-        int last = a->position + t, first = a->window && last >= a->window ? last - a->window + 1 : 0;
+        pith__span seen = pith__sees(a->mask, a->position + t, a->position + a->n);
         for (int h = kv_head * n_group; h < (kv_head + 1) * n_group; h++) {
             size_t at = ((size_t)t * a->n_head + h) * a->head_dim;
-            attend_one(a, a->q + at, a->y + at, kv_head, first, last, scores);
+            attend_one(a, a->q + at, a->y + at, kv_head, seen, scores);
         }
     }
 }
@@ -446,7 +446,7 @@ static void attend_task(const void *data, size_t i, uint8_t *scratch) {
 PITH_SHARED void pith__attend(const pith__kernels *k, const pith__team *team, const pith__attention *a) {
     int n_seen = a->position + a->n, n_tile = (a->n + TOKEN_TILE - 1) / TOKEN_TILE * a->n_kv_head;
     attend_job job = { a, k };
-    if (a->window && a->window < n_seen) n_seen = a->window;
+    if (a->mask.window && a->mask.window < n_seen) n_seen = a->mask.window;
     int worth_it = pith__worth_it((size_t)n_seen * (size_t)(a->n_kv_head * a->head_dim));
     pith__share(team, (size_t)n_tile, worth_it, attend_task, &job);
 }

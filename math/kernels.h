@@ -88,6 +88,24 @@ typedef struct {
     const pith__input *in;
 } pith__product;
 
+/* An attention mask is a value: which positions a token sees. */
+typedef struct {
+    int causal; /* 1: none after its own; 0: those after it as those before it */
+    int window; /* at most so many to one side, its own among them; 0: all */
+} pith__mask;
+
+typedef struct { /* of a text; both ends are seen */
+    int first, last;
+} pith__span;
+
+/* What the token at a position sees of a text of n positions. Nobody else knows the meaning of a mask. */
+static inline pith__span pith__sees(pith__mask m, int position, int n) {
+    pith__span s = { 0, m.causal ? position : n - 1 };
+    if (m.window && m.window <= position) s.first = position - m.window + 1;
+    if (m.window && !m.causal && m.window < n - position) s.last = position + m.window - 1;
+    return s;
+}
+
 /* Attention of n new tokens over one layer's cache, which holds two planes a kv head: keys with 16
  * positions side by side, (n_slot / 16, head_dim, 16), so that a score is a sum down the channels for
  * 16 positions at once; values as they come, (n_slot, head_dim). Position u lies in slot u % n_slot;
@@ -102,7 +120,7 @@ typedef struct {
     const pith__format *k_format, *v_format; /* F32, F16 or Q8_0 */
     int n, position;     /* new tokens, and the position of the first */
     int n_head, n_kv_head, head_dim, n_slot;
-    int window;          /* a token sees this many positions, itself the last; 0: all */
+    pith__mask mask;
     double scale;        /* scores are q.k * scale */
     float softcap;       /* c > 0: and then c * tanh(score / c) */
 } pith__attention;

@@ -4,22 +4,22 @@
 
 static void right_attention(const case_of_attention *c, int t, int h, double *y) {
     const pith__attention *a = &c->a;
-    int p = a->position + t, lo = a->window && p >= a->window ? p - a->window + 1 : 0,
-        D = a->head_dim;
+    int p = a->position + t, end = a->position + a->n, w = a->mask.window, D = a->head_dim;
+    int lo = w && p >= w ? p - w + 1 : 0, hi = a->mask.causal ? p : w && p + w < end ? p + w - 1 : end - 1;
     size_t width = (size_t)a->n_kv_head * D, at = (size_t)(h / (a->n_head / a->n_kv_head)) * D;
     const float *q = a->q + ((size_t)t * a->n_head + h) * D;
-    double *s = take((p + 1) * sizeof *s), most = -INFINITY, sum = 0;
-    for (int u = lo; u <= p; u++) {
+    double *s = take(end * sizeof *s), most = -INFINITY, sum = 0;
+    for (int u = lo; u <= hi; u++) {
         s[u] = 0;
         for (int i = 0; i < D; i++) s[u] += (double)q[i] * c->k[u * width + at + i];
         s[u] *= a->scale;
         if (a->softcap > 0) s[u] = a->softcap * tanh(s[u] / a->softcap);
         most = fmax(most, s[u]);
     }
-    for (int u = lo; u <= p; u++) sum += s[u] = exp(s[u] - most);
+    for (int u = lo; u <= hi; u++) sum += s[u] = exp(s[u] - most);
     for (int i = 0; i < D; i++) {
         y[i] = 0;
-        for (int u = lo; u <= p; u++) y[i] += s[u] / sum * c->v[u * width + at + i];
+        for (int u = lo; u <= hi; u++) y[i] += s[u] / sum * c->v[u * width + at + i];
     }
     free(s);
 }
@@ -37,12 +37,12 @@ static void check_attention(const pith__kernels *k, case_of_attention *c) {
             for (int i = 0; i < a->head_dim; i++)
                 NEAR(a->y[t * row + h * a->head_dim + i], want[i], 1e-5);
             if (t_bad) {
-                FAIL("%s %s head_dim %d position %d token %d window %d n_slot %d", k->name,
-                     a->k_format->name, a->head_dim, a->position, t, a->window, a->n_slot);
+                FAIL("%s %s head_dim %d position %d token %d mask %d %d n_slot %d", k->name,
+                     a->k_format->name, a->head_dim, a->position, t, a->mask.causal, a->mask.window, a->n_slot);
                 return;
             }
         }
-    for (int part = 1; part <= a->n; part += 4) { /* parts of the tokens */
+    for (int part = 1; part <= a->n && a->mask.causal; part += 4) { /* parts of the tokens */
         pith__attention b = *a;
         float *y = take((size_t)a->n * row * 4);
         for (int t = 0; t < a->n; t += part) {
@@ -72,12 +72,16 @@ TEST(attention) {
                 case_of_attention c;
                 make_case(&c, format[f], d[0], d[1], d[2], d[3], d[4], d[5]);
                 check_attention(sets[s], &c);
-                c.a.window = 21;
-                check_attention(sets[s], &c);
-                c.a.window = 1, c.a.softcap = 5;
-                check_attention(sets[s], &c);
-                c.a.window = 0;
-                check_attention(sets[s], &c);
+                for (int causal = 0; causal < 2; causal++) {
+                    c.a.mask = (pith__mask){ causal, 21 };
+                    check_attention(sets[s], &c);
+                    c.a.mask.window = 1, c.a.softcap = 5;
+                    check_attention(sets[s], &c);
+                    c.a.mask.window = 0;
+                    check_attention(sets[s], &c);
+                    c.a.mask.window = 7, c.a.softcap = 0;
+                    check_attention(sets[s], &c);
+                }
                 free_case(&c);
             }
 }
@@ -108,7 +112,7 @@ TEST(attention_in_a_ring) { /* the cache went round several times */
             for (int position = 60; position < 700; position += 91) {
                 case_of_attention c;
                 make_case(&c, format[f], 4, 2, 64, 48, position, 9);
-                c.a.window = 40;
+                c.a.mask.window = 40;
                 check_attention(sets[s], &c);
                 free_case(&c);
             }

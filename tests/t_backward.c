@@ -86,6 +86,18 @@ TEST(every_weight_of_every_family) {
     }
 }
 
+/* Gemma 2 has layers with a window and layers without; here each token sees both sides. */
+TEST(masks_that_are_not_causal) {
+    const family *f = all_families;
+    while (strcmp(f->name, "gemma2") != 0) f++;
+    pupil u;
+    REQUIRE(!pupil_new(&u, f, 1, NULL, PITH__KEEP_ALL));
+    for (int l = 0; l < u.m->hyper.n_layer; l++) u.m->layer[l].mask.causal = 0;
+    NEAR(pupil_learn(&u, 1), pupil_score(&u), 0);
+    for (size_t j = 0; j < u.p.n_param; j++) check_param(&u, &u.p.param[j], "both ways");
+    pupil_free(&u);
+}
+
 /* ---- a reference written apart ----------------------------------------------------------- */
 
 static void against_reference(const pupil *u, int family_index, double loss) {
@@ -441,6 +453,7 @@ int main(void) {
     RUN(rotation);
     RUN(products);
     RUN(every_weight_of_every_family);
+    RUN(masks_that_are_not_causal);
     RUN(reference_of_every_family);
     RUN(reference_portable);
     RUN(order_of_products);

@@ -215,6 +215,34 @@ TEST(cache_formats) {
     free(b.p);
 }
 
+/* One layer: a token's logits change with another token if, and only if, it sees that one. */
+TEST(a_token_sees_what_the_mask_says) {
+    static const pith__mask masks[] = { { 1, 0 }, { 1, 5 }, { 0, 0 }, { 0, 5 } };
+    fixture_shape s = { 48, 80, 1, 6, 2, FIXTURE_VOCAB, 64, 0, 16 };
+    bytes b = fixture_llama2c(&s, 1, 3);
+    pith_model *m = open_bytes(&b, 1, NULL);
+    pith_token t[2][N];
+    float *y[2] = { malloc(sizeof(float) * N * N_VOCAB), malloc(sizeof(float) * N * N_VOCAB) };
+    enum { CHANGED = 19 };
+    for (size_t i = 0; i < sizeof masks / sizeof *masks; i++) {
+        int w = masks[i].window;
+        m->layer[0].mask = masks[i];
+        for (int k = 0; k < 2; k++) {
+            pith_session *one = pith_session_new(m, NULL, NULL);
+            tokens_of(t[k], 7);
+            t[k][CHANGED] += k;
+            EQ(pith__eval_all(one, t[k], N, y[k], NULL), PITH_OK);
+            pith_session_free(one);
+        }
+        for (int p = 0; p < N; p++) {
+            int back = p - CHANGED, near = !w || abs(back) < w, seen = near && (back >= 0 || !masks[i].causal);
+            EQ(memcmp(y[0] + p * N_VOCAB, y[1] + p * N_VOCAB, sizeof(float) * N_VOCAB) != 0, seen);
+        }
+    }
+    free(y[0]), free(y[1]), free(b.p);
+    pith_close(m);
+}
+
 TEST(interleaved_sessions_rewind_and_sync) {
     bytes b = fixture_llama2c(&untied, 1, 3);
     pith_model *m = open_bytes(&b, 1, NULL);
@@ -306,6 +334,7 @@ int main(void) {
     RUN(any_batch_any_threads_fp32);
     RUN(any_batch_any_threads_int8);
     RUN(cache_formats);
+    RUN(a_token_sees_what_the_mask_says);
     RUN(interleaved_sessions_rewind_and_sync);
     RUN(refusals_change_nothing);
     RUN(nan_weights_stay_nan);

@@ -264,7 +264,7 @@ static void add_values(const pith__attention *a, float *y, const float *p, const
  * to the largest score so far, position u's in lane u % 16. */
 static void right_attention(const case_of_attention *c, int t, int h, float *y) {
     const pith__attention *a = &c->a;
-    int last = a->position + t, first = a->window && last >= a->window ? last - a->window + 1 : 0, dim = a->head_dim;
+    int last = a->position + t, first = a->mask.window && last >= a->mask.window ? last - a->mask.window + 1 : 0, dim = a->head_dim;
     int kv = h / (a->n_head / a->n_kv_head), chunk = fused ? CHUNK : 1 << 20;
     size_t width = (size_t)(a->n_kv_head * dim);
     const float *q = a->q + ((size_t)t * a->n_head + h) * dim, *v = c->v + kv * dim;
@@ -303,7 +303,7 @@ static void check_attention_order(const pith__kernels *k, case_of_attention *c) 
             right_attention(c, t, h, want);
             if (!differs(a->y + ((size_t)t * a->n_head + h) * a->head_dim, want, (size_t)a->head_dim)) continue;
             FAIL("%s %s: head_dim %d position %d token %d head %d window %d", k->name, a->k_format->name, a->head_dim,
-                 a->position, t, h, a->window);
+                 a->position, t, h, a->mask.window);
             t = a->n, h = a->n_head;
         }
     free(team.scratch);
@@ -323,7 +323,7 @@ TEST(attention) {
                 case_of_attention c;
                 make_case(&c, format[f], d[0], d[1], d[2], d[3], d[4], d[5]);
                 check_attention_order(sets[s], &c);
-                c.a.window = 21, c.a.softcap = 5;
+                c.a.mask.window = 21, c.a.softcap = 5;
                 check_attention_order(sets[s], &c);
                 free_case(&c);
             }

@@ -25,7 +25,7 @@ static pith_model *open_family(const struct golden *g, int window, bytes *b) {
     pith_model *m = pith_open_memory(b->p, b->n, &one_thread, &e);
     if (!m) FAIL("%s: %s", g->name, e.text);
     for (int l = 0; m && window && l < m->hyper.n_layer; l++)
-        if (m->layer[l].window) m->layer[l].window = window;
+        if (m->layer[l].mask.window) m->layer[l].mask.window = window;
     return m;
 }
 

@@ -268,7 +268,7 @@ static double cache_read(const pith_session *s, double position) {
         a_token += (double)h->n_kv_head * h->head_dim / f->length * f->bytes;
     }
     for (int l = 0; l < h->n_layer; l++) {
-        double window = s->model->layer[l].window;
+        double window = s->model->layer[l].mask.window;
         bytes += a_token * (window && window < position ? window : position);
     }
     return bytes;

@@ -1,6 +1,6 @@
 /* attention.c - the backward pass of attention: gradients of queries, keys and values.
  *
- * Forward: y = softmax(scale * q k^T) v, causal, perhaps with a window or a softcap. The probabilities
+ * Forward: y = softmax(scale * q k^T) v, under a mask (causal, perhaps a window), perhaps with a softcap. The probabilities
  * are not kept but computed again, for a few queries at a time, as flash attention does: Dao et al. 2022,
  * arXiv:2205.14135, appendix B. A thread works on one query head. */
 #include "train.h"
@@ -55,14 +55,16 @@ static void clear_unseen(float *x, size_t first, size_t end, size_t n) {
     memset(x + end, 0, (n - end) * sizeof *x);
 }
 
+static pith__span sees(const pith__d_attention *a, size_t t) { return pith__sees(a->mask, (int)t, (int)a->n); }
+
 /* Queries t0 to t0 + m of head h, transposed keys kt (scaled) and values vt: (head_dim, score_row). A
- * query sees positions u0 + first to u0 + end: none after itself (causal), none before its window. */
+ * query sees positions u0 + first to u0 + end. */
 static void d_attend_queries(const pith__d_attention *a, size_t h, size_t t0, size_t m,
                              const float *kt, const float *vt, float *p) {
     const pith__kernels *k = a->tape->s->kernels;
     size_t dim = a->head_dim, row = score_row(a->n), q_row = a->n_head * dim,
            k_row = a->n_kv_head * dim;
-    size_t u0 = a->window && t0 >= a->window ? t0 + 1 - a->window : 0, n = t0 + m - u0;
+    size_t u0 = (size_t)sees(a, t0).first, n = (size_t)sees(a, t0 + m - 1).last + 1 - u0;
     float *dp = p + queries_at_once(a->n) * row, *slope = dp + queries_at_once(a->n) * row;
     size_t at = t0 * q_row + h * dim, at_u = u0 * q_row + h * dim;
     size_t at_k = u0 * k_row + h / (a->n_head / a->n_kv_head) * dim;
@@ -73,7 +75,7 @@ static void d_attend_queries(const pith__d_attention *a, size_t h, size_t t0, si
     k->outer(&by_p); /* forward: y = sum of p[u] v[u] */
     for (size_t t = t0; t < t0 + m; t++) {
         float *pt = p + (t - t0) * row, *dt = dp + (t - t0) * row;
-        size_t first = a->window && t >= a->window ? t + 1 - a->window - u0 : 0, end = t + 1 - u0;
+        size_t first = (size_t)sees(a, t).first - u0, end = (size_t)sees(a, t).last + 1 - u0;
         softcap_softmax_and_back(k, pt + first, dt + first, slope, end - first, a->softcap);
         clear_unseen(pt, first, end, n);
         clear_unseen(dt, first, end, n);

@@ -172,7 +172,7 @@ static void d_attention(const d_block *b) {
         .n_head = (size_t)h->n_head,
         .n_kv_head = (size_t)h->n_kv_head,
         .head_dim = (size_t)h->head_dim,
-        .window = (size_t)w->window,
+        .mask = w->mask,
         .scale = h->attn_scale,
         .softcap = h->attn_softcap,
     };

@@ -94,7 +94,8 @@ typedef struct {
     const float *q, *k, *v; /* (n, n_head, head_dim), (n, n_kv_head, head_dim) */
     const float *dy;        /* (n, n_head, head_dim) */
     float *dq, *dk, *dv;    /* (n, n_head, head_dim) */
-    size_t n, n_head, n_kv_head, head_dim, window;
+    size_t n, n_head, n_kv_head, head_dim;
+    pith__mask mask;
     float scale, softcap;
 } pith__d_attention;
 
