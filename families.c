@@ -89,9 +89,10 @@ static double factor_key(pith__opening *o, const char *name, double otherwise) {
 
 PITH_SHARED int pith__fail_hyper(pith__opening *o, const char *what, long long is,
                                  const char *need) {
+    char room[PITH__HF_NAME];
     if (!o->code)
-        o->code = pith__fail(o->err, PITH_EFORMAT, "%s: %s is %lld, need %s", o->m->store.path, what,
-                             is, need);
+        o->code = pith__fail(o->err, PITH_EFORMAT, "%s: %s is %lld, need %s", o->m->store.path,
+                             pith__shown_name(&o->m->store, what, room), is, need);
     return o->code;
 }
 
@@ -121,6 +122,9 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     h->n_head = int_key(o, "attention.head_count", 1, 0);
     h->n_kv_head = int_key(o, "attention.head_count_kv", 1, h->n_head);
     h->n_ctx = int_key(o, "context_length", 1, 0);
+    const pith__key *most = pith__store_key(&o->m->store, "pith.context_limit");
+    if (most && most->type == PITH__INT && most->i > 0 && most->i < INT32_MAX)
+        h->n_ctx_most = (int)most->i;
     h->n_expert = f->has & PITH__EXPERTS ? int_key(o, "expert_count", 0, 0) : 0;
     h->n_expert_used = h->n_expert ? int_key(o, "expert_used_count", 1, 0) : 0;
     h->n_ff = int_key(o, "feed_forward_length", 1, 0);
@@ -128,9 +132,9 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     if (o->code) return;
 
     if (h->n_head % h->n_kv_head)
-        pith__fail_hyper(o, "attention.head_count_kv", h->n_kv_head, "a divisor of attention.head_count");
+        pith__fail_hyper(o, "attention.head_count_kv", h->n_kv_head, "a divisor of the number of heads");
     if (h->n_expert && h->n_expert_used > h->n_expert)
-        pith__fail_hyper(o, "expert_used_count", h->n_expert_used, "no more than expert_count");
+        pith__fail_hyper(o, "expert_used_count", h->n_expert_used, "no more than there are experts");
     h->head_dim = int_key(o, "attention.key_length", 1, h->n_embd / h->n_head);
     if (h->head_dim < 1 || h->head_dim % 2) pith__fail_hyper(o, "the head size", h->head_dim, "an even number");
     if (int_key(o, "attention.value_length", 1, h->head_dim) != h->head_dim)
@@ -163,6 +167,7 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
 typedef struct { /* how a model was taught longer texts than it began with */
     const char *type;
     double factor, fast, slow;
+    int truncate;        /* YaRN: the range to blend begins and ends at whole pairs */
 } rope_stretch;
 
 /* How YaRN blends pair i: 0 keeps its frequency, 1 divides it by the factor. Pairs that turn more than
@@ -170,8 +175,9 @@ typedef struct { /* how a model was taught longer texts than it began with */
  * Peng et al. 2023, arXiv:2309.00071, with the rounding of its authors' code. */
 static double yarn_blend(const rope_stretch *s, int i, int n_rot, double n_ctx, double base) {
     const double pi = 3.14159265358979323846;
-    double low = floor(n_rot * log(n_ctx / (s->fast * 2 * pi)) / (2 * log(base)));
-    double high = ceil(n_rot * log(n_ctx / (s->slow * 2 * pi)) / (2 * log(base)));
+    double low = n_rot * log(n_ctx / (s->fast * 2 * pi)) / (2 * log(base));
+    double high = n_rot * log(n_ctx / (s->slow * 2 * pi)) / (2 * log(base));
+    if (s->truncate) low = floor(low), high = ceil(high);
     if (low < 0) low = 0;
     if (high > n_rot - 1) high = n_rot - 1;
     double x = (i - low) / (high - low > 0.001 ? high - low : 0.001);
@@ -217,7 +223,7 @@ static float *rope_table(pith__opening *o, double base, const rope_stretch *s, c
 static rope_stretch read_stretch(pith__opening *o) {
     static const char *const known[] = { "none", "linear", "yarn", "longrope" };
     const pith__key *k = key_of(o, "rope.scaling.type", 0);
-    rope_stretch s = { k ? NULL : "linear", 1, 32, 1 };
+    rope_stretch s = { k ? NULL : "linear", 1, 32, 1, 1 };
     for (size_t i = 0; k && k->type == PITH__STRING && i < sizeof known / sizeof *known; i++)
         if (pith__str_is(k->s, known[i])) s.type = known[i];
     if (!s.type)
@@ -226,12 +232,13 @@ static rope_stretch read_stretch(pith__opening *o) {
     s.factor = factor_key(o, "rope.scaling.factor", factor_key(o, "rope.scale_linear", 1));
     s.fast = factor_key(o, "rope.scaling.yarn_beta_fast", 32);
     s.slow = factor_key(o, "rope.scaling.yarn_beta_slow", 1);
+    s.truncate = flag_key(o, "rope.scaling.yarn_truncate", 1);
     return s;
 }
 
 PITH_SHARED void pith__make_ropes(pith__opening *o) {
     pith_model *m = o->m;
-    static const rope_stretch none = { "none", 1, 32, 1 };
+    static const rope_stretch none = { "none", 1, 32, 1, 1 };
     rope_stretch scaling = read_stretch(o);
     if (o->code) return;
     double base = float_key(o, "rope.freq_base", 10000);

@@ -32,6 +32,7 @@ PITH_SHARED pith__str pith__chat_name(int i); /* of the forms known; no bytes af
 typedef struct { /* architectures are values: what a family does differently is one of these */
     char arch[16];
     int n_layer, n_embd, n_head, n_kv_head, head_dim, n_ff, n_vocab, n_ctx;
+    int n_ctx_most;      /* the longest text that the rotation is right for; 0: any */
     int n_expert, n_expert_used, n_ff_expert;
     int expert_norm;     /* 1: the chosen experts' weights are made to sum to 1 */
     int n_rot;           /* channels of a head that are rotated */

@@ -61,12 +61,14 @@ static const pith__tensor *tensor_of(pith__opening *o, int l, const char *name, 
     if (l >= 0) snprintf(full, sizeof full, "blk.%d.%s", l, name);
     else snprintf(full, sizeof full, "%s", name);
     const pith__tensor *t = pith__store_tensor(&o->m->store, full);
-    const char *path = o->m->store.path;
+    char room[PITH__HF_NAME];
+    const char *path = o->m->store.path, *shown = pith__shown_name(&o->m->store, full, room);
     if (!t && !optional)
-        o->code = pith__fail(o->err, PITH_EFORMAT, "%s: no tensor '%s'", path, full);
+        o->code = pith__fail(o->err, PITH_EFORMAT, "%s: no tensor '%s'", path, shown);
     if (t && (t->rows != rows || t->cols != cols))
         o->code = pith__fail(o->err, PITH_EFORMAT, "%s: tensor '%s' is %zu x %zu, need %zu x %zu",
-                             path, full, t->rows, t->cols, rows, cols);
+                             path, shown, t->rows, t->cols, rows, cols);
+    if (t) o->m->store.tensor[t - o->m->store.tensor].used = 1;
     return o->code ? NULL : t;
 }
 
@@ -151,9 +153,9 @@ static void bind_expert(pith__opening *o, int l, const char *which, int e, size_
     char name[48];
     size_t n = (size_t)o->m->hyper.n_expert;
     snprintf(name, sizeof name, "ffn_%s.%d.weight", which, e);
-    const pith__tensor *t = tensor_of(o, l, name, rows, cols, 1);
+    const pith__tensor *t = tensor_of(o, l, name, rows, cols, !o->m->store.is_folder);
     bind_matrix(o, w, t);
-    if (t) return;
+    if (t || o->code) return;
     snprintf(name, sizeof name, "ffn_%s_exps.weight", which);
     bind_rows(o, w, tensor_of(o, l, name, n * rows, cols, 0), (size_t)e * rows, rows);
 }
@@ -235,8 +237,26 @@ static void bind(pith__opening *o) {
         bind_layer(o, l);
         routed += m->layer[l].router.tensor.data != NULL;
     }
-    if (h->n_expert && !routed) pith__fail_hyper(o, "expert_count", h->n_expert, "tensors 'ffn_gate_inp'");
+    if (h->n_expert && !routed) pith__fail_hyper(o, "expert_count", h->n_expert, "a router in some layer");
     if (routed == h->n_layer) h->n_ff = h->n_ff_expert; /* of no tensor, so it may be anything */
+}
+
+/* Tensors that nobody asked for do not stop a model, but its user should know. */
+static void note_unused(pith_model *m) {
+    pith__store *s = &m->store;
+    char room[PITH__HF_NAME], name[PITH__HF_NAME];
+    size_t n = s->n_dropped;
+    snprintf(name, sizeof name, "%.*s", s->dropped.n < sizeof name ? (int)s->dropped.n : 0, s->dropped.p);
+    for (size_t i = 0; i < s->n_tensor; i++) {
+        const pith__tensor *t = &s->tensor[i];
+        if (t->used || (t->name.n > 5 && !memcmp(t->name.p, "rope_", 5))) continue; /* make_ropes */
+        char gguf[PITH__HF_NAME];
+        snprintf(gguf, sizeof gguf, "%.*s", t->name.n < sizeof gguf ? (int)t->name.n : 0, t->name.p);
+        if (n++ == 0) snprintf(name, sizeof name, "%s", pith__shown_name(s, gguf, room));
+    }
+    if (n)
+        pith__note(s, "%s: %zu tensor%s not used: '%s'%s", s->path, n, n > 1 ? "s are" : " is", name,
+                   n > 1 ? " and so on" : "");
 }
 
 /* ---- opening --------------------------------------------------------------------------------------- */
@@ -356,6 +376,7 @@ static void open_all(pith__opening *o, const pith_options *opt) {
     if (m->embd.tensor.group && !opt->kernels) like_runq(m);
     if (!o->code) open_vocab(o);
     if (!o->code) describe(m);
+    if (!o->code) note_unused(m);
     m->n_threads = opt->n_threads > 0 ? opt->n_threads : threads_for_model(m);
 }
 
@@ -400,6 +421,12 @@ void pith_close(pith_model *m) {
 }
 
 const pith_shape *pith_model_shape(const pith_model *m) { return &m->shape; }
+
+const char *pith_model_note(const pith_model *m, int i) {
+    const pith__note_line *note = m->store.note;
+    while (note && i-- > 0) note = note->next;
+    return note ? note->text : NULL;
+}
 
 const char *pith_version(void) { return PITH_VERSION; }
 

@@ -92,6 +92,8 @@ pith_model *pith_open_memory(const void *data, size_t size, const pith_options *
                              pith_error *err); /* data must outlive the model */
 void        pith_close(pith_model *m);
 const pith_shape *pith_model_shape(const pith_model *m);
+const char *pith_model_note(const pith_model *m, int i); /* what opening left out or assumed, a line each;
+                                                            NULL: there are no more than i */
 
 /* ---- text -------------------------------------------------------------- */
 

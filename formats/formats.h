@@ -54,6 +54,11 @@ typedef struct {
 
 enum { PITH__MODEL, PITH__VOCABULARY, PITH__ADAPTER }; /* what a store holds */
 
+typedef struct pith__note_line { /* what reading left out or assumed, for the user to know */
+    const char *text;    /* one line */
+    struct pith__note_line *next;
+} pith__note_line;
+
 typedef struct {
     int holds;
     const char *kind;    /* "llama2.c version 0", "GGUF version 3", ... */
@@ -70,6 +75,12 @@ typedef struct {
     int rope_half;       /* 1: q and k are stored for half-split rotation whatever the family says */
     int norm_plus_one;   /* 1: norms of the Gemmas are stored as w, not yet as 1 + w */
     int vocab_padded;    /* 1: the embedding may have more rows than the vocabulary has pieces */
+    size_t n_dropped;    /* tensors of the file that are not in the table, as they have no meaning here; */
+    pith__str dropped;   /* the first of them */
+    int is_folder;       /* 1: messages name its tensors and fields as Hugging Face does, */
+    int hf_style;        /* of this style, */
+    pith__str hf_prefix; /* with this before "layers." */
+    pith__note_line *note; /* the first, or NULL */
 } pith__store;
 
 PITH_SHARED int pith__store_sort(pith__store *s, pith_error *err); /* refuses names that come twice */
@@ -80,6 +91,7 @@ PITH_SHARED int pith__store_add_int(pith__store *s, const char *name, int64_t i)
 PITH_SHARED int pith__store_add_float(pith__store *s, const char *name, double f);
 PITH_SHARED int pith__store_add_string(pith__store *s, const char *name, const char *v);
 PITH_SHARED void pith__store_free(pith__store *s);
+PITH_SHARED void pith__note(pith__store *s, const char *fmt, ...);
 
 /* Fill in a tensor from name, format and shape; data at p, left bytes long there. Checks every product
  * against left. */
@@ -122,11 +134,9 @@ typedef struct { /* a folder while it is read */
     int no_mmap;
     pith_error *err;
     int n_layer, n_vocab;
-    int tied;              /* 1: lm_head, if it is there, is not used but the embedding */
-    int post_norm;         /* 1: post_attention_layernorm follows attention, 0: it precedes the FFN */
+    int tied;              /* 1: without an lm_head the embedding serves as one */
     int bias;              /* of attention: 0: none, 1: of q, k and v, 2: of o too */
     int ffn_bias;          /* 1: the feed-forward network has biases */
-    int drop_tokens;       /* 1: added tokens beyond the embedding are left out (Gemma 3 has one) */
     pith__tensor made[2];  /* rope factors, which GGUF has as tensors */
     int n_made;
 } pith__folder;
@@ -145,7 +155,7 @@ typedef struct { /* config.json while it becomes keys */
     const struct pith__hf_family *family;
     const char *arch;    /* what keys begin with */
     double theta, local_theta; /* frequency bases where config.json has none; 0: no local one */
-    int yarn_is_longrope; /* Phi 3: its "yarn" was never YaRN */
+    int is_phi3;
     int head_dim, n_rot, n_ctx;
     int code;            /* the first error */
 } pith__hf;
@@ -166,12 +176,25 @@ PITH_SHARED void pith__hf_put_int(pith__hf *c, const char *name, int i);
 PITH_SHARED void pith__hf_put_float(pith__hf *c, const char *name, double y);
 PITH_SHARED void pith__hf_put_string(pith__hf *c, const char *name, const char *s);
 
+/* ---- formats/hfnames.c: Hugging Face's names and GGUF's ------------------------------------------- */
+
+enum { /* how a family names its tensors */
+    PITH__HF_POST_NORM = 1, /* post_attention_layernorm follows attention; else it precedes the FFN */
+    PITH__HF_FUSED = 2,     /* mlp.gate_up_proj */
+    PITH__HF_MIXTRAL = 4    /* block_sparse_moe */
+};
+enum { PITH__HF_NAME = 120 }; /* room for a name */
+PITH_SHARED int pith__hf_to_gguf(const pith__folder *f, pith__str s, char *name); /* 0: not used here */
+/* The name of a tensor or of a key without "ARCH." as the file has it, perhaps written to room. */
+PITH_SHARED const char *pith__shown_name(const pith__store *s, const char *gguf, char *room);
+
 /* ---- formats/hfrope.c, hfconfig.c, hftokenizer.c: the small files in a Hugging Face folder -------- */
 
 PITH_SHARED void pith__hf_rope(pith__hf *c); /* rope_theta, rope_scaling, ... -> keys and factors */
 
 /* Keys that GGUF does not have. From config.json: pith.no_rope_layers, an array with a 1 for every layer
- * without rotation. From generation_config.json, as floats: pith.temperature, pith.top_k, pith.top_p,
+ * without rotation; pith.context_limit, the longest text that the rotation is right for;
+ * ARCH.rope.scaling.yarn_truncate, 0: the range that YaRN blends is not rounded to whole pairs. From generation_config.json, as floats: pith.temperature, pith.top_k, pith.top_p,
  * pith.min_p, pith.repeat_penalty. */
 enum { /* add_space: before the text and what follows each special token; unless a space is there already;
         * that only before the text */

@@ -11,45 +11,105 @@
 
 /* ---- families -------------------------------------------------------------------------------- */
 
-enum { /* what a family's config.json leaves unsaid, or means in its own way */
-    HF_TIED = 1,      /* lm_head is the embedding unless it says otherwise */
-    HF_GELU_TANH = 2, /* the activation; else SiLU */
-    HF_POST_LAYERNORM = 4, /* post_attention_layernorm comes behind attention */
-    HF_QKV_BIAS = 8,
-    HF_GEMMA = 16,    /* norms are stored as w, not 1 + w */
-    HF_SCALAR = 32,   /* query_pre_attn_scalar instead of head_dim */
-    HF_SOFTCAP = 64,
-    HF_MULTIPLIERS = 128,
-    HF_EXPERT_FIELDS = 256,
-    HF_OFTEN_BARE = 512 /* Gemma 3's nested text_config lists only what differs from the 4B model */
+enum { /* what a family means in its own way */
+    HF_TIED = 1,           /* lm_head is the embedding unless config.json says otherwise */
+    HF_GELU_TANH = 2,      /* the activation; else SiLU */
+    HF_QKV_BIAS = 4,
+    HF_GEMMA = 8,          /* norms are stored as w, not 1 + w */
+    HF_CAPPED = 16,        /* caps of 50 and 30 where config.json has none */
+    HF_EXPERT_SUM = 32,    /* the chosen experts' weights always sum to 1 */
+    HF_WINDOW_PERIOD = 64  /* every so many layers one sees everything */
 };
-/* Which layers may have one. */
-enum { HF_NO_WINDOW, HF_WINDOW, HF_WINDOW_IF_USED, HF_WINDOW_PERIOD, HF_WINDOW_NOPE };
+
+enum { /* config.json's fields that only some families read */
+    READS_BIAS = 1, READS_FFN_BIAS = 2, READS_PART = 4, READS_SCALAR = 8, READS_CAPS = 16,
+    READS_MULTIPLIERS = 32, READS_EXPERTS = 64, READS_WINDOW = 128, READS_USE = 256,
+    READS_FROM = 512, READS_TYPES = 1024, READS_PERIOD = 2048, READS_NOPE = 4096,
+    READS_LOCAL = 8192
+};
 
 static const struct pith__hf_family {
     const char *type, *arch; /* model_type, and GGUF's name */
-    unsigned has;
-    int window;
-    int period;              /* every so many layers one sees everything, or is not rotated */
-    int head_dim;            /* 0: hidden_size / num_attention_heads */
-    double theta;
+    unsigned is, reads;
+    int style;               /* of its tensors' names */
+    int period;              /* of windows, or of layers without rotation */
+    /* The class defaults of transformers' configuration_TYPE.py, for what config.json leaves unsaid. */
+    int n_vocab, n_embd, n_ff, n_layer, n_head;
+    int n_kv_head;           /* 0: n_head */
+    int head_dim;            /* 0: n_embd / n_head */
+    int n_ctx, window;
+    double eps, theta;
 } hf_families[] = {
-    { "llama", "llama", 0, HF_NO_WINDOW, 0, 0, 1e4 },
-    { "mistral", "llama", 0, HF_WINDOW, 0, 0, 1e4 },
-    { "qwen2", "qwen2", HF_QKV_BIAS, HF_WINDOW_IF_USED, 0, 0, 1e4 },
-    { "qwen3", "qwen3", 0, HF_WINDOW_IF_USED, 0, 128, 1e4 },
-    { "qwen3_moe", "qwen3moe", HF_EXPERT_FIELDS, HF_WINDOW_IF_USED, 0, 0, 1e4 },
-    { "gemma", "gemma", HF_TIED | HF_GELU_TANH | HF_GEMMA, HF_NO_WINDOW, 0, 256, 1e4 },
-    { "gemma2", "gemma2",
-      HF_TIED | HF_GELU_TANH | HF_POST_LAYERNORM | HF_GEMMA | HF_SCALAR | HF_SOFTCAP,
-      HF_WINDOW_PERIOD, 2, 256, 1e4 },
-    { "gemma3_text", "gemma3",
-      HF_TIED | HF_GELU_TANH | HF_POST_LAYERNORM | HF_GEMMA | HF_SCALAR | HF_OFTEN_BARE,
-      HF_WINDOW_PERIOD, 6, 256, 1e6 },
-    { "phi3", "phi3", 0, HF_WINDOW, 0, 0, 1e4 },
-    { "smollm3", "smollm3", HF_TIED, HF_WINDOW_NOPE, 4, 0, 2e6 },
-    { "olmo2", "olmo2", HF_POST_LAYERNORM, HF_NO_WINDOW, 0, 0, 1e4 },
-    { "granite", "granite", HF_MULTIPLIERS, HF_NO_WINDOW, 0, 0, 1e4 },
+    { "llama", "llama", 0, READS_BIAS | READS_FFN_BIAS, 0, 0,
+      32000, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1e-6, 1e4 },
+    { "mistral", "llama", 0, READS_WINDOW, 0, 0,
+      32000, 4096, 14336, 32, 32, 8, 0, 131072, 4096, 1e-6, 1e4 },
+    { "mixtral", "llama", HF_EXPERT_SUM, READS_WINDOW | READS_EXPERTS, PITH__HF_MIXTRAL, 0,
+      32000, 4096, 14336, 32, 32, 8, 0, 131072, 0, 1e-5, 1e6 },
+    { "qwen2", "qwen2", HF_QKV_BIAS, READS_WINDOW | READS_USE | READS_FROM | READS_TYPES, 0, 0,
+      151936, 4096, 22016, 32, 32, 32, 0, 32768, 4096, 1e-6, 1e4 },
+    { "qwen3", "qwen3", 0, READS_BIAS | READS_WINDOW | READS_USE | READS_FROM | READS_TYPES, 0, 0,
+      151936, 4096, 22016, 32, 32, 32, 128, 32768, 4096, 1e-6, 1e4 },
+    { "qwen3_moe", "qwen3moe", 0, READS_BIAS | READS_WINDOW | READS_USE | READS_EXPERTS, 0, 0,
+      151936, 2048, 6144, 24, 32, 4, 0, 32768, 4096, 1e-6, 1e4 },
+    { "gemma", "gemma", HF_TIED | HF_GELU_TANH | HF_GEMMA, READS_BIAS, 0, 0,
+      256000, 3072, 24576, 28, 16, 16, 256, 8192, 0, 1e-6, 1e4 },
+    { "gemma2", "gemma2", HF_TIED | HF_GELU_TANH | HF_GEMMA | HF_CAPPED | HF_WINDOW_PERIOD,
+      READS_BIAS | READS_WINDOW | READS_TYPES | READS_SCALAR | READS_CAPS, PITH__HF_POST_NORM, 2,
+      256000, 2304, 9216, 26, 8, 4, 256, 8192, 4096, 1e-6, 1e4 },
+    { "gemma3_text", "gemma3", HF_TIED | HF_GELU_TANH | HF_GEMMA | HF_WINDOW_PERIOD,
+      READS_BIAS | READS_WINDOW | READS_TYPES | READS_PERIOD | READS_SCALAR | READS_CAPS | READS_LOCAL,
+      PITH__HF_POST_NORM, 6, 262208, 2304, 9216, 26, 8, 4, 256, 131072, 4096, 1e-6, 1e6 },
+    { "phi3", "phi3", 0, READS_WINDOW | READS_PART, PITH__HF_FUSED, 0,
+      32064, 3072, 8192, 32, 32, 0, 0, 4096, 0, 1e-5, 1e4 },
+    { "smollm3", "smollm3", HF_TIED,
+      READS_BIAS | READS_FFN_BIAS | READS_WINDOW | READS_USE | READS_TYPES | READS_NOPE, 0, 4,
+      128256, 2048, 11008, 36, 16, 4, 0, 32768, 0, 1e-6, 2e6 },
+    { "olmo2", "olmo2", 0, READS_BIAS, PITH__HF_POST_NORM, 0,
+      50304, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1e-5, 1e4 },
+    { "granite", "granite", 0, READS_BIAS | READS_FFN_BIAS | READS_MULTIPLIERS, 0, 0,
+      32000, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1e-6, 1e4 },
+};
+
+/* Fields that change the arithmetic, who reads them, and the value that changes nothing (null always
+ * does so): in a family that does not read it, another value is refused, for nobody here knows what the
+ * text would be with it. Fields that are not listed change nothing. Windows: config_window. */
+enum { NEUTRAL_NONE, NEUTRAL_ONE, NEUTRAL_HEAD }; /* 0, false or empty; 1; head_dim */
+
+static const struct {
+    const char *name;
+    unsigned reads;
+    int neutral;
+} hf_fields[] = {
+    { "attention_bias", READS_BIAS, NEUTRAL_NONE },
+    { "mlp_bias", READS_FFN_BIAS, NEUTRAL_NONE },
+    { "partial_rotary_factor", READS_PART, NEUTRAL_ONE },
+    { "rotary_pct", 0, NEUTRAL_ONE },
+    { "query_pre_attn_scalar", READS_SCALAR, NEUTRAL_HEAD },
+    { "attn_logit_softcapping", READS_CAPS, NEUTRAL_NONE },
+    { "final_logit_softcapping", READS_CAPS, NEUTRAL_NONE },
+    { "attention_multiplier", READS_MULTIPLIERS, NEUTRAL_NONE },
+    { "embedding_multiplier", READS_MULTIPLIERS, NEUTRAL_ONE },
+    { "residual_multiplier", READS_MULTIPLIERS, NEUTRAL_ONE },
+    { "logits_scaling", READS_MULTIPLIERS, NEUTRAL_ONE },
+    { "logit_scale", 0, NEUTRAL_ONE },
+    { "num_experts", READS_EXPERTS, NEUTRAL_NONE },
+    { "num_local_experts", READS_EXPERTS, NEUTRAL_NONE },
+    { "n_routed_experts", 0, NEUTRAL_NONE },
+    { "n_shared_experts", 0, NEUTRAL_NONE },
+    { "shared_expert_intermediate_size", 0, NEUTRAL_NONE },
+    { "no_rope_layers", READS_NOPE, NEUTRAL_NONE },
+    { "clip_qkv", 0, NEUTRAL_NONE },
+    { "use_qk_norm", 0, NEUTRAL_NONE },
+    { "qk_layernorm", 0, NEUTRAL_NONE },
+    { "alibi", 0, NEUTRAL_NONE },
+    { "parallel_attn", 0, NEUTRAL_NONE },
+    { "use_parallel_residual", 0, NEUTRAL_NONE },
+    { "attention_chunk_size", 0, NEUTRAL_NONE },
+    { "use_bidirectional_attention", 0, NEUTRAL_NONE },
+    { "is_encoder_decoder", 0, NEUTRAL_NONE },
+    { "add_cross_attention", 0, NEUTRAL_NONE },
+    { "per_layer_config", 0, NEUTRAL_NONE },
 };
 
 /* ---- which layers differ --------------------------------------------------------------------- */
@@ -92,49 +152,56 @@ static const uint8_t *config_nope(pith__hf *c) {
     return plain;
 }
 
-/* 1: layer l sees only a window. layer_types says it layer by layer; older files leave it to the
- * rule of their family. */
-static int config_slides(pith__hf *c, int l, pith__json type, int period, int from, int nope) {
-    if (pith__json_type(type)) {
-        if (pith__json_is(type, "sliding_attention") && c->family->window != HF_NO_WINDOW) return 1;
-        if (!pith__json_is(type, "full_attention"))
-            pith__hf_wrong(c, type, PITH_EARCH, "layer_types", "full_attention or sliding_attention");
-        return 0;
-    }
-    switch (c->family->window) {
-    case HF_WINDOW: return 1;
-    case HF_WINDOW_IF_USED: return l >= from;
-    case HF_WINDOW_PERIOD: return (l + 1) % period != 0;
-    case HF_WINDOW_NOPE: return nope;
-    default: return 0;
-    }
+/* 1: layer l sees only a window, if there is one, by the rule of the family. */
+static int config_slides(const pith__hf *c, int l, int from, const uint8_t *nope) {
+    unsigned reads = c->family->reads;
+    if (c->family->is & HF_WINDOW_PERIOD) return (l + 1) % from != 0;
+    if (reads & READS_NOPE) return nope && nope[l];
+    return reads & READS_FROM ? l >= from : (reads & READS_WINDOW) != 0;
 }
 
+/* The length of the window that some layers may have; 0: none. null: none; absent: the family's. */
+static int config_window_size(pith__hf *c) {
+    pith__json size = pith__json_get(c->at, "sliding_window");
+    int window = c->family->window, reads = (c->family->reads & READS_WINDOW) != 0;
+    if (pith__json_type(size) == 'n') window = 0;
+    else if (pith__json_type(size)) window = pith__hf_int(c, c->at, "sliding_window", 1, 0);
+    int used = pith__hf_bool(c, c->at, "use_sliding_window", !(c->family->reads & READS_USE));
+    pith__json period = pith__hf_get(c->at, "sliding_window_pattern");
+    int64_t is = 0;
+    if (used && reads && !(c->family->reads & READS_PERIOD) && pith__json_type(period) &&
+        (!pith__json_int(period, &is) || is != (c->family->period ? c->family->period : 1)))
+        pith__hf_wrong(c, period, PITH_EARCH, "sliding_window_pattern", "null in this family");
+    if (!reads && used && window && window < c->n_ctx)
+        pith__hf_wrong(c, size, PITH_EARCH, "sliding_window", "null in this family");
+    return used && reads ? window : 0;
+}
+
+/* layer_types says layer by layer who has a window; older files leave it to the rule of their family. */
 static void config_window(pith__hf *c, const uint8_t *nope) {
-    int rule = c->family->window, window = 0, period = c->family->period, any = 0;
-    pith__json size = pith__hf_get(c->at, "sliding_window"), types = pith__hf_get(c->at, "layer_types");
-    if (pith__json_type(size)) window = pith__hf_int(c, c->at, "sliding_window", 1, 0);
-    else if (rule == HF_WINDOW_PERIOD) window = 4096;
-    if (rule == HF_NO_WINDOW || ((rule == HF_WINDOW_IF_USED || rule == HF_WINDOW_NOPE) &&
-                              !pith__hf_bool(c, c->at, "use_sliding_window", 0)))
-        window = 0;
-    if (rule == HF_WINDOW_PERIOD)
-        period = pith__hf_int(c, c->at, "sliding_window_pattern", 1, period);
-    int from = pith__hf_int(c, c->at, "max_window_layers", 0, 28);
-    if (c->family->has & HF_EXPERT_FIELDS) from = 0;
+    pith__json types = pith__hf_get(c->at, "layer_types"), type = { NULL, NULL };
+    unsigned reads = c->family->reads;
+    int window = config_window_size(c), any = 0;
+    int from = reads & READS_PERIOD ? pith__hf_int(c, c->at, "sliding_window_pattern", 1, c->family->period)
+             : reads & READS_FROM ? pith__hf_int(c, c->at, "max_window_layers", 0, 28) : c->family->period;
     if (pith__json_type(types) && pith__json_count(types) != (size_t)c->f->n_layer)
         pith__hf_wrong(c, types, PITH_EFORMAT, "layer_types", "an array, one string a layer");
 
     uint8_t *slides = config_new_layers(c);
-    pith__json type = { NULL, NULL };
     for (int l = 0; slides && l < c->f->n_layer; l++) {
-        if (pith__json_type(types)) pith__json_next(&types, NULL, &type);
-        slides[l] = config_slides(c, l, type, period, from, nope && nope[l]) != 0;
-        if (!window && !pith__json_type(type)) slides[l] = 0;
+        int rule = slides[l] = window && config_slides(c, l, from, nope);
+        if (pith__json_next(&types, NULL, &type)) slides[l] = pith__json_is(type, "sliding_attention");
+        if (pith__json_type(type) && !slides[l] && !pith__json_is(type, "full_attention"))
+            pith__hf_wrong(c, type, PITH_EARCH, "layer_types", "full_attention or sliding_attention");
+        if (!(reads & READS_TYPES) && slides[l] != rule)
+            pith__hf_wrong(c, type, PITH_EARCH, "layer_types",
+                           rule ? "sliding_attention, as sliding_window is for all layers"
+                                : "full_attention, as the family has it");
         any |= slides[l];
     }
-    if (any && !window) pith__hf_wrong(c, size, PITH_EFORMAT, "sliding_window", "a length");
-    if (!slides || rule == HF_NO_WINDOW) return;
+    if (any && !window)
+        pith__hf_wrong(c, type, PITH_EFORMAT, "layer_types", "full_attention, as no sliding_window is used");
+    if (!slides || !(reads & READS_WINDOW)) return;
     char full[96];
     snprintf(full, sizeof full, "%s.attention.sliding_window_pattern", c->arch);
     pith__hf_put_int(c, "attention.sliding_window", window);
@@ -158,86 +225,118 @@ static void config_family(pith__hf *c) {
     if (!c->family) pith__hf_wrong(c, type, PITH_EARCH, "model_type", known);
 }
 
-/* What changes the arithmetic and is not known here. */
-static void config_refuse(pith__hf *c) {
-    unsigned gelu = c->family->has & HF_GELU_TANH;
-    pith__json act = pith__hf_get(c->at, "hidden_activation"), quant;
-    if (!pith__json_type(act)) act = pith__hf_get(c->at, "hidden_act");
+/* The activation, under one name or the other. */
+static void config_activation(pith__hf *c, const char *name) {
+    pith__json act = pith__hf_get(c->at, name);
+    if (!pith__json_type(act)) return;
+    if (!(c->family->is & HF_GELU_TANH)) {
+        if (!pith__json_is(act, "silu") && !pith__json_is(act, "swish"))
+            pith__hf_wrong(c, act, PITH_EARCH, name, "silu");
+        return;
+    }
     /* Gemma's first files say "gelu" and mean the tanh formula */
-    int known = gelu ? pith__json_is(act, "gelu_pytorch_tanh") || pith__json_is(act, "gelu_new") ||
-                           (!(c->family->has & HF_SCALAR) && pith__json_is(act, "gelu"))
-                     : pith__json_is(act, "silu") || pith__json_is(act, "swish");
-    if (pith__json_type(act) && !known)
-        pith__hf_wrong(c, act, PITH_EARCH, "hidden_act", gelu ? "gelu_pytorch_tanh" : "silu");
-    quant = pith__hf_get(c->at, "quantization_config");
+    int old = !(c->family->reads & READS_SCALAR) && pith__json_is(act, "gelu");
+    if (!old && !pith__json_is(act, "gelu_pytorch_tanh") && !pith__json_is(act, "gelu_new"))
+        pith__hf_wrong(c, act, PITH_EARCH, name, "gelu_pytorch_tanh");
+}
+
+static int config_is_neutral(const pith__hf *c, pith__json value, int neutral) {
+    double y = 0;
+    char type = pith__json_type(value);
+    if (pith__json_float(value, &y))
+        return y == (neutral == NEUTRAL_ONE ? 1 : neutral == NEUTRAL_HEAD ? c->head_dim : 0);
+    return !type || type == 'f' || ((type == '[' || type == '{') && !pith__json_count(value)) ||
+           pith__json_is(value, "");
+}
+
+/* What changes the arithmetic and is not known here, or not in this family. */
+static void config_refuse(pith__hf *c, pith__json outer) {
+    config_activation(c, "hidden_activation");
+    config_activation(c, "hidden_act");
+    pith__json quant = pith__hf_get(c->at, "quantization_config");
+    if (!pith__json_type(quant)) quant = pith__hf_get(outer, "quantization_config");
     if (pith__json_type(quant))
-        pith__hf_wrong(c, quant, PITH_EARCH, "quantization_config", "weights that are not quantised");
-    static const char two_ways[] = "use_bidirectional_attention";
-    if (pith__hf_bool(c, c->at, two_ways, 0))
-        pith__hf_wrong(c, pith__hf_get(c->at, two_ways), PITH_EARCH, two_ways, "false");
+        pith__hf_wrong(c, pith__hf_get(quant, "quant_method"), PITH_EARCH,
+                       "quantization_config.quant_method", "weights in F32, F16 or BF16");
+    for (size_t i = 0; i < sizeof hf_fields / sizeof *hf_fields; i++) {
+        static const char *const need[] = { "null or 0", "1", "head_dim" };
+        pith__json value = pith__hf_get(c->at, hf_fields[i].name);
+        if (c->family->reads & hf_fields[i].reads) continue;
+        if (config_is_neutral(c, value, hf_fields[i].neutral)) continue;
+        char text[80];
+        snprintf(text, sizeof text, "%s: %s has no such part", need[hf_fields[i].neutral],
+                 c->family->type);
+        pith__hf_wrong(c, value, PITH_EARCH, hf_fields[i].name, text);
+    }
 }
 
 static void config_sizes(pith__hf *c) {
-    pith__json at = c->at;
-    int bare = c->family->has & HF_OFTEN_BARE ? 1 : 0;
-    int n_embd = pith__hf_int(c, at, "hidden_size", 1, 0);
-    int n_head = pith__hf_int(c, at, "num_attention_heads", 1, 8 * bare);
-    c->f->n_layer = pith__hf_int(c, at, "num_hidden_layers", 1, 0);
-    c->f->n_vocab = pith__hf_int(c, at, "vocab_size", 1, 262208 * bare);
-    c->n_ctx = pith__hf_int(c, at, "max_position_embeddings", 1, 131072 * bare);
+    const struct pith__hf_family *d = c->family;
+    pith__json at = c->at, kv = pith__json_get(at, "num_key_value_heads");
+    int n_embd = pith__hf_int(c, at, "hidden_size", 1, d->n_embd);
+    int n_head = pith__hf_int(c, at, "num_attention_heads", 1, d->n_head);
+    int n_kv_head = pith__json_type(kv) || !d->n_kv_head ? n_head : d->n_kv_head;
+    c->f->n_layer = pith__hf_int(c, at, "num_hidden_layers", 1, d->n_layer);
+    c->f->n_vocab = pith__hf_int(c, at, "vocab_size", 1, d->n_vocab);
+    c->n_ctx = pith__hf_int(c, at, "max_position_embeddings", 1, d->n_ctx);
     c->head_dim = pith__hf_int(c, at, "head_dim", 1,
-                             c->family->head_dim ? c->family->head_dim
-                             : n_embd % n_head   ? 0
-                                                 : n_embd / n_head);
+                               d->head_dim ? d->head_dim : n_embd % n_head ? 0 : n_embd / n_head);
     pith__hf_put_int(c, "embedding_length", n_embd);
     pith__hf_put_int(c, "block_count", c->f->n_layer);
     pith__hf_put_int(c, "vocab_size", c->f->n_vocab);
     pith__hf_put_int(c, "context_length", c->n_ctx);
-    pith__hf_put_int(c, "feed_forward_length", pith__hf_int(c, at, "intermediate_size", 1, 0));
+    pith__hf_put_int(c, "feed_forward_length", pith__hf_int(c, at, "intermediate_size", 1, d->n_ff));
     pith__hf_put_int(c, "attention.head_count", n_head);
     pith__hf_put_int(c, "attention.head_count_kv",
-            pith__hf_int(c, at, "num_key_value_heads", 1, bare ? 4 : n_head));
+                     pith__hf_int(c, at, "num_key_value_heads", 1, n_kv_head));
     pith__hf_put_int(c, "attention.key_length", c->head_dim);
     pith__hf_put_int(c, "attention.value_length", c->head_dim);
     pith__hf_put_float(c, "attention.layer_norm_rms_epsilon",
-              pith__hf_float(c, at, "rms_norm_eps", bare ? 1e-6 : NAN));
+                       pith__hf_float(c, at, "rms_norm_eps", d->eps));
     enum { LAYERS_MAX = 4096 }; /* arrays of this length are made before a tensor is seen */
     if (c->f->n_layer > LAYERS_MAX)
         pith__hf_wrong(c, pith__hf_get(at, "num_hidden_layers"), PITH_EFORMAT, "num_hidden_layers",
-                     "at most 4096");
+                       "at most 4096");
+}
+
+/* null means no cap; absent, what the family has. */
+static void config_cap(pith__hf *c, const char *name, double usual) {
+    int none = pith__json_type(pith__json_get(c->at, name)) == 'n' || !(c->family->is & HF_CAPPED);
+    pith__hf_put_float(c, name, pith__hf_float(c, c->at, name, none ? 0 : usual));
+}
+
+static void config_experts(pith__hf *c) {
+    pith__json at = c->at;
+    unsigned sum = c->family->is & HF_EXPERT_SUM; /* Mixtral */
+    const char *count = pith__json_type(pith__hf_get(at, "num_experts")) ? "num_experts"
+                                                                         : "num_local_experts";
+    pith__hf_put_int(c, "expert_count", pith__hf_int(c, at, count, 1, sum ? 8 : 128));
+    pith__hf_put_int(c, "expert_used_count",
+                     pith__hf_int(c, at, "num_experts_per_tok", 1, sum ? 2 : 8));
+    if (!sum)
+        pith__hf_put_int(c, "expert_feed_forward_length",
+                         pith__hf_int(c, at, "moe_intermediate_size", 1, 768));
+    pith__hf_put_int(c, "expert_weights_norm", sum || pith__hf_bool(c, at, "norm_topk_prob", 0));
 }
 
 /* What only some families have. */
 static void config_extras(pith__hf *c) {
     pith__json at = c->at;
-    unsigned has = c->family->has;
-    if (has & HF_SCALAR) {
-        double scalar = pith__hf_positive(c, at, "query_pre_attn_scalar", 256);
-        pith__hf_put_float(c, "attention.scale", 1 / sqrt(scalar));
-        /* null means none; a file of Gemma 2 without the fields means the model's own */
-        double attn = has & HF_SOFTCAP ? 50 : 0, final = has & HF_SOFTCAP ? 30 : 0;
-        if (pith__json_type(pith__json_get(at, "attn_logit_softcapping")) == 'n') attn = 0;
-        if (pith__json_type(pith__json_get(at, "final_logit_softcapping")) == 'n') final = 0;
-        pith__hf_put_float(c, "attn_logit_softcapping",
-                  pith__hf_float(c, at, "attn_logit_softcapping", attn));
-        pith__hf_put_float(c, "final_logit_softcapping",
-                  pith__hf_float(c, at, "final_logit_softcapping", final));
+    unsigned reads = c->family->reads;
+    if (reads & READS_SCALAR)
+        pith__hf_put_float(c, "attention.scale",
+                           1 / sqrt(pith__hf_positive(c, at, "query_pre_attn_scalar", 256)));
+    if (reads & READS_CAPS) {
+        config_cap(c, "attn_logit_softcapping", 50);
+        config_cap(c, "final_logit_softcapping", 30);
     }
-    if (has & HF_MULTIPLIERS) {
+    if (reads & READS_MULTIPLIERS) {
         pith__hf_put_float(c, "attention.scale", pith__hf_positive(c, at, "attention_multiplier", 1));
         pith__hf_put_float(c, "embedding_scale", pith__hf_positive(c, at, "embedding_multiplier", 1));
         pith__hf_put_float(c, "residual_scale", pith__hf_positive(c, at, "residual_multiplier", 1));
         pith__hf_put_float(c, "logit_scale", pith__hf_positive(c, at, "logits_scaling", 1));
     }
-    if (has & HF_EXPERT_FIELDS) {
-        const char *count = pith__json_type(pith__hf_get(at, "num_experts")) ? "num_experts"
-                                                                           : "num_local_experts";
-        pith__hf_put_int(c, "expert_count", pith__hf_int(c, at, count, 1, 0));
-        pith__hf_put_int(c, "expert_used_count", pith__hf_int(c, at, "num_experts_per_tok", 1, 0));
-        pith__hf_put_int(c, "expert_feed_forward_length",
-                       pith__hf_int(c, at, "moe_intermediate_size", 1, 0));
-        pith__hf_put_int(c, "expert_weights_norm", pith__hf_bool(c, at, "norm_topk_prob", 0));
-    }
+    if (reads & READS_EXPERTS) config_experts(c);
 }
 
 /* ---- ends and sampling ----------------------------------------------------------------------- */
@@ -297,25 +396,24 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
     pith__json outer = c.at;
     config_family(&c);
     if (c.code) return c.code;
-    unsigned has = c.family->has;
+    unsigned is = c.family->is, reads = c.family->reads;
     c.arch = c.family->arch;
     c.theta = c.family->theta;
-    c.local_theta = has & HF_OFTEN_BARE ? 1e4 : 0;
-    c.yarn_is_longrope = !strcmp(c.family->type, "phi3");
+    c.local_theta = reads & READS_LOCAL ? 1e4 : 0;
+    c.is_phi3 = !strcmp(c.family->type, "phi3");
     pith__hf_added(&c, pith__store_add_string(f->s, "general.architecture", c.arch));
-    config_refuse(&c);
     config_sizes(&c);
+    config_refuse(&c, outer);
     if (c.code) return c.code;
     pith__hf_rope(&c);
-    config_window(&c, c.family->window == HF_WINDOW_NOPE ? config_nope(&c) : NULL);
+    config_window(&c, reads & READS_NOPE ? config_nope(&c) : NULL);
     config_extras(&c);
-    f->s->rope_half = 1;
-    f->s->norm_plus_one = (has & HF_GEMMA) != 0;
+    f->s->rope_half = f->s->is_folder = 1;
+    f->s->hf_style = c.family->style;
+    f->s->norm_plus_one = (is & HF_GEMMA) != 0;
     f->tied = pith__hf_bool(&c, c.at, "tie_word_embeddings",
-                          pith__hf_bool(&c, outer, "tie_word_embeddings", (has & HF_TIED) != 0));
-    f->post_norm = (has & HF_POST_LAYERNORM) != 0;
-    f->bias = has & HF_QKV_BIAS ? 1 : pith__hf_bool(&c, c.at, "attention_bias", 0) ? 2 : 0;
+                            pith__hf_bool(&c, outer, "tie_word_embeddings", (is & HF_TIED) != 0));
+    f->bias = is & HF_QKV_BIAS ? 1 : pith__hf_bool(&c, c.at, "attention_bias", 0) ? 2 : 0;
     f->ffn_bias = pith__hf_bool(&c, c.at, "mlp_bias", 0);
-    f->drop_tokens = (has & HF_OFTEN_BARE) != 0;
     return c.code ? c.code : config_generation(&c, outer);
 }

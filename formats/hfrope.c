@@ -25,12 +25,20 @@ static float *rope_new_factors(pith__hf *c, const char *name) {
     return y;
 }
 
+/* The context that the model began with. transformers prefers the field beside rope_scaling to the one in
+ * it, and Phi 3's class brings one. */
+static int rope_original(pith__hf *c, pith__json rope) {
+    static const char name[] = "original_max_position_embeddings";
+    int inner = pith__hf_int(c, rope, name, 1, c->n_ctx);
+    return pith__hf_int(c, c->at, name, 1, c->is_phi3 ? 4096 : inner);
+}
+
 /* Llama 3.1: slow pairs are slowed by factor, fast ones stay, those between are blended. */
 static void rope_llama3(pith__hf *c, pith__json rope, double theta) {
     double factor = pith__hf_positive(c, rope, "factor", NAN);
     double low = pith__hf_positive(c, rope, "low_freq_factor", NAN);
     double high = pith__hf_positive(c, rope, "high_freq_factor", NAN);
-    double n_ctx = pith__hf_int(c, rope, "original_max_position_embeddings", 1, 0);
+    double n_ctx = rope_original(c, rope);
     if (!(high > low))
         pith__hf_wrong(c, pith__hf_get(rope, "high_freq_factor"), PITH_EFORMAT, "high_freq_factor",
                      "more than low_freq_factor");
@@ -64,11 +72,8 @@ static void rope_list(pith__hf *c, pith__json rope, const char *field, const cha
 
 /* Phi 3: one list of divisors for contexts up to the original one, another for longer ones. */
 static void rope_longrope(pith__hf *c, pith__json rope) {
-    pith__json at = c->at;
-    if (!pith__json_type(pith__hf_get(at, "original_max_position_embeddings"))) at = rope;
-    double factor = pith__hf_positive(c, rope, "factor", 1);
-    int original = pith__hf_int(c, at, "original_max_position_embeddings", 1, c->n_ctx);
-    if (original != c->n_ctx) factor = (double)c->n_ctx / original;
+    int original = rope_original(c, rope);
+    double factor = pith__hf_positive(c, rope, "factor", (double)c->n_ctx / original);
     double attention = factor > 1 && original > 1 ? sqrt(1 + log(factor) / log(original)) : 1;
     rope_list(c, rope, "short_factor", "rope_factors_short.weight");
     rope_list(c, rope, "long_factor", "rope_factors_long.weight");
@@ -80,32 +85,31 @@ static void rope_longrope(pith__hf *c, pith__json rope) {
 
 /* GGUF's attn_factor comes on top of the 1 + 0.1 ln(factor) that belongs to YaRN. */
 static void rope_yarn(pith__hf *c, pith__json rope) {
-    int original = pith__hf_int(c, rope, "original_max_position_embeddings", 1, c->n_ctx);
+    int original = rope_original(c, rope);
     double factor = pith__hf_positive(c, rope, "factor", (double)c->n_ctx / original);
     double usual = factor > 1 ? 0.1 * log(factor) + 1 : 1, attention = usual;
     double m = pith__hf_float(c, rope, "mscale", 0), all = pith__hf_float(c, rope, "mscale_all_dim", 0);
     if (m != 0 && all != 0 && factor > 1)
         attention = (0.1 * m * log(factor) + 1) / (0.1 * all * log(factor) + 1);
     attention = pith__hf_positive(c, rope, "attention_factor", attention);
-    if (!pith__hf_bool(c, rope, "truncate", 1))
-        pith__hf_wrong(c, pith__hf_get(rope, "truncate"), PITH_EARCH, "rope truncate", "true");
     pith__hf_put_string(c, "rope.scaling.type", "yarn");
     pith__hf_put_float(c, "rope.scaling.factor", factor);
     pith__hf_put_int(c, "rope.scaling.original_context_length", original);
+    if (!pith__hf_bool(c, rope, "truncate", 1)) pith__hf_put_int(c, "rope.scaling.yarn_truncate", 0);
     if (attention != usual) pith__hf_put_float(c, "rope.scaling.attn_factor", attention / usual);
     pith__hf_put_float(c, "rope.scaling.yarn_beta_fast", pith__hf_positive(c, rope, "beta_fast", 32));
     pith__hf_put_float(c, "rope.scaling.yarn_beta_slow", pith__hf_positive(c, rope, "beta_slow", 1));
 }
 
-/* "dynamic" changes nothing as long as a text is no longer than max_position_embeddings. */
-static void config_rope_scaling(pith__hf *c, pith__json rope, double theta) {
+/* "dynamic" changes nothing as long as a text is no longer than max_position_embeddings; what it would do
+ * then is not built here. */
+static void rope_scaling(pith__hf *c, pith__json rope, double theta) {
     pith__json type = pith__hf_get(rope, "rope_type");
     if (!pith__json_type(type)) type = pith__hf_get(rope, "type");
-    if (!pith__json_type(rope) || pith__json_is(type, "default") || pith__json_is(type, "dynamic"))
-        return;
+    if (!pith__json_type(rope) || pith__json_is(type, "default")) return;
     if (!pith__json_type(type) && !pith__json_type(pith__hf_get(rope, "factor"))) return;
     if (pith__json_is(type, "longrope") || pith__json_is(type, "su") ||
-        (c->yarn_is_longrope && pith__json_is(type, "yarn"))) {
+        (c->is_phi3 && pith__json_is(type, "yarn"))) { /* its "yarn" was never YaRN */
         rope_longrope(c, rope);
     } else if (pith__json_is(type, "llama3")) {
         rope_llama3(c, rope, theta);
@@ -114,37 +118,52 @@ static void config_rope_scaling(pith__hf *c, pith__json rope, double theta) {
     } else if (pith__json_is(type, "linear")) {
         pith__hf_put_string(c, "rope.scaling.type", "linear");
         pith__hf_put_float(c, "rope.scaling.factor", pith__hf_positive(c, rope, "factor", NAN));
+    } else if (pith__json_is(type, "dynamic")) {
+        pith__hf_added(c, pith__store_add_int(c->f->s, "pith.context_limit", c->n_ctx));
     } else {
         pith__hf_wrong(c, type, PITH_EARCH, "the type of rope_scaling",
-                     "default, linear, dynamic, yarn, llama3 or longrope");
+                       "default, linear, dynamic, yarn, llama3 or longrope");
     }
 }
 
-/* Since transformers 5 all of it is in rope_parameters, for Gemma 3 in one object for layers that
- * see everything and one for those with a window. */
+/* Gemma 3: layers with a window have a base of their own, and no scaling. */
+static void rope_local(pith__hf *c, pith__json parameters) {
+    pith__json local = pith__hf_get(parameters, "sliding_attention");
+    double base = pith__hf_positive(c, c->at, "rope_local_base_freq", c->local_theta);
+    pith__hf_put_float(c, "rope.freq_base_swa", pith__hf_positive(c, local, "rope_theta", base));
+    pith__json type = pith__hf_get(local, "rope_type");
+    if (pith__json_type(type) && !pith__json_is(type, "default"))
+        pith__hf_wrong(c, type, PITH_EARCH, "rope_type of sliding_attention", "default");
+}
+
+/* Since transformers 5 all of it is in rope_parameters, for Gemma 3 in one object for layers that see
+ * everything and one for those with a window. A rope_scaling beside it counts more. */
 PITH_SHARED void pith__hf_rope(pith__hf *c) {
-    pith__json rope = pith__hf_get(c->at, "rope_scaling"), local = { NULL, NULL };
-    if (!pith__json_type(rope)) rope = pith__hf_get(c->at, "rope_parameters");
-    if (pith__json_type(pith__hf_get(rope, "full_attention"))) {
-        local = pith__hf_get(rope, "sliding_attention");
-        rope = pith__hf_get(rope, "full_attention");
-    }
+    pith__json rope = pith__hf_get(c->at, "rope_scaling");
+    pith__json parameters = pith__hf_get(c->at, "rope_parameters"), outer = parameters;
+    int nested = pith__json_type(pith__hf_get(parameters, "full_attention")) ||
+                 pith__json_type(pith__hf_get(parameters, "sliding_attention"));
+    if (pith__json_count(parameters) && nested != (c->local_theta > 0))
+        pith__hf_wrong(c, parameters, PITH_EARCH, "rope_parameters",
+                       nested ? "one set for all layers" : "full_attention and sliding_attention");
+    if (nested) outer = pith__hf_get(parameters, "full_attention");
     if (pith__json_type(rope) && pith__json_type(rope) != '{')
         pith__hf_wrong(c, rope, PITH_EFORMAT, "rope_scaling", "an object");
+    if (pith__json_type(parameters) && pith__json_type(parameters) != '{')
+        pith__hf_wrong(c, parameters, PITH_EFORMAT, "rope_parameters", "an object");
+    if (!pith__json_count(rope)) rope = outer;
     double theta = pith__hf_positive(c, c->at, "rope_theta", c->theta);
+    if (nested) theta = pith__hf_positive(c, outer, "rope_theta", theta);
     theta = pith__hf_positive(c, rope, "rope_theta", theta);
     double part = pith__hf_positive(c, c->at, "partial_rotary_factor", 1);
     part = pith__hf_positive(c, rope, "partial_rotary_factor", part);
-    if (part > 1) pith__hf_wrong(c, c->at, PITH_EFORMAT, "partial_rotary_factor", "at most 1");
+    if (part > 1 || (part < 1 && !c->is_phi3))
+        pith__hf_wrong(c, pith__hf_get(rope, "partial_rotary_factor"), PITH_EARCH,
+                       "partial_rotary_factor", c->is_phi3 ? "at most 1" : "1 in this family");
     c->n_rot = (int)(c->head_dim * part);
+    c->n_rot += c->n_rot % 2;
     pith__hf_put_int(c, "rope.dimension_count", c->n_rot);
     pith__hf_put_float(c, "rope.freq_base", theta);
-    if (c->local_theta > 0) { /* Gemma 3: layers with a window have their own base */
-        double base = pith__hf_positive(c, c->at, "rope_local_base_freq", c->local_theta);
-        pith__hf_put_float(c, "rope.freq_base_swa", pith__hf_positive(c, local, "rope_theta", base));
-        pith__json type = pith__hf_get(local, "rope_type");
-        if (pith__json_type(type) && !pith__json_is(type, "default"))
-            pith__hf_wrong(c, type, PITH_EARCH, "rope_type of sliding_attention", "default");
-    }
-    config_rope_scaling(c, rope, theta);
+    if (c->local_theta > 0) rope_local(c, parameters);
+    rope_scaling(c, rope, theta);
 }

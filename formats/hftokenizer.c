@@ -199,6 +199,8 @@ static void hf_added(hf_reading *r, pith__json list) {
     pith__vocab *v = r->v;
     pith__json token;
     char type = pith__json_type(list);
+    int n_far = 0;
+    pith__str first = { NULL, 0 };
     if (type && type != 'n' && type != '[')
         hf_wrong(r, list, PITH_EFORMAT, "added_tokens", "an array");
     v->added = pith__arena_new(&r->f->s->arena, (size_t)r->f->n_vocab, 1);
@@ -206,7 +208,10 @@ static void hf_added(hf_reading *r, pith__json list) {
     while (!r->code && pith__json_next(&list, NULL, &token)) {
         pith__json number = pith__json_get(token, "id");
         int64_t far;
-        if (r->f->drop_tokens && pith__json_int(number, &far) && far >= r->f->n_vocab) continue;
+        if (pith__json_int(number, &far) && far >= r->f->n_vocab) { /* cannot come out of the model */
+            if (n_far++ == 0) first = hf_string(r, pith__json_get(token, "content"), "content");
+            continue;
+        }
         int id = hf_id(r, number, "an id in added_tokens");
         pith__str s = hf_string(r, pith__json_get(token, "content"), "content in added_tokens");
         int flags = hf_added_flags(r, token), special = hf_true(r, token, "special", 0);
@@ -215,6 +220,10 @@ static void hf_added(hf_reading *r, pith__json list) {
         hf_set_piece(r, id, s, special ? PITH__CONTROL : PITH__USER);
         v->added[id] = (uint8_t)flags;
     }
+    if (n_far)
+        pith__note(r->f->s, "%s: %d added token%s left out, as the ids are not under vocab_size %d: '%.*s'%s",
+                   r->path, n_far, n_far > 1 ? "s are" : " is", r->f->n_vocab,
+                   first.n < 60 ? (int)first.n : 60, first.p, n_far > 1 ? " and so on" : "");
 }
 
 /* ---- the pipeline ---------------------------------------------------------------------------- */

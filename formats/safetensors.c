@@ -17,7 +17,8 @@ enum { ST_HEADER_MAX = 100000000, ST_NAME_SHOWN = 80 };
 
 typedef struct {
     pith__str name;
-    int format;          /* of the numbers */
+    int format;          /* of the numbers, or -1: none that a model here may have */
+    pith__json dtype;
     int n_dim;           /* as many as the file says; shape has the first four */
     uint64_t shape[4];
     size_t begin, end;   /* from the first byte behind the header */
@@ -48,18 +49,25 @@ static int st_wrong(st_file *f, const st_entry *e, pith__json j, const char *fie
     return st_refuse(f, e, PITH_EFORMAT, j, field, need);
 }
 
-static int st_dtype(st_file *f, st_entry *e, pith__json j) {
+/* Item: bytes of a number, 0: not known. Other types are refused only where the tensor is used. */
+static int st_dtype(st_file *f, st_entry *e, pith__json j, size_t *item) {
     static const struct {
         const char *name;
         int format;
-    } known[] = { { "F32", PITH__F32 }, { "F16", PITH__F16 }, { "BF16", PITH__BF16 } };
+        size_t item;
+    } known[] = { { "F32", PITH__F32, 4 }, { "F16", PITH__F16, 2 }, { "BF16", PITH__BF16, 2 },
+                  { "I64", -1, 8 }, { "I32", -1, 4 }, { "I16", -1, 2 }, { "I8", -1, 1 },
+                  { "U64", -1, 8 }, { "U32", -1, 4 }, { "U16", -1, 2 }, { "U8", -1, 1 },
+                  { "F64", -1, 8 }, { "F8_E4M3", -1, 1 }, { "F8_E5M2", -1, 1 }, { "BOOL", -1, 1 } };
+    e->dtype = j;
+    e->format = -1;
+    *item = 0;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (!pith__json_is(j, known[i].name)) continue;
         e->format = known[i].format;
-        return PITH_OK;
+        *item = known[i].item;
     }
-    int code = pith__json_type(j) == '"' ? PITH_EARCH : PITH_EFORMAT;
-    return st_refuse(f, e, code, j, "dtype", "F32, F16 or BF16");
+    return pith__json_type(j) == '"' ? PITH_OK : st_wrong(f, e, j, "dtype", "a string");
 }
 
 static int st_shape(st_file *f, st_entry *e, pith__json j, size_t *count) {
@@ -78,10 +86,10 @@ static int st_shape(st_file *f, st_entry *e, pith__json j, size_t *count) {
     return PITH_OK;
 }
 
-static int st_offsets(st_file *f, st_entry *e, pith__json j, size_t count) {
+static int st_offsets(st_file *f, st_entry *e, pith__json j, size_t count, size_t item) {
     pith__json it = j, first, second, third;
     int64_t begin, end;
-    size_t bytes, item = e->format == PITH__F32 ? 4 : 2;
+    size_t bytes;
     if (pith__json_type(j) != '[' || !pith__json_next(&it, NULL, &first) ||
         !pith__json_next(&it, NULL, &second) || pith__json_next(&it, NULL, &third) ||
         !pith__json_int(first, &begin) || !pith__json_int(second, &end) || begin < 0)
@@ -93,7 +101,7 @@ static int st_offsets(st_file *f, st_entry *e, pith__json j, size_t count) {
     }
     e->begin = (size_t)begin;
     e->end = (size_t)end;
-    if (!pith__mul(&bytes, count, item) && bytes == e->end - e->begin) return PITH_OK;
+    if (!item || (!pith__mul(&bytes, count, item) && bytes == e->end - e->begin)) return PITH_OK;
     char need[64];
     snprintf(need, sizeof need, "%zu numbers of %zu bytes between them", count, item);
     return st_wrong(f, e, j, "data_offsets", need);
@@ -102,7 +110,7 @@ static int st_offsets(st_file *f, st_entry *e, pith__json j, size_t count) {
 static int st_tensor(st_file *f, st_entry *e, pith__json key, pith__json at) {
     static const char *const fields[] = { "dtype", "shape", "data_offsets" };
     pith__json found[3] = { { NULL, NULL }, { NULL, NULL }, { NULL, NULL } }, it = at, name, value;
-    size_t count;
+    size_t count, item;
     if (pith__json_string(key, &f->s->arena, &e->name))
         return pith__fail(f->err, PITH_EMEMORY, "%s: no memory", f->path);
     if (pith__json_type(at) != '{') return st_wrong(f, e, at, "the entry", "an object");
@@ -113,9 +121,9 @@ static int st_tensor(st_file *f, st_entry *e, pith__json key, pith__json at) {
                 return st_wrong(f, e, value, fields[i], "only one of it");
             found[i] = value;
         }
-    int code = st_dtype(f, e, found[0]);
+    int code = st_dtype(f, e, found[0], &item);
     if (!code) code = st_shape(f, e, found[1], &count);
-    return code ? code : st_offsets(f, e, found[2], count);
+    return code ? code : st_offsets(f, e, found[2], count, item);
 }
 
 static int st_metadata(st_file *f, pith__json at, int *seen) {
@@ -199,106 +207,15 @@ static int st_header(st_file *f, const pith__file *file) {
     return code ? code : st_check_names(f);
 }
 
-/* ---- names ----------------------------------------------------------------------------------- */
-
-static const struct {
-    const char *hf, *gguf;
-} st_outer[] = {
-    { "embed_tokens.weight", "token_embd.weight" },
-    { "norm.weight", "output_norm.weight" },
-    { "lm_head.weight", "output.weight" },
-}, st_inner[] = { /* behind "layers.7.", before .weight or .bias */
-    { "input_layernorm", "attn_norm" },
-    { "self_attn.q_proj", "attn_q" },
-    { "self_attn.k_proj", "attn_k" },
-    { "self_attn.v_proj", "attn_v" },
-    { "self_attn.o_proj", "attn_output" },
-    { "self_attn.qkv_proj", "attn_qkv" },
-    { "self_attn.q_norm", "attn_q_norm" },
-    { "self_attn.k_norm", "attn_k_norm" },
-    { "post_attention_layernorm", "ffn_norm" }, /* two meanings of one name: see post_norm */
-    { "pre_feedforward_layernorm", "ffn_norm" },
-    { "post_feedforward_layernorm", "post_ffw_norm" },
-    { "mlp.gate_proj", "ffn_gate" },
-    { "mlp.up_proj", "ffn_up" },
-    { "mlp.down_proj", "ffn_down" },
-    { "mlp.gate_up_proj", "ffn_up" },
-    { "mlp.gate", "ffn_gate_inp" },
-};
-
-static int str_begins(pith__str *s, const char *with) { /* and step behind it */
-    size_t n = strlen(with);
-    if (s->n < n || memcmp(s->p, with, n)) return 0;
-    s->p += n;
-    s->n -= n;
-    return 1;
-}
-
-static int str_ends(pith__str *s, const char *with) { /* and cut it off */
-    size_t n = strlen(with);
-    if (s->n < n || memcmp(s->p + s->n - n, with, n)) return 0;
-    s->n -= n;
-    return 1;
-}
-
-/* Digits and a point. They stay digits: a layer number that no integer holds is just another name.
- */
-static int str_number(pith__str *s, pith__str *number) {
-    size_t n = 0;
-    while (n < s->n && s->p[n] >= '0' && s->p[n] <= '9') n++;
-    if (n == 0 || n > 20 || n == s->n || s->p[n] != '.') return 0;
-    number->p = s->p;
-    number->n = n;
-    s->p += n + 1;
-    s->n -= n + 1;
-    return 1;
-}
-
-enum { ST_GGUF_NAME = 80 };
-
-/* A bias is used only where config.json says so. */
-static int st_has_bias(const pith__folder *f, pith__str part) {
-    if (str_begins(&part, "mlp.")) return f->ffn_bias;
-    return pith__str_is(part, "self_attn.o_proj") ? f->bias == 2 : f->bias;
-}
-
-/* What is behind "layers.7.". */
-static int st_rename_inner(const pith__folder *f, pith__str layer, pith__str s, char *name) {
-    pith__str expert;
-    int bias = str_ends(&s, ".bias"), part = 0;
-    const char *inner = NULL, *kind = bias ? "bias" : "weight";
-    if (!bias && !str_ends(&s, ".weight")) return 0;
-    if (bias && !st_has_bias(f, s)) return 0;
-    if (str_begins(&s, "mlp.experts.")) {
-        if (!str_number(&s, &expert) || !str_ends(&s, "_proj") || s.n > 8) return 0;
-        snprintf(name, ST_GGUF_NAME, "blk.%.*s.ffn_%.*s.%.*s.%s", (int)layer.n, layer.p, (int)s.n,
-                 s.p, (int)expert.n, expert.p, kind);
-        return 1;
-    }
-    for (; part < (int)(sizeof st_inner / sizeof *st_inner) && !inner; part++)
-        if (pith__str_is(s, st_inner[part].hf)) inner = st_inner[part].gguf;
-    if (!inner) return 0;
-    if (f->post_norm && pith__str_is(s, "post_attention_layernorm")) inner = "post_attention_norm";
-    snprintf(name, ST_GGUF_NAME, "blk.%.*s.%s.%s", (int)layer.n, layer.p, inner, kind);
-    return 1;
-}
-
-/* GGUF's name for s; 0: not a tensor that is used here. With a vision tower the text model stands
- * behind "language_model.", and a bare model was saved without "model.". */
-static int st_rename(const pith__folder *f, pith__str s, char *name) {
-    pith__str layer;
-    while (str_begins(&s, "model.") || str_begins(&s, "language_model.")) continue;
-    if (str_begins(&s, "layers."))
-        return str_number(&s, &layer) && st_rename_inner(f, layer, s, name);
-    for (size_t i = 0; i < sizeof st_outer / sizeof *st_outer; i++) {
-        if (!pith__str_is(s, st_outer[i].hf)) continue;
-        snprintf(name, ST_GGUF_NAME, "%s", st_outer[i].gguf);
-        return !(f->tied && !strcmp(name, "output.weight"));
-    }
-    return 0;
-}
-
 /* ---- entries -> tensors ---------------------------------------------------------------------- */
+
+/* Old files hold the rotation's frequencies, which everyone computes. */
+static void st_drop(pith__store *s, pith__str name) {
+    static const char known[] = "rotary_emb.inv_freq";
+    size_t n = sizeof known - 1;
+    if (name.n >= n && !memcmp(name.p + name.n - n, known, n)) return;
+    if (s->n_dropped++ == 0) s->dropped = name;
+}
 
 /* f NULL: all of them, under the names they have. */
 static int st_add(const pith__folder *f, st_file *st) {
@@ -313,9 +230,16 @@ static int st_add(const pith__folder *f, st_file *st) {
     for (size_t i = 0; i < st->n && !code; i++) {
         const st_entry *e = &st->entry[i];
         pith__str name = e->name;
-        char gguf[ST_GGUF_NAME];
+        char gguf[PITH__HF_NAME];
+        if (f && !pith__hf_to_gguf(f, e->name, gguf)) {
+            st_drop(s, e->name);
+            continue;
+        }
+        if (e->format < 0) {
+            code = st_refuse(st, e, PITH_EARCH, e->dtype, "dtype", "F32, F16 or BF16");
+            break;
+        }
         if (f) {
-            if (!st_rename(f, e->name, gguf)) continue;
             char *copy = pith__arena_new(&s->arena, strlen(gguf) + 1, 1);
             if (!copy) {
                 code = pith__fail(st->err, PITH_EMEMORY, "%s: no memory", st->path);
@@ -323,8 +247,9 @@ static int st_add(const pith__folder *f, st_file *st) {
             }
             name = pith__str_of(strcpy(copy, gguf));
         }
-        code = pith__tensor_set(&s->tensor[s->n_tensor], s, name, e->format, e->n_dim, e->shape,
+        code = pith__tensor_set(&s->tensor[s->n_tensor], s, e->name, e->format, e->n_dim, e->shape,
                                 st->data + e->begin, e->end - e->begin, st->err);
+        s->tensor[s->n_tensor].name = name;
         if (!code) s->n_tensor++;
     }
     s->path = path;
@@ -433,8 +358,10 @@ static int st_weights(pith__folder *f, pith__str single) {
 /* ---- the folder ------------------------------------------------------------------------------ */
 
 static int st_need(pith__folder *f, const char *name, const char *why) {
+    char room[PITH__HF_NAME];
     if (pith__store_tensor(f->s, name)) return PITH_OK;
-    return pith__fail(f->err, PITH_EFORMAT, "%s: no tensor '%s', need it as %s", f->dir, name, why);
+    return pith__fail(f->err, PITH_EFORMAT, "%s: no tensor '%s', need it as %s", f->dir,
+                      pith__shown_name(f->s, name, room), why);
 }
 
 /* What a GGUF file may lack without a word, but not a folder whose config.json speaks of it. */

@@ -4,6 +4,7 @@
  * one kind of model. Memory is the store's arena; tensors are views into the mapped files. */
 #include "formats.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,24 @@ PITH_SHARED void pith__store_free(pith__store *s) {
     for (int i = 0; i < s->n_file; i++) pith__file_close(&s->file[i]);
     pith__arena_free(&s->arena);
     memset(s, 0, sizeof *s);
+}
+
+/* A note that finds no memory is not worth an error. */
+PITH_SHARED void pith__note(pith__store *s, const char *fmt, ...) {
+    char text[240];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    size_t bytes = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n + 1 : sizeof text;
+    pith__note_line *note = pith__arena_new(&s->arena, 1, sizeof *note);
+    char *copy = note && bytes ? pith__arena_new(&s->arena, bytes, 1) : NULL;
+    if (!copy) return;
+    memcpy(copy, text, bytes);
+    note->text = copy;
+    pith__note_line **end = &s->note;
+    while (*end) end = &(*end)->next;
+    *end = note;
 }
 
 /* ---- keys ------------------------------------------------------------------------------------------ */

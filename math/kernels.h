@@ -52,6 +52,7 @@ typedef struct {
     size_t row_bytes;
     const uint8_t *scale;      /* PITH__I8 only: a little-endian float32 for each group of numbers */
     size_t group;
+    int used;                  /* 1: a model has it for a part of its own */
 } pith__tensor;
 
 PITH_SHARED const pith__format *pith__format_of(int id);       /* NULL: unknown */

@@ -131,6 +131,8 @@ static int open_store(const model_choice *c, int need_text, pith__store *s) {
 static int make_model(const model_choice *c, pith__store *s, pith_model **m) {
     pith_error e = { 0, "" };
     *m = pith__model_of(s, &c->options, &e);
+    const char *note;
+    for (int i = 0; *m && (note = pith_model_note(*m, i)); i++) fprintf(stderr, "pith: %s\n", note);
     return *m ? 0 : complain(e.code == PITH_EARG ? USAGE : NOT_LOADED, "%s", e.text);
 }
 
