@@ -198,6 +198,7 @@ static void put_value(bytes *b, const char *s) {
 typedef struct { /* the two ends of a file that grow together */
     bytes info, data;
     uint64_t n, seed;
+    int json; /* 1: info is the header of a safetensors file */
 } gguf_tensors;
 
 static void put_numbers(bytes *b, const char *name, size_t n, size_t cols, uint64_t seed) {
@@ -207,9 +208,23 @@ static void put_numbers(bytes *b, const char *name, size_t n, size_t cols, uint6
     if (strstr(name, "norm")) mean = 1, spread = 0.125f;
     else if (strstr(name, ".bias")) spread = 0.25f;
     else if (strncmp(name, "rope_", 5) == 0) mean = 2.5f, spread = 1.5f;
-    else if (strncmp(name, "token_embd", 10) == 0) spread = 1;
-    else if (strstr(name, "ffn_gate_inp")) spread *= 3;
+    else if (strstr(name, "token_embd") || strstr(name, "embed_tokens")) spread = 1;
+    else if (strstr(name, "ffn_gate_inp") || strstr(name, "mlp.gate.") || strstr(name, "moe.gate."))
+        spread *= 3;
     for (size_t i = 0; i < n; i++) put_f32(b, mean + spread * fixture_random(&state));
+}
+
+static void put_json(gguf_tensors *t, const char *name, const uint64_t *shape, int n_dim) {
+    char text[300], sizes[64] = "";
+    size_t n = 1, from = t->data.n;
+    for (int i = 0; i < n_dim; i++) {
+        n *= (size_t)shape[i];
+        snprintf(sizes + strlen(sizes), sizeof sizes - strlen(sizes), "%s%d", i ? "," : "", (int)shape[i]);
+    }
+    put_numbers(&t->data, name, n, (size_t)shape[n_dim - 1], t->seed);
+    snprintf(text, sizeof text, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}",
+             t->info.n ? "," : "{", name, sizes, from, t->data.n);
+    put(&t->info, text, strlen(text));
 }
 
 /* One tensor, or, where the name has {n} in it, n of them. */
@@ -224,6 +239,10 @@ static void put_tensors(gguf_tensors *t, const char *name, const uint64_t *shape
         return;
     }
     size_t n = 1;
+    if (t->json) {
+        put_json(t, name, shape, n_dim);
+        return;
+    }
     put_string(&t->info, name, strlen(name));
     put_u32(&t->info, (uint32_t)n_dim);
     for (int i = n_dim - 1; i >= 0; i--) {
@@ -237,9 +256,21 @@ static void put_tensors(gguf_tensors *t, const char *name, const uint64_t *shape
     t->n++;
 }
 
+static void put_all(gguf_tensors *t, const char *tensors) {
+    char line[512];
+    while (next_line(&tensors, line, sizeof line)) {
+        uint64_t shape[4];
+        char *p = line + strcspn(line, " ");
+        int n_dim = 0;
+        if (*p) *p++ = 0;
+        for (; *p && n_dim < 4; n_dim++) shape[n_dim] = strtoul(p, &p, 10);
+        put_tensors(t, line, shape, n_dim);
+    }
+}
+
 bytes fixture_gguf(const char *keys, const char *tensors, uint64_t seed) {
     bytes b = { NULL, 0, 0 }, k = { NULL, 0, 0 };
-    gguf_tensors t = { { NULL, 0, 0 }, { NULL, 0, 0 }, 0, seed };
+    gguf_tensors t = { { NULL, 0, 0 }, { NULL, 0, 0 }, 0, seed, 0 };
     uint64_t n_key = 0;
     char line[512];
     for (; next_line(&keys, line, sizeof line); n_key++) {
@@ -247,14 +278,7 @@ bytes fixture_gguf(const char *keys, const char *tensors, uint64_t seed) {
         put_string(&k, line, n);
         put_value(&k, line + n + (line[n] == ' '));
     }
-    while (next_line(&tensors, line, sizeof line)) {
-        uint64_t shape[4];
-        char *p = line + strcspn(line, " ");
-        int n_dim = 0;
-        if (*p) *p++ = 0;
-        for (; *p && n_dim < 4; n_dim++) shape[n_dim] = strtoul(p, &p, 10);
-        put_tensors(&t, line, shape, n_dim);
-    }
+    put_all(&t, tensors);
     put(&b, "GGUF", 4);
     put_u32(&b, 3);
     put_u64(&b, t.n);
@@ -264,6 +288,18 @@ bytes fixture_gguf(const char *keys, const char *tensors, uint64_t seed) {
     while (b.n % 32) put(&b, "", 1);
     put(&b, t.data.p, t.data.n);
     free(k.p), free(t.info.p), free(t.data.p);
+    return b;
+}
+
+bytes fixture_safetensors(const char *tensors, uint64_t seed) {
+    bytes b = { NULL, 0, 0 };
+    gguf_tensors t = { { NULL, 0, 0 }, { NULL, 0, 0 }, 0, seed, 1 };
+    put_all(&t, tensors);
+    put(&t.info, "}", 1);
+    put_u64(&b, t.info.n);
+    put(&b, t.info.p, t.info.n);
+    put(&b, t.data.p, t.data.n);
+    free(t.info.p), free(t.data.p);
     return b;
 }
 

@@ -34,5 +34,6 @@ bytes fixture_tokenizer(void);
  * "blk.{3}.attn_q.weight 48 72", where {3} stands for 0, 1 and 2. A tensor's numbers depend on its name and the
  * seed only. */
 bytes fixture_gguf(const char *keys, const char *tensors, uint64_t seed);
+bytes fixture_safetensors(const char *tensors, uint64_t seed); /* the same tensors under other names */
 const char *fixture_shared(const char *name); /* ../shared/NAME, or NULL when it is not there */
 #endif
