@@ -16,7 +16,7 @@
 
 /* ---- activations -------------------------------------------------------------------------------- */
 
-/* A layer's activations from tape on, or only their floats: pieces of whole cache lines. */
+/* A layer's activations from tape on, or only their floats: parts of whole cache lines. */
 PITH_SHARED size_t pith__acts_place(const pith_session *s, pith__acts *a, float *tape) {
     const pith__hyper *h = &s->model->hyper;
     const pith__layer *w = s->model->layer;
@@ -26,17 +26,17 @@ PITH_SHARED size_t pith__acts_place(const pith_session *s, pith__acts *a, float 
     size_t wide = (size_t)h->n_ff * n, wide_e = (size_t)h->n_ff_expert * rows, used = 0;
     size_t ff = wide > wide_e ? wide : wide_e;
     int apart = w->q_norm.floats != NULL || h->rope_gather; /* q and k take two steps */
-    const struct { float **to; size_t size; } pieces[] = {
+    const struct { float **to; size_t size; } parts[] = {
         { &a->x, n * n_embd }, { &a->xn, n * n_embd }, { &a->q, n * heads }, { &a->k, n * kv },
         { &a->q0, apart ? n * heads : 0 }, { &a->k0, apart ? n * kv : 0 },
-        { &a->v, n * kv }, { &a->mix, n * heads }, { &a->o, n * n_embd }, { &a->y, n * n_embd },
+        { &a->v, n * kv }, { &a->attn, n * heads }, { &a->o, n * n_embd }, { &a->y, n * n_embd },
         { &a->yn, n * n_embd }, { &a->gate, ff }, { &a->up, ff }, { &a->act, ff },
         { &a->f, n * n_embd }, { &a->down, e * n_embd }, { &a->pick, e * n_embd },
         { &a->route, n * (size_t)h->n_expert },
     };
-    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
-        *pieces[i].to = tape ? tape + used : NULL;
-        used += (pieces[i].size + 15) / 16 * 16;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        *parts[i].to = tape ? tape + used : NULL;
+        used += (parts[i].size + 15) / 16 * 16;
     }
     if (!apart) a->q0 = a->q, a->k0 = a->k;
     return used;
@@ -79,10 +79,20 @@ static void add_bias(float *y, const float *bias, size_t n) {
     for (size_t i = 0; bias && i < n; i++) y[i] += bias[i];
 }
 
-/* RMSNorm of token t's row; a family without this norm takes the rows as they are. */
-static void norm_row(const block *b, float *y, const float *x, const float *w, size_t t) {
-    size_t n_embd = (size_t)b->h->n_embd;
-    if (w) b->s->kernels->rmsnorm(y + t * n_embd, x + t * n_embd, w, n_embd, b->h->eps);
+/* y = the norm of x, as many numbers as the norm has weights: every norm of every model. Those before a
+ * mixer or a feed-forward network, those after (post-norms), those of queries and keys, and the last one are
+ * places; a family has a norm where its file has the weights. */
+static void norm(const pith_session *s, float *y, const float *x, const pith__weight *w) {
+    const pith__hyper *h = &s->model->hyper;
+    switch (h->norm) {
+    case PITH__RMSNORM: s->kernels->rmsnorm(y, x, w->floats, w->tensor.cols, h->eps); break;
+    }
+}
+
+/* The norm of token t's row; a family without this norm takes the rows as they are. */
+static void norm_row(const block *b, float *y, const float *x, const pith__weight *w, size_t t) {
+    size_t at = t * (size_t)b->h->n_embd;
+    if (w->floats) norm(b->s, y + at, x + at, w);
 }
 
 /* What is done token by token, between the matmuls, is shared out over the threads. */
@@ -93,11 +103,11 @@ static void each_token(const block *b, pith__task *work) {
 
 /* out = stream + what was added, which a post-norm (Gemma 2, OLMo 2) may shape first. */
 static void add_to_stream(const block *b, float *out, const float *stream, const float *added,
-                          const float *post_norm, size_t t) {
+                          const pith__weight *post_norm, size_t t) {
     size_t n_embd = (size_t)b->h->n_embd, at = t * n_embd;
     const float *f = added + at;
-    if (post_norm) {
-        b->s->kernels->rmsnorm(out + at, f, post_norm, n_embd, b->h->eps);
+    if (post_norm->floats) {
+        norm(b->s, out + at, f, post_norm);
         f = out + at;
     }
     for (size_t i = 0; i < n_embd; i++) out[at + i] = stream[at + i] + b->h->residual_scale * f[i];
@@ -116,19 +126,17 @@ static void gather_pairs(float *x, const float *x0, size_t n_rot, size_t dim) {
 
 /* One token's queries or keys, (heads, head_dim): biased, normed (Qwen 3, Gemma 3: head by head; OLMo 2:
  * as a whole), and rotated by the angles of the token's position. */
-static void bias_norm_rope(const block *b, float *x, float *x0, const float *bias, const float *w,
-                           int heads, size_t t) {
-    const pith__kernels *k = b->s->kernels;
+static void bias_norm_rope(const block *b, float *x, float *x0, const pith__weight *bias,
+                           const pith__weight *w, int heads, size_t t) {
     size_t dim = (size_t)b->h->head_dim, n = (size_t)heads * dim;
     x += t * n, x0 += t * n;
-    add_bias(x0, bias, n);
-    size_t width = b->h->qk_norm_whole ? n : dim;
-    for (size_t at = 0; w && at < n; at += width) k->rmsnorm(x + at, x0 + at, w, width, b->h->eps);
+    add_bias(x0, bias->floats, n);
+    for (size_t at = 0; w->floats && at < n; at += w->tensor.cols) norm(b->s, x + at, x0 + at, w);
     for (size_t at = 0; b->h->rope_gather && at < n; at += dim)
         gather_pairs(x + at, x0 + at, (size_t)b->h->n_rot, dim);
     if (b->layer->rope < 0) return;
     const float *angles = b->s->rope_table[b->layer->rope] + t * (size_t)b->h->n_rot;
-    for (int h = 0; h < heads; h++) k->rope(x + (size_t)h * dim, angles, b->h->n_rot, b->h->rope_half);
+    for (size_t at = 0; at < n; at += dim) b->s->kernels->rope(x + at, angles, b->h->n_rot, b->h->rope_half);
 }
 
 static int slots_of(const block *b) {
@@ -151,15 +159,15 @@ static void write_kv(const block *b, size_t t) {
 static void before_attention(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const block *b = data;
-    norm_row(b, b->a.xn, b->a.x, b->layer->attn_norm.floats, t);
+    norm_row(b, b->a.xn, b->a.x, &b->layer->attn_norm, t);
 }
 
 static void finish_token(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const block *b = data;
     const pith__layer *w = b->layer;
-    bias_norm_rope(b, b->a.q, b->a.q0, w->q_bias.floats, w->q_norm.floats, b->h->n_head, t);
-    bias_norm_rope(b, b->a.k, b->a.k0, w->k_bias.floats, w->k_norm.floats, b->h->n_kv_head, t);
+    bias_norm_rope(b, b->a.q, b->a.q0, &w->q_bias, &w->q_norm, b->h->n_head, t);
+    bias_norm_rope(b, b->a.k, b->a.k0, &w->k_bias, &w->k_norm, b->h->n_kv_head, t);
     add_bias(b->a.v + t * w->v.tensor.rows, w->v_bias.floats, w->v.tensor.rows);
     write_kv(b, t);
 }
@@ -169,7 +177,7 @@ static void after_attention(const void *data, size_t t, uint8_t *scratch) {
     const block *b = data;
     const pith__layer *w = b->layer;
     add_bias(b->a.o + t * w->o.tensor.rows, w->o_bias.floats, w->o.tensor.rows);
-    add_to_stream(b, b->a.y, b->a.x, b->a.o, w->attn_post_norm.floats, t);
+    add_to_stream(b, b->a.y, b->a.x, b->a.o, &w->attn_post_norm, t);
 }
 
 /* y = x + the attention of every head, each on its own channels. */
@@ -187,7 +195,7 @@ static void attention(const block *b) {
     project(b, a.v, &w->v, &in);
     each_token(b, finish_token);
     pith__attention job = {
-        .q = a.q, .y = a.mix, .k = s->k[b->l], .v = s->v[b->l],
+        .q = a.q, .y = a.attn, .k = s->k[b->l], .v = s->v[b->l],
         .k_plane = pith__cache_plane(s->k_format, h->head_dim, n_slot),
         .v_plane = pith__cache_plane(s->v_format, h->head_dim, n_slot),
         .k_format = s->k_format, .v_format = s->v_format, .n = b->n, .position = s->position,
@@ -195,9 +203,16 @@ static void attention(const block *b) {
         .mask = w->mask, .scale = h->attn_scale, .softcap = h->attn_softcap,
     };
     pith__attend(s->kernels, &s->team, &job);
-    in = input_of(s, a.mix, b->n, w->o.tensor.cols);
+    in = input_of(s, a.attn, b->n, w->o.tensor.cols);
     project(b, a.o, &w->o, &in);
     each_token(b, after_attention);
+}
+
+/* y = x + what the mixer, by which a token gets something from others, makes of the tokens it sees. */
+static void mix(const block *b) {
+    switch (b->layer->mixer) {
+    case PITH__ATTENTION: attention(b); break;
+    }
 }
 
 /* ---- feed-forward ---------------------------------------------------------------------------------- */
@@ -282,13 +297,13 @@ static void experts(const block *b, const float *x) {
 static void before_ffn(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const block *b = data;
-    norm_row(b, b->a.yn, b->a.y, b->layer->ffn_norm.floats, t);
+    norm_row(b, b->a.yn, b->a.y, &b->layer->ffn_norm, t);
 }
 
 static void after_ffn(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const block *b = data;
-    add_to_stream(b, b->next, b->a.y, b->a.f, b->layer->ffn_post_norm.floats, t);
+    add_to_stream(b, b->next, b->a.y, b->a.f, &b->layer->ffn_post_norm, t);
 }
 
 /* next = y + the feed-forward network of every token. */
@@ -334,7 +349,7 @@ static void embed(pith_session *s, const pith_token *tokens, int n, float *x) {
 PITH_SHARED void pith__run_block(pith_session *s, int l, int n) {
     const pith_model *m = s->model;
     block b = { s, &m->layer[l], &m->hyper, pith__acts_at(s, l), pith__acts_at(s, l + 1).x, l, n };
-    attention(&b);
+    mix(&b);
     feed_forward(&b);
     if (s->watch) s->watch(s->watch_data, l, &b.a, n);
 }
@@ -358,8 +373,7 @@ PITH_SHARED void pith__logits_of(pith_session *s, int t, int n, float *logits) {
     pith__acts a = pith__acts_at(s, h->n_layer);
     float *x = a.x + (size_t)t * n_embd, *xn = a.xn + (size_t)t * n_embd;
     for (int i = 0; i < n; i++)
-        s->kernels->rmsnorm(xn + (size_t)i * n_embd, x + (size_t)i * n_embd, m->out_norm.floats,
-                                 n_embd, h->eps);
+        norm(s, xn + (size_t)i * n_embd, x + (size_t)i * n_embd, &m->out_norm);
     pith__input in = input_of(s, xn, n, n_embd);
     pith__matmul(s->kernels, &s->team, logits, rows, &m->head.tensor, &in);
     for (size_t i = 0; h->logit_scale != 1 && i < (size_t)n * rows; i++) logits[i] *= h->logit_scale;

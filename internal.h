@@ -29,7 +29,11 @@ PITH_SHARED pith__str pith__chat_name(int i); /* of the forms known; no bytes af
 
 /* ---- families.c, model.c: an open model ------------------------------------------------------------ */
 
-typedef struct { /* architectures are values: what a family does differently is one of these */
+/* Architectures are values: what a family does differently is one of these. */
+enum { PITH__RMSNORM };   /* kinds of norms: norm() in forward.c knows them */
+enum { PITH__ATTENTION }; /* kinds of mixers, by which a token gets something from others: mix() in forward.c */
+
+typedef struct {
     char arch[16];
     int n_layer, n_embd, n_head, n_kv_head, head_dim, n_ff, n_vocab, n_ctx;
     int n_ctx_most;      /* the longest text that the rotation is right for; 0: any */
@@ -40,7 +44,8 @@ typedef struct { /* architectures are values: what a family does differently is 
     int rope_half;       /* 1: channel i turns with i + n_rot / 2 (GPT-NeoX); 0: with i + 1 */
     int rope_gather;     /* 1: stored as for rope_half, and brought into the order of neighbours first */
     int act;             /* PITH__SILU or PITH__GELU */
-    float eps;           /* of every RMSNorm */
+    int norm;            /* PITH__RMSNORM: the kind of every norm */
+    float eps;           /* of every norm */
     float embd_scale;    /* the embedding times this (Gemma: sqrt(n_embd)) */
     float residual_scale; /* what a block adds to the stream times this (Granite) */
     double attn_scale;   /* q.k times this, normally 1 / sqrt(head_dim) */
@@ -74,6 +79,7 @@ typedef struct {         /* the weights of one block */
     pith__weight o;      /* (n_embd, n_head * head_dim) */
     pith__weight router; /* (n_expert, n_embd); none: the one network is dense */
     pith__ffn *ffn;      /* (1), or (n_expert) */
+    int mixer;           /* PITH__ATTENTION */
     pith__mask mask;     /* which tokens a token sees; one that is not causal needs the text in one batch */
     int rope;            /* which set of angles: 0, or 1 (Gemma 3's local layers); -1: none */
 } pith__layer;
@@ -154,8 +160,8 @@ typedef struct {
     float *q0, *k0;      /* q and k before their norms; the same as q and k where there are none */
     float *q;            /* (n, n_head, head_dim) after norm and rotation */
     float *k, *v;        /* (n, n_kv_head, head_dim) */
-    float *mix;          /* (n, n_head, head_dim) the values that attention mixed */
-    float *o;            /* (n, n_embd) mix through attn_output */
+    float *attn;         /* (n, n_head, head_dim) softmax(q k) v, what attention brings in */
+    float *o;            /* (n, n_embd) attn through attn_output */
     float *y;            /* (n, n_embd) the stream after attention */
     float *yn;           /* (n, n_embd) after ffn_norm */
     float *gate, *up, *act; /* (rows, n_ff) both branches, and act(gate) * up; rows is n, or for experts */

@@ -35,7 +35,7 @@ void trace_layer(void *session, int l, const pith__acts *a, int n) {
         { "q", a->q, h->n_head, h->head_dim },
         { "k", a->k, h->n_kv_head, h->head_dim },
         { "v", a->v, h->n_kv_head, h->head_dim },
-        { "mix", a->mix, h->n_head, h->head_dim },
+        { "attn", a->attn, h->n_head, h->head_dim },
         { "attn_out", a->o, 0, h->n_embd },
         { "stream", a->y, 0, h->n_embd },
         { "ffn_norm", w->ffn_norm.floats ? a->yn : NULL, 0, h->n_embd },

@@ -158,13 +158,13 @@ static void d_attention(const d_block *b) {
 
     d_add_to_stream(b, a.o, d.o, &w->attn_post_norm);
     d_add_bias(b, d.o, &w->o_bias, b->n);
-    d_project(b, d.mix, d.o, &w->o, a.mix, b->n, 0);
+    d_project(b, d.attn, d.o, &w->o, a.attn, b->n, 0);
     pith__d_attention job = {
         .tape = b->tape,
         .q = a.q,
         .k = a.k,
         .v = a.v,
-        .dy = d.mix,
+        .dy = d.attn,
         .dq = d.q,
         .dk = d.k,
         .dv = d.v,
