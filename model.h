@@ -60,7 +60,9 @@ enum {
     PITH_EARCH   = -3, /* a sound file, but of an architecture or type not supported */
     PITH_EMEMORY = -4, /* out of memory */
     PITH_EFULL   = -5, /* the context window is full */
-    PITH_EARG    = -6  /* the caller passed something impossible */
+    PITH_EARG    = -6, /* the caller passed something impossible */
+    PITH_EDATA   = -7, /* a text or other data to work on is of no use */
+    PITH_ESTOP   = -8  /* the caller asked to stop */
 };
 
 typedef struct {

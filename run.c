@@ -8,7 +8,6 @@
  * (flags, output, signals) is in tools/cli.c. */
 #define _XOPEN_SOURCE 700
 #include "tools/tools.h"
-#include "train/train.h"
 
 #include <limits.h>
 #include <math.h>

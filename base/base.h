@@ -51,6 +51,15 @@ __attribute__((format(printf, 3, 4)))
 #endif
 PITH_SHARED int pith__fail(pith_error *err, int code, const char *fmt, ...);
 
+/* Long work says how far it is and asks whether to go on. */
+typedef struct {
+    int (*tell)(void *data, const char *what, size_t done, size_t all); /* not 0: stop; NULL: nobody listens */
+    void *data;
+} pith__progress;
+
+PITH_SHARED int pith__tell(const pith__progress *p, const char *what, size_t done, size_t all,
+                           pith_error *err); /* PITH_OK or PITH_ESTOP */
+
 /* Both return 1 on overflow and then leave *r alone. */
 PITH_SHARED int pith__mul(size_t *r, size_t a, size_t b);
 PITH_SHARED int pith__add(size_t *r, size_t a, size_t b);
@@ -126,7 +135,7 @@ PITH_SHARED void pith__writer_rewind(pith__writer *w); /* go back to the first b
 PITH_SHARED int  pith__writer_commit(pith__writer *w, pith_error *err);
 PITH_SHARED void pith__writer_drop(pith__writer *w); /* nothing was written */
 
-/* For those who write: train/pretrain.c. */
+/* for those who write: tools/pretrain.c. */
 PITH_SHARED int  pith__make_folder(const char *path, pith_error *err); /* or find it there */
 /* A file that only one process holds, until it ends or closes the descriptor. < 0: PITH_EFULL: somebody
  * else has it, or another error. */

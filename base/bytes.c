@@ -37,6 +37,12 @@ PITH_SHARED int pith__fail_name(pith_error *err, const char *what, const char *n
     return pith__fail(err, PITH_EARG, "no %s '%.32s', need one of:%s", what, name, list);
 }
 
+PITH_SHARED int pith__tell(const pith__progress *p, const char *what, size_t done, size_t all,
+                           pith_error *err) {
+    if (!p || !p->tell || !p->tell(p->data, what, done, all)) return PITH_OK;
+    return pith__fail(err, PITH_ESTOP, "%s: stopped", what);
+}
+
 /* ---- sizes ----------------------------------------------------------------------------------------- */
 
 PITH_SHARED int pith__mul(size_t *r, size_t a, size_t b) {

@@ -2,7 +2,6 @@
 #define _XOPEN_SOURCE 700
 #include "fixture.h"
 #include "test.h"
-#include "../tools/tools.h"
 #include "../train/train.h"
 
 #include <stdlib.h>
@@ -53,31 +52,26 @@ static char *documents_text(int n, const char *between) {
     return s;
 }
 
-static int open_text(dataset *d, const pith_model *m, const char *path, float hold_out) {
-    text_choice c = { .train = { { path }, 1 }, .hold_out = hold_out };
-    return dataset_open(d, m, &c, in_folder("tokens"));
+static int open_text(pith__dataset *d, const pith_model *m, const char *path, float hold_out) {
+    pith__text_choice c = { .train = { (const char *[]){ path }, 1 }, .hold_out = hold_out };
+    return pith__dataset_open(d, m, &c, in_folder("tokens"), NULL, NULL);
 }
 
-static int complains(const char *path, const char *text, size_t n) { /* an exit code, quietly */
+static int complains(const char *path, const char *text, size_t n) { /* the error's code; it names the file */
     pith_model *m = tiny_model();
-    dataset d = { 0 };
-    fflush(stderr);
-    int keep = dup(2);
-    char file[128];
-    strcpy(file, text_file(path, text, n));
-    if (!freopen(in_folder("stderr"), "wb", stderr)) exit(99);
-    int code = open_text(&d, m, file, 0);
-    fflush(stderr);
-    dup2(keep, 2);
-    close(keep);
-    dataset_close(&d);
+    pith__dataset d = { 0 };
+    pith_error e = { 0, "" };
+    pith__text_choice c = { .train = { (const char *[]){ text_file(path, text, n) }, 1 } };
+    int code = pith__dataset_open(&d, m, &c, in_folder("tokens"), NULL, &e);
+    if (code) CHECK(strstr(e.text, path));
+    pith__dataset_close(&d);
     pith_close(m);
     return code;
 }
 
 /* ---- the tokens -------------------------------------------------------------------------------------- */
 
-static uint16_t token_at(const dataset *d, size_t i) {
+static uint16_t token_at(const pith__dataset *d, size_t i) {
     uint16_t t;
     memcpy(&t, d->file.data + 64 + 2 * i, 2);
     return t;
@@ -86,7 +80,7 @@ static uint16_t token_at(const dataset *d, size_t i) {
 TEST(every_document_begins_with_bos) {
     pith_model *m = tiny_model();
     char *text = documents_text(7, "\n<|endoftext|>\n");
-    dataset d;
+    pith__dataset d;
     REQUIRE(open_text(&d, m, text_file("t.txt", text, strlen(text)), 0) == 0);
     int n_bos = 0;
     for (size_t i = 0; i < d.n_train; i++) n_bos += token_at(&d, i) == 1;
@@ -99,7 +93,7 @@ TEST(every_document_begins_with_bos) {
     int n = pith_encode(m, text, (size_t)(end - text), PITH_BOS, want, 500);
     for (int i = 0; i < n; i++) EQ(token_at(&d, (size_t)i), want[i]);
     EQ(token_at(&d, (size_t)n), 1);
-    dataset_close(&d);
+    pith__dataset_close(&d);
     free(text);
     pith_close(m);
 }
@@ -109,43 +103,43 @@ TEST(jsonl_is_the_same_as_text) {
     static const char text[] = "the \"mist\"\nonce<|endoftext|>a \xc3\xa9 time";
     static const char json[] = "{\"id\": 1, \"text\": \" the \\\"mist\\\"\\nonce\\n\"}\n\n"
                                "{\"text\": \"a \\u00e9 time\"}";
-    dataset d, e;
-    text_choice c = { .train = { { text_file("t.txt", text, sizeof text - 1) }, 1 } };
-    REQUIRE(dataset_open(&d, m, &c, in_folder("a")) == 0);
-    c.train.item[0] = text_file("t.jsonl", json, sizeof json - 1);
-    REQUIRE(dataset_open(&e, m, &c, in_folder("b")) == 0);
+    pith__dataset d, e;
+    pith__text_choice c = { .train = { (const char *[]){ text_file("t.txt", text, sizeof text - 1) }, 1 } };
+    REQUIRE(pith__dataset_open(&d, m, &c, in_folder("a"), NULL, NULL) == 0);
+    c.train.path = (const char *[]){ text_file("t.jsonl", json, sizeof json - 1) };
+    REQUIRE(pith__dataset_open(&e, m, &c, in_folder("b"), NULL, NULL) == 0);
     EQ(e.n_train, d.n_train);
     for (size_t i = 0; i < d.n_train && i < e.n_train; i++) EQ(token_at(&e, i), token_at(&d, i));
-    dataset_close(&d);
-    dataset_close(&e);
+    pith__dataset_close(&d);
+    pith__dataset_close(&e);
     pith_close(m);
 }
 
 TEST(what_is_held_out_is_not_learned) {
     pith_model *m = tiny_model();
     char *text = documents_text(400, "<|endoftext|>");
-    dataset all, d, count;
-    text_choice c = { .train = { { text_file("t.txt", text, strlen(text)) }, 1 }, .hold_out = 0.2f };
-    REQUIRE(dataset_open(&d, m, &c, in_folder("d")) == 0);
-    EQ(dataset_count(&count, m, &c), 0);
+    pith__dataset all, d, count;
+    pith__text_choice c = { .train = { (const char *[]){ text_file("t.txt", text, strlen(text)) }, 1 }, .hold_out = 0.2f };
+    REQUIRE(pith__dataset_open(&d, m, &c, in_folder("d"), NULL, NULL) == 0);
+    EQ(pith__dataset_count(&count, m, &c, NULL, NULL), 0);
     c.hold_out = 0;
-    REQUIRE(dataset_open(&all, m, &c, in_folder("all")) == 0);
+    REQUIRE(pith__dataset_open(&all, m, &c, in_folder("all"), NULL, NULL) == 0);
     EQ(d.n_train + d.n_eval, all.n_train);
     EQ(count.n_train, d.n_train);
     EQ(count.n_eval, d.n_eval);
     NEAR((double)d.n_eval / (double)all.n_train, 0.2, 0.06);
     NEAR((double)d.eval_bytes / (double)strlen(text), 0.2, 0.06);
-    c.eval = c.train.item[0]; /* a text of its own: nothing is held out */
+    c.eval = c.train.path[0]; /* a text of its own: nothing is held out */
     char other[128];
     strcpy(other, c.eval);
     c.eval = other;
     c.hold_out = 0.2f;
-    dataset_close(&d);
-    REQUIRE(dataset_open(&d, m, &c, in_folder("d")) == 0);
+    pith__dataset_close(&d);
+    REQUIRE(pith__dataset_open(&d, m, &c, in_folder("d"), NULL, NULL) == 0);
     EQ(d.n_train, all.n_train);
     EQ(d.n_eval, all.n_train);
-    dataset_close(&d);
-    dataset_close(&all);
+    pith__dataset_close(&d);
+    pith__dataset_close(&all);
     free(text);
     pith_close(m);
 }
@@ -153,13 +147,13 @@ TEST(what_is_held_out_is_not_learned) {
 TEST(one_long_text_keeps_its_end_back) {
     pith_model *m = tiny_model();
     char *text = documents_text(1, "");
-    dataset d;
-    text_choice c = { .train = { { text_file("t.txt", text, strlen(text)) }, 1 }, .hold_out = 0.3f };
-    REQUIRE(dataset_open(&d, m, &c, in_folder("d")) == 0);
+    pith__dataset d;
+    pith__text_choice c = { .train = { (const char *[]){ text_file("t.txt", text, strlen(text)) }, 1 }, .hold_out = 0.3f };
+    REQUIRE(pith__dataset_open(&d, m, &c, in_folder("d"), NULL, NULL) == 0);
     CHECK(d.n_eval > 10 && d.n_train > d.n_eval);
     EQ(token_at(&d, d.n_train), 1);
     CHECK(d.eval_bytes <= strlen(text) * 3 / 10 + 1);
-    dataset_close(&d);
+    pith__dataset_close(&d);
     free(text);
     pith_close(m);
 }
@@ -167,7 +161,7 @@ TEST(one_long_text_keeps_its_end_back) {
 /* ---- windows ----------------------------------------------------------------------------------------- */
 
 /* Where in the file these tokens stand; -1: nowhere. */
-static long place_of(const dataset *d, const pith_token *t, int n) {
+static long place_of(const pith__dataset *d, const pith_token *t, int n) {
     for (size_t i = 0; i + (size_t)n <= d->n_train; i++) {
         int k = 0;
         while (k < n && token_at(d, i + (size_t)k) == t[k]) k++;
@@ -180,17 +174,17 @@ TEST(an_epoch_has_every_window_once) {
     enum { CONTEXT = 32 };
     pith_model *m = tiny_model();
     char *text = documents_text(60, "<|endoftext|>");
-    dataset d;
+    pith__dataset d;
     pith_token t[CONTEXT + 1], first[CONTEXT + 1], again[CONTEXT + 1];
     REQUIRE(open_text(&d, m, text_file("t.txt", text, strlen(text)), 0) == 0);
-    uint64_t n = dataset_windows(&d, CONTEXT);
+    uint64_t n = pith__dataset_windows(&d, CONTEXT);
     CHECK(n > 20 && n * CONTEXT < d.n_train);
     long offset[3] = { -1, -1, -1 };
     unsigned long order[3] = { 0, 0, 0 };
     for (uint64_t epoch = 0; epoch < 3; epoch++) {
         char *seen = calloc((size_t)n, 1);
         for (uint64_t i = 0; i < n; i++) {
-            dataset_window(&d, CONTEXT, 9, epoch * n + i, t);
+            pith__dataset_window(&d, CONTEXT, 9, epoch * n + i, t);
             long at = place_of(&d, t, CONTEXT + 1);
             REQUIRE(at >= 0);
             if (offset[epoch] < 0) offset[epoch] = at % CONTEXT;
@@ -203,52 +197,52 @@ TEST(an_epoch_has_every_window_once) {
     }
     CHECK(order[0] != order[1] && order[1] != order[2]);
     CHECK(offset[0] != offset[1] || offset[1] != offset[2]);
-    dataset_window(&d, CONTEXT, 9, 5, first);
-    dataset_window(&d, CONTEXT, 9, 5, again);
+    pith__dataset_window(&d, CONTEXT, 9, 5, first);
+    pith__dataset_window(&d, CONTEXT, 9, 5, again);
     EQ(memcmp(first, again, sizeof first), 0);
     int same = 0;
     for (uint64_t i = 0; i < n; i++) {
-        dataset_window(&d, CONTEXT, 9, i, first);
-        dataset_window(&d, CONTEXT, 10, i, again);
+        pith__dataset_window(&d, CONTEXT, 9, i, first);
+        pith__dataset_window(&d, CONTEXT, 10, i, again);
         same += !memcmp(first, again, sizeof first);
     }
     CHECK(same < (int)n / 4); /* another seed, another order */
-    dataset_close(&d);
+    pith__dataset_close(&d);
     free(text);
     pith_close(m);
 }
 
 TEST(small_texts_have_few_windows) {
     pith_model *m = tiny_model();
-    dataset d;
+    pith__dataset d;
     pith_token t[9];
     REQUIRE(open_text(&d, m, text_file("t.txt", "aaa bbb", 7), 0) == 0);
     int n = (int)d.n_train;
-    EQ(dataset_windows(&d, n), 0);
-    EQ(dataset_windows(&d, n - 1), 1);
-    dataset_window(&d, n - 1, 3, 7, t);
+    EQ(pith__dataset_windows(&d, n), 0);
+    EQ(pith__dataset_windows(&d, n - 1), 1);
+    pith__dataset_window(&d, n - 1, 3, 7, t);
     for (int i = 0; i < n; i++) EQ(t[i], token_at(&d, (size_t)i));
-    EQ(dataset_eval_windows(&d, 4), 0);
-    dataset_close(&d);
+    EQ(pith__dataset_eval_windows(&d, 4), 0);
+    pith__dataset_close(&d);
     pith_close(m);
 }
 
 TEST(scoring_windows_cover_all_that_is_held_out) {
     pith_model *m = tiny_model();
     char *text = documents_text(40, "<|endoftext|>");
-    dataset d;
+    pith__dataset d;
     REQUIRE(open_text(&d, m, text_file("t.txt", text, strlen(text)), 0.25f) == 0);
     pith_token t[33];
     size_t at = 0;
-    int n = dataset_eval_windows(&d, 32);
+    int n = pith__dataset_eval_windows(&d, 32);
     for (int i = 0; i < n; i++) {
-        int k = dataset_eval_window(&d, 32, i, t);
+        int k = pith__dataset_eval_window(&d, 32, i, t);
         CHECK(k >= 1 && k <= 32);
         for (int j = 0; j <= k; j++) EQ(t[j], token_at(&d, d.n_train + at + (size_t)j));
         at += (size_t)k;
     }
     EQ(at, d.n_eval - 1);
-    dataset_close(&d);
+    pith__dataset_close(&d);
     free(text);
     pith_close(m);
 }
@@ -257,47 +251,47 @@ TEST(scoring_windows_cover_all_that_is_held_out) {
 
 TEST(tokens_are_made_again_when_they_must) {
     pith_model *m = tiny_model();
-    dataset d;
+    pith__dataset d;
     const char *path = text_file("t.txt", "the time is the time", 20);
     char text[128], tokens[128];
     strcpy(text, path), strcpy(tokens, in_folder("tokens"));
     REQUIRE(open_text(&d, m, text, 0) == 0);
     size_t n = d.n_train, size = d.file.size;
     uint64_t key = d.key;
-    dataset_close(&d);
+    pith__dataset_close(&d);
     REQUIRE(open_text(&d, m, text, 0) == 0);
     EQ(d.key == key, 1);
-    dataset_close(&d);
+    pith__dataset_close(&d);
     for (size_t cut = 0; cut < size; cut += 7) { /* cut, it is no more than not there */
         if (truncate(tokens, (off_t)cut)) exit(99);
         REQUIRE(open_text(&d, m, text, 0) == 0);
         EQ(d.n_train, n);
         EQ(d.file.size, size);
-        dataset_close(&d);
+        pith__dataset_close(&d);
     }
     text_file("t.txt", "the time is the tide", 20);
     REQUIRE(open_text(&d, m, text, 0) == 0);
     CHECK(d.key != key);
-    dataset_close(&d);
+    pith__dataset_close(&d);
     FILE *f = fopen(tokens, "r+b"); /* an id that is none */
     fseek(f, 64, SEEK_SET);
     fwrite("\xff\xff", 1, 2, f);
     fclose(f);
     REQUIRE(open_text(&d, m, text, 0) == 0);
     pith_token t[4];
-    dataset_window(&d, 3, 1, 0, t);
+    pith__dataset_window(&d, 3, 1, 0, t);
     for (int i = 0; i < 4; i++) CHECK(t[i] >= 0 && t[i] < FIXTURE_VOCAB);
-    dataset_close(&d);
+    pith__dataset_close(&d);
     pith_close(m);
 }
 
 TEST(texts_that_are_none) {
-    EQ(complains("empty.txt", "", 0), BAD_DATA);
-    EQ(complains("blank.txt", "\n <|endoftext|>\n", 16), BAD_DATA);
-    EQ(complains("zero.txt", "ab\0c", 4), BAD_DATA);
-    EQ(complains("a.jsonl", "{\"text\": 1}", 11), BAD_DATA);
-    EQ(complains("b.jsonl", "{\"text\": \"a\"", 12), BAD_DATA);
-    EQ(complains("c.jsonl", "text", 4), BAD_DATA);
+    EQ(complains("empty.txt", "", 0), PITH_EDATA);
+    EQ(complains("blank.txt", "\n <|endoftext|>\n", 16), PITH_EDATA);
+    EQ(complains("zero.txt", "ab\0c", 4), PITH_EDATA);
+    EQ(complains("a.jsonl", "{\"text\": 1}", 11), PITH_EDATA);
+    EQ(complains("b.jsonl", "{\"text\": \"a\"", 12), PITH_EDATA);
+    EQ(complains("c.jsonl", "text", 4), PITH_EDATA);
     EQ(complains("one.txt", "x", 1), 0);
     EQ(complains("noise.txt", "\xff\xfe\x80\xc3(", 5), 0); /* bytes have tokens of their own */
 }

@@ -113,7 +113,7 @@ static void make_grammar(void) {
     char *text = malloc(200000), *p = text;
     if (!text) exit(99);
     for (uint64_t i = 0; p < text + 60000; i++) {
-        uint64_t r = random_at(77, i);
+        uint64_t r = pith__random_at(77, i);
         const char *w = who[r & 15];
         p += sprintf(p, "One day, %s %s %s %s. ", w, did[r >> 4 & 15], what[r >> 8 & 15], where[r >> 12 & 7]);
         p += sprintf(p, "Then %s was %s.%s", w, was[r >> 15 & 7], r >> 20 & 3 ? "\n" : "\n<|endoftext|>\n");
@@ -436,7 +436,7 @@ TEST(no_room_left_names_the_file_and_keeps_the_old_one) {
 
 TEST(texts_of_no_use) {
     static char noise[3000];
-    for (size_t i = 0; i < sizeof noise; i++) noise[i] = (char)(1 + random_at(3, i) % 255);
+    for (size_t i = 0; i < sizeof noise; i++) noise[i] = (char)(1 + pith__random_at(3, i) % 255);
     text_file("empty.txt", "", 0);
     text_file("one.txt", "a", 1);
     text_file("blank.txt", " \n\n", 3);

@@ -31,7 +31,8 @@ int complain(int code, const char *fmt, ...) {
 }
 
 int report(const pith_error *e) {
-    int data = e->code == PITH_EFORMAT || e->code == PITH_EARCH;
+    int data = e->code == PITH_EFORMAT || e->code == PITH_EARCH || e->code == PITH_EDATA;
+    if (e->code == PITH_ESTOP && stopped()) return stopped();
     return complain(e->code == PITH_EARG ? USAGE : data ? BAD_DATA : FAILED, "%s", e->text);
 }
 
@@ -241,6 +242,16 @@ void show_progress(progress *p, size_t done, size_t all) {
         p->shown = now;
     }
 }
+
+static int tell_progress(void *data, const char *what, size_t done, size_t all) {
+    progress *p = data;
+    if (p->what && strcmp(p->what, what) != 0) *p = (progress){ NULL, 0, 0 };
+    p->what = what;
+    show_progress(p, done, all);
+    return stopped();
+}
+
+pith__progress progress_of(progress *p) { return (pith__progress){ tell_progress, p }; }
 
 /* In steps of about a quarter of a second, so that the user can stop a long prompt. */
 int eval_tokens(pith_session *s, const pith_token *t, int n) {

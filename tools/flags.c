@@ -145,6 +145,13 @@ int flush_stdout(void) {
     return complain(FAILED, "standard output: %s", strerror(errno));
 }
 
+int add_text(list *texts, const char *path) {
+    enum { MOST = sizeof texts->item / sizeof *texts->item };
+    if (path && texts->n == MOST) return complain(USAGE, "%s: is one text more than %d", path, MOST);
+    if (path) texts->item[texts->n++] = path;
+    return texts->n ? 0 : complain(USAGE, "no text given, see --help");
+}
+
 static int print_help(const char *usage, const flag *flags) {
     printf("%s", usage);
     for (const flag *f = flags; f->help; f++) {

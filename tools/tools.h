@@ -19,7 +19,7 @@ __attribute__((format(printf, 2, 3)))
 int complain(int code, const char *fmt, ...);
 
 /* Say what the library said, and return the exit code for it: USAGE for PITH_EARG, BAD_DATA for what is
- * wrong with a file, else FAILED. */
+ * wrong with a file, else FAILED; for PITH_ESTOP stopped(), and nothing is said. */
 int report(const pith_error *e);
 
 /* ---- the process ----------------------------------------------------------------------------- */
@@ -47,6 +47,9 @@ typedef struct {         /* a row of a table of flags; the last row has no help 
     const char *value;   /* what the help calls it */
     const char *help;
 } flag;
+
+/* One more text of a list; path: or NULL. There must be one in the end. */
+int add_text(list *texts, const char *path);
 
 /* Reads argv[1..] into flags; what is not a flag is the model. GO_ON, or an exit code. */
 int read_flags(int argc, char **argv, const char *usage, const flag *flags, const char **model);
@@ -92,6 +95,9 @@ int open_model(const model_choice *c, int need_text, pith_model **m);
 /* The vocabulary of a model, or one by itself, and what reads text with it. */
 int open_vocab(const model_choice *c, pith__store *s, pith__tokenizer **k);
 
+/* The vocabulary of a file, in a store to be freed. */
+int open_vocab_file(pith__store *s, const char *path);
+
 /* *m stays as it is where there is a vocabulary by itself: then that is in *s. */
 int open_model_or_vocab(const model_choice *c, pith_model **m, pith__store *s);
 
@@ -114,6 +120,7 @@ typedef struct {
 } progress;
 
 void show_progress(progress *p, size_t done, size_t all); /* done == all takes it away again */
+pith__progress progress_of(progress *p); /* for the library: shows, and stops when the user asks for it */
 
 /* Evaluate n tokens; ends early, without a complaint, when the user asks to stop. */
 int eval_tokens(pith_session *s, const pith_token *t, int n);
@@ -140,6 +147,8 @@ int  output_close(output *o, int keep); /* keep 0: a file stays as it was. An ex
 
 /* ---- the verbs ------------------------------------------------------------------------------- */
 
+int verb_vocab(int argc, char **argv);
+int verb_pretrain(int argc, char **argv);
 int verb_score(int argc, char **argv);
 int verb_tokenize(int argc, char **argv);
 int verb_info(int argc, char **argv);

@@ -202,13 +202,9 @@ PITH_SHARED int pith__checkpoint_save(const pith_model *m, const pith__params *p
 PITH_SHARED int pith__checkpoint_load(const pith__store *s, pith__params *p, pith__adamw *adam,
                                       pith__mark *mark, pith_error *err);
 
-/* What follows is for the command line: include tools/tools.h before. As there, a function that
- * returns an int gives an exit code: 0, or one that it has complained about. */
-#ifdef PITH_TOOLS_H
-
 /* ---- train/dataset.c: text files -> tokens to learn from -------------------------------------------- */
 
-uint64_t random_at(uint64_t seed, uint64_t i); /* number i of the sequence called seed */
+PITH_SHARED uint64_t pith__random_at(uint64_t seed, uint64_t i); /* number i of the sequence called seed */
 
 typedef struct {         /* the documents of a file, one after the other */
     const char *path;
@@ -217,19 +213,24 @@ typedef struct {         /* the documents of a file, one after the other */
     int jsonl;
     size_t line;
     pith__arena arena;   /* of the last document, where it had escapes */
-    int code;            /* what was wrong with the file, or 0 */
-} documents;
+} pith__documents;
 
-int  add_text(list *texts, const char *path); /* path: or NULL; there must be one in the end */
-int  documents_open(documents *d, const char *path);
-int  documents_next(documents *d, pith__str *text); /* 0: no more, or d->code */
-void documents_close(documents *d);
+/* PITH_EDATA: the file cannot be read, or is no text. */
+PITH_SHARED int  pith__documents_open(pith__documents *d, const char *path, pith_error *err);
+/* text->n 0: no more. */
+PITH_SHARED int  pith__documents_next(pith__documents *d, pith__str *text, pith_error *err);
+PITH_SHARED void pith__documents_close(pith__documents *d);
+
+typedef struct {         /* (n) files; the caller's */
+    const char *const *path;
+    int n;
+} pith__texts;
 
 typedef struct {
-    list train;
+    pith__texts train;
     const char *eval;    /* NULL: a part of train is held out instead */
     float hold_out;      /* that part, 0 to 1 */
-} text_choice;
+} pith__text_choice;
 
 typedef struct {
     pith__file file;
@@ -237,31 +238,28 @@ typedef struct {
     int width, n_vocab;
     size_t n_train, n_eval; /* tokens to learn from, and held out */
     uint64_t eval_bytes; /* of text, in the n_eval tokens */
-} dataset;
+} pith__dataset;
 
 /* Make the texts tokens in the file path, if it does not have them already, and map it. */
-int  dataset_open(dataset *d, const pith_model *m, const text_choice *c, const char *path);
-int  dataset_count(dataset *d, const pith_model *m, const text_choice *c); /* n_train, n_eval, no more */
-void dataset_close(dataset *d);
-uint64_t dataset_windows(const dataset *d, int n_ctx); /* in an epoch; 0: too little text */
+PITH_SHARED int  pith__dataset_open(pith__dataset *d, const pith_model *m, const pith__text_choice *c,
+                                    const char *path, const pith__progress *progress, pith_error *err);
+/* n_train and n_eval, no more. */
+PITH_SHARED int  pith__dataset_count(pith__dataset *d, const pith_model *m, const pith__text_choice *c,
+                                     const pith__progress *progress, pith_error *err);
+PITH_SHARED void pith__dataset_close(pith__dataset *d);
+PITH_SHARED uint64_t pith__dataset_windows(const pith__dataset *d, int n_ctx); /* in an epoch; 0: too little
+                                                                                  text */
 /* Window i, counted over all epochs: n_ctx + 1 tokens. Every epoch has them in another order. */
-void dataset_window(const dataset *d, int n_ctx, uint64_t seed, uint64_t i, pith_token *t);
-int  dataset_eval_windows(const dataset *d, int n_ctx);
+PITH_SHARED void pith__dataset_window(const pith__dataset *d, int n_ctx, uint64_t seed, uint64_t i,
+                                      pith_token *t);
+PITH_SHARED int  pith__dataset_eval_windows(const pith__dataset *d, int n_ctx);
 /* The window's tokens but one, as each is to be foretold from those before. */
-int  dataset_eval_window(const dataset *d, int n_ctx, int i, pith_token *t);
+PITH_SHARED int  pith__dataset_eval_window(const pith__dataset *d, int n_ctx, int i, pith_token *t);
 
 /* ---- train/vocab.c: learn a vocabulary --------------------------------------------------------------- */
 
 /* size pieces, PITH__SPM or PITH__BPE, in memory of a. */
-int learn_vocab(pith__vocab *v, pith__arena *a, const list *texts, int model, int size);
+PITH_SHARED int pith__learn_vocab(pith__vocab *v, pith__arena *a, const pith__texts *texts, int model,
+                                  int size, const pith__progress *progress, pith_error *err);
 
-/* The vocabulary of a .gguf file or of a tokenizer.bin, in a store to be freed. */
-int open_vocab_file(pith__store *s, const char *path);
-int verb_vocab(int argc, char **argv);
-
-/* ---- train/pretrain.c: text -> a model ---------------------------------------------------------------- */
-
-int verb_pretrain(int argc, char **argv);
-
-#endif
 #endif

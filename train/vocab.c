@@ -13,13 +13,11 @@
  *
  * A word here is split exactly as tokenizer.c would split it with the pieces learned so far:
  * joining is done by rank, and again where a join made two neighbours that spell an older piece. */
-#define _POSIX_C_SOURCE 200809L
-#include "../tools/tools.h"
 #include "train.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { WORD_MAX = 64, COUNT_MIN = 2 }; /* bytes of a word; a piece comes at least so often */
 enum { N_SPECIAL = 3, N_BYTE = 256, MERGED = WORD_MAX, WHOLE };
@@ -56,12 +54,13 @@ typedef struct {
     uint32_t *letter; /* (n_letter) SPM: the characters that are pieces, the most frequent first */
     size_t n_letter;
     int n_piece;
-    progress shown;
+    const pith__progress *progress;
+    pith_error *err;
     int code;
 } learner;
 
 static int no_memory(learner *k) {
-    return k->code = complain(FAILED, "no memory to learn a vocabulary");
+    return k->code = pith__fail(k->err, PITH_EMEMORY, "no memory to learn a vocabulary");
 }
 
 /* The array of n, with room for one more; or as it was, and k->code is set. */
@@ -185,25 +184,30 @@ static int count_gpt2_word(void *to, const char *p, size_t n) {
     return k->code;
 }
 
-static int count_texts(learner *k, const list *texts) {
+static int tell(learner *k, const char *what, size_t done, size_t all) {
+    if (k->code) pith__tell(k->progress, what, done, all, NULL);
+    else k->code = pith__tell(k->progress, what, done, all, k->err);
+    return k->code;
+}
+
+static int count_texts(learner *k, const pith__texts *texts) {
+    static const char what[] = "text to words: byte";
     const pith__splitter *gpt2 = pith__splitter_named(pith__str_of("gpt-2"));
     for (int i = 0; i < texts->n && !k->code; i++) {
-        documents d;
+        pith__documents d;
         pith__str text;
-        if ((k->code = documents_open(&d, texts->item[i]))) break;
-        k->shown = (progress){ "text to words: byte", 0, 0 };
-        while (!k->code && documents_next(&d, &text)) {
-            show_progress(&k->shown, (size_t)(d.p - (const char *)d.file.data), d.file.size + 1);
+        if ((k->code = pith__documents_open(&d, texts->path[i], k->err))) break;
+        while (!k->code && !(k->code = pith__documents_next(&d, &text, k->err)) && text.n) {
+            if (tell(k, what, (size_t)(d.p - (const char *)d.file.data), d.file.size + 1)) break;
             if (k->model == PITH__SPM) count_document(k, text);
             else pith__split(gpt2, text.p, text.n, count_gpt2_word, k);
-            if (!k->code) k->code = stopped();
         }
-        if (!k->code) k->code = d.code;
-        show_progress(&k->shown, 1, 1);
-        documents_close(&d);
+        tell(k, what, 1, 1);
+        pith__documents_close(&d);
     }
     k->n_word = k->n_met;
-    if (!k->code && !k->n_word) k->code = complain(BAD_DATA, "%s: has no text", texts->item[0]);
+    if (!k->code && !k->n_word)
+        k->code = pith__fail(k->err, PITH_EDATA, "%s: has no text", texts->path[0]);
     return k->code;
 }
 
@@ -426,18 +430,16 @@ static void learn_joins(learner *k, int size) {
     for (uint32_t w = 0; w < k->n_word; w++)
         for (size_t i = 0; next_neighbours(&k->met[w], i, &b); i = b.j) count_pair(k, w, b.i, 1);
     push_touched(k);
-    k->shown = (progress){ "piece", 0, 0 };
     while (k->n_piece < size && k->n_heap && !k->code) {
-        show_progress(&k->shown, (size_t)k->n_piece, (size_t)size);
+        if (tell(k, "piece", (size_t)k->n_piece, (size_t)size)) break;
         candidate best = candidate_pop(k);
         const met *m = &k->met[best.pair];
         if (m->rank >= 0 || best.count < m->count)
             continue; /* done, or in the heap again as it is now */
         if (best.count == m->count) make_join(k, best.pair);
         else candidate_push(k, best.pair);
-        if (!k->code) k->code = stopped();
     }
-    show_progress(&k->shown, 1, 1);
+    tell(k, "piece", 1, 1);
 }
 
 /* ---- the vocabulary -------------------------------------------------------------------------- */
@@ -532,7 +534,8 @@ static int make_vocab(learner *k, pith__vocab *v, pith__arena *a) {
     y.failed = !v->piece || !v->score || !v->type || !v->left || !v->right;
     if (!y.failed && k->model == PITH__SPM) make_spm(&y, k);
     else if (!y.failed) make_bpe(&y, k);
-    return y.failed ? complain(FAILED, "no memory for a vocabulary of %d pieces", k->n_piece) : 0;
+    if (!y.failed) return PITH_OK;
+    return pith__fail(k->err, PITH_EMEMORY, "no memory for a vocabulary of %d pieces", k->n_piece);
 }
 
 static void learner_free(learner *k) {
@@ -541,103 +544,22 @@ static void learner_free(learner *k) {
     free(k->met), free(k->slot), free(k->heap), free(k->touched), free(k->made), free(k->letter);
 }
 
-int learn_vocab(pith__vocab *v, pith__arena *a, const list *texts, int model, int size) {
-    learner k = { .model = model };
+PITH_SHARED int pith__learn_vocab(pith__vocab *v, pith__arena *a, const pith__texts *texts, int model,
+                                  int size, const pith__progress *progress, pith_error *err) {
+    learner k = { .model = model, .progress = progress, .err = err };
     int least = model == PITH__SPM ? N_SPECIAL + N_BYTE + 1 : N_BYTE + 1;
     if (size < least)
-        return complain(USAGE, "--vocab_size is %d, need %d or more: all bytes are in it", size,
-                        least);
+        return pith__fail(err, PITH_EARG, "--vocab_size is %d, need %d or more: all bytes are in it", size,
+                          least);
     if (!met_rehash(&k)) count_texts(&k, texts);
     if (!k.code && model == PITH__SPM) choose_letters(&k, size);
     if (model == PITH__BPE) k.n_piece = N_BYTE + 1;
     if (!k.code) begin_words(&k);
     if (!k.code) learn_joins(&k, size);
     if (!k.code && k.n_piece < size)
-        k.code = complain(BAD_DATA, "%s: the text gives a vocabulary of %d pieces, not of %d "
-                          "(--vocab_size)", texts->item[0], k.n_piece, size);
+        k.code = pith__fail(err, PITH_EDATA, "%s: the text gives a vocabulary of %d pieces, not of %d "
+                            "(--vocab_size)", texts->path[0], k.n_piece, size);
     if (!k.code) k.code = make_vocab(&k, v, a);
     learner_free(&k);
     return k.code;
-}
-
-/* ---- a vocabulary from a file ---------------------------------------------------------------- */
-
-int open_vocab_file(pith__store *s, const char *path) {
-    pith_error e = { 0, "" };
-    if (pith__open(s, path, NULL, &e)) return complain(NOT_LOADED, "%s", e.text);
-    if (s->vocab.model != PITH__NONE) return 0;
-    pith__store_free(s);
-    return complain(NOT_LOADED, "%s: has no vocabulary", path);
-}
-
-/* ---- run vocab ------------------------------------------------------------------------------- */
-
-static const char vocab_usage[] =
-    "run vocab TEXT -o NAME.gguf [options]\n"
-    "Learn a vocabulary from a text: documents separated by <|endoftext|>, or a .jsonl file of\n"
-    "{\"text\": ...}. A name that does not end in .gguf becomes a tokenizer.bin as llama2.c has "
-    "it.\n\n";
-
-typedef struct {
-    list texts;
-    const char *output, *type;
-    int size;
-} vocab_options;
-
-static int save_vocab(const pith__vocab *v, const char *path) {
-    size_t n = strlen(path);
-    pith__store s = { .path = path, .vocab = *v };
-    pith_error e = { 0, "" };
-    int gguf = n >= 5 && !strcmp(path + n - 5, ".gguf"), code;
-    if (!strcmp(path, "-")) path = "/dev/stdout";
-    if (!gguf) code = pith__tokenizer_write(v, path, &e);
-    else if (pith__store_add_string(&s, "general.architecture", "llama"))
-        code = pith__fail(&e, PITH_EMEMORY, "%s: no memory", path);
-    else code = pith__gguf_write(&s, NULL, 0, pith__format_of(PITH__F32), path, &e);
-    pith__arena_free(&s.arena);
-    return code ? report(&e) : 0;
-}
-
-/* Better said now than when all is learned: what cannot be written to, and a text that would be lost. */
-static int check_output(const char *path, const list *texts) {
-    struct stat at, text;
-    output o;
-    if (!strcmp(path, "-")) return 0;
-    int there = stat(path, &at) == 0;
-    for (int i = 0; i < texts->n && there; i++)
-        if (!stat(texts->item[i], &text) && text.st_dev == at.st_dev && text.st_ino == at.st_ino)
-            return complain(USAGE, "%s: is the text itself, need another file to write to", path);
-    if (there && !S_ISREG(at.st_mode) && !S_ISDIR(at.st_mode)) return 0; /* opened once is enough */
-    int code = output_open(&o, path, NULL);
-    return code ? code : output_close(&o, 0);
-}
-
-int verb_vocab(int argc, char **argv) {
-    vocab_options o = { .type = "spm", .size = 4096 };
-    const char *text = NULL;
-    const flag flags[] = {
-        { 'o', "output", TEXT, &o.output, 0, 0, "FILE", "where to, NAME.gguf or tok.bin" },
-        { 0, "vocab-size", INTEGER, &o.size, 1, 1 << 24, "N", "how many pieces (4096)" },
-        { 0, "type", TEXT, &o.type, 0, 0, "TYPE",
-          "spm: SentencePiece's, or bpe: byte-level (spm)" },
-        { 0, "train-file", LIST, &o.texts, 0, 0, "FILE", "one more text; may be given often" },
-        { 'h', "help", SWITCH, NULL, 0, 0, "", "print this" },
-        { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
-    };
-    int code = read_flags(argc, argv, vocab_usage, flags, &text);
-    if (code != GO_ON) return code;
-    int spm = !strcmp(o.type, "spm");
-    if (!spm && strcmp(o.type, "bpe") != 0)
-        return complain(USAGE, "--type is '%s', need spm or bpe", o.type);
-    if ((code = add_text(&o.texts, text))) return code;
-    if (!o.output) return complain(USAGE, "no -o FILE given");
-    if ((code = check_output(o.output, &o.texts))) return code;
-    pith__arena a = { NULL, 0 };
-    pith__vocab v;
-    double start = seconds();
-    code = learn_vocab(&v, &a, &o.texts, spm ? PITH__SPM : PITH__BPE, o.size);
-    if (!code) code = save_vocab(&v, o.output);
-    if (!code) fprintf(stderr, "%s: %d pieces in %.1f s\n", o.output, v.n, seconds() - start);
-    pith__arena_free(&a);
-    return code;
 }

@@ -11,8 +11,8 @@
  * else, so that a run that was stopped, however it was, goes on to the very bits it would have
  * come to. What is saved has been looked at: weights that diverged never replace good ones. */
 #define _POSIX_C_SOURCE 200809L
-#include "../tools/tools.h"
-#include "train.h"
+#include "tools.h"
+#include "../train/train.h"
 
 #include <limits.h>
 #include <math.h>
@@ -21,7 +21,9 @@
 #include <unistd.h>
 
 typedef struct { /* what the user asks for */
-    text_choice texts;
+    list texts;
+    const char *eval;
+    float hold_out;
     const char *tokenizer, *folder, *schedule, *resume, *out_type;
     int dim, layers, heads, kv_heads, ffn, context, vocab_size, untied; /* 0: not said */
     int batch, accumulate, max_steps, warmup, threads, recompute;
@@ -40,12 +42,13 @@ typedef struct {
     pith__params params;
     pith__adamw adam;      /* its step is the number of steps taken */
     pith__step *step;
-    dataset data;
+    pith__dataset data;
     pith_token *token;     /* (PITH__SHARDS, n_ctx + 1) */
     int lock, n_ctx, terminal, schedule;
     int64_t batch_size;    /* sequences in a step */
     int64_t total, warmup; /* steps */
     output log;
+    progress shown;        /* of long work before the first step */
     double untrained;      /* the loss of one who knows nothing: log of the vocabulary's size */
     double loss_sum;       /* of the steps since the last line of the log, */
     int loss_n;            /* and how many */
@@ -60,7 +63,7 @@ typedef struct {
 /* ---- flags ----------------------------------------------------------------------------------- */
 
 static const options pretrain_defaults = {
-    .texts = { .hold_out = 0.05f }, .schedule = "cosine", .out_type = "f32", .batch = 8,
+    .hold_out = 0.05f, .schedule = "cosine", .out_type = "f32", .batch = 8,
     .accumulate = 1, .warmup = -1, .eval_steps = 500, .save_steps = 500, .log_steps = 10,
     .max_eval = 64, .keep = 2, .epochs = 3, .lr = 1e-3f, .min_lr = -1, .decay = 0.1f, .max_norm = 1,
     .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .seed = 42
@@ -75,10 +78,10 @@ static const char pretrain_usage[] =
 static int read_options(int argc, char **argv, options *o) {
     const flag flags[] = {
         { 'o', "output-dir", TEXT, &o->folder, 0, 0, "DIR", "where everything is written" },
-        { 0, "train-file", LIST, &o->texts.train, 0, 0, "FILE",
+        { 0, "train-file", LIST, &o->texts, 0, 0, "FILE",
           "one more text; may be given often" },
-        { 0, "eval-file", TEXT, &o->texts.eval, 0, 0, "FILE", "a text to score the model on" },
-        { 0, "validation-split", REAL, &o->texts.hold_out, 0, 0.9, "P",
+        { 0, "eval-file", TEXT, &o->eval, 0, 0, "FILE", "a text to score the model on" },
+        { 0, "validation-split", REAL, &o->hold_out, 0, 0.9, "P",
           "else this part of the text is held out (0.05)" },
         { 'z', "tokenizer", TEXT, &o->tokenizer, 0, 0, "FILE", "a .gguf or tokenizer.bin" },
         { 0, "vocab-size", INTEGER, &o->vocab_size, 1, 1 << 24, "N",
@@ -131,7 +134,7 @@ static int read_options(int argc, char **argv, options *o) {
     *o = pretrain_defaults;
     int code = read_flags(argc, argv, pretrain_usage, flags, &text);
     if (code != GO_ON) return code;
-    if ((code = add_text(&o->texts.train, text))) return code;
+    if ((code = add_text(&o->texts, text))) return code;
     if (!o->folder) return complain(USAGE, "no --output_dir given");
     if (o->accumulate > INT_MAX / o->batch)
         return complain(USAGE, "--gradient_accumulation_steps is %d, need %d or less with %d sequences",
@@ -270,19 +273,21 @@ static int get_vocab(trainer *t, options *o) {
     }
     if (!o->vocab_size) o->vocab_size = 4096;
     double start = seconds();
-    code = learn_vocab(&t->vocab, &t->arena, &o->texts.train, PITH__SPM, o->vocab_size);
-    if (!code)
-        fprintf(stderr, "vocabulary   %d pieces, learned in %.1f s\n", t->vocab.n,
-                seconds() - start);
-    return code;
+    pith__texts texts = { o->texts.item, o->texts.n };
+    pith__progress watch = progress_of(&t->shown);
+    pith_error e = { 0, "" };
+    if (pith__learn_vocab(&t->vocab, &t->arena, &texts, PITH__SPM, o->vocab_size, &watch, &e))
+        return report(&e);
+    fprintf(stderr, "vocabulary   %d pieces, learned in %.1f s\n", t->vocab.n, seconds() - start);
+    return 0;
 }
 
 /* ---- a model with random weights ------------------------------------------------------------- */
 
 /* Normal numbers by Box and Muller's way, one for each i of the sequence called seed. */
 static double normal_at(uint64_t seed, uint64_t i) {
-    double u = ((double)(random_at(seed, 2 * i) >> 11) + 1) * 0x1p-53; /* never 0 */
-    double v = (double)(random_at(seed, 2 * i + 1) >> 11) * 0x1p-53;
+    double u = ((double)(pith__random_at(seed, 2 * i) >> 11) + 1) * 0x1p-53; /* never 0 */
+    double v = (double)(pith__random_at(seed, 2 * i + 1) >> 11) * 0x1p-53;
     return sqrt(-2 * log(u)) * cos(6.28318530717958647692 * v);
 }
 
@@ -305,7 +310,7 @@ static void make_weight(maker *k, int l, const char *name, int rows, int cols, d
     x += (64 - (uintptr_t)x % 64) % 64 / sizeof *x; /* to a cache line */
     if (l >= 0) snprintf(full, 64, "blk.%d.%s", l, name);
     else snprintf(full, 64, "%s", name);
-    for (const char *p = full; *p; p++) seed = random_at(seed, (unsigned char)*p);
+    for (const char *p = full; *p; p++) seed = pith__random_at(seed, (unsigned char)*p);
     for (size_t i = 0; i < n; i++)
         x[i] = deviation > 0 ? (float)(deviation * normal_at(seed, i)) : 1;
     int vector = rows == 1 && !(deviation > 0);
@@ -452,13 +457,16 @@ static int open_data(trainer *t) {
     const options *o = t->o;
     const char *path = o->dry_run ? NULL : path_in(t, "train.tokens");
     if (!o->dry_run && !path) return FAILED;
-    int code = o->dry_run ? dataset_count(&t->data, t->m, &o->texts)
-                          : dataset_open(&t->data, t->m, &o->texts, path);
-    if (code) return code;
-    uint64_t windows = dataset_windows(&t->data, t->n_ctx);
+    pith__text_choice texts = { { o->texts.item, o->texts.n }, o->eval, o->hold_out };
+    pith__progress watch = progress_of(&t->shown);
+    pith_error e = { 0, "" };
+    int code = o->dry_run ? pith__dataset_count(&t->data, t->m, &texts, &watch, &e)
+                          : pith__dataset_open(&t->data, t->m, &texts, path, &watch, &e);
+    if (code) return report(&e);
+    uint64_t windows = pith__dataset_windows(&t->data, t->n_ctx);
     if (!windows)
         return complain(BAD_DATA, "%s: has %zu tokens to learn from, need %d: more than --context",
-                        o->texts.train.item[0], t->data.n_train, t->n_ctx + 1);
+                        o->texts.item[0], t->data.n_train, t->n_ctx + 1);
     t->batch_size = (int64_t)o->batch * o->accumulate;
     t->total = o->max_steps > 0 ? o->max_steps
                                 : (int64_t)ceil((double)o->epochs * (double)windows / (double)t->batch_size);
@@ -507,7 +515,7 @@ static int time_a_step(trainer *t, double *step) {
     double start = 0;
     int wave = wave_of(t, t->batch_size);
     for (int i = 0; i <= t->n_ctx; i++)
-        t->token[i] = (pith_token)(random_at(1, (uint64_t)i) % (uint64_t)t->vocab.n);
+        t->token[i] = (pith_token)(pith__random_at(1, (uint64_t)i) % (uint64_t)t->vocab.n);
     pith__step_begin(t->step);
     for (int n = 0; n < 2 || (seconds() - start < 0.5 && n < 50); n++) {
         pith__sequence s[PITH__SHARDS];
@@ -553,7 +561,7 @@ static int forecast(trainer *t) {
     print_duration(step * (double)left);
     fprintf(stderr, ": %lld steps of %.0f tokens, %.2f epochs, at %.0f tokens/s\n", (long long)left,
             tokens,
-            (double)t->total * (double)t->batch_size / (double)dataset_windows(&t->data, t->n_ctx),
+            (double)t->total * (double)t->batch_size / (double)pith__dataset_windows(&t->data, t->n_ctx),
             tokens / step);
     return 0;
 }
@@ -605,7 +613,7 @@ static int log_end(trainer *t) {
 }
 
 static double epoch_of(const trainer *t) {
-    return (double)t->adam.step * (double)t->batch_size / (double)dataset_windows(&t->data, t->n_ctx);
+    return (double)t->adam.step * (double)t->batch_size / (double)pith__dataset_windows(&t->data, t->n_ctx);
 }
 
 /* The line of a step: on a terminal it is overwritten by the next. */
@@ -667,7 +675,7 @@ static int write_sample(trainer *t) {
 /* The loss on what is held out: at most so many windows, spread over it. */
 static int score_held_out(trainer *t, pith__loss *loss) {
     pith_error e = { 0, "" };
-    int all = dataset_eval_windows(&t->data, t->n_ctx),
+    int all = pith__dataset_eval_windows(&t->data, t->n_ctx),
         n = all < t->o->max_eval ? all : t->o->max_eval;
     *loss = (pith__loss){ 0, 0 };
     for (int i = 0, wave; i < n && !stopped(); i += wave) {
@@ -676,7 +684,7 @@ static int score_held_out(trainer *t, pith__loss *loss) {
         for (int k = 0; k < wave; k++) {
             int window = (int)((int64_t)(i + k) * all / n);
             pith_token *token = t->token + (size_t)k * ((size_t)t->n_ctx + 1);
-            int tokens = dataset_eval_window(&t->data, t->n_ctx, window, token);
+            int tokens = pith__dataset_eval_window(&t->data, t->n_ctx, window, token);
             s[k] = (pith__sequence){ token, token + 1, tokens };
         }
         if (pith__step_score(t->step, s, wave, loss, &e)) return complain(FAILED, "%s", e.text);
@@ -708,7 +716,7 @@ static void next_sequences(trainer *t, int64_t i, int n, pith__sequence *s) {
     for (int k = 0; k < n; k++) {
         uint64_t window = (uint64_t)(t->adam.step * t->batch_size + i + k);
         pith_token *token = t->token + (size_t)k * ((size_t)t->n_ctx + 1);
-        dataset_window(&t->data, t->n_ctx, t->o->seed, window, token);
+        pith__dataset_window(&t->data, t->n_ctx, t->o->seed, window, token);
         s[k] = (pith__sequence){ token, token + 1, t->n_ctx };
     }
 }
@@ -885,7 +893,7 @@ int verb_pretrain(int argc, char **argv) {
     if (code && code == stopped() && !t.log.file)
         fprintf(stderr, "stopped before the first step; to begin again, give the same command\n");
     if (t.log.file) fclose(t.log.file);
-    dataset_close(&t.data);
+    pith__dataset_close(&t.data);
     pith__step_free(t.step);
     free(t.token), free(t.adam.m), free(t.adam.v);
     pith__params_free(&t.params);
