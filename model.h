@@ -75,7 +75,7 @@ typedef struct {
 typedef struct {            /* zero-initialised is the default; new fields go last */
     const char *tokenizer;  /* tokenizer.bin beside a llama2.c checkpoint; NULL: none, tokens only */
     const char *kernels;    /* "portable", "avx2", ...; NULL: the fastest this processor runs */
-    int         n_threads;  /* 0: one a physical core, but 1 for a small model; 1: never start one */
+    int         n_threads;  /* 0: one a physical core (as affinity and CPU quota allow), 1 for a small model; 1: start none */
     int         no_mmap;    /* 1: read the file into memory instead of mapping it */
     const char *pretokenizer, *chat_template; /* names, instead of the file's own; NULL: those */
 } pith_options;

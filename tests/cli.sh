@@ -75,6 +75,12 @@ grep -q 'pp20 @ d8' "$dir/out" && grep -q 'tg4 @ d8' "$dir/out" && grep -q 'GB/s
 fine "bench after some tokens, and the machine's limits"
 bench --n-prompt 8 --n-gen 4 --json; [ "$(grep -c '^{"test": "[pt][pg][84]", "mean": [0-9.]*, "sd": ' "$dir/out")" -eq 2 ]
 ok $? "bench as JSON, an object a test"
+threads_of() { "$run" bench "$dir/tiny.bin" --repetitions 1 --n-prompt 2 --n-gen 0 --json "$@" | sed -n 's/.*"threads": \([0-9]*\).*/\1/p'; }
+three=$(threads_of --threads 3); two=$(threads_of --threads 2) # 1 without OpenMP
+[ "$(OMP_NUM_THREADS=3 threads_of)" = "$three" ] && [ "$(OMP_NUM_THREADS=3,1 threads_of --threads 2)" = "$two" ] &&
+    [ "$(OMP_NUM_THREADS=-2 threads_of 2> /dev/null)" = 1 ]
+ok $? "OMP_NUM_THREADS is what --threads would be, where that is not given"
+[ "$(OMP_THREAD_LIMIT=1 threads_of --threads 3)" = 1 ]; ok $? "bench counts the threads that OpenMP gives"
 bench -d 1000; refused 1 "n-depth 1000" "bench beyond the context"
 
 # ---- flags -------------------------------------------------------------------------------------------

@@ -137,12 +137,14 @@ static int make_model(const char *name, const char *type, const pith_options *op
 
 /* ---- measuring ---------------------------------------------------------------------------------------- */
 
-static int workers(const pith_model *m) { /* threads that will be at work */
+static int workers(const pith_session *s) { /* threads that are at work */
+    int n = s->team.n_threads;
 #ifdef _OPENMP
-    return pith__threads(m->n_threads);
-#else
-    return (void)m, 1;
+#pragma omp parallel num_threads(n)
+#pragma omp master
+    n = omp_get_num_threads(); /* the environment may allow fewer */
 #endif
+    return n;
 }
 
 /* The sum of n numbers, so that they are read: as so many streams, a line of the cache of each in turn. */
@@ -158,11 +160,10 @@ static uint64_t read_streams(const uint64_t *p, size_t n, size_t streams) {
 
 /* Bytes a second that all threads together read, the best of several passes over 256 MB. Some processors read
  * several streams of memory faster than one. */
-static double read_bandwidth(const pith_model *m) {
+static double read_bandwidth(int n_threads) {
     enum { SIZE = 1 << 25, PIECE = 1 << 18 }; /* numbers */
     uint64_t *p = malloc(SIZE * sizeof *p), sum = 0;
     double best = 0;
-    int n_threads = workers(m);
     (void)n_threads; /* without OpenMP */
     if (!p) return 0;
     for (size_t i = 0; i < SIZE; i++) p[i] = 1;
@@ -181,9 +182,8 @@ static double read_bandwidth(const pith_model *m) {
 
 /* Operations a second of all threads, a multiply-add being two, where nothing leaves the registers: the best of
  * several passes. */
-static double arithmetic_peak(const pith_model *m, const pith__format *f) {
+static double arithmetic_peak(const pith_model *m, int n_threads, const pith__format *f) {
     double best = 0;
-    int n_threads = workers(m);
     for (int pass = 0; pass < 20; pass++) {
         double start = seconds();
         size_t each = 0;
@@ -297,12 +297,12 @@ typedef struct {
     int n_prompt, n_gen, n_depth, repetitions, json;
 } bench_flags;
 
-static void print_limits(output *o, const pith_session *s, const result *r, int n) {
+static void print_limits(output *o, const pith_session *s, int n_threads, const result *r, int n) {
     const pith_model *m = s->model;
     const pith__format *f = m->embd.tensor.group ? pith__format_of(PITH__Q8_0) : m->layer[0].q.tensor.format; /* int8 is int8 */
-    double memory = read_bandwidth(m), peak = arithmetic_peak(m, f);
-    double fp32 = arithmetic_peak(m, pith__format_of(PITH__F32));
-    double int8 = arithmetic_peak(m, pith__format_of(PITH__Q8_0));
+    double memory = read_bandwidth(n_threads), peak = arithmetic_peak(m, n_threads, f);
+    double fp32 = arithmetic_peak(m, n_threads, pith__format_of(PITH__F32));
+    double int8 = arithmetic_peak(m, n_threads, pith__format_of(PITH__Q8_0));
     output_line(o, "\nlimits in this run: %.2f GB/s read, %.0f GFLOP/s fp32, %.0f GOP/s int8; kernels: %s\n",
                 memory / 1e9, fp32 / 1e9, int8 / 1e9, m->kernels->name);
     for (int i = 0; i < n; i++, r++) {
@@ -325,6 +325,7 @@ static int print_results(const bench_flags *b, const pith_session *s, const resu
     int code = output_open(&o, NULL, NULL);
     if (code) return code;
     const pith_shape *h = pith_model_shape(m);
+    int n_threads = workers(s);
     const char *name = b->shape ? b->shape : b->model.path ? b->model.path : "built in";
     const char *slash = strrchr(name, '/');
     if (!b->shape && slash && slash[1]) name = slash + 1;
@@ -334,12 +335,12 @@ static int print_results(const bench_flags *b, const pith_session *s, const resu
     }
     for (int i = 0; i < n && b->json; i++)
         output_line(&o, "{\"test\": \"%s\", \"mean\": %.4f, \"sd\": %.4f, \"threads\": %d}\n",
-                    r[i].test, r[i].mean, r[i].sd, m->n_threads);
+                    r[i].test, r[i].mean, r[i].sd, n_threads);
     for (int i = 0; i < n && !b->json; i++)
         output_line(&o, "| %s %s | %.2f MiB | %.2f M | %d | %s | %.2f ± %.2f |\n", name,
                     m->layer[0].q.tensor.format->name, (double)h->n_byte / 1048576, (double)h->n_param / 1e6,
-                    m->n_threads, r[i].test, r[i].mean, r[i].sd);
-    if (!b->json) print_limits(&o, s, r, n);
+                    n_threads, r[i].test, r[i].mean, r[i].sd);
+    if (!b->json) print_limits(&o, s, n_threads, r, n);
     return output_close(&o, 1);
 }
 
@@ -363,6 +364,7 @@ int verb_bench(int argc, char **argv) {
     if (code != GO_ON) return code;
     pith_model *m = NULL;
     pith_session *s = NULL;
+    b.model.options.n_threads = threads_wanted(b.model.options.n_threads);
     code = b.shape ? make_model(b.shape, b.type, &b.model.options, &m) : open_model(&b.model, 0, &m);
     if (!code) {
         int room = m->hyper.n_ctx - b.n_depth, most = b.n_prompt > b.n_gen ? b.n_prompt : b.n_gen;

@@ -100,6 +100,12 @@ static int is_text(const char *path) {
     return n > 0 && i == n;
 }
 
+int threads_wanted(int asked) {
+    const char *told = getenv("OMP_NUM_THREADS"); /* "4", or "4,2": the outer regions' first */
+    long n = !asked && told ? strtol(told, NULL, 10) : 0;
+    return asked ? asked : n < 1 ? 0 : n < MOST_THREADS ? (int)n : MOST_THREADS;
+}
+
 static int open_store(const model_choice *c, int need_text, pith__store *s) {
     pith_error e = { 0, "" };
     size_t size;
@@ -131,7 +137,9 @@ static int open_store(const model_choice *c, int need_text, pith__store *s) {
 
 static int make_model(const model_choice *c, pith__store *s, pith_model **m) {
     pith_error e = { 0, "" };
-    *m = pith__model_of(s, &c->options, &e);
+    pith_options with = c->options;
+    with.n_threads = threads_wanted(with.n_threads);
+    *m = pith__model_of(s, &with, &e);
     const char *note;
     for (int i = 0; *m && (note = pith_model_note(*m, i)); i++) fprintf(stderr, "pith: %s\n", note);
     return *m ? 0 : complain(e.code == PITH_EARG ? USAGE : NOT_LOADED, "%s", e.text);

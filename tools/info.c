@@ -87,8 +87,8 @@ static void print_model(output *out, const pith_model *m) {
     output_line(out, "%-15s %d tokens\n", "vocabulary", h->n_vocab);
     print_vocab(out, &m->store.vocab);
     output_line(out, "%-15s %d tokens\n", "context", h->n_ctx);
-    output_line(out, "%-15s %s, %d thread%s\n", "kernels", m->kernels->name, m->n_threads,
-                m->n_threads == 1 ? "" : "s");
+    int n_threads = pith__threads(m->n_threads);
+    output_line(out, "%-15s %s, %d thread%s\n", "kernels", m->kernels->name, n_threads, n_threads == 1 ? "" : "s");
 }
 
 static int print_all(const pith_model *m, model_choice *c) {

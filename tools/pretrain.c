@@ -125,7 +125,7 @@ static int read_options(int argc, char **argv, options *o) {
         { 0, "overwrite-output-dir", SWITCH, &o->overwrite, 0, 0, "",
           "begin anew where a run was" },
         { 0, "outtype", TEXT, &o->out_type, 0, 0, "TYPE", "of model.gguf: f32, f16, q8_0 (f32)" },
-        { 0, "threads", INTEGER, &o->threads, 0, 1024, "N", "(one a physical core)" },
+        { 0, "threads", INTEGER, &o->threads, 0, MOST_THREADS, "N", "(one a physical core)" },
         { 0, "dry-run", SWITCH, &o->dry_run, 0, 0, "", "say what it would take and stop" },
         { 'h', "help", SWITCH, NULL, 0, 0, "", "print this" },
         { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
@@ -361,7 +361,8 @@ static void make_keys(maker *k, int n_vocab) {
 
 static int new_model(trainer *t) {
     maker k = { .s = { .kind = "made by run pretrain", .path = "the new model" }, .o = t->o };
-    pith_options opt = { .n_threads = t->o->threads > 0 ? t->o->threads : pith__may_use("").cores };
+    pith_options opt = { .n_threads = threads_wanted(t->o->threads) };
+    if (!opt.n_threads) opt.n_threads = pith__may_use("").cores;
     k.s.vocab = t->vocab;
     make_keys(&k, t->vocab.n);
     make_weights(&k, t->vocab.n);

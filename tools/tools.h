@@ -68,13 +68,15 @@ typedef struct {
     pith_context context;
 } model_choice;
 
+enum { MOST_THREADS = 1024 };
+
 #define MODEL_FLAGS(c) \
     { 'z', "tokenizer", TEXT, &(c).options.tokenizer, 0, 0, "FILE", \
       "tokenizer.bin of a llama2.c checkpoint (tokenizer.bin)" }, \
     { 'c', "ctx-size", INTEGER, &(c).context.n_ctx, 0, INT32_MAX, "N", \
       "context in tokens (0: the model's)" }, \
-    { 0, "threads", INTEGER, &(c).options.n_threads, 0, 1024, "N", \
-      "threads (0: one a physical core)" }, \
+    { 0, "threads", INTEGER, &(c).options.n_threads, 0, MOST_THREADS, "N", \
+      "threads (0: $OMP_NUM_THREADS, or one a physical core)" }, \
     { 0, "no-mmap", SWITCH, &(c).options.no_mmap, 0, 0, "", \
       "read the file into memory instead of mapping it" }, \
     { 0, "kernels", TEXT, &(c).options.kernels, 0, 0, "NAME", \
@@ -88,6 +90,9 @@ typedef struct {
 
 /* The model that is part of the program; NULL: none. */
 const void *bundled_model(size_t *size);
+
+/* Threads for pith_options: those of --threads, else those of OMP_NUM_THREADS, else 0. */
+int threads_wanted(int asked);
 
 /* The one that is built in where c has no path. need_text: with a vocabulary, which a llama2.c checkpoint has in a file of its own. */
 int open_model(const model_choice *c, int need_text, pith_model **m);
