@@ -16,6 +16,8 @@ pre-tokenizer cuts, in bytes; or of the bytes of the text's normal form, or a nu
     words CASE LIST - PRE           a case: the words of the pre-tokenizer that GGUF calls PRE
     nfc CASE LIST - -               a case: normal form C
     hangul CASE LIST - -            a case: how many Korean syllables are written apart
+    pages CASE - - PRE              a case: every character beside others, 1024 characters a string: the
+                                    words, or, if PRE is "-", normal form C
     want HEX                        four digits a string, of the case above
 """
 import json
@@ -90,6 +92,19 @@ def string(name, number, parts):
     for _ in range(1 + draw(10)):
         own = parts and draw(2)
         out.append(parts[draw(len(parts))] if own else COMMON[draw(len(COMMON))])
+    return "".join(out)
+
+
+PAGE, PAGES = 1024, 204  # up to U+32FFF
+
+
+def page(number, pre):
+    """Every character that has a class in text/unicode.c, in the company of others."""
+    company = "a{0}b{0}{0}1{0} {0}\n.{0}A" if pre != "-" else "a{0}\u0323{0}\u11a8"
+    out = []
+    for c in map(chr, range(number * PAGE, number * PAGE + PAGE)):
+        if unicodedata.category(c)[0] != "C" or c in "\t\n\x0b\x0c\r\x85":
+            out.append(company.format(c))
     return "".join(out)
 
 
@@ -365,6 +380,15 @@ EMPTY = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": 
          "pre_tokenizer": None, "post_processor": None, "decoder": None}
 
 
+def words_by_name():
+    for i, (pre, steps) in enumerate(list(NAMED.items()) + regex_table()):
+        yield f"{pre}-{i}", pre, word_lengths(steps)
+
+
+def normal_form(s):
+    return list(unicodedata.normalize("NFC", s).encode())
+
+
 def all_cases(known):
     """(kind, name, list of parts, flags, fields of the tokenizer.json by name or a pre-tokenizer, what is wanted)"""
     for name, model, flags, rest, tokens in tokenizer_cases():
@@ -378,9 +402,9 @@ def all_cases(known):
         tok.encode_special_tokens = flags != "s"
         parts = tokens or ("whole" if "whole" in model else "none")
         yield "ids", name, parts, flags, fields, lambda s, t=tok: t.encode(s, add_special_tokens=False).ids
-    for i, (pre, steps) in enumerate(list(NAMED.items()) + regex_table()):
-        yield "words", f"words-{pre}-{i}", "none", "-", pre, word_lengths(steps)
-    yield "nfc", "normal-form", "marks", "-", "-", lambda s: list(unicodedata.normalize("NFC", s).encode())
+    for name, pre, want in words_by_name():
+        yield "words", f"words-{name}", "none", "-", pre, want
+    yield "nfc", "normal-form", "marks", "-", "-", normal_form
     yield "hangul", "korean", "jamo", "-", "-", lambda s: [hangul_apart(s)]
 
 
@@ -416,6 +440,9 @@ def main():
                 seen.add(field)
         print(kind, name, parts, flags, " ".join(fields) if kind == "ids" else fields)
         print("want", "".join(f"{short_hash(want(string(name, i, lists[parts]))):04x}" for i in range(STRINGS)))
+    for name, pre, want in [*words_by_name(), ("normal-form", "-", normal_form)]:
+        print("pages", f"pages-{name}", "- -", pre)
+        print("want", "".join(f"{short_hash(want(page(i, pre))):04x}" for i in range(PAGES)))
 
 
 if __name__ == "__main__":

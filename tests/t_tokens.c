@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-enum { MOST_PARTS = 600, STRING_BYTES = 1024, IDS = 1024, SHOWN = 3 };
+enum { MOST_PARTS = 600, STRING_BYTES = 1 << 16, IDS = 3 * STRING_BYTES, SHOWN = 3, PAGE = 1024 };
 
 typedef struct {
     pith__str s[MOST_PARTS];
@@ -96,6 +96,20 @@ static size_t make_string(pith__str name, unsigned number, const parts *own, cha
     return n;
 }
 
+/* Every character of a page that has a class, in the company of others. */
+static size_t make_page(unsigned number, const pith__splitter *words, char *out) {
+    const char *company = words ? "a?b??1? ?\n.?A" : "a?\xcc\xa3?\xe1\x86\xa8"; /* U+0323, U+11A8 */
+    size_t n = 0;
+    for (uint32_t c = number * PAGE; c < (number + 1) * PAGE; c++) {
+        if (!pith__unicode_class(c)) continue;
+        for (const char *p = company; *p; p++) {
+            if (*p == '?') n += pith__utf8_write(c, out + n);
+            else out[n++] = *p;
+        }
+    }
+    return n;
+}
+
 /* ---- what is compared ------------------------------------------------------------------------ */
 
 typedef struct {
@@ -150,14 +164,16 @@ static void check_case(const reference *r, pith__str want) {
     static char text[STRING_BYTES];
     static list got;
     parts own;
+    int pages = pith__str_is(r->kind, "pages");
     read_parts(&own, r->list);
     int bad = 0;
     for (unsigned number = 0; want.n >= 4; number++, want.p += 4, want.n -= 4) {
-        size_t n = make_string(r->name, number, &own, text);
+        size_t n = pages ? make_page(number, r->splitter, text) : make_string(r->name, number, &own, text);
         char digits[5] = { want.p[0], want.p[1], want.p[2], want.p[3], 0 };
         result_of(r, text, n, &got);
         if (short_hash(&got) == strtoul(digits, NULL, 16)) continue;
-        if (bad++ < SHOWN) report(r, (int)number, text, n, &got);
+        if (bad++ < SHOWN && pages) FAIL("%.*s: page U+%04X", (int)r->name.n, r->name.p, number * PAGE);
+        else if (bad <= SHOWN) report(r, (int)number, text, n, &got);
     }
     if (bad) FAIL("%.*s: %d strings differ", (int)r->name.n, r->name.p, bad);
 }
@@ -194,8 +210,9 @@ static void check_kind(const char *kind, int least) {
         if (!pith__str_is(r.kind, kind)) continue;
         line = next_line(&rest);
         CHECK(pith__str_is(next_word(&line), "want"));
-        if (!strcmp(kind, "words")) r.splitter = pith__splitter_named(r.fields);
-        if (!strcmp(kind, "words") && !r.splitter) FAIL("no pre-tokenizer %.*s", (int)r.fields.n, r.fields.p);
+        int named = !strcmp(kind, "words") || (!strcmp(kind, "pages") && !pith__str_is(r.fields, "-"));
+        if (named) r.splitter = pith__splitter_named(r.fields);
+        if (named && !r.splitter) FAIL("no pre-tokenizer %.*s", (int)r.fields.n, r.fields.p);
         if (!strcmp(kind, "ids")) check_ids(&r, line);
         else check_case(&r, line);
         n++;
@@ -205,6 +222,7 @@ static void check_kind(const char *kind, int least) {
 
 TEST(ids_of_tokenizers) { check_kind("ids", 100); }
 TEST(words_of_pretokenizers) { check_kind("words", 15); }
+TEST(every_character) { check_kind("pages", 16); }
 TEST(normal_form_c) { check_kind("nfc", 1); }
 TEST(hangul_written_apart) { check_kind("hangul", 1); }
 
@@ -213,6 +231,7 @@ int main(void) {
     read_parts(&common, pith__str_of("common"));
     RUN(ids_of_tokenizers);
     RUN(words_of_pretokenizers);
+    RUN(every_character);
     RUN(normal_form_c);
     RUN(hangul_written_apart);
     pith__arena_free(&arena);
