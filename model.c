@@ -273,8 +273,7 @@ static void describe(pith_model *m) {
     for (size_t i = 0; i < m->store.n_tensor; i++) {
         const pith__tensor *t = &m->store.tensor[i];
         s->n_param += t->rows * t->cols;
-        s->n_byte += t->rows * t->row_bytes;
-        if (t->scale) s->n_byte += t->rows * (t->cols / t->group) * sizeof(float);
+        s->n_byte += pith__tensor_bytes(t);
     }
 }
 

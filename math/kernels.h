@@ -59,6 +59,7 @@ PITH_SHARED const pith__format *pith__format_of(int id);       /* NULL: unknown 
 PITH_SHARED const pith__format *pith__format_named(const char *name); /* any case; NULL: unknown */
 PITH_SHARED float    pith__f16_to_f32(uint16_t h);
 PITH_SHARED uint16_t pith__f32_to_f16(float f); /* to nearest even */
+PITH_SHARED size_t   pith__tensor_bytes(const pith__tensor *t); /* in the file, scales too */
 PITH_SHARED void pith__row_floats(const pith__tensor *w, size_t r, float *y); /* y: (cols) */
 /* Formats of integers only, and I8 if its groups are a multiple of 16; past cols there are zeros. */
 PITH_SHARED void pith__row_q32(const pith__tensor *w, size_t r, size_t b, pith__q32 *y);

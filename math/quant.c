@@ -666,6 +666,11 @@ PITH_SHARED void pith__row_q32(const pith__tensor *w, size_t r, size_t b, pith__
     else i8_block(w, r, b, y);
 }
 
+PITH_SHARED size_t pith__tensor_bytes(const pith__tensor *t) {
+    size_t scales = t->scale ? t->rows * (t->cols / t->group) * sizeof(float) : 0;
+    return t->rows * t->row_bytes + scales;
+}
+
 PITH_SHARED void pith__row_floats(const pith__tensor *w, size_t r, float *y) {
     const uint8_t *row = w->data + r * w->row_bytes;
     if (w->format->floats) {

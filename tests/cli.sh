@@ -262,6 +262,9 @@ go score "$dir/nan.bin" -z "$dir/tok.bin" -i "the once"
 # ---- verbs -------------------------------------------------------------------------------------------
 verb() { v=$1; shift; go "$v" "$dir/tiny.bin" -z "$dir/tok.bin" "$@"; }
 verb tokenize -i "the once"; out_is "1 265 259 271\n" "tokenize"
+verb tokenize -i "the q\"" --pieces
+[ "$(cat "$dir/out")" = "$(printf '1\t"\\n<s>\\n"\n265\t" the"\n259\t" "\n116\t"q"\n37\t"\\""')" ]; ok $? "tokenize --pieces"
+[ "$(cat "$dir/err")" = "5 tokens, 6 bytes" ]; ok $? "and their number"
 verb tokenize -i "the once" --no-bos; out_is "265 259 271\n" "tokenize --no-bos"
 verb tokenize -i ""; out_is "1\n" "tokenize nothing"
 verb tokenize --decode 1,265,259,271; out_is "the once" "decode"
@@ -319,6 +322,9 @@ go score "$dir/longrope.80.gguf" --tokens "$ids"; same_out "$dir/a" "score: long
 go score "$dir/tiny.bin" --tokens 1,2,3; fine "score tokens without a vocabulary"
 verb info; [ "$status" -eq 0 ] && grep -q '^kind *llama2.c version 0$' "$dir/out" && grep -q '^family *llama$' "$dir/out"
 ok $? "info"
+verb info --tensors; [ "$(awk -F'\t' 'NR > 1 { s += $4 } END { print s }' "$dir/out")" = 112768 ] &&
+    grep -q "^token_embd.weight$(printf '\t')F32$(printf '\t')300 x 32$(printf '\t')38400$" "$dir/out"; ok $? "info --tensors"
+verb info
 for what in "parameters *28192\$" "weights *112768 bytes" "KV cache *16384 bytes" "context *64 tokens" "300 pieces"; do
     grep -q "$what" "$dir/out"; ok $? "info: $what"
 done

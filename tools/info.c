@@ -118,11 +118,31 @@ static int print_vocabulary(const pith__store *s) {
     return output_close(&out, 1);
 }
 
+/* A line for each tensor: name, format, shape with the slowest dimension first, bytes. */
+static int print_tensors(const pith__store *s) {
+    output out;
+    int code = output_open(&out, NULL, NULL);
+    if (code) return code;
+    output_line(&out, "tensor\ttype\tshape\tbytes\n");
+    for (size_t i = 0; i < s->n_tensor; i++) {
+        const pith__tensor *t = &s->tensor[i];
+        output_text(&out, t->name.p, t->name.n);
+        output_line(&out, "\t%s\t", t->format->name);
+        for (int d = 0; d < t->n_dim; d++)
+            output_line(&out, d ? " x %llu" : "%llu", (unsigned long long)t->shape[d]);
+        output_line(&out, "\t%zu\n", pith__tensor_bytes(t));
+    }
+    return output_close(&out, 1);
+}
+
 int verb_info(int argc, char **argv) {
     static const char usage[] = "run info MODEL [options]\n"
                                 "what the file holds, and the memory it takes (-c)\n\n";
     model_choice c = { 0 };
+    int tensors = 0;
     const flag flags[] = {
+        { 0, "tensors", SWITCH, &tensors, 0, 0, "",
+          "a line for each tensor instead: name, type, shape, bytes" },
         MODEL_FLAGS(c),
         { 'h', "help", SWITCH, NULL, 0, 0, "", "print this" },
         { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
@@ -134,7 +154,7 @@ int verb_info(int argc, char **argv) {
     code = open_model_or_vocab(&c, &m, &vocabulary);
     if (code) return code;
     if (m) {
-        code = print_all(m, &c);
+        code = tensors ? print_tensors(&m->store) : print_all(m, &c);
         pith_close(m);
     } else {
         code = print_vocabulary(&vocabulary);

@@ -1,6 +1,6 @@
 /* tokenize.c - run tokenize: text to token ids, and back with --decode.
  *
- * The ids stand on one line, a space between. Decoding gives exactly the bytes that were encoded:
+ * The ids stand on one line, a space between; with --pieces each has a line of its own and its text. Decoding gives exactly the bytes that were encoded:
  * no beginning-of-text token, and not the space that some tokenizers put before a text. */
 #include "tools.h"
 
@@ -10,8 +10,20 @@
 typedef struct {
     model_choice model;
     const char *prompt, *file, *decode;
-    int no_bos, parse_special;
+    int no_bos, parse_special, pieces;
 } tokenize_options;
+
+static void print_id(const tokenize_options *o, const pith__tokenizer *k, pith_token t, int first,
+                     output *out) {
+    if (!o->pieces) {
+        output_line(out, first ? "%d" : " %d", (int)t);
+        return;
+    }
+    pith__str s = pith__tokenizer_piece(k, t);
+    output_line(out, "%d\t", (int)t);
+    output_json(out, s.p, s.n);
+    output_bytes(out, "\n", 1);
+}
 
 static int print_ids(const tokenize_options *o, const pith__tokenizer *k, output *out) {
     const char *path = o->file ? o->file : !strcmp(o->prompt, "-") ? "-" : NULL;
@@ -22,8 +34,9 @@ static int print_ids(const tokenize_options *o, const pith__tokenizer *k, output
     int n = 0, code = path ? read_text(path, &text, &len) : 0;
     if (!code) code = encode_with(k, path ? text : o->prompt, len, flags, &t, &n);
     for (int i = 0; !code && i < n && !out->code && !stopped(); i++)
-        output_line(out, i ? " %d" : "%d", (int)t[i]);
-    if (!code) output_bytes(out, "\n", 1);
+        print_id(o, k, t[i], i == 0, out);
+    if (!code && !o->pieces) output_bytes(out, "\n", 1);
+    if (!code && o->pieces) fprintf(stderr, "%d tokens, %zu bytes\n", n, len);
     free(t);
     free(text);
     return code;
@@ -59,6 +72,8 @@ int verb_tokenize(int argc, char **argv) {
         { 'i', "prompt", TEXT, &o.prompt, 0, 0, "TEXT", "the text; - reads standard input" },
         { 'f', "file", TEXT, &o.file, 0, 0, "FILE", "a file with the text" },
         { 0, "decode", TEXT, &o.decode, 0, 0, "IDS", "the bytes of these tokens: 1,5,9" },
+        { 0, "pieces", SWITCH, &o.pieces, 0, 0, "",
+          "a line for each token: id, tab, its text as a JSON string" },
         { 0, "no-bos", SWITCH, &o.no_bos, 0, 0, "", "without the beginning-of-text token" },
         { 0, "parse-special", SWITCH, &o.parse_special, 0, 0, "",
           "read and write <|names|> as special tokens" },
@@ -70,6 +85,7 @@ int verb_tokenize(int argc, char **argv) {
     if (code != GO_ON) return code;
     if ((o.prompt != NULL) + (o.file != NULL) + (o.decode != NULL) != 1)
         return complain(USAGE, "tokenize needs one of -i TEXT, -f FILE, --decode 1,5,9");
+    if (o.decode && o.pieces) return complain(USAGE, "--pieces is of text, not of --decode");
     pith__store s;
     pith__tokenizer *k = NULL;
     output out;
