@@ -51,10 +51,11 @@ readme_snippet() { # the README's C compiles as it stands
       awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' README.md; printf 'return 0; }\n'; } > "$BUILD/snippet.c"
     compile -std=c11 -c "$BUILD/snippet.c" -o "$BUILD/snippet.o"
 }
-reading_names() { # functions named in docs/READING.md exist in the file they are said to be in
-    sed -n 's/.*`\([a-z0-9_]*\)()` in `\([a-z0-9_\/]*\.[ch]\)`.*/\1 \2/p' docs/READING.md > "$BUILD/names"
-    test -s "$BUILD/names" && while read -r f file; do
-        grep -q "\b$f(" "$file" || { echo "no $f in $file"; return 1; }; done < "$BUILD/names"
+doc_names() { # doc_names FILE: each `name` in `file` that the page has stands there
+    grep -o '`[A-Za-z0-9_]*\(()\)\?` in `[a-z0-9_/]*\.[a-z]*`' "$1" | tr -d '`' | sed 's/ in / /' > "$BUILD/names"
+    test -s "$BUILD/names" && while read -r name file; do
+        case $name in *"()") name=${name%??}; grep -q "\b$name(" "$file";; *) grep -qw "$name" "$file";; esac ||
+            { echo "no $name in $file"; return 1; }; done < "$BUILD/names"
 }
 no_bundle() { # make BUNDLE=0: no model inside, and a word about where some are
     "$BUILD/no_bundle" > "$BUILD/none" 2> "$BUILD/why"
@@ -101,7 +102,7 @@ replay() { # the fuzz target on files it knows, and on changed copies of them
     for h in *.h base/*.h math/*.h formats/*.h text/*.h train/*.h tools/*.h; do
         check "$h compiles alone" $CC -std=c11 -Wall -Wextra -Werror -fsyntax-only -x c $h
     done
-    check "docs/READING.md names functions that exist" reading_names
+    for doc in READING GLOSSARY; do check "docs/$doc.md: every name stands in its file" doc_names docs/$doc.md; done
 } | tee "$log" | grep -v '^ok'
 
 passed=$(grep '^ok' "$log" | grep -vc '# SKIP'); failed=$(grep -c '^not ok' "$log")
