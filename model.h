@@ -159,6 +159,7 @@ float pith_logprob(const pith_session *s, pith_token t); /* log softmax of pith_
  * one bit. room: (n + 1, n_vocab) floats of the caller, in use until the session is freed or
  * pith_draft(s, 0, NULL). */
 void pith_draft(pith_session *s, int n, float *room);
+double pith_draft_rate(const pith_session *s); /* tokens for one pass since pith_draft; 0: there was no pass */
 
 /* ---- sampling ---------------------------------------------------------- */
 

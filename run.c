@@ -231,10 +231,7 @@ static int start_session(voice *v, options *o, int n) {
     int code = open_session(v->m, &o->model, n, &v->s);
     if (code) return code;
     fprintf(stderr, "seed: %llu\n", (unsigned long long)o->seed);
-    if (o->trace) {
-        v->s->watch = trace_layer;
-        v->s->watch_data = v->s;
-    }
+    if (o->trace) trace_session(v->s);
     if (!o->n_draft) return 0;
     size_t row = (size_t)pith_model_shape(v->m)->n_vocab * sizeof *v->drafts;
     v->drafts = calloc((size_t)o->n_draft + 1, row);
@@ -244,8 +241,8 @@ static int start_session(voice *v, options *o, int n) {
 }
 
 static void say_drafts(const voice *v) {
-    int n = v->s->draft.n_pass, right = v->s->draft.n_accepted;
-    if (n) fprintf(stderr, "tokens per pass: %.2f (--draft-lookup)\n", (n + right) / (double)n);
+    double n = pith_draft_rate(v->s);
+    if (n > 0) fprintf(stderr, "tokens per pass: %.2f (--draft-lookup)\n", n);
 }
 
 /* Prompt t of n tokens, then what the model makes of it. */

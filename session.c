@@ -80,7 +80,9 @@ static void place(pith_session *s, room *r, int keep) {
     size_t layer_floats = pith__acts_place(s, &a, NULL), n_act = (size_t)h->n_layer + 1;
     s->stride = keep == PITH__KEEP_ALL ? layer_floats : 0;
     s->tape = take_room(r, keep == PITH__KEEP_ALL ? n_act : 1, layer_floats * sizeof *s->tape);
-    s->streams = keep == PITH__KEEP_STREAM ? take_room(r, n_act, n_batch * (size_t)h->n_embd * sizeof *s->streams) : NULL;
+    s->streams = NULL;
+    if (keep == PITH__KEEP_STREAM)
+        s->streams = take_room(r, n_act, n_batch * (size_t)h->n_embd * sizeof *s->streams);
     for (int set = 0; set < 2; set++)
         s->rope_table[set] = take_room(r, m->rope[set].freq ? n_batch : 0, (size_t)h->n_rot * sizeof(float));
     s->in.q = take_room(r, rows, blocks * 32);
@@ -323,6 +325,11 @@ void pith_draft(pith_session *s, int n, float *logits) {
     if (n <= 0 || !logits) return;
     s->draft.most = s->draft.trust = n < s->n_batch ? n : s->n_batch - 1;
     s->draft.logits = logits;
+}
+
+double pith_draft_rate(const pith_session *s) {
+    const pith__draft *d = &s->draft;
+    return d->n_pass ? (double)(d->n_pass + d->n_accepted) / d->n_pass : 0;
 }
 
 /* ---- evaluating, from outside ---------------------------------------------------------------------- */

@@ -158,5 +158,5 @@ int verb_score(int argc, char **argv);
 int verb_tokenize(int argc, char **argv);
 int verb_info(int argc, char **argv);
 int verb_bench(int argc, char **argv);
-void trace_layer(void *session, int l, const pith__acts *a, int n); /* for a session's watch */
+void trace_session(pith_session *s); /* from now on its activations go to stderr */
 #endif

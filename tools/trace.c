@@ -25,7 +25,7 @@ static void print_one(int l, int n, const activation *a) {
     fputc('\n', stderr);
 }
 
-void trace_layer(void *session, int l, const pith__acts *a, int n) {
+static void trace_layer(void *session, int l, const pith__acts *a, int n) {
     const pith_model *m = ((const pith_session *)session)->model;
     const pith__hyper *h = &m->hyper;
     const pith__layer *w = &m->layer[l];
@@ -49,4 +49,9 @@ void trace_layer(void *session, int l, const pith__acts *a, int n) {
     if (l == 0) fprintf(stderr, "  l  name     shape\n");
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i].x) print_one(l, n, &all[i]);
+}
+
+void trace_session(pith_session *s) {
+    s->watch = trace_layer;
+    s->watch_data = s;
 }
