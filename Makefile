@@ -103,15 +103,9 @@ dist/pith.h: model.h
 # ---- the model that is built in: docs/TRAINING.md -----------------------------------------------------
 
 STORY = build/story
-STORY_STEPS ?= 14000
+STORY_MODEL = models/stories.gguf
 story-model: $(RUN)
-	@test -n "$(TEXT)" || { echo "make story-model TEXT=stories.txt: documents separated by <|endoftext|>"; exit 1; }
-	mkdir -p $(STORY)
-	./$(RUN) vocab $(TEXT) -o $(STORY)/vocab.gguf --vocab-size 2048
-	./$(RUN) pretrain $(TEXT) --output_dir $(STORY)/out --tokenizer $(STORY)/vocab.gguf \
-	    --dim 128 --layers 8 --heads 4 --kv-heads 2 --ffn 352 --context 512 --per_device_train_batch_size 4 \
-	    --learning_rate 2.5e-3 --warmup_steps 200 --max_steps $(STORY_STEPS) --outtype q8_0
-	cp $(STORY)/out/model.gguf models/stories.gguf
+	@RUN="./$(RUN)" STORY="$(STORY)" STORY_MODEL="$(STORY_MODEL)" sh scripts/story.sh
 
 # ---- the rest --------------------------------------------------------------------------------------
 

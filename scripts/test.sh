@@ -45,6 +45,28 @@ installs() { # into folders with blanks in their names; another program finds th
         grep -q '^Libs: -L"/o pt/lib" -lpith -lm' "$at/lib/pkgconfig/pith.pc" || return 1
     install_at uninstall && [ ! -e "$at" ] && [ -d "$BUILD/in stall" ]
 }
+story() { # story VAR=...: make story-model, with blanks in its names; what it says is in said
+    makes BUILD="$BUILD" RUN="$RUN" TEXT="$at/my text.txt" STORY="$at/the run" STORY_MODEL="$at/stories.gguf" \
+        STORY_FLAGS="--layers 1 --context 32" "$@" story-model > "$BUILD/said" 2>&1
+}
+story_model() { # the same command goes on, the first model is kept, another text is not mixed in
+    at="$BUILD/sto ry"; rm -rf "$at" && mkdir -p "$at" && cat formats/*.c > "$at/my text.txt" && echo old > "$at/stories.gguf"
+    story STORY_STEPS=1 && story STORY_STEPS=2 && grep -q 'going on from .*checkpoint-1' "$BUILD/said" &&
+        tail -n 1 "$BUILD/said" | grep -q "make builds it in.*mv '.*stories.old.gguf' .* && make" &&
+        [ "$(cat "$at/stories.old.gguf")" = old ] && cmp "$at/the run/out/model.gguf" "$at/stories.gguf" || return 1
+    cp "$at/the run/out/model.gguf" "$at/before" && echo more >> "$at/my text.txt"
+    ! story STORY_STEPS=3 && grep -q 'another text' "$BUILD/said" && cmp "$at/before" "$at/stories.gguf"
+}
+story_plan() { # story_plan BYTES WANT: what pretrain is asked for; it is stopped, and that is told
+    at="$BUILD/plan"; rm -rf "$at" && mkdir -p "$at" && printf '#!/bin/sh\necho "$@"\nexit 130\n' > "$at/run" && chmod +x "$at/run" &&
+        : > "$at/vocab.gguf" && head -c "$1" /dev/zero > "$at/text" || return 1
+    TEXT="$at/text" STORY="$at" STORY_MODEL="$at/m.gguf" RUN="$at/run" STORY_STEPS= STORY_FLAGS= sh scripts/story.sh > "$BUILD/said" 2>&1
+    [ $? -eq 130 ] && grep -q -e "$2" "$BUILD/said" && tail -n 1 "$BUILD/said" | grep -q 'same make command goes on' && [ ! -e "$at/m.gguf" ]
+}
+story_plans() {
+    story_plan 50000 '--warmup_steps 10 --max_steps 200 ' && story_plan 1900000 '--warmup_steps 100 --max_steps 2000 ' &&
+        story_plan 20000000 '--warmup_steps 200 --max_steps 14000 '
+}
 bsd_make() { MAKEFLAGS= bmake -n 2>&1 | grep -q 'GNU make' && ! MAKEFLAGS= bmake; }
 readme_snippet() { # the README's C compiles as it stands
     { printf '#include "pith.h"\n#include <stdio.h>\nint main(void) {\n'
@@ -93,6 +115,8 @@ replay() { # the fuzz target on files it knows, and on changed copies of them
     check "dist/pith.c refuses -ffinite-math-only" refuses NaN -ffinite-math-only
     check "make CFLAGS=-Ofast keeps NaN and the order of sums" ofast
     check "make install, install-lib and uninstall" installs
+    check "make story-model goes on, and keeps the model it replaces" story_model
+    check "make story-model has steps for the text's size" story_plans
     if command -v bmake > /dev/null; then check "BSD's make names GNU make" bsd_make; else echo "ok - BSD's make names GNU make # SKIP no bmake"; fi
     check "threads are used where they run" openmp_probe
     check "dist/pith.h is C99" compile -std=c99 -fsyntax-only -x c dist/pith.h
