@@ -42,7 +42,7 @@ static const char usage[] =
     "run VERB TEXT [options]    vocab, pretrain: learn a vocabulary, a model from a text file\n"
     "MODEL is a llama2.c checkpoint (and -z tokenizer.bin), a .gguf or a Hugging Face folder;\n"
     "without one, the small teller of stories that is built in.\n"
-    "Defaults stand in brackets, those of llama2.c files after a stroke.\n\n";
+    "(0.8 | 1.0) is a default: 0.8, and 1.0 for llama2.c files.\n\n";
 
 static int read_options(int argc, char **argv, options *o) {
     const flag flags[] = {
@@ -56,18 +56,18 @@ static int read_options(int argc, char **argv, options *o) {
         { 't', "temp", REAL, &o->how.temperature, 0, 1e6, "T",
           "temperature; 0 always takes the likeliest token (0.8 | 1.0)" },
         { 'p', "top-p", REAL, &o->how.top_p, 0, 1, "P",
-          "draw from the likeliest that have this probability together (0.95 | 0.9)" },
+          "draw from the fewest tokens whose probabilities add up to P (0.95 | 0.9)" },
         { 0, "top-k", INTEGER, &o->how.top_k, 0, INT32_MAX, "K",
           "draw from the K likeliest; 0: off (40 | 0)" },
         { 0, "min-p", REAL, &o->how.min_p, 0, 1, "P",
           "draw from those at least P times as likely as the likeliest (0.05 | 0)" },
         { 's', "seed", SEED, &o->seed, 0, 0, "N", "start of the random numbers; 0: the time (0)" },
         { 0, "repeat-penalty", REAL, &o->how.repeat_penalty, 0.01, 100, "X",
-          "make tokens used lately less likely; 1: off (1)" },
+          "make the last tokens less likely; 1: off (1)" },
         { 0, "repeat-last-n", INTEGER, &o->how.repeat_last_n, -1, INT32_MAX, "N",
-          "how many tokens are lately; -1: all (64)" },
+          "of so many last tokens; -1: all (64)" },
         { 0, "presence-penalty", REAL, &o->how.presence_penalty, -100, 100, "X",
-          "subtracted from the logit of a token used lately (0)" },
+          "subtracted from the logit of each of the last tokens (0)" },
         { 0, "frequency-penalty", REAL, &o->how.frequency_penalty, -100, 100, "X",
           "the same for each use (0)" },
         { 0, "logit-bias", LIST, &o->bias, 0, 0, "ID+X", "add X to a token's logit; also ID-X" },
