@@ -1,28 +1,28 @@
-/* kernels.c - the arithmetic of a Transformer in portable C: matmul, attention, RMSNorm, rotation,
- * softmax, the gated activation. It gets arrays of floats and weights as they lie in the file, and gives
- * arrays of floats. This is the text to read: x86.c and arm.c hold faster twins behind the same table,
- * and a program without them works.
+/* kernels.c - the arithmetic of a Transformer in portable C: matmul, attention, RMSNorm, RoPE, softmax, the
+ * gated activation. Inputs are arrays of floats, and weights as they lie in the file; results are arrays of
+ * floats. This is the text to read: the files of twins/ compute the same faster, behind the same table, and
+ * the program works without them.
  *
- * A sum of many floats depends on its order, and a result must not depend on how many tokens or threads
- * worked on it. So every dot product has one order, whoever computes it: number i adds into lane i % 16,
- * and a fixed tree adds up the lanes. A compiler makes one vector instruction of sixteen lanes.
+ * A sum of many floats depends on its order, but a result must not depend on how many tokens or threads were
+ * computed together. So every dot product has one order: number i is added to lane i % 16, and the lanes are
+ * added as a fixed tree. A compiler makes one vector instruction of sixteen lanes.
  *
- * Weights of few bits meet inputs that were rounded to 8 bits (LLM.int8, arXiv:2208.07339, explains why
- * that is enough): within a block of 32 the sum is one of integers, exact in any order, and block b adds
- * into lane b % 16. */
+ * Quantised weights are multiplied by inputs that are quantised to 8 bits (LLM.int8, arXiv:2208.07339, explains
+ * why 8 bits are enough). Within a block of 32 the sum is one of integers, exact in any order; block b is added
+ * to lane b % 16. */
 #include <math.h>
 #include <string.h>
 #include "kernels.h"
 
 enum {
     LANES = 16,
-    TOKEN_TILE = 8,          /* tokens whose attention is one task for a thread */
-    THREAD_NUMBERS = 1 << 16 /* weights or cached numbers that are worth more than one thread */
+    TOKEN_TILE = 8,          /* tokens of a task of attention */
+    THREAD_NUMBERS = 1 << 16 /* so many weights or cached numbers are worth more than one thread */
 };
 
 /* ---- dot products -------------------------------------------------------------------------------- */
 
-static float sum_of_lanes(float *s) { /* (LANES), spoilt */
+static float sum_of_lanes(float *s) { /* (LANES); overwrites s */
     for (int half = LANES / 2; half > 0; half /= 2)
         for (int i = 0; i < half; i++) s[i] += s[i + half];
     return s[0];
@@ -37,7 +37,7 @@ static float dot_portable(const float *a, const float *b, size_t n) {
     return sum_of_lanes(s);
 }
 
-/* A weight is d * q - m and an input d' * q': the sum over half a block is d d' sum(q q') - m d' sum(q'). */
+/* A weight is d * q - m, an input is d' * q'. So the sum over half a block is d d' sum(q q') - m d' sum(q'). */
 static float dot_blocks(const pith__q32 *w, const int8_t *q, const float *d, const int32_t *sum,
                         size_t n_block) {
     float s[LANES] = {0};
@@ -56,28 +56,28 @@ static float dot_blocks(const pith__q32 *w, const int8_t *q, const float *d, con
 
 static size_t blocks_in(size_t cols) { return cols / 32 + (cols % 32 != 0); }
 
-/* Which numbers of the input share a scale when it meets w; 0: it stays as it is. */
+/* How many inputs share a scale when they are quantised for w; 0: they stay floats. */
 static size_t input_group(const pith__tensor *w) {
     return w->format->id == PITH__I8 ? w->group : w->format->unpack ? 32 : 0;
 }
 
-/* Rounds n numbers as llama2.c's runq.c does, half away from zero, and returns their scale. That is NaN
- * where they are not finite, and then so is all that is made of it: what went wrong must not look right. */
+/* Quantises n numbers as llama2.c's runq.c does: rounded half away from zero. Returns their scale. If a number
+ * is not finite, the scale is NaN, and so is every result: a wrong result must not look right. */
 static float quantize_run(int8_t *q, const float *x, size_t n) {
     float most = 0, zero = 0;
     for (size_t i = 0; i < n; i++) {
         most = fmaxf(most, fabsf(x[i]));
-        zero += x[i] * 0; /* but NaN for NaN and infinity */
+        zero += x[i] * 0; /* NaN if x[i] is NaN or infinite */
     }
     float scale = most / 127.0f;
     for (size_t i = 0; i < n; i++) {
         float v = scale > 0 && zero == 0 ? roundf(x[i] / scale) : 0;
-        q[i] = (int8_t)fmaxf(-127, fminf(v, 127)); /* over 127 when scale is a denormal number */
+        q[i] = (int8_t)fmaxf(-127, fminf(v, 127)); /* v may be over 127 if scale is a denormal number */
     }
     return scale + zero;
 }
 
-/* Blocks of 32, with their sums. */
+/* Blocks of 32, and the sums of their halves. */
 static void quantize_blocks(pith__input *in, int t) {
     size_t n_block = blocks_in(in->cols);
     int8_t *q = in->q + t * n_block * 32;
@@ -94,9 +94,9 @@ static void quantize_blocks(pith__input *in, int t) {
     }
 }
 
-/* llama2.c's int8 files have groups of any size, and a story that its runq.c tells from a seed is told here
- * word for word. One input rounded the other way is enough to change a story, so every operation is
- * runq.c's, in its order: one sum that the groups are added to one after the other (matmul_groups). */
+/* llama2.c's int8 files have groups of any size. From the same seed, pith writes the same text as llama2.c's
+ * runq.c; a single input that is rounded differently can change it. So every operation is runq.c's, in the same
+ * order: the groups of a row are added one after the other (matmul_groups). */
 static void quantize_groups(pith__input *in, int t) {
     size_t group = in->group, n_group = in->cols / group;
     int8_t *q = in->q + t * blocks_in(in->cols) * 32;
@@ -109,7 +109,7 @@ static void quantize_portable(pith__input *in, int t) {
     else quantize_groups(in, t);
 }
 
-/* A row is made ready once, in scratch, and used for all tokens. */
+/* Each row is unpacked once, to scratch, and used for all tokens. */
 static void matmul_blocks(const pith__product *p, size_t r0, size_t r1, pith__q32 *row) {
     const pith__input *in = p->in;
     size_t n_block = blocks_in(in->cols);
@@ -156,7 +156,7 @@ static void matmul_portable(const pith__product *p, size_t r0, size_t r1, void *
 
 /* ---- one vector ------------------------------------------------------------------------------------ */
 
-/* Zhang and Sennrich 2019, arXiv:1910.07467 */
+/* Zhang and Sennrich 2019, arXiv:1910.07467. The squares are added one after the other, as in llama2.c. */
 static void rmsnorm_portable(float *y, const float *x, const float *w, size_t n, float eps) {
     float sum = 0;
     for (size_t i = 0; i < n; i++) sum += x[i] * x[i];
@@ -164,8 +164,8 @@ static void rmsnorm_portable(float *y, const float *x, const float *w, size_t n,
     for (size_t i = 0; i < n; i++) y[i] = (w ? w[i] : 1.0f) * (scale * x[i]);
 }
 
-/* Pairs of channels turn by angles that grow with the position: Su et al. 2021, arXiv:2104.09864. Trap:
- * the pairs are neighbours in llama2.c's files and GGUF's llama, half a head apart elsewhere. */
+/* RoPE rotates pairs of channels by angles that grow with the position: Su et al. 2021, arXiv:2104.09864. Trap:
+ * in llama2.c's files and GGUF's llama a pair is two neighbours; elsewhere it is half a head apart. */
 static void rope_portable(float *x, const float *cs, int n_rot, int half) {
     int step = half ? 1 : 2, apart = half ? n_rot / 2 : 1;
     for (int i = 0; i < n_rot / 2; i++) {
@@ -187,8 +187,8 @@ static void gate_portable(float *y, const float *gate, const float *up, size_t n
     }
 }
 
-/* The largest is taken away first so that no power overflows. NaN anywhere makes all NaN, and so do
- * numbers that are all -infinity. */
+/* The largest number is subtracted first, so that no exponential overflows. The exponentials are added one after
+ * the other, as in llama2.c. All results are NaN if one number is NaN, or if all are -infinity. */
 static void softmax_portable(float *x, size_t n) {
     float most = -INFINITY, sum = 0;
     for (size_t i = 0; i < n; i++)
@@ -202,8 +202,9 @@ static void softmax_portable(float *x, size_t n) {
 
 /* ---- attention ------------------------------------------------------------------------------------- */
 
-enum { Q8_0_KEYS = LANES * PITH__Q8_0_BYTES }; /* keys: 32 channels of 16 positions */
+enum { Q8_0_KEYS = LANES * PITH__Q8_0_BYTES }; /* bytes of 32 channels of 16 keys */
 
+/* Dequantizes channel i of 16 keys. */
 static void key_channel(float *y, const pith__format *f, const uint8_t *keys, int i) { /* y: (LANES) */
     if (f->floats) {
         f->floats(y, keys + (size_t)i * LANES * f->bytes, LANES);
@@ -236,8 +237,8 @@ static size_t value_bytes(const pith__format *f, int head_dim) {
     return (size_t)head_dim / f->length * f->bytes;
 }
 
-/* One query against the positions that are seen: how well does each key answer it, and the values mixed in
- * these proportions. Positions go by sixteens, as the keys lie; scores beyond the ends are not used. */
+/* Attention of one query: the scores of the positions that it sees, their softmax, and the sum of the values
+ * with these weights. 16 keys lie side by side; scores of other positions are computed but not used. */
 static void attend_one(const pith__attention *a, const float *q, float *y, int kv_head, pith__span seen,
                        float *scores) {
     const uint8_t *k = a->k + kv_head * a->k_plane, *v = a->v + kv_head * a->v_plane;
@@ -265,12 +266,12 @@ static void attend_one(const pith__attention *a, const float *q, float *y, int k
         add_value(y, scores[u - first], a->v_format, v + (size_t)(u % a->n_slot) * bytes, a->head_dim);
 }
 
-/* Query head h reads key head h / n_group: Ainslie et al. 2023, arXiv:2305.13245. */
+/* Grouped-query attention: query head h reads kv head h / n_rep (Ainslie et al. 2023, arXiv:2305.13245). */
 static void attend_portable(const pith__attention *a, int t0, int t1, int kv_head, float *scores) {
-    int n_group = a->n_head / a->n_kv_head;
+    int n_rep = a->n_head / a->n_kv_head;
     for (int t = t0; t < t1; t++) {
         pith__span seen = pith__sees(a->mask, a->position + t, a->position + a->n);
-        for (int h = kv_head * n_group; h < (kv_head + 1) * n_group; h++) {
+        for (int h = kv_head * n_rep; h < (kv_head + 1) * n_rep; h++) {
             size_t at = ((size_t)t * a->n_head + h) * a->head_dim;
             attend_one(a, a->q + at, a->y + at, kv_head, seen, scores);
         }
@@ -304,7 +305,7 @@ PITH_SHARED void pith__cache_value(const pith__format *f, uint8_t *plane, int he
 
 enum { OUTER_COLUMNS = 32 };
 
-/* n columns of a row of the product. Number k of each sum comes after number k - 1. */
+/* n columns of a row of the product. The products of a sum are added from k = 0 on. */
 static inline void outer_row(const pith__outer *p, size_t i, size_t j0, size_t n) {
     float s[OUTER_COLUMNS] = {0}, *y = p->y + i * p->y_row + j0;
     const float *a = p->a + i * p->a_row, *b = p->b + j0;
@@ -316,13 +317,13 @@ static inline void outer_row(const pith__outer *p, size_t i, size_t j0, size_t n
 static void outer_portable(const pith__outer *p) {
     for (size_t j = 0; j < p->n; j += OUTER_COLUMNS)
         for (size_t i = 0; i < p->m; i++) {
-            if (p->n - j >= OUTER_COLUMNS) outer_row(p, i, j, OUTER_COLUMNS); /* sums stay in registers */
+            if (p->n - j >= OUTER_COLUMNS) outer_row(p, i, j, OUTER_COLUMNS); /* a constant: sums stay in registers */
             else outer_row(p, i, j, p->n - j);
         }
 }
 
-/* The way back through gate_portable: y was act(x) * up. Both activations are x / (1 + exp(-z)): z is x for
- * SiLU, and for GELU, since (1 + tanh(v)) / 2 = 1 / (1 + exp(-2 v)), 2 sqrt(2 / pi) (x + 0.044715 x^3). */
+/* The gradient of gate_portable, which was y = act(x) * up. Both activations are x / (1 + exp(-z)). For SiLU z is
+ * x; for GELU z is 2 sqrt(2 / pi) (x + 0.044715 x^3), because (1 + tanh(v)) / 2 = 1 / (1 + exp(-2 v)). */
 static void d_gate_portable(float *d_gate, float *d_up, const float *dy, const float *gate, const float *up,
                             size_t n, int act) {
     for (size_t i = 0; i < n; i++) {
@@ -337,7 +338,7 @@ static void d_gate_portable(float *d_gate, float *d_up, const float *dy, const f
     }
 }
 
-/* What plain C comes to, sixteen sums side by side. */
+/* Sixteen sums side by side, as in dot_portable. */
 static float peak_flops_portable(const pith__format *f, size_t *n) {
     enum { ROUNDS = 1 << 14 };
     float x[LANES] = {0}, sum = 0;
@@ -351,7 +352,7 @@ static float peak_flops_portable(const pith__format *f, size_t *n) {
     return sum;
 }
 
-static size_t tile_size_portable(const pith__format *f, size_t n) { /* no tiles, no need to arrange them */
+static size_t tile_size_portable(const pith__format *f, size_t n) { /* no tiles, and no arrange */
     (void)f, (void)n;
     return 0;
 }
@@ -359,24 +360,25 @@ static size_t tile_size_portable(const pith__format *f, size_t n) { /* no tiles,
 /* ---- the table, and the work shared out over threads ---------------------------------------------------- */
 
 static const pith__kernels portable_kernels = {
-    "portable", quantize_portable, tile_size_portable, NULL, matmul_portable, attend_portable, dot_portable,
-    rmsnorm_portable, rope_portable, gate_portable, softmax_portable, outer_portable, d_gate_portable,
-    peak_flops_portable,
+    .name = "portable", .quantize = quantize_portable, .tile_size = tile_size_portable, .matmul = matmul_portable,
+    .attend = attend_portable, .dot = dot_portable, .rmsnorm = rmsnorm_portable, .rope = rope_portable,
+    .gate = gate_portable, .softmax = softmax_portable, .outer = outer_portable, .d_gate = d_gate_portable,
+    .peak_flops = peak_flops_portable,
 };
 
 PITH_SHARED const pith__kernels *pith__portable(const char *name) {
     return !name || !strcmp(name, portable_kernels.name) ? &portable_kernels : NULL;
 }
 
-/* Room for a row of blocks or, in lanes.inc, for 16 rows as floats, or 14 inputs in groups of 512 numbers. */
+/* Room for a row as pith__q32; in twins/ for 16 rows as floats, or for 14 inputs in runs of 512 numbers. */
 PITH_SHARED size_t pith__matmul_scratch(size_t cols) { return 16 * sizeof(float) * (cols + 512); }
 
-/* Tiles are whole ones, of at most 16 tokens, and have a float or less for each number. */
+/* A tile has at most 16 tokens, and at most a float for each number; the last tile is a whole one. */
 PITH_SHARED size_t pith__tiles_bytes(size_t n, size_t cols) { return (n + 16) * (cols + 32) * sizeof(float); }
 
-PITH_SHARED size_t pith__attend_scratch(int n_group, int head_dim, int n_slot) {
-    size_t portable = (size_t)n_slot + 2 * LANES, queries = (size_t)n_group * TOKEN_TILE;
-    size_t twins = queries * ((size_t)head_dim + 256 + 64); /* lanes.inc: a query and a chunk of scores */
+PITH_SHARED size_t pith__attend_scratch(int n_rep, int head_dim, int n_slot) {
+    size_t portable = (size_t)n_slot + 2 * LANES, queries = (size_t)n_rep * TOKEN_TILE;
+    size_t twins = queries * ((size_t)head_dim + 256 + 64); /* attention.inc: a query and a chunk of scores */
     return ((portable > twins ? portable : twins) * sizeof(float) + 63) / 64 * 64;
 }
 
@@ -387,8 +389,8 @@ typedef struct {
     size_t rows; /* in a task */
 } matmul_job;
 
-/* Waking a thread takes some microseconds, which a small matrix does not. What counts is its size and not
- * the number of tokens: so a small model stays with one thread whatever it does. */
+/* Waking a thread takes some microseconds, longer than a small matrix. The size of the matrix decides, not the
+ * number of tokens, so a small model always uses one thread. */
 PITH_SHARED int pith__worth_it(size_t numbers) { return numbers >= THREAD_NUMBERS; }
 
 static void quantize_task(const void *data, size_t t, uint8_t *scratch) {
@@ -409,8 +411,8 @@ static void matmul_task(const void *data, size_t i, uint8_t *scratch) {
     job->kernels->matmul(&job->p, r, end, scratch);
 }
 
-/* The tasks of a matrix are rows, eight or so tasks a thread, or two panels for many tokens: all end at about
- * the same time. */
+/* A task is some rows: about eight tasks for each thread, or, with many tokens, 32 rows (two panels) each. So all
+ * threads end at about the same time. */
 PITH_SHARED void pith__matmul(const pith__kernels *k, const pith__team *team, float *y, size_t stride,
                               const pith__tensor *w, pith__input *in) {
     int worth_it = team->crew && pith__worth_it(w->rows * w->cols);
@@ -430,7 +432,7 @@ PITH_SHARED void pith__matmul(const pith__kernels *k, const pith__team *team, fl
     pith__share(team, (w->rows + job.rows - 1) / job.rows, worth_it, matmul_task, &job);
 }
 
-/* A tile is TOKEN_TILE tokens and one kv head: its keys and values serve all query heads of its group. */
+/* A task is TOKEN_TILE tokens and one kv head, whose keys and values all its query heads share. */
 typedef struct {
     const pith__attention *a;
     const pith__kernels *kernels;

@@ -1,4 +1,4 @@
-/* kernels.h - number formats, threads and the arithmetic; base/base.h has the letters and rules. */
+/* kernels.h - number formats and the arithmetic. The letters and rules are in base/base.h. */
 #ifndef PITH_KERNELS_H
 #define PITH_KERNELS_H
 
@@ -6,8 +6,8 @@
 
 /* ---- math/quant.c: number formats, one row each -------------------------------------------------- */
 
-/* GGUF's type numbers; PITH__I8 is llama2.c's version 2, whose scales lie apart from its integers, so
- * that it has neither floats nor unpack: read it by pith__row_floats or pith__row_q32. */
+/* GGUF's type numbers, and PITH__I8 for llama2.c's version 2. The scales of PITH__I8 do not lie beside its
+ * integers, so it has neither floats nor unpack: read it with pith__row_floats or pith__row_q32. */
 enum {
     PITH__F32 = 0, PITH__F16 = 1, PITH__Q4_0 = 2, PITH__Q4_1 = 3, PITH__Q5_0 = 6, PITH__Q5_1 = 7,
     PITH__Q8_0 = 8, PITH__Q2_K = 10, PITH__Q3_K = 11, PITH__Q4_K = 12, PITH__Q5_K = 13,
@@ -23,10 +23,10 @@ enum {
     PITH__Q6_K_BYTES = 210, PITH__IQ4_XS_BYTES = 136 /* 256 numbers each */
 };
 
-/* What the 16 values of 4 bits stand for, as integers. */
+/* The integers that 4 bits stand for. */
 PITH_SHARED_DATA const int8_t pith__iq4_values[16], pith__mxfp4_values[16];
 
-/* 32 weights as every quantised format has them: weight i is d[i / 16] * q[i] - m[i / 16]. */
+/* 32 quantised weights of any format: weight i is d[i / 16] * q[i] - m[i / 16]. */
 typedef struct {
     int8_t q[32];
     float  d[2], m[2];
@@ -41,16 +41,16 @@ typedef struct {
     void (*encode)(void *y, const float *x, size_t n); /* n a multiple of length; NULL: read only */
 } pith__format;
 
-/* A named array of numbers, where it lies in the file. A vector is one row. */
+/* A named array of numbers, where it lies in the file. A vector is a matrix of one row. */
 typedef struct {
     pith__str name;            /* GGUF's name, whatever the file: "blk.0.attn_q.weight" */
     const pith__format *format;
     int n_dim;
     uint64_t shape[4];         /* slowest first: (rows, cols), (experts, rows, cols) */
-    size_t rows, cols;         /* all but the last dimension multiplied; the last */
+    size_t rows, cols;         /* the product of all dimensions but the last; the last */
     const uint8_t *data;       /* rows * row_bytes bytes */
     size_t row_bytes;
-    const uint8_t *scale;      /* PITH__I8 only: a little-endian float32 for each group of numbers */
+    const uint8_t *scale;      /* PITH__I8 only: a little-endian float32 for each group numbers */
     size_t group;
     int used;                  /* 1: a model has it for a part of its own */
 } pith__tensor;
@@ -61,26 +61,27 @@ PITH_SHARED float    pith__f16_to_f32(uint16_t h);
 PITH_SHARED uint16_t pith__f32_to_f16(float f); /* to nearest even */
 PITH_SHARED size_t   pith__tensor_bytes(const pith__tensor *t); /* in the file, scales too */
 PITH_SHARED void pith__row_floats(const pith__tensor *w, size_t r, float *y); /* y: (cols) */
-/* Formats of integers only, and I8 if its groups are a multiple of 16; past cols there are zeros. */
+/* Numbers 32 b to 32 b + 31 of row r; zeros follow the last column. For formats of integers, and for I8 whose
+ * groups are a multiple of 16. */
 PITH_SHARED void pith__row_q32(const pith__tensor *w, size_t r, size_t b, pith__q32 *y);
 
 /* ---- math/kernels.c, math/twins/: the arithmetic ------------------------------------------------- */
 
 typedef struct pith__kernels pith__kernels;
 
-/* The inputs of one or more matmuls. A matrix of integers wants integers: 32 numbers share a scale,
- * which is the largest magnitude among them over 127. n_block = cols / 32, rounded up. For PITH__I8 it
- * is group numbers that share one, and d is (n, cols / group); if group is not 32, sum is the kernel's own. */
+/* The inputs (activations) of one or more matmuls. Quantised weights need quantised inputs: 32 numbers share a
+ * scale, the largest magnitude among them over 127. n_block = cols / 32, rounded up. With PITH__I8 weights, group
+ * numbers share a scale and d is (n, cols / group); unless group is 32, each kernel uses sum in its own way. */
 typedef struct {
     const float *x; /* (n, cols) */
     int n;
     size_t cols;
-    int8_t *q;      /* (n, n_block, 32), cols rounded up with zeros; room for it given by the caller */
-    float *d;       /* (n, n_block) scale */
-    int32_t *sum;   /* (n, 2, n_block) sums of q by halves: what a weight's minimum m multiplies */
-    size_t group;   /* of the numbers in q; 0: q is not filled yet */
-    void *tiles;    /* many tokens, arranged as a kernel wants them; room for pith__tiles_bytes */
-    const pith__format *arranged; /* for weights of this format; NULL: tiles are not filled yet */
+    int8_t *q;      /* (n, n_block, 32) with zeros past cols; the caller provides the room, also of d and sum */
+    float *d;       /* (n, n_block) scales */
+    int32_t *sum;   /* (n, 2, n_block) sums of q over half blocks; they multiply the minima m of the weights */
+    size_t group;   /* what q was quantised with; 0: not yet */
+    void *tiles;    /* inputs of many tokens in a kernel's own layout; room for pith__tiles_bytes */
+    const pith__format *arranged; /* the weights' format that tiles are for; NULL: none yet */
 } pith__input;
 
 typedef struct {
@@ -92,15 +93,15 @@ typedef struct {
 
 /* An attention mask is a value: which positions a token sees. */
 typedef struct {
-    int causal; /* 1: none after its own; 0: those after it as those before it */
-    int window; /* at most so many to one side, its own among them; 0: all */
+    int causal; /* 1: none after its own; 0: those after it as well as those before it */
+    int window; /* at most so many to one side, its own included; 0: all */
 } pith__mask;
 
-typedef struct { /* of a text; both ends are seen */
+typedef struct { /* positions of a text; both ends are included */
     int first, last;
 } pith__span;
 
-/* What the token at a position sees of a text of n positions. Nobody else knows the meaning of a mask. */
+/* What the token at a position sees of a text of n positions. No other function interprets a mask. */
 static inline pith__span pith__sees(pith__mask m, int position, int n) {
     pith__span s = { 0, m.causal ? position : n - 1 };
     if (m.window && m.window <= position) s.first = position - m.window + 1;
@@ -108,29 +109,29 @@ static inline pith__span pith__sees(pith__mask m, int position, int n) {
     return s;
 }
 
-/* Attention of n new tokens over one layer's cache, which holds two planes a kv head: keys with 16
- * positions side by side, (n_slot / 16, head_dim, 16), so that a score is a sum down the channels for
- * 16 positions at once; values as they come, (n_slot, head_dim). Position u lies in slot u % n_slot;
- * n_slot is a multiple of 16 and holds the whole text, or the window and n - 1 more; slots not yet
- * written hold zeros. Q8_0 wants head_dim to be a multiple of 32: its values are plain Q8_0 blocks,
- * its keys have for every 32 channels of 16 positions 16 f16 scales, then (32, 16) int8. */
+/* Attention of n new tokens over the KV cache of one layer. A kv head has two planes in the cache:
+ *   keys    (n_slot / 16, head_dim, 16): 16 positions side by side, so that a kernel computes 16 scores at once;
+ *   values  (n_slot, head_dim).
+ * Position u lies in slot u % n_slot. n_slot is a multiple of 16; it holds the whole text, or the window and n - 1
+ * positions more. Unwritten slots hold zeros. In Q8_0, head_dim is a multiple of 32, values are plain Q8_0 blocks,
+ * and every 32 channels of 16 keys are 16 f16 scales followed by (32, 16) int8. */
 typedef struct {
     const float *q;      /* (n, n_head, head_dim) */
     float *y;            /* (n, n_head, head_dim) */
     const uint8_t *k, *v; /* (n_kv_head, plane bytes) */
     size_t k_plane, v_plane;
     const pith__format *k_format, *v_format; /* F32, F16 or Q8_0 */
-    int n, position;     /* new tokens, and the position of the first */
+    int n, position;     /* how many new tokens; the position of the first */
     int n_head, n_kv_head, head_dim, n_slot;
     pith__mask mask;
-    double scale;        /* scores are q.k * scale */
-    float softcap;       /* c > 0: and then c * tanh(score / c) */
+    double scale;        /* a score is q.k * scale */
+    float softcap;       /* c > 0: a score becomes c * tanh(score / c) */
 } pith__attention;
 
-enum { PITH__SILU, PITH__GELU }; /* GELU by its tanh formula, as Gemma has it */
+enum { PITH__SILU, PITH__GELU }; /* GELU in its tanh form, as in Gemma */
 
-/* y (m, n) = a (m, n_k) b (n_k, n), or, with add, y +=: the products that gradients are made of. Number (i, k)
- * of a is a[i * a_row + k * a_col]. A sum over k runs from the first to the last. */
+/* y (m, n) = a (m, n_k) b (n_k, n), or, with add, y += a b: the products of the backward pass. Number (i, k) of a
+ * is a[i * a_row + k * a_col], so a may be a transpose. A sum over k runs from the first to the last. */
 typedef struct {
     float *y;
     size_t y_row;
@@ -142,51 +143,51 @@ typedef struct {
     int add;
 } pith__outer;
 
-/* One row a processor family; portable C is the text to read, the others are the same, faster.
- * Dot products have one order for one token and for many: number i (block b of 32, for integers) adds
- * into lane i % 16, and the lanes are summed as a fixed tree: i + i+8, then +4, +2, +1. */
+/* A kernel set: one for each family of processors. Portable C is the text to read; the others compute the same,
+ * faster. Within a set the result for a token does not depend on how many tokens are computed together, because
+ * every sum has one order (tests/t_order.c). In a dot product number i (for integers block i of 32) is added to
+ * lane i % 16, and the lanes are added as a fixed tree: i + i+8, then +4, +2, +1. */
 struct pith__kernels {
     const char *name;
-    void (*quantize)(pith__input *in, int t); /* row t of x into q, d, sum, by in->group */
-    size_t (*tile_size)(const pith__format *f, size_t n); /* tokens; 0: n tokens go without tiles */
-    void (*arrange)(pith__input *in, const pith__format *f, size_t i); /* tile i, of the same size as all */
+    void (*quantize)(pith__input *in, int t); /* row t of x to q, d and sum, in groups of in->group */
+    size_t (*tile_size)(const pith__format *f, size_t n); /* tokens in a tile; 0: n tokens need no tiles */
+    void (*arrange)(pith__input *in, const pith__format *f, size_t i); /* fills tile i */
     void (*matmul)(const pith__product *p, size_t r0, size_t r1, void *scratch); /* rows r0 to r1 */
-    /* token t, all query heads of one kv head; scores: (n_head / n_kv_head, n_slot) */
+    /* tokens t0 to t1, all query heads of one kv head; scores: room for pith__attend_scratch */
     void (*attend)(const pith__attention *a, int t0, int t1, int kv_head, float *scores);
     float (*dot)(const float *a, const float *b, size_t n);
     void (*rmsnorm)(float *y, const float *x, const float *w, size_t n, float eps); /* w NULL: ones */
-    void (*rope)(float *x, const float *cs, int n_rot, int half); /* one head; cs: (n_rot / 2, 2) */
+    void (*rope)(float *x, const float *cs, int n_rot, int half); /* one head; cs: (n_rot / 2, 2) cos, sin */
     void (*gate)(float *y, const float *gate, const float *up, size_t n, int act); /* act(gate) * up */
     void (*softmax)(float *x, size_t n);
     void (*outer)(const pith__outer *p);
     void (*d_gate)(float *d_gate, float *d_up, const float *dy, const float *gate, const float *up, size_t n,
-                   int act); /* the way back through gate */
+                   int act); /* the gradient of gate */
     /* Peak benchmark: *n multiply-adds on registers, of the kind that matmul uses for this format. The return
      * value only stops the compiler from removing the loop. */
     float (*peak_flops)(const pith__format *f, size_t *n);
 };
 
-/* name NULL: the best there is; the answer is NULL where this processor or this name has none */
+/* name NULL: the fastest. The answer is NULL if this processor has no such set. */
 PITH_SHARED const pith__kernels *pith__portable(const char *name);
 PITH_SHARED const pith__kernels *pith__x86(const char *name);
 PITH_SHARED const pith__kernels *pith__arm(const char *name);
 
-
-/* A thread's scratch holds the larger of the two, for the widest matrix and the longest cache; it begins
- * at a multiple of 64, and so both are. */
+/* A thread's scratch has room for matmul_scratch of the widest matrix and for attend_scratch of the longest cache,
+ * whichever is larger. It begins at a multiple of 64 bytes; both sizes are multiples of 64. */
 PITH_SHARED size_t pith__matmul_scratch(size_t cols); /* bytes */
 PITH_SHARED size_t pith__tiles_bytes(size_t n, size_t cols); /* of n tokens */
-PITH_SHARED size_t pith__attend_scratch(int n_group, int head_dim, int n_slot); /* n_head / n_kv_head */
+PITH_SHARED size_t pith__attend_scratch(int n_rep, int head_dim, int n_slot); /* n_rep: n_head / n_kv_head */
 /* y[t * stride + r] = w[r] . x[t] */
 PITH_SHARED void pith__matmul(const pith__kernels *k, const pith__team *team, float *y, size_t stride,
                               const pith__tensor *w, pith__input *in);
-/* 1: work on so many weights or numbers is worth sharing out. */
+/* 1: work on so many numbers is worth more than one thread. */
 PITH_SHARED int pith__worth_it(size_t numbers);
 PITH_SHARED void pith__attend(const pith__kernels *k, const pith__team *team, const pith__attention *a);
 
-/* The cache's side: bytes of one plane (0: this format cannot have such heads, or too large), and a
- * slot's key and value (head_dim) written to it. */
+/* Bytes of one plane of the KV cache; 0: this format cannot have such heads, or the plane is too large. */
 PITH_SHARED size_t pith__cache_plane(const pith__format *f, int head_dim, int n_slot);
+/* Write the key, the value (head_dim) of a slot. */
 PITH_SHARED void pith__cache_key(const pith__format *f, uint8_t *plane, int head_dim, int slot,
                                  const float *k);
 PITH_SHARED void pith__cache_value(const pith__format *f, uint8_t *plane, int head_dim, int slot,
