@@ -1,24 +1,25 @@
-/* quant.c - number formats: how weights lie on disk and what numbers they stand for.
+/* quant.c - number formats: how weights lie on disk, and how to dequantize and quantise them.
  *
- * A quantised row is a run of blocks. A block keeps a small integer q for each weight, and for all
- * of them a scale d and often a minimum m; it stands for the numbers d * q - m. Two generations:
+ * A quantised row is a sequence of blocks. A block holds a small integer q for each weight, and a scale d
+ * and often a minimum m for all of them. A weight is d * q - m. There are two generations of formats:
  *
  *     blocks of 32         Q4_0 Q5_0 Q8_0 IQ4_NL MXFP4   d * q
  *                          Q4_1 Q5_1                     d * q - m
  *     super-blocks of 256  Q3_K Q6_K IQ4_XS              d * q      d, m: one 16-bit float for all
  *                          Q2_K Q4_K Q5_K                d * q - m  times a small integer for a few
  *
- * The digit counts the bits of q. In a super-block each 16 or 32 weights have a d of their own, but
- * it takes 4 to 8 bits; so a weight of Q4_K takes 4.5 bits with everything.
+ * The digit is the number of bits of q. In a super-block, each 16 or 32 weights have a d of their own,
+ * which takes 4 to 8 bits; altogether a weight of Q4_K takes 4.5 bits.
  *
- * Whatever the format, its one decoding function, unpack, gives 32 weights as a pith__q32: q as
- * int8, d and m for each 16. Matrix products work on that; floats are made from it in one place. A
- * format is thus a struct, its unpack, perhaps an encoder, and a row of the table near the end.
+ * A format has one decoding function, unpack. It gives 32 weights as a pith__q32: q as int8, d and m for
+ * each 16. Matrix products work on that, and one function makes floats of it (block_floats). So a new
+ * format is a struct, its unpack, perhaps an encoder, and a row of the table near the end. With that it
+ * works with all kernels; twins/unpack.inc makes it fast.
  *
- * Layouts: ggml-common.h of llama.cpp; the K formats are its pull request 1684, IQ4_NL 5590, IQ4_XS
- * 5747; MXFP4 is in the OCP Microscaling Formats specification 1.0. Numbers on disk are
- * little-endian, as are the processors this runs on. Structs are all bytes, so that blocks may lie
- * at any address. */
+ * The layouts are from ggml-common.h of llama.cpp; the K formats are its pull request 1684, IQ4_NL 5590,
+ * IQ4_XS 5747; MXFP4 is in the OCP Microscaling Formats specification 1.0. Numbers on disk are
+ * little-endian, as are the processors this runs on. The structs consist of bytes, so blocks may lie at
+ * any address. */
 #include "kernels.h"
 
 #include <math.h>
@@ -41,7 +42,7 @@ static uint32_t bits_of_float(float f) {
 /* binary16: sign, 5 bits of exponent with bias 15, 10 of fraction. */
 PITH_SHARED float pith__f16_to_f32(uint16_t h) {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, fraction = h & 1023;
-    if (exponent == 0) /* zero and denormals: so many times 2^-24 */
+    if (exponent == 0) /* zero and denormals: fraction * 2^-24 */
         return float_of_bits(sign | bits_of_float((float)(int)fraction * 0x1p-24f));
     exponent = exponent == 31 ? 255 : exponent + 127 - 15; /* 31: infinity and NaN */
     return float_of_bits(sign | exponent << 23 | fraction << 13);
@@ -51,15 +52,15 @@ PITH_SHARED uint16_t pith__f32_to_f16(float f) {
     uint32_t u = bits_of_float(f), sign = u >> 16 & 0x8000, a = u & 0x7fffffff;
     if (a > 0x7f800000) return (uint16_t)(sign | 0x7e00 | (a >> 13 & 0x3ff)); /* NaN, made quiet */
     if (a >= 0x477ff000) return (uint16_t)(sign | 0x7c00); /* 65520 and more: infinity */
-    if (a < 0x38800000) { /* under 2^-14: adding 0.5 makes the processor round to units of 2^-24 */
+    if (a < 0x38800000) { /* under 2^-14: when 0.5 is added, the processor rounds to units of 2^-24 */
         uint32_t units = bits_of_float(float_of_bits(a) + 0.5f) - bits_of_float(0.5f);
         return (uint16_t)(sign | units);
     }
-    a += 0xfff + (a >> 13 & 1); /* just under half a place; at half, an odd last bit goes up */
+    a += 0xfff + (a >> 13 & 1); /* adds just under one half of the last place; at half, an odd last bit rounds up */
     return (uint16_t)(sign | (a - ((127u - 15) << 23)) >> 13);
 }
 
-/* bfloat16 is the upper half of a float. */
+/* bfloat16: the upper 16 bits of a float. */
 static float bf16_to_f32(uint16_t h) { return float_of_bits((uint32_t)h << 16); }
 
 static uint16_t f32_to_bf16(float f) {
@@ -76,7 +77,7 @@ static uint16_t half_bits(const uint8_t *p) {
 
 static float half_at(const uint8_t p[2]) { return pith__f16_to_f32(half_bits(p)); }
 
-/* Write f as a half; return what is then there to be read. */
+/* Writes f as an F16, and returns the value that was written. */
 static float put_half(uint8_t p[2], float f) {
     uint16_t h = pith__f32_to_f16(f);
     memcpy(p, &h, sizeof h);
@@ -111,13 +112,13 @@ static void bf16_encode(void *y, const float *x, size_t n) {
 
 /* ---- blocks of 32 ---------------------------------------------------------------------------- */
 
-/* The whole block has one scale and one minimum. */
+/* The block has one scale and one minimum. */
 static void set_scale(pith__q32 *y, float d, float m) {
     y->d[0] = y->d[1] = d;
     y->m[0] = y->m[1] = m;
 }
 
-/* 16 bytes hold 32 numbers of 4 bits: the first 16 in the lower halves, the others in the upper. */
+/* 16 bytes hold 32 numbers of 4 bits: the first 16 numbers in the lower halves, the others in the upper halves. */
 static void split_nibbles(int8_t q[32], const uint8_t p[16], int start) {
     for (int i = 0; i < 16; i++) {
         q[i]      = (int8_t)((p[i] & 15) + start);
@@ -125,7 +126,7 @@ static void split_nibbles(int8_t q[32], const uint8_t p[16], int start) {
     }
 }
 
-/* The same, and the numbers are places in a table. */
+/* The same, but the 4 bits are an index of a table. */
 static void look_up_nibbles(int8_t q[32], const uint8_t p[16], const int8_t table[16]) {
     for (int i = 0; i < 16; i++) {
         q[i]      = table[p[i] & 15];
@@ -133,7 +134,7 @@ static void look_up_nibbles(int8_t q[32], const uint8_t p[16], const int8_t tabl
     }
 }
 
-/* 4 bytes hold the fifth bit of 32 numbers, in order. */
+/* 4 bytes hold the fifth bits of 32 numbers, in order. */
 static void add_fifth_bits(int8_t q[32], const uint8_t p[4]) {
     for (int i = 0; i < 32; i++) q[i] = (int8_t)(q[i] + (p[i / 8] >> i % 8 & 1) * 16);
 }
@@ -203,7 +204,7 @@ static void q5_1_unpack(pith__q32 *y, const void *row, size_t b) {
     set_scale(y, half_at(x->d), -half_at(x->m));
 }
 
-/* Weights are many near zero and few far out, so these 16 steps are finer in the middle. */
+/* Most weights are near zero, so these 16 values are closer together there. */
 PITH_SHARED const int8_t pith__iq4_values[16] = { -127, -104, -83, -65, -49, -35, -22, -10,
                                                    1, 13, 25, 38, 53, 69, 89, 113 };
 
@@ -213,8 +214,8 @@ static void iq4_nl_unpack(pith__q32 *y, const void *row, size_t b) {
     set_scale(y, half_at(x->d), 0);
 }
 
-/* Floats of 4 bits: sign, 2 of exponent, 1 of fraction. The table has them doubled, as integers; so
- * the scale, a power of two given by its exponent with bias 127, is halved. No minus zero. */
+/* Floats of 4 bits: sign, 2 bits of exponent, 1 of fraction. The table has them times two, as integers, and
+ * no minus zero. So the scale is halved; it is a power of two, stored as its exponent with bias 127. */
 PITH_SHARED const int8_t pith__mxfp4_values[16] = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
 
 typedef struct {
@@ -231,14 +232,14 @@ static void mxfp4_unpack(pith__q32 *y, const void *row, size_t b) {
 
 /* ---- super-blocks of 256 --------------------------------------------------------------------- */
 
-/* A super-block has eight groups g of 32 weights. Their bits lie in planes of 32 bytes, byte i for
- * weight i of a group, several groups side by side in a byte. This adds unit times one group's. */
+/* A super-block has eight groups g of 32 weights. Their bits lie in planes of 32 bytes: byte i holds bits of
+ * weight i of several groups. This adds unit times the bits of one group. */
 static void add_plane(int8_t q[32], const uint8_t p[32], size_t shift, int mask, int unit) {
     for (int i = 0; i < 32; i++) q[i] = (int8_t)(q[i] + (p[i] >> shift & mask) * unit);
 }
 
 typedef struct {
-    uint8_t scale[16]; /* of 16 weights each; lower half: scale, upper half: minimum */
+    uint8_t scale[16]; /* one for 16 weights; lower 4 bits: scale, upper 4 bits: minimum */
     uint8_t q[64];     /* 2 planes of 4 groups by 2 bits */
     uint8_t d[2], dmin[2];
 } q2_k_block;
@@ -258,7 +259,7 @@ static void q2_k_unpack(pith__q32 *y, const void *row, size_t b) {
 typedef struct {
     uint8_t high[32];  /* a plane of 8 groups by 1 bit */
     uint8_t q[64];     /* 2 planes of 4 groups by 2 bits */
-    uint8_t scale[12]; /* 16 of 6 bits: 8 bytes of lower halves as in Q4_0, 4 of the upper 2 bits */
+    uint8_t scale[12]; /* 16 of 6 bits: lower 4 bits in 8 bytes as in Q4_0, then upper 2 bits in 4 bytes */
     uint8_t d[2];
 } q3_k_block;
 _Static_assert(sizeof(q3_k_block) == PITH__Q3_K_BYTES, "layout on disk");
@@ -280,9 +281,9 @@ static void q3_k_unpack(pith__q32 *y, const void *row, size_t b) {
     }
 }
 
-/* Q4_K and Q5_K: 8 scales and 8 minima of 6 bits in 12 bytes. Groups 0 to 3 have theirs in the
- * lower bits of bytes 0 to 3 and 4 to 7; groups 4 to 7 have their lower 4 bits in bytes 8 to 11,
- * and their upper 2 where the others left room. */
+/* Q4_K and Q5_K: 8 scales and 8 minima of 6 bits in 12 bytes. The scales of groups 0 to 3 are the lower 6 bits
+ * of bytes 0 to 3, their minima those of bytes 4 to 7. The lower 4 bits of the scales and minima of groups 4 to
+ * 7 are in bytes 8 to 11, the upper 2 bits are the upper bits of bytes 0 to 7. */
 static void set_k_scale(pith__q32 *y, const uint8_t d[2], const uint8_t dmin[2],
                         const uint8_t p[12], size_t g) {
     int scale = g < 4 ? p[g] & 63 : (p[g + 4] & 15) | p[g - 4] >> 6 << 4;
@@ -344,7 +345,7 @@ static void q6_k_unpack(pith__q32 *y, const void *row, size_t b) {
 
 typedef struct {
     uint8_t d[2];
-    uint8_t high[2]; /* of the 8 scales of 6 bits: upper 2 bits, and lower 4 */
+    uint8_t high[2]; /* 8 scales of 6 bits: their upper 2 bits; low: their lower 4 */
     uint8_t low[4];
     uint8_t q[128];  /* 16 bytes a group, as in IQ4_NL */
 } iq4_xs_block;
@@ -360,12 +361,12 @@ static void iq4_xs_unpack(pith__q32 *y, const void *row, size_t b) {
 
 /* ---- encoders -------------------------------------------------------------------------------- */
 
-/* An encoder wants the d, m and q that leave the least squared error, sum of (d * q - m - x)^2. For
- * given d and m the best q is found by rounding; for given q the best d and m solve two linear
- * equations. Doing the one and the other in turn from several first guesses comes within a percent
- * of the optimum. While q is looked for it is kept as floats. */
+/* An encoder looks for the d, m and q with the least squared error, the sum of (d * q - m - x)^2. For given d
+ * and m the best q comes from rounding. For given q the best d and m solve two linear equations. The two steps
+ * alternate, from several first guesses; the result is within a percent of the optimum. During the search q is
+ * kept as floats. A run is the 16 or 32 weights that share a d. */
 
-enum { FIT_TURNS = 2, RUN_MAX = 32 };
+enum { FIT_STEPS = 2, RUN_MAX = 32 };
 
 typedef struct {
     float lo, hi; /* of q */
@@ -381,8 +382,8 @@ static float dot_run(const float *a, const float *b, int n) { /* n a multiple of
     return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
 }
 
-/* The best q for d and m; returns the squared error that is left. NaN becomes lo. Each step is a
- * loop of its own: compilers make vector code of these, and not of all in one. */
+/* The best q for d and m; returns the squared error. NaN becomes lo. Each step is a loop of its own, because
+ * compilers vectorise such loops and do not vectorise one loop with all steps. */
 static float round_run(float *q, const float *x, int n, float d, float m, const quant_grid *g) {
     float error[RUN_MAX], inverse = d != 0 ? 1 / d : 0, lo = g->lo, hi = g->hi;
     for (int i = 0; i < n; i++) q[i] = (x[i] + m) * inverse;
@@ -412,22 +413,22 @@ typedef struct {
     float d, m, error;
 } run_fit;
 
-/* From the guess d and m on; best is replaced where the error gets less. */
+/* Alternates the two steps from the guess d, m on, and replaces best where the error is less. */
 static void improve_fit(run_fit *best, float d, float m, const float *x, int n,
                         const quant_grid *g) {
     static const float ones[RUN_MAX] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
                                          1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
     float q[RUN_MAX];
-    for (int turn = 0; turn <= FIT_TURNS; turn++) {
-        if (turn > 0) solve_run(&d, &m, q, g->has_min ? ones : NULL, x, n);
+    for (int step = 0; step <= FIT_STEPS; step++) {
+        if (step > 0) solve_run(&d, &m, q, g->has_min ? ones : NULL, x, n);
         if (g->is_half) d = pith__f16_to_f32(pith__f32_to_f16(d));
         float error = round_run(q, x, n, d, m, g);
         if (error < best->error) *best = (run_fit){ d, m, error };
     }
 }
 
-/* The best d and m for n weights. Guesses put the outermost weights near the ends of the grid, some
- * inside, some outside, where they are cut off for the good of the others. */
+/* The best d and m for n weights. The guesses put the outermost weights near the ends of the grid: inside, or
+ * outside, where they are cut off and the other weights get finer steps. */
 static run_fit fit_run(const float *x, int n, const quant_grid *g) {
     float min = 0, max = x[0];
     for (int i = 0; i < n; i++) {
@@ -441,7 +442,7 @@ static run_fit fit_run(const float *x, int n, const quant_grid *g) {
                 float d = (max - min) / (g->hi + high + low), m = -min - low * d;
                 improve_fit(&best, d, m > 0 ? m : 0, x, n, g);
             }
-    } else { /* d may be negative, so that either end of -8..7 can serve */
+    } else { /* d may be negative: then -8, not 7, is the end for the largest weight */
         float far = max > -min ? max : min;
         for (float out = -2 * g->step; out <= 2 * g->step; out += g->step) {
             improve_fit(&best, far / (g->lo - out), 0, x, n, g);
@@ -451,7 +452,8 @@ static run_fit fit_run(const float *x, int n, const quant_grid *g) {
     return best;
 }
 
-/* Weights that are not finite, or too large for a scale of 16 bits, must not look right. */
+/* If a weight is not finite, or too large for a 16-bit scale, all weights of the block become NaN: a wrong
+ * result must not look right. */
 static void spoil_unless_finite(uint8_t d[2], float error) {
     if (!(error < INFINITY)) put_half(d, NAN);
 }
@@ -460,7 +462,7 @@ static void q8_0_encode(void *y, const float *x, size_t n) {
     static const quant_grid grid = { -127, 127, 0, 1, 0 };
     q8_0_block *block = y;
     for (; n; n -= 32, x += 32, block++) {
-        float most = 0, q[32]; /* no search: 255 steps are fine enough, and caches are in a hurry */
+        float most = 0, q[32]; /* no search: 255 steps are fine enough, and the KV cache needs speed */
         for (int i = 0; i < 32; i++) most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
         float error = round_run(q, x, 32, put_half(block->d, most / 127), 0, &grid);
         spoil_unless_finite(block->d, error);
@@ -479,11 +481,11 @@ static void q4_0_encode(void *y, const float *x, size_t n) {
     }
 }
 
-/* A super-block before it is packed: runs of weights with d * scale and dmin * min. */
+/* A super-block before it is packed. A run of weights has the scale d * scale and the minimum dmin * min. */
 typedef struct {
     uint8_t d[2], dmin[2];
     int scale[16], min[16];
-    int q[256]; /* from 0 on */
+    int q[256]; /* from 0 on: lo of the grid is subtracted */
 } super_block;
 
 typedef struct {
@@ -492,7 +494,7 @@ typedef struct {
     int scale_lo, scale_hi, min_hi;
 } super_grid;
 
-/* The integer in lo to hi that makes unit times it nearest to x. */
+/* The integer i in lo..hi for which unit * i is nearest to x. */
 static int nearest_into(float x, float unit, int lo, int hi) {
     float i = unit != 0 ? x / unit : 0;
     if (!(i > (float)lo)) return lo;
@@ -500,14 +502,14 @@ static int nearest_into(float x, float unit, int lo, int hi) {
     return (int)(i - (float)lo + 0.5f) + lo;
 }
 
-/* One run: of the minima and scales next to those wanted, the pair with the least error. */
+/* Chooses the scale and the minimum of run j: the pair with the least error, of those next to what is wanted. */
 static float choose_run(super_block *y, int j, const float *x, float d, float dmin, run_fit want,
                         const super_grid *g) {
     int m0 = nearest_into(want.m, dmin, 0, g->min_hi);
     float least = INFINITY, q[RUN_MAX];
     for (int m = m0 - 1; m <= m0 + 1; m++) {
         if (m < 0 || m > g->min_hi) continue;
-        /* with another minimum, the scale that leaves the upper end where it was */
+        /* with another minimum, the scale that leaves the upper end of the run where it was */
         float top = want.d + (dmin * (float)m - want.m) / g->run.hi;
         int s0 = nearest_into(top, d, g->scale_lo, g->scale_hi);
         for (int s = s0 - 1; s <= s0 + 1; s++) {
@@ -523,8 +525,8 @@ static float choose_run(super_block *y, int j, const float *x, float d, float dm
     return least;
 }
 
-/* Each run is fitted alone; the largest scale and minimum give the units; then, as within a run,
- * two steps in turn: the best integers for the units, the best units for the integers. */
+/* Each run is fitted alone; the largest scale and the largest minimum give the units d and dmin. Then two steps
+ * alternate, as within a run: the best integers for the units, and the best units for the integers. */
 static void fit_super(super_block *best, const float *x, const super_grid *g) {
     int runs = 256 / g->length;
     float d = 0, m = 0, least = INFINITY;
@@ -536,14 +538,14 @@ static void fit_super(super_block *best, const float *x, const super_grid *g) {
     }
     d /= (float)(g->scale_lo ? g->scale_lo : g->scale_hi);
     m /= (float)(g->min_hi ? g->min_hi : 1);
-    for (int turn = 0; turn <= FIT_TURNS; turn++) {
+    for (int step = 0; step <= FIT_STEPS; step++) {
         super_block y;
         float error = 0, u[256], v[256];
         d = put_half(y.d, d);
         m = put_half(y.dmin, m);
         for (int j = 0; j < runs; j++)
             error += choose_run(&y, j, x + j * g->length, d, m, want[j], g);
-        if (error < least || turn == 0) {
+        if (error < least || step == 0) {
             least = error;
             *best = y;
         }
@@ -640,8 +642,8 @@ PITH_SHARED const pith__format *pith__format_named(const char *name) {
 
 /* ---- rows of a tensor ------------------------------------------------------------------------ */
 
-/* llama2.c's version 2 has a tensor's integers first and then its float32 scales, one for each
- * group of numbers in the order of the file: a row alone does not know where its scales are. */
+/* In llama2.c's version 2 a tensor is first its integers, then its float32 scales, one for each group of
+ * integers in the order of the file. So a row's scales do not lie beside it. */
 static float i8_scale(const pith__tensor *w, size_t i) {
     float d;
     memcpy(&d, w->scale + i / w->group * sizeof d, sizeof d);
@@ -655,7 +657,7 @@ static void i8_block(const pith__tensor *w, size_t r, size_t b, pith__q32 *y) {
     for (size_t i = 0; i < n; i += 16) y->d[i / 16] = i8_scale(w, r * w->cols + 32 * b + i);
 }
 
-/* The one place where integers become floats: ggml's order of operations, so ggml's bits. */
+/* Dequantizes, with the operations in ggml's order, so with ggml's bits. */
 static void block_floats(float y[32], const pith__q32 *x) {
     for (int h = 0; h < 2; h++, y += 16)
         for (int i = 0; i < 16; i++) y[i] = x->d[h] * (float)x->q[16 * h + i] - x->m[h];
