@@ -264,7 +264,8 @@ static void add_values(const pith__attention *a, float *y, const float *p, const
  * to the largest score so far, position u's in lane u % 16. */
 static void right_attention(const case_of_attention *c, int t, int h, float *y) {
     const pith__attention *a = &c->a;
-    int last = a->position + t, first = a->mask.window && last >= a->mask.window ? last - a->mask.window + 1 : 0, dim = a->head_dim;
+    pith__span seen = pith__sees(a->mask, a->position + t, a->position + a->n);
+    int first = seen.first, last = seen.last, dim = a->head_dim;
     int kv = h / (a->n_head / a->n_kv_head), chunk = fused ? CHUNK : 1 << 20;
     size_t width = (size_t)(a->n_kv_head * dim);
     const float *q = a->q + ((size_t)t * a->n_head + h) * dim, *v = c->v + kv * dim;
@@ -324,6 +325,8 @@ TEST(attention) {
                 make_case(&c, format[f], d[0], d[1], d[2], d[3], d[4], d[5]);
                 check_attention_order(sets[s], &c);
                 c.a.mask.window = 21, c.a.softcap = 5;
+                check_attention_order(sets[s], &c);
+                c.a.mask = (pith__mask){0};
                 check_attention_order(sets[s], &c);
                 free_case(&c);
             }
