@@ -386,8 +386,10 @@ PITH_SHARED pith_model *pith__model_of(pith__store *s, const pith_options *opt, 
     pith_model *m = s->holds == PITH__MODEL ? calloc(1, sizeof *m) : NULL;
     pith__opening o = { m, NULL, err, PITH_OK };
     if (!m) {
+        pith__folder f = { .s = s, .dir = s->path, .err = err };
         if (s->holds == PITH__MODEL) pith__fail(err, PITH_EMEMORY, "%s: no memory", s->path);
-        else pith__fail(err, PITH_EFORMAT, "%s: is %s, need a model", s->path, what[s->holds]);
+        else if (!pith__folder_is(s->path) || !pith__folder_explain(&f))
+            pith__fail(err, PITH_EFORMAT, "%s: is %s, need a model", s->path, what[s->holds]);
         pith__store_free(s);
         return NULL;
     }

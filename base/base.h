@@ -112,6 +112,9 @@ typedef struct {
 PITH_SHARED int  pith__file_open(pith__file *f, const char *path, int no_mmap, pith_error *err);
 PITH_SHARED void pith__file_close(pith__file *f);
 PITH_SHARED char pith__path_kind(const char *path); /* d: a folder; f: something else; 0: nothing */
+/* How many names in the folder begin and end so, not counting hidden ones; the first by the alphabet. */
+PITH_SHARED int  pith__find_named(const char *folder, const char *begin, const char *end, char *name,
+                                  size_t size);
 PITH_SHARED void pith__yield(void); /* let another thread or process have the processor for now */
 PITH_SHARED int  pith__threads(int most); /* that can be started now, the caller's own included */
 

@@ -235,6 +235,21 @@ PITH_SHARED size_t pith__numbered(const char *folder, const char *begin, const c
     return n;
 }
 
+PITH_SHARED int pith__find_named(const char *folder, const char *begin, const char *end, char *name,
+                                 size_t size) {
+    DIR *d = opendir(folder);
+    size_t n = strlen(begin), m = strlen(end);
+    int count = 0;
+    for (struct dirent *e; d && (e = readdir(d));) {
+        size_t length = strlen(e->d_name);
+        if (e->d_name[0] == '.' || length < n + m || length >= size) continue;
+        if (strncmp(e->d_name, begin, n) != 0 || strcmp(e->d_name + length - m, end) != 0) continue;
+        if (count++ == 0 || strcmp(e->d_name, name) < 0) memcpy(name, e->d_name, length + 1);
+    }
+    if (d) closedir(d);
+    return count;
+}
+
 PITH_SHARED void pith__yield(void) { sched_yield(); }
 
 /* ---- what this process may use ----------------------------------------------------------------------- */

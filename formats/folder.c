@@ -1,5 +1,5 @@
-/* folder.c - what the readers of a Hugging Face folder share: its files, and the fields of a JSON object,
- * which become keys of the store. */
+/* folder.c - what the readers of a Hugging Face folder share: its files, what to say of a folder that is
+ * none, and the fields of a JSON object, which become keys of the store. */
 #include "formats.h"
 
 #include <math.h>
@@ -35,6 +35,19 @@ static pith__file *folder_slot(pith__store *s) {
     return &s->file[s->n_file];
 }
 
+PITH_SHARED int pith__check_content(const pith__file *f, const char *path, pith_error *err) {
+    static const char lfs[] = "version https://git-lfs";
+    if (f->size < sizeof lfs || f->size > 1024 || memcmp(f->data, lfs, sizeof lfs - 1) != 0) return PITH_OK;
+    return pith__fail(err, PITH_EFORMAT, "%s: is a pointer of Git LFS and not the file itself: git lfs pull"
+                      " brings it", path);
+}
+
+PITH_SHARED int pith__folder_has(const char *folder, const char *name) {
+    char path[4096];
+    int n = snprintf(path, sizeof path, "%s/%s", folder, name);
+    return n < (int)sizeof path && pith__path_kind(path) != 0;
+}
+
 PITH_SHARED int pith__folder_open(pith__folder *f, const char *path, int needed,
                                   const pith__file **file) {
     *file = NULL;
@@ -45,7 +58,7 @@ PITH_SHARED int pith__folder_open(pith__folder *f, const char *path, int needed,
     if (code) return code;
     f->s->n_file++;
     *file = slot;
-    return PITH_OK;
+    return pith__check_content(slot, path, f->err);
 }
 
 PITH_SHARED int pith__folder_json(pith__folder *f, const char *name, int needed, pith__json *j,
@@ -62,6 +75,73 @@ PITH_SHARED int pith__folder_json(pith__folder *f, const char *name, int needed,
     code = pith__json_read(j, file->data, file->size, *path, f->err);
     if (code || pith__json_type(*j) == '{') return code;
     return pith__fail(f->err, PITH_EFORMAT, "%s: is not a JSON object", *path);
+}
+
+/* ---- a folder that cannot be run ------------------------------------------------------------- */
+
+enum { NAME_MAX_SHOWN = 120 };
+
+/* The hub's cache: snapshots/HASH is the model, and refs/main says which HASH. */
+static int explain_cache(pith__folder *f) {
+    char hash[NAME_MAX_SHOWN];
+    const char *snapshots = pith__folder_path(f, pith__str_of("snapshots"));
+    const char *refs = pith__folder_path(f, pith__str_of("refs/main"));
+    const pith__file *file = NULL;
+    if (!snapshots || pith__find_named(snapshots, "", "", hash, sizeof hash) == 0) return PITH_OK;
+    if (refs && !pith__folder_open(f, refs, 0, &file) && file && file->size < sizeof hash) {
+        memcpy(hash, file->data, file->size);
+        hash[file->size] = 0;
+        hash[strcspn(hash, " \r\n")] = 0;
+    }
+    return pith__fail(f->err, PITH_EFORMAT, "%s: is a folder of the hub's cache; the model in it is"
+                      " snapshots/%s: give that folder", f->dir, hash);
+}
+
+static int explain_adapter(pith__folder *f) {
+    pith__json config;
+    const char *path;
+    if (pith__folder_json(f, "adapter_config.json", 0, &config, &path) || !pith__json_type(config))
+        return PITH_OK;
+    pith__str base = { "", 0 };
+    pith__json_string(pith__json_get(config, "base_model_name_or_path"), &f->s->arena, &base);
+    return pith__fail(f->err, PITH_EFORMAT, "%s: is an adapter (adapter_config.json), not a model: need the"
+                      " model it was made for%s%.*s", f->dir, base.n ? ", " : "",
+                      base.n < NAME_MAX_SHOWN ? (int)base.n : NAME_MAX_SHOWN, base.p);
+}
+
+static int explain_weights(pith__folder *f) {
+    static const char *const pickles[][2] = { { "pytorch_model", ".bin" }, { "consolidated", ".pth" },
+                                              { "", ".pth" }, { "", ".pt" }, { "model", ".bin" } };
+    char name[NAME_MAX_SHOWN];
+    int n = pith__find_named(f->dir, "", ".gguf", name, sizeof name);
+    if (n)
+        return pith__fail(f->err, PITH_EFORMAT, "%s: holds %d .gguf file%s: give one of them, as %s", f->dir, n,
+                          n > 1 ? "s" : "", name);
+    n = pith__find_named(f->dir, "", ".safetensors", name, sizeof name);
+    if (n > 1 || (n && strstr(name, "-of-")))
+        return pith__fail(f->err, PITH_EFORMAT, "%s: holds %d of several .safetensors files (%s), but no"
+                          " model.safetensors.index.json that says what is where", f->dir, n, name);
+    if (n && pith__folder_has(f->dir, "config.json"))
+        return pith__fail(f->err, PITH_EFORMAT, "%s: has no model.safetensors; it holds %s: give that file",
+                          f->dir, name);
+    if (n)
+        return pith__fail(f->err, PITH_EFORMAT, "%s: holds %s, but no config.json that says what model it is",
+                          f->dir, name);
+    for (size_t i = 0; i < sizeof pickles / sizeof *pickles; i++)
+        if (pith__find_named(f->dir, pickles[i][0], pickles[i][1], name, sizeof name))
+            return pith__fail(f->err, PITH_EARCH, "%s: the weights are in %s, a pickle, which can run code and is"
+                              " not read here. In Python: AutoModelForCausalLM.from_pretrained(THIS)."
+                              "save_pretrained(NEW)", f->dir, name);
+    return PITH_OK;
+}
+
+PITH_SHARED int pith__folder_explain(pith__folder *f) {
+    int code = PITH_OK;
+    if (!pith__folder_has(f->dir, "config.json")) {
+        code = explain_cache(f);
+        if (!code) code = explain_adapter(f);
+    }
+    return code ? code : explain_weights(f);
 }
 
 /* ---- fields of an object ---------------------------------------------------------------------- */

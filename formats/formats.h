@@ -141,12 +141,17 @@ typedef struct { /* a folder while it is read */
     int n_made;
 } pith__folder;
 
+PITH_SHARED int pith__folder_has(const char *folder, const char *name);
+PITH_SHARED int pith__check_content(const pith__file *f, const char *path, pith_error *err); /* no LFS pointer */
 PITH_SHARED const char *pith__folder_path(pith__folder *f, pith__str name); /* NULL: no memory */
 /* Open a file of the folder, to be closed with the store. *file stays NULL where there is none. */
 PITH_SHARED int pith__folder_open(pith__folder *f, const char *path, int needed,
                                   const pith__file **file);
 PITH_SHARED int pith__folder_json(pith__folder *f, const char *name, int needed, pith__json *j,
                                   const char **path);
+
+/* What was found instead of a model, and what to do, as an error; PITH_OK: nothing that is known. */
+PITH_SHARED int pith__folder_explain(pith__folder *f);
 
 typedef struct { /* config.json while it becomes keys */
     pith__folder *f;

@@ -22,10 +22,10 @@ enum { /* what a family means in its own way */
 };
 
 enum { /* config.json's fields that only some families read */
-    READS_BIAS = 1, READS_FFN_BIAS = 2, READS_PART = 4, READS_SCALAR = 8, READS_CAPS = 16,
-    READS_MULTIPLIERS = 32, READS_EXPERTS = 64, READS_WINDOW = 128, READS_USE = 256,
-    READS_FROM = 512, READS_TYPES = 1024, READS_PERIOD = 2048, READS_NOPE = 4096,
-    READS_LOCAL = 8192
+    READS_BIAS = 1, READS_FFN_BIAS = 2, READS_PART = 4, READS_SCALAR = 8, READS_CAP = 16,
+    READS_ATTN_CAP = 32, READS_MULTIPLIERS = 64, READS_EXPERTS = 128, READS_WINDOW = 256,
+    READS_USE = 512, READS_FROM = 1024, READS_TYPES = 2048, READS_PERIOD = 4096, READS_NOPE = 8192,
+    READS_LOCAL = 16384
 };
 
 static const struct pith__hf_family {
@@ -55,10 +55,11 @@ static const struct pith__hf_family {
     { "gemma", "gemma", HF_TIED | HF_GELU_TANH | HF_GEMMA, READS_BIAS, 0, 0,
       256000, 3072, 24576, 28, 16, 16, 256, 8192, 0, 1e-6, 1e4 },
     { "gemma2", "gemma2", HF_TIED | HF_GELU_TANH | HF_GEMMA | HF_CAPPED | HF_WINDOW_PERIOD,
-      READS_BIAS | READS_WINDOW | READS_TYPES | READS_SCALAR | READS_CAPS, PITH__HF_POST_NORM, 2,
+      READS_BIAS | READS_WINDOW | READS_TYPES | READS_SCALAR | READS_CAP | READS_ATTN_CAP,
+      PITH__HF_POST_NORM, 2,
       256000, 2304, 9216, 26, 8, 4, 256, 8192, 4096, 1e-6, 1e4 },
     { "gemma3_text", "gemma3", HF_TIED | HF_GELU_TANH | HF_GEMMA | HF_WINDOW_PERIOD,
-      READS_BIAS | READS_WINDOW | READS_TYPES | READS_PERIOD | READS_SCALAR | READS_CAPS | READS_LOCAL,
+      READS_BIAS | READS_WINDOW | READS_TYPES | READS_PERIOD | READS_SCALAR | READS_CAP | READS_LOCAL,
       PITH__HF_POST_NORM, 6, 262208, 2304, 9216, 26, 8, 4, 256, 131072, 4096, 1e-6, 1e6 },
     { "phi3", "phi3", 0, READS_WINDOW | READS_PART, PITH__HF_FUSED, 0,
       32064, 3072, 8192, 32, 32, 0, 0, 4096, 0, 1e-5, 1e4 },
@@ -86,8 +87,8 @@ static const struct {
     { "partial_rotary_factor", READS_PART, NEUTRAL_ONE },
     { "rotary_pct", 0, NEUTRAL_ONE },
     { "query_pre_attn_scalar", READS_SCALAR, NEUTRAL_HEAD },
-    { "attn_logit_softcapping", READS_CAPS, NEUTRAL_NONE },
-    { "final_logit_softcapping", READS_CAPS, NEUTRAL_NONE },
+    { "attn_logit_softcapping", READS_ATTN_CAP, NEUTRAL_NONE },
+    { "final_logit_softcapping", READS_CAP, NEUTRAL_NONE },
     { "attention_multiplier", READS_MULTIPLIERS, NEUTRAL_NONE },
     { "embedding_multiplier", READS_MULTIPLIERS, NEUTRAL_ONE },
     { "residual_multiplier", READS_MULTIPLIERS, NEUTRAL_ONE },
@@ -172,6 +173,9 @@ static int config_window_size(pith__hf *c) {
     if (used && reads && !(c->family->reads & READS_PERIOD) && pith__json_type(period) &&
         (!pith__json_int(period, &is) || is != (c->family->period ? c->family->period : 1)))
         pith__hf_wrong(c, period, PITH_EARCH, "sliding_window_pattern", "null in this family");
+    if (reads && !used && !(c->family->reads & READS_USE) && window && window < c->n_ctx)
+        pith__hf_wrong(c, pith__hf_get(c->at, "use_sliding_window"), PITH_EARCH, "use_sliding_window",
+                       "true: this family does not read it");
     if (!reads && used && window && window < c->n_ctx)
         pith__hf_wrong(c, size, PITH_EARCH, "sliding_window", "null in this family");
     return used && reads ? window : 0;
@@ -181,7 +185,7 @@ static int config_window_size(pith__hf *c) {
 static void config_window(pith__hf *c, const uint8_t *nope) {
     pith__json types = pith__hf_get(c->at, "layer_types"), type = { NULL, NULL };
     unsigned reads = c->family->reads;
-    int window = config_window_size(c), any = 0;
+    int window = config_window_size(c);
     int from = reads & READS_PERIOD ? pith__hf_int(c, c->at, "sliding_window_pattern", 1, c->family->period)
              : reads & READS_FROM ? pith__hf_int(c, c->at, "max_window_layers", 0, 28) : c->family->period;
     if (pith__json_type(types) && pith__json_count(types) != (size_t)c->f->n_layer)
@@ -197,10 +201,10 @@ static void config_window(pith__hf *c, const uint8_t *nope) {
             pith__hf_wrong(c, type, PITH_EARCH, "layer_types",
                            rule ? "sliding_attention, as sliding_window is for all layers"
                                 : "full_attention, as the family has it");
-        any |= slides[l];
+        if (slides[l] && !window)
+            pith__hf_wrong(c, type, PITH_EFORMAT, "layer_types",
+                           "full_attention, as no sliding_window is used");
     }
-    if (any && !window)
-        pith__hf_wrong(c, type, PITH_EFORMAT, "layer_types", "full_attention, as no sliding_window is used");
     if (!slides || !(reads & READS_WINDOW)) return;
     char full[96];
     snprintf(full, sizeof full, "%s.attention.sliding_window_pattern", c->arch);
@@ -326,10 +330,8 @@ static void config_extras(pith__hf *c) {
     if (reads & READS_SCALAR)
         pith__hf_put_float(c, "attention.scale",
                            1 / sqrt(pith__hf_positive(c, at, "query_pre_attn_scalar", 256)));
-    if (reads & READS_CAPS) {
-        config_cap(c, "attn_logit_softcapping", 50);
-        config_cap(c, "final_logit_softcapping", 30);
-    }
+    if (reads & READS_ATTN_CAP) config_cap(c, "attn_logit_softcapping", 50);
+    if (reads & READS_CAP) config_cap(c, "final_logit_softcapping", 30);
     if (reads & READS_MULTIPLIERS) {
         pith__hf_put_float(c, "attention.scale", pith__hf_positive(c, at, "attention_multiplier", 1));
         pith__hf_put_float(c, "embedding_scale", pith__hf_positive(c, at, "embedding_multiplier", 1));

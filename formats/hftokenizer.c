@@ -501,11 +501,23 @@ static void hf_ends(pith__vocab *v) {
     if (v->eos < 0) v->add_eos = 0;
 }
 
+/* A folder without a tokenizer.json runs on tokens; what there is instead is worth a note. */
+static void hf_others(pith__folder *f) {
+    static const char *const names[] = { "tokenizer.model", "tekken.json", "spiece.model", "vocab.json" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (!pith__folder_has(f->dir, names[i])) continue;
+        pith__note(f->s, "%s: %s is not read, need a tokenizer.json. In Python: AutoTokenizer.from_pretrained("
+                   "THIS).save_pretrained(THIS)", f->dir, names[i]);
+        return;
+    }
+}
+
 PITH_SHARED int pith__hf_tokenizer(pith__folder *f) {
     hf_reading r = { .f = f, .v = &f->s->vocab };
     pith__json at;
     r.v->bos = r.v->eos = r.v->unk = -1;
     int code = pith__folder_json(f, "tokenizer.json", 0, &at, &r.path);
+    if (!code && !pith__json_type(at)) hf_others(f);
     if (code || !pith__json_type(at)) return code;
     code = pith__hf_vocab(f, at, r.path);
     static const char *const beside[] = { "tokenizer_config.json", "special_tokens_map.json",

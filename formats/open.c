@@ -5,18 +5,11 @@
  * tokenizer.json and without a config.json, llama2.c's tokenizer.bin. */
 #include "formats.h"
 
-#include <stdio.h>
 #include <string.h>
 
-static int folder_has(const char *folder, const char *name) {
-    char path[4096];
-    int n = snprintf(path, sizeof path, "%s/%s", folder, name);
-    return n < (int)sizeof path && pith__path_kind(path) != 0;
-}
-
 static int is_vocab_folder(const char *path) {
-    return pith__path_kind(path) == 'd' && folder_has(path, "tokenizer.json") &&
-           !folder_has(path, "config.json");
+    return pith__path_kind(path) == 'd' && pith__folder_has(path, "tokenizer.json") &&
+           !pith__folder_has(path, "config.json");
 }
 
 static int read_vocab_folder(pith__store *s, const pith_options *opt, pith_error *err) {
@@ -50,6 +43,7 @@ static int read_any(pith__store *s, const char *path, pith__file memory, const p
         s->n_file = 1;
         s->file[0] = memory;
         int code = path ? pith__file_open(&s->file[0], path, opt->no_mmap, err) : PITH_OK;
+        if (!code) code = pith__check_content(s->file, s->path, err);
         if (code) return code;
         llama2c = !pith__gguf_is(s->file) && !pith__tokenizer_is(s->file);
     }

@@ -417,7 +417,11 @@ PITH_SHARED int pith__folder_read(pith__store *s, const char *path, int no_mmap,
     s->file = NULL; /* the table grows here, file by file */
     s->n_file = 0;
     int code = pith__path_kind(path) == 'd' ? PITH_OK : st_split_path(&f, path, &single);
+    if (!code && !pith__folder_has(f.dir, "config.json")) code = pith__folder_explain(&f);
     if (!code) code = pith__hf_config(&f);
+    if (!code && !single.n && !pith__folder_has(f.dir, "model.safetensors") &&
+        !pith__folder_has(f.dir, "model.safetensors.index.json"))
+        code = pith__folder_explain(&f);
     if (!code) code = st_weights(&f, single);
     if (code) return code;
     pith__tensor *all = pith__arena_new(&s->arena, s->n_tensor + 2, sizeof *all);

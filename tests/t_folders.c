@@ -190,6 +190,7 @@ TEST(fields_that_a_family_does_not_read) {
         { "qwen2", "'mlp_bias': true", "mlp_bias" },
         { "gemma", "'final_logit_softcapping': 30.0", "final_logit_softcapping" },
         { "gemma2", "'hidden_act': 'gelu'", "hidden_act" },
+        { "phi3", "'use_sliding_window': false", "use_sliding_window" },
         { "olmo2", "'residual_multiplier': 0.5", "residual_multiplier" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -197,7 +198,10 @@ TEST(fields_that_a_family_does_not_read) {
         write_folder(g->config, g->tensors);
         refused(more(g->config, cases[i][1]), cases[i][2]);
     }
-    const struct golden_folder *g = named("gemma3_text");
+    const struct golden_folder *g = named("smollm3");
+    refused(with(g->config, "'use_sliding_window': true", "'use_sliding_window': false"),
+            "layer_types is \"sliding_attention\"");
+    g = named("gemma3_text");
     write_folder(g->config, g->tensors);
     refused(more(g->config, "'rope_scaling': {'rope_type': 'alien', 'factor': 2}"), "rope_scaling");
     refused(with(g->config, "'rope_parameters': {", "'rope_parameters': {'rope_theta': 10.0}, 'x': {"), "rope_parameters");
@@ -310,6 +314,68 @@ TEST(names_are_those_of_the_folder) {
     }
 }
 
+/* ---- folders that cannot be run -------------------------------------------------------------- */
+
+static void explained(const char *naming) {
+    pith_model *m = open_folder();
+    if (m || !strstr(error.text, naming) || strchr(error.text, '\n'))
+        FAIL("\"%s\" does not say %s", error.text, naming);
+    pith_close(m);
+}
+
+TEST(what_was_found_instead) {
+    static const struct {
+        const char *file, *text, *naming;
+        int config; /* 1: beside a config.json */
+    } cases[] = {
+        { "pytorch_model.bin", "x", "the weights are in pytorch_model.bin, a pickle", 1 },
+        { "pytorch_model-00001-of-00002.bin", "x", "in pytorch_model-00001-of-00002.bin, a pickle", 1 },
+        { "consolidated.00.pth", "x", "the weights are in consolidated.00.pth, a pickle", 0 },
+        { "a.gguf", "x", "holds 1 .gguf file: give one of them, as a.gguf", 0 },
+        { "a.gguf", "x", "holds 1 .gguf file: give one of them, as a.gguf", 1 },
+        { "w.safetensors", "x", "it holds w.safetensors: give that file", 1 },
+        { "w.safetensors", "x", "holds w.safetensors, but no config.json", 0 },
+        { "adapter_config.json", "{}", "is an adapter (adapter_config.json)", 0 },
+        { "adapter_config.json", "{\"base_model_name_or_path\": \"a/b\"}", "made for, a/b", 0 },
+        { "model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+          "model.safetensors: is a pointer of Git LFS", 1 },
+        { "some.txt", "x", "config.json: cannot be opened", 0 },
+        { "some.txt", "x", "model.safetensors: cannot be opened", 1 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        unlink(in_folder("model.safetensors"));
+        unlink(in_folder("config.json"));
+        if (cases[i].config) write_text("config.json", quoted(named("llama")->config));
+        write_text(cases[i].file, cases[i].text);
+        explained(cases[i].naming);
+        unlink(in_folder(cases[i].file));
+    }
+    unlink(in_folder("config.json"));
+    write_text("a-00001-of-00002.safetensors", "x");
+    write_text("a-00002-of-00002.safetensors", "x");
+    explained("holds 2 of several .safetensors files (a-00001-of-00002.safetensors)");
+    unlink(in_folder("a-00001-of-00002.safetensors"));
+    unlink(in_folder("a-00002-of-00002.safetensors"));
+
+    static const char *const made[] = { "snapshots", "snapshots/b", "snapshots/a", "refs" };
+    for (int i = 0; i < 4; i++) REQUIRE(!mkdir(in_folder(made[i]), 0700));
+    explained("snapshots/a: give that folder");
+    write_text("refs/main", "b\n");
+    explained("snapshots/b: give that folder");
+    unlink(in_folder("refs/main"));
+    for (int i = 4; i-- > 0;) rmdir(in_folder(made[i]));
+}
+
+TEST(a_vocabulary_that_is_not_read) {
+    const struct golden_folder *g = named("llama");
+    write_folder(g->config, g->tensors);
+    write_text("tokenizer.model", "x");
+    pith_model *m = open_folder();
+    CHECK(m && pith_model_note(m, 0) && strstr(pith_model_note(m, 0), "tokenizer.model is not read"));
+    pith_close(m);
+    unlink(in_folder("tokenizer.model"));
+}
+
 int main(void) {
     strcpy(folder, "/tmp/pith-folders-XXXXXX");
     if (!mkdtemp(folder)) return 99;
@@ -320,6 +386,8 @@ int main(void) {
     RUN(dynamic_as_long_as_it_changes_nothing);
     RUN(tensors_that_nobody_uses);
     RUN(names_are_those_of_the_folder);
+    RUN(what_was_found_instead);
+    RUN(a_vocabulary_that_is_not_read);
     unlink(in_folder("config.json"));
     unlink(in_folder("model.safetensors"));
     rmdir(folder);

@@ -319,7 +319,7 @@ TEST(shards) {
         refused(bad[i], i == 4 ? "embed_tokens" : "model.safetensors.index.json");
     }
     unlink(in_folder("model.safetensors.index.json"));
-    refused("neither file nor index", "model.safetensors: cannot be opened");
+    refused("neither file nor index", "no model.safetensors.index.json");
 }
 
 /* ---- headers that must not run --------------------------------------------------------------- */

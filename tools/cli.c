@@ -106,6 +106,12 @@ int threads_wanted(int asked) {
     return asked ? asked : n < 1 ? 0 : n < MOST_THREADS ? (int)n : MOST_THREADS;
 }
 
+/* What reading left out or assumed. */
+static void say_notes(const pith__store *s) {
+    for (const pith__note_line *note = s->note; note; note = note->next)
+        fprintf(stderr, "pith: %s\n", note->text);
+}
+
 static int open_store(const model_choice *c, int need_text, pith__store *s) {
     pith_error e = { 0, "" };
     size_t size;
@@ -131,6 +137,7 @@ static int open_store(const model_choice *c, int need_text, pith__store *s) {
                         " learns from it", c->path);
     if (code) return complain(code == PITH_EARG ? USAGE : NOT_LOADED, "%s", e.text);
     if (!need_text || s->vocab.model != PITH__NONE) return 0;
+    say_notes(s);
     pith__store_free(s);
     return complain(NOT_LOADED, "%s: has no vocabulary to read or write text with", c->path);
 }
@@ -140,8 +147,7 @@ static int make_model(const model_choice *c, pith__store *s, pith_model **m) {
     pith_options with = c->options;
     with.n_threads = threads_wanted(with.n_threads);
     *m = pith__model_of(s, &with, &e);
-    const char *note;
-    for (int i = 0; *m && (note = pith_model_note(*m, i)); i++) fprintf(stderr, "pith: %s\n", note);
+    if (*m) say_notes(&(*m)->store);
     return *m ? 0 : complain(e.code == PITH_EARG ? USAGE : NOT_LOADED, "%s", e.text);
 }
 
