@@ -23,16 +23,17 @@ go() { timeout 60 "$run" "$@" < "$in" > "$dir/out" 2> "$dir/err"; status=$?; }
 tiny() { go "$dir/tiny.bin" -z "$dir/tok.bin" "$@"; }
 stories() { go "$shared/data/llama2c/stories260K.bin" -z "$shared/data/llama2c/tok512.bin" "$@"; }
 
-# Success says nothing that begins with "pith:"; failure says one such line, and prints no result.
-fine() { [ "$status" -eq 0 ] && [ -s "$dir/out" ] && ! grep -q '^pith:' "$dir/err"; ok $? "$1"; }
+# Success says nothing that begins with "pith:"; failure says one such line, and prints no result. What was
+# asked just before must hold as well.
+fine() { [ $? -eq 0 ] && [ "$status" -eq 0 ] && [ -s "$dir/out" ] && ! grep -q '^pith:' "$dir/err"; ok $? "$1"; }
 refused() { # refused STATUS PATTERN NAME
-    [ "$status" -eq "$1" ] && [ ! -s "$dir/out" ] && [ "$(wc -l < "$dir/err")" -eq 1 ] &&
+    [ $? -eq 0 ] && [ "$status" -eq "$1" ] && [ ! -s "$dir/out" ] && [ "$(wc -l < "$dir/err")" -eq 1 ] &&
         grep -q "^pith: .*$2" "$dir/err"
     ok $? "$3"
 }
-out_is() { [ "$status" -eq 0 ] && printf '%b' "$1" | cmp -s - "$dir/out"; ok $? "$2"; }
-same_out() { [ "$status" -eq 0 ] && [ -s "$dir/out" ] && cmp -s "$1" "$dir/out"; ok $? "$2"; }
-utf8() { [ "$status" -eq 0 ] && [ -s "$dir/out" ] && iconv -f UTF-8 -t UTF-8 < "$dir/out" > /dev/null 2>&1; ok $? "$1"; }
+out_is() { [ $? -eq 0 ] && [ "$status" -eq 0 ] && printf '%b' "$1" | cmp -s - "$dir/out"; ok $? "$2"; }
+same_out() { [ $? -eq 0 ] && [ "$status" -eq 0 ] && [ -s "$dir/out" ] && cmp -s "$1" "$dir/out"; ok $? "$2"; }
+utf8() { [ $? -eq 0 ] && [ "$status" -eq 0 ] && [ -s "$dir/out" ] && iconv -f UTF-8 -t UTF-8 < "$dir/out" > /dev/null 2>&1; ok $? "$1"; }
 
 "$fixture" "$dir" || { echo "Bail out! no fixture"; exit 99; }
 

@@ -587,6 +587,26 @@ TEST(vocab_bpe) {
     CHECK(refused(read_doc(&d), "tokenizer.ggml.merges"));
 }
 
+/* What a file does not say of BOS and of whole words, the pre-tokenizer's name does: llama.cpp's
+ * src/llama-vocab.cpp, read 2026-11. */
+TEST(vocab_bpe_habits) {
+    static const struct {
+        const char *pre;
+        int add_bos, ignore_merges;
+    } want[] = {
+        { "tekken", 1, 1 },   { "pixtral", 1, 1 },   { "llama3", 1, 1 }, { "llama-v3", 1, 1 },
+        { "falcon3", 1, 1 },  { "falcon-h1", 1, 1 }, { "lfm2", 1, 1 },   { "midm-2.0", 1, 1 },
+        { "youtu", 0, 1 },    { "chameleon", 1, 0 }, { "qwen2", 0, 0 },  { "gpt-2", 0, 0 },
+        { "smollm", 0, 0 },   { "default", 0, 0 }
+    };
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        doc d = bpe_doc(want[i].pre, 1);
+        REQUIRE(works(read_doc(&d)));
+        EQ(store.vocab.add_bos, want[i].add_bos);
+        EQ(store.vocab.ignore_merges, want[i].ignore_merges);
+    }
+}
+
 TEST(vocab_none) {
     static const char *const none[] = { NULL, "none", "no_vocab" };
     for (int i = 0; i < 3; i++) {
@@ -877,6 +897,7 @@ int main(void) {
     RUN(vocab_normalizer);
     RUN(vocab_phi3_strips);
     RUN(vocab_bpe);
+    RUN(vocab_bpe_habits);
     RUN(vocab_none);
     RUN(vocab_errors);
     RUN(many_ends);

@@ -1,0 +1,90 @@
+r"""Makes one fault after the other in a copy of the tree and says which of them no test notices.
+
+    python3 scripts/mutate.py [WORD ...]        only faults whose line below has one of the words
+
+Each fault is a line: file @ tests that should notice @ text that is there @ text to put instead; \n is a
+line's end. A test is NAME of tests/t_NAME.c, or cli for tests/cli.sh. What survives wants a test.
+"""
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+FAULTS = r"""
+base/bytes.c @ bytes @ n > c->left @ n > c->left + 1
+base/bytes.c @ bytes @ a > SIZE_MAX / b @ a > SIZE_MAX / b + 1
+base/bytes.c @ bytes @ c->bad = 1; @ c->bad = 0;
+base/json.c @ json @ JSON_DEPTH = 64 @ JSON_DEPTH = 65
+base/utf8.c @ tokenizer json @ *p == 0xed ? 0x9f @ *p == 0xed ? 0xbf
+math/kernels.c @ order @ for (int half = LANES / 2; half > 0; half /= 2)\n        for (int i = 0; i < half; i++) s[i] += s[i + half]; @ for (int i = 1; i < LANES; i++) s[0] += s[i];
+math/kernels.c @ kernels forward @ apart = half ? n_rot / 2 : 1 @ apart = half ? n_rot / 2 - 1 : 1
+math/kernels.h @ session forward backward @ m.window <= position) s.first = position - m.window + 1 @ m.window <= position) s.first = position - m.window
+math/quant.c @ quant @ u + 0x7fff + (u >> 16 & 1) @ u + 0x8000
+text/pretokenize.c @ tokenizer tokens @ c == '`' || @ c == '\'' ||
+text/added.c @ tokens tokenizer @ t->flags & PITH__RSTRIP && i >= white_end @ t->flags & PITH__LSTRIP && i >= white_end
+formats/gguf.c @ tokenizer gguf tokens @ { "tekken", 1, 1 } @ { "tekken", 0, 1 }
+formats/store.c @ safetensors gguf @ by_name(&n, &s->tensor[i - 1].name) == 0 @ by_name(&n, &s->tensor[i - 1].name) > 1 << 20
+formats/write.c @ write vocab pretrain @ if (v->end[i] == v->eos) continue; @ if (v->end[i] != v->eos) continue;
+families.c @ families golden @ 1 / sqrt((double)width) @ 1 / sqrt((double)width + 1)
+forward.c @ forward golden families @ h->expert_norm ? -p[e] / sum : -p[e] @ -p[e] / sum
+session.c @ session @ s->written - s->n_slot_window > first @ s->written - s->n_slot_window > first + 1
+session.c @ session lookup @ most = s->n_ctx - after; @ most = s->n_ctx - after + 1;
+session.c @ session lookup @ n < s->n_batch ? n : s->n_batch - 1 @ n < s->n_batch ? n + 1 : s->n_batch - 1
+session.c @ session lookup @ memcpy(s->logits, d->logits + (size_t)d->accepted @ memcpy(s->logits, d->logits + (size_t)(d->accepted - 1)
+sampler.c @ sampler @ "general.sampling." gguf @ "general.sampled." gguf
+sampler.c @ sampler @ x[i] > most) { @ x[i] >= most) {
+generate.c @ generate cli @ left > most) most = left @ left > most) most = left - 1
+run.c @ cli llama2c @ for (int i = 1; i < n; i++) pith_random @ for (int i = 0; i < n; i++) pith_random
+tools/score.c @ cli @ x[i] > x[t] || (x[i] == x[t] && i < t) @ x[i] > x[t] || (x[i] == x[t] && i > t)
+tools/score.c @ cli @ k->nll / log(2) / @ k->nll /
+tools/score.c @ cli @ w.done = w.end; @ w.done = w.end - 1;
+train/backward.c @ backward step @ d_project(b, dx, b->d.route, &b->layer->router, x, b->n, 1) @ d_project(b, dx, b->d.route, &b->layer->router, x, b->n, 0)
+train/loss.c @ backward step @ c = h->logit_softcap @ c = h->attn_softcap
+train/adamw.c @ step pretrain @ lr * a->weight_decay @ a->weight_decay
+"""
+
+
+def run(command, cwd):
+    return subprocess.run(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+
+
+def notices(tests, tree):
+    """The name of the first test that notices the fault in tree, or None."""
+    for name in tests:
+        target = ["run", "build/fixture"] if name == "cli" else [f"build/t_{name}"]
+        if run(["make", "-s", "-j2", *target], tree):
+            return "the compiler"
+        if run(["sh", "tests/cli.sh", "./run", "build/fixture"] if name == "cli" else target, tree):
+            return name
+    return None
+
+
+def main(words):
+    root = pathlib.Path(__file__).resolve().parent.parent
+    tree = pathlib.Path(tempfile.mkdtemp(prefix="pith-mutate-", dir=root.parent))  # ../shared is there too
+    survived = total = 0
+    try:
+        for name in subprocess.check_output(["git", "ls-files"], cwd=root, text=True).split("\n")[:-1]:
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, tree / name)
+        for line in FAULTS.strip().split("\n"):
+            file, tests, old, new = line.replace("\\n", "\n").split(" @ ")
+            if words and not any(word in line for word in words):
+                continue
+            text = (tree / file).read_text()
+            if old not in text:
+                sys.exit(f"{file}: no longer has '{old}'")
+            total += 1
+            (tree / file).write_text(text.replace(old, new, 1))
+            by = notices(tests.split(), tree)
+            survived += by is None
+            print(f"{'noticed by ' + by if by else 'SURVIVED':24} {file}: {old.splitlines()[0]} -> {new}", flush=True)
+            (tree / file).write_text(text)
+    finally:
+        shutil.rmtree(tree)
+    print(f"{total - survived} of {total} noticed")
+    return survived > 0
+
+
+sys.exit(main(sys.argv[1:]))
