@@ -99,7 +99,7 @@ static const struct {
     { "n_routed_experts", 0, NEUTRAL_NONE },
     { "n_shared_experts", 0, NEUTRAL_NONE },
     { "shared_expert_intermediate_size", 0, NEUTRAL_NONE },
-    { "no_rope_layers", READS_NOPE, NEUTRAL_NONE },
+    { "no_rope_layers", READS_NOPE, NEUTRAL_ONE },
     { "clip_qkv", 0, NEUTRAL_NONE },
     { "use_qk_norm", 0, NEUTRAL_NONE },
     { "qk_layernorm", 0, NEUTRAL_NONE },
@@ -153,10 +153,11 @@ static const uint8_t *config_nope(pith__hf *c) {
     return plain;
 }
 
-/* 1: layer l sees only a window, if there is one, by the rule of the family. */
-static int config_slides(const pith__hf *c, int l, int from, const uint8_t *nope) {
+/* 1: layer l sees only a window by the rule of the family. */
+static int config_slides(const pith__hf *c, int l, int window, int from, const uint8_t *nope) {
     unsigned reads = c->family->reads;
     if (c->family->is & HF_WINDOW_PERIOD) return (l + 1) % from != 0;
+    if (!window) return 0;
     if (reads & READS_NOPE) return nope && nope[l];
     return reads & READS_FROM ? l >= from : (reads & READS_WINDOW) != 0;
 }
@@ -170,7 +171,7 @@ static int config_window_size(pith__hf *c) {
     int used = pith__hf_bool(c, c->at, "use_sliding_window", !(c->family->reads & READS_USE));
     pith__json period = pith__hf_get(c->at, "sliding_window_pattern");
     int64_t is = 0;
-    if (used && reads && !(c->family->reads & READS_PERIOD) && pith__json_type(period) &&
+    if (used && reads && window && !(c->family->reads & READS_PERIOD) && pith__json_type(period) &&
         (!pith__json_int(period, &is) || is != (c->family->period ? c->family->period : 1)))
         pith__hf_wrong(c, period, PITH_EARCH, "sliding_window_pattern", "null in this family");
     if (reads && !used && !(c->family->reads & READS_USE) && window && window < c->n_ctx)
@@ -181,29 +182,37 @@ static int config_window_size(pith__hf *c) {
     return used && reads ? window : 0;
 }
 
+/* The same where layer_types says it (type), which must be what the family can do. */
+static int config_typed(pith__hf *c, pith__json type, int window, int rule) {
+    int slides = pith__json_type(type) ? pith__json_is(type, "sliding_attention") : rule;
+    if (pith__json_type(type) && !slides && !pith__json_is(type, "full_attention"))
+        pith__hf_wrong(c, type, PITH_EARCH, "layer_types", "full_attention or sliding_attention");
+    if (!(c->family->reads & READS_TYPES) && slides != rule)
+        pith__hf_wrong(c, type, PITH_EARCH, "layer_types",
+                       rule ? "sliding_attention, as sliding_window is for all layers"
+                            : "full_attention, as the family has it");
+    if (slides && !window && !pith__json_type(type))
+        pith__hf_wrong(c, pith__json_get(c->at, "sliding_window"), PITH_EFORMAT, "sliding_window",
+                       "a length");
+    if (slides && !window)
+        pith__hf_wrong(c, type, PITH_EFORMAT, "layer_types", "full_attention, as no sliding_window is used");
+    return slides;
+}
+
 /* layer_types says layer by layer who has a window; older files leave it to the rule of their family. */
 static void config_window(pith__hf *c, const uint8_t *nope) {
     pith__json types = pith__hf_get(c->at, "layer_types"), type = { NULL, NULL };
     unsigned reads = c->family->reads;
-    int window = config_window_size(c);
-    int from = reads & READS_PERIOD ? pith__hf_int(c, c->at, "sliding_window_pattern", 1, c->family->period)
-             : reads & READS_FROM ? pith__hf_int(c, c->at, "max_window_layers", 0, 28) : c->family->period;
+    int window = config_window_size(c), from = c->family->period;
+    if (reads & READS_PERIOD) from = pith__hf_int(c, c->at, "sliding_window_pattern", 1, from);
+    if (reads & READS_FROM) from = pith__hf_int(c, c->at, "max_window_layers", 0, 28);
     if (pith__json_type(types) && pith__json_count(types) != (size_t)c->f->n_layer)
         pith__hf_wrong(c, types, PITH_EFORMAT, "layer_types", "an array, one string a layer");
 
     uint8_t *slides = config_new_layers(c);
     for (int l = 0; slides && l < c->f->n_layer; l++) {
-        int rule = slides[l] = window && config_slides(c, l, from, nope);
-        if (pith__json_next(&types, NULL, &type)) slides[l] = pith__json_is(type, "sliding_attention");
-        if (pith__json_type(type) && !slides[l] && !pith__json_is(type, "full_attention"))
-            pith__hf_wrong(c, type, PITH_EARCH, "layer_types", "full_attention or sliding_attention");
-        if (!(reads & READS_TYPES) && slides[l] != rule)
-            pith__hf_wrong(c, type, PITH_EARCH, "layer_types",
-                           rule ? "sliding_attention, as sliding_window is for all layers"
-                                : "full_attention, as the family has it");
-        if (slides[l] && !window)
-            pith__hf_wrong(c, type, PITH_EFORMAT, "layer_types",
-                           "full_attention, as no sliding_window is used");
+        pith__json_next(&types, NULL, &type);
+        slides[l] = config_typed(c, type, window, config_slides(c, l, window, from, nope)) != 0;
     }
     if (!slides || !(reads & READS_WINDOW)) return;
     char full[96];
@@ -249,8 +258,13 @@ static int config_is_neutral(const pith__hf *c, pith__json value, int neutral) {
     char type = pith__json_type(value);
     if (pith__json_float(value, &y))
         return y == (neutral == NEUTRAL_ONE ? 1 : neutral == NEUTRAL_HEAD ? c->head_dim : 0);
-    return !type || type == 'f' || ((type == '[' || type == '{') && !pith__json_count(value)) ||
-           pith__json_is(value, "");
+    if (type == '[') { /* each of them */
+        pith__json item;
+        while (pith__json_next(&value, NULL, &item))
+            if (!pith__json_float(item, &y) || y != (neutral == NEUTRAL_ONE)) return 0;
+        return 1;
+    }
+    return !type || type == 'f' || (type == '{' && !pith__json_count(value)) || pith__json_is(value, "");
 }
 
 /* What changes the arithmetic and is not known here, or not in this family. */
@@ -361,19 +375,26 @@ static void config_ends(pith__hf *c, pith__json object) {
     while (pith__json_next(&ends, NULL, &item)) config_end(c, item);
 }
 
+/* Advice: what makes no sense is left out with a note. */
 static void config_sampling(pith__hf *c, pith__json object) {
-    static const char *const names[][2] = {
-        { "temperature", "pith.temperature" }, { "top_k", "pith.top_k" }, { "top_p", "pith.top_p" },
-        { "min_p", "pith.min_p" }, { "repetition_penalty", "pith.repeat_penalty" }
+    static const struct {
+        const char *name, *key;
+        double lo, hi;
+    } advice[] = {
+        { "temperature", "pith.temperature", 0, 1e6 }, { "top_k", "pith.top_k", -1, 1e6 },
+        { "top_p", "pith.top_p", 1e-9, 1 }, { "min_p", "pith.min_p", 0, 1 },
+        { "repetition_penalty", "pith.repeat_penalty", 1e-9, 100 }
     };
-    int greedy = !pith__hf_bool(c, object, "do_sample", 1);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        double y = pith__hf_float(c, object, names[i][0], -1);
-        if (pith__json_type(pith__hf_get(object, names[i][0])) && y < 0)
-            pith__hf_wrong(c, pith__hf_get(object, names[i][0]), PITH_EFORMAT, names[i][0],
-                         "a number that is not negative");
-        if (greedy && i == 0) y = 0;
-        if (y >= 0) pith__hf_added(c, pith__store_add_float(c->f->s, names[i][1], y));
+    int greedy = pith__json_type(pith__hf_get(object, "do_sample")) == 'f';
+    for (size_t i = 0; i < sizeof advice / sizeof *advice; i++) {
+        pith__json said = pith__hf_get(object, advice[i].name);
+        double y = 0;
+        int sense = pith__json_float(said, &y) && y >= advice[i].lo && y <= advice[i].hi;
+        if (pith__json_type(said) && !sense)
+            pith__note(c->f->s, "%s: its %s makes no sense and is not used", c->path, advice[i].name);
+        if (y < 0) y = 0; /* top_k -1: all of them */
+        if (greedy && i == 0) y = 0, sense = 1;
+        if (sense) pith__hf_added(c, pith__store_add_float(c->f->s, advice[i].key, y));
     }
 }
 

@@ -63,7 +63,7 @@ static const char *with(const char *text, const char *from, const char *to) {
 }
 
 static const char *more(const char *config, const char *field) { /* "{'model_type': ..." with one more */
-    char to[512];
+    char to[1024];
     snprintf(to, sizeof to, "{%s, ", field);
     return with(config, "{", to);
 }
@@ -201,6 +201,9 @@ TEST(fields_that_a_family_does_not_read) {
     const struct golden_folder *g = named("smollm3");
     refused(with(g->config, "'use_sliding_window': true", "'use_sliding_window': false"),
             "layer_types is \"sliding_attention\"");
+    g = named("gemma2");
+    refused(with(with(g->config, "'sliding_window': 6", "'sliding_window': null"), "'layer_types'", "'x'"),
+            "sliding_window is null, need a length");
     g = named("gemma3_text");
     write_folder(g->config, g->tensors);
     refused(more(g->config, "'rope_scaling': {'rope_type': 'alien', 'factor': 2}"), "rope_scaling");
@@ -214,7 +217,7 @@ TEST(fields_that_change_nothing) {
     write_text("config.json", quoted(more(g->config,
         "'sliding_window': 8, 'use_sliding_window': false, 'max_window_layers': 1, 'clip_qkv': null, "
         "'query_pre_attn_scalar': 8, 'embedding_multiplier': 1.0, 'num_experts': 0, 'torch_dtype': "
-        "'float16', 'attn_logit_softcapping': null, 'partial_rotary_factor': 1.0, 'no_rope_layers': [], "
+        "'float16', 'attn_logit_softcapping': null, 'partial_rotary_factor': 1.0, 'no_rope_layers': [1, 1], "
         "'layer_types': ['full_attention', 'full_attention'], 'quantization_config': null, "
         "'attention_dropout': 0.5, 'rope_scaling': null, 'pretraining_tp': 2, 'bos_token_id': null, "
         "'num_nextn_predict_layers': 0, 'some_new_field': {'a': [1]}")));

@@ -912,6 +912,7 @@ TEST(generation_config) {
     EQ(store.vocab.n_end, 1);
     EQ(store.vocab.end[0], 3);
     CHECK(absent("pith.temperature"));
+    size_t n_plain = store.n_key;
     static const struct {
         const char *text, *naming; /* NULL: runs */
         double temperature;
@@ -921,12 +922,7 @@ TEST(generation_config) {
           NULL, 0.6 },
         { "{\"eos_token_id\":[5,6],\"temperature\":1}", NULL, 1 },
         { "{\"eos_token_id\":[5,6],\"do_sample\":false}", NULL, 0 },
-        { "{\"temperature\":\"hot\"}", "temperature", 0 },
-        { "{\"temperature\":-1}", "temperature", 0 },
-        { "{\"top_p\":1e400}", "top_p", 0 },
-        { "{\"top_k\":[]}", "top_k", 0 },
         { "{\"eos_token_id\":\"5\"}", "eos_token_id", 0 },
-        { "{\"do_sample\":1}", "do_sample", 0 },
         { "[]", "object", 0 },
         { "{", "byte", 0 },
     };
@@ -950,6 +946,30 @@ TEST(generation_config) {
             NEAR(number("pith.repeat_penalty"), 1.1, 0);
         }
     }
+    static const char *const senseless[][2] = { /* advice does not stop a model */
+        { "\"temperature\":\"hot\"", "temperature" }, { "\"temperature\":-1", "temperature" },
+        { "\"top_p\":1e400", "top_p" }, { "\"top_p\":0", "top_p" }, { "\"top_p\":2", "top_p" },
+        { "\"top_k\":[]", "top_k" }, { "\"top_k\":-2", "top_k" }, { "\"min_p\":-0.5", "min_p" },
+        { "\"repetition_penalty\":0", "repetition_penalty" },
+    };
+    for (size_t i = 0; i < sizeof senseless / sizeof *senseless; i++) {
+        char text[100];
+        sprintf(text, "{\"do_sample\":1,\"eos_token_id\":5,%s}", senseless[i][0]);
+        write_text("generation_config.json", text);
+        pith__store_free(&store);
+        store.path = folder;
+        EQ(pith__folder_read(&store, folder, 0, &error), PITH_OK);
+        if (!store.note || !strstr(store.note->text, senseless[i][1]) ||
+            !strstr(store.note->text, "generation_config.json"))
+            FAIL("%s: no note", text);
+        EQ(store.n_key, n_plain);
+    }
+    write_text("generation_config.json", "{\"top_k\":-1,\"eos_token_id\":null}");
+    pith__store_free(&store);
+    store.path = folder;
+    EQ(pith__folder_read(&store, folder, 0, &error), PITH_OK);
+    CHECK(!store.note && !absent("pith.top_k"));
+    NEAR(number("pith.top_k"), 0, 0);
 }
 
 /* ---- tokenizer.json -------------------------------------------------------------------------- */
