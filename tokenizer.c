@@ -25,7 +25,7 @@
 
 #define NORMAL_ROOM(n) (3 * (n) + 1) /* NFC makes text at most three times as long; and a space */
 
-enum { LONGEST_SPECIAL = 1024 }; /* bytes; a longer added token is not looked for in text */
+enum { LONGEST_SPECIAL = 256 }; /* bytes; a longer added token is not looked for in text */
 
 typedef struct {
     uint32_t hash;
@@ -46,7 +46,8 @@ struct pith__tokenizer {
     bpe_merge *merge;    /* (v.n_merge) BPE, by rank */
     uint32_t *merge_slot; /* (merge_mask + 1) rank + 1 by hash of left and right; 0: free */
     size_t merge_mask;
-    pith__added_set added; /* all added tokens, as the file spells them */
+    pith__added_set named;  /* all added tokens, as the file spells them */
+    pith__added_set added;  /* those that are found in text as it is */
     pith__added_set normal; /* those that are found in normalised text, normalised themselves */
     int32_t byte[256];   /* the token of a single byte, or -1 */
     uint8_t beside[256][32]; /* bit c of row b: some piece has byte b and next to it byte c */
@@ -368,7 +369,7 @@ static int encode_part(void *to, const char *p, size_t n, int32_t id) {
         n = normalize(e, p, n, e->normal);
         e->part = e->normal;
     }
-    return pith__added_split(&e->k->normal, e->part, n, 0, e->control, encode_plain, e);
+    return pith__added_split(&e->k->normal, e->part, n, e->control, encode_plain, e);
 }
 
 /* ---- building: spellings --------------------------------------------------------------------- */
@@ -485,19 +486,22 @@ static int hash_pieces(pith__tokenizer *k) {
     return PITH_OK;
 }
 
-/* Put the added tokens that have all of these flags into set, spelled as text has them there. */
-static int fill_added(pith__tokenizer *k, pith__added_set *set, int flags) {
+/* Put added tokens into set: all, or those that are normalised (1) or not (0). Without memory for
+ * them, only count. */
+static int fill_added(pith__tokenizer *k, pith__added_set *set, int all, int normalized) {
     const pith__vocab *v = &k->v;
     bpe_encoder e = { .k = k };
+    set->n = 0;
     for (int i = 0; i < v->n; i++) {
         int control = is_plain(v->type[i]), has = v->added ? v->added[i] : 0;
         pith__str s = v->piece[i];
-        if ((!control && v->type[i] != PITH__USER) || (has & flags) != flags) continue;
-        if (s.n == 0 || s.n > LONGEST_SPECIAL) continue;
-        if (flags & PITH__NORMALIZED) {
-            if ((*s.p & 0xc0) == 0x80) continue; /* no text begins within a character */
+        if (!control && v->type[i] != PITH__USER) continue;
+        if (!all && (has & PITH__NORMALIZED ? 1 : 0) != normalized) continue;
+        if (s.n == 0 || (!all && s.n > LONGEST_SPECIAL)) continue;
+        if (normalized && set->token) {
             char *p = pith__arena_new(&k->arena, NORMAL_ROOM(s.n), 1);
             if (!p) return PITH_EMEMORY;
+            if ((*s.p & 0xc0) == 0x80) continue; /* no text begins within a character */
             s = (pith__str){ p, normalize(&e, s.p, s.n, p) };
         }
         uint8_t known = (uint8_t)(has | (control ? PITH__SPECIAL : 0));
@@ -507,22 +511,19 @@ static int fill_added(pith__tokenizer *k, pith__added_set *set, int flags) {
     return PITH_OK;
 }
 
-static int sort_added(pith__tokenizer *k) {
+static int build_added(pith__tokenizer *k) {
     struct {
         pith__added_set *set;
-        int flags;
-    } both[] = { { &k->added, 0 }, { &k->normal, PITH__NORMALIZED } };
+        int all, normalized;
+    } sets[] = { { &k->named, 1, 0 }, { &k->added, 0, 0 }, { &k->normal, 0, 1 } };
     k->normal.metaspace = k->v.spelling == PITH__METASPACE && !k->v.late_spaces;
-    for (int i = 0; i < 2; i++) {
-        pith__added_set *set = both[i].set;
-        int code = fill_added(k, set, both[i].flags);
-        size_t n = set->n;
-        set->token = pith__arena_new(&k->arena, n + 1, sizeof *set->token);
-        set->n = 0;
-        if (!set->token) code = PITH_EMEMORY;
-        if (!code) code = fill_added(k, set, both[i].flags);
-        if (code) return code;
+    for (int i = 0; i < 3; i++) {
+        pith__added_set *set = sets[i].set;
+        fill_added(k, set, sets[i].all, sets[i].normalized);
+        set->token = pith__arena_new(&k->arena, set->n + 1, sizeof *set->token);
+        if (!set->token || fill_added(k, set, sets[i].all, sets[i].normalized)) return PITH_EMEMORY;
         pith__added_sort(set);
+        if (!sets[i].all && pith__added_build(set, &k->arena)) return PITH_EMEMORY;
     }
     return PITH_OK;
 }
@@ -564,9 +565,8 @@ static int hash_merges(pith__tokenizer *k, pith_error *err) {
 /* An added token of these bytes, else an ordinary one, else a byte's. */
 PITH_SHARED int pith__tokenizer_find(const pith__tokenizer *k, const char *bytes, size_t n) {
     if (n == 0) return -1;
-    const pith__added *t = pith__added_at(&k->added, bytes, n, 0);
-    if (t && t->s.n == n) return t->id;
-    int32_t id = piece_find(k, bytes, n);
+    int32_t id = pith__added_named(&k->named, (pith__str){ bytes, n });
+    if (id < 0) id = piece_find(k, bytes, n);
     return id < 0 && n == 1 ? k->byte[(unsigned char)*bytes] : id;
 }
 
@@ -592,7 +592,7 @@ static int build_tokenizer(pith__tokenizer *k, pith_error *err) {
     if (k->splitter || v->add_space == PITH__SPACE_ALWAYS) v->late_spaces = 0;
     int code = decode_pieces(k);
     if (!code) code = hash_pieces(k);
-    if (!code) code = sort_added(k);
+    if (!code) code = build_added(k);
     if (!code && v->model == PITH__BPE) code = hash_merges(k, err);
     if (code == PITH_EMEMORY) pith__fail(err, code, "no memory for a tokenizer of %d pieces", v->n);
     if (code) return code;
@@ -636,7 +636,7 @@ PITH_SHARED int pith__tokenizer_encode(const pith__tokenizer *k, const char *tex
     if (k->copies_late && !(e.spaced = malloc(NORMAL_ROOM(len)))) e.code = PITH_EMEMORY;
     if (flags & PITH_BOS && v->add_bos && v->bos >= 0) put_token(&e, v->bos);
     if (!e.code && len)
-        e.code = pith__added_split(&k->added, text, len, PITH__NORMALIZED, e.control, encode_part, &e);
+        e.code = pith__added_split(&k->added, text, len, e.control, encode_part, &e);
     if (flags & PITH_EOS && v->add_eos && v->eos >= 0) put_token(&e, v->eos);
     free(e.normal);
     free(e.spaced);

@@ -553,6 +553,24 @@ static doc bpe_doc(const char *pre, int merges) {
     return d;
 }
 
+/* What llama.cpp takes for said when a file says nothing of BOS and of words that are pieces. */
+TEST(habits_of_pretokenizers) {
+    static const struct {
+        const char *pre;
+        int add_bos, ignore_merges;
+    } habits[] = { { "llama3", 1, 1 },   { "llama-v3", 1, 1 }, { "llama-bpe", 1, 1 }, { "falcon3", 1, 1 },
+                   { "falcon-h1", 1, 1 }, { "pixtral", 1, 1 },  { "midm-2.0", 1, 1 },  { "lfm2", 1, 1 },
+                   { "tekken", 1, 1 },   { "youtu", 0, 1 },    { "chameleon", 1, 0 }, { "gpt-2", 0, 0 },
+                   { "qwen2", 0, 0 },    { "falcon", 0, 0 },   { "gpt-4o", 0, 0 },    { "deepseek-llm", 0, 0 },
+                   { "dbrx", 0, 0 },     { "smollm", 0, 0 },   { "default", 0, 0 } };
+    for (size_t i = 0; i < sizeof habits / sizeof *habits; i++) {
+        doc d = bpe_doc(habits[i].pre, 1);
+        REQUIRE(works(read_doc(&d)));
+        if (store.vocab.add_bos != habits[i].add_bos || store.vocab.ignore_merges != habits[i].ignore_merges)
+            FAIL("%s: BOS %d, whole words %d", habits[i].pre, store.vocab.add_bos, store.vocab.ignore_merges);
+    }
+}
+
 TEST(vocab_bpe) {
     const pith__vocab *v = &store.vocab;
     doc d = bpe_doc("qwen2", 1);
@@ -896,6 +914,7 @@ int main(void) {
     RUN(vocab_spm);
     RUN(vocab_normalizer);
     RUN(vocab_phi3_strips);
+    RUN(habits_of_pretokenizers);
     RUN(vocab_bpe);
     RUN(vocab_bpe_habits);
     RUN(vocab_none);

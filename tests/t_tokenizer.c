@@ -474,6 +474,35 @@ TEST(long_texts) {
     free(s);
 }
 
+/* Added tokens that share long beginnings, take white space that others took, or are found nowhere. */
+TEST(long_texts_with_added_tokens) {
+    enum { N = 1 << 18, TOKENS = 200, FLAGS = PITH__LSTRIP | PITH__RSTRIP };
+    static char spelled[TOKENS][TOKENS + 2];
+    const struct { const char *unit, *token; int flags, count; } texts[] = {
+        { "a", "ab", 0, N }, { " ", " ", FLAGS, N }, { " ", "x", FLAGS, N }, { " x", "x", FLAGS, N / 2 },
+        { "x ", "x", FLAGS, N / 2 }, { "x", "x", PITH__SINGLE_WORD, N }, { "x ", "x", PITH__SINGLE_WORD, N },
+        { " \t", "\t", FLAGS, N / 2 }, { "<s>", "", 0, N }
+    };
+    char *s = malloc(N);
+    REQUIRE(s != NULL);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        made m;
+        start_letters(&m, "qwen2");
+        add_view(&m, pith__str_of(texts[i].token), 0, PITH__USER);
+        m.added[256] = (uint8_t)texts[i].flags;
+        for (int k = 0; k < TOKENS - 60 && i == 0; k++) { /* a...ab */
+            memset(spelled[k], 'a', (size_t)k + 2);
+            spelled[k][k + 2] = 'b';
+            add_view(&m, (pith__str){ spelled[k], (size_t)k + 3 }, 0, PITH__USER);
+        }
+        NEW(k, m);
+        for (size_t j = 0; j < N; j++) s[j] = texts[i].unit[j % strlen(texts[i].unit)];
+        EQ(pith__tokenizer_encode(k, s, N, PITH_SPECIAL, NULL, 0), texts[i].count);
+        pith__tokenizer_free(k);
+    }
+    free(s);
+}
+
 /* ---- words ----------------------------------------------------------------------------------- */
 
 static int append_word(void *to, const char *p, size_t n) {
@@ -701,6 +730,7 @@ int main(void) {
     RUN(normal_form);
     RUN(as_the_slow_one);
     RUN(long_texts);
+    RUN(long_texts_with_added_tokens);
     RUN(words_of_gpt2);
     RUN(words_of_llama3_and_qwen);
     RUN(words_of_tekken_and_gpt4o);

@@ -17,40 +17,90 @@ static int added_order(const void *a, const void *b) {
     return order ? order : (x->id > y->id) - (x->id < y->id);
 }
 
-/* The first of token[lo..hi) whose byte number n is c or more. */
-static size_t added_bound(const pith__added *t, size_t lo, size_t hi, size_t n, int c) {
-    while (lo < hi) {
-        size_t middle = (lo + hi) / 2;
-        if ((unsigned char)t[middle].s.p[n] < c) lo = middle + 1;
-        else hi = middle;
-    }
-    return lo;
-}
-
 PITH_SHARED void pith__added_sort(pith__added_set *a) {
     size_t n = 0;
     if (a->n) qsort(a->token, a->n, sizeof *a->token, added_order);
     for (size_t i = 0; i < a->n; i++)
         if (i == 0 || pith__str_cmp(a->token[i].s, a->token[n - 1].s) != 0) a->token[n++] = a->token[i];
     a->n = n;
-    for (int c = 0; c <= 256; c++) a->first[c] = added_bound(a->token, 0, n, 0, c);
 }
 
-PITH_SHARED const pith__added *pith__added_at(const pith__added_set *a, const char *p, size_t left,
-                                              int skip) {
-    size_t lo = a->first[(unsigned char)*p], hi = a->first[(unsigned char)*p + 1];
-    const pith__added *found = NULL;
-    for (size_t n = 1; lo < hi; n++) { /* token[lo..hi) begin with the n bytes at p */
-        if (a->token[lo].s.n == n) {
-            if (!(a->token[lo].flags & skip)) found = &a->token[lo];
-            lo++;
+/* Every beginning of a token is a node: those that the token before has, too, are counted there. */
+static size_t added_nodes(const pith__added_set *a) {
+    size_t n = 1; /* nothing is a beginning, too */
+    for (size_t i = 0; i < a->n; i++) {
+        pith__str s = a->token[i].s, last = i ? a->token[i - 1].s : (pith__str){ "", 0 };
+        size_t same = 0;
+        while (same < s.n && same < last.n && s.p[same] == last.p[same]) same++;
+        n += s.n - same;
+    }
+    return n;
+}
+
+/* Nodes in order of their length, so that those that go on from one node stand side by side. */
+PITH_SHARED int pith__added_build(pith__added_set *a, pith__arena *arena) {
+    size_t n = added_nodes(a), made = 1;
+    a->node = n < UINT32_MAX ? pith__arena_new(arena, n, sizeof *a->node) : NULL;
+    if (!a->node) return PITH_EMEMORY;
+    a->node[0].tokens = (uint32_t)a->n;
+    for (size_t i = 0, length = 0, longer = 1; i < made; i++) {
+        pith__added_node *node = &a->node[i], *last = NULL;
+        if (i == longer) length++, longer = made;
+        size_t t = node->first, end = t + node->tokens;
+        node->is_token = t < end && a->token[t].s.n == length;
+        node->child = (uint32_t)made;
+        for (t += node->is_token; t < end; t++) {
+            uint8_t byte = (uint8_t)a->token[t].s.p[length];
+            if (!last || last->byte != byte) {
+                last = &a->node[made++];
+                *last = (pith__added_node){ .first = (uint32_t)t, .byte = byte };
+                node->children++;
+            }
+            last->tokens++;
         }
-        if (n == left) break;
-        int c = (unsigned char)p[n];
-        lo = added_bound(a->token, lo, hi, n, c);
-        hi = added_bound(a->token, lo, hi, n, c + 1);
+    }
+    for (size_t c = 0, i = 0; c < 256; c++) {
+        const pith__added_node *next = &a->node[1 + i];
+        int begins = i < a->node[0].children && next->byte == c;
+        a->begin[c] = begins ? next : NULL;
+        i += (size_t)begins;
+    }
+    return PITH_OK;
+}
+
+static const pith__added_node *added_step(const pith__added_set *a, const pith__added_node *from,
+                                          uint8_t byte) {
+    const pith__added_node *lo = a->node + from->child;
+    for (size_t n = from->children; n > 0;) {
+        const pith__added_node *middle = lo + n / 2;
+        if (middle->byte == byte) return middle;
+        if (middle->byte < byte) lo = middle + 1, n -= n / 2 + 1;
+        else n /= 2;
+    }
+    return NULL;
+}
+
+/* The longest token that p begins with, or NULL. */
+static const pith__added *added_at(const pith__added_set *a, const char *p, size_t left) {
+    const pith__added_node *node = a->begin[(uint8_t)*p];
+    const pith__added *found = NULL;
+    for (size_t n = 1; node; n++) {
+        if (node->is_token) found = &a->token[node->first];
+        node = n < left ? added_step(a, node, (uint8_t)p[n]) : NULL;
     }
     return found;
+}
+
+PITH_SHARED int32_t pith__added_named(const pith__added_set *a, pith__str name) {
+    size_t lo = 0, hi = a->n;
+    while (lo < hi) {
+        size_t middle = (lo + hi) / 2;
+        int order = pith__str_cmp(a->token[middle].s, name);
+        if (order == 0) return a->token[middle].id;
+        if (order < 0) lo = middle + 1;
+        else hi = middle;
+    }
+    return -1;
 }
 
 /* ---- what stands beside a token -------------------------------------------------------------- */
@@ -103,13 +153,13 @@ PITH_SHARED size_t pith__white_at(const char *p, size_t n) { return white_at(p, 
 
 /* ---- searching a text ------------------------------------------------------------------------ */
 
-PITH_SHARED int pith__added_split(const pith__added_set *a, const char *p, size_t n, int skip,
-                                  int control, pith__added_part *part, void *to) {
+PITH_SHARED int pith__added_split(const pith__added_set *a, const char *p, size_t n, int control,
+                                  pith__added_part *part, void *to) {
     size_t start = 0;       /* behind the last token and what it took along */
     size_t white_end = 0;   /* white space was looked at up to here: many tokens may take the same */
     int code = 0;
     for (size_t i = 0; a->n && i < n && !code;) {
-        const pith__added *t = pith__added_at(a, p + i, n - i, skip);
+        const pith__added *t = added_at(a, p + i, n - i);
         size_t begin = i;
         i += t ? t->s.n : 1;
         if (!t || (t->flags & PITH__SPECIAL && !control)) continue;

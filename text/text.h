@@ -26,23 +26,32 @@ typedef struct {
     uint8_t flags;       /* PITH__LSTRIP and so on, of formats.h */
 } pith__added;
 
+typedef struct {         /* a beginning of tokens */
+    uint32_t first, tokens; /* it is one of token[first .. first + tokens) */
+    uint32_t child;      /* node[child .. child + children): it and one byte more, in order of that byte */
+    uint16_t children;
+    uint8_t byte, is_token; /* its last byte; 1: token[first] is no longer than this */
+} pith__added_node;
+
 typedef struct {
     pith__added *token;  /* (n) the caller's, sorted by their bytes */
-    size_t n, first[257]; /* token[first[c]] is the first that begins with byte c or more */
+    size_t n;
     int metaspace;       /* 1: spaces in the text stand for U+2581 */
+    pith__added_node *node;
+    const pith__added_node *begin[256]; /* of one byte, or NULL */
 } pith__added_set;
 
 /* A part of a text: a token, or id -1: n bytes without any. What is not 0 ends the search. */
 typedef int pith__added_part(void *to, const char *p, size_t n, int32_t id);
 
-PITH_SHARED void pith__added_sort(pith__added_set *a); /* once token[0..n) is filled; drops doubles */
-/* The longest token that p begins with and that has none of the flags in skip; or NULL. */
-PITH_SHARED const pith__added *pith__added_at(const pith__added_set *a, const char *p, size_t left,
-                                              int skip);
-/* Gives all parts of a text to part(), whose first result that is not 0 is returned. Tokens with a flag
- * in skip are not there; without control, special ones are passed over. */
-PITH_SHARED int pith__added_split(const pith__added_set *a, const char *p, size_t n, int skip,
-                                  int control, pith__added_part *part, void *to);
+/* Once token[0..n) is filled, none of which is empty: sort them; of the same ones the lowest id stays. */
+PITH_SHARED void pith__added_sort(pith__added_set *a);
+PITH_SHARED int pith__added_build(pith__added_set *a, pith__arena *arena); /* then, to search in texts */
+PITH_SHARED int32_t pith__added_named(const pith__added_set *a, pith__str name); /* its id, or -1 */
+/* Gives all parts of a text to part(), whose first result that is not 0 is returned. Without control,
+ * tokens that are special are passed over. */
+PITH_SHARED int pith__added_split(const pith__added_set *a, const char *p, size_t n, int control,
+                                  pith__added_part *part, void *to);
 PITH_SHARED size_t pith__white_before(const char *p, size_t n); /* bytes of white space p[0..n) ends with */
 PITH_SHARED size_t pith__white_at(const char *p, size_t n);     /* and begins with */
 
