@@ -93,10 +93,9 @@ PITH_SHARED int pith__store_add_string(pith__store *s, const char *name, const c
 PITH_SHARED void pith__store_free(pith__store *s);
 PITH_SHARED void pith__note(pith__store *s, const char *fmt, ...);
 
-/* Fill in a tensor from name, format and shape; data at p, left bytes long there. Checks every product
- * against left. */
-PITH_SHARED int pith__tensor_set(pith__tensor *t, const pith__store *s, pith__str name, int format,
-                                 int n_dim, const uint64_t *shape, const uint8_t *p, size_t left,
+/* Fill in a tensor that has its name, n_dim and shape: its numbers are in this format and begin at data,
+ * which has bytes up to where it ends. Checks every product against them. */
+PITH_SHARED int pith__tensor_set(pith__tensor *t, const pith__store *s, int format, pith__cursor data,
                                  pith_error *err);
 
 /* ---- formats/llama2c.c, gguf.c, safetensors.c: bytes on disk -> store ----------------------------- */

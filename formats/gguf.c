@@ -252,9 +252,11 @@ static int gguf_set_tensor(pith__store *s, const gguf_part *p, const gguf_info *
     size_t offset = (size_t)t->offset;
     pith__store named = *s; /* its path is what a message says: that of this part */
     named.path = p->path;
-    int code = pith__tensor_set(&s->tensor[s->n_tensor], &named, t->name, (int)t->format,
-                                (int)t->n_dim, t->shape, p->file.data + p->data + offset,
-                                left - offset, err);
+    pith__tensor *to = &s->tensor[s->n_tensor];
+    *to = (pith__tensor){ .name = t->name, .n_dim = (int)t->n_dim };
+    memcpy(to->shape, t->shape, sizeof to->shape);
+    pith__cursor data = { p->file.data + p->data + offset, left - offset, 0 };
+    int code = pith__tensor_set(to, &named, (int)t->format, data, err);
     s->n_tensor += code == PITH_OK;
     return code;
 }

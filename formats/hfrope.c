@@ -18,8 +18,10 @@ static float *rope_new_factors(pith__hf *c, const char *name) {
         pith__hf_added(c, PITH_EMEMORY);
         return NULL;
     }
-    c->code = pith__tensor_set(&c->f->made[c->f->n_made], c->f->s, pith__str_of(name), PITH__F32, 1,
-                               &n, (const uint8_t *)y, (size_t)n * sizeof *y, c->f->err);
+    pith__tensor *t = &c->f->made[c->f->n_made];
+    *t = (pith__tensor){ .name = pith__str_of(name), .n_dim = 1, .shape = { n } };
+    c->code = pith__tensor_set(t, c->f->s, PITH__F32,
+                               (pith__cursor){ (const uint8_t *)y, (size_t)n * sizeof *y, 0 }, c->f->err);
     if (c->code) return NULL;
     c->f->n_made++;
     return y;

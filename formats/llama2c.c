@@ -132,8 +132,8 @@ static int take_tensor(pith__store *s, const header *h, pith__cursor *c, const p
     int vector = k->rows == '1', integers = h->version == 2 && !vector;
     pith__tensor *t = &s->tensor[s->n_tensor];
     pith__str view = { name, len };
-    int code = pith__tensor_set(t, s, view, integers ? PITH__I8 : PITH__F32, vector ? 1 : 2,
-                                vector ? shape + 1 : shape, c->p, c->left, err);
+    *t = (pith__tensor){ .name = view, .n_dim = vector ? 1 : 2, .shape = { shape[vector], shape[1] } };
+    int code = pith__tensor_set(t, s, integers ? PITH__I8 : PITH__F32, *c, err);
     if (code) return code;
     pith__take(c, t->rows * t->row_bytes);
     if (integers) {

@@ -247,9 +247,12 @@ static int st_add(const pith__folder *f, st_file *st) {
             }
             name = pith__str_of(strcpy(copy, gguf));
         }
-        code = pith__tensor_set(&s->tensor[s->n_tensor], s, e->name, e->format, e->n_dim, e->shape,
-                                st->data + e->begin, e->end - e->begin, st->err);
-        s->tensor[s->n_tensor].name = name;
+        pith__tensor *to = &s->tensor[s->n_tensor];
+        *to = (pith__tensor){ .name = e->name, .n_dim = e->n_dim }; /* messages have the file's name */
+        memcpy(to->shape, e->shape, sizeof to->shape);
+        code = pith__tensor_set(to, s, e->format,
+                                (pith__cursor){ st->data + e->begin, e->end - e->begin, 0 }, st->err);
+        to->name = name;
         if (!code) s->n_tensor++;
     }
     s->path = path;

@@ -136,12 +136,10 @@ PITH_SHARED const pith__tensor *pith__store_tensor(const pith__store *s, const c
 
 /* ---- tensors --------------------------------------------------------------------------------------- */
 
-PITH_SHARED int pith__tensor_set(pith__tensor *t, const pith__store *s, pith__str name, int format,
-                                 int n_dim, const uint64_t *shape, const uint8_t *p, size_t left,
+PITH_SHARED int pith__tensor_set(pith__tensor *t, const pith__store *s, int format, pith__cursor data,
                                  pith_error *err) {
-    int len = name.n < 100 ? (int)name.n : 100;
-    memset(t, 0, sizeof *t);
-    t->name = name;
+    pith__str name = t->name;
+    int len = name.n < 100 ? (int)name.n : 100, n_dim = t->n_dim;
     t->format = pith__format_of(format);
     if (!t->format)
         return pith__fail(err, PITH_EARCH, "%s: tensor '%.*s' has number format %d, not known here",
@@ -150,16 +148,14 @@ PITH_SHARED int pith__tensor_set(pith__tensor *t, const pith__store *s, pith__st
         return pith__fail(err, PITH_EFORMAT, "%s: tensor '%.*s' has %d dimensions, need 1 to 4",
                           s->path, len, name.p, n_dim);
     size_t rows = 1, total, bytes;
-    t->n_dim = n_dim;
     for (int i = 0; i < n_dim; i++) {
-        t->shape[i] = shape[i];
-        if (shape[i] < 1 || shape[i] > SIZE_MAX / 2 ||
-            (i + 1 < n_dim && pith__mul(&rows, rows, (size_t)shape[i])))
+        uint64_t n = t->shape[i];
+        if (n < 1 || n > SIZE_MAX / 2 || (i + 1 < n_dim && pith__mul(&rows, rows, (size_t)n)))
             return pith__fail(err, PITH_EFORMAT, "%s: tensor '%.*s' has %llu in dimension %d",
-                              s->path, len, name.p, (unsigned long long)shape[i], i);
+                              s->path, len, name.p, (unsigned long long)n, i);
     }
     t->rows = rows;
-    t->cols = (size_t)shape[n_dim - 1];
+    t->cols = (size_t)t->shape[n_dim - 1];
     size_t length = (size_t)t->format->length;
     if (t->cols % length)
         return pith__fail(err, PITH_EFORMAT,
@@ -167,10 +163,10 @@ PITH_SHARED int pith__tensor_set(pith__tensor *t, const pith__store *s, pith__st
                           s->path, len, name.p, t->cols, length, t->format->name);
     if (pith__mul(&total, rows, t->cols) ||
         pith__mul(&t->row_bytes, t->cols / length, (size_t)t->format->bytes) ||
-        pith__mul(&bytes, t->row_bytes, rows) || bytes > left)
+        pith__mul(&bytes, t->row_bytes, rows) || bytes > data.left)
         return pith__fail(err, PITH_EFORMAT,
                           "%s: tensor '%.*s' of %zu x %zu %s needs more bytes than the %zu there",
-                          s->path, len, name.p, rows, t->cols, t->format->name, left);
-    t->data = p;
+                          s->path, len, name.p, rows, t->cols, t->format->name, data.left);
+    t->data = data.p;
     return PITH_OK;
 }

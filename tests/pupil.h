@@ -103,8 +103,10 @@ static void add(pith__store *s, int l, const char *part, size_t experts, size_t 
     fill(x, name, n, cols);
     uint64_t shape[3] = { experts, rows, cols };
     int from = experts ? 0 : rows > 1 ? 1 : 2;
-    if (pith__tensor_set(&s->tensor[s->n_tensor++], s, pith__str_of(copy), PITH__F32, 3 - from,
-                         shape + from, (const uint8_t *)x, n * sizeof *x, NULL))
+    pith__tensor *t = &s->tensor[s->n_tensor++];
+    *t = (pith__tensor){ .name = pith__str_of(copy), .n_dim = 3 - from };
+    memcpy(t->shape, shape + from, (size_t)(3 - from) * sizeof *shape);
+    if (pith__tensor_set(t, s, PITH__F32, (pith__cursor){ (const uint8_t *)x, n * sizeof *x, 0 }, NULL))
         FAIL("%s", name);
 }
 

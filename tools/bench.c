@@ -74,8 +74,10 @@ static void make_tensor(maker *k, int l, const char *name, int rows, int cols) {
     for (size_t at = 0; at < bytes; at += whole)
         memcpy(data + at, pattern, bytes - at < whole ? bytes - at : whole);
     int vector = rows == 1;
-    if (pith__tensor_set(&k->s.tensor[k->s.n_tensor++], &k->s, pith__str_of(full), f->id,
-                         vector ? 1 : 2, shape + vector, data, bytes, &k->e))
+    pith__tensor *t = &k->s.tensor[k->s.n_tensor++];
+    *t = (pith__tensor){ .name = pith__str_of(full), .n_dim = vector ? 1 : 2,
+                         .shape = { shape[vector], shape[1] } };
+    if (pith__tensor_set(t, &k->s, f->id, (pith__cursor){ data, bytes, 0 }, &k->e))
         k->code = complain(USAGE, "--type %s: %s", k->type, k->e.text);
 }
 

@@ -301,7 +301,7 @@ typedef struct { /* the store being filled; code as of the first failure */
 /* Norms are ones, deviation 0. A matrix's numbers depend on the seed and its name, not on
  * others. */
 static void make_weight(maker *k, int l, const char *name, int rows, int cols, double deviation) {
-    uint64_t shape[2] = { (uint64_t)rows, (uint64_t)cols }, seed = k->o->seed;
+    uint64_t seed = k->o->seed;
     size_t n = (size_t)rows * (size_t)cols;
     char *full = pith__arena_new(&k->s.arena, 64, 1);
     float *x = pith__arena_new(&k->s.arena, n + 16, sizeof *x);
@@ -314,9 +314,11 @@ static void make_weight(maker *k, int l, const char *name, int rows, int cols, d
     for (size_t i = 0; i < n; i++)
         x[i] = deviation > 0 ? (float)(deviation * normal_at(seed, i)) : 1;
     int vector = rows == 1 && !(deviation > 0);
-    k->code =
-        pith__tensor_set(&k->s.tensor[k->s.n_tensor++], &k->s, pith__str_of(full), PITH__F32,
-                         vector ? 1 : 2, shape + vector, (const uint8_t *)x, n * sizeof *x, &k->e);
+    pith__tensor *t = &k->s.tensor[k->s.n_tensor++];
+    *t = (pith__tensor){ .name = pith__str_of(full), .n_dim = vector ? 1 : 2,
+                         .shape = { (uint64_t)(vector ? cols : rows), (uint64_t)cols } };
+    k->code = pith__tensor_set(t, &k->s, PITH__F32,
+                               (pith__cursor){ (const uint8_t *)x, n * sizeof *x, 0 }, &k->e);
 }
 
 /* As GPT-2 begins: deviation 0.02, less where every block adds to the stream. */
