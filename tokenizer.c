@@ -618,20 +618,13 @@ PITH_SHARED pith__tokenizer *pith__tokenizer_new(const pith__vocab *v, pith_erro
     return NULL;
 }
 
-/* Nothing before U+0300 joins or is written otherwise. */
-static int may_need_nfc(const char *p, size_t n) {
-    size_t i = 0;
-    while (i < n && (unsigned char)p[i] < 0xcc) i++;
-    return i < n;
-}
-
 PITH_SHARED int pith__tokenizer_encode(const pith__tokenizer *k, const char *text, size_t len,
                                        unsigned flags, pith_token *out, int cap) {
     if (len > INT_MAX / 2 - 2) return PITH_EARG; /* a space before each part, BOS, EOS */
     const pith__vocab *v = &k->v;
     bpe_encoder e = { .k = k, .out = out, .cap = cap > 0 ? (size_t)cap : 0, .begin = text };
     e.control = (flags & PITH_SPECIAL) != 0;
-    int normal = k->splitter || k->copies_late ? v->nfc && may_need_nfc(text, len) : 1;
+    int normal = k->splitter || k->copies_late ? v->nfc && pith__may_need_nfc(text, len) : 1;
     if (normal && !(e.normal = malloc(NORMAL_ROOM(len)))) e.code = PITH_EMEMORY;
     if (k->copies_late && !(e.spaced = malloc(NORMAL_ROOM(len)))) e.code = PITH_EMEMORY;
     if (flags & PITH_BOS && v->add_bos && v->bos >= 0) put_token(&e, v->bos);

@@ -278,6 +278,13 @@ PITH_SHARED size_t pith__nfc(const char *text, size_t n, char *out) {
     return bytes;
 }
 
+/* Nothing before U+0300 joins or is written otherwise. */
+PITH_SHARED int pith__may_need_nfc(const char *text, size_t n) {
+    size_t i = 0;
+    while (i < n && (unsigned char)text[i] < 0xcc) i++;
+    return i < n;
+}
+
 PITH_SHARED size_t pith__hangul_apart(const char *text, size_t n) {
     const uint8_t *p = (const uint8_t *)text;
     size_t count = 0;

@@ -386,6 +386,17 @@ if [ -c /dev/full ]; then
     go vocab "$dir/learn.txt" -o /dev/full --vocab-size 270; refused 4 /dev/full "vocab: a full disk"
 else skip "vocab: a full disk" "no /dev/full"; fi
 learn="--vocab-size 270 --dim 16 --layers 1 --heads 2 --ffn 32 --context 16 --threads 1 --eval-steps 0"
+go vocab "$dir/learn.txt" -o "$dir/v.gguf" --vocab-size 300 --normalizer nfd; refused 1 "need nfc or none" "vocab: a normaliser that is none"
+# Han-geul as macOS writes it: two syllables, six jamo. A vocabulary that says NFC reads them as they are meant.
+apart=$(printf '\341\204\222\341\205\241\341\206\253\341\204\200\341\205\263\341\206\257')
+go score "$dir/spm.gguf" -i "$apart"; grep -q '^pith: the text: 2 Korean syllables are loose letters (NFD' "$dir/err"; ok $? "score: decomposed Hangul is noticed"
+go "$dir/spm.gguf" -i "$apart" -n 3 -s 1; grep -q '^pith: the text: 2 Korean syllables' "$dir/err"; ok $? "run: decomposed Hangul is noticed"
+for kind in none nfc; do
+    "$run" vocab "$dir/learn.txt" -o "$dir/$kind.gguf" --vocab-size 300 --normalizer $kind 2> "$dir/err"
+    "$run" tokenize "$dir/$kind.gguf" -i "$apart" > "$dir/$kind.ids" 2> "$dir/err"
+done
+"$run" tokenize "$dir/none.gguf" -i "$(printf '\355\225\234\352\270\200')" > "$dir/whole.ids" 2> "$dir/err"
+cmp -s "$dir/whole.ids" "$dir/nfc.ids" && ! cmp -s "$dir/whole.ids" "$dir/none.ids"; ok $? "vocab: what it learned reads text in NFC unless told"
 go pretrain "$dir/learn.txt" -o "$dir/learned" $learn --heads 3; refused 1 "--heads is 3" "pretrain: heads that do not divide"
 [ ! -e "$dir/learned" ]; ok $? "and no folder was made"
 interrupt INT 130 "SIGINT while training" pretrain "$dir/learn.txt" -o "$dir/learned" $learn --max-steps 1000000 --save-steps 0

@@ -1,5 +1,6 @@
 /* fixture.c - see fixture.h */
 #include "fixture.h"
+#include "../base/base.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -313,4 +314,25 @@ const char *fixture_shared(const char *name) {
     if (!f) return NULL;
     fclose(f);
     return path;
+}
+
+char *fixture_korean(int n_word, int apart) {
+    char *text = malloc((size_t)n_word * 40 + 1), *p = text;
+    if (!text) exit(99);
+    for (int i = 0; i < n_word; i++) {
+        for (int k = 0; k < 3; k++) {
+            uint32_t s = (uint32_t)(i % 7 * 1201 + k * (i % 11) * 613) % 11172;
+            uint32_t trail = s % 28;
+            if (!apart) {
+                p += pith__utf8_write(0xac00 + s, p);
+            } else {
+                p += pith__utf8_write(0x1100 + s / 588, p);
+                p += pith__utf8_write(0x1161 + s % 588 / 28, p);
+                if (trail) p += pith__utf8_write(0x11a7 + trail, p);
+            }
+        }
+        *p++ = i % 9 == 8 ? '\n' : ' ';
+    }
+    *p = 0;
+    return text;
 }

@@ -269,6 +269,11 @@ TEST(tokens_are_made_again_when_they_must) {
         EQ(d.file.size, size);
         pith__dataset_close(&d);
     }
+    m->store.vocab.nfc = 1; /* the same pieces, of text that is normalised before */
+    REQUIRE(open_text(&d, m, text, 0) == 0);
+    CHECK(d.key != key);
+    pith__dataset_close(&d);
+    m->store.vocab.nfc = 0;
     text_file("t.txt", "the time is the tide", 20);
     REQUIRE(open_text(&d, m, text, 0) == 0);
     CHECK(d.key != key);

@@ -235,6 +235,37 @@ TEST(threads_change_no_bit) {
     CHECK(same_files("t1/model.gguf", "t4/model.gguf"));
 }
 
+/* Text as macOS writes it: the same tokens, losses and weights; the model says that it wants NFC. */
+TEST(korean_as_jamo_teaches_the_same_model) {
+    for (int apart = 0; apart < 2; apart++) {
+        char *text = fixture_korean(900, apart);
+        text_file(apart ? "apart.txt" : "whole.txt", text, strlen(text));
+        free(text);
+    }
+#define KOREAN "--vocab_size 330 --dim 16 --layers 1 --heads 2 --context 24 --max_steps 3 --eval_steps 3 --threads 1 "
+    REQUIRE(pretrain("{}/whole.txt -o {}/nfc1 " KOREAN) == 0);
+    CHECK(!strstr(said, "Korean"));
+    REQUIRE(pretrain("{}/apart.txt -o {}/nfc2 " KOREAN) == 0);
+    CHECK(strstr(said, "apart.txt: 2700 Korean syllables are loose letters") && strstr(said, "NFC"));
+    CHECK(same_files("nfc1/model.gguf", "nfc2/model.gguf"));
+    double bits[2];
+    EQ(log_numbers("nfc1/train.log.jsonl", "eval_bits_per_byte", bits, 1), 1);
+    EQ(log_numbers("nfc2/train.log.jsonl", "eval_bits_per_byte", bits + 1, 1), 1);
+    CHECK(bits[0] == bits[1]); /* bytes are counted as NFC has them */
+    pith_model *m = pith_open(in_folder("nfc2/model.gguf"), NULL, NULL);
+    REQUIRE(m && m->store.vocab.nfc);
+    pith_close(m);
+    /* A checkpoint knows it too, and the tokens of another normaliser are not taken for its own. */
+    CHECK(pretrain("{}/apart.txt -o {}/nfc2 --resume_from_checkpoint last --normalizer none " KOREAN) == BAD_DATA);
+    CHECK(strstr(said, "--normalizer is none, its vocabulary has nfc"));
+    REQUIRE(pretrain("{}/apart.txt -o {}/nfc2 --overwrite_output_dir --normalizer none " KOREAN) == 0);
+    CHECK(strstr(said, "2700 Korean syllables are loose letters") && strstr(said, "make the text NFC first"));
+    m = pith_open(in_folder("nfc2/model.gguf"), NULL, NULL);
+    REQUIRE(m && !m->store.vocab.nfc);
+    pith_close(m);
+    EQ(pretrain("{}/apart.txt -o {}/nfc3 --normalizer nfd " KOREAN), USAGE);
+}
+
 TEST(another_seed_is_another_model) {
     REQUIRE(pretrain(TINY "-o {}/s1 --max_steps 1 --seed 1") == 0);
     REQUIRE(pretrain(TINY "-o {}/s2 --max_steps 1 --seed 2") == 0);
@@ -525,6 +556,7 @@ int main(void) {
     RUN(the_last_checkpoint_is_found_and_old_ones_go);
     RUN(accumulating_is_the_same_as_a_larger_batch);
     RUN(threads_change_no_bit);
+    RUN(korean_as_jamo_teaches_the_same_model);
     RUN(another_seed_is_another_model);
     RUN(every_file_is_the_same_model);
     RUN(a_tokenizer_can_be_given);

@@ -33,7 +33,8 @@ static const char *text_file(const char *name, const void *text, size_t n) {
 static int learn(pith__vocab *v, pith__arena *a, const char *path, int model, int size) {
     pith__texts texts = { &path, 1 };
     pith_error e = { 0, "" };
-    int code = pith__learn_vocab(v, a, &texts, model, size, NULL, &e);
+    pith__vocab_plan plan = { .model = model, .size = size };
+    int code = pith__learn_vocab(v, a, &texts, &plan, NULL, &e);
     strcpy(said, e.text);
     return code;
 }
@@ -175,6 +176,32 @@ static void slow_learn(const char *text, int n_joins_wanted) {
 }
 
 /* ---- the same pieces in the same order ----------------------------------------------------------------- */
+
+TEST(korean_as_jamo_teaches_the_same_vocabulary) {
+    char *whole = fixture_korean(600, 0), *apart = fixture_korean(600, 1);
+    const char *from[] = { text_file("whole.txt", whole, strlen(whole)), text_file("apart.txt", apart, strlen(apart)) };
+    for (int model = PITH__SPM; model <= PITH__BPE; model++) {
+        pith__vocab v[2];
+        pith__arena a = { NULL, 0 };
+        size_t count[2];
+        for (int i = 0; i < 2; i++) {
+            pith__texts texts = { &from[i], 1 };
+            pith__vocab_plan plan = { .model = model, .size = 300, .nfc = 1, .hangul_apart = 9 };
+            REQUIRE(pith__learn_vocab(&v[i], &a, &texts, &plan, NULL, NULL) == 0);
+            count[i] = plan.hangul_apart;
+            CHECK(v[i].nfc);
+        }
+        EQ(count[0], 0);
+        EQ(count[1], 600 * 3);
+        for (int i = 0; i < 300; i++) CHECK(!pith__str_cmp(v[0].piece[i], v[1].piece[i]));
+        REQUIRE(learn(&v[0], &a, from[1], model, 300) == 0); /* not asked to compose them */
+        int same = 0;
+        for (int i = 0; i < 300; i++) same += !pith__str_cmp(v[0].piece[i], v[1].piece[i]);
+        CHECK(!v[0].nfc && same < 300);
+        pith__arena_free(&a);
+    }
+    free(whole), free(apart);
+}
 
 TEST(spm_is_what_the_slow_learner_finds) {
     char *text = some_text(7000);
@@ -420,6 +447,7 @@ TEST(long_texts_take_no_longer_than_their_length) {
 
 int main(void) {
     if (!mkdtemp(folder)) return 99;
+    RUN(korean_as_jamo_teaches_the_same_vocabulary);
     RUN(spm_is_what_the_slow_learner_finds);
     RUN(bpe_is_what_the_slow_learner_finds);
     RUN(spm_text_is_encoded_as_it_was_learned);

@@ -14,6 +14,7 @@ enum { /* of a character; 0: anything else. Bits, so that a set of classes is on
 PITH_SHARED int pith__unicode_class(uint32_t c);
 PITH_SHARED int pith__unicode_word(uint32_t c); /* 1: it is part of words, as \w in regular expressions */
 PITH_SHARED size_t pith__nfc(const char *text, size_t n, char *out); /* bytes of out, which has 3 n */
+PITH_SHARED int pith__may_need_nfc(const char *text, size_t n); /* 0: it is in normal form C */
 /* Korean syllables that are written as two or three letters (jamo, as macOS does), each of which NFC
  * makes one character. */
 PITH_SHARED size_t pith__hangul_apart(const char *text, size_t n);

@@ -239,8 +239,16 @@ int encode_with(const pith__tokenizer *k, const char *text, size_t n, unsigned f
     }
 }
 
+void say_hangul_apart(const char *what, size_t n, int nfc) {
+    if (n)
+        fprintf(stderr, "pith: %s: %zu Korean syllable%s loose letters (NFD, as macOS writes), %s\n", what, n,
+                n == 1 ? " is" : "s are",
+                nfc ? "read as whole ones (NFC)" : "which cost many tokens: make the text NFC first");
+}
+
 int encode_text(const pith_model *m, const char *text, size_t n, unsigned flags,
                 pith_token **tokens, int *count) {
+    if (!m->store.vocab.nfc) say_hangul_apart("the text", pith__hangul_apart(text, n), 0);
     return encode_with(m->tokenizer, text, n, flags, tokens, count);
 }
 

@@ -24,7 +24,7 @@ typedef struct { /* what the user asks for */
     list texts;
     const char *eval;
     float hold_out;
-    const char *tokenizer, *folder, *schedule, *resume, *out_type;
+    const char *tokenizer, *normalizer, *folder, *schedule, *resume, *out_type;
     int dim, layers, heads, kv_heads, ffn, context, vocab_size, untied; /* 0: not said */
     int batch, accumulate, max_steps, warmup, threads, recompute;
     int eval_steps, save_steps, log_steps, max_eval, keep;
@@ -86,6 +86,8 @@ static int read_options(int argc, char **argv, options *o) {
         { 'z', "tokenizer", TEXT, &o->tokenizer, 0, 0, "FILE", "a .gguf or tokenizer.bin" },
         { 0, "vocab-size", INTEGER, &o->vocab_size, 1, 1 << 24, "N",
           "else learn so many pieces (4096)" },
+        { 0, "normalizer", TEXT, &o->normalizer, 0, 0, "NAME",
+          "from text in Unicode's normal form C: nfc, or none (nfc)" },
         { 0, "dim", INTEGER, &o->dim, 1, 1 << 16, "N", "channels of the stream (288)" },
         { 0, "layers", INTEGER, &o->layers, 1, 1 << 10, "N", "blocks (6)" },
         { 0, "heads", INTEGER, &o->heads, 1, 1 << 12, "N", "heads of attention (6)" },
@@ -139,6 +141,7 @@ static int read_options(int argc, char **argv, options *o) {
     if (o->accumulate > INT_MAX / o->batch)
         return complain(USAGE, "--gradient_accumulation_steps is %d, need %d or less with %d sequences",
                         o->accumulate, INT_MAX / o->batch, o->batch);
+    if (o->normalizer && wants_nfc(o->normalizer) < 0) return USAGE;
     if (pith__schedule_named(o->schedule) < 0)
         return complain(USAGE,
                         "--lr_scheduler_type is '%s', need constant, constant_with_warmup, linear, "
@@ -214,6 +217,9 @@ static int choose_shape(trainer *t, options *o) {
     if (o->vocab_size && o->vocab_size != t->vocab.n)
         return complain(BAD_DATA, "%s: --vocab_size is %d, its vocabulary has %d pieces",
                         t->from.path ? t->from.path : "the text", o->vocab_size, t->vocab.n);
+    if (o->normalizer && wants_nfc(o->normalizer) != t->vocab.nfc)
+        return complain(BAD_DATA, "%s: --normalizer is %s, its vocabulary has %s", t->from.path, o->normalizer,
+                        t->vocab.nfc ? "nfc" : "none");
     return 0;
 }
 
@@ -276,8 +282,9 @@ static int get_vocab(trainer *t, options *o) {
     pith__texts texts = { o->texts.item, o->texts.n };
     pith__progress watch = progress_of(&t->shown);
     pith_error e = { 0, "" };
-    if (pith__learn_vocab(&t->vocab, &t->arena, &texts, PITH__SPM, o->vocab_size, &watch, &e))
-        return report(&e);
+    pith__vocab_plan plan = { .model = PITH__SPM, .size = o->vocab_size,
+                              .nfc = !o->normalizer || wants_nfc(o->normalizer) };
+    if (pith__learn_vocab(&t->vocab, &t->arena, &texts, &plan, &watch, &e)) return report(&e);
     fprintf(stderr, "vocabulary   %d pieces, learned in %.1f s\n", t->vocab.n, seconds() - start);
     return 0;
 }
@@ -466,6 +473,7 @@ static int open_data(trainer *t) {
     int code = o->dry_run ? pith__dataset_count(&t->data, t->m, &texts, &watch, &e)
                           : pith__dataset_open(&t->data, t->m, &texts, path, &watch, &e);
     if (code) return report(&e);
+    say_hangul_apart(o->texts.item[0], (size_t)t->data.hangul_apart, t->vocab.nfc);
     uint64_t windows = pith__dataset_windows(&t->data, t->n_ctx);
     if (!windows)
         return complain(BAD_DATA, "%s: has %zu tokens to learn from, need %d: more than --context",

@@ -103,6 +103,9 @@ int open_vocab(const model_choice *c, pith__store *s, pith__tokenizer **k);
 /* The vocabulary of a file, in a store to be freed. */
 int open_vocab_file(pith__store *s, const char *path);
 
+/* --normalizer NAME, of a vocabulary to be learned: none or nfc. -1: neither, complained. */
+int wants_nfc(const char *name);
+
 /* *m stays as it is where there is a vocabulary by itself: then that is in *s. */
 int open_model_or_vocab(const model_choice *c, pith_model **m, pith__store *s);
 
@@ -111,6 +114,9 @@ int open_session(const pith_model *m, model_choice *c, int n, pith_session **s);
 
 /* The whole of a file, or of standard input ("-"); the caller frees *text. */
 int read_text(const char *path, char **text, size_t *n);
+
+/* So many Korean syllables of a text are written as jamo; nfc: but will be composed. One line, or none. */
+void say_hangul_apart(const char *what, size_t n, int nfc);
 
 /* Tokens of a text, which the caller frees. */
 int encode_text(const pith_model *m, const char *text, size_t n, unsigned flags,

@@ -14,6 +14,12 @@ int open_vocab_file(pith__store *s, const char *path) {
     return complain(NOT_LOADED, "%s: has no vocabulary", path);
 }
 
+int wants_nfc(const char *name) {
+    if (!strcmp(name, "nfc") || !strcmp(name, "none")) return !strcmp(name, "nfc");
+    complain(USAGE, "--normalizer is '%s', need nfc or none", name);
+    return -1;
+}
+
 static const char vocab_usage[] =
     "run vocab TEXT -o NAME.gguf [options]\n"
     "Learn a vocabulary from a text: documents separated by <|endoftext|>, or a .jsonl file of\n"
@@ -22,7 +28,7 @@ static const char vocab_usage[] =
 
 typedef struct {
     list texts;
-    const char *output, *type;
+    const char *output, *type, *normalizer;
     int size;
 } vocab_options;
 
@@ -55,22 +61,25 @@ static int check_output(const char *path, const list *texts) {
 }
 
 int verb_vocab(int argc, char **argv) {
-    vocab_options o = { .type = "spm", .size = 4096 };
+    vocab_options o = { .type = "spm", .normalizer = "nfc", .size = 4096 };
     const char *text = NULL;
     const flag flags[] = {
         { 'o', "output", TEXT, &o.output, 0, 0, "FILE", "where to, NAME.gguf or tok.bin" },
         { 0, "vocab-size", INTEGER, &o.size, 1, 1 << 24, "N", "how many pieces (4096)" },
         { 0, "type", TEXT, &o.type, 0, 0, "TYPE",
           "spm: SentencePiece's, or bpe: byte-level (spm)" },
+        { 0, "normalizer", TEXT, &o.normalizer, 0, 0, "NAME",
+          "nfc: learn from text in Unicode's normal form C, or none (nfc)" },
         { 0, "train-file", LIST, &o.texts, 0, 0, "FILE", "one more text; may be given often" },
         { 'h', "help", SWITCH, NULL, 0, 0, "", "print this" },
         { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
     };
     int code = read_flags(argc, argv, vocab_usage, flags, &text);
     if (code != GO_ON) return code;
-    int spm = !strcmp(o.type, "spm");
+    int spm = !strcmp(o.type, "spm"), nfc = wants_nfc(o.normalizer);
     if (!spm && strcmp(o.type, "bpe") != 0)
         return complain(USAGE, "--type is '%s', need spm or bpe", o.type);
+    if (nfc < 0) return USAGE;
     if ((code = add_text(&o.texts, text))) return code;
     if (!o.output) return complain(USAGE, "no -o FILE given");
     if ((code = check_output(o.output, &o.texts))) return code;
@@ -81,7 +90,9 @@ int verb_vocab(int argc, char **argv) {
     pith__progress watch = progress_of(&shown);
     pith__texts texts = { o.texts.item, o.texts.n };
     pith_error e = { 0, "" };
-    int learned = pith__learn_vocab(&v, &a, &texts, spm ? PITH__SPM : PITH__BPE, o.size, &watch, &e);
+    pith__vocab_plan plan = { .model = spm ? PITH__SPM : PITH__BPE, .size = o.size, .nfc = nfc };
+    int learned = pith__learn_vocab(&v, &a, &texts, &plan, &watch, &e);
+    if (!learned) say_hangul_apart(o.texts.item[0], plan.hangul_apart, nfc);
     code = learned ? report(&e) : save_vocab(&v, o.output);
     if (!code) fprintf(stderr, "%s: %d pieces in %.1f s\n", o.output, v.n, seconds() - start);
     pith__arena_free(&a);

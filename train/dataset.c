@@ -108,6 +108,15 @@ static int next_line(pith__documents *d, pith__str *text, pith_error *err) {
     return PITH_OK;
 }
 
+static int normalise(pith__documents *d, pith__str *text, pith_error *err) {
+    d->hangul_apart += pith__hangul_apart(text->p, text->n);
+    if (!d->nfc || !pith__may_need_nfc(text->p, text->n)) return PITH_OK;
+    char *out = pith__arena_new(&d->arena, text->n, 3);
+    if (!out) return pith__fail(err, PITH_EMEMORY, "%s: no memory for a document of %zu bytes", d->path, text->n);
+    *text = (pith__str){ out, pith__nfc(text->p, text->n, out) };
+    return PITH_OK;
+}
+
 PITH_SHARED int pith__documents_next(pith__documents *d, pith__str *text, pith_error *err) {
     int code = PITH_OK;
     pith__arena_free(&d->arena);
@@ -116,7 +125,7 @@ PITH_SHARED int pith__documents_next(pith__documents *d, pith__str *text, pith_e
         if (d->jsonl) code = next_line(d, text, err);
         else *text = next_text(d);
     }
-    return code;
+    return code ? code : normalise(d, text, err);
 }
 
 /* ---- tokens on disk -------------------------------------------------------------------------- */
@@ -126,7 +135,8 @@ typedef struct { /* what the file begins with; then the tokens to learn from, an
     uint64_t key;      /* of texts and vocabulary: another key, other tokens */
     uint64_t n_train, n_eval, eval_bytes;
     uint32_t width, order; /* bytes of a token; 1, as this machine writes it */
-    uint64_t unused[2];
+    uint64_t hangul_apart;
+    uint64_t unused[1];
 } token_header;
 _Static_assert(sizeof(token_header) == 64, "as it lies in the file");
 
@@ -161,7 +171,7 @@ static uint64_t hash_bytes(uint64_t h, const void *p, size_t n) { /* eight at a 
 /* Of what ordinary pieces stand for, not of how the file they came from spells them. */
 static uint64_t vocab_key(const pith_model *m) {
     const pith__vocab *v = &m->store.vocab;
-    uint64_t h = (uint64_t)v->n;
+    uint64_t h = (uint64_t)v->n + ((uint64_t)(v->nfc != 0) << 32);
     for (int i = 0; i < v->n; i++) {
         pith__str piece = pith__tokenizer_piece(m->tokenizer, i);
         if (i != v->unk && i != v->bos && i != v->eos) h = hash_bytes(h, piece.p, piece.n);
@@ -231,8 +241,9 @@ static int put_documents(token_writer *w, const char *path, int held_out, int fe
     float part = w->texts->eval ? 0 : w->texts->hold_out;
     pith__documents d;
     pith__str text;
-    int code = pith__documents_open(&d, path, w->err);
+    int code = pith__documents_open(&d, path, w->err), first = !held_out || path == w->texts->eval;
     if (code) return code;
+    d.nfc = w->m->store.vocab.nfc;
     while (!(code = pith__documents_next(&d, &text, w->err)) && text.n) {
         uint64_t i = (*count)++;
         int all = path == w->texts->eval, chosen = pith__random_at(1, i) < (double)part * 0x1p64;
@@ -244,6 +255,7 @@ static int put_documents(token_writer *w, const char *path, int held_out, int fe
         if (code || (w->out && w->out->failed)) break;
     }
     w->done += d.file.size;
+    if (first) w->head.hangul_apart += d.hangul_apart; /* not once more for what is held out of it */
     pith__documents_close(&d);
     return code;
 }
@@ -322,6 +334,7 @@ static int open_tokens(pith__dataset *d, const char *path, uint64_t key, const p
     d->n_train = (size_t)h.n_train;
     d->n_eval = (size_t)h.n_eval;
     d->eval_bytes = h.eval_bytes;
+    d->hangul_apart = h.hangul_apart;
     d->n_vocab = v->n;
     return 1;
 }
@@ -342,6 +355,7 @@ PITH_SHARED int pith__dataset_count(pith__dataset *d, const pith_model *m, const
     token_writer w = { .m = m, .texts = c, .progress = progress, .err = err };
     memset(d, 0, sizeof *d);
     int code = put_all(&w);
+    d->hangul_apart = w.head.hangul_apart;
     d->n_train = (size_t)w.head.n_train;
     d->n_eval = (size_t)w.head.n_eval;
     return code;

@@ -212,7 +212,9 @@ typedef struct {         /* the documents of a file, one after the other */
     const char *p, *end;
     int jsonl;
     size_t line;
-    pith__arena arena;   /* of the last document, where it had escapes */
+    int nfc;             /* 1: documents are given in normal form C; set it after opening */
+    size_t hangul_apart; /* Korean syllables written as jamo, in the documents so far */
+    pith__arena arena;   /* of the last document, where it is not as the file has it */
 } pith__documents;
 
 /* PITH_EDATA: the file cannot be read, or is no text. */
@@ -237,7 +239,8 @@ typedef struct {
     uint64_t key;        /* of the texts and the vocabulary */
     int width, n_vocab;
     size_t n_train, n_eval; /* tokens to learn from, and held out */
-    uint64_t eval_bytes; /* of text, in the n_eval tokens */
+    uint64_t eval_bytes; /* of text, normalised as the vocabulary wants it, in the n_eval tokens */
+    uint64_t hangul_apart; /* Korean syllables written as jamo */
 } pith__dataset;
 
 /* Make the texts tokens in the file path, if it does not have them already, and map it. */
@@ -258,8 +261,14 @@ PITH_SHARED int  pith__dataset_eval_window(const pith__dataset *d, int n_ctx, in
 
 /* ---- train/vocab.c: learn a vocabulary --------------------------------------------------------------- */
 
-/* size pieces, PITH__SPM or PITH__BPE, in memory of a. */
-PITH_SHARED int pith__learn_vocab(pith__vocab *v, pith__arena *a, const pith__texts *texts, int model,
-                                  int size, const pith__progress *progress, pith_error *err);
+typedef struct {
+    int model, size;     /* PITH__SPM or PITH__BPE; pieces */
+    int nfc;             /* 1: from the text in normal form C, as the vocabulary then says */
+    size_t hangul_apart; /* comes back: Korean syllables that the text has as jamo */
+} pith__vocab_plan;
+
+/* v lies in memory of a. */
+PITH_SHARED int pith__learn_vocab(pith__vocab *v, pith__arena *a, const pith__texts *texts,
+                                  pith__vocab_plan *plan, const pith__progress *progress, pith_error *err);
 
 #endif

@@ -42,6 +42,7 @@ typedef struct {
 
 typedef struct {
     int model;
+    pith__vocab_plan *plan;
     pith__arena arena;      /* the words' bytes */
     met *met;               /* (n_met): n_word words, then pairs and pieces as they come */
     size_t n_met, met_room, n_word;
@@ -197,12 +198,14 @@ static int count_texts(learner *k, const pith__texts *texts) {
         pith__documents d;
         pith__str text;
         if ((k->code = pith__documents_open(&d, texts->path[i], k->err))) break;
+        d.nfc = k->plan->nfc;
         while (!k->code && !(k->code = pith__documents_next(&d, &text, k->err)) && text.n) {
             if (tell(k, what, (size_t)(d.p - (const char *)d.file.data), d.file.size + 1)) break;
             if (k->model == PITH__SPM) count_document(k, text);
             else pith__split(gpt2, text.p, text.n, count_gpt2_word, k);
         }
         tell(k, what, 1, 1);
+        k->plan->hangul_apart += d.hangul_apart;
         pith__documents_close(&d);
     }
     k->n_word = k->n_met;
@@ -544,13 +547,15 @@ static void learner_free(learner *k) {
     free(k->met), free(k->slot), free(k->heap), free(k->touched), free(k->made), free(k->letter);
 }
 
-PITH_SHARED int pith__learn_vocab(pith__vocab *v, pith__arena *a, const pith__texts *texts, int model,
-                                  int size, const pith__progress *progress, pith_error *err) {
-    learner k = { .model = model, .progress = progress, .err = err };
+PITH_SHARED int pith__learn_vocab(pith__vocab *v, pith__arena *a, const pith__texts *texts,
+                                  pith__vocab_plan *plan, const pith__progress *progress, pith_error *err) {
+    int model = plan->model, size = plan->size;
+    learner k = { .model = model, .plan = plan, .progress = progress, .err = err };
     int least = model == PITH__SPM ? N_SPECIAL + N_BYTE + 1 : N_BYTE + 1;
     if (size < least)
         return pith__fail(err, PITH_EARG, "--vocab_size is %d, need %d or more: all bytes are in it", size,
                           least);
+    plan->hangul_apart = 0;
     if (!met_rehash(&k)) count_texts(&k, texts);
     if (!k.code && model == PITH__SPM) choose_letters(&k, size);
     if (model == PITH__BPE) k.n_piece = N_BYTE + 1;
@@ -560,6 +565,7 @@ PITH_SHARED int pith__learn_vocab(pith__vocab *v, pith__arena *a, const pith__te
         k.code = pith__fail(err, PITH_EDATA, "%s: the text gives a vocabulary of %d pieces, not of %d "
                             "(--vocab_size)", texts->path[0], k.n_piece, size);
     if (!k.code) k.code = make_vocab(&k, v, a);
+    if (!k.code) v->nfc = plan->nfc;
     learner_free(&k);
     return k.code;
 }
