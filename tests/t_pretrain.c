@@ -266,6 +266,50 @@ TEST(korean_as_jamo_teaches_the_same_model) {
     EQ(pretrain("{}/apart.txt -o {}/nfc3 --normalizer nfd " KOREAN), USAGE);
 }
 
+#define SMALL "{}/grammar.txt --vocab_size 300 --dim 16 --layers 1 --heads 2 --ffn 32 --context 24 " \
+              "--per_device_train_batch_size 2 --threads 1 --save_steps 0 "
+
+TEST(a_short_run_is_scored_ten_times) {
+    static const struct { const char *flags; int n; } runs[] = {
+        { SMALL "-o {}/short --max_steps 40", 10 }, { SMALL "-o {}/short --max_steps 33", 9 }, /* 4, 8, ... 32, 33 */
+        { SMALL "-o {}/short --max_steps 3", 3 }, { SMALL "-o {}/short --max_steps 8 --eval_steps 5", 2 },
+        { SMALL "-o {}/short --max_steps 8 --eval_steps 0", 0 } };
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+        double loss[64];
+        REQUIRE(pretrain(runs[i].flags) == 0);
+        EQ(log_numbers("short/train.log.jsonl", "eval_loss", loss, 64), runs[i].n);
+        CHECK(strstr(said, " s  ETA 0 s\n")); /* time passed, and left */
+        char last[300];
+        snprintf(last, sizeof last, "to try it: run %s/short/model.gguf\n", folder);
+        CHECK(!strcmp(said + strlen(said) - strlen(last), last));
+    }
+}
+
+TEST(a_text_learned_by_heart_is_told) {
+    static const char heart[] = "Sam found a red ball in the park. The dog hid the old boat by the river. Tom and Lily "
+                                     "saw a mouse at home. His mother wanted some cake. A bird looked at the lamp on the hill. Once more.",
+                      other[] = "The queen cleaned the magic flower behind the clock. Grandpa opened a jar of honey.";
+    text_file("heart.txt", heart, sizeof heart - 1);
+    text_file("other.txt", other, sizeof other - 1);
+    static const char flags[] = "{}/heart.txt --eval-file {}/other.txt -o {}/heart --vocab_size 270 --dim 32 --layers 1 "
+        "--heads 2 --context 24 --per_device_train_batch_size 4 --threads 1 --learning_rate 0.01 "
+        "--lr_scheduler_type constant --eval_steps 10 ";
+    char more[900];
+    snprintf(more, sizeof more, "%s--max_steps 100", flags);
+    REQUIRE(pretrain(more) == 0);
+    CHECK(strstr(said, "times: after about 16 it is learned by heart"));
+    const char *rises = strstr(said, "held-out loss rises since step ");
+    REQUIRE(rises);
+    char step[64];
+    snprintf(step, sizeof step, "%.40s", rises);
+    snprintf(more, sizeof more, "%s--max_steps 110 --resume_from_checkpoint last", flags);
+    REQUIRE(pretrain(more) == 0); /* the log of the first run knows the lowest */
+    CHECK(strstr(said, step));
+    snprintf(more, sizeof more, "%s--max_steps 2 --overwrite_output_dir", flags);
+    REQUIRE(pretrain(more) == 0);
+    CHECK(!strstr(said, "by heart"));
+}
+
 TEST(another_seed_is_another_model) {
     REQUIRE(pretrain(TINY "-o {}/s1 --max_steps 1 --seed 1") == 0);
     REQUIRE(pretrain(TINY "-o {}/s2 --max_steps 1 --seed 2") == 0);
@@ -557,6 +601,8 @@ int main(void) {
     RUN(accumulating_is_the_same_as_a_larger_batch);
     RUN(threads_change_no_bit);
     RUN(korean_as_jamo_teaches_the_same_model);
+    RUN(a_short_run_is_scored_ten_times);
+    RUN(a_text_learned_by_heart_is_told);
     RUN(another_seed_is_another_model);
     RUN(every_file_is_the_same_model);
     RUN(a_tokenizer_can_be_given);

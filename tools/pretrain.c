@@ -28,7 +28,7 @@ typedef struct { /* what the user asks for */
     int dim, layers, heads, kv_heads, ffn, context, vocab_size, untied; /* 0: not said */
     int batch, accumulate, max_steps, warmup, threads, recompute;
     int eval_steps, save_steps, log_steps, max_eval, keep;
-    int dry_run, overwrite;
+    int dry_run, overwrite, last; /* last: to go on from the last checkpoint */
     float epochs, lr, min_lr, decay, max_norm, beta1, beta2, eps;
     uint64_t seed;
 } options;
@@ -47,6 +47,10 @@ typedef struct {
     int lock, n_ctx, terminal, schedule;
     int64_t batch_size;    /* sequences in a step */
     int64_t total, warmup; /* steps */
+    int64_t eval_steps;    /* from one evaluation to the next; 0: none */
+    double best;           /* the lowest loss on what is held out, and */
+    int64_t best_step;     /* the step that had it, -1: none had any */
+    int n_worse;           /* evaluations since then */
     output log;
     progress shown;        /* of long work before the first step */
     double untrained;      /* the loss of one who knows nothing: log of the vocabulary's size */
@@ -64,7 +68,7 @@ typedef struct {
 
 static const options pretrain_defaults = {
     .hold_out = 0.05f, .schedule = "cosine", .out_type = "f32", .batch = 8,
-    .accumulate = 1, .warmup = -1, .eval_steps = 500, .save_steps = 500, .log_steps = 10,
+    .accumulate = 1, .warmup = -1, .eval_steps = -1, .save_steps = 500, .log_steps = 10,
     .max_eval = 64, .keep = 2, .epochs = 3, .lr = 1e-3f, .min_lr = -1, .decay = 0.1f, .max_norm = 1,
     .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .seed = 42
 };
@@ -74,6 +78,11 @@ static const char pretrain_usage[] =
     "Make a model from a text: documents separated by <|endoftext|>, or a .jsonl file of\n"
     "{\"text\": ...}. --resume_from_checkpoint last goes on where a run stopped, to the same\n"
     "bits. Defaults stand in brackets.\n\n";
+
+/* --resume_from_checkpoint: a file, or the last one in the folder (what Hugging Face calls True). */
+static int is_last(const char *resume) {
+    return resume && (!strcmp(resume, "last") || !strcmp(resume, "true") || !strcmp(resume, "True"));
+}
 
 static int read_options(int argc, char **argv, options *o) {
     const flag flags[] = {
@@ -116,7 +125,7 @@ static int read_options(int argc, char **argv, options *o) {
         { 0, "adam-epsilon", REAL, &o->eps, 1e-30, 1, "X", "(1e-8)" },
         { 's', "seed", SEED, &o->seed, 0, 0, "N", "(42)" },
         { 0, "eval-steps", INTEGER, &o->eval_steps, 0, INT_MAX, "N",
-          "score every N steps (500; 0: never)" },
+          "score every N steps (a tenth of all, at most 500; 0: never)" },
         { 0, "max-eval-samples", INTEGER, &o->max_eval, 1, INT_MAX, "N",
           "on at most N sequences (64)" },
         { 0, "save-steps", INTEGER, &o->save_steps, 0, INT_MAX, "N",
@@ -138,6 +147,7 @@ static int read_options(int argc, char **argv, options *o) {
     if (code != GO_ON) return code;
     if ((code = add_text(&o->texts, text))) return code;
     if (!o->folder) return complain(USAGE, "no --output_dir given");
+    o->last = is_last(o->resume);
     if (o->accumulate > INT_MAX / o->batch)
         return complain(USAGE, "--gradient_accumulation_steps is %d, need %d or less with %d sequences",
                         o->accumulate, INT_MAX / o->batch, o->batch);
@@ -225,15 +235,8 @@ static int choose_shape(trainer *t, options *o) {
 
 /* ---- the vocabulary -------------------------------------------------------------------------- */
 
-/* --resume_from_checkpoint: a file, or the last one in the folder (what Hugging Face calls
- * True). */
-static int wants_last(const options *o) {
-    return o->resume &&
-           (!strcmp(o->resume, "last") || !strcmp(o->resume, "true") || !strcmp(o->resume, "True"));
-}
-
 static int find_checkpoint(trainer *t, options *o) {
-    if (!wants_last(o)) return 0;
+    if (!o->last) return 0;
     enum { MOST = 4096 };
     int64_t step[MOST];
     size_t n = pith__numbered(o->folder, "checkpoint-", ".gguf", step, MOST);
@@ -451,7 +454,7 @@ static int open_folder(trainer *t) {
     static const char *const ours[] = { "checkpoint-", "model.gguf.", "model.bin.", "tokenizer.bin.",
                                         "train.tokens.", "train.log.jsonl." };
     pith_error e = { 0, "" };
-    if (wants_last(t->o) && access(t->o->folder, F_OK) != 0)
+    if (t->o->last && access(t->o->folder, F_OK) != 0)
         return complain(USAGE, "%s: is not there, so it has no checkpoint to go on from", t->o->folder);
     if (pith__make_folder(t->o->folder, &e)) return complain(FAILED, "%s", e.text);
     const char *path = path_in(t, "train.lock");
@@ -481,6 +484,7 @@ static int open_data(trainer *t) {
     t->batch_size = (int64_t)o->batch * o->accumulate;
     t->total = o->max_steps > 0 ? o->max_steps
                                 : (int64_t)ceil((double)o->epochs * (double)windows / (double)t->batch_size);
+    t->eval_steps = o->eval_steps >= 0 ? o->eval_steps : t->total < 5000 ? (t->total + 9) / 10 : 500;
     t->warmup = o->warmup >= 0 ? o->warmup : t->total / 20;
     t->schedule = pith__schedule_named(o->schedule);
     return 0;
@@ -508,9 +512,16 @@ static int resume(trainer *t) {
 /* ---- the forecast ---------------------------------------------------------------------------- */
 
 static void print_duration(double s) {
-    if (s < 100) fprintf(stderr, "%.0f s", s);
+    if (s < 120) fprintf(stderr, "%.0f s", s);
     else if (s < 6000) fprintf(stderr, "%.0f min", s / 60);
     else fprintf(stderr, "%.0f h %02d min", floor(s / 3600), (int)(s / 60) % 60);
+}
+
+/* Muennighoff et al. 2023, arXiv:2305.16264: what is read again is worth less each time, after 16 times little. */
+static void say_epochs(double epochs) {
+    if (epochs > 16)
+        fprintf(stderr, "pith: the text is read %.0f times: after about 16 it is learned by heart: need more text or "
+                "fewer steps\n", epochs);
 }
 
 /* Sequences that are learned from at once, of so many that are left. */
@@ -568,16 +579,26 @@ static int forecast(trainer *t) {
     int code = time_a_step(t, &step);
     if (code) return code;
     double tokens = (double)t->batch_size * t->n_ctx;
+    double epochs = (double)t->total * (double)t->batch_size / (double)pith__dataset_windows(&t->data, t->n_ctx);
     fprintf(stderr, "time         about ");
     print_duration(step * (double)left);
     fprintf(stderr, ": %lld steps of %.0f tokens, %.2f epochs, at %.0f tokens/s\n", (long long)left,
             tokens,
-            (double)t->total * (double)t->batch_size / (double)pith__dataset_windows(&t->data, t->n_ctx),
-            tokens / step);
+            epochs, tokens / step);
+    say_epochs(epochs);
     return 0;
 }
 
 /* ---- the log --------------------------------------------------------------------------------- */
+
+/* A step's loss on what is held out. 1: it stays above the lowest before, by more than chance moves it. */
+static int note_score(trainer *t, int64_t step, double loss) {
+    if (t->best_step >= 0 && !(loss < t->best)) return ++t->n_worse > 1 && loss > 1.01 * t->best;
+    t->best = loss;
+    t->best_step = step;
+    t->n_worse = 0;
+    return 0;
+}
 
 /* Lines of an earlier run up to the step that this one begins with are kept. */
 static int keep_log(trainer *t, const char *path) {
@@ -596,7 +617,10 @@ static int keep_log(trainer *t, const char *path) {
         int64_t step = INT64_MAX;
         if (end && !pith__json_read(&j, line, length, path, NULL) && pith__json_type(j) == '{')
             pith__json_int(pith__json_get(j, "step"), &step);
-        if (step <= t->adam.step) output_bytes(&o, line, length);
+        if (step > t->adam.step) continue;
+        output_bytes(&o, line, length);
+        double loss;
+        if (pith__json_float(pith__json_get(j, "eval_loss"), &loss)) note_score(t, step, loss);
     }
     free(text);
     return output_close(&o, 1);
@@ -633,9 +657,11 @@ static int log_step(trainer *t) {
     int64_t done = t->adam.step - t->start_step;
     double per_step = done ? spent / (double)done : 0;
     double speed = per_step > 0 ? (double)t->batch_size * t->n_ctx / per_step : 0;
-    fprintf(stderr, "%sstep %lld/%lld  loss %.4f  lr %.2e  |grad| %.3f  %.0f tok/s  ETA ",
+    fprintf(stderr, "%sstep %lld/%lld  loss %.4f  lr %.1e  |grad| %.2f  %.0f tok/s  ",
             t->terminal ? "\r\033[K" : "", (long long)t->adam.step, (long long)t->total, loss,
             t->rate, t->norm, speed);
+    print_duration(spent);
+    fprintf(stderr, "  ETA ");
     print_duration(per_step * (double)(t->total - t->adam.step));
     if (!t->terminal) fprintf(stderr, "\n");
     output_line(&t->log, "{\"step\": %lld", (long long)t->adam.step);
@@ -714,6 +740,9 @@ static int evaluate(trainer *t) {
         double bits = mean / log(2) * (double)t->data.n_eval / (double)t->data.eval_bytes;
         fprintf(stderr, "step %lld/%lld  eval loss %.4f  bits/byte %.4f\n", (long long)t->adam.step,
                 (long long)t->total, mean, bits);
+        if (note_score(t, t->adam.step, mean))
+            fprintf(stderr, "held-out loss rises since step %lld (%.4f): the text is being learned by heart\n",
+                    (long long)t->best_step, t->best);
         log_number(t, "eval_loss", mean);
         log_number(t, "eval_bits_per_byte", bits);
     }
@@ -808,7 +837,7 @@ static int save_model(trainer *t) {
     if (!code && spm) code = pith__llama2c_write(s, tensor, n, bin, &e);
     if (!code && spm) code = pith__tokenizer_write(&t->vocab, tokenizer, &e);
     if (code) return report(&e);
-    fprintf(stderr, "%s%s%s\n", gguf, spm ? ", model.bin, tokenizer.bin" : "", " written");
+    fprintf(stderr, "%s%s written; to try it: run %s\n", gguf, spm ? ", model.bin, tokenizer.bin" : "", gguf);
     return 0;
 }
 
@@ -848,7 +877,7 @@ static int take_step(trainer *t) {
     return 0;
 }
 
-static int every(int64_t step, int n) { return n && step % n == 0; }
+static int every(int64_t step, int64_t n) { return n && step % n == 0; }
 
 static int train(trainer *t) {
     const options *o = t->o;
@@ -862,7 +891,7 @@ static int train(trainer *t) {
         int64_t step = t->adam.step;
         int last = step == t->total;
         if (every(step, o->log_steps) || last) code = log_step(t);
-        if (!code && o->eval_steps && (every(step, o->eval_steps) || last)) code = evaluate(t);
+        if (!code && t->eval_steps && (every(step, t->eval_steps) || last)) code = evaluate(t);
         if (!code && o->save_steps && (every(step, o->save_steps) || last)) code = save_progress(t);
     }
     if (t->terminal) fprintf(stderr, "\n");
@@ -871,8 +900,9 @@ static int train(trainer *t) {
     if (code != stopped()) return code;
     int saved = save_progress(t);
     if (saved) return saved;
-    fprintf(stderr, "stopped after step %lld; to go on, give the same command with "
-            "--resume_from_checkpoint last\n", (long long)t->adam.step);
+    fprintf(stderr, "stopped after step %lld; to try it: run %s/checkpoint-%lld.gguf; to go on, give the same command%s\n",
+            (long long)t->adam.step, o->folder, (long long)t->adam.step,
+            o->last ? "" : " with --resume_from_checkpoint last");
     return code;
 }
 
@@ -886,7 +916,7 @@ static int pretrain(trainer *t, options *o) {
     if (!code) code = new_model(t);
     if (!code) code = training_memory(t);
     if (!code) code = open_data(t);
-    t->saved = t->checked = -1;
+    t->saved = t->checked = t->best_step = -1;
     t->untrained = log((double)t->vocab.n);
     if (!code && o->resume) code = resume(t);
     if (!code) code = forecast(t);
