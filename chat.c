@@ -152,8 +152,9 @@ static size_t chat_bracketed(const char *p) {
     return end ? (size_t)(end + 1 - p) : 0;
 }
 
-/* The special token that p begins with, or -1. */
+/* The special token that p begins with, or -1. "</s>" is the end token, whatever its piece is called. */
 static int chat_special(const chat_writer *w, const char *p, size_t n) {
+    if (n == 4 && !memcmp(p, "</s>", n) && w->v->eos >= 0) return w->v->eos;
     int t = n ? pith__tokenizer_find(w->k, p, n) : -1;
     return t >= 0 && (w->v->type[t] == PITH__CONTROL || w->v->type[t] == PITH__USER) ? t : -1;
 }
@@ -187,22 +188,40 @@ static void chat_user(chat_writer *w, const char *system, const char *text) {
     chat_words(w, f->user[1]);
 }
 
-static int chat_turns(chat_writer *w, const pith_turn *turns, int n, int first) {
+static int chat_ends(const chat_writer *w, pith_token t) {
+    for (int i = 0; i < w->v->n_end; i++)
+        if (w->v->end[i] == t) return 1;
+    return t == w->v->eos;
+}
+
+/* A turn as the model wrote it: from where the form asks, and perhaps with the token that ends it. */
+static void chat_written(chat_writer *w, const pith_turn *turn) {
+    const char *end = w->form->assistant[1], *mark = strpbrk(end, "<[");
+    chat_words(w, w->form->ask);
+    chat_end_text(w, 0);
+    for (int i = 0; i < turn->n_token; i++) {
+        if (turn->token[i] < 0 || turn->token[i] >= w->v->n) w->code = PITH_EARG;
+        else chat_token(w, turn->token[i]);
+    }
+    int ended = turn->n_token && chat_ends(w, turn->token[turn->n_token - 1]);
+    if (ended && mark) end = mark + chat_bracketed(mark);
+    chat_words(w, end);
+}
+
+static int chat_turns(chat_writer *w, const pith_turn *turns, int n, pith_error *err) {
     const chat_form *f = w->form;
     const char *system = NULL; /* folded: waits for the user's turn */
-    if (first && !(f->flags & CHAT_BOS_EACH)) chat_bos(w);
-    if (!first) { /* the assistant ended its turn with a token; what follows it is to come */
-        const char *end = strpbrk(f->assistant[1], "<[");
-        chat_words(w, end ? end + chat_bracketed(end) : "");
-    }
+    if (!(f->flags & CHAT_BOS_EACH)) chat_bos(w);
     for (int i = 0; i < n; i++) {
         if (!strcmp(turns[i].role, "user")) {
             chat_user(w, system, turns[i].text);
             system = NULL;
+        } else if (!strcmp(turns[i].role, "assistant") && turns[i].token) {
+            chat_written(w, &turns[i]);
         } else if (!strcmp(turns[i].role, "assistant")) {
             chat_turn(w, f->assistant, turns[i].text);
         } else if (strcmp(turns[i].role, "system") != 0) {
-            return PITH_EARG;
+            return pith__fail(err, PITH_EARG, "role '%.32s', need system, user or assistant", turns[i].role);
         } else if (f->flags & CHAT_FOLD) {
             system = turns[i].text;
         } else {
@@ -212,6 +231,7 @@ static int chat_turns(chat_writer *w, const pith_turn *turns, int n, int first) 
     if (system) chat_user(w, system, "");
     chat_words(w, f->ask);
     chat_end_text(w, 0);
+    if (w->code) pith__fail(err, w->code, "a conversation of %d turns cannot be made tokens", n);
     return w->code;
 }
 
@@ -255,19 +275,25 @@ PITH_SHARED pith__str pith__chat_name(int i) {
     return pith__str_of(i >= 0 && i < N_CHAT_FORM ? chat_forms[i].name : "");
 }
 
+static int chat_fail_form(const char *name, pith_error *err) {
+    char list[512];
+    pith__names(list, sizeof list, pith__chat_name);
+    if (name) return pith__fail(err, PITH_EARG, "no chat template '%.32s', need one of:%s", name, list);
+    return pith__fail(err, PITH_EARCH, "the model's chat template is of no known form, need the name of one:%s", list);
+}
+
 PITH_SHARED int pith__chat_encode(const pith__tokenizer *k, const pith__vocab *v, const char *name,
-                                  const pith_turn *turns, int n, int first, pith_token *out,
-                                  int cap) {
+                                  const pith_turn *turns, int n, pith_token *out, int cap, pith_error *err) {
     chat_writer w = { .k = k, .v = v, .out = out, .cap = cap };
     w.form = name ? chat_form_named(name) : chat_recognise(&w);
-    if (!w.form) return name ? PITH_EARG : PITH_EARCH;
+    if (!w.form) return chat_fail_form(name, err);
     size_t room = 256; /* no form puts more around a turn */
     for (int i = 0; i < n; i++)
-        if (pith__add(&room, room, strlen(turns[i].text)) || pith__add(&room, room, 256))
-            return PITH_EARG;
+        if (pith__add(&room, room, turns[i].token ? 0 : strlen(turns[i].text)) || pith__add(&room, room, 256))
+            return pith__fail(err, PITH_EARG, "the conversation is longer than can be counted");
     w.text = malloc(room);
-    if (!w.text) return PITH_EMEMORY;
-    int code = chat_turns(&w, turns, n, first);
+    if (!w.text) return pith__fail(err, PITH_EMEMORY, "no memory for a conversation of %d turns", n);
+    int code = chat_turns(&w, turns, n, err);
     free(w.text);
     return code ? code : w.n_out;
 }

@@ -269,6 +269,7 @@ static void describe(pith_model *m) {
     s->n_kv_head = h->n_kv_head, s->head_dim = h->head_dim, s->n_ff = h->n_ff;
     s->n_vocab = h->n_vocab, s->n_ctx = h->n_ctx;
     s->has_vocab = m->tokenizer != NULL, s->llama2c = m->store.llama2c;
+    s->has_chat = s->has_vocab && m->store.vocab.chat_template.n > 0;
     s->bos = s->has_vocab ? m->store.vocab.bos : -1, s->eos = s->has_vocab ? m->store.vocab.eos : -1;
     for (size_t i = 0; i < m->store.n_tensor; i++) {
         const pith__tensor *t = &m->store.tensor[i];
@@ -292,13 +293,17 @@ static pith__str kernels_name(int i) { /* of those that this processor runs */
 }
 
 PITH_SHARED int pith__check_names(const pith_options *opt, pith_error *err) {
+    char list[512];
     if (!opt) return PITH_OK;
     if (opt->kernels && !choose_kernels(opt->kernels))
-        return pith__fail_name(err, "kernels", opt->kernels, kernels_name);
+        return pith__fail(err, PITH_EARG, "no kernels '%.32s', need one of:%s", opt->kernels,
+                          pith__names(list, sizeof list, kernels_name));
     if (opt->pretokenizer && !pith__splitter_named(pith__str_of(opt->pretokenizer)))
-        return pith__fail_name(err, "pre-tokenizer", opt->pretokenizer, pith__splitter_name);
+        return pith__fail(err, PITH_EARG, "no pre-tokenizer '%.32s', need one of:%s", opt->pretokenizer,
+                          pith__names(list, sizeof list, pith__splitter_name));
     if (opt->chat_template && !pith__chat_named(opt->chat_template))
-        return pith__fail_name(err, "chat template", opt->chat_template, pith__chat_name);
+        return pith__fail(err, PITH_EARG, "no chat template '%.32s', need one of:%s", opt->chat_template,
+                          pith__names(list, sizeof list, pith__chat_name));
     return PITH_OK;
 }
 
@@ -438,10 +443,10 @@ int pith_encode(const pith_model *m, const char *text, size_t len, unsigned flag
     return m->tokenizer ? pith__tokenizer_encode(m->tokenizer, text, len, flags, out, cap) : PITH_EARG;
 }
 
-int pith_encode_chat(const pith_model *m, const pith_turn *turns, int n, int first, pith_token *out,
-                     int cap) {
-    if (!m->tokenizer) return PITH_EARG;
-    return pith__chat_encode(m->tokenizer, &m->store.vocab, m->chat_template, turns, n, first, out, cap);
+int pith_encode_chat(const pith_model *m, const pith_turn *turns, int n, pith_token *out, int cap,
+                     pith_error *err) {
+    if (!m->tokenizer) return pith__fail(err, PITH_EARG, "%s: has no vocabulary", m->store.path);
+    return pith__chat_encode(m->tokenizer, &m->store.vocab, m->chat_template, turns, n, out, cap, err);
 }
 
 int pith_is_end(const pith_model *m, pith_token t) {

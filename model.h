@@ -86,6 +86,7 @@ typedef struct {
     size_t n_param, n_byte; /* numbers in the weights, and the bytes they take in the file */
     pith_token bos, eos;    /* begin and end a text; -1: none */
     int    has_vocab;       /* 1: text can become tokens, and tokens text */
+    int    has_chat;        /* 1: the file brings a chat template */
     int    llama2c;         /* 1: a llama2.c file, whose defaults are llama2.c's */
 } pith_shape;
 
@@ -107,15 +108,18 @@ enum {
 
 typedef struct {
     const char *role, *text; /* role: "system", "user" or "assistant" */
+    const pith_token *token; /* (n_token) what the model itself wrote, instead of text: its turn is these */
+    int n_token;             /* very tokens, and ends as the form has it where they do not end it */
 } pith_turn;
 
 /* Tokens of text (len bytes, any bytes). PITH_EARG without a vocabulary. Capacity as under Sizes. */
 int pith_encode(const pith_model *m, const char *text, size_t len, unsigned flags, pith_token *out,
                 int cap);
 
-/* Tokens of a conversation up to where the assistant speaks; first: no turn came before these. */
-int pith_encode_chat(const pith_model *m, const pith_turn *turns, int n, int first, pith_token *out,
-                     int cap);
+/* Tokens of a conversation up to where the assistant speaks. It is always encoded whole: pith_sync then
+ * evaluates what is new, since turns of tokens come out as they were evaluated. */
+int pith_encode_chat(const pith_model *m, const pith_turn *turns, int n, pith_token *out, int cap,
+                     pith_error *err);
 
 int pith_is_end(const pith_model *m, pith_token t); /* ends a text or a turn */
 

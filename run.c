@@ -7,6 +7,7 @@
  * a prompt, evaluate it, then sample a token, print it, evaluate it, and so on. What verbs share
  * (flags, output, signals) is in tools/cli.c. */
 #define _XOPEN_SOURCE 700
+#include "model.h"
 #include "tools/tools.h"
 
 #include <limits.h>
@@ -76,7 +77,7 @@ static int read_options(int argc, char **argv, options *o) {
         { 0, "parse-special", SWITCH, &o->parse_special, 0, 0, "",
           "read <|names|> in the prompt as special tokens" },
         { 'm', "mode", TEXT, &o->mode, 0, 0, "MODE", "generate or chat (generate)" },
-        { 'y', "system-prompt", TEXT, &o->system, 0, 0, "TEXT", "what a chat begins with" },
+        { 'y', "system-prompt", TEXT, &o->system, 0, 0, "TEXT", "what a chat begins with (nothing)" },
         { 0, "chat-template", TEXT, &o->model.options.chat_template, 0, 0, "NAME",
           "form of a chat: llama2, chatml, ... (the model's)" },
         { 0, "draft-lookup", INTEGER, &o->n_draft, 0, 255, "N",
@@ -152,6 +153,7 @@ typedef struct {
     output out;
     pith_generation g;
     int ended;           /* why the last text ended: PITH_END, ... */
+    pith_token eos;      /* ends a turn, where llama2.c's models end a text with BOS */
     float *drafts;       /* logits of tokens guessed ahead */
     int nan_said;
 } voice;
@@ -297,106 +299,127 @@ static char *ask(const char *question) {
     ssize_t n = stopped() ? -1 : getline(&line, &room, stdin);
     if (n > 0 && line[n - 1] == '\n') line[--n] = 0;
     if (n >= 0) return line;
+    if (isatty(STDERR_FILENO)) fputc('\n', stderr); /* the shell goes on below the question */
     free(line);
     return NULL;
 }
 
-static int no_chat_tokens(int code) {
-    if (code == PITH_EMEMORY) return complain(FAILED, "no memory for the conversation");
-    char names[512] = "";
-    for (int i = 0; pith__chat_name(i).n; i++)
-        snprintf(names + strlen(names), sizeof names - strlen(names), " %s", pith__chat_name(i).p);
-    return complain(USAGE, "%s, need --chat-template with one of:%s",
-                    code == PITH_EARCH ? "the form of the model's chat template is not known" :
-                                         "no such chat template", names);
-}
+typedef struct { /* a conversation, whole: it is encoded anew for every answer */
+    pith_turn *turn;
+    void **owned;        /* (n) a turn's text or tokens, to be freed */
+    int n;
+} talk;
 
-/* Tokens of what the user says (the first time, the system too), after the n_open that end the turn
- * before. The caller frees *t. */
-static int turn_tokens(const voice *v, const char *system, const char *user,
-                       const pith_token *open, int n_open, pith_token **t, int *n) {
-    pith_turn turns[2] = { { "system", system }, { "user", user } };
-    int skip = !system || !*system, first = pith_position(v->s) == 0;
-    int needed = pith_encode_chat(v->m, turns + skip, 2 - skip, first, NULL, 0);
-    if (needed < 0) return no_chat_tokens(needed);
-    *t = malloc(((size_t)n_open + (size_t)needed + 1) * sizeof **t);
-    if (!*t) return no_chat_tokens(PITH_EMEMORY);
-    for (int i = 0; i < n_open; i++) (*t)[i] = open[i];
-    int got = pith_encode_chat(v->m, turns + skip, 2 - skip, first, *t + n_open, needed);
-    *n = n_open + got;
-    if (got == needed) return 0;
-    free(*t);
-    return no_chat_tokens(PITH_EMEMORY);
-}
-
-/* Lets the assistant speak until its turn ends. open: the tokens that are still to be evaluated. */
-static int answer(voice *v, int n_ctx, int most, pith_token open[2], int *n_open) {
-    pith_token eos = pith_model_shape(v->m)->eos;
-    int code, room = n_ctx - pith_position(v->s) + 1;
-    pith_generation_free(&v->g);
-    v->g.n_token = 0;
-    v->g.end = &eos, v->g.n_end = 1; /* of a turn; llama2.c's models end a text with BOS */
-    v->g.n_predict = most > 0 && most < room ? most : room;
-    while ((code = say_next(v)) == GO_ON) continue;
-    if (code) return code;
-    *n_open = 0;
-    open[(*n_open)++] = v->g.token;
-    v->g.end = NULL, v->g.n_end = 0;
-    if (v->ended != PITH_END && eos >= 0) open[(*n_open)++] = eos; /* cut short: say that the turn is over */
-    output_text(&v->out, "\n", 1);
-    output_flush(&v->out);
+/* Takes owned over, whatever comes of it. */
+static int add_turn(talk *k, pith_turn turn, void *owned) {
+    size_t n = (size_t)k->n + 1;
+    pith_turn *turns = realloc(k->turn, n * sizeof *turns);
+    if (turns) k->turn = turns;
+    void **all = turns ? realloc(k->owned, n * sizeof *all) : NULL;
+    if (!all) return free(owned), complain(FAILED, "no memory for the conversation");
+    k->owned = all;
+    k->turn[k->n] = turn;
+    k->owned[k->n++] = owned;
     return 0;
 }
 
-/* The user's turn and the assistant's. An exit code, or GO_ON for the next. */
-static int exchange(voice *v, const options *o, const char *system, const char *user, int n_ctx,
-                    pith_token open[2], int *n_open) {
+static void free_talk(talk *k) {
+    for (int i = 0; i < k->n; i++) free(k->owned[i]);
+    free(k->owned);
+    free(k->turn);
+}
+
+/* The caller frees *t. */
+static int encode_talk(const voice *v, const talk *k, pith_token **t, int *n) {
+    pith_error e = { 0, "" };
+    *n = pith_encode_chat(v->m, k->turn, k->n, NULL, 0, &e);
+    *t = *n < 0 ? NULL : malloc((size_t)(*n + 1) * sizeof **t);
+    if (*t) *n = pith_encode_chat(v->m, k->turn, k->n, *t, *n, &e);
+    else if (*n >= 0) return complain(FAILED, "no memory for the conversation");
+    if (*n >= 0) return 0;
+    free(*t);
+    return complain(e.code == PITH_EMEMORY ? FAILED : USAGE, "%s%s", e.text,
+                    e.code == PITH_EARCH ? " (--chat-template)" : "");
+}
+
+/* The assistant's turn, of at most room tokens. */
+static int answer(voice *v, talk *k, int room) {
+    enum { SOME = 256 };
     pith_token *t = NULL;
-    int n = 0, code = turn_tokens(v, system, user, open, *n_open, &t, &n);
-    if (code) return code;
-    int position = pith_position(v->s);
-    if (n > n_ctx - position) {
-        free(t);
-        return complain(USAGE, "the turn has %d tokens, the context %d, of which %d are taken", n,
-                        n_ctx, position);
+    int code = GO_ON, n = 0;
+    pith_generation_free(&v->g);
+    v->g.n_token = 0;
+    v->g.n_predict = room;
+    while (code == GO_ON) {
+        pith_token *more = n % SOME ? t : realloc(t, (size_t)(n + SOME) * sizeof *t);
+        if (!more) return free(t), complain(FAILED, "no memory for the conversation");
+        t = more;
+        code = say_next(v);
+        if (v->g.n_token > n) t[n++] = v->g.token;
     }
+    if (!code) code = add_turn(k, (pith_turn){ .role = "assistant", .token = t, .n_token = n }, t);
+    else free(t);
+    output_text(&v->out, "\n", 1);
+    output_flush(&v->out);
+    return code;
+}
+
+/* What the user said last, and the assistant's answer. An exit code, or GO_ON for the next. */
+static int exchange(voice *v, const options *o, talk *k, int n_ctx) {
+    pith_token *t = NULL;
+    int n = 0, code = encode_talk(v, k, &t, &n);
+    if (!code && n > n_ctx) code = complain(USAGE, "the conversation has %d tokens, the context %d", n, n_ctx);
     /* llama2.c draws at every position, of a prompt too; so do its conversations here. */
-    if (pith_model_shape(v->m)->llama2c && v->g.how.temperature > 0)
-        for (int i = 1; i < n; i++) pith_random(&v->g.rng);
-    code = eval_tokens(v->s, t, n);
+    int draws = pith_model_shape(v->m)->llama2c && v->g.how.temperature > 0;
+    for (int i = pith_position(v->s) + 1; draws && i < n; i++) pith_random(&v->g.rng);
+    if (!code) code = sync_tokens(v->s, t, n);
     free(t);
+    if (code || stopped()) return code;
     prompt_with("Assistant: ");
-    if (!code && !stopped()) code = answer(v, n_ctx, o->n_predict, open, n_open);
+    int room = n_ctx - n + 1;
+    code = answer(v, k, o->n_predict > 0 && o->n_predict < room ? o->n_predict : room);
     if (code || v->out.code || stopped()) return code;
     if (pith_position(v->s) < n_ctx) return GO_ON;
     fprintf(stderr, "pith: the conversation fills its %d tokens (-n, -c)\n", n_ctx);
     return 0;
 }
 
+/* What the user says first, after the system prompt. */
+static int begin_talk(voice *v, const options *o, talk *k, char **user) {
+    size_t n;
+    pith_token *t;
+    int n_token, code = o->system && *o->system
+        ? add_turn(k, (pith_turn){ .role = "system", .text = o->system }, NULL) : 0;
+    if (!code) code = encode_talk(v, k, &t, &n_token); /* can it be? */
+    if (code) return code;
+    free(t);
+    if (o->prompt || o->file) return get_prompt(o, user, &n);
+    *user = ask("User: ");
+    return 0;
+}
+
 static int chat(voice *v, options *o) {
-    int whole = o->model.context.n_ctx ? o->model.context.n_ctx : pith_model_shape(v->m)->n_ctx;
-    int n_ctx = o->n_total == NOT_SAID ? (pith_model_shape(v->m)->llama2c ? 256 : 0) : o->n_total;
+    const pith_shape *shape = pith_model_shape(v->m);
+    int whole = o->model.context.n_ctx ? o->model.context.n_ctx : shape->n_ctx;
+    int n_ctx = o->n_total == NOT_SAID ? (shape->llama2c ? 256 : 0) : o->n_total;
     if (n_ctx == 0 || n_ctx > whole) n_ctx = whole;
     int code = start_session(v, o, n_ctx);
     if (code) return code;
     if (n_ctx > o->model.context.n_ctx) n_ctx = o->model.context.n_ctx;
 
-    char *asked = o->system ? NULL : ask("Enter system prompt (optional): "), *user = NULL;
-    const char *system = o->system ? o->system : asked;
-    size_t n;
-    if (o->prompt || o->file) code = get_prompt(o, &user, &n);
-    else user = ask("User: ");
-    pith_token open[2];
-    int n_open = 0;
+    talk k = { NULL, NULL, 0 };
+    char *user = NULL;
+    v->eos = shape->eos;
+    v->g.end = &v->eos, v->g.n_end = 1;
+    code = begin_talk(v, o, &k, &user);
     if (!code) code = GO_ON;
     while (user && code == GO_ON && !stopped()) {
-        code = exchange(v, o, system, user, n_ctx, open, &n_open);
-        free(user);
-        system = NULL; /* once */
+        code = add_turn(&k, (pith_turn){ .role = "user", .text = user }, user);
+        if (!code) code = exchange(v, o, &k, n_ctx);
         user = code == GO_ON ? ask("User: ") : NULL;
     }
-    free(asked);
     free(user);
+    free_talk(&k);
     say_drafts(v);
     if (code != GO_ON) return code;
     return feof(stdin) || stopped() ? 0 : complain(FAILED, "standard input cannot be read");

@@ -83,8 +83,8 @@ PITH_SHARED pith__str pith__str_of(const char *s);
 PITH_SHARED int pith__str_cmp(pith__str a, pith__str b); /* as memcmp, the shorter first */
 PITH_SHARED int pith__str_is(pith__str a, const char *s);
 
-/* PITH_EARG: name is no WHAT; the text lists those known, known(0) to the first that has no bytes. */
-PITH_SHARED int pith__fail_name(pith_error *err, const char *what, const char *name, pith__str (*known)(int i));
+/* " a b c": known(0) and so on, to the first that has no bytes. Returns to. */
+PITH_SHARED const char *pith__names(char *to, size_t room, pith__str (*known)(int i));
 
 /* The only way bytes of a file are read: once a read went past the end, bad is set and stays set, and
  * every later read gives NULL or 0. Ask once, at the end. */
@@ -126,7 +126,7 @@ PITH_SHARED pith__resources pith__may_use(const char *root); /* "", or where a t
 
 /* A file being written: beside its name, and renamed when all of it is there, so that the old file stays
  * until then, whatever happens. A device or a pipe is written as it is. After open comes one commit or drop. */
-typedef struct {
+typedef struct pith__writer {
     FILE *file;
     char *path, *temporary; /* temporary NULL: written in place */
     int failed;             /* errno of the first failure, or 0 */

@@ -29,14 +29,6 @@ PITH_SHARED int pith__fail(pith_error *err, int code, const char *fmt, ...) {
     return code;
 }
 
-PITH_SHARED int pith__fail_name(pith_error *err, const char *what, const char *name, pith__str (*known)(int i)) {
-    char list[512] = "";
-    int n = 0;
-    for (int i = 0; known(i).n && n < (int)sizeof list; i++)
-        n += snprintf(list + n, sizeof list - (size_t)n, " %.*s", (int)known(i).n, known(i).p);
-    return pith__fail(err, PITH_EARG, "no %s '%.32s', need one of:%s", what, name, list);
-}
-
 PITH_SHARED int pith__tell(const pith__progress *p, const char *what, size_t done, size_t all,
                            pith_error *err) {
     if (!p || !p->tell || !p->tell(p->data, what, done, all)) return PITH_OK;
@@ -115,6 +107,14 @@ PITH_SHARED int pith__str_cmp(pith__str a, pith__str b) {
 
 PITH_SHARED int pith__str_is(pith__str a, const char *s) {
     return pith__str_cmp(a, pith__str_of(s)) == 0;
+}
+
+PITH_SHARED const char *pith__names(char *to, size_t room, pith__str (*known)(int i)) {
+    size_t n = 0;
+    *to = 0;
+    for (int i = 0; known(i).n && n < room; i++)
+        n += (size_t)snprintf(to + n, room - n, " %.*s", (int)known(i).n, known(i).p);
+    return to;
 }
 
 PITH_SHARED const uint8_t *pith__take(pith__cursor *c, uint64_t n) {

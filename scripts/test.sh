@@ -83,6 +83,7 @@ no_bundle() { # make BUNDLE=0: no model inside, and a word about where some are
     "$BUILD/no_bundle" > "$BUILD/none" 2> "$BUILD/why"
     [ $? -eq 1 ] && [ ! -s "$BUILD/none" ] && grep -q README "$BUILD/why"
 }
+run_shows_the_interface() { ! grep -n 'pith__' run.c && ! $CC -E run.c | grep 'base/base.h'; }
 replay() { # the fuzz target on files it knows, and on changed copies of them
     case $1 in
     llama2c) seeds="tiny.bin tiny.v1.bin tiny.v2.bin spm.gguf bpe.gguf" ;;
@@ -126,6 +127,7 @@ replay() { # the fuzz target on files it knows, and on changed copies of them
     for h in *.h base/*.h math/*.h formats/*.h text/*.h train/*.h tools/*.h; do
         check "$h compiles alone" $CC -std=c11 -Wall -Wextra -Werror -fsyntax-only -x c $h
     done
+    check "run.c needs model.h and tools/tools.h only" run_shows_the_interface
     for doc in READING GLOSSARY; do check "docs/$doc.md: every name stands in its file" doc_names docs/$doc.md; done
 } | tee "$log" | grep -v '^ok'
 

@@ -215,8 +215,12 @@ in=$dir/said; tiny -m chat -y a -n 60 --logit-bias 2+99
 [ "$status" -eq 0 ] && printf '\n\n' | cmp -s - "$dir/out" && [ "$(grep -c '^User: ' "$dir/err")" -eq 3 ]
 ok $? "chat: a turn a line, EOS ends it, stdout has the assistant's text only"
 tiny -m chat -n 60 --logit-bias 2+99
-[ "$status" -eq 0 ] && grep -q '^Enter system prompt' "$dir/err" && [ "$(wc -l < "$dir/out")" -eq 1 ]
-ok $? "chat: the first line is the system prompt when there is no -y"
+[ "$status" -eq 0 ] && printf '\n\n' | cmp -s - "$dir/out" && [ "$(grep -c '^User: ' "$dir/err")" -eq 3 ] &&
+    ! grep -q '[Ss]ystem' "$dir/err"
+ok $? "chat: without -y too the first line is the user's, and nothing else is asked"
+printf 'why\n' > "$dir/said" # as llama2.c's run does, but for bytes that are no character and the token after EOS
+tiny -m chat -y "" -i the -t 1 -p 0.9 -s 104 -n 60; LC_ALL=C tr -cd '\000-\177' < "$dir/out" > "$dir/ascii"
+printf '$$$$$zzllllm\n}ll\n' | cmp -s - "$dir/ascii"; ok $? "chat: two turns of llama2.c's, a random number a position"
 in=/dev/null; tiny -m chat -y a -i the -t 0 -n 60; cp "$dir/out" "$dir/b"
 [ "$status" -eq 0 ] && [ "$(wc -c < "$dir/b")" -gt 9 ]; ok $? "chat: -i is the first turn"
 tiny -m chat -y a -t 0 -n 60; [ "$status" -eq 0 ] && [ ! -s "$dir/out" ] && grep -q '^User: ' "$dir/err"
@@ -224,6 +228,12 @@ ok $? "chat: nobody says anything"
 tiny -m chat -i "$(printf 'x%.0s' $(seq 100))"; [ "$status" -eq 1 ] && grep -q "the context 64" "$dir/err"
 ok $? "chat: a turn too long"
 tiny -m chat -y a --chat-template none; refused 1 chatml "chat: an unknown template lists those known, before a question"
+
+if script -qec true /dev/null > /dev/null 2>&1 < /dev/null; then
+    script -qec "$run $dir/tiny.bin -z $dir/tok.bin -m chat" /dev/null < /dev/null > "$dir/out" 2> "$dir/err"; status=$?
+    case $(tr -d '\r\004\010' < "$dir/out" | sed 's/\^D//g'; echo .) in *"User: .") false;; *"User: "*) ;; *) false;; esac
+    ok $? "chat: the end of input leaves the terminal's line"
+else skip "chat: the end of input leaves the terminal's line" "no script(1)"; fi
 
 # ---- signals -----------------------------------------------------------------------------------------
 interrupt() { # interrupt SIGNAL STATUS NAME ARGS...: ends within a second with what there is

@@ -47,8 +47,8 @@ TEST(what_it_keeps_is_its_own) {
     CHECK(pith__str_is(m->store.vocab.pre, "qwen2"));
     pith_token t[64];
     EQ(pith_encode(m, "11", 2, 0, t, 64), 2); /* as qwen2: digit by digit */
-    pith_turn turn = { "user", "a" };
-    CHECK(pith_encode_chat(m, &turn, 1, 1, t, 64) > 0);
+    pith_turn turn = { .role = "user", .text = "a" };
+    CHECK(pith_encode_chat(m, &turn, 1, t, 64, NULL) > 0);
     EQ(t[0], 3);
     pith_close(m);
     m = open_gguf(bpe, NULL);

@@ -3,7 +3,7 @@
 #define _XOPEN_SOURCE 700
 #include "fixture.h"
 #include "test.h"
-#include "../tools/tools.h"
+#include "../tools/verbs.h"
 #include "../train/train.h"
 
 #include <signal.h>

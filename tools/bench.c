@@ -7,7 +7,7 @@
  * --shape needs no file: weights of a named shape are made up in memory (their values do not matter
  * to the clock, except that they must be numbers). */
 #define _POSIX_C_SOURCE 200809L
-#include "tools.h"
+#include "verbs.h"
 
 #include <math.h>
 #include <stdlib.h>

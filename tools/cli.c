@@ -3,7 +3,7 @@
  * What the engine never does is done here: talk to the user, mind signals. What outlives a call is the
  * number of the signal that asked to stop, and whether it was said that a file is lost. */
 #define _XOPEN_SOURCE 700
-#include "tools.h"
+#include "verbs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -290,4 +290,12 @@ int eval_tokens(pith_session *s, const pith_token *t, int n) {
     }
     if (n > 1) show_progress(&p, (size_t)n, (size_t)n);
     return 0;
+}
+
+/* Step by step from the first token that the session does not have: what it has already costs one call. */
+int sync_tokens(pith_session *s, const pith_token *t, int n) {
+    pith_error e = { 0, "" };
+    int first = pith_position(s) < n ? pith_position(s) + 1 : n;
+    if (pith_sync(s, t, first, &e) != PITH_OK) return complain(FAILED, "%s", e.text);
+    return eval_tokens(s, t + first, n - first);
 }

@@ -1,5 +1,5 @@
 /* info.c - run info: what a model file holds, and the memory it takes to run it. */
-#include "tools.h"
+#include "verbs.h"
 
 #include <string.h>
 

@@ -1,9 +1,10 @@
 /* output.c - the result of a command, on standard output or in a file: whole UTF-8 characters only. */
 #define _XOPEN_SOURCE 700
-#include "tools.h"
+#include "verbs.h"
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -18,7 +19,7 @@ static void output_failed(output *o) {
 
 static int same_file(const char *a, const char *b) {
     struct stat x, y;
-    return a && b && !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 int output_open(output *o, const char *path, const model_choice *not_this) {
@@ -30,9 +31,11 @@ int output_open(output *o, const char *path, const model_choice *not_this) {
     if ((model && same_file(path, model)) || (tokenizer && same_file(path, tokenizer)))
         return complain(USAGE, "%s: is the model itself, need another file to write to", path);
     pith_error e = { 0, "" };
-    if (pith__writer_open(&o->written, path, &e)) return complain(FAILED, "%s", e.text);
-    o->file = o->written.file;
-    o->path = o->written.path;
+    o->written = malloc(sizeof *o->written);
+    int code = o->written ? pith__writer_open(o->written, path, &e) : pith__fail(&e, PITH_EMEMORY, "%s: no memory", path);
+    if (code) return free(o->written), o->written = NULL, complain(FAILED, "%s", e.text);
+    o->file = o->written->file;
+    o->path = o->written->path;
     return 0;
 }
 
@@ -57,10 +60,12 @@ int output_close(output *o, int keep) {
         output_bytes(o, "\xef\xbf\xbd", 3);
     }
     output_flush(o);
-    if (o->written.file) {
+    if (o->written) {
         pith_error e = { 0, "" };
-        if (!keep || o->code) pith__writer_drop(&o->written);
-        else if (pith__writer_commit(&o->written, &e)) o->code = complain(FAILED, "%s", e.text);
+        if (!keep || o->code) pith__writer_drop(o->written);
+        else if (pith__writer_commit(o->written, &e)) o->code = complain(FAILED, "%s", e.text);
+        free(o->written);
+        o->written = NULL;
         o->path = NULL;
     }
     return o->code > 0 ? o->code : 0;

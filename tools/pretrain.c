@@ -11,7 +11,7 @@
  * else, so that a run that was stopped, however it was, goes on to the very bits it would have
  * come to. What is saved has been looked at: weights that diverged never replace good ones. */
 #define _POSIX_C_SOURCE 200809L
-#include "tools.h"
+#include "verbs.h"
 #include "../train/train.h"
 
 #include <limits.h>

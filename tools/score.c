@@ -10,7 +10,7 @@
  * A text longer than the context goes through it in windows that overlap, as perplexity tools do: each
  * window begins --stride tokens after the one before, and scores the tokens that no window has scored
  * yet. So every token but those of the first window has at least context - stride tokens before it. */
-#include "tools.h"
+#include "verbs.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  *
  * The ids stand on one line, a space between; with --pieces each has a line of its own and its text. Decoding gives exactly the bytes that were encoded:
  * no beginning-of-text token, and not the space that some tokenizers put before a text. */
-#include "tools.h"
+#include "verbs.h"
 
 #include <stdlib.h>
 #include <string.h>

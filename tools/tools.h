@@ -5,7 +5,7 @@
 #ifndef PITH_TOOLS_H
 #define PITH_TOOLS_H
 
-#include "../internal.h"
+#include "../model.h"
 
 #include <stdio.h>
 
@@ -97,17 +97,8 @@ int threads_wanted(int asked);
 /* The one that is built in where c has no path. need_text: with a vocabulary, which a llama2.c checkpoint has in a file of its own. */
 int open_model(const model_choice *c, int need_text, pith_model **m);
 
-/* The vocabulary of a model, or one by itself, and what reads text with it. */
-int open_vocab(const model_choice *c, pith__store *s, pith__tokenizer **k);
-
-/* The vocabulary of a file, in a store to be freed. */
-int open_vocab_file(pith__store *s, const char *path);
-
 /* --normalizer NAME, of a vocabulary to be learned: none or nfc. -1: neither, complained. */
 int wants_nfc(const char *name);
-
-/* *m stays as it is where there is a vocabulary by itself: then that is in *s. */
-int open_model_or_vocab(const model_choice *c, pith_model **m, pith__store *s);
 
 /* A session for n tokens, or for as many as memory has room for: the context of *c is set. */
 int open_session(const pith_model *m, model_choice *c, int n, pith_session **s);
@@ -121,8 +112,6 @@ void say_hangul_apart(const char *what, size_t n, int nfc);
 /* Tokens of a text, which the caller frees. */
 int encode_text(const pith_model *m, const char *text, size_t n, unsigned flags,
                 pith_token **tokens, int *count);
-int encode_with(const pith__tokenizer *k, const char *text, size_t n, unsigned flags,
-                pith_token **tokens, int *count);
 
 /* What takes longer than two seconds says how far it is, if standard error is a terminal. */
 typedef struct {
@@ -131,16 +120,16 @@ typedef struct {
 } progress;
 
 void show_progress(progress *p, size_t done, size_t all); /* done == all takes it away again */
-pith__progress progress_of(progress *p); /* for the library: shows, and stops when the user asks for it */
 
 /* Evaluate n tokens; ends early, without a complaint, when the user asks to stop. */
 int eval_tokens(pith_session *s, const pith_token *t, int n);
+int sync_tokens(pith_session *s, const pith_token *t, int n); /* the same, as pith_sync */
 
 /* ---- output ---------------------------------------------------------------------------------- */
 
 typedef struct {
     FILE *file;              /* standard output, or */
-    pith__writer written;    /* a file, written beside and renamed when all is there */
+    struct pith__writer *written; /* a file, written beside and renamed when all is there */
     const char *path;        /* its name, or NULL */
     unsigned char tail[4];   /* bytes of a character that is not complete yet */
     int n_tail;
@@ -158,11 +147,11 @@ int  output_close(output *o, int keep); /* keep 0: a file stays as it was. An ex
 
 /* ---- the verbs ------------------------------------------------------------------------------- */
 
-int verb_vocab(int argc, char **argv);
-int verb_pretrain(int argc, char **argv);
 int verb_score(int argc, char **argv);
 int verb_tokenize(int argc, char **argv);
 int verb_info(int argc, char **argv);
 int verb_bench(int argc, char **argv);
+int verb_vocab(int argc, char **argv);
+int verb_pretrain(int argc, char **argv);
 void trace_session(pith_session *s); /* from now on its activations go to stderr */
 #endif

@@ -2,7 +2,7 @@
  *
  * One line an activation on stderr: layer, name (as in pith__acts), shape, mean magnitude over all its
  * numbers, and the first four of the last token. */
-#include "tools.h"
+#include "verbs.h"
 
 #include <math.h>
 

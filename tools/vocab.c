@@ -1,6 +1,6 @@
 /* vocab.c - run vocab: from a text to a vocabulary (train/vocab.c learns it). */
 #define _POSIX_C_SOURCE 200809L
-#include "tools.h"
+#include "verbs.h"
 #include "../train/train.h"
 
 #include <string.h>
