@@ -87,6 +87,7 @@ static int next_token(pith_session *s, pith_generation *g, writing *w, pith_erro
 }
 
 int pith_generate(pith_session *s, pith_generation *g, pith_error *err) {
+    g->text = "", g->n_text = 0; /* of a call that fails */
     if (s->position == 0) return pith__fail(err, PITH_EARG, "no token was evaluated that a text could go on from");
     int code = g->state ? PITH_OK : begin(s, g, err);
     if (code) return code;
@@ -95,7 +96,7 @@ int pith_generate(pith_session *s, pith_generation *g, pith_error *err) {
     if (!ended && g->token >= 0 && (code = pith_eval(s, &g->token, 1, err)) != PITH_OK) return code;
     memmove(w->text, w->text + w->given, w->n - w->given);
     w->n -= w->given;
-    w->given = g->n_text = 0;
+    w->given = 0;
     if (ended) return give(g, w, ended);
     g->token = -1;
     return next_token(s, g, w, err);

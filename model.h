@@ -8,16 +8,16 @@
  *     if (!s) { fprintf(stderr, "%s\n", e.text); pith_close(m); return 1; }
  *     pith_token t[64];
  *     int n = pith_encode(m, "Once upon a time", 16, PITH_BOS, t, 64);
- *     pith_sampling how = pith_sampling_default(m);
- *     uint64_t rng = 42;
- *     while (n >= 0 && n <= 64 && pith_eval(s, t, n, &e) == PITH_OK) {
- *         t[0] = pith_sample(s, &how, &rng);
- *         n = 1;
- *         if (pith_is_end(m, t[0])) break;
- *         size_t len;
- *         const char *piece = pith_piece(m, t[0], &len);
- *         fwrite(piece, 1, len, stdout);
+ *     int code = n <= 64 ? pith_eval(s, t, n, &e) : PITH_EARG;
+ *     pith_generation g = {0};
+ *     g.how = pith_sampling_default(m);
+ *     g.rng = 42;                                       // a seed
+ *     g.n_predict = 100;
+ *     while (code == PITH_OK) {
+ *         code = pith_generate(s, &g, &e);
+ *         fwrite(g.text, 1, g.n_text, stdout);
  *     }
+ *     pith_generation_free(&g);
  *     pith_session_free(s);
  *     pith_close(m);
  *

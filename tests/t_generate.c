@@ -270,6 +270,7 @@ TEST(what_cannot_be_is_an_error) {
     for (int i = 0; i < 2; i++) {
         EQ(pith_generate(session, &g, &e), PITH_EARG);
         EQ(pith_position(session), 3); /* evaluated once */
+        CHECK(g.text && g.n_text == 0);
     }
     pith_generation_free(&g);
     pith_generation_free(&g);
