@@ -32,7 +32,7 @@ typedef struct {
 } options;
 
 static const options defaults = {
-    .mode = "generate", .n_total = NOT_SAID, .n_predict = NOT_SAID,
+    .n_total = NOT_SAID, .n_predict = NOT_SAID,
     .how = { .repeat_last_n = 64, .repeat_penalty = NOT_SAID, .temperature = NOT_SAID,
              .top_k = NOT_SAID, .top_p = NOT_SAID, .min_p = NOT_SAID }
 };
@@ -52,8 +52,9 @@ static int read_options(int argc, char **argv, options *o) {
         { 'f', "file", TEXT, &o->file, 0, 0, "FILE", "a file with how the text begins" },
         { 'o', "output", TEXT, &o->output, 0, 0, "FILE", "write the text there" },
         { 'n', NULL, INTEGER, &o->n_total, 0, INT32_MAX, "N",
-          "tokens in all, prompt and text; 0: what the context holds (256)" },
-        { 0, "n-predict", INTEGER, &o->n_predict, -1, INT32_MAX, "N", "new tokens; -1: no limit" },
+          "tokens in all, prompt and text; 0: what the context holds (--n-predict | 256)" },
+        { 0, "n-predict", INTEGER, &o->n_predict, -1, INT32_MAX, "N",
+          "new tokens; -1: no limit (256 | -n)" },
         { 't', "temp", REAL, &o->how.temperature, 0, 1e6, "T",
           "temperature; 0 always takes the likeliest token (0.8 | 1.0)" },
         { 'p', "top-p", REAL, &o->how.top_p, 0, 1, "P",
@@ -80,6 +81,7 @@ static int read_options(int argc, char **argv, options *o) {
         { 'y', "system-prompt", TEXT, &o->system, 0, 0, "TEXT", "what a chat begins with (nothing)" },
         { 0, "chat-template", TEXT, &o->model.options.chat_template, 0, 0, "NAME",
           "form of a chat: llama2, chatml, ... (the model's)" },
+        { 0, "quiet", SWITCH, &o->model.quiet, 0, 0, "", "on standard error only what is wrong" },
         { 0, "draft-lookup", INTEGER, &o->n_draft, 0, 255, "N",
           "guess up to N tokens ahead where the text repeats itself; the same text, sooner (0)" },
         { 0, "trace", SWITCH, &o->trace, 0, 0, "",
@@ -93,7 +95,7 @@ static int read_options(int argc, char **argv, options *o) {
     int code = read_flags(argc, argv, usage, flags, &o->model.path);
     if (code != GO_ON) return code;
     if (o->version) return printf("pith %s\n", PITH_VERSION), flush_stdout();
-    if (strcmp(o->mode, "generate") != 0 && strcmp(o->mode, "chat") != 0)
+    if (o->mode && strcmp(o->mode, "generate") != 0 && strcmp(o->mode, "chat") != 0)
         return complain(USAGE, "-m is '%s', need generate or chat", o->mode);
     if (o->prompt && o->file) return complain(USAGE, "-i and -f both say how the text begins");
     for (int i = 0; i < o->stop.n; i++)
@@ -155,7 +157,8 @@ typedef struct {
     int ended;           /* why the last text ended: PITH_END, ... */
     pith_token eos;      /* ends a turn, where llama2.c's models end a text with BOS */
     float *drafts;       /* logits of tokens guessed ahead */
-    int nan_said;
+    double seconds;      /* that the last text took */
+    int nan_said, stdin_said;
 } voice;
 
 /* Token t of the prompt, after token before (-1: none). */
@@ -196,33 +199,77 @@ static int get_prompt(const options *o, char **text, size_t *n) {
         return *text ? 0 : complain(FAILED, "no memory for the prompt");
     }
     int code = read_text(path, text, n);
+    if (!code && (code = clean_text(!strcmp(path, "-") ? "standard input" : path, *text, n)) != 0) free(*text);
     if (!code && *n && (*text)[*n - 1] == '\n') --*n;
     return code;
 }
 
-/* The prompt's tokens, at least one; the caller frees *t. */
-static int prompt_tokens(const voice *v, const options *o, pith_token **t, int *n) {
+typedef struct {
+    pith_token *t;       /* (n), to be freed */
+    int n;
+    int ends_in_blank;
+} prompt;
+
+/* The prompt's tokens, at least one. */
+static int prompt_tokens(const voice *v, const options *o, prompt *p) {
     const pith_shape *shape = pith_model_shape(v->m);
     char *text;
     size_t len;
     int code = get_prompt(o, &text, &len);
     if (code) return code;
-    code = encode_text(v->m, text, len, PITH_BOS | (o->parse_special ? PITH_SPECIAL : 0), t, n);
+    code = encode_text(v->m, text, len, PITH_BOS | (o->parse_special ? PITH_SPECIAL : 0), &p->t, &p->n);
+    p->ends_in_blank = len && text[len - 1] == ' ';
     free(text);
-    if (code || *n) return code;
-    **t = shape->bos >= 0 ? shape->bos : shape->eos; /* some families begin with nothing */
-    if (**t >= 0) return *n = 1, 0;
-    free(*t);
-    *t = NULL;
+    if (code || p->n) return code;
+    p->t[0] = shape->bos >= 0 ? shape->bos : shape->eos; /* some families begin with nothing */
+    if (p->t[0] >= 0) return p->n = 1, 0;
     return complain(USAGE, "this model needs a prompt (-i TEXT)");
 }
 
-/* The positions to take, prompt included, in a context of n_ctx. */
-static int total_tokens(const options *o, int n_prompt, int n_ctx) {
-    int n = o->n_total == NOT_SAID ? 256 : o->n_total, new = o->n_predict;
-    if (n == 0 || n > n_ctx) n = n_ctx;
-    if (new == NOT_SAID) return n;
-    return new < 0 || new > n_ctx - n_prompt ? n_ctx : n_prompt - 1 + new;
+static void note_stdin(voice *v, const options *o) {
+    if (o->prompt || o->file || v->stdin_said || !stdin_waits()) return;
+    note(o->model.quiet, "standard input is not read (-i - takes it for the prompt)");
+    v->stdin_said = 1;
+}
+
+/* What a user may not have meant. */
+static void note_prompt(voice *v, const options *o, const prompt *p) {
+    const pith_shape *shape = pith_model_shape(v->m);
+    int quiet = o->model.quiet, said = o->prompt || o->file;
+    if (p->ends_in_blank)
+        note(quiet, "the prompt ends in a blank; most models go on better without it, since their words begin with one");
+    if (p->n > 1 && shape->bos >= 0 && p->t[0] == shape->bos && p->t[1] == shape->bos)
+        note(quiet, "the text begins with BOS twice: the prompt need not bring its own");
+    if (said && shape->has_chat && !o->mode && !o->parse_special && isatty(STDERR_FILENO))
+        note(quiet, "this model was made for conversations: -m chat");
+    note_stdin(v, o);
+}
+
+enum { NEW_TOKENS = 256 }; /* where the user does not say */
+
+/* The positions to take, prompt included, in a context of n_ctx. *why: the flag that limits them. llama2.c's files count
+ * prompt and text by default, as llama2.c does. */
+static int total_tokens(const options *o, int llama2c, int n_prompt, int n_ctx, const char **why) {
+    int n = o->n_total, new = o->n_predict;
+    if (n == NOT_SAID && new == NOT_SAID && llama2c) n = NEW_TOKENS;
+    if (n == NOT_SAID && new == NOT_SAID) new = NEW_TOKENS;
+    *why = new == NOT_SAID ? "-n" : "--n-predict";
+    if (new != NOT_SAID) n = new < 0 || new > n_ctx - n_prompt ? n_ctx : n_prompt - 1 + new;
+    if (n > 0 && n < n_ctx) return n;
+    *why = "-c";
+    return n_ctx;
+}
+
+/* Whatever cut the prompt or ended the text before the model did. */
+static void note_limit(const voice *v, const options *o, int n_prompt, int total, const char *why) {
+    int quiet = o->model.quiet || stopped() || v->out.code;
+    if (total < n_prompt - 1) note(quiet, "-n %d cuts the prompt, which has %d tokens", total, n_prompt);
+    else if (total < n_prompt && !strcmp(why, "-n"))
+        note(quiet, "the prompt has all the %d tokens of -n %d", n_prompt, total);
+    else if (v->ended != PITH_LIMIT && v->ended != PITH_FULL) return;
+    else if (!strcmp(why, "-c")) note(quiet, "the context of %d tokens is full (-c)", total);
+    else if (!strcmp(why, "-n")) note(quiet, "the text ends here, at %d tokens in all (-n)", total);
+    else note(quiet, "the text ends here, after %d new tokens (--n-predict)", v->g.n_token);
 }
 
 static int too_long(int n_prompt, int n_ctx) {
@@ -232,7 +279,7 @@ static int too_long(int n_prompt, int n_ctx) {
 static int start_session(voice *v, options *o, int n) {
     int code = open_session(v->m, &o->model, n, &v->s);
     if (code) return code;
-    fprintf(stderr, "seed: %llu\n", (unsigned long long)o->seed);
+    if (!o->model.quiet) fprintf(stderr, "seed: %llu\n", (unsigned long long)o->seed);
     if (o->trace) trace_session(v->s);
     if (!o->n_draft) return 0;
     size_t row = (size_t)pith_model_shape(v->m)->n_vocab * sizeof *v->drafts;
@@ -242,46 +289,60 @@ static int start_session(voice *v, options *o, int n) {
     return 0;
 }
 
-static void say_drafts(const voice *v) {
+static void say_drafts(const voice *v, const options *o) {
     double n = pith_draft_rate(v->s);
-    if (n > 0) fprintf(stderr, "tokens per pass: %.2f (--draft-lookup)\n", n);
+    if (n > 0 && !o->model.quiet) fprintf(stderr, "tokens per pass: %.2f (--draft-lookup)\n", n);
 }
 
-/* Prompt t of n tokens, then what the model makes of it. */
-static int continue_text(voice *v, options *o, const pith_token *t, int n) {
-    int n_ctx = o->model.context.n_ctx ? o->model.context.n_ctx : pith_model_shape(v->m)->n_ctx;
-    if (n > n_ctx) return too_long(n, n_ctx);
-    int total = total_tokens(o, n, n_ctx);
-    int code = start_session(v, o, total > 1 ? total : 1);
-    if (code) return code;
-    if (total > o->model.context.n_ctx) { /* memory has no room for more */
-        total = o->model.context.n_ctx;
-        if (n > total) return too_long(n, total);
-    }
-    if (t[0] != pith_model_shape(v->m)->bos) say_token(v, -1, t[0]); /* a family without BOS */
-    for (int i = 1; i < n && i <= total; i++) say_token(v, t[i - 1], t[i]);
-
-    int known = n < total ? n : total;
-    if (known > 0) code = eval_tokens(v->s, t, 1);
+/* The prompt is evaluated before it is shown: meanwhile a terminal shows how far that is. total: positions. */
+static int write_text(voice *v, const prompt *p, int total) {
+    int code = 0, known = p->n < total ? p->n : total;
+    if (known > 0) code = eval_tokens(v->s, p->t, 1);
     double start = seconds(); /* after the first token, which may wait for a disk */
-    if (!code && known > 1) code = eval_tokens(v->s, t + 1, known - 1);
-    v->g.n_predict = total - n + 1; /* each position gives a token, that of the prompt's end too */
-    if (!code && n <= total && !stopped())
+    if (!code && known > 1) code = eval_tokens(v->s, p->t + 1, known - 1);
+    if (code) return code;
+    if (p->t[0] != pith_model_shape(v->m)->bos) say_token(v, -1, p->t[0]); /* a family without BOS */
+    for (int i = 1; i < p->n && i <= total; i++) say_token(v, p->t[i - 1], p->t[i]);
+    v->g.n_predict = total - p->n + 1; /* each position gives a token, that of the prompt's end too */
+    if (p->n <= total && !stopped())
         while ((code = say_next(v)) == GO_ON) continue;
     if (code) return code;
     output_text(&v->out, "\n", 1);
     output_flush(&v->out);
+    v->seconds = seconds() - start;
+    return 0;
+}
+
+/* The prompt, then what the model makes of it. */
+static int continue_text(voice *v, options *o, const prompt *p) {
+    const pith_shape *shape = pith_model_shape(v->m);
+    const char *why;
+    int n_ctx = o->model.context.n_ctx ? o->model.context.n_ctx : shape->n_ctx;
+    if (p->n > n_ctx) return too_long(p->n, n_ctx);
+    int total = total_tokens(o, shape->llama2c, p->n, n_ctx, &why);
+    int code = start_session(v, o, total > 1 ? total : 1);
+    if (code) return code;
+    if (total > o->model.context.n_ctx) { /* memory has no room for more */
+        total = o->model.context.n_ctx, why = "-c";
+        if (p->n > total) return too_long(p->n, total);
+    }
+    note_prompt(v, o, p);
+    code = write_text(v, p, total);
+    if (code) return code;
+    note_stdin(v, o); /* a pipe's other end may have been slow */
+    note_limit(v, o, p->n, total, why);
+    say_drafts(v, o);
     int timed = pith_position(v->s) - 1;
-    say_drafts(v);
-    if (timed > 0) fprintf(stderr, "achieved tok/s: %f\n", timed / (seconds() - start + 1e-9));
+    if (timed > 0 && !o->model.quiet)
+        fprintf(stderr, "achieved tok/s: %f\n", timed / (v->seconds + 1e-9));
     return 0;
 }
 
 static int generate(voice *v, options *o) {
-    pith_token *t = NULL;
-    int n = 0, code = prompt_tokens(v, o, &t, &n);
-    if (!code) code = continue_text(v, o, t, n);
-    free(t);
+    prompt p = { NULL, 0, 0 };
+    int code = prompt_tokens(v, o, &p);
+    if (!code) code = continue_text(v, o, &p);
+    free(p.t);
     return code;
 }
 
@@ -292,16 +353,20 @@ static void prompt_with(const char *text) {
 }
 
 /* A line from standard input without its end, NULL at the end of input; the caller frees it. */
-static char *ask(const char *question) {
-    char *line = NULL;
-    size_t room = 0;
+static int ask(const char *question, char **line) {
+    size_t room = 0, n;
+    *line = NULL;
     prompt_with(question);
-    ssize_t n = stopped() ? -1 : getline(&line, &room, stdin);
-    if (n > 0 && line[n - 1] == '\n') line[--n] = 0;
-    if (n >= 0) return line;
+    ssize_t got = stopped() ? -1 : getline(line, &room, stdin);
+    int code = got < 0 ? 0 : clean_text("standard input", *line, (n = (size_t)got, &n));
+    if (got >= 0 && !code) {
+        if (n && (*line)[n - 1] == '\n') (*line)[n - 1] = 0;
+        return 0;
+    }
     if (isatty(STDERR_FILENO)) fputc('\n', stderr); /* the shell goes on below the question */
-    free(line);
-    return NULL;
+    free(*line);
+    *line = NULL;
+    return code;
 }
 
 typedef struct { /* a conversation, whole: it is encoded anew for every answer */
@@ -376,11 +441,13 @@ static int exchange(voice *v, const options *o, talk *k, int n_ctx) {
     free(t);
     if (code || stopped()) return code;
     prompt_with("Assistant: ");
-    int room = n_ctx - n + 1;
-    code = answer(v, k, o->n_predict > 0 && o->n_predict < room ? o->n_predict : room);
+    int room = n_ctx - n + 1, few = o->n_predict > 0 && o->n_predict < room;
+    code = answer(v, k, few ? o->n_predict : room);
     if (code || v->out.code || stopped()) return code;
+    if (few && v->ended == PITH_LIMIT)
+        note(o->model.quiet, "the answer ends here, after %d tokens (--n-predict)", o->n_predict);
     if (pith_position(v->s) < n_ctx) return GO_ON;
-    fprintf(stderr, "pith: the conversation fills its %d tokens (-n, -c)\n", n_ctx);
+    note(o->model.quiet, "the conversation has its %d tokens (-n, -c)", n_ctx);
     return 0;
 }
 
@@ -394,8 +461,7 @@ static int begin_talk(voice *v, const options *o, talk *k, char **user) {
     if (code) return code;
     free(t);
     if (o->prompt || o->file) return get_prompt(o, user, &n);
-    *user = ask("User: ");
-    return 0;
+    return ask("User: ", user);
 }
 
 static int chat(voice *v, options *o) {
@@ -416,16 +482,24 @@ static int chat(voice *v, options *o) {
     while (user && code == GO_ON && !stopped()) {
         code = add_turn(&k, (pith_turn){ .role = "user", .text = user }, user);
         if (!code) code = exchange(v, o, &k, n_ctx);
-        user = code == GO_ON ? ask("User: ") : NULL;
+        user = NULL;
+        if (code == GO_ON && (code = ask("User: ", &user)) == 0) code = GO_ON;
     }
     free(user);
     free_talk(&k);
-    say_drafts(v);
+    say_drafts(v, o);
     if (code != GO_ON) return code;
     return feof(stdin) || stopped() ? 0 : complain(FAILED, "standard input cannot be read");
 }
 
 /* ---- the program ----------------------------------------------------------------------------- */
+
+/* Asked for, or at a terminal where nothing else was asked for and the model was made for it. */
+static int wants_chat(const options *o, const pith_model *m) {
+    if (o->mode) return !strcmp(o->mode, "chat");
+    int terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !o->output;
+    return terminal && !o->prompt && !o->file && pith_model_shape(m)->has_chat;
+}
 
 static int run_voice(options *o, pith_model *m) {
     voice v = { .m = m };
@@ -435,7 +509,7 @@ static int run_voice(options *o, pith_model *m) {
     int code = make_bias(m, o, &bias, &v.g.how);
     if (!code) code = output_open(&v.out, o->output, &o->model);
     if (!code) {
-        code = !strcmp(o->mode, "chat") ? chat(&v, o) : generate(&v, o);
+        code = wants_chat(o, m) ? chat(&v, o) : generate(&v, o);
         int written = output_close(&v.out, code == 0);
         if (!code) code = stopped() ? stopped() : written;
     }
@@ -460,7 +534,7 @@ static int write_or_chat(int argc, char **argv) {
     if (code) return code;
     code = run_voice(&o, m);
     pith_close(m);
-    if (argc == 1 && code == 0) {
+    if (argc == 1 && code == 0) { /* nothing was asked for, so nobody asked for quiet */
         size_t size;
         bundled_model(&size);
         fprintf(stderr, "\n(by the %.1f MB model that is built in. run -i \"The dog\" begins the story your way, "

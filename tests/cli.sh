@@ -198,6 +198,68 @@ awk 'BEGIN { for (i = 0; i < 120000; i++) printf "a" }' > "$dir/big"
 tiny -f "$dir/big"; refused 1 "the context 64" "120 kB without a space"
 head -c 3000000 /dev/urandom > "$dir/big"; tiny -f "$dir/big"; refused 1 "the context 64" "3 MB of noise"
 
+# ---- where a text ends, and what is said about it ----------------------------------------------------
+noted() { [ "$status" -eq 0 ] && [ "$(grep -c '^note: ' "$dir/err")" -eq 1 ] && grep -q "^note: .*$1" "$dir/err"; ok $? "$2"; }
+no_note() { [ "$status" -eq 0 ] && ! grep -q '^note: ' "$dir/err"; ok $? "$1"; }
+awk 'BEGIN { for (i = 0; i < 35; i++) printf "the dog and the cat went to the park to play%s", i < 34 ? " " : "" }' > "$dir/long"
+go -f "$dir/long" -s 1; head -c "$(wc -c < "$dir/long")" "$dir/out" | cmp -s - "$dir/long"
+ok $? "a prompt of more than 256 tokens is not cut"
+go "$dir/spm.gguf" -i a -t 0 -c 300 --ignore-eos; cp "$dir/out" "$dir/b"
+[ "$status" -eq 0 ] && grep -q '^note: the text ends here, after 256 new tokens (--n-predict)' "$dir/err"
+ok $? "by default a GGUF model writes 256 new tokens"
+go "$dir/spm.gguf" -i a -t 0 -c 300 --ignore-eos --n-predict 256; same_out "$dir/b" "which is --n-predict 256"
+tiny -t 0 -c 300 --ignore-eos; [ "$status" -eq 0 ] && grep -q '^note: the text ends here, at 256 tokens in all (-n)' "$dir/err"
+ok $? "a llama2.c model 256 in all, as llama2.c"
+tiny -t 0 -i the -n 9 --logit-bias 271+99; noted "at 9 tokens in all (-n)" "-n ended the text"
+tiny -t 0 -i the --n-predict 9 --logit-bias 271+99; noted "after 9 new tokens (--n-predict)" "--n-predict ended the text"
+tiny -t 0 -n 0 --logit-bias 271+99; noted "context of 64 tokens is full (-c)" "the context ended the text"
+tiny -n 1 -i "the once"; noted "-n 1 cuts the prompt, which has 4 tokens" "-n cut the prompt"
+tiny -n 3 -i "the once"; noted "prompt has all the 4 tokens of -n 3" "-n leaves nothing to write"
+tiny -t 0 -i the --logit-bias 1+99; no_note "a text that the model ended"
+tiny -t 0 -i the --stop once --logit-bias 271+99; no_note "a text that a stop text ended"
+tiny -t 0 -i "the " --logit-bias 1+99; noted "ends in a blank" "a prompt that ends in a blank"
+go "$dir/spm.gguf" -i "<s>a" --parse-special -t 0 --n-predict 0; noted "BOS twice" "a prompt that brings its own BOS"
+tiny -t 0 -i the -c 100 --logit-bias 1+99; noted "context of 100 tokens, while the model was made for 64" "a context beyond the model's"
+tiny -s 5 -n 20 -c 100 -i "the " --draft-lookup 4 --quiet; [ "$status" -eq 0 ] && [ -s "$dir/out" ] && [ ! -s "$dir/err" ]
+ok $? "--quiet"
+tiny --quiet -t x; refused 1 "-t is" "--quiet still says what is wrong"
+in=$dir/prompt; tiny -t 0 --logit-bias 1+99; noted "not read (-i -" "a file on standard input that nobody reads"
+tiny -t 0 -i the --logit-bias 1+99; no_note "but with -i"; in=/dev/null
+(printf 'the'; sleep 1) | "$run" "$dir/tiny.bin" -z "$dir/tok.bin" -t 0 -n 9 > "$dir/out" 2> "$dir/err"; status=$?
+[ $status -eq 0 ] && grep -q '^note: .*not read' "$dir/err"; ok $? "a pipe that nobody reads, and nobody waits for"
+sleep 1 | "$run" "$dir/tiny.bin" -z "$dir/tok.bin" -t 0 --logit-bias 1+99 > "$dir/out" 2> "$dir/err"; status=$?
+no_note "a pipe with nothing in it"
+tiny -t 0 --n-predict 1 -i a --logit-bias 198+99; out_is "a\n" "half a character at the end is dropped"
+tiny -t 0 -n 30; cp "$dir/out" "$dir/b"; for t in 1e-6 1e-38 1e-45; do tiny -s 5 -t $t -n 30; same_out "$dir/b" "-t $t is greedy"; done
+
+# ---- text from elsewhere -----------------------------------------------------------------------------
+printf '\357\273\277the once\r\n' > "$dir/p"; tiny -t 0 -n 30 -f "$dir/p"; same_out "$dir/a" "-f with a byte order mark and \\r\\n"
+in=$dir/p; tiny -t 0 -n 30 -i -; same_out "$dir/a" "-i - too"; in=/dev/null
+printf 'the\nonce\rx\n\n' > "$dir/p"; tiny -t 0 -n 30 -f "$dir/p"; cp "$dir/out" "$dir/b"
+printf 'the\r\nonce\rx\r\n\r\n' > "$dir/p"; tiny -t 0 -n 30 -f "$dir/p"; same_out "$dir/b" "\\r\\n within, and \\r alone"
+for bytes in '\377\376t\000' '\376\377\000t'; do
+    printf "$bytes" > "$dir/p"; tiny -f "$dir/p"; refused 3 "UTF-16" "UTF-16 is named"
+done
+printf 'the\nonce\n' > "$dir/said"; in=$dir/said; tiny -m chat -t 0 --n-predict 5; cp "$dir/out" "$dir/b"
+[ "$(grep -c 'note: the answer ends here, after 5 tokens (--n-predict)' "$dir/err")" -eq 2 ]; ok $? "chat: --n-predict ended an answer"
+printf '\357\273\277the\r\nonce\r\n' > "$dir/said"; tiny -m chat -t 0 --n-predict 5; same_out "$dir/b" "chat: lines that end in \\r\\n"
+printf '\377\376t\000\n' > "$dir/said"; tiny -m chat; [ "$status" -eq 3 ] && grep -q 'UTF-16' "$dir/err"
+ok $? "chat: UTF-16 is named"; in=/dev/null
+
+# ---- at a terminal -----------------------------------------------------------------------------------
+if script -qec true /dev/null > /dev/null 2>&1 < /dev/null; then
+    at_terminal() { script -qec "$run $*" /dev/null < /dev/null > "$dir/out" 2> "$dir/err"; status=$?; }
+    at_terminal "$dir/chat.gguf" -i a -t 0 -n 5; grep -q 'made for conversations: -m chat' "$dir/out"
+    ok $? "a model for conversations that is given a prompt"
+    at_terminal "$dir/chat.gguf" -i a -t 0 -n 5 -m generate; grep -q 'made for conversations' "$dir/out"
+    [ $? -ne 0 ]; ok $? "but not where -m was said"
+    at_terminal "$dir/spm.gguf" -i a -t 0 -n 5; grep -q 'made for conversations' "$dir/out"
+    [ $? -ne 0 ]; ok $? "nor another model"
+    at_terminal "$dir/chat.gguf"; grep -q 'User: ' "$dir/out"; ok $? "without a prompt it begins a conversation"
+    at_terminal "$dir/spm.gguf" -n 5; grep -q 'User: ' "$dir/out"; [ $? -ne 0 ]; ok $? "another model does not"
+    go "$dir/chat.gguf" -n 5; [ "$status" -eq 0 ] && ! grep -q 'User: ' "$dir/err"; ok $? "nor without a terminal"
+else skip "hints at a terminal" "no script(1)"; fi
+
 # ---- stop texts, biases, penalties -------------------------------------------------------------------
 tiny -t 0 -n 30 -i the --stop once --logit-bias 271+99; out_is "the\n" "a stop text is not printed"
 tiny -t 0 -n 6 -i the --stop oncex --logit-bias 271+99; cp "$dir/out" "$dir/b"

@@ -34,6 +34,12 @@ static const char bpe[] = SHAPE("qwen2")
     "tokenizer.ggml.token_type [1,1,1,1,1,1,1,3,1];"
     "tokenizer.ggml.merges ['a b','ab ab','\xc4\xa0 ab'];tokenizer.ggml.eos_token_id 7";
 
+static const char chat[] = SHAPE("llama")
+    "tokenizer.ggml.model llama;tokenizer.chat_template <|im_start|>;"
+    "tokenizer.ggml.tokens ['<unk>','<s>','</s>','<0x61>','\xe2\x96\x81','a','<|im_start|>','<|im_end|>','\xe2\x96\x81""a'];"
+    "tokenizer.ggml.scores [0.0,0.0,0.0,0.0,-1.0,-2.0,-3.0,-4.0,-5.0];"
+    "tokenizer.ggml.token_type [2,3,3,6,1,1,3,3,1]";
+
 static const char tensors[] =
     "token_embd.weight 9 8;output_norm.weight 8;blk.{2}.attn_norm.weight 8;blk.{2}.attn_q.weight 8 8;"
     "blk.{2}.attn_k.weight 4 8;blk.{2}.attn_v.weight 4 8;blk.{2}.attn_output.weight 8 8;"
@@ -85,6 +91,7 @@ int main(int argc, char **argv) {
            write_to(argv[1], "tok.bin", fixture_tokenizer()) ||
            write_to(argv[1], "spm.gguf", fixture_gguf(spm, tensors, 1)) ||
            write_to(argv[1], "bpe.gguf", fixture_gguf(bpe, tensors, 1)) ||
+           write_to(argv[1], "chat.gguf", fixture_gguf(chat, tensors, 1)) ||
            write_to(argv[1], "longrope.80.gguf", fixture_gguf(LONGROPE("80"), longrope, 1)) ||
            write_to(argv[1], "longrope.1.gguf", fixture_gguf(LONGROPE("1"), longrope, 1)) ||
            write_to(argv[1], "tiny.safetensors", safetensors()) || write_to(argv[1], "tiny.json", json());

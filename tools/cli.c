@@ -9,25 +9,38 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <math.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-/* What a complaint quotes may hold anything; it stays one line, without escape codes. */
-int complain(int code, const char *fmt, ...) {
+/* What a line quotes may hold anything; it stays one line, without escape codes. */
+static void say_line(const char *kind, const char *fmt, va_list args) {
     char text[1024];
-    va_list args;
-    va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
     for (char *p = text; *p; p++)
         if ((unsigned char)*p < 0x20 || *p == 0x7f) *p = '?';
-    fprintf(stderr, "pith: %s\n", text);
+    fprintf(stderr, "%s: %s\n", kind, text);
+}
+
+int complain(int code, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    say_line("pith", fmt, args);
+    va_end(args);
     return code;
+}
+
+void note(int quiet, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    if (!quiet) say_line("note", fmt, args);
+    va_end(args);
 }
 
 int report(const pith_error *e) {
@@ -81,6 +94,14 @@ void prepare_process(void) {
 }
 
 int stopped(void) { return stop_signal ? 128 + stop_signal : 0; }
+
+int stdin_waits(void) {
+    struct stat st;
+    struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
+    if (fstat(STDIN_FILENO, &st)) return 0;
+    if (S_ISREG(st.st_mode)) return lseek(STDIN_FILENO, 0, SEEK_CUR) < st.st_size;
+    return S_ISFIFO(st.st_mode) && poll(&in, 1, 0) > 0 && (in.revents & POLLIN) != 0;
+}
 
 double seconds(void) {
     struct timespec t;
@@ -193,6 +214,8 @@ int open_session(const pith_model *m, model_choice *c, int n, pith_session **s) 
     if (c->context.n_ctx < n && !asked)
         fprintf(stderr, "pith: a context of %d tokens, not %d: as memory allows (-c N)\n",
                 c->context.n_ctx, n);
+    if (c->context.n_ctx > whole)
+        note(c->quiet, "a context of %d tokens, while the model was made for %d (-c)", c->context.n_ctx, whole);
     return 0;
 }
 
@@ -221,6 +244,17 @@ int read_text(const char *path, char **text, size_t *n) {
     if (f && !from_stdin) fclose(f);
     if (code) free(*text), *text = NULL;
     return code;
+}
+
+int clean_text(const char *name, char *text, size_t *n) {
+    const unsigned char *p = (const unsigned char *)text;
+    size_t from = *n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3) ? 3 : 0, to = 0;
+    if (*n >= 2 && ((p[0] == 0xff && p[1] == 0xfe) || (p[0] == 0xfe && p[1] == 0xff)))
+        return complain(BAD_DATA, "%s: is UTF-16, need UTF-8", name);
+    for (; from < *n; from++)
+        if (text[from] != '\r' || from + 1 == *n || text[from + 1] != '\n') text[to++] = text[from];
+    text[*n = to] = 0;
+    return 0;
 }
 
 int encode_with(const pith__tokenizer *k, const char *text, size_t n, unsigned flags,

@@ -18,6 +18,12 @@ __attribute__((format(printf, 2, 3)))
 #endif
 int complain(int code, const char *fmt, ...);
 
+/* A line that helps, of a command that goes on: "note: ...". Nothing where the user asked for quiet. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+void note(int quiet, const char *fmt, ...);
+
 /* Say what the library said, and return the exit code for it: USAGE for PITH_EARG, BAD_DATA for what is
  * wrong with a file, else FAILED; for PITH_ESTOP stopped(), and nothing is said. */
 int report(const pith_error *e);
@@ -26,6 +32,7 @@ int report(const pith_error *e);
 
 void prepare_process(void); /* signals, and descriptors that were closed */
 int  stopped(void);         /* 129, 130 or 143 once the user has asked to stop, else 0 */
+int  stdin_waits(void);     /* 1: standard input is a pipe or a file, and has something to read */
 double seconds(void);       /* of a clock that only goes forward */
 int  flush_stdout(void);
 
@@ -66,6 +73,7 @@ typedef struct {
     const char *path;
     pith_options options;
     pith_context context;
+    int quiet;
 } model_choice;
 
 enum { MOST_THREADS = 1024 };
@@ -108,6 +116,10 @@ int read_text(const char *path, char **text, size_t *n);
 
 /* So many Korean syllables of a text are written as jamo; nfc: but will be composed. One line, or none. */
 void say_hangul_apart(const char *what, size_t n, int nfc);
+
+/* Text from elsewhere, n bytes and a NUL: no byte order mark, and lines that end in \n. UTF-16 is refused.
+ * name: of where it is from. */
+int clean_text(const char *name, char *text, size_t *n);
 
 /* Tokens of a text, which the caller frees. */
 int encode_text(const pith_model *m, const char *text, size_t n, unsigned flags,
