@@ -67,6 +67,10 @@ story_plans() {
     story_plan 50000 '--warmup_steps 10 --max_steps 200 ' && story_plan 1900000 '--warmup_steps 100 --max_steps 2000 ' &&
         story_plan 20000000 '--warmup_steps 200 --max_steps 14000 '
 }
+forgotten() { # a test that is in no list must not pass for one
+    printf '#include "tests/test.h"\nTEST(a) { CHECK(1); }\nint main(void) { return DONE(); }\n' > "$BUILD/forgotten.c"
+    ! $CC -std=c11 -I. -c "$BUILD/forgotten.c" -o "$BUILD/forgotten.o"
+}
 bsd_make() { MAKEFLAGS= bmake -n 2>&1 | grep -q 'GNU make' && ! MAKEFLAGS= bmake; }
 readme_snippet() { # the README's C compiles as it stands
     { printf '#include "pith.h"\n#include <stdio.h>\nint main(void) {\n'
@@ -119,6 +123,7 @@ replay() { # the fuzz target on files it knows, and on changed copies of them
     check "make story-model goes on, and keeps the model it replaces" story_model
     check "make story-model has steps for the text's size" story_plans
     if command -v bmake > /dev/null; then check "BSD's make names GNU make" bsd_make; else echo "ok - BSD's make names GNU make # SKIP no bmake"; fi
+    check "a TEST without its RUN does not compile" forgotten
     check "threads are used where they run" openmp_probe
     check "dist/pith.h is C99" compile -std=c99 -fsyntax-only -x c dist/pith.h
     check "dist/pith.h is C++" compile -std=c++11 -fsyntax-only -x c++ dist/pith.h
