@@ -15,6 +15,10 @@ PITH_SHARED void pith__tokenizer_free(pith__tokenizer *k);
 PITH_SHARED int  pith__tokenizer_find(const pith__tokenizer *k, const char *bytes, size_t n); /* or -1 */
 PITH_SHARED int  pith__tokenizer_encode(const pith__tokenizer *k, const char *text, size_t len,
                                         unsigned flags, pith_token *out, int cap); /* count or error */
+/* The same; what takes long asks progress whether to go on, and gives PITH_ESTOP if not. */
+PITH_SHARED int  pith__tokenizer_encode_long(const pith__tokenizer *k, const char *text, size_t len,
+                                             unsigned flags, pith_token *out, int cap,
+                                             const pith__progress *progress);
 PITH_SHARED pith__str pith__tokenizer_piece(const pith__tokenizer *k, pith_token t); /* its bytes */
 
 /* ---- chat.c: a conversation -> tokens -------------------------------------------------------------- */

@@ -105,7 +105,17 @@ typedef struct { /* one call of encode */
     bpe_symbol *symbol; /* (room) a linked list in an array, so that joining costs nothing */
     uint64_t *heap;     /* (2 * room) rank << 32 | index of the left symbol; the least first */
     size_t room, n_heap;
+    const pith__progress *progress;
+    size_t asked;       /* how often go_on was */
 } bpe_encoder;
+
+/* Long texts ask now and then whether they are still wanted. */
+static int go_on(bpe_encoder *e) {
+    enum { OFTEN = 1 << 16 };
+    if (e->progress && !e->code && ++e->asked % OFTEN == 0)
+        e->code = pith__tell(e->progress, "text to tokens", e->asked, SIZE_MAX, NULL);
+    return !e->code;
+}
 
 static void heap_push(bpe_encoder *e, uint64_t x) {
     size_t i = e->n_heap++;
@@ -165,7 +175,7 @@ static uint32_t rank_by_merge(const bpe_encoder *e, bpe_symbol *a, const bpe_sym
 }
 
 static void rank_pair(bpe_encoder *e, int32_t left) {
-    if (left < 0) return;
+    if (left < 0 || !go_on(e)) return;
     bpe_symbol *a = &e->symbol[left];
     a->rank = NEVER;
     if (a->next < 0) return;
@@ -178,7 +188,7 @@ static void rank_pair(bpe_encoder *e, int32_t left) {
 static void join_all(bpe_encoder *e, int32_t n) {
     e->n_heap = 0;
     for (int32_t i = 0; i + 1 < n; i++) rank_pair(e, i);
-    while (e->n_heap) {
+    while (e->n_heap && !e->code) {
         uint64_t best = heap_pop(e);
         int32_t i = (int32_t)(best & UINT32_MAX);
         bpe_symbol *a = &e->symbol[i];
@@ -241,13 +251,14 @@ static int encode_joined(bpe_encoder *e, const char *p, size_t n) {
     e->word = p;
     e->n_word = n;
     int32_t i = 0;
-    for (size_t at = 0, size; at < n; at += size, i++) {
+    for (size_t at = 0, size; at < n && go_on(e); at += size, i++) {
         size = k->splitter ? 1 : char_size(p + at, n - at);
         int32_t id = k->splitter ? k->byte[(unsigned char)p[at]] : piece_find(k, p + at, size);
         int32_t next = at + size < n ? i + 1 : -1;
         e->symbol[i] = (bpe_symbol){ i - 1, next, (uint32_t)at, id, NEVER, -1 };
     }
     join_all(e, i);
+    if (e->code) return e->code;
     for (i = 0; i >= 0; i = e->symbol[i].next) {
         const bpe_symbol *s = &e->symbol[i];
         size_t end = s->next < 0 ? n : e->symbol[s->next].at;
@@ -620,9 +631,16 @@ PITH_SHARED pith__tokenizer *pith__tokenizer_new(const pith__vocab *v, pith_erro
 
 PITH_SHARED int pith__tokenizer_encode(const pith__tokenizer *k, const char *text, size_t len,
                                        unsigned flags, pith_token *out, int cap) {
+    return pith__tokenizer_encode_long(k, text, len, flags, out, cap, NULL);
+}
+
+PITH_SHARED int pith__tokenizer_encode_long(const pith__tokenizer *k, const char *text, size_t len,
+                                            unsigned flags, pith_token *out, int cap,
+                                            const pith__progress *progress) {
     if (len > INT_MAX / 2 - 2) return PITH_EARG; /* a space before each part, BOS, EOS */
     const pith__vocab *v = &k->v;
-    bpe_encoder e = { .k = k, .out = out, .cap = cap > 0 ? (size_t)cap : 0, .begin = text };
+    bpe_encoder e = { .k = k, .out = out, .cap = cap > 0 ? (size_t)cap : 0, .begin = text,
+                      .progress = progress };
     e.control = (flags & PITH_SPECIAL) != 0;
     int normal = k->splitter || k->copies_late ? v->nfc && pith__may_need_nfc(text, len) : 1;
     if (normal && !(e.normal = malloc(NORMAL_ROOM(len)))) e.code = PITH_EMEMORY;

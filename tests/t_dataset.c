@@ -54,7 +54,10 @@ static char *documents_text(int n, const char *between) {
 
 static int open_text(pith__dataset *d, const pith_model *m, const char *path, float hold_out) {
     pith__text_choice c = { .train = { (const char *[]){ path }, 1 }, .hold_out = hold_out };
-    return pith__dataset_open(d, m, &c, in_folder("tokens"), NULL, NULL);
+    pith_error e = { 0, "" };
+    int code = pith__dataset_open(d, m, &c, in_folder("tokens"), NULL, &e);
+    if (code) printf("# %s\n", e.text);
+    return code;
 }
 
 static int complains(const char *path, const char *text, size_t n) { /* the error's code; it names the file */
@@ -115,6 +118,113 @@ TEST(jsonl_is_the_same_as_text) {
     pith_close(m);
 }
 
+/* The same two documents, however they are spelled, are the same tokens; what only looks like JSON is prose. */
+TEST(json_is_told_by_its_content) {
+    static const struct { const char *name, *text; } same[] = {
+        { "a.JSONL", "{\"text\": \"once upon\\nthe time\"}\r\n{\"text\": \"mist\"}\r\n" },
+        { "b.txt", "\xef\xbb\xbf{\"text\": \"once upon\\nthe time\"}\n{\"text\": \"mist\"}" },
+        { "c.json", "[{\"text\": \"once upon\\nthe time\", \"id\": [1]}, {\"text\": \"mist\"}]" },
+        { "d.txt", " [\n\"once upon\\nthe time\",\n\"mist\"]\n" },
+        { "e.txt", "\xef\xbb\xbfonce upon\r\nthe time<|endoftext|>\r\nmist\r\n" },
+        { "f.txt", "{\"text\": \"once upon\\r\\nthe time\"}\n{\"text\": \"mist\"}" },
+    };
+    pith_model *m = tiny_model();
+    pith__dataset want, d;
+    const char *plain = "once upon\nthe time<|endoftext|>mist";
+    pith__text_choice c = { .train = { (const char *[]){ text_file("t.txt", plain, strlen(plain)) }, 1 } };
+    REQUIRE(pith__dataset_open(&want, m, &c, in_folder("want"), NULL, NULL) == 0);
+    EQ(want.kinds, 1 << PITH__PROSE);
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+        REQUIRE(open_text(&d, m, text_file(same[i].name, same[i].text, strlen(same[i].text)), 0) == 0);
+        EQ(d.n_train, want.n_train);
+        for (size_t k = 0; k < d.n_train && k < want.n_train; k++) EQ(token_at(&d, k), token_at(&want, k));
+        EQ(d.kinds, 1 << (i < 2 || i == 5 ? PITH__JSON_LINES : i < 4 ? PITH__JSON_ARRAY : PITH__PROSE));
+        pith__dataset_close(&d);
+    }
+    pith__dataset_close(&want);
+    static const char *const prose[] = { "[Chapter 1] It was", "{ it began", "[1, 2", "{}x" };
+    for (size_t i = 0; i < sizeof prose / sizeof *prose; i++) {
+        REQUIRE(open_text(&d, m, text_file("p.txt", prose[i], strlen(prose[i])), 0) == 0);
+        EQ(d.kinds, 1 << PITH__PROSE);
+        pith__dataset_close(&d);
+    }
+    pith_close(m);
+}
+
+/* The tokens of another vocabulary, or of the same with another rule, are others. */
+TEST(the_key_knows_every_rule) {
+    pith_model *m = tiny_model();
+    pith__vocab *v = &m->store.vocab;
+    int *const rule[] = { &v->add_space, &v->nfc, &v->late_spaces, &v->split_words, &v->fuse_unk, &v->ignore_merges,
+                          &v->byte_fallback, &v->bos, &v->unk };
+    float score[FIXTURE_VOCAB], *old = v->score;
+    uint8_t type[FIXTURE_VOCAB], *old_type = v->type;
+    pith__dataset d;
+    char path[128];
+    strcpy(path, text_file("t.txt", "the time is", 11));
+    REQUIRE(open_text(&d, m, path, 0) == 0);
+    uint64_t key = d.key;
+    pith__dataset_close(&d);
+    for (size_t i = 0; i < sizeof rule / sizeof *rule + 2; i++) {
+        size_t n = sizeof rule / sizeof *rule;
+        memcpy(score, old, sizeof score), memcpy(type, old_type, sizeof type);
+        score[280] += 1, type[281] = PITH__USER;
+        if (i < n) *rule[i] += 1;
+        if (i == n) v->score = score;
+        if (i == n + 1) v->type = type;
+        REQUIRE(open_text(&d, m, path, 0) == 0);
+        if (d.key == key) FAIL("rule %zu", i);
+        pith__dataset_close(&d);
+        if (i < n) *rule[i] -= 1;
+        v->score = old, v->type = old_type;
+    }
+    char again[128];
+    strcpy(again, text_file("t.jsonl", "{\"text\": \"a\"}", 13)); /* the same bytes, read otherwise */
+    REQUIRE(open_text(&d, m, again, 0) == 0);
+    key = d.key;
+    pith__dataset_close(&d);
+    REQUIRE(open_text(&d, m, text_file("t.csv", "{\"text\": \"a\"}", 13), 0) == 0);
+    EQ(d.key == key, 1); /* JSON by its content */
+    pith__dataset_close(&d);
+    pith_close(m);
+}
+
+static int stop_after(void *data, const char *what, size_t done, size_t all) {
+    int *left = data;
+    CHECK(what && done <= all);
+    return --*left < 0;
+}
+
+/* One document of two megabytes asks many times whether to go on, and leaves nothing behind when it is not to. */
+TEST(long_work_can_be_stopped) {
+    enum { LONG = 2 << 20 };
+    pith_model *m = tiny_model();
+    char *text = malloc(LONG);
+    if (!text) exit(99);
+    memset(text, 'a', LONG);
+    char path[128];
+    strcpy(path, text_file("long.txt", text, LONG));
+    pith__text_choice c = { .train = { (const char *[]){ path }, 1 } };
+    unlink(in_folder("tokens"));
+    for (int calls = 0; calls < 30; calls += 13) {
+        int left = calls;
+        pith__progress p = { stop_after, &left };
+        pith_error e = { 0, "" };
+        pith__dataset d;
+        EQ(pith__dataset_open(&d, m, &c, in_folder("tokens"), &p, &e), PITH_ESTOP);
+        if (e.code != PITH_ESTOP) printf("# %s\n", e.text);
+        CHECK(access(in_folder("tokens"), F_OK) != 0);
+        left = calls;
+        pith__arena a = { NULL, 0 };
+        pith__vocab v;
+        pith__vocab_plan plan = { .model = PITH__SPM, .size = 270 };
+        if (calls < 10) EQ(pith__learn_vocab(&v, &a, &c.train, &plan, &p, &e), PITH_ESTOP);
+        pith__arena_free(&a);
+    }
+    free(text);
+    pith_close(m);
+}
+
 TEST(what_is_held_out_is_not_learned) {
     pith_model *m = tiny_model();
     char *text = documents_text(400, "<|endoftext|>");
@@ -160,11 +270,11 @@ TEST(one_long_text_keeps_its_end_back) {
 
 /* ---- windows ----------------------------------------------------------------------------------------- */
 
-/* Where in the file these tokens stand; -1: nowhere. */
+/* Where on the ring these tokens stand; -1: nowhere. */
 static long place_of(const pith__dataset *d, const pith_token *t, int n) {
-    for (size_t i = 0; i + (size_t)n <= d->n_train; i++) {
+    for (size_t i = 0; i < d->n_train; i++) {
         int k = 0;
-        while (k < n && token_at(d, i + (size_t)k) == t[k]) k++;
+        while (k < n && token_at(d, (i + (size_t)k) % d->n_train) == t[k]) k++;
         if (k == n) return (long)i;
     }
     return -1;
@@ -178,26 +288,28 @@ TEST(an_epoch_has_every_window_once) {
     pith_token t[CONTEXT + 1], first[CONTEXT + 1], again[CONTEXT + 1];
     REQUIRE(open_text(&d, m, text_file("t.txt", text, strlen(text)), 0) == 0);
     uint64_t n = pith__dataset_windows(&d, CONTEXT);
-    CHECK(n > 20 && n * CONTEXT < d.n_train);
-    long offset[3] = { -1, -1, -1 };
-    unsigned long order[3] = { 0, 0, 0 };
-    for (uint64_t epoch = 0; epoch < 3; epoch++) {
-        char *seen = calloc((size_t)n, 1);
+    EQ(n, (d.n_train + CONTEXT - 1) / CONTEXT);
+    unsigned long order[4] = { 0, 0, 0, 0 };
+    for (uint64_t epoch = 0; epoch < 4; epoch++) {
+        char *seen = calloc(d.n_train, 1);
+        int begins = 0;
         for (uint64_t i = 0; i < n; i++) {
             pith__dataset_window(&d, CONTEXT, 9, epoch * n + i, t);
             long at = place_of(&d, t, CONTEXT + 1);
             REQUIRE(at >= 0);
-            if (offset[epoch] < 0) offset[epoch] = at % CONTEXT;
-            EQ(at % CONTEXT, offset[epoch]);
-            CHECK(!seen[at / CONTEXT % (long)n]);
-            seen[at / CONTEXT % (long)n] = 1;
-            order[epoch] = order[epoch] * 31 + (unsigned long)(at / CONTEXT);
+            for (int k = 0; k < CONTEXT; k++) seen[(size_t)(at + k) % d.n_train]++;
+            begins += t[0] == 1;
+            order[epoch] = order[epoch] * 31 + (unsigned long)at;
         }
+        if (epoch % 2 == 0) CHECK(begins > 0);
+        size_t twice = 0;
+        for (size_t k = 0; k < d.n_train; k++) CHECK(seen[k] == 1 || seen[k] == 2), twice += seen[k] == 2;
+        EQ(twice, n * CONTEXT - d.n_train); /* what the last window has over */
         free(seen);
     }
-    CHECK(order[0] != order[1] && order[1] != order[2]);
-    CHECK(offset[0] != offset[1] || offset[1] != offset[2]);
+    CHECK(order[0] != order[1] && order[1] != order[2] && order[0] != order[2]);
     pith__dataset_window(&d, CONTEXT, 9, 5, first);
+    pith__dataset_window(&d, CONTEXT, 9, 5 + n, again);
     pith__dataset_window(&d, CONTEXT, 9, 5, again);
     EQ(memcmp(first, again, sizeof first), 0);
     int same = 0;
@@ -212,6 +324,30 @@ TEST(an_epoch_has_every_window_once) {
     pith_close(m);
 }
 
+/* A novel has one beginning. Every other epoch has a window that begins there, and each learns that the end
+ * leads to it. */
+TEST(a_text_of_one_document_is_begun_and_ended) {
+    enum { CONTEXT = 8, EPOCHS = 200 };
+    pith_model *m = tiny_model();
+    char *text = documents_text(1, "");
+    pith__dataset d;
+    pith_token t[CONTEXT + 1];
+    REQUIRE(open_text(&d, m, text_file("t.txt", text, strlen(text)), 0) == 0);
+    uint64_t n = pith__dataset_windows(&d, CONTEXT);
+    CHECK(n > 4);
+    int begun = 0, ended = 0, last = token_at(&d, d.n_train - 1);
+    for (uint64_t i = 0; i < n * EPOCHS; i++) {
+        pith__dataset_window(&d, CONTEXT, 3, i, t);
+        begun += t[0] == 1;
+        for (int k = 0; k < CONTEXT; k++) ended += t[k] == last && t[k + 1] == 1;
+    }
+    CHECK(begun >= EPOCHS / 2);
+    CHECK(ended >= EPOCHS);
+    pith__dataset_close(&d);
+    free(text);
+    pith_close(m);
+}
+
 TEST(small_texts_have_few_windows) {
     pith_model *m = tiny_model();
     pith__dataset d;
@@ -219,9 +355,15 @@ TEST(small_texts_have_few_windows) {
     REQUIRE(open_text(&d, m, text_file("t.txt", "aaa bbb", 7), 0) == 0);
     int n = (int)d.n_train;
     EQ(pith__dataset_windows(&d, n), 0);
-    EQ(pith__dataset_windows(&d, n - 1), 1);
-    pith__dataset_window(&d, n - 1, 3, 7, t);
-    for (int i = 0; i < n; i++) EQ(t[i], token_at(&d, (size_t)i));
+    EQ(pith__dataset_windows(&d, n - 1), 2);
+    int begun = 0;
+    for (uint64_t i = 0; i < 2; i++) { /* the first epoch begins with a document */
+        pith__dataset_window(&d, n - 1, 3, i, t);
+        int same = 1;
+        for (int k = 0; k < n; k++) same = same && t[k] == token_at(&d, (size_t)k);
+        begun += same;
+    }
+    EQ(begun, 1);
     EQ(pith__dataset_eval_windows(&d, 4), 0);
     pith__dataset_close(&d);
     pith_close(m);
@@ -297,6 +439,10 @@ TEST(texts_that_are_none) {
     EQ(complains("a.jsonl", "{\"text\": 1}", 11), PITH_EDATA);
     EQ(complains("b.jsonl", "{\"text\": \"a\"", 12), PITH_EDATA);
     EQ(complains("c.jsonl", "text", 4), PITH_EDATA);
+    EQ(complains("d.txt", "{\"prompt\": \"a\"}\n", 16), PITH_EDATA);
+    EQ(complains("e.json", "[1, 2]", 6), PITH_EDATA);
+    EQ(complains("f.json", "{\"text\":", 8), PITH_EDATA);
+    EQ(complains("g.txt", "[{\"text\": \"a\"}, 3]", 20), PITH_EDATA);
     EQ(complains("one.txt", "x", 1), 0);
     EQ(complains("noise.txt", "\xff\xfe\x80\xc3(", 5), 0); /* bytes have tokens of their own */
 }
@@ -305,9 +451,13 @@ int main(void) {
     if (!mkdtemp(folder)) return 99;
     RUN(every_document_begins_with_bos);
     RUN(jsonl_is_the_same_as_text);
+    RUN(json_is_told_by_its_content);
+    RUN(the_key_knows_every_rule);
+    RUN(long_work_can_be_stopped);
     RUN(what_is_held_out_is_not_learned);
     RUN(one_long_text_keeps_its_end_back);
     RUN(an_epoch_has_every_window_once);
+    RUN(a_text_of_one_document_is_begun_and_ended);
     RUN(small_texts_have_few_windows);
     RUN(scoring_windows_cover_all_that_is_held_out);
     RUN(tokens_are_made_again_when_they_must);

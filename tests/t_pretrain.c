@@ -172,7 +172,7 @@ TEST(tinyshakespeare) {
     char flags[800];
     snprintf(flags, sizeof flags, "%s -o {}/s --vocab_size 512 --dim 64 --layers 5 --heads 8 --kv-heads 4 "
              "--ffn 172 --context 64 --per_device_train_batch_size 2 --learning_rate 0.003 "
-             "--max_steps 200 --logging_steps 20 --eval_steps 0 --save_steps 0 --seed 1", text);
+             "--max_steps 200 --logging_steps 20 --eval_steps 0 --save_steps 0 --seed 4", text);
     REQUIRE(pretrain(flags) == 0);
     int n = log_numbers("s/train.log.jsonl", "loss", loss, 400);
     EQ(n, 10);
@@ -373,6 +373,34 @@ TEST(a_tokenizer_can_be_given) {
     CHECK(same_files("v/model.bin", "w/model.bin"));
     CHECK(same_files("v/tokenizer.bin", "w/tokenizer.bin"));
     CHECK(logits_of("w/model.gguf", NULL, a));
+}
+
+/* A vocabulary whose texts end with EOS and begin with BOS, another token: documents are learned as BOS text BOS
+ * text, so every file that is written must name BOS as an end. */
+TEST(a_text_ends_in_every_format) {
+    pith__store s;
+    REQUIRE(pretrain(TINY "-o {}/ends --max_steps 1") == 0);
+    REQUIRE(pith__open(&s, in_folder("ends/model.gguf"), NULL, NULL) == 0);
+    for (size_t i = 0; i < s.n_key; i++) /* as other programs write it */
+        if (pith__str_is(s.key[i].name, "tokenizer.ggml.eot_token_id")) s.key[i].name.p = "tokenizer.ggml.eou_token_id";
+    pith_error e = { 0, "" };
+    int code = pith__gguf_write(&s, NULL, 0, pith__format_of(PITH__F32), in_folder("eos.gguf"), &e);
+    pith__store_free(&s);
+    if (code) printf("# %s\n", e.text);
+    REQUIRE(code == 0 && pith__open(&s, in_folder("eos.gguf"), NULL, &e) == 0);
+    CHECK(s.vocab.n_end == 1 && s.vocab.end[0] == 2 && s.vocab.bos == 1);
+    pith__store_free(&s);
+    REQUIRE(pretrain(TINY "-o {}/ends --overwrite_output_dir --max_steps 5 --tokenizer {}/eos.gguf") == 0);
+    static const char *const made[] = { "ends/model.gguf", "ends/model.bin", "ends/checkpoint-5.gguf" };
+    char tokenizer[160];
+    strcpy(tokenizer, in_folder("ends/tokenizer.bin"));
+    for (int i = 0; i < 3; i++) {
+        pith_options opt = { .tokenizer = i == 1 ? tokenizer : NULL };
+        pith_model *m = pith_open(in_folder(made[i]), &opt, NULL);
+        REQUIRE(m);
+        CHECK(pith_is_end(m, 1));
+        pith_close(m);
+    }
 }
 
 TEST(a_checkpoint_that_is_none) {
@@ -606,6 +634,7 @@ int main(void) {
     RUN(another_seed_is_another_model);
     RUN(every_file_is_the_same_model);
     RUN(a_tokenizer_can_be_given);
+    RUN(a_text_ends_in_every_format);
     RUN(a_checkpoint_that_is_none);
     RUN(stopped_and_killed_it_goes_on_to_the_same_bits);
     RUN(two_trainers_do_not_meet);

@@ -217,8 +217,20 @@ static int choose_sizes(trainer *t, options *o) {
     return check_shape(o);
 }
 
+/* What is learned: a document ends with the token that begins the next. So that is what ends a text, whatever the
+ * vocabulary had for it; llama2.c's files know no other, and a .gguf file names it. */
+static int end_documents(trainer *t) {
+    pith_token end = pith__document_token(&t->vocab);
+    if (end < 0)
+        return complain(BAD_DATA, "%s: its vocabulary has neither BOS nor EOS, so no document could begin or end",
+                        t->from.path);
+    t->vocab.end[0] = end, t->vocab.n_end = 1;
+    return 0;
+}
+
 static int choose_shape(trainer *t, options *o) {
-    int code = choose_sizes(t, o);
+    int code = end_documents(t);
+    if (!code) code = choose_sizes(t, o);
     if (code) return code;
     int apart = o->resume && pith__store_tensor(&t->from, "output.weight");
     if (o->resume && o->untied && !apart)
@@ -477,13 +489,13 @@ static int open_data(trainer *t) {
                           : pith__dataset_open(&t->data, t->m, &texts, path, &watch, &e);
     if (code) return report(&e);
     say_hangul_apart(o->texts.item[0], (size_t)t->data.hangul_apart, t->vocab.nfc);
-    uint64_t windows = pith__dataset_windows(&t->data, t->n_ctx);
-    if (!windows)
+    double step = (double)o->batch * o->accumulate * t->n_ctx; /* tokens */
+    if (!pith__dataset_windows(&t->data, t->n_ctx))
         return complain(BAD_DATA, "%s: has %zu tokens to learn from, need %d: more than --context",
                         o->texts.item[0], t->data.n_train, t->n_ctx + 1);
     t->batch_size = (int64_t)o->batch * o->accumulate;
     t->total = o->max_steps > 0 ? o->max_steps
-                                : (int64_t)ceil((double)o->epochs * (double)windows / (double)t->batch_size);
+                                : (int64_t)ceil((double)o->epochs * (double)t->data.n_train / step);
     t->eval_steps = o->eval_steps >= 0 ? o->eval_steps : t->total < 5000 ? (t->total + 9) / 10 : 500;
     t->warmup = o->warmup >= 0 ? o->warmup : t->total / 20;
     t->schedule = pith__schedule_named(o->schedule);
@@ -574,12 +586,13 @@ static int forecast(trainer *t) {
         "memory       weights %.0f MB, gradients %.0f, optimiser %.0f, activations %.0f, program and "
         "text %.0f: %.0f MB\n",
         mb, grads, 2 * mb, acts, rest, 3 * mb + grads + acts + rest);
-    fprintf(stderr, "text         %zu tokens to learn from, %zu held out\n", t->data.n_train,
-            t->data.n_eval);
+    int json = t->data.kinds & ~(1 << PITH__PROSE);
+    fprintf(stderr, "text         %zu tokens to learn from, %zu held out%s\n", t->data.n_train, t->data.n_eval,
+            !json ? "" : json & 1 << PITH__JSON_ARRAY ? ", read as a JSON array" : ", read as JSON, a document a line");
     int code = time_a_step(t, &step);
     if (code) return code;
     double tokens = (double)t->batch_size * t->n_ctx;
-    double epochs = (double)t->total * (double)t->batch_size / (double)pith__dataset_windows(&t->data, t->n_ctx);
+    double epochs = (double)t->total * tokens / (double)t->data.n_train;
     fprintf(stderr, "time         about ");
     print_duration(step * (double)left);
     fprintf(stderr, ": %lld steps of %.0f tokens, %.2f epochs, at %.0f tokens/s\n", (long long)left,
@@ -648,7 +661,7 @@ static int log_end(trainer *t) {
 }
 
 static double epoch_of(const trainer *t) {
-    return (double)t->adam.step * (double)t->batch_size / (double)pith__dataset_windows(&t->data, t->n_ctx);
+    return (double)t->adam.step * (double)t->batch_size * t->n_ctx / (double)t->data.n_train;
 }
 
 /* The line of a step: on a terminal it is overwritten by the next. */

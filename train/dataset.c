@@ -47,9 +47,46 @@ static uint64_t shuffled(uint64_t seed, uint64_t n, uint64_t i) {
 
 static const char separator[] = "<|endoftext|>";
 
-static int ends_in(const char *s, const char *end) {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && !strcmp(s + n - m, end);
+static int ends_in(const char *s, const char *end) { /* whatever its capitals */
+    size_t n = strlen(s), m = strlen(end), i = 0;
+    if (n < m) return 0;
+    for (const char *p = s + n - m; i < m && (p[i] == end[i] || p[i] == end[i] - 'a' + 'A'); i++) continue;
+    return i == m;
+}
+
+static pith__str trimmed(const char *p, const char *end) {
+    while (p < end && (*p == ' ' || (*p >= '\t' && *p <= '\r'))) p++;
+    while (p < end && (end[-1] == ' ' || (end[-1] >= '\t' && end[-1] <= '\r'))) end--;
+    return (pith__str){ p, (size_t)(end - p) };
+}
+
+static pith__str line_at(const char *p, const char *end) {
+    const char *line_end = memchr(p, '\n', (size_t)(end - p));
+    return trimmed(p, line_end ? line_end : end);
+}
+
+/* JSON is told by its name, or by what it begins with: a line that is an object, or an array of objects or
+ * of strings. Prose may begin with a brace, but not so. */
+static int find_kind(pith__documents *d, pith_error *err) {
+    pith_error e = { 0, "" };
+    pith__json j, first = { NULL, NULL };
+    pith__str whole = trimmed(d->p, d->end), line = line_at(whole.p, d->end);
+    int array = whole.n && *whole.p == '[';
+    d->kind = PITH__PROSE;
+    if (ends_in(d->path, ".jsonl") || ends_in(d->path, ".ndjson")) {
+        d->kind = PITH__JSON_LINES;
+    } else if (array && !pith__json_read(&j, whole.p, whole.n, d->path, &e)) {
+        d->array = j;
+        pith__json_next(&j, NULL, &first);
+        char type = pith__json_type(first);
+        if (type == '{' || type == '"' || ends_in(d->path, ".json")) d->kind = PITH__JSON_ARRAY;
+    } else if (line.n && *line.p == '{' && !pith__json_read(&j, line.p, line.n, d->path, NULL)) {
+        d->kind = PITH__JSON_LINES;
+    } else if (ends_in(d->path, ".json")) {
+        return pith__fail(err, PITH_EDATA, "%s: is JSON by its name, need an array of {\"text\": ...} or one a line"
+                          "%s%s", d->path, e.code ? ": " : "", e.code ? e.text : "");
+    }
+    return PITH_OK;
 }
 
 PITH_SHARED int pith__documents_open(pith__documents *d, const char *path, pith_error *err) {
@@ -59,23 +96,18 @@ PITH_SHARED int pith__documents_open(pith__documents *d, const char *path, pith_
     if (pith__file_open(&d->file, path, 0, &e)) return pith__fail(err, PITH_EDATA, "%s", e.text);
     d->p = (const char *)d->file.data;
     d->end = d->p + d->file.size;
-    d->jsonl = ends_in(path, ".jsonl");
     const char *zero = memchr(d->p, 0, d->file.size);
-    if (!zero) return PITH_OK;
-    size_t at = (size_t)(zero - d->p);
-    pith__documents_close(d);
-    return pith__fail(err, PITH_EDATA, "%s: byte %zu is 0, need a text", path, at);
+    int code = zero ? pith__fail(err, PITH_EDATA, "%s: byte %zu is 0, need a text in UTF-8", path,
+                                 (size_t)(zero - d->p)) : PITH_OK;
+    if (d->file.size >= 3 && !memcmp(d->p, "\xef\xbb\xbf", 3)) d->p += 3; /* a byte order mark */
+    if (!code) code = find_kind(d, err);
+    if (code) pith__documents_close(d);
+    return code;
 }
 
 PITH_SHARED void pith__documents_close(pith__documents *d) {
     pith__file_close(&d->file);
     pith__arena_free(&d->arena);
-}
-
-static pith__str trimmed(const char *p, const char *end) {
-    while (p < end && (*p == ' ' || (*p >= '\t' && *p <= '\r'))) p++;
-    while (p < end && (end[-1] == ' ' || (end[-1] >= '\t' && end[-1] <= '\r'))) end--;
-    return (pith__str){ p, (size_t)(end - p) };
 }
 
 static pith__str next_text(pith__documents *d) {
@@ -87,24 +119,55 @@ static pith__str next_text(pith__documents *d) {
     return trimmed(p, at ? at : d->end);
 }
 
+/* The text of one value: an object's "text", or a string that is a whole item of an array. */
+static int text_of(pith__documents *d, pith__json j, pith__str *text, pith_error *err) {
+    const char *what = d->kind == PITH__JSON_ARRAY ? "item" : "line";
+    pith__json value = pith__json_type(j) == '{' ? pith__json_get(j, "text") : (pith__json){ 0 };
+    if (d->kind == PITH__JSON_ARRAY && pith__json_type(j) == '"') value = j;
+    if (pith__json_type(value) != '"')
+        return pith__fail(err, PITH_EDATA, "%s: %s %zu is no object with a string \"text\"", d->path, what,
+                          d->count);
+    if (pith__json_string(value, &d->arena, text))
+        return pith__fail(err, PITH_EDATA, "%s: %s %zu: \"text\" cannot be read", d->path, what, d->count);
+    *text = trimmed(text->p, text->p + text->n);
+    return PITH_OK;
+}
+
 static int next_line(pith__documents *d, pith__str *text, pith_error *err) {
-    const char *p = d->p, *line_end = memchr(p, '\n', (size_t)(d->end - p));
+    const char *line_end = memchr(d->p, '\n', (size_t)(d->end - d->p));
     pith_error e = { 0, "" };
     pith__json j = { NULL, NULL };
-    pith__str line = trimmed(p, line_end ? line_end : d->end);
+    pith__str line = line_at(d->p, d->end);
     *text = (pith__str){ line.p, 0 };
     d->p = line_end ? line_end + 1 : d->end;
-    d->line++;
+    d->count++;
     if (line.n == 0) return PITH_OK;
     if (pith__json_read(&j, line.p, line.n, d->path, &e))
-        return pith__fail(err, PITH_EDATA, "line %zu: %s", d->line, e.text);
-    pith__json value = pith__json_type(j) == '{' ? pith__json_get(j, "text") : (pith__json){ 0 };
-    if (pith__json_type(value) != '"')
-        return pith__fail(err, PITH_EDATA, "%s: line %zu is no object with a string \"text\"", d->path,
-                          d->line);
-    if (pith__json_string(value, &d->arena, text))
-        return pith__fail(err, PITH_EDATA, "%s: line %zu: \"text\" cannot be read", d->path, d->line);
-    *text = trimmed(text->p, text->p + text->n);
+        return pith__fail(err, PITH_EDATA, "line %zu: %s", d->count, e.text);
+    return text_of(d, j, text, err);
+}
+
+static int next_item(pith__documents *d, pith__str *text, pith_error *err) {
+    pith__json value;
+    if (!pith__json_next(&d->array, NULL, &value)) {
+        d->p = d->end;
+        return PITH_OK;
+    }
+    d->p = value.p;
+    d->count++;
+    return text_of(d, value, text, err);
+}
+
+/* Lines that end as Windows has them are as all others. */
+static int without_returns(pith__documents *d, pith__str *text, pith_error *err) {
+    const char *end = text->p + text->n, *at = text->n ? memchr(text->p, '\r', text->n) : NULL;
+    if (!at) return PITH_OK;
+    char *copy = pith__arena_new(&d->arena, text->n, 1);
+    if (!copy) return pith__fail(err, PITH_EMEMORY, "%s: no memory for a document of %zu bytes", d->path, text->n);
+    size_t n = 0;
+    for (const char *p = text->p; p < end; p++)
+        if (*p != '\r' || p + 1 == end || p[1] != '\n') copy[n++] = *p;
+    *text = (pith__str){ copy, n };
     return PITH_OK;
 }
 
@@ -122,11 +185,15 @@ PITH_SHARED int pith__documents_next(pith__documents *d, pith__str *text, pith_e
     pith__arena_free(&d->arena);
     *text = (pith__str){ d->p, 0 };
     while (d->p < d->end && !code && !text->n) {
-        if (d->jsonl) code = next_line(d, text, err);
+        if (d->kind == PITH__JSON_LINES) code = next_line(d, text, err);
+        else if (d->kind == PITH__JSON_ARRAY) code = next_item(d, text, err);
         else *text = next_text(d);
     }
+    if (!code) code = without_returns(d, text, err);
     return code ? code : normalise(d, text, err);
 }
+
+PITH_SHARED pith_token pith__document_token(const pith__vocab *v) { return v->bos >= 0 ? v->bos : v->eos; }
 
 /* ---- tokens on disk -------------------------------------------------------------------------- */
 
@@ -141,6 +208,7 @@ typedef struct { /* what the file begins with; then the tokens to learn from, an
 _Static_assert(sizeof(token_header) == 64, "as it lies in the file");
 
 static const char token_magic[8] = "pithtok1";
+enum { HOW_READ = 2 }; /* counts the changes of this file that make other tokens of the same text */
 
 enum { FEW_DOCUMENTS = 100 }; /* so few are held out not as a whole but each one's end */
 
@@ -153,7 +221,8 @@ typedef struct { /* at work */
     int room;
     const pith__progress *progress;
     pith_error *err;
-    size_t done, all;  /* bytes of text; those of train come twice */
+    int kinds;
+    size_t done, at, all; /* bytes of text: files done, and so far, and in all; those of train come twice */
 } token_writer;
 
 static uint64_t hash_bytes(uint64_t h, const void *p, size_t n) { /* eight at a time */
@@ -168,28 +237,51 @@ static uint64_t hash_bytes(uint64_t h, const void *p, size_t n) { /* eight at a 
     return scramble(h ^ 1);
 }
 
-/* Of what ordinary pieces stand for, not of how the file they came from spells them. */
+static uint64_t hash_str(uint64_t h, pith__str s) { return hash_bytes(h + s.n, s.p, s.n); }
+
+/* Of all that makes tokens of a text: what ordinary pieces stand for (not how the file they came from spells
+ * them), in what order they join, and the rules. */
 static uint64_t vocab_key(const pith_model *m) {
     const pith__vocab *v = &m->store.vocab;
-    uint64_t h = (uint64_t)v->n + ((uint64_t)(v->nfc != 0) << 32);
+    const int rules[] = { v->model, v->bos, v->eos, v->unk, v->ignore_merges, v->byte_fallback, v->nfc, v->add_space,
+                          v->late_spaces, v->split_words, v->fuse_unk };
+    uint64_t h = hash_bytes((uint64_t)v->n, rules, sizeof rules);
     for (int i = 0; i < v->n; i++) {
-        pith__str piece = pith__tokenizer_piece(m->tokenizer, i);
-        if (i != v->unk && i != v->bos && i != v->eos) h = hash_bytes(h, piece.p, piece.n);
+        if (i == v->unk || i == v->bos || i == v->eos) continue;
+        h = hash_str(h + v->type[i] + (v->added ? 256u * v->added[i] : 0), pith__tokenizer_piece(m->tokenizer, i));
+        if (v->model == PITH__SPM) h = hash_bytes(h, &v->score[i], sizeof *v->score);
     }
-    return h;
+    for (int i = 0; i < v->n_merge; i++) h = hash_str(hash_str(h, v->left[i]), v->right[i]);
+    return v->model == PITH__BPE ? hash_str(h, v->pre) : h;
 }
 
-static int texts_key(const pith_model *m, const pith__text_choice *c, uint64_t *key, pith_error *err) {
+static int hash_file(uint64_t *key, const pith__documents *d, int is_eval, const pith__progress *progress,
+                     pith_error *err) {
+    enum { AT_ONCE = 64 << 20 };
+    int code = PITH_OK;
+    *key = hash_bytes(*key + (uint64_t)is_eval, &d->kind, sizeof d->kind);
+    for (size_t at = 0, n; at < d->file.size && !code; at += n) {
+        n = d->file.size - at < AT_ONCE ? d->file.size - at : AT_ONCE;
+        *key = hash_bytes(*key, d->file.data + at, n);
+        code = pith__tell(progress, "looking at the text: byte", at + n, d->file.size + 1, err);
+    }
+    return code;
+}
+
+static int texts_key(const pith_model *m, const pith__text_choice *c, uint64_t *key, int *kinds,
+                     const pith__progress *progress, pith_error *err) {
     float hold[1] = { c->hold_out };
-    *key = hash_bytes(vocab_key(m), hold, sizeof hold);
+    *key = hash_bytes(vocab_key(m) + HOW_READ, hold, sizeof hold);
     for (int i = 0; i <= c->train.n; i++) {
         const char *path = i < c->train.n ? c->train.path[i] : c->eval;
-        pith_error e = { 0, "" };
-        pith__file f;
         if (!path) continue;
-        if (pith__file_open(&f, path, 0, &e)) return pith__fail(err, PITH_EDATA, "%s", e.text);
-        *key = hash_bytes(*key + (uint64_t)(i == c->train.n), f.data, f.size);
-        pith__file_close(&f);
+        pith__documents d; /* what it is read as is a part of it */
+        int code = pith__documents_open(&d, path, err);
+        if (code) return code;
+        *kinds |= 1 << d.kind;
+        code = hash_file(key, &d, i == c->train.n, progress, err);
+        pith__documents_close(&d);
+        if (code) return code;
     }
     return PITH_OK;
 }
@@ -202,9 +294,17 @@ static void put_tokens(token_writer *w, const pith_token *t, int n) {
     }
 }
 
+static const char to_tokens[] = "text to tokens: byte";
+
+static int still_wanted(void *data, const char *what, size_t done, size_t all) {
+    const token_writer *w = data;
+    (void)what, (void)done, (void)all;
+    return pith__tell(w->progress, to_tokens, w->at, w->all + 1, NULL);
+}
+
 static int put_document(token_writer *w, const char *path, pith__str text, int held_out) {
-    const pith__vocab *v = &w->m->store.vocab;
-    pith_token begin = v->bos >= 0 ? v->bos : v->eos;
+    pith_token begin = pith__document_token(&w->m->store.vocab);
+    pith__progress asked = { still_wanted, w };
     if (text.n == 0) return PITH_OK;
     if (text.n > INT_MAX / 4)
         return pith__fail(w->err, PITH_EDATA, "%s: a document of %zu bytes, need %d or less: separate them "
@@ -216,7 +316,8 @@ static int put_document(token_writer *w, const char *path, pith__str text, int h
         if (!w->token)
             return pith__fail(w->err, PITH_EMEMORY, "%s: no memory for the tokens of %zu bytes", path, text.n);
     }
-    int n = pith_encode(w->m, text.p, text.n, 0, w->token + 1, w->room - 1);
+    int n = pith__tokenizer_encode_long(w->m->tokenizer, text.p, text.n, 0, w->token + 1, w->room - 1, &asked);
+    if (n == PITH_ESTOP) return pith__fail(w->err, n, "%s: stopped", path);
     if (n < 0 || n >= w->room)
         return pith__fail(w->err, PITH_EMEMORY, "%s: %zu bytes of text cannot be made tokens", path, text.n);
     w->token[0] = begin;
@@ -244,14 +345,15 @@ static int put_documents(token_writer *w, const char *path, int held_out, int fe
     int code = pith__documents_open(&d, path, w->err), first = !held_out || path == w->texts->eval;
     if (code) return code;
     d.nfc = w->m->store.vocab.nfc;
+    w->kinds |= 1 << d.kind;
     while (!(code = pith__documents_next(&d, &text, w->err)) && text.n) {
         uint64_t i = (*count)++;
         int all = path == w->texts->eval, chosen = pith__random_at(1, i) < (double)part * 0x1p64;
         size_t cut = few ? tail_of(text, part) : chosen ? 0 : text.n;
         pith__str head = { text.p, all ? 0 : cut }, tail = { text.p + head.n, text.n - head.n };
         code = put_document(w, path, held_out ? tail : head, held_out);
-        size_t done = w->done + (size_t)(d.p - (const char *)d.file.data);
-        if (!code) code = pith__tell(w->progress, "text to tokens: byte", done, w->all + 1, w->err);
+        w->at = w->done + (size_t)(d.p - (const char *)d.file.data);
+        if (!code) code = pith__tell(w->progress, to_tokens, w->at, w->all + 1, w->err);
         if (code || (w->out && w->out->failed)) break;
     }
     w->done += d.file.size;
@@ -291,8 +393,8 @@ static int put_all(token_writer *w) {
         if (!code && !w->head.n_eval) code = pith__fail(w->err, PITH_EDATA, "%s: has no text", c->eval);
     }
     free(w->token);
-    if (!code) return pith__tell(w->progress, "text to tokens: byte", 1, 1, w->err);
-    pith__tell(w->progress, "text to tokens: byte", 1, 1, NULL);
+    if (!code) return pith__tell(w->progress, to_tokens, 1, 1, w->err);
+    pith__tell(w->progress, to_tokens, 1, 1, NULL);
     return code;
 }
 
@@ -336,6 +438,8 @@ static int open_tokens(pith__dataset *d, const char *path, uint64_t key, const p
     d->eval_bytes = h.eval_bytes;
     d->hangul_apart = h.hangul_apart;
     d->n_vocab = v->n;
+    d->begin = pith__document_token(v);
+    d->order = 0, d->offset = 0;
     return 1;
 }
 
@@ -343,11 +447,15 @@ PITH_SHARED int pith__dataset_open(pith__dataset *d, const pith_model *m, const 
                                    const char *path, const pith__progress *progress, pith_error *err) {
     token_writer w = { .m = m, .texts = c, .progress = progress, .err = err };
     uint64_t key;
-    int code = texts_key(m, c, &key, err);
-    if (code || open_tokens(d, path, key, &m->store.vocab)) return code;
-    code = write_tokens(&w, path, key);
-    if (code || open_tokens(d, path, key, &m->store.vocab)) return code;
-    return pith__fail(err, PITH_EIO, "%s: changed while it was in use", path);
+    int kinds = 0, code = texts_key(m, c, &key, &kinds, progress, err);
+    if (code) return code;
+    int there = open_tokens(d, path, key, &m->store.vocab);
+    if (!there) code = write_tokens(&w, path, key);
+    if (code) return code;
+    if (!there && !open_tokens(d, path, key, &m->store.vocab))
+        return pith__fail(err, PITH_EIO, "%s: changed while it was in use", path);
+    d->kinds = kinds;
+    return PITH_OK;
 }
 
 PITH_SHARED int pith__dataset_count(pith__dataset *d, const pith_model *m, const pith__text_choice *c,
@@ -356,6 +464,7 @@ PITH_SHARED int pith__dataset_count(pith__dataset *d, const pith_model *m, const
     memset(d, 0, sizeof *d);
     int code = put_all(&w);
     d->hangul_apart = w.head.hangul_apart;
+    d->kinds = w.kinds;
     d->n_train = (size_t)w.head.n_train;
     d->n_eval = (size_t)w.head.n_eval;
     return code;
@@ -374,19 +483,40 @@ static void copy_tokens(const pith__dataset *d, size_t i, size_t n, pith_token *
     }
 }
 
-/* Windows lie side by side. One less than there is room for, so that each epoch can shift them
- * all by another offset and cut the text elsewhere. */
+/* The tokens to learn from are a ring: after the last document comes the first again, with the token that ends
+ * the one and begins the other. Windows lie side by side on it (the last one may come round to what the first
+ * one has). Each epoch turns them all by another offset, which cuts the text elsewhere. Every other epoch begins
+ * with a document: the beginnings of a text of few documents would hardly ever begin a window otherwise, and what
+ * never begins a window cannot be begun by who has nothing before it. */
 PITH_SHARED uint64_t pith__dataset_windows(const pith__dataset *d, int n_ctx) {
-    size_t n = d->n_train > (size_t)n_ctx ? (d->n_train - 1) / (size_t)n_ctx : 0;
-    return n > 1 ? n - 1 : n;
+    return d->n_train > (size_t)n_ctx ? (d->n_train - 1) / (size_t)n_ctx + 1 : 0;
 }
 
-PITH_SHARED void pith__dataset_window(const pith__dataset *d, int n_ctx, uint64_t seed, uint64_t i, pith_token *t) {
-    uint64_t n = pith__dataset_windows(d, n_ctx), epoch = i / n;
-    uint64_t slack = d->n_train - n * (uint64_t)n_ctx; /* at least 1 */
-    uint64_t offset = pith__random_at(seed, 2 * epoch) % slack;
+/* The first token of a document, going on from token at. */
+static uint64_t document_from(const pith__dataset *d, uint64_t at) {
+    for (uint64_t i = 0; i < d->n_train; i++) {
+        pith_token t;
+        uint64_t k = (at + i) % d->n_train;
+        copy_tokens(d, (size_t)k, 1, &t);
+        if (t == d->begin) return k;
+    }
+    return at;
+}
+
+PITH_SHARED void pith__dataset_window(pith__dataset *d, int n_ctx, uint64_t seed, uint64_t i,
+                                      pith_token *t) {
+    uint64_t n = pith__dataset_windows(d, n_ctx), epoch = i / n, order = pith__random_at(seed, 2 * epoch);
     uint64_t window = shuffled(pith__random_at(seed, 2 * epoch + 1), n, i % n);
-    copy_tokens(d, (size_t)(offset + window * (uint64_t)n_ctx), (size_t)n_ctx + 1, t);
+    if (order != d->order) { /* another epoch: look for its beginning once */
+        d->order = order;
+        d->offset = order % d->n_train;
+        if (epoch % 2 == 0) d->offset = document_from(d, d->offset);
+    }
+    size_t at = (size_t)((d->offset + window * (uint64_t)n_ctx) % d->n_train);
+    for (size_t got = 0, k; got < (size_t)n_ctx + 1; got += k, at = (at + k) % d->n_train) {
+        k = d->n_train - at < (size_t)n_ctx + 1 - got ? d->n_train - at : (size_t)n_ctx + 1 - got;
+        copy_tokens(d, at, k, t + got);
+    }
 }
 
 PITH_SHARED int pith__dataset_eval_windows(const pith__dataset *d, int n_ctx) {

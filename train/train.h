@@ -210,18 +210,24 @@ typedef struct {         /* the documents of a file, one after the other */
     const char *path;
     pith__file file;
     const char *p, *end;
-    int jsonl;
-    size_t line;
+    int kind;            /* PITH__PROSE, ... */
+    pith__json array;    /* what is left of it */
+    size_t count;        /* lines or items so far */
     int nfc;             /* 1: documents are given in normal form C; set it after opening */
     size_t hangul_apart; /* Korean syllables written as jamo, in the documents so far */
-    pith__arena arena;   /* of the last document, where it is not as the file has it */
+    pith__arena arena;   /* of the last document, where it is not as it stands in the file */
 } pith__documents;
+
+enum { PITH__PROSE, PITH__JSON_LINES, PITH__JSON_ARRAY };
 
 /* PITH_EDATA: the file cannot be read, or is no text. */
 PITH_SHARED int  pith__documents_open(pith__documents *d, const char *path, pith_error *err);
 /* text->n 0: no more. */
 PITH_SHARED int  pith__documents_next(pith__documents *d, pith__str *text, pith_error *err);
 PITH_SHARED void pith__documents_close(pith__documents *d);
+
+/* What stands before each document, and so ends the one before it; -1: the vocabulary has neither BOS nor EOS. */
+PITH_SHARED pith_token pith__document_token(const pith__vocab *v);
 
 typedef struct {         /* (n) files; the caller's */
     const char *const *path;
@@ -238,6 +244,9 @@ typedef struct {
     pith__file file;
     uint64_t key;        /* of the texts and the vocabulary */
     int width, n_vocab;
+    int kinds;           /* what the texts were read as: 1 << PITH__PROSE and so on */
+    pith_token begin;    /* what documents begin with */
+    uint64_t order, offset; /* of the epoch that was asked for last */
     size_t n_train, n_eval; /* tokens to learn from, and held out */
     uint64_t eval_bytes; /* of text, normalised as the vocabulary wants it, in the n_eval tokens */
     uint64_t hangul_apart; /* Korean syllables written as jamo */
@@ -253,7 +262,7 @@ PITH_SHARED void pith__dataset_close(pith__dataset *d);
 PITH_SHARED uint64_t pith__dataset_windows(const pith__dataset *d, int n_ctx); /* in an epoch; 0: too little
                                                                                   text */
 /* Window i, counted over all epochs: n_ctx + 1 tokens. Every epoch has them in another order. */
-PITH_SHARED void pith__dataset_window(const pith__dataset *d, int n_ctx, uint64_t seed, uint64_t i,
+PITH_SHARED void pith__dataset_window(pith__dataset *d, int n_ctx, uint64_t seed, uint64_t i,
                                       pith_token *t);
 PITH_SHARED int  pith__dataset_eval_windows(const pith__dataset *d, int n_ctx);
 /* The window's tokens but one, as each is to be foretold from those before. */
