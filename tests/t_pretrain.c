@@ -311,8 +311,8 @@ TEST(a_text_learned_by_heart_is_told) {
 }
 
 TEST(another_seed_is_another_model) {
-    REQUIRE(pretrain(TINY "-o {}/s1 --max_steps 1 --seed 1") == 0);
-    REQUIRE(pretrain(TINY "-o {}/s2 --max_steps 1 --seed 2") == 0);
+    REQUIRE(pretrain(TINY "-o {}/s1 --max_steps 1 --warmup_steps 0 --seed 1") == 0);
+    REQUIRE(pretrain(TINY "-o {}/s2 --max_steps 1 --warmup_steps 0 --seed 2") == 0);
     FILE *f = fopen(in_folder("s1/model.bin"), "rb"), *g = fopen(in_folder("s2/model.bin"), "rb");
     float x[64], y[64];
     REQUIRE(f && g && !fseek(f, 28, 0) && !fseek(g, 28, 0) && fread(x, 4, 64, f) == 64 && fread(y, 4, 64, g) == 64);
@@ -375,11 +375,64 @@ TEST(a_tokenizer_can_be_given) {
     CHECK(logits_of("w/model.gguf", NULL, a));
 }
 
+TEST(what_differs_from_the_checkpoint_is_named) {
+    REQUIRE(pretrain(TINY "-o {}/differ --max_steps 5") == 0);
+    REQUIRE(pretrain(TINY "-o {}/differ --max_steps 5 --resume_from_checkpoint last") == 0);
+    CHECK(!strstr(said, "pith: "));
+    REQUIRE(pretrain(TINY "-o {}/differ --max_steps 6 --resume_from_checkpoint {}/differ/checkpoint-5.gguf --learning_rate 0.02 "
+                     "--seed 7 --weight_decay 0 --lr_scheduler_type linear --per_device_train_batch_size 3 "
+                     "--train_file {}/rhymes.txt --vocab_size 300") == 0);
+    static const char *const named[] = { "--learning_rate is 0.0199999996, ", " has 0.00999999978", "--max_steps is 6, ",
+                                         "--seed is 7, ", "--weight_decay is 0, ", "--lr_scheduler_type", "3 sequences, in",
+                                         "the text is another" };
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++)
+        if (!strstr(said, named[i])) FAIL("no \"%s\" in: %s", named[i], said);
+    CHECK(!strstr(said, "--adam_beta1") && !strstr(said, "--warmup_steps"));
+}
+
+TEST(the_one_before_a_bad_checkpoint_is_named) {
+    char path[160];
+    REQUIRE(pretrain(TINY "-o {}/bad --max_steps 10") == 0);
+    strcpy(path, in_folder("bad/checkpoint-10.gguf"));
+    struct stat st;
+    REQUIRE(!stat(path, &st) && !truncate(path, st.st_size - 4096));
+    EQ(pretrain(TINY "-o {}/bad --max_steps 12 --resume_from_checkpoint last"), NOT_LOADED);
+    CHECK(strstr(said, "checkpoint-10.gguf: ") && strstr(said, "--resume_from_checkpoint") &&
+          strstr(said, "bad/checkpoint-5.gguf"));
+    EQ(pretrain(TINY "-o {}/bad --max_steps 10 --resume_from_checkpoint {}/bad/checkpoint-5.gguf"), 0);
+}
+
+/* What is learned here makes the text of other letters less and less likely, so the first evaluation is the best. */
+TEST(the_best_evaluated_model_is_kept) {
+#define BEST TINY "-o {}/best --eval_file {}/rhymes.txt --max_eval_samples 4 --eval_steps 5 --learning_rate 0.03 " \
+             "--lr_scheduler_type constant "
+    static float a[8 * 300], b[8 * 300];
+    double eval[20];
+    char want[64], flags[900];
+    REQUIRE(pretrain(BEST "--max_steps 40 --save_steps 20") == 0);
+    int n = log_numbers("best/train.log.jsonl", "eval_loss", eval, 20), at = 0;
+    EQ(n, 8);
+    for (int i = 1; i < n; i++)
+        if (eval[i] < eval[at]) at = i;
+    REQUIRE(at < n - 1);
+    snprintf(want, sizeof want, "evaluation was at step %d, ", 5 * (at + 1));
+    CHECK(strstr(said, want));
+    REQUIRE(logits_of("best/best.gguf", NULL, a) && logits_of("best/model.gguf", NULL, b));
+    CHECK(memcmp(a, b, sizeof a) != 0);
+    REQUIRE(pretrain(BEST "--max_steps 40 --load_best_model_at_end --resume_from_checkpoint last") == 0);
+    REQUIRE(logits_of("best/model.gguf", NULL, b)); /* the checkpoint knew what was best */
+    EQ(memcmp(a, b, sizeof a), 0);
+    snprintf(flags, sizeof flags, BEST "--overwrite_output_dir --max_steps %d", 5 * (at + 1));
+    REQUIRE(pretrain(flags) == 0);
+    REQUIRE(logits_of("best/model.gguf", NULL, b)); /* is that step's */
+    EQ(memcmp(a, b, sizeof a), 0);
+}
+
 /* A vocabulary whose texts end with EOS and begin with BOS, another token: documents are learned as BOS text BOS
  * text, so every file that is written must name BOS as an end. */
 TEST(a_text_ends_in_every_format) {
     pith__store s;
-    REQUIRE(pretrain(TINY "-o {}/ends --max_steps 1") == 0);
+    REQUIRE(pretrain(TINY "-o {}/ends --max_steps 2") == 0);
     REQUIRE(pith__open(&s, in_folder("ends/model.gguf"), NULL, NULL) == 0);
     for (size_t i = 0; i < s.n_key; i++) /* as other programs write it */
         if (pith__str_is(s.key[i].name, "tokenizer.ggml.eot_token_id")) s.key[i].name.p = "tokenizer.ggml.eou_token_id";
@@ -556,6 +609,9 @@ TEST(texts_of_no_use) {
         { "{}/grammar.txt -o {}/z --vocab_size 300 --dim 30 --heads 4", "--heads is 4", USAGE },
         { "{}/grammar.txt -o {}/z --vocab_size 300 --dim 20 --heads 4", "even number", USAGE },
         { "{}/grammar.txt -o {}/z --vocab_size 300 --dim 32 --heads 4 --kv-heads 3", "--kv-heads is 3", USAGE },
+        { "{}/grammar.txt -o {}/z --vocab_size 300 --max_steps 1 --warmup_steps 1", "--warmup_steps 1", USAGE },
+        { "{}/grammar.txt -o {}/z --vocab_size 300 --max_steps 3 --learning_rate 0", "the rate is 0", USAGE },
+        { "{}/grammar.txt -o {}/z --vocab_size 300 --num_train_epochs 0", "no step would be taken", USAGE },
         { "{}/grammar.txt -o {}/z --dim 0", "--dim", USAGE },
         { "{}/grammar.txt -o {}/z --dim x", "--dim", USAGE },
         { "{}/grammar.txt -o {}/z --learning_rate nan", "--learning_rate", USAGE },
@@ -634,6 +690,9 @@ int main(void) {
     RUN(another_seed_is_another_model);
     RUN(every_file_is_the_same_model);
     RUN(a_tokenizer_can_be_given);
+    RUN(what_differs_from_the_checkpoint_is_named);
+    RUN(the_one_before_a_bad_checkpoint_is_named);
+    RUN(the_best_evaluated_model_is_kept);
     RUN(a_text_ends_in_every_format);
     RUN(a_checkpoint_that_is_none);
     RUN(stopped_and_killed_it_goes_on_to_the_same_bits);

@@ -28,7 +28,7 @@ typedef struct { /* what the user asks for */
     int dim, layers, heads, kv_heads, ffn, context, vocab_size, untied; /* 0: not said */
     int batch, accumulate, max_steps, warmup, threads, recompute;
     int eval_steps, save_steps, log_steps, max_eval, keep;
-    int dry_run, overwrite, last; /* last: to go on from the last checkpoint */
+    int dry_run, overwrite, load_best, last; /* last: to go on from the last checkpoint */
     float epochs, lr, min_lr, decay, max_norm, beta1, beta2, eps;
     uint64_t seed;
 } options;
@@ -62,6 +62,7 @@ typedef struct {
     int64_t start_step;    /* and with what step this process began */
     int64_t saved;         /* the step of the last checkpoint in the folder, -1: none */
     int64_t checked;       /* the last step whose weights were found to be good, -1: none */
+    double began;          /* when everything did */
 } trainer;
 
 /* ---- flags ----------------------------------------------------------------------------------- */
@@ -135,6 +136,8 @@ static int read_options(int argc, char **argv, options *o) {
         { 0, "resume-from-checkpoint", TEXT, &o->resume, 0, 0, "FILE", "or last" },
         { 0, "overwrite-output-dir", SWITCH, &o->overwrite, 0, 0, "",
           "begin anew where a run was" },
+        { 0, "load-best-model-at-end", SWITCH, &o->load_best, 0, 0, "",
+          "write the model that scored best, not the last" },
         { 0, "outtype", TEXT, &o->out_type, 0, 0, "TYPE", "of model.gguf: f32, f16, q8_0 (f32)" },
         { 0, "threads", INTEGER, &o->threads, 0, MOST_THREADS, "N", "(one a physical core)" },
         { 0, "dry-run", SWITCH, &o->dry_run, 0, 0, "", "say what it would take and stop" },
@@ -263,6 +266,24 @@ static int find_checkpoint(trainer *t, options *o) {
     return o->resume ? 0 : FAILED;
 }
 
+/* The last checkpoint cannot be read: say so, and which one before it can. */
+static int bad_checkpoint(trainer *t, const pith_error *e, int code) {
+    enum { MOST = 4096 };
+    int64_t step[MOST];
+    size_t n = t->o->last ? pith__numbered(t->o->folder, "checkpoint-", ".gguf", step, MOST) : 0;
+    for (size_t i = n < MOST ? n : MOST; i > 0; i--) {
+        char name[64];
+        pith__store s;
+        snprintf(name, sizeof name, "checkpoint-%lld.gguf", (long long)step[i - 1]);
+        const char *path = path_in(t, name);
+        if (!path) return FAILED;
+        if (!strcmp(path, t->o->resume) || pith__open(&s, path, NULL, NULL)) continue;
+        pith__store_free(&s);
+        return complain(code, "%s; the one before it can be read: --resume_from_checkpoint %s", e->text, path);
+    }
+    return complain(code, "%s", e->text);
+}
+
 /* --tokenizer beside a checkpoint, which has one itself: its pieces must stand for the same bytes. */
 static int same_vocab(const trainer *t, const char *path) {
     pith__store s;
@@ -286,9 +307,11 @@ static int get_vocab(trainer *t, options *o) {
     int code = 0;
     if (o->resume) code = find_checkpoint(t, o);
     const char *path = o->resume ? o->resume : o->tokenizer;
+    pith_error e = { 0, "" };
     if (code) return code;
     if (path) {
-        code = open_vocab_file(&t->from, path);
+        if (t->o->last && pith__open(&t->from, path, NULL, &e)) return bad_checkpoint(t, &e, NOT_LOADED);
+        if (!o->last) code = open_vocab_file(&t->from, path);
         t->vocab = t->from.vocab;
         return code || !o->resume || !o->tokenizer ? code : same_vocab(t, o->tokenizer);
     }
@@ -296,7 +319,6 @@ static int get_vocab(trainer *t, options *o) {
     double start = seconds();
     pith__texts texts = { o->texts.item, o->texts.n };
     pith__progress watch = progress_of(&t->shown);
-    pith_error e = { 0, "" };
     pith__vocab_plan plan = { .model = PITH__SPM, .size = o->vocab_size,
                               .nfc = !o->normalizer || wants_nfc(o->normalizer) };
     if (pith__learn_vocab(&t->vocab, &t->arena, &texts, &plan, &watch, &e)) return report(&e);
@@ -453,9 +475,9 @@ static int check_folder(trainer *t) {
             "--overwrite_output_dir begins anew",
             o->folder, n);
     char name[64];
-    for (size_t i = 0; i < n && i < MOST; i++) {
-        snprintf(name, sizeof name, "checkpoint-%lld.gguf", (long long)step[i]);
-        const char *path = path_in(t, name);
+    for (size_t i = 0; i <= n && i < MOST; i++) {
+        if (i < n) snprintf(name, sizeof name, "checkpoint-%lld.gguf", (long long)step[i]);
+        const char *path = path_in(t, i < n ? name : "best.gguf");
         if (!path) return FAILED;
         pith__remove(path);
     }
@@ -464,7 +486,7 @@ static int check_folder(trainer *t) {
 
 static int open_folder(trainer *t) {
     static const char *const ours[] = { "checkpoint-", "model.gguf.", "model.bin.", "tokenizer.bin.",
-                                        "train.tokens.", "train.log.jsonl." };
+                                        "best.gguf.", "train.tokens.", "train.log.jsonl." };
     pith_error e = { 0, "" };
     if (t->o->last && access(t->o->folder, F_OK) != 0)
         return complain(USAGE, "%s: is not there, so it has no checkpoint to go on from", t->o->folder);
@@ -476,6 +498,21 @@ static int open_folder(trainer *t) {
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) /* of a run that was killed while it saved */
         pith__remove_named(t->o->folder, ours[i], ".part");
     return check_folder(t);
+}
+
+/* A run that learns nothing writes no model, and one that never comes to its rate says so. */
+static int check_schedule(const trainer *t) {
+    const options *o = t->o;
+    int64_t peak = t->warmup < t->total ? t->warmup : t->total - 1; /* the step of the highest rate */
+    if (t->total < 1) return complain(USAGE, "no step would be taken: --num_train_epochs is %g", (double)o->epochs);
+    double part = pith__schedule(t->schedule, peak, t->warmup, t->total, (double)o->min_lr);
+    if (!(part * (double)o->lr > 0))
+        return complain(USAGE, "nothing would be learned: the rate is 0 in each of %lld steps (--learning_rate %g, "
+                        "--warmup_steps %lld)", (long long)t->total, (double)o->lr, (long long)t->warmup);
+    if (t->warmup >= t->total)
+        fprintf(stderr, "pith: --warmup_steps %lld is not less than the run's %lld steps: the rate only comes to "
+                "%.3g\n", (long long)t->warmup, (long long)t->total, part * (double)o->lr);
+    return 0;
 }
 
 static int open_data(trainer *t) {
@@ -499,24 +536,52 @@ static int open_data(trainer *t) {
     t->eval_steps = o->eval_steps >= 0 ? o->eval_steps : t->total < 5000 ? (t->total + 9) / 10 : 500;
     t->warmup = o->warmup >= 0 ? o->warmup : t->total / 20;
     t->schedule = pith__schedule_named(o->schedule);
-    return 0;
+    return check_schedule(t);
 }
 
-/* A checkpoint of other texts or another batch can be gone on from, but not to the same bits. */
+static void numbers_of(const trainer *t, double *x) {
+    const options *o = t->o;
+    const double all[PITH__MARK_NUMBERS] = {
+        [PITH__MARK_LR] = (double)o->lr, [PITH__MARK_MIN_LR] = (double)o->min_lr,
+        [PITH__MARK_WARMUP] = (double)t->warmup, [PITH__MARK_TOTAL] = (double)t->total,
+        [PITH__MARK_SCHEDULE] = t->schedule, [PITH__MARK_DECAY] = (double)o->decay,
+        [PITH__MARK_BETA1] = (double)o->beta1, [PITH__MARK_BETA2] = (double)o->beta2,
+        [PITH__MARK_EPS] = (double)o->eps, [PITH__MARK_MAX_NORM] = (double)o->max_norm,
+        [PITH__MARK_CONTEXT] = t->n_ctx,
+    };
+    memcpy(x, all, sizeof all);
+}
+
+/* A checkpoint of another run can be gone on from, but not to the same bits: say what is other. */
+static void say_differences(const trainer *t, const pith__mark *mark) {
+    double now[PITH__MARK_NUMBERS];
+    const char *path = t->from.path;
+    numbers_of(t, now);
+    for (int i = 0; i < PITH__MARK_NUMBERS; i++) {
+        float a = (float)now[i], b = (float)mark->number[i];
+        if (isnan(b) || a == b) continue;
+        if (i == PITH__MARK_SCHEDULE) fprintf(stderr, "pith: --lr_scheduler_type is another than %s has\n", path);
+        else fprintf(stderr, "pith: --%s is %.9g, %s has %.9g\n", pith__mark_name(i), (double)a, path, (double)b);
+    }
+    if (mark->seed != (int64_t)t->o->seed)
+        fprintf(stderr, "pith: --seed is %lld, %s has %lld\n", (long long)t->o->seed, path, (long long)mark->seed);
+    if (mark->batch != t->batch_size)
+        fprintf(stderr, "pith: a step has %lld sequences, in %s it has %lld\n", (long long)t->batch_size, path,
+                (long long)mark->batch);
+    if (mark->texts != (int64_t)t->data.key) fprintf(stderr, "pith: the text is another than %s has seen\n", path);
+}
+
 static int resume(trainer *t) {
-    pith__mark mark = { 0, 0, 0, 0 };
+    pith__mark mark = { 0 };
     pith_error e = { 0, "" };
-    if (pith__checkpoint_load(&t->from, &t->params, &t->adam, &mark, &e)) return report(&e);
+    if (pith__checkpoint_load(&t->from, &t->params, &t->adam, &mark, &e)) return bad_checkpoint(t, &e, BAD_DATA);
     t->checked = mark.step;
     char name[64];
     snprintf(name, sizeof name, "checkpoint-%lld.gguf", (long long)mark.step);
     const char *here = path_in(t, name);
     if (!here) return FAILED;
     if (!strcmp(here, t->from.path)) t->saved = mark.step; /* else it is saved here when it must be */
-    if (mark.seed != (int64_t)t->o->seed || mark.batch != t->batch_size ||
-        mark.texts != (int64_t)t->data.key)
-        fprintf(stderr, "pith: %s was made with another seed, batch or text: going on with these\n",
-                t->from.path);
+    if (!t->o->dry_run) say_differences(t, &mark);
     fprintf(stderr, "going on from %s\n", t->from.path);
     return 0;
 }
@@ -589,12 +654,21 @@ static int forecast(trainer *t) {
     int json = t->data.kinds & ~(1 << PITH__PROSE);
     fprintf(stderr, "text         %zu tokens to learn from, %zu held out%s\n", t->data.n_train, t->data.n_eval,
             !json ? "" : json & 1 << PITH__JSON_ARRAY ? ", read as a JSON array" : ", read as JSON, a document a line");
+    double before = t->o->dry_run ? seconds() - t->began : 0; /* vocabulary and tokens, which the run makes again */
+    double making = 12e-6 * (double)t->data.longest; /* as the tokenizer takes */
+    if (making > 3 * mb + grads + acts)
+        fprintf(stderr, "             %.0f MB while the longest document becomes tokens\n", making + rest + mb);
     int code = time_a_step(t, &step);
     if (code) return code;
+    int n_eval = pith__dataset_eval_windows(&t->data, t->n_ctx);
+    int64_t every_n = t->eval_steps;
+    if (n_eval > t->o->max_eval) n_eval = t->o->max_eval;
+    double evaluations = every_n ? (double)(left / every_n) + (left % every_n != 0) : 0;
+    before += evaluations * n_eval * step / (double)t->batch_size / 3; /* the way back is two thirds */
     double tokens = (double)t->batch_size * t->n_ctx;
     double epochs = (double)t->total * tokens / (double)t->data.n_train;
     fprintf(stderr, "time         about ");
-    print_duration(step * (double)left);
+    print_duration(before + step * (double)left);
     fprintf(stderr, ": %lld steps of %.0f tokens, %.2f epochs, at %.0f tokens/s\n", (long long)left,
             tokens,
             epochs, tokens / step);
@@ -742,6 +816,16 @@ static int score_held_out(trainer *t, pith__loss *loss) {
     return stopped();
 }
 
+/* The model that scored best so far is kept beside the checkpoints: a long run may learn its text by heart. */
+static int keep_best(trainer *t) {
+    pith_error e = { 0, "" };
+    const char *path = path_in(t, "best.gguf");
+    pith__tensor *tensor = path ? pith__learned_tensors(&t->params, &t->arena) : NULL;
+    if (!tensor) return path ? complain(FAILED, "%s: no memory to write it", path) : FAILED;
+    const pith__format *to = pith__format_of(PITH__F32);
+    return pith__gguf_write(&t->m->store, tensor, t->params.n_param, to, path, &e) ? report(&e) : 0;
+}
+
 static int evaluate(trainer *t) {
     pith__loss loss;
     int code = score_held_out(t, &loss);
@@ -758,6 +842,7 @@ static int evaluate(trainer *t) {
                     (long long)t->best_step, t->best);
         log_number(t, "eval_loss", mean);
         log_number(t, "eval_bits_per_byte", bits);
+        if (t->best_step == t->adam.step && (code = keep_best(t))) return code;
     }
     code = write_sample(t);
     int logged = log_end(t);
@@ -813,7 +898,8 @@ static int check_learned(trainer *t) {
 }
 
 static int save_progress(trainer *t) {
-    pith__mark mark = { t->adam.step, (int64_t)t->o->seed, t->batch_size, (int64_t)t->data.key };
+    pith__mark mark = { t->adam.step, (int64_t)t->o->seed, t->batch_size, (int64_t)t->data.key, { 0 } };
+    numbers_of(t, mark.number);
     char name[64];
     enum { MOST = 64 };
     int64_t step[MOST];
@@ -890,6 +976,22 @@ static int take_step(trainer *t) {
     return 0;
 }
 
+/* Which model is the last, and which the best; --load_best_model_at_end. */
+static int choose_best(trainer *t) {
+    pith_error e = { 0, "" };
+    pith__store s;
+    const char *path = path_in(t, "best.gguf");
+    if (!path) return FAILED;
+    if (t->best_step < 1 || t->best_step == t->adam.step || access(path, F_OK) != 0) return 0;
+    fprintf(stderr, "the best evaluation was at step %lld, with a loss of %.4f: %s%s\n", (long long)t->best_step,
+            t->best, path, t->o->load_best ? "" : " (--load_best_model_at_end makes it model.gguf)");
+    if (!t->o->load_best) return 0;
+    if (pith__open(&s, path, NULL, &e)) return complain(FAILED, "%s", e.text);
+    int code = pith__weights_load(&s, &t->params, &e) ? report(&e) : 0;
+    pith__store_free(&s);
+    return code;
+}
+
 static int every(int64_t step, int64_t n) { return n && step % n == 0; }
 
 static int train(trainer *t) {
@@ -909,6 +1011,7 @@ static int train(trainer *t) {
     }
     if (t->terminal) fprintf(stderr, "\n");
     if (!code) code = check_learned(t);
+    if (!code) code = choose_best(t);
     if (!code) return save_model(t);
     if (code != stopped()) return code;
     int saved = save_progress(t);
@@ -920,6 +1023,7 @@ static int train(trainer *t) {
 }
 
 static int pretrain(trainer *t, options *o) {
+    t->began = seconds();
     int code = o->resume ? 0 : choose_sizes(t, o); /* before anything is made or learned */
     if (!code && !o->resume) code = check_weights_fit(t);
     if (!code && !o->dry_run) code = open_folder(t);

@@ -12,6 +12,24 @@
 enum { MARKS = 4 }; /* the keys of a checkpoint, in the order of pith__mark's members */
 static const char *const marks[MARKS] = { "pith.train.step", "pith.train.seed", "pith.train.batch",
                                           "pith.train.texts" };
+PITH_SHARED const char *pith__mark_name(int i) {
+    static const char *const names[PITH__MARK_NUMBERS] = {
+        "learning_rate", "min_lr_rate", "warmup_steps", "max_steps", "lr_scheduler_type", "weight_decay",
+        "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "context"
+    };
+    return names[i];
+}
+
+/* Whole numbers are written as such. 0: no memory. */
+static int mark_key(pith__arena *a, pith__key *k, int i, double x) {
+    char name[64];
+    int n = snprintf(name, sizeof name, "pith.train.%s", pith__mark_name(i));
+    char *copy = pith__arena_text(a, name, (size_t)n);
+    *k = (pith__key){ .name = { copy, (size_t)n }, .type = PITH__FLOAT, .f = x };
+    if (x >= 0 && x <= INT32_MAX && floor(x) == x) k->type = PITH__INT, k->i = (int64_t)x;
+    return copy != NULL;
+}
+
 static const char squares[] = "adam_v."; /* means of squares are never negative */
 
 /* The tensor called BEGIN and NAME, of floats x, as parameter q is shaped. */
@@ -48,7 +66,7 @@ PITH_SHARED int pith__checkpoint_save(const pith_model *m, const pith__params *p
     size_t n = p->n_param, n_key = m->store.n_key;
     pith__arena a = { NULL, 0 };
     pith__store s = m->store;
-    s.key = pith__arena_new(&a, n_key + MARKS, sizeof *s.key);
+    s.key = pith__arena_new(&a, n_key + MARKS + PITH__MARK_NUMBERS, sizeof *s.key);
     pith__tensor *t = pith__arena_new(&a, 3 * n, sizeof *t);
     int failed = !s.key || !t;
     for (size_t i = 0; i < n && !failed; i++) {
@@ -64,6 +82,8 @@ PITH_SHARED int pith__checkpoint_save(const pith_model *m, const pith__params *p
         s.key[n_key + i] =
             (pith__key){ .name = pith__str_of(marks[i]), .type = PITH__INT, .i = value[i] };
     s.n_key = n_key + MARKS;
+    for (int i = 0; i < PITH__MARK_NUMBERS && !failed; i++)
+        if (isfinite(mark->number[i])) failed = !mark_key(&a, &s.key[s.n_key++], i, mark->number[i]);
     int code = failed ? pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", path)
                       : pith__gguf_write(&s, t, 3 * n, pith__format_of(PITH__F32), path, err);
     pith__arena_free(&a);
@@ -89,6 +109,13 @@ static int load_floats(const pith__store *s, const char *begin, const pith__tens
     return 0;
 }
 
+PITH_SHARED int pith__weights_load(const pith__store *s, pith__params *p, pith_error *err) {
+    int code = 0;
+    for (size_t i = 0; i < p->n_param && !code; i++)
+        code = load_floats(s, "", p->param[i].tensor, p->param[i].w, err);
+    return code;
+}
+
 PITH_SHARED int pith__checkpoint_load(const pith__store *s, pith__params *p, pith__adamw *adam,
                                       pith__mark *mark, pith_error *err) {
     int64_t *const to[MARKS] = { &mark->step, &mark->seed, &mark->batch, &mark->texts };
@@ -97,6 +124,12 @@ PITH_SHARED int pith__checkpoint_load(const pith__store *s, pith__params *p, pit
         if (!k || k->type != PITH__INT)
             return pith__fail(err, PITH_EFORMAT, "%s: is no checkpoint: no key '%s'", s->path, marks[i]);
         *to[i] = k->i;
+    }
+    for (int i = 0; i < PITH__MARK_NUMBERS; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "pith.train.%s", pith__mark_name(i));
+        const pith__key *k = pith__store_key(s, name);
+        mark->number[i] = k && (k->type == PITH__INT || k->type == PITH__FLOAT) ? k->f : (double)NAN;
     }
     if (mark->step < 0)
         return pith__fail(err, PITH_EFORMAT, "%s: its step is %lld", s->path, (long long)mark->step);

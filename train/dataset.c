@@ -222,6 +222,7 @@ typedef struct { /* at work */
     const pith__progress *progress;
     pith_error *err;
     int kinds;
+    size_t longest;
     size_t done, at, all; /* bytes of text: files done, and so far, and in all; those of train come twice */
 } token_writer;
 
@@ -306,6 +307,7 @@ static int put_document(token_writer *w, const char *path, pith__str text, int h
     pith_token begin = pith__document_token(&w->m->store.vocab);
     pith__progress asked = { still_wanted, w };
     if (text.n == 0) return PITH_OK;
+    if (text.n > w->longest) w->longest = text.n;
     if (text.n > INT_MAX / 4)
         return pith__fail(w->err, PITH_EDATA, "%s: a document of %zu bytes, need %d or less: separate them "
                           "by %s", path, text.n, INT_MAX / 4, separator);
@@ -454,7 +456,7 @@ PITH_SHARED int pith__dataset_open(pith__dataset *d, const pith_model *m, const 
     if (code) return code;
     if (!there && !open_tokens(d, path, key, &m->store.vocab))
         return pith__fail(err, PITH_EIO, "%s: changed while it was in use", path);
-    d->kinds = kinds;
+    d->kinds = kinds, d->longest = w.longest;
     return PITH_OK;
 }
 
@@ -464,7 +466,7 @@ PITH_SHARED int pith__dataset_count(pith__dataset *d, const pith_model *m, const
     memset(d, 0, sizeof *d);
     int code = put_all(&w);
     d->hangul_apart = w.head.hangul_apart;
-    d->kinds = w.kinds;
+    d->kinds = w.kinds, d->longest = w.longest;
     d->n_train = (size_t)w.head.n_train;
     d->n_eval = (size_t)w.head.n_eval;
     return code;

@@ -187,17 +187,27 @@ PITH_SHARED double pith__schedule(int schedule, int64_t step, int64_t warmup, in
 
 /* ---- train/checkpoint.c: the state of a training, saved and loaded ------------------------------------ */
 
+enum { /* numbers that the path of a training depends on */
+    PITH__MARK_LR, PITH__MARK_MIN_LR, PITH__MARK_WARMUP, PITH__MARK_TOTAL, PITH__MARK_SCHEDULE, PITH__MARK_DECAY,
+    PITH__MARK_BETA1, PITH__MARK_BETA2, PITH__MARK_EPS, PITH__MARK_MAX_NORM, PITH__MARK_CONTEXT,
+    PITH__MARK_NUMBERS
+};
+
 typedef struct {         /* how far training came */
     int64_t step, seed;
     int64_t batch;       /* sequences in a step */
     int64_t texts;       /* dataset.key */
+    double number[PITH__MARK_NUMBERS]; /* NAN: the file does not say */
 } pith__mark;
+
+PITH_SHARED const char *pith__mark_name(int i); /* of a number, as Hugging Face has it: "learning_rate" */
 
 /* The weights as tensors of floats, which lie where p has them; in memory of a. NULL: no memory. */
 PITH_SHARED pith__tensor *pith__learned_tensors(const pith__params *p, pith__arena *a);
 PITH_SHARED int pith__checkpoint_save(const pith_model *m, const pith__params *p,
                                       const pith__adamw *adam, const pith__mark *mark,
                                       const char *path, pith_error *err);
+PITH_SHARED int pith__weights_load(const pith__store *s, pith__params *p, pith_error *err); /* no more */
 /* PITH_EFORMAT: s is no checkpoint, or of another shape than p. */
 PITH_SHARED int pith__checkpoint_load(const pith__store *s, pith__params *p, pith__adamw *adam,
                                       pith__mark *mark, pith_error *err);
@@ -244,6 +254,7 @@ typedef struct {
     pith__file file;
     uint64_t key;        /* of the texts and the vocabulary */
     int width, n_vocab;
+    size_t longest;      /* bytes of the longest document that became tokens just now */
     int kinds;           /* what the texts were read as: 1 << PITH__PROSE and so on */
     pith_token begin;    /* what documents begin with */
     uint64_t order, offset; /* of the epoch that was asked for last */
