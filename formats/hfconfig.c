@@ -2,7 +2,8 @@
  *
  * Also generation_config.json. What the fields mean, and what holds where one is missing, is written in
  * transformers' configuration_*.py; the keys in gguf-py/gguf/constants.py. What is not known is refused:
- * to ignore it would give text that is silently wrong. */
+ * to ignore it would give text that is silently wrong. A new family is a row here, one in families.c, and
+ * a case in scripts/reference_hf.py. */
 #include "formats.h"
 
 #include <math.h>

@@ -163,7 +163,9 @@ PITH_SHARED void pith__hf_rope(pith__hf *c) {
         pith__hf_wrong(c, pith__hf_get(rope, "partial_rotary_factor"), PITH_EARCH,
                        "partial_rotary_factor", c->is_phi3 ? "at most 1" : "1 in this family");
     c->n_rot = (int)(c->head_dim * part);
-    c->n_rot += c->n_rot % 2;
+    if (part < 1 && c->n_rot % 2)
+        pith__hf_wrong(c, pith__hf_get(c->at, "partial_rotary_factor"), PITH_EARCH,
+                       "partial_rotary_factor", "an even number of channels");
     pith__hf_put_int(c, "rope.dimension_count", c->n_rot);
     pith__hf_put_float(c, "rope.freq_base", theta);
     if (c->local_theta > 0) rope_local(c, parameters);

@@ -37,10 +37,15 @@ CASES = {
                                         tie_word_embeddings=None, attention_bias=None)),
     "llama_yarn_outer": ("llama", SMALL, dict(rope_parameters=None, rope_theta=10000.0,
                          rope_scaling=dict(type="yarn", factor=4.0), original_max_position_embeddings=16)),
-    "llama_yarn_exact": ("llama", SMALL, dict(rope_parameters=dict(
-        YARN, original_max_position_embeddings=16, truncate=False))),
+    "llama_yarn_exact": ("llama", dict(SMALL, max_position_embeddings=256), dict(rope_parameters=dict(
+        YARN, original_max_position_embeddings=64, truncate=False))),
     "llama_llama3": ("llama", SMALL, dict(rope_parameters=dict(
         rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, rope_theta=5e4))),
+    "llama_longrope": ("llama", SMALL, dict(rope_parameters=dict(
+        rope_type="longrope", short_factor=LONG, long_factor=LONG[::-1], factor=4.0, rope_theta=10000.0,
+        original_max_position_embeddings=32))),
+    "llama_scaling_first": ("llama", SMALL, dict(rope_scaling=dict(type="linear", factor=3.0),
+                            rope_parameters=dict(rope_type="default", rope_theta=700.0))),
     "mistral": ("mistral", dict(SMALL, sliding_window=7, head_dim=None), {}),
     "mixtral": ("mixtral", dict(SMALL, num_local_experts=5, sliding_window=9), {}),
     "qwen2": ("qwen2", dict(LAYERS, head_dim=None, use_sliding_window=True, sliding_window=6,
@@ -61,11 +66,19 @@ CASES = {
     "gemma3_old": ("gemma3_text", dict(SMALL, sliding_window=5), dict(
         layer_types=None, rope_parameters=None, sliding_window_pattern=2,
         rope_scaling=dict(rope_type="linear", factor=8.0))),
+    "gemma3_both": ("gemma3_text", dict(SMALL, sliding_window=5, num_hidden_layers=6), dict(
+        rope_scaling=dict(rope_type="linear", factor=8.0), rope_parameters=dict(
+            full_attention=dict(rope_type="default", rope_theta=5e4),
+            sliding_attention=dict(rope_type="default", rope_theta=500.0)))),
     "phi3": ("phi3", dict(SMALL, head_dim=None, num_attention_heads=2, partial_rotary_factor=0.75,
                           sliding_window=11), {}),
     "phi3_longrope": ("phi3", dict(SMALL, head_dim=None, num_attention_heads=2), dict(
         rope_parameters=None, rope_scaling=dict(type="longrope", short_factor=LONG, long_factor=LONG[::-1]),
         rope_theta=10000.0, original_max_position_embeddings=32)),
+    "phi3_factor": ("phi3", dict(SMALL, head_dim=None, num_attention_heads=2), dict(
+        original_max_position_embeddings=None, rope_parameters=None, rope_theta=10000.0, rope_scaling=dict(
+            type="longrope", short_factor=LONG, long_factor=LONG[::-1], factor=2.0,
+            original_max_position_embeddings=16))),
     "smollm3": ("smollm3", dict(LAYERS, num_hidden_layers=5, use_sliding_window=True, sliding_window=6),
                 {}),
     "olmo2": ("olmo2", dict(SMALL, head_dim=None, attention_bias=True), {}),

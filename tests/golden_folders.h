@@ -69,11 +69,11 @@ static const struct golden_folder {
         -0.06220277, 0.8607683, -0.9123417, 0.8868747, 1.804135, -0.1855204, 2.776931, 0.875296 } },
     { "llama_yarn_exact",
       "{'attention_bias': false, 'head_dim': 8, 'hidden_act': 'silu', 'hidden_size': 16, "
-      "'intermediate_size': 24, 'max_position_embeddings': 64, 'mlp_bias': false, 'model_type': "
+      "'intermediate_size': 24, 'max_position_embeddings': 256, 'mlp_bias': false, 'model_type': "
       "'llama', 'num_attention_heads': 4, 'num_hidden_layers': 2, 'num_key_value_heads': 2, "
       "'pad_token_id': 0, 'rms_norm_eps': 1e-06, 'tie_word_embeddings': false, 'vocab_size': 96, "
       "'rope_parameters': {'rope_type': 'yarn', 'factor': 4.0, 'rope_theta': 10000.0, "
-      "'original_max_position_embeddings': 16, 'truncate': false}}",
+      "'original_max_position_embeddings': 64, 'truncate': false}}",
       "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
       "model.layers.{2}.input_layernorm.weight 16; model.layers.{2}.mlp.down_proj.weight 16 24; "
       "model.layers.{2}.mlp.gate_proj.weight 24 16; model.layers.{2}.mlp.up_proj.weight 24 16; "
@@ -81,12 +81,12 @@ static const struct golden_folder {
       "model.layers.{2}.self_attn.k_proj.weight 16 16; model.layers.{2}.self_attn.o_proj.weight "
       "16 32; model.layers.{2}.self_attn.q_proj.weight 32 16; "
       "model.layers.{2}.self_attn.v_proj.weight 16 16; model.norm.weight 16",
-      71.9962911,
-      { 1.711552, -0.998461, -1.398553, 0.1352612, -1.863026, -0.9459798, 0.8583862, -0.9643996,
-        -1.23856, 1.438787, -1.495384, -0.1145743, 1.542926, 0.900057, 1.058673, -2.202826,
-        -0.3116466, -0.4494401, 1.105758, -1.22518, -1.443062, -1.266403, 0.5489628, 1.831894,
-        -0.7341066, -1.316251, 1.573362, -0.444988, -1.58438, -1.862977, 2.907863, -0.7406378,
-        -0.06220277, 0.8607683, -0.9123417, 0.8868747, 1.804135, -0.1855204, 2.776931, 0.875296 } },
+      71.9987508,
+      { 1.711552, -0.9987551, -1.398648, 0.1347462, -1.86338, -0.9457282, 0.8588287, -0.9654024,
+        -1.239163, 1.43855, -1.492929, -0.1138747, 1.542895, 0.9001957, 1.058479, -2.20755,
+        -0.3115685, -0.4545745, 1.103759, -1.223374, -1.444247, -1.2763, 0.5496859, 1.837382,
+        -0.7373606, -1.302382, 1.572803, -0.4346321, -1.574612, -1.878095, 2.908223, -0.7472565,
+        -0.06150768, 0.8603265, -0.9128578, 0.8855612, 1.806116, -0.190916, 2.768817, 0.8695582 } },
     { "llama_llama3",
       "{'attention_bias': false, 'head_dim': 8, 'hidden_act': 'silu', 'hidden_size': 16, "
       "'intermediate_size': 24, 'max_position_embeddings': 64, 'mlp_bias': false, 'model_type': "
@@ -107,6 +107,47 @@ static const struct golden_folder {
         -0.4950287, -0.4673111, 1.37172, -1.280106, -1.760019, -0.7825814, 1.167335, 1.622404,
         -0.9393328, -1.350964, 1.479067, -0.6566994, -1.47033, -0.6561828, 2.797691, -0.1944131,
         -0.2443438, 1.093614, -1.45986, 1.241419, 1.906271, -0.7235448, 2.985589, 0.8274402 } },
+    { "llama_longrope",
+      "{'attention_bias': false, 'head_dim': 8, 'hidden_act': 'silu', 'hidden_size': 16, "
+      "'intermediate_size': 24, 'max_position_embeddings': 64, 'mlp_bias': false, 'model_type': "
+      "'llama', 'num_attention_heads': 4, 'num_hidden_layers': 2, 'num_key_value_heads': 2, "
+      "'pad_token_id': 0, 'rms_norm_eps': 1e-06, 'tie_word_embeddings': false, 'vocab_size': 96, "
+      "'rope_parameters': {'rope_type': 'longrope', 'short_factor': [1.0, 1.5, 2.0, 3.0], "
+      "'long_factor': [3.0, 2.0, 1.5, 1.0], 'factor': 4.0, 'rope_theta': 10000.0, "
+      "'original_max_position_embeddings': 32}}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.input_layernorm.weight 16; model.layers.{2}.mlp.down_proj.weight 16 24; "
+      "model.layers.{2}.mlp.gate_proj.weight 24 16; model.layers.{2}.mlp.up_proj.weight 24 16; "
+      "model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.k_proj.weight 16 16; model.layers.{2}.self_attn.o_proj.weight "
+      "16 32; model.layers.{2}.self_attn.q_proj.weight 32 16; "
+      "model.layers.{2}.self_attn.v_proj.weight 16 16; model.norm.weight 16",
+      72.3516038,
+      { 1.711552, -0.7976152, -0.855487, 1.505225, -0.4233669, -0.852884, 1.154758, -0.2206284,
+        -1.240997, 1.016909, -2.119454, -0.2710674, 1.092101, 0.577865, 0.6749042, 0.5124645,
+        -0.07733392, 0.4817062, 1.08609, -1.019168, -1.264825, -2.257829, 1.838644, 0.05000782,
+        -1.445834, -0.3678934, 1.55552, -0.1655284, -1.062229, -0.7683406, 2.467905, -1.319291,
+        -0.706591, 0.3343537, 0.6304764, 0.5323567, 0.7125864, -0.1685944, -0.4772411, 0.3820195 } },
+    { "llama_scaling_first",
+      "{'attention_bias': false, 'head_dim': 8, 'hidden_act': 'silu', 'hidden_size': 16, "
+      "'intermediate_size': 24, 'max_position_embeddings': 64, 'mlp_bias': false, 'model_type': "
+      "'llama', 'num_attention_heads': 4, 'num_hidden_layers': 2, 'num_key_value_heads': 2, "
+      "'pad_token_id': 0, 'rms_norm_eps': 1e-06, 'tie_word_embeddings': false, 'vocab_size': 96, "
+      "'rope_scaling': {'type': 'linear', 'factor': 3.0}, 'rope_parameters': {'rope_type': "
+      "'default', 'rope_theta': 700.0}}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.input_layernorm.weight 16; model.layers.{2}.mlp.down_proj.weight 16 24; "
+      "model.layers.{2}.mlp.gate_proj.weight 24 16; model.layers.{2}.mlp.up_proj.weight 24 16; "
+      "model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.k_proj.weight 16 16; model.layers.{2}.self_attn.o_proj.weight "
+      "16 32; model.layers.{2}.self_attn.q_proj.weight 32 16; "
+      "model.layers.{2}.self_attn.v_proj.weight 16 16; model.norm.weight 16",
+      72.8886754,
+      { 1.711552, -0.7924236, -0.5193607, 1.531646, -0.6784531, -1.248358, 0.6718851, -0.3399805,
+        -1.424954, 1.219515, -2.384398, -0.2842139, 0.907515, 0.4980845, 1.009059, -0.5144412,
+        -0.4362989, 0.636323, 1.158659, -1.316351, -1.628901, -1.173657, 1.755902, 1.658518,
+        -1.172025, -0.7889143, 1.36741, 0.09945573, -1.147099, -0.1143769, 2.638273, -1.152221,
+        -0.7311886, 0.6154568, 0.1720776, 0.8595778, 1.22741, -0.6237777, -0.2566154, 0.6411505 } },
     { "mistral",
       "{'head_dim': 4, 'hidden_act': 'silu', 'hidden_size': 16, 'intermediate_size': 24, "
       "'max_position_embeddings': 64, 'model_type': 'mistral', 'num_attention_heads': 4, "
@@ -437,6 +478,34 @@ static const struct golden_folder {
         0.8388114, -5.96232, 5.200954, 4.277901, 4.707696, -0.8348438, -1.198598, -0.4349152,
         -7.791153, 3.241943, 6.771441, -7.327393, -3.996459, 0.7952045, 1.627329, -1.424358,
         -3.773916, 2.39114, 9.383848, -2.461809, 3.357451, -4.415799, -4.506041, 5.808006 } },
+    { "gemma3_both",
+      "{'_sliding_window_pattern': 6, 'attention_bias': false, 'attn_logit_softcapping': null, "
+      "'final_logit_softcapping': null, 'head_dim': 8, 'hidden_activation': 'gelu_pytorch_tanh', "
+      "'hidden_size': 16, 'intermediate_size': 24, 'layer_types': ['sliding_attention', "
+      "'sliding_attention', 'sliding_attention', 'sliding_attention', 'sliding_attention', "
+      "'full_attention'], 'max_position_embeddings': 64, 'model_type': 'gemma3_text', "
+      "'num_attention_heads': 4, 'num_hidden_layers': 6, 'num_key_value_heads': 2, "
+      "'pad_token_id': 0, 'query_pre_attn_scalar': 256, 'rms_norm_eps': 1e-06, 'sliding_window': "
+      "5, 'tie_word_embeddings': true, 'use_bidirectional_attention': false, 'vocab_size': 96, "
+      "'rope_scaling': {'rope_type': 'linear', 'factor': 8.0}, 'rope_parameters': "
+      "{'full_attention': {'rope_type': 'default', 'rope_theta': 50000.0}, 'sliding_attention': "
+      "{'rope_type': 'default', 'rope_theta': 500.0}}}",
+      "model.embed_tokens.weight 96 16; model.layers.{6}.input_layernorm.weight 16; "
+      "model.layers.{6}.mlp.down_proj.weight 16 24; model.layers.{6}.mlp.gate_proj.weight 24 16; "
+      "model.layers.{6}.mlp.up_proj.weight 24 16; "
+      "model.layers.{6}.post_attention_layernorm.weight 16; "
+      "model.layers.{6}.post_feedforward_layernorm.weight 16; "
+      "model.layers.{6}.pre_feedforward_layernorm.weight 16; "
+      "model.layers.{6}.self_attn.k_norm.weight 8; model.layers.{6}.self_attn.k_proj.weight 16 "
+      "16; model.layers.{6}.self_attn.o_proj.weight 16 32; "
+      "model.layers.{6}.self_attn.q_norm.weight 8; model.layers.{6}.self_attn.q_proj.weight 32 "
+      "16; model.layers.{6}.self_attn.v_proj.weight 16 16; model.norm.weight 16",
+      278.841653,
+      { 0.9491432, -2.359591, 0.7845958, 5.008382, -1.769061, -0.2190568, -3.014178, -3.199777,
+        2.223433, 4.36683, -1.135391, -4.509349, -6.153176, -4.225578, 0.4311677, -5.035642,
+        -0.05382045, -7.262817, 7.669577, -5.923029, 1.591357, 2.261915, -1.087687, 1.246578,
+        -1.262144, 2.913445, 4.393356, -1.741246, -5.305899, 0.1221887, -4.054668, 2.696082,
+        -7.403934, -1.172202, -0.336818, -4.071412, -1.799571, -1.769432, 6.480434, 5.066694 } },
     { "phi3",
       "{'hidden_act': 'silu', 'hidden_size': 16, 'intermediate_size': 24, "
       "'max_position_embeddings': 64, 'model_type': 'phi3', 'num_attention_heads': 2, "
@@ -475,6 +544,26 @@ static const struct golden_folder {
         -0.02685916, -0.7249581, 0.6296262, 0.5687552, -0.5437222, -0.3249708, -0.4052165, -1.699644,
         -0.8792632, -0.6031688, 0.9299481, -0.3721522, 0.1300058, 0.1093577, 0.8742911, -0.6972632,
         0.1250895, -2.434688, 0.3835746, -0.7814841, -0.6288786, -0.5045825, -0.5727521, 0.9745559 } },
+    { "phi3_factor",
+      "{'hidden_act': 'silu', 'hidden_size': 16, 'intermediate_size': 24, "
+      "'max_position_embeddings': 64, 'model_type': 'phi3', 'num_attention_heads': 2, "
+      "'num_hidden_layers': 2, 'num_key_value_heads': 2, 'pad_token_id': 0, 'rms_norm_eps': "
+      "1e-05, 'sliding_window': null, 'tie_word_embeddings': false, 'vocab_size': 96, "
+      "'rope_theta': 10000.0, 'rope_scaling': {'type': 'longrope', 'short_factor': [1.0, 1.5, "
+      "2.0, 3.0], 'long_factor': [3.0, 2.0, 1.5, 1.0], 'factor': 2.0, "
+      "'original_max_position_embeddings': 16}}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.input_layernorm.weight 16; model.layers.{2}.mlp.down_proj.weight 16 24; "
+      "model.layers.{2}.mlp.gate_up_proj.weight 48 16; "
+      "model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.o_proj.weight 16 16; model.layers.{2}.self_attn.qkv_proj.weight"
+      " 48 16; model.norm.weight 16",
+      70.8205767,
+      { 1.341932, -1.099112, -0.7376819, -0.5954808, -0.3839213, -1.723714, 0.672801, 0.4374746,
+        -0.5593979, -1.518648, -0.6384116, 0.5945324, -0.4338888, -0.3220577, -0.5997098, 0.2867568,
+        -0.101639, -1.063508, 0.5381359, 1.29358, 0.06300128, -0.498634, -0.3465225, -1.561164,
+        -1.051317, -0.7722948, 0.4470677, 0.1229087, 0.1167606, -0.7722775, 1.150074, -0.2870736,
+        -0.33195, -2.860574, 1.345851, -1.044658, 0.2608028, -0.00257651, -0.6647541, 0.85227 } },
     { "smollm3",
       "{'attention_bias': false, 'head_dim': 8, 'hidden_act': 'silu', 'hidden_size': 16, "
       "'intermediate_size': 24, 'layer_types': ['full_attention', 'full_attention', "

@@ -176,6 +176,7 @@ TEST(fields_that_a_family_does_not_read) {
         { "llama", "'num_local_experts': 4", "num_local_experts" },
         { "llama", "'no_rope_layers': [0, 1]", "no_rope_layers" },
         { "llama", "'clip_qkv': 8", "clip_qkv" },
+        { "llama", "'clip_qkv': [1]", "clip_qkv" },
         { "llama", "'is_encoder_decoder': true", "is_encoder_decoder" },
         { "llama", "'use_bidirectional_attention': true", "use_bidirectional_attention" },
         { "llama", "'per_layer_config': {'0': {'hidden_size': 8}}", "per_layer_config" },
@@ -191,6 +192,7 @@ TEST(fields_that_a_family_does_not_read) {
         { "gemma", "'final_logit_softcapping': 30.0", "final_logit_softcapping" },
         { "gemma2", "'hidden_act': 'gelu'", "hidden_act" },
         { "phi3", "'use_sliding_window': false", "use_sliding_window" },
+        { "phi3_longrope", "'partial_rotary_factor': 0.625", "partial_rotary_factor" },
         { "olmo2", "'residual_multiplier': 0.5", "residual_multiplier" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -201,6 +203,13 @@ TEST(fields_that_a_family_does_not_read) {
     const struct golden_folder *g = named("smollm3");
     refused(with(g->config, "'use_sliding_window': true", "'use_sliding_window': false"),
             "layer_types is \"sliding_attention\"");
+    g = named("llama");
+    refused(with(g->config, "'rope_theta': ", "'partial_rotary_factor': 0.5, 'rope_theta': "),
+            "partial_rotary_factor is 0.5");
+    static char nested[4096];
+    snprintf(nested, sizeof nested, "{'model_type': 'gemma3', 'quantization_config': {'quant_method': 'awq'}, "
+             "'text_config': %s}", named("gemma3_text")->config);
+    refused(nested, "awq");
     g = named("gemma2");
     refused(with(with(g->config, "'sliding_window': 6", "'sliding_window': null"), "'layer_types'", "'x'"),
             "sliding_window is null, need a length");
@@ -230,6 +239,17 @@ TEST(fields_that_change_nothing) {
     g = named("mistral");
     write_folder(more(g->config, "'layer_types': ['sliding_attention', 'sliding_attention']"), g->tensors);
     same(g, "layer_types as sliding_window");
+    write_folder(more(with(g->config, "'sliding_window': 7", "'sliding_window': 64"),
+                      "'use_sliding_window': false"), g->tensors);
+    pith_model *m = open_folder(); /* no text is longer than this window */
+    CHECK(m);
+    pith_close(m);
+    g = named("gemma3_text"); /* the text model of one that sees */
+    static char nested[4096];
+    snprintf(nested, sizeof nested, "{'model_type': 'gemma3', 'vision_config': {'num_experts': 3}, 'text_config': %s}",
+             g->config);
+    write_folder(nested, g->tensors);
+    same(g, "nested");
 }
 
 TEST(dynamic_as_long_as_it_changes_nothing) {

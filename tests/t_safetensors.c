@@ -1332,6 +1332,15 @@ TEST(tokenizers_that_must_not_run) {
         fopen(in_folder("tokenizer.json"), "wb"); /* a gigabyte, of which the disk has nothing */
     REQUIRE(f && !fseek(f, 1 << 30, SEEK_SET) && fputc('"', f) == '"' && !fclose(f));
     refused("a gigabyte", "tokenizer.json");
+    write_whole(); /* an added token past the embedding's rows cannot come out of the model */
+    write_text("tokenizer.json", with(byte_level, "\"id\":9", "\"id\":16"));
+    OPENS();
+    pith_model *m = pith_open(folder, NULL, &error);
+    REQUIRE(m);
+    CHECK(pith_model_note(m, 0) && strstr(pith_model_note(m, 0), "'<t>'"));
+    pith_token t[8];
+    CHECK(pith_encode(m, "<t>", 3, PITH_SPECIAL, t, 8) != 1 || t[0] < 16);
+    pith_close(m);
 }
 
 TEST(tokenizers_that_may_run) {
