@@ -69,9 +69,6 @@ static void place(pith_session *s, room *r, int keep) {
     size_t n_vocab = (size_t)h->n_vocab, n_batch = (size_t)s->n_batch, wide = widest(h);
     size_t rows = n_batch * (size_t)(h->n_expert ? h->n_expert_used : 1), blocks = (wide + 31) / 32;
     pith__acts a;
-    int n_slot = s->n_slot;
-    for (int l = 0; l < h->n_layer; l++) /* the window may be set and still see everything */
-        if (m->layer[l].mask.window && s->n_slot_window > n_slot) n_slot = s->n_slot_window;
 
     s->tokens = take_room(r, (size_t)s->n_ctx, sizeof *s->tokens);
     s->logits = take_room(r, n_vocab, sizeof *s->logits);
@@ -90,7 +87,7 @@ static void place(pith_session *s, room *r, int keep) {
     s->in.sum = take_room(r, rows, 2 * blocks * sizeof *s->in.sum);
     s->in.tiles = take_room(r, 1, pith__tiles_bytes(rows, wide));
     size_t matmul = pith__matmul_scratch(wide);
-    size_t attend = pith__attend_scratch(h->n_head / h->n_kv_head, h->head_dim, n_slot);
+    size_t attend = pith__attend_scratch(h->n_head / h->n_kv_head, h->head_dim, s->n_slot);
     s->team.scratch_bytes = ((matmul > attend ? matmul : attend) + 63) / 64 * 64;
     s->team.scratch = take_room(r, (size_t)s->team.n_threads, s->team.scratch_bytes);
     place_cache(s, r);

@@ -227,9 +227,93 @@ TEST(drafts_keep_their_limits) {
     free(b.p);
 }
 
+/* After a wrong draft one token more than was right, and then twice as many while all are right. */
+TEST(drafts_grow_again) {
+    bytes b;
+    pith_model *m = open_family(golden_named("llama"), 0, &b);
+    pith_session *s = m ? pith_session_new(m, NULL, NULL) : NULL;
+    int made[N], n = 0;
+    float *room = m ? calloc(9 * (size_t)pith_model_shape(m)->n_vocab, sizeof *room) : NULL;
+    REQUIRE(s && room);
+    pith_draft(s, 8, room);
+    for (int i = 0; i < N; i++) {
+        pith_token t = i == 40 ? 200 : 3 + i % 4; /* one token breaks the row */
+        int before = s->draft.n_pass;
+        EQ(pith_eval(s, &t, 1, NULL), PITH_OK);
+        if (i > 40 && s->draft.n_pass > before && s->draft.made) made[n++] = s->draft.made;
+    }
+    static const int want[] = { 8, 2, 4, 8, 8 }; /* of the first 8, one was right */
+    REQUIRE(n >= 5);
+    for (int i = 0; i < 5; i++) EQ(made[i], want[i]);
+    NEAR(pith_draft_rate(s), (double)N / s->draft.n_pass, 1e-9);
+    pith_session_free(s);
+    pith_close(m);
+    free(room), free(b.p);
+}
+
+/* ---- sizes, and what is evaluated -------------------------------------------------------------------- */
+
+TEST(sizes_of_sessions) {
+    bytes b;
+    pith_model *m = open_family(golden_named("gemma3"), 5, &b);
+    REQUIRE(m);
+    static const pith_context all = { 1024, 0, NULL, NULL }, same = { 1024, 256, NULL, NULL };
+    static const pith_context few = { 64, 1000, NULL, NULL }, fit = { 64, 64, NULL, NULL };
+    static const pith_context bad[] = { { -1, 0, NULL, NULL }, { 0, -1, NULL, NULL } };
+    CHECK(pith_session_size(m, &all) > 0);
+    EQ(pith_session_size(m, &all), pith_session_size(m, &same)); /* 256 tokens a batch, if none are said */
+    EQ(pith_session_size(m, &few), pith_session_size(m, &fit));  /* never more than the context */
+    for (int i = 0; i < 2; i++) {
+        pith_error e = { 0, "" };
+        EQ(pith_session_size(m, &bad[i]), 0);
+        CHECK(!pith_session_new(m, &bad[i], &e) && e.code == PITH_EARG && strstr(e.text, "-1"));
+    }
+    for (int n_batch = 1; n_batch <= 96; n_batch++) { /* a ring is never longer than the context */
+        pith_context c = { 96, n_batch, NULL, NULL };
+        pith_session *s = pith_session_new(m, &c, NULL);
+        REQUIRE(s);
+        CHECK(s->n_slot_window <= s->n_slot && s->n_slot == 96);
+        pith_session_free(s);
+    }
+    pith_close(m);
+    free(b.p);
+}
+
+static void count_tokens(void *data, int l, const pith__acts *a, int n) {
+    (void)a;
+    if (l == 0) *(int *)data += n;
+}
+
+TEST(sync_evaluates_what_is_new) {
+    bytes b;
+    pith_token text[2][N];
+    int seen = 0, common = 0;
+    pith_model *m = open_family(golden_named("llama"), 0, &b);
+    pith_session *s = m ? pith_session_new(m, NULL, NULL) : NULL;
+    REQUIRE(s);
+    s->watch = count_tokens, s->watch_data = &seen;
+    make_texts(pith_model_shape(m)->n_vocab, text);
+    while (text[0][common] == text[1][common]) common++;
+    const int steps[][3] = { /* text, its tokens, and how many of them are evaluated */
+        { 0, 50, 50 }, { 0, 50, 0 }, { 0, 60, 10 }, { 1, 60, 60 - common }, { 1, 30, 1 }, { 0, 96, 66 }
+    };
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        seen = 0;
+        EQ(pith_sync(s, text[steps[i][0]], steps[i][1], NULL), PITH_OK);
+        EQ(seen, steps[i][2]);
+    }
+    CHECK(pith_logprob(s, pith_model_shape(m)->n_vocab) == -INFINITY && pith_logprob(s, -1) == -INFINITY);
+    pith_session_free(s);
+    pith_close(m);
+    free(b.p);
+}
+
 int main(void) {
     RUN(back_to_where_a_ring_just_holds_what_is_seen);
     RUN(two_texts_in_turns);
     RUN(drafts_keep_their_limits);
+    RUN(drafts_grow_again);
+    RUN(sizes_of_sessions);
+    RUN(sync_evaluates_what_is_new);
     return DONE();
 }
