@@ -307,7 +307,7 @@ PITH_SHARED int pith__check_names(const pith_options *opt, pith_error *err) {
     return PITH_OK;
 }
 
-static void open_vocab(pith__opening *o) {
+static void bind_vocab(pith__opening *o) {
     pith_model *m = o->m;
     pith__vocab *v = &m->store.vocab;
     if (o->code || v->model == PITH__NONE) return;
@@ -378,7 +378,7 @@ static void open_all(pith__opening *o, const pith_options *opt) {
     if (!o->code) pith__make_ropes(o); /* as long as the heads, which by now are those of the tensors */
     if (!o->code) pith__set_pattern(o);
     if (m->embd.tensor.group && !opt->kernels) like_runq(m);
-    if (!o->code) open_vocab(o);
+    if (!o->code) bind_vocab(o);
     if (!o->code) describe(m);
     if (!o->code) note_unused(m);
     m->n_threads = opt->n_threads > 0 ? opt->n_threads : threads_for_model(m);

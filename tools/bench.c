@@ -38,17 +38,17 @@ typedef struct { /* the store being filled; code as of the first failure */
     uint64_t rng;
     pith_error e;
     int code;
-} maker;
+} shape_maker;
 
 /* The mixture called Q4_K_M gives half of the values and of the ffn_downs, and the output, more bits. */
-static const pith__format *format_for(const maker *k, const char *name, int l, int vector) {
+static const pith__format *format_for(const shape_maker *k, const char *name, int l, int vector) {
     if (vector) return pith__format_named("F32");
     if (strcasecmp(k->type, "q4_k_m") != 0) return pith__format_named(k->type);
     int more = l % 2 == 0 && (strstr(name, "attn_v") || strstr(name, "ffn_down"));
     return pith__format_named(more || strstr(name, "token_embd") ? "Q6_K" : "Q4_K");
 }
 
-static void make_tensor(maker *k, int l, const char *name, int rows, int cols) {
+static void make_tensor(shape_maker *k, int l, const char *name, int rows, int cols) {
     if (k->code) return;
     const pith__format *f = format_for(k, name, l, rows == 1);
     uint64_t shape[2] = { (uint64_t)rows, (uint64_t)cols };
@@ -81,7 +81,7 @@ static void make_tensor(maker *k, int l, const char *name, int rows, int cols) {
         k->code = complain(USAGE, "--type %s: %s", k->type, k->e.text);
 }
 
-static void make_tensors(maker *k, const struct shape *h) {
+static void make_tensors(shape_maker *k, const struct shape *h) {
     int q = h->n_head * h->head_dim, kv = h->n_kv_head * h->head_dim;
     make_tensor(k, -1, "token_embd.weight", h->n_vocab, h->n_embd);
     make_tensor(k, -1, "output_norm.weight", 1, h->n_embd);
@@ -102,7 +102,7 @@ static void make_tensors(maker *k, const struct shape *h) {
     }
 }
 
-static int make_keys(pith__store *s, const struct shape *h) {
+static int make_shape_keys(pith__store *s, const struct shape *h) {
     const struct { const char *name; int v; } keys[] = {
         { "block_count", h->n_layer }, { "embedding_length", h->n_embd },
         { "feed_forward_length", h->n_ff }, { "attention.head_count", h->n_head },
@@ -119,15 +119,15 @@ static int make_keys(pith__store *s, const struct shape *h) {
     return code ? code : pith__store_add_float(s, name, 1e-5);
 }
 
-static int make_model(const char *name, const char *type, const pith_options *opt, pith_model **m) {
+static int make_shape_model(const char *name, const char *type, const pith_options *opt, pith_model **m) {
     const struct shape *h = NULL;
-    maker k = { .s = { .kind = "made up", .path = name }, .type = type, .rng = 1 };
+    shape_maker k = { .s = { .kind = "made up", .path = name }, .type = type, .rng = 1 };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         if (!strcasecmp(shapes[i].name, name)) h = &shapes[i];
     if (!h) return complain(USAGE, "--shape %s: not one of stories260K, llama-15m, llama-110m, "
                             "qwen3-0.6b, llama-1b", name);
     k.s.tensor = pith__arena_new(&k.s.arena, 2 + 11 * (size_t)h->n_layer, sizeof *k.s.tensor);
-    if (!k.s.tensor || make_keys(&k.s, h)) k.code = complain(FAILED, "no memory for %s", name);
+    if (!k.s.tensor || make_shape_keys(&k.s, h)) k.code = complain(FAILED, "no memory for %s", name);
     make_tensors(&k, h);
     if (k.code) {
         pith__store_free(&k.s);
@@ -367,7 +367,7 @@ int verb_bench(int argc, char **argv) {
     pith_model *m = NULL;
     pith_session *s = NULL;
     b.model.options.n_threads = threads_wanted(b.model.options.n_threads);
-    code = b.shape ? make_model(b.shape, b.type, &b.model.options, &m) : open_model(&b.model, 0, &m);
+    code = b.shape ? make_shape_model(b.shape, b.type, &b.model.options, &m) : open_model(&b.model, 0, &m);
     if (!code) {
         int room = m->hyper.n_ctx - b.n_depth, most = b.n_prompt > b.n_gen ? b.n_prompt : b.n_gen;
         if (room < 1) {

@@ -133,7 +133,7 @@ static void say_notes(const pith__store *s) {
         fprintf(stderr, "pith: %s\n", note->text);
 }
 
-static int open_store(const model_choice *c, int need_text, pith__store *s) {
+static int open_choice(const model_choice *c, int need_text, pith__store *s) {
     pith_error e = { 0, "" };
     size_t size;
     const void *bundle = bundled_model(&size);
@@ -174,13 +174,13 @@ static int make_model(const model_choice *c, pith__store *s, pith_model **m) {
 
 int open_model(const model_choice *c, int need_text, pith_model **m) {
     pith__store s;
-    int code = open_store(c, need_text, &s);
+    int code = open_choice(c, need_text, &s);
     return code ? code : make_model(c, &s, m);
 }
 
 int open_vocab(const model_choice *c, pith__store *s, pith__tokenizer **k) {
     pith_error e = { 0, "" };
-    int code = open_store(c, 1, s);
+    int code = open_choice(c, 1, s);
     if (code) return code;
     *k = pith__tokenizer_new(&s->vocab, &e);
     if (*k) return 0;
@@ -190,7 +190,7 @@ int open_vocab(const model_choice *c, pith__store *s, pith__tokenizer **k) {
 }
 
 int open_model_or_vocab(const model_choice *c, pith_model **m, pith__store *s) {
-    int code = open_store(c, 0, s);
+    int code = open_choice(c, 0, s);
     return code || s->holds == PITH__VOCABULARY ? code : make_model(c, s, m);
 }
 

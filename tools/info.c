@@ -15,7 +15,7 @@ static int has(pith__str name, const char *part) {
     return 0;
 }
 
-static int group_of(pith__str name) {
+static int part_of(pith__str name) {
     return has(name, "norm") ? NORMS : has(name, "token_embd") ? EMBEDDING
          : has(name, "attn") ? ATTENTION : has(name, "ffn") ? FEED_FORWARD
          : pith__str_is(name, "output.weight") ? OUTPUT : OTHER;
@@ -27,12 +27,12 @@ static void print_formats(output *out, const pith__store *s, int group) {
     int n_seen = 0;
     for (size_t i = 0; i < s->n_tensor; i++) {
         const pith__format *f = s->tensor[i].format;
-        int known = group_of(s->tensor[i].name) != group || n_seen == 32;
+        int known = part_of(s->tensor[i].name) != group || n_seen == 32;
         for (int j = 0; j < n_seen && !known; j++) known = seen[j] == f;
         if (known) continue;
         size_t count = 0;
         for (size_t j = i; j < s->n_tensor; j++)
-            count += s->tensor[j].format == f && group_of(s->tensor[j].name) == group;
+            count += s->tensor[j].format == f && part_of(s->tensor[j].name) == group;
         if (n_seen == 0) output_line(out, "%-15s ", group_names[group]);
         output_line(out, "%s%s x %zu", n_seen ? ", " : "", f->name, count);
         seen[n_seen++] = f;
@@ -58,7 +58,7 @@ static void print_vocab(output *out, const pith__vocab *v) {
     output_line(out, "%-15s %s\n", "chat template", v->chat_template.n ? "yes" : "no");
 }
 
-static void print_bytes(output *out, const char *what, size_t bytes) {
+static void print_size(output *out, const char *what, size_t bytes) {
     output_line(out, "%-15s %zu bytes (%.1f MB)\n", what, bytes, (double)bytes / 1e6);
 }
 
@@ -100,9 +100,9 @@ static int print_all(const pith_model *m, model_choice *c) {
         size_t all = pith_session_size(m, &c->context), cache = cache_bytes(s);
         print_model(&out, m);
         output_line(&out, "memory with a context of %d tokens\n", s->n_ctx);
-        print_bytes(&out, "  weights", pith_model_shape(m)->n_byte);
-        print_bytes(&out, "  KV cache", cache);
-        print_bytes(&out, "  scratch", all - cache);
+        print_size(&out, "  weights", pith_model_shape(m)->n_byte);
+        print_size(&out, "  KV cache", cache);
+        print_size(&out, "  scratch", all - cache);
         code = output_close(&out, 1);
     }
     pith_session_free(s);
