@@ -26,9 +26,9 @@ ENGINE  = base/bytes.c base/os.c base/utf8.c base/json.c base/team.c \
           families.c model.c forward.c session.c sampler.c generate.c
 HEADERS = $(wildcard model.h internal.h base/*.h math/*.h math/twins/*.inc formats/*.h text/*.h)
 TRAIN   = train/params.c train/product.c train/attention.c train/backward.c train/loss.c train/step.c train/adamw.c \
-          train/checkpoint.c train/dataset.c train/vocab.c
+          train/checkpoint.c train/dataset.c train/vocab.c train/init.c
 BUNDLED = $(if $(filter 0,$(BUNDLE)),,models/stories.gguf)
-TOOLS   = tools/bundle.c tools/cli.c tools/flags.c tools/output.c tools/vocab.c tools/pretrain.c tools/score.c tools/tokenize.c tools/info.c tools/bench.c tools/trace.c
+TOOLS   = tools/bundle.c tools/cli.c tools/flags.c tools/output.c tools/vocab.c tools/trainer.c tools/pretrain.c tools/score.c tools/tokenize.c tools/info.c tools/bench.c tools/trace.c
 TESTS   = $(wildcard tests/t_*.c)
 
 # Asked once, and only by what compiles.

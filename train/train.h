@@ -291,4 +291,15 @@ typedef struct {
 PITH_SHARED int pith__learn_vocab(pith__vocab *v, pith__arena *a, const pith__texts *texts,
                                   pith__vocab_plan *plan, const pith__progress *progress, pith_error *err);
 
+/* ---- train/init.c: a new Llama ------------------------------------------------------------------------ */
+
+typedef struct {
+    int dim, layers, heads, kv_heads, ffn, context;
+    int untied;          /* 1: an output matrix apart from the embedding */
+} pith__llama;
+
+/* Random weights, each a function of the seed and its name. */
+PITH_SHARED pith_model *pith__new_llama(const pith__llama *shape, const pith__vocab *v, uint64_t seed,
+                                        const pith_options *opt, pith_error *err);
+
 #endif
