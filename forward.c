@@ -1,14 +1,14 @@
 /* forward.c - the Transformer: tokens in, logits out.
  *
  * A token becomes a vector (its row of the embedding) that flows through the blocks of the model: the
- * residual stream. Each block adds to it twice: attention brings in what earlier tokens hold, the
- * feed-forward network works on what is there. After the last block a norm and one matmul give a number
- * for every token of the vocabulary, how likely it comes next: the logits.
+ * residual stream. Each block adds to it twice: attention brings in what the tokens that it sees hold (the
+ * mask says which; in a causal model those before it), the feed-forward network works on each token alone.
+ * After the last block a norm and one matmul give a number for every token of the vocabulary, how likely it
+ * comes next: the logits.
  *     Vaswani et al. 2017, arXiv:1706.03762; Touvron et al. 2023, arXiv:2302.13971.
  *
- * Many tokens go through at once (a prompt: each weight is read once for all of them) or one (writing);
- * the bits of the result are the same. What earlier tokens contributed, keys and values, stays in the
- * session's cache. */
+ * Many tokens go through at once (prefill: each weight is read once for all of them) or one (decode); the
+ * bits of the result are the same. Keys and values of earlier tokens are in the session's KV cache. */
 #include "internal.h"
 
 #include <math.h>
@@ -60,8 +60,8 @@ typedef struct { /* one layer, at work on n tokens */
     int l, n;
 } block;
 
-/* y (n, rows of w) = x (n, cols of w) through w. Matrices that share an input share its rounding: in
- * remembers it. */
+/* y (n, rows of w) = x (n, cols of w) through w. Matrices that share an input share its rounding to int8,
+ * which in keeps. */
 static void project(const block *b, float *y, const pith__weight *w, pith__input *in) {
     pith__matmul(b->s->kernels, &b->s->team, y, w->tensor.rows, &w->tensor, in);
 }
@@ -95,7 +95,7 @@ static void norm_row(const block *b, float *y, const float *x, const pith__weigh
     if (w->floats) norm(b->s, y + at, x + at, w);
 }
 
-/* What is done token by token, between the matmuls, is shared out over the threads. */
+/* Work that goes token by token, between the matmuls, is shared out over the threads. */
 static void each_token(const block *b, pith__task *work) {
     size_t n = (size_t)b->n;
     pith__share(&b->s->team, n, pith__worth_it(n * (size_t)b->h->n_embd), work, b);

@@ -61,8 +61,9 @@ static void place_cache(pith_session *s, room *r) {
     }
 }
 
-/* Everything a session has, after the session itself. The sizes are checked by arithmetic on the whole:
- * an activation is at most a few times the largest matrix of the model, which is in memory already. */
+/* Everything a session has, after the session itself. take_room() checks each size. The products that are
+ * computed here cannot overflow: an activation is at most a few times the largest matrix of the model, and
+ * that is in memory already. */
 static void place(pith_session *s, room *r, int keep) {
     const pith_model *m = s->model;
     const pith__hyper *h = &m->hyper;
@@ -105,7 +106,7 @@ static int cache_format(const pith_model *m, const char *name, const pith__forma
     return PITH_OK;
 }
 
-/* The numbers of a session before it has memory. */
+/* All sizes of a session, before it has memory. */
 static int plan(pith_session *s, const pith_model *m, const pith_context *c, pith_error *err) {
     static const pith_context defaults;
     if (!c) c = &defaults;
@@ -200,7 +201,7 @@ void pith_session_free(pith_session *s) {
 
 /* ---- evaluating ------------------------------------------------------------------------------------ */
 
-/* The one gate for tokens: below it nobody asks again. */
+/* Checks n tokens that are to stand from position from on. What is called below does not check again. */
 static int check_tokens(const pith_session *s, int from, const pith_token *t, int n, pith_error *err) {
     if (n < 0 || (n > 0 && !t)) return pith__fail(err, PITH_EARG, "%d tokens to evaluate", n);
     if (n > s->n_ctx - from)
