@@ -32,6 +32,12 @@ session.c @ session @ s->written - s->n_slot_window > first @ s->written - s->n_
 session.c @ session lookup @ most = s->n_ctx - after; @ most = s->n_ctx - after + 1;
 session.c @ session lookup @ n < s->n_batch ? n : s->n_batch - 1 @ n < s->n_batch ? n + 1 : s->n_batch - 1
 session.c @ session lookup @ memcpy(s->logits, d->logits + (size_t)d->accepted @ memcpy(s->logits, d->logits + (size_t)(d->accepted - 1)
+session.c @ session @ d->trust *= 2 @ d->trust *= 1
+session.c @ session @ if (s->n_batch > s->n_ctx) s->n_batch = s->n_ctx; @ ;
+session.c @ session @ if (same == n && same == s->position) return PITH_OK; @ ;
+session.c @ golden @ int is_long = n_text > @ int is_long = n_text + 1 >
+session.c @ golden @ : job->n_text; @ : 0;
+forward.c @ session @ if (s->written < s->position) s->written = s->position; @ s->written = s->position;
 sampler.c @ sampler @ "general.sampling." gguf @ "general.sampled." gguf
 sampler.c @ sampler @ x[i] > most) { @ x[i] >= most) {
 generate.c @ generate cli @ left > most) most = left @ left > most) most = left - 1
