@@ -41,7 +41,14 @@ forward.c @ session @ if (s->written < s->position) s->written = s->position; @ 
 sampler.c @ sampler @ "general.sampling." gguf @ "general.sampled." gguf
 sampler.c @ sampler @ x[i] > most) { @ x[i] >= most) {
 generate.c @ generate cli @ left > most) most = left @ left > most) most = left - 1
-run.c @ cli llama2c @ for (int i = 1; i < n; i++) pith_random @ for (int i = 0; i < n; i++) pith_random
+generate.c @ generate @ g->n_token == g->n_predict @ g->n_token > g->n_predict
+generate.c @ generate @ held > tail && !w->ended ? held : tail @ held > tail ? held : tail
+chat.c @ chat @ if (ended && mark) end @ if (mark) end
+sampler.c @ sampler @ isnan(y) ? -INFINITY : y @ y
+sampler.c @ sampler @ coldest = 1e-5f @ coldest = 1e-38f
+formats/open.c @ open @ if (opt->tokenizer) @ if (0)
+run.c @ cli @ pith_position(v->s) + 1; draws @ pith_position(v->s); draws
+run.c @ cli @ total < n_prompt - 1 @ total < n_prompt
 tools/score.c @ cli @ x[i] > x[t] || (x[i] == x[t] && i < t) @ x[i] > x[t] || (x[i] == x[t] && i > t)
 tools/score.c @ cli @ k->nll / log(2) / @ k->nll /
 tools/score.c @ cli @ w.done = w.end; @ w.done = w.end - 1;

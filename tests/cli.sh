@@ -213,6 +213,7 @@ ok $? "a llama2.c model 256 in all, as llama2.c"
 tiny -t 0 -i the -n 9 --logit-bias 271+99; noted "at 9 tokens in all (-n)" "-n ended the text"
 tiny -t 0 -i the --n-predict 9 --logit-bias 271+99; noted "after 9 new tokens (--n-predict)" "--n-predict ended the text"
 tiny -t 0 -n 0 --logit-bias 271+99; noted "context of 64 tokens is full (-c)" "the context ended the text"
+tiny -t 0 -n 64 --logit-bias 271+99; noted "context of 64 tokens is full (-c)" "which -n leaves as it is"
 tiny -n 1 -i "the once"; noted "-n 1 cuts the prompt, which has 4 tokens" "-n cut the prompt"
 tiny -n 3 -i "the once"; noted "prompt has all the 4 tokens of -n 3" "-n leaves nothing to write"
 tiny -t 0 -i the --logit-bias 1+99; no_note "a text that the model ended"
@@ -227,6 +228,8 @@ in=$dir/prompt; tiny -t 0 --logit-bias 1+99; noted "not read (-i -" "a file on s
 tiny -t 0 -i the --logit-bias 1+99; no_note "but with -i"; in=/dev/null
 (printf 'the'; sleep 1) | "$run" "$dir/tiny.bin" -z "$dir/tok.bin" -t 0 -n 9 > "$dir/out" 2> "$dir/err"; status=$?
 [ $status -eq 0 ] && grep -q '^note: .*not read' "$dir/err"; ok $? "a pipe that nobody reads, and nobody waits for"
+(sleep 0.5; printf 'the') | "$run" "$dir/tiny.bin" -z "$dir/tok.bin" -t 0 -n 0 -c 20000 --ignore-eos > "$dir/out" 2> "$dir/err"
+[ "$(grep -c '^note: .*not read' "$dir/err")" -eq 1 ]; ok $? "nor one that is slow"
 sleep 1 | "$run" "$dir/tiny.bin" -z "$dir/tok.bin" -t 0 --logit-bias 1+99 > "$dir/out" 2> "$dir/err"; status=$?
 no_note "a pipe with nothing in it"
 tiny -t 0 --n-predict 1 -i a --logit-bias 198+99; out_is "a\n" "half a character at the end is dropped"

@@ -90,9 +90,12 @@ TEST(options_of_no_use_are_refused) {
     refuses(spm, &(pith_options){ .pretokenizer = "qwen2" }, "qwen2", "not byte-level BPE");
 }
 
+TEST(the_version_is_the_headers) { CHECK(!strcmp(pith_version(), PITH_VERSION)); }
+
 int main(void) {
     RUN(what_it_keeps_is_its_own);
     RUN(names_that_stand_for_nothing_list_those_that_do);
     RUN(options_of_no_use_are_refused);
+    RUN(the_version_is_the_headers);
     return DONE();
 }
