@@ -282,11 +282,11 @@ static int chat_fail_form(const char *name, pith_error *err) {
     return pith__fail(err, PITH_EARCH, "the model's chat template is of no known form, need the name of one:%s", list);
 }
 
-PITH_SHARED int pith__chat_encode(const pith__tokenizer *k, const pith__vocab *v, const char *name,
-                                  const pith_turn *turns, int n, pith_token *out, int cap, pith_error *err) {
-    chat_writer w = { .k = k, .v = v, .out = out, .cap = cap };
-    w.form = name ? chat_form_named(name) : chat_recognise(&w);
-    if (!w.form) return chat_fail_form(name, err);
+PITH_SHARED int pith__chat_encode(const pith__chat *c, const pith_turn *turns, int n, pith_token *out, int cap,
+                                  pith_error *err) {
+    chat_writer w = { .k = c->k, .v = c->v, .out = out, .cap = cap };
+    w.form = c->form ? chat_form_named(c->form) : chat_recognise(&w);
+    if (!w.form) return chat_fail_form(c->form, err);
     size_t room = 256; /* no form puts more around a turn */
     for (int i = 0; i < n; i++)
         if (pith__add(&room, room, turns[i].token ? 0 : strlen(turns[i].text)) || pith__add(&room, room, 256))

@@ -23,11 +23,16 @@ PITH_SHARED pith__str pith__tokenizer_piece(const pith__tokenizer *k, pith_token
 
 /* ---- chat.c: a conversation -> tokens -------------------------------------------------------------- */
 
-/* Tokens of turns up to where the assistant speaks, in the form called name, or NULL: the form that the
- * vocabulary's own chat template has. PITH_EARG: no form of that name, or a role that is not known;
- * PITH_EARCH: the template's form is not known. */
-PITH_SHARED int pith__chat_encode(const pith__tokenizer *k, const pith__vocab *v, const char *name,
-                                  const pith_turn *turns, int n, pith_token *out, int cap, pith_error *err);
+typedef struct {
+    const pith__tokenizer *k;
+    const pith__vocab *v;
+    const char *form;    /* a name, or NULL: the form that the vocabulary's own chat template has */
+} pith__chat;
+
+/* Tokens of turns up to where the assistant speaks. PITH_EARG: no form of that name, or a role that is not
+ * known; PITH_EARCH: the template's form is not known. */
+PITH_SHARED int pith__chat_encode(const pith__chat *c, const pith_turn *turns, int n, pith_token *out, int cap,
+                                  pith_error *err);
 PITH_SHARED const char *pith__chat_named(const char *name); /* the form's own name, or NULL: unknown */
 PITH_SHARED pith__str pith__chat_name(int i); /* of the forms known; no bytes after the last */
 

@@ -446,7 +446,8 @@ int pith_encode(const pith_model *m, const char *text, size_t len, unsigned flag
 int pith_encode_chat(const pith_model *m, const pith_turn *turns, int n, pith_token *out, int cap,
                      pith_error *err) {
     if (!m->tokenizer) return pith__fail(err, PITH_EARG, "%s: has no vocabulary", m->store.path);
-    return pith__chat_encode(m->tokenizer, &m->store.vocab, m->chat_template, turns, n, out, cap, err);
+    const pith__chat c = { m->tokenizer, &m->store.vocab, m->chat_template };
+    return pith__chat_encode(&c, turns, n, out, cap, err);
 }
 
 int pith_is_end(const pith_model *m, pith_token t) {

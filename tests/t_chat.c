@@ -37,12 +37,16 @@ static void make_vocab(const char *chat_template, const char *const *names) {
     tokenizer = pith__tokenizer_new(&vocab, NULL);
 }
 
+static int encode(const char *form, const pith_turn *turns, int n, pith_token *t, int cap, pith_error *e) {
+    return pith__chat_encode(&(pith__chat){ tokenizer, &vocab, form }, turns, n, t, cap, e);
+}
+
 /* The tokens as text, special ones between { and }. */
 static const char *chat_text(const char *name, const pith_turn *turns, int n) {
     static char text[4096];
     pith_token t[1024];
     pith_error e = { 0, "" };
-    int count = pith__chat_encode(tokenizer, &vocab, name, turns, n, t, 1024, &e);
+    int count = encode(name, turns, n, t, 1024, &e);
     size_t k = 0;
     if (count != e.code && count < 0) FAIL("%d, but %d: %s", count, e.code, e.text);
     if (count < 0) return snprintf(text, sizeof text, "error %d: %s", count, e.text), text;
@@ -173,8 +177,8 @@ TEST(a_seam_is_where_it_was) { /* what the form asks with is never joined with w
     pith__tokenizer_free(tokenizer);
     tokenizer = pith__tokenizer_new(&vocab, NULL);
     pith_token before[64], after[64];
-    int n = pith__chat_encode(tokenizer, &vocab, NULL, wrote, 1, before, 64, NULL);
-    REQUIRE(n > 0 && pith__chat_encode(tokenizer, &vocab, NULL, wrote, 3, after, 64, NULL) > n);
+    int n = encode(NULL, wrote, 1, before, 64, NULL);
+    REQUIRE(n > 0 && encode(NULL, wrote, 3, after, 64, NULL) > n);
     CHECK(!memcmp(before, after, (size_t)n * sizeof *before));
     EQ(after[n], B('\n'));
     vocab.piece = pieces;
@@ -189,11 +193,11 @@ TEST(what_is_not_known_is_refused) {
     CHECK(!strncmp(chat_text("chatml ", short_talk, 1), "error -6: ", 10));
     CHECK(strstr(chat_text("chatml ", short_talk, 1), " gemma ") != NULL);
     CHECK(!strncmp(chat_text("chatml", tool, 1), "error -6: role 'tool'", 21));
-    EQ(pith__chat_encode(tokenizer, &vocab, "chatml", none, 1, NULL, 0, &e), PITH_EARG);
+    EQ(encode("chatml", none, 1, NULL, 0, &e), PITH_EARG);
     EQ(e.code, PITH_EARG);
-    EQ(pith__chat_encode(tokenizer, &vocab, "llama2", short_talk, 1, NULL, 0, NULL), 18);
+    EQ(encode("llama2", short_talk, 1, NULL, 0, NULL), 18);
     pith_token t[3] = { -7, -7, -7 };
-    EQ(pith__chat_encode(tokenizer, &vocab, "llama2", short_talk, 1, t, 2, NULL), 18);
+    EQ(encode("llama2", short_talk, 1, t, 2, NULL), 18);
     EQ(t[0], 1);
     EQ(t[2], -7);
 }
