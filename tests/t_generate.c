@@ -9,21 +9,23 @@
 
 enum { MOST = 200, BYTE = 3, WORDS = (FIXTURE_VOCAB + 31) / 32 }; /* token BYTE + b is byte b */
 
-static pith_model *model;
+static pith_model *model; /* lies in file */
 static pith_session *session;
+static bytes file;
 
 static void set_up(int n_ctx) {
     static char path[] = "/tmp/t_generate.XXXXXX";
     pith_error e = { 0, "" };
     if (!model) {
-        bytes b = fixture_llama2c(&fixture_tiny, 0, 3), v = fixture_tokenizer();
+        bytes v = fixture_tokenizer();
+        file = fixture_llama2c(&fixture_tiny, 0, 3);
         int fd = mkstemp(path);
         pith_options opt = { .tokenizer = path };
-        if (fd >= 0 && !save(&v, path)) model = pith_open_memory(b.p, b.n, &opt, &e);
+        if (fd >= 0 && !save(&v, path)) model = pith_open_memory(file.p, file.n, &opt, &e);
         if (!model) printf("Bail out! %s\n", e.text), exit(1);
         close(fd);
         unlink(path);
-        free(v.p); /* b stays: the model lies in it */
+        free(v.p);
     }
     pith_session_free(session);
     session = pith_session_new(model, &(pith_context){ .n_ctx = n_ctx }, &e);
@@ -288,5 +290,6 @@ int main(void) {
     RUN(what_cannot_be_is_an_error);
     pith_session_free(session);
     pith_close(model);
+    free(file.p);
     return DONE();
 }
