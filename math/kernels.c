@@ -413,22 +413,26 @@ static void matmul_task(const void *data, size_t i, uint8_t *scratch) {
 
 /* A task is some rows: about eight tasks for each thread, or, with many tokens, 32 rows (two panels) each. So all
  * threads end at about the same time. */
+static size_t rows_of_task(const pith__tensor *w, int n_token, int n_threads) {
+    size_t n_task = 8 * (size_t)n_threads, rows = (w->rows + 16 * n_task - 1) / (16 * n_task) * 16;
+    return n_token >= 8 && rows > 32 ? 32 : rows;
+}
+
+/* Quantises and arranges the inputs, if the matmul before did not do it, and then multiplies. */
 PITH_SHARED void pith__matmul(const pith__kernels *k, const pith__team *team, float *y, size_t stride,
                               const pith__tensor *w, pith__input *in) {
     int worth_it = team->crew && pith__worth_it(w->rows * w->cols);
-    size_t group = input_group(w), n_task = worth_it ? 8 * (size_t)team->n_threads : 1;
-    matmul_job job = { { y, stride, w, in }, k, in, (w->rows + 16 * n_task - 1) / (16 * n_task) * 16 };
-    if (in->n >= 8 && job.rows > 32) job.rows = 32;
+    size_t group = input_group(w), tile = k->tile_size(w->format, (size_t)in->n);
+    matmul_job job = { .p = { y, stride, w, in }, .kernels = k, .in = in, .rows = w->rows };
+    if (worth_it) job.rows = rows_of_task(w, in->n, team->n_threads);
     if (group && in->group != group) {
         in->group = group;
         pith__share(team, (size_t)in->n, worth_it && in->n > 1, quantize_task, &job);
     }
-    size_t tile = k->tile_size(w->format, (size_t)in->n);
     if (tile && in->arranged != w->format) {
         in->arranged = w->format;
         pith__share(team, ((size_t)in->n + tile / 2) / tile, worth_it, arrange_task, &job);
     }
-    if (!worth_it) job.rows = w->rows;
     pith__share(team, (w->rows + job.rows - 1) / job.rows, worth_it, matmul_task, &job);
 }
 
