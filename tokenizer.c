@@ -21,7 +21,6 @@
 #include <string.h>
 
 #define NEVER UINT32_MAX
-#define METASPACE "\xe2\x96\x81" /* U+2581, a space in pieces */
 
 #define NORMAL_ROOM(n) (3 * (n) + 1) /* NFC makes text at most three times as long; and a space */
 
@@ -215,7 +214,7 @@ static void put_unknown(bpe_encoder *e, const char *p, size_t n) {
     const pith__vocab *v = &e->k->v;
     const int32_t *byte = e->k->byte;
     size_t known = 0;
-    if (v->spelling == PITH__METASPACE && n == 1 && *p == ' ') p = METASPACE, n = 3;
+    if (v->spelling == PITH__METASPACE && n == 1 && *p == ' ') p = PITH__METASPACE_UTF8, n = 3;
     while (known < n && byte[(unsigned char)p[known]] >= 0) known++;
     for (size_t i = 0; known == n && i < n; i++) put_token(e, byte[(unsigned char)p[i]]);
     if (known == n || v->unk < 0 || (v->fuse_unk && e->unk_end == e->n_out)) return;
@@ -304,25 +303,10 @@ static int encode_words(bpe_encoder *e, const char *p, size_t n) {
 
 /* ---- spaces and normal form ------------------------------------------------------------------ */
 
-static int is_metaspace(const char *p, size_t left) {
-    return left >= 3 && memcmp(p, METASPACE, 3) == 0;
-}
-
-/* p[0..n) with spaces for metaspaces; out may be p. Returns the bytes written. */
-static size_t write_spaces(const char *p, size_t n, char *out) {
-    size_t m = 0;
-    for (size_t i = 0; i < n; i++) {
-        int meta = is_metaspace(p + i, n - i);
-        out[m++] = meta ? ' ' : p[i];
-        if (meta) i += 2;
-    }
-    return m;
-}
-
 /* Does a space that nobody wrote go before this text? llama2.c puts none that is no piece. */
 static int wants_space(const bpe_encoder *e, const char *p, size_t n) {
     const pith__vocab *v = &e->k->v;
-    int spaced = *p == ' ' || is_metaspace(p, n);
+    int spaced = *p == ' ' || pith__is_metaspace(p, n);
     if (v->spelling == PITH__RAW && !e->k->has_space) return 0;
     switch (v->add_space) {
     case PITH__SPACE_ALWAYS: return 1;
@@ -349,7 +333,7 @@ static size_t normalize(bpe_encoder *e, const char *p, size_t n, char *out) {
     size_t m = v->add_space == PITH__SPACE_ALWAYS ? put_space(e, p, n, out) : 0;
     if (v->nfc) n = pith__nfc(p, n, out + m);
     else memcpy(out + m, p, n);
-    if (k->normal.metaspace) n = write_spaces(out + m, n, out + m);
+    if (k->normal.metaspace) n = pith__metaspace_read(out + m, n, out + m);
     return m + n;
 }
 
@@ -366,7 +350,7 @@ static int encode_plain(void *to, const char *p, size_t n, int32_t id) {
     if (k->splitter) return pith__split(k->splitter, p, n, encode_word, e);
     if (!k->copies_late) return encode_words(e, p, n);
     size_t m = k->v.add_space != PITH__SPACE_ALWAYS ? put_space(e, p, n, e->spaced) : 0;
-    m += write_spaces(p, n, e->spaced + m);
+    m += pith__metaspace_read(p, n, e->spaced + m);
     return encode_words(e, e->spaced, m);
 }
 
@@ -381,45 +365,6 @@ static int encode_part(void *to, const char *p, size_t n, int32_t id) {
         e->part = e->normal;
     }
     return pith__added_split(&e->k->normal, e->part, n, e->control, encode_plain, e);
-}
-
-/* ---- building: spellings --------------------------------------------------------------------- */
-
-/* GPT-2 spells a byte as a letter: itself if it prints, else U+0100 and up. -1: none of those. */
-static int letter_byte(uint32_t c) {
-    if (c >= 256 && c <= 288) return (int)c - 256;       /* 0 to space */
-    if (c >= 289 && c <= 322) return (int)c - 289 + 127; /* DEL to no-break space */
-    if (c == 323) return 173;                            /* soft hyphen */
-    return (c > 32 && c < 127) || (c > 160 && c < 256 && c != 173) ? (int)c : -1;
-}
-
-/* The bytes that a spelling stands for; out has room for s.n, which is always enough. */
-static size_t real_bytes(int spelling, pith__str s, char *out) {
-    size_t n = 0, i = 0;
-    for (; spelling == PITH__BYTE_LETTERS && i < s.n;) {
-        uint32_t c;
-        i += pith__utf8_read((const uint8_t *)s.p + i, s.n - i, &c);
-        if (letter_byte(c) < 0) break; /* an added token in plain text */
-        out[n++] = (char)letter_byte(c);
-        if (i == s.n) return n;
-    }
-    if (spelling == PITH__METASPACE) return write_spaces(s.p, s.n, out);
-    if (s.n) memcpy(out, s.p, s.n);
-    return s.n;
-}
-
-static int byte_digit(char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10
-         : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* "<0x0A>" is 10; -1: another name, or a vocabulary that has letters for bytes. */
-static int byte_named(const pith__vocab *v, pith__str s) {
-    int fallback = v->model == PITH__SPM || v->byte_fallback;
-    if (!fallback || v->spelling == PITH__BYTE_LETTERS) return -1;
-    if (s.n != 6 || memcmp(s.p, "<0x", 3) != 0 || s.p[5] != '>') return -1;
-    int high = byte_digit(s.p[3]), low = byte_digit(s.p[4]);
-    return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
 /* ---- building: tables ------------------------------------------------------------------------ */
@@ -448,10 +393,10 @@ static int decode_pieces(pith__tokenizer *k) {
     if (!k->piece || !p) return PITH_EMEMORY;
     for (int c = 0; c < 256; c++) k->byte[c] = -1;
     for (size_t i = 0; i < n; i++) {
-        int c = byte_named(v, v->piece[i]);
+        int c = pith__byte_named(v, v->piece[i]);
         int spelling = is_raw(v, i) ? PITH__RAW : v->spelling;
         k->piece[i].p = p;
-        if (c < 0) k->piece[i].n = real_bytes(spelling, v->piece[i], p);
+        if (c < 0) k->piece[i].n = pith__spelled_bytes(spelling, v->piece[i], p);
         else k->piece[i].n = 1, *p = (char)c;
         if (c >= 0 && k->byte[c] < 0) k->byte[c] = (int32_t)i;
         p += k->piece[i].n;
@@ -470,7 +415,7 @@ static void note_neighbours(pith__tokenizer *k, pith__str s) {
  * tokens were added, if the letters they are spelled with stand for the same bytes. */
 static int can_be_made(const pith__tokenizer *k, size_t id) {
     const pith__vocab *v = &k->v;
-    if (k->piece[id].n == 0 || byte_named(v, v->piece[id]) >= 0) return 0;
+    if (k->piece[id].n == 0 || pith__byte_named(v, v->piece[id]) >= 0) return 0;
     if (v->added && v->added[id] & PITH__ADDED_ONLY) return 0;
     if (v->model == PITH__SPM) return !is_plain(v->type[id]);
     int letters = v->spelling == PITH__BYTE_LETTERS && is_raw(v, id);
@@ -553,8 +498,8 @@ static int hash_merges(pith__tokenizer *k, pith_error *err) {
     if (!k->merge || !k->merge_slot || !p) return PITH_EMEMORY;
     k->merge_mask = size - 1;
     for (int i = 0; i < v->n_merge; i++) {
-        size_t n = real_bytes(v->spelling, v->left[i], p);
-        size_t m = real_bytes(v->spelling, v->right[i], p + n);
+        size_t n = pith__spelled_bytes(v->spelling, v->left[i], p);
+        size_t m = pith__spelled_bytes(v->spelling, v->right[i], p + n);
         int32_t left = piece_find(k, p, n), right = piece_find(k, p + n, m);
         int32_t made = piece_find(k, p, n + m);
         if (left < 0 || right < 0 || made < 0)
@@ -661,5 +606,4 @@ PITH_SHARED pith__str pith__tokenizer_piece(const pith__tokenizer *k, pith_token
 }
 
 #undef NEVER
-#undef METASPACE
 #undef NORMAL_ROOM

@@ -98,6 +98,18 @@ PITH_SHARED void pith__note(pith__store *s, const char *fmt, ...);
 PITH_SHARED int pith__tensor_set(pith__tensor *t, const pith__store *s, int format, pith__cursor data,
                                  pith_error *err);
 
+/* ---- formats/spelling.c: how pieces spell bytes --------------------------------------------------- */
+
+#define PITH__METASPACE_UTF8 "\xe2\x96\x81" /* U+2581, a space in pieces */
+
+PITH_SHARED size_t pith__byte_letter(uint8_t b, char *out); /* GPT-2's letter for it: its bytes, 1 or 2 */
+PITH_SHARED int pith__is_metaspace(const char *p, size_t left);
+PITH_SHARED size_t pith__metaspace_read(const char *p, size_t n, char *out); /* with spaces; out may be p */
+/* The bytes that s stands for in that spelling; out has room for s.n, which is always enough. */
+PITH_SHARED size_t pith__spelled_bytes(int spelling, pith__str s, char *out);
+/* "<0x0A>" is 10; -1: another name, or a vocabulary that has letters for bytes. */
+PITH_SHARED int pith__byte_named(const pith__vocab *v, pith__str s);
+
 /* ---- formats/llama2c.c, gguf.c, safetensors.c: bytes on disk -> store ----------------------------- */
 
 /* Each returns PITH_OK, or the error, and leaves what it took to pith__store_free. s->file has room for

@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define METASPACE "\xe2\x96\x81" /* U+2581, a space in pieces */
-
 enum { HF_STEPS = 8 };
 
 typedef struct {
@@ -250,10 +248,10 @@ static void hf_normalizer(hf_reading *r, pith__json at) {
     pith__json pattern = pith__json_get(pith__json_get(at, "pattern"), "String");
     if (hf_type(at, "NFC")) {
         r->v->nfc = 1;
-    } else if (hf_type(at, "Prepend") && pith__json_is(pith__json_get(at, "prepend"), METASPACE)) {
+    } else if (hf_type(at, "Prepend") && pith__json_is(pith__json_get(at, "prepend"), PITH__METASPACE_UTF8)) {
         r->prepend = 1;
     } else if (hf_type(at, "Replace") && pith__json_is(pattern, " ") &&
-               pith__json_is(pith__json_get(at, "content"), METASPACE)) {
+               pith__json_is(pith__json_get(at, "content"), PITH__METASPACE_UTF8)) {
         r->metaspace = 1;
     } else {
         hf_wrong(r, at, PITH_EARCH, "normalizer", "NFC, Prepend or Replace (of spaces by U+2581)");
@@ -285,7 +283,7 @@ static void hf_split(hf_reading *r, pith__json at) {
 /* Puts U+2581 before the text, if none is there: or also before what follows an added token. */
 static void hf_metaspace(hf_reading *r, pith__json at) {
     pith__json scheme = pith__json_get(at, "prepend_scheme");
-    if (!pith__json_is(pith__json_get(at, "replacement"), METASPACE))
+    if (!pith__json_is(pith__json_get(at, "replacement"), PITH__METASPACE_UTF8))
         hf_wrong(r, at, PITH_EARCH, "Metaspace", "U+2581 as its replacement");
     int never = pith__json_is(scheme, "never") || !hf_true(r, at, "add_prefix_space", 1);
     int first = pith__json_is(scheme, "first");
@@ -540,7 +538,6 @@ PITH_SHARED int pith__hf_tokenizer(pith__folder *f) {
     return code;
 }
 
-#undef METASPACE
 #undef LETTERS_AND_REST
 #undef POSSESSIVE
 #undef SUFFIX

@@ -415,12 +415,7 @@ static size_t raw_piece(const pith__vocab *v, int i, char *out) {
     size_t n = 0;
     int framed = piece_type(v, i) == PITH__CONTROL && s.n && *s.p != '\n'; /* "\n<s>\n" */
     if (framed) out[n++] = '\n';
-    for (size_t k = 0; k < s.n; k++) {
-        int block =
-            v->spelling == PITH__METASPACE && s.n - k >= 3 && !memcmp(s.p + k, "\xe2\x96\x81", 3);
-        out[n++] = block ? ' ' : s.p[k];
-        if (block) k += 2;
-    }
+    n += pith__spelled_bytes(v->spelling, s, out + n);
     if (framed) out[n++] = '\n';
     return n;
 }

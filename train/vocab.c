@@ -479,17 +479,10 @@ static void vocab_put(vocab_maker *y, pith__str piece, int type, float score) {
     v->n++;
 }
 
-/* The letter that stands for a byte where bytes are spelled as letters, see tokenizer.c. */
-static size_t byte_letter(uint8_t b, char *out) {
-    int plain = (b > 32 && b < 127) || (b > 160 && b != 173);
-    unsigned c = plain ? b : b <= 32 ? 256u + b : b == 173 ? 323u : 289u + b - 127u;
-    return pith__utf8_write(c, out);
-}
-
 static pith__str byte_letters(vocab_maker *y, const char *p, size_t n) {
     char out[2 * WORD_MAX];
     size_t m = 0;
-    for (size_t i = 0; i < n; i++) m += byte_letter((uint8_t)p[i], out + m);
+    for (size_t i = 0; i < n; i++) m += pith__byte_letter((uint8_t)p[i], out + m);
     return vocab_copy(y, out, m);
 }
 

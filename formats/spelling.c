@@ -1,0 +1,60 @@
+/* spelling.c - how the pieces of a vocabulary spell bytes, see the spellings in formats.h. */
+#include "formats.h"
+
+#include <string.h>
+
+/* GPT-2 spells a byte as a letter: itself if it prints, else U+0100 and up. */
+PITH_SHARED size_t pith__byte_letter(uint8_t b, char *out) {
+    int prints = (b > 32 && b < 127) || (b > 160 && b != 173);
+    uint32_t c = prints ? b : b <= 32 ? 256u + b : b == 173 ? 323u : 289u + b - 127u;
+    return pith__utf8_write(c, out);
+}
+
+/* The other way; -1: no such letter. */
+static int letter_byte(uint32_t c) {
+    if (c >= 256 && c <= 288) return (int)c - 256;       /* 0 to space */
+    if (c >= 289 && c <= 322) return (int)c - 289 + 127; /* DEL to no-break space */
+    if (c == 323) return 173;                            /* soft hyphen */
+    return (c > 32 && c < 127) || (c > 160 && c < 256 && c != 173) ? (int)c : -1;
+}
+
+PITH_SHARED int pith__is_metaspace(const char *p, size_t left) {
+    return left >= 3 && memcmp(p, PITH__METASPACE_UTF8, 3) == 0;
+}
+
+PITH_SHARED size_t pith__metaspace_read(const char *p, size_t n, char *out) {
+    size_t m = 0;
+    for (size_t i = 0; i < n; i++) {
+        int meta = pith__is_metaspace(p + i, n - i);
+        out[m++] = meta ? ' ' : p[i];
+        if (meta) i += 2;
+    }
+    return m;
+}
+
+PITH_SHARED size_t pith__spelled_bytes(int spelling, pith__str s, char *out) {
+    size_t n = 0, i = 0;
+    while (spelling == PITH__BYTE_LETTERS && i < s.n) {
+        uint32_t c;
+        i += pith__utf8_read((const uint8_t *)s.p + i, s.n - i, &c);
+        if (letter_byte(c) < 0) break; /* an added token in plain text */
+        out[n++] = (char)letter_byte(c);
+        if (i == s.n) return n;
+    }
+    if (spelling == PITH__METASPACE) return pith__metaspace_read(s.p, s.n, out);
+    if (s.n) memcpy(out, s.p, s.n);
+    return s.n;
+}
+
+static int hex_digit(char c) {
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10
+         : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+PITH_SHARED int pith__byte_named(const pith__vocab *v, pith__str s) {
+    int fallback = v->model == PITH__SPM || v->byte_fallback;
+    if (!fallback || v->spelling == PITH__BYTE_LETTERS) return -1;
+    if (s.n != 6 || memcmp(s.p, "<0x", 3) != 0 || s.p[5] != '>') return -1;
+    int high = hex_digit(s.p[3]), low = hex_digit(s.p[4]);
+    return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
