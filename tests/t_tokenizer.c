@@ -290,6 +290,35 @@ TEST(added_tokens_are_plain_text) {
     pith__tokenizer_free(k);
 }
 
+/* Letters stand for bytes in pieces that were learned; an added token is the text itself. */
+TEST(an_added_token_is_no_letter) {
+    made m;
+    start_letters(&m, "llama-bpe");
+    int added = add_view(&m, pith__str_of("\u00e9"), 0, PITH__USER); /* as a letter it is byte 0xe9 */
+    m.added[added] = PITH__SINGLE_WORD;
+    m.v.ignore_merges = 1;
+    m.v.bos = m.v.eos = m.v.n; /* there are none */
+    m.v.add_bos = m.v.add_eos = 1;
+    NEW(k, m);
+    EXPECT(k, "\u00e9", PITH_BOS | PITH_EOS, added, -1);
+    EXPECT(k, "\u00e9_", 0, 0xc3, 0xa9, '_', -1); /* not found, and no merge makes it */
+    EXPECT(k, "\xe9", 0, 0xe9, -1);
+    pith__tokenizer_free(k);
+    made plain;
+    start_letters(&plain, "gpt-2");
+    const char *const p[] = { "!!", "~~", "\u00a1\u00a1", "\u00ac\u00ae", "\u00ff\u00ff", "\u0120\u0121\u0142\u0143" };
+    const char *const bytes[] = { "!!", "~~", "\xa1\xa1", "\xac\xae", "\xff\xff", " \x7f\xa0\xad" };
+    for (int i = 0; i < 6; i++) add(&plain, p[i], 0);
+    plain.v.added = NULL;
+    int user = add_view(&plain, pith__str_of("<u>"), 0, PITH__USER);
+    pith__tokenizer *t = pith__tokenizer_new(&plain.v, &err);
+    REQUIRE(t != NULL);
+    for (int i = 0; i < 6; i++)
+        if (!pith__str_is(pith__tokenizer_piece(t, 256 + i), bytes[i])) FAIL("piece %s", p[i]);
+    EXPECT(t, "a <u> b", 0, 'a', ' ', user, ' ', 'b', -1); /* no flags: it takes nothing along */
+    pith__tokenizer_free(t);
+}
+
 TEST(merges_that_cannot_be) {
     const char *const bad[][2] = { { "a", "qq" }, { "qq", "a" }, { "a", "b" }, { "", "a" } };
     for (int i = 0; i < 4; i++) {
@@ -329,6 +358,19 @@ TEST(merges_of_characters) {
     EXPECT(k, "a ab\xc3\xa9\xc3\xa8", PITH_BOS, 1, first + 3, first, first + 4, first + 5, 3 + 0xc3,
            3 + 0xa8, -1);
     pith__tokenizer_free(k);
+}
+
+/* A space without a piece becomes the bytes of U+2581, as in SentencePiece. */
+TEST(spaces_without_a_piece) {
+    for (int model = PITH__SPM; model <= PITH__BPE; model++) {
+        made m;
+        int first = start_llama(&m, PITH__METASPACE);
+        m.v.model = model;
+        add(&m, "a", 0);
+        NEW(k, m);
+        EXPECT(k, "a", 0, 3 + 0xe2, 3 + 0x96, 3 + 0x81, first, -1);
+        pith__tokenizer_free(k);
+    }
 }
 
 TEST(where_spaces_go) {
@@ -723,9 +765,11 @@ int main(void) {
     RUN(joins_by_rank);
     RUN(whole_words_without_merges);
     RUN(added_tokens_are_plain_text);
+    RUN(an_added_token_is_no_letter);
     RUN(merges_that_cannot_be);
     RUN(unknown_pretokenizer);
     RUN(merges_of_characters);
+    RUN(spaces_without_a_piece);
     RUN(where_spaces_go);
     RUN(normal_form);
     RUN(as_the_slow_one);
