@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Writes tests/tokenizers.txt: what the library "tokenizers" makes of some thousand strings.
+"""Writes tests/tokenizers.txt: what "tokenizers" and "sentencepiece" make of some thousand strings.
 
-    scripts/tokenizers_reference.py > tests/tokenizers.txt      (pip install tokenizers==0.23.3)
+    scripts/tokenizers_reference.py > tests/tokenizers.txt      (pip install tokenizers==0.23.3
+                                                                     sentencepiece==0.2.3)
     scripts/tokenizers_reference.py --show CASE NUMBER          one string and what is wanted of it
 
 Run by hand; make never needs Python. The vocabularies are small ones, learned here from the text
@@ -13,6 +14,7 @@ pre-tokenizer cuts, in bytes; or of the bytes of the text's normal form, or a nu
     json NAME TEXT                  some fields of a tokenizer.json
     ids CASE LIST FLAGS NAME...     a case: the tokenizer.json with the fields of these names; FLAGS s:
                                     special tokens are looked for in text, too
+    spm CASE LIST FLAGS NAME        a case: SentencePiece's BPE, pieces and scores; FLAGS p: a space goes first
     words CASE LIST - PRE           a case: the words of the pre-tokenizer that GGUF calls PRE
     nfc CASE LIST - -               a case: normal form C
     hangul CASE LIST - -            a case: how many Korean syllables are written apart
@@ -20,12 +22,14 @@ pre-tokenizer cuts, in bytes; or of the bytes of the text's normal form, or a nu
                                     words, or, if PRE is "-", normal form C
     want HEX                        four digits a string, of the case above
 """
+import io
 import json
 import re
 import sys
 import unicodedata
 from pathlib import Path
 
+import sentencepiece
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -152,6 +156,20 @@ def metaspace_model(fallback):
     vocab.setdefault(META + "lighthouse", len(vocab))  # for ignore_merges
     vocab.setdefault(META + "isn't", len(vocab))
     return model
+
+
+def spm_model(prefix):
+    out = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXT.strip().splitlines()), model_writer=out, vocab_size=620, model_type="bpe",
+        byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False,
+        add_dummy_prefix=prefix, character_coverage=0.98, allow_whitespace_only_pieces=True, minloglevel=2)
+    return sentencepiece.SentencePieceProcessor(model_proto=out.getvalue())
+
+
+def spm_pieces(model):
+    return {"pieces": [model.id_to_piece(i) for i in range(model.get_piece_size())],
+            "scores": [round(model.get_score(i)) for i in range(model.get_piece_size())]}
 
 
 # ---- the parts of a tokenizer.json -----------------------------------------------------------------
@@ -402,6 +420,10 @@ def all_cases(known):
         tok.encode_special_tokens = flags != "s"
         parts = tokens or ("whole" if "whole" in model else "none")
         yield "ids", name, parts, flags, fields, lambda s, t=tok: t.encode(s, add_special_tokens=False).ids
+    for prefix in [True, False]:
+        model = spm_model(prefix)
+        fields = {f"spm-{prefix}".lower(): spm_pieces(model)}
+        yield "spm", f"spm-{prefix}".lower(), "none", "p" if prefix else "-", fields, model.encode
     for name, pre, want in words_by_name():
         yield "words", f"words-{name}", "none", "-", pre, want
     yield "nfc", "normal-form", "marks", "-", "-", normal_form
@@ -434,11 +456,11 @@ def main():
             print("part", name, dump(p))
     seen = set()
     for kind, name, parts, flags, fields, want in all_cases(known):
-        for field in fields if kind == "ids" else ():
+        for field in fields if kind in ("ids", "spm") else ():
             if field not in seen:
                 print("json", field, dump(fields[field])[1:-1])
                 seen.add(field)
-        print(kind, name, parts, flags, " ".join(fields) if kind == "ids" else fields)
+        print(kind, name, parts, flags, " ".join(fields) if kind in ("ids", "spm") else fields)
         print("want", "".join(f"{short_hash(want(string(name, i, lists[parts]))):04x}" for i in range(STRINGS)))
     for name, pre, want in [*words_by_name(), ("normal-form", "-", normal_form)]:
         print("pages", f"pages-{name}", "- -", pre)

@@ -1,4 +1,4 @@
-/* t_tokens.c - text to tokens as the library "tokenizers" does it: tests/tokenizers.txt, which
+/* t_tokens.c - text to tokens as "tokenizers" and "sentencepiece" do it: tests/tokenizers.txt, which
  * scripts/tokenizers_reference.py wrote and describes. */
 #include "../internal.h"
 #include "test.h"
@@ -198,6 +198,34 @@ static void check_ids(reference *r, pith__str want) {
     free(text);
 }
 
+/* SentencePiece's pieces and scores, as a GGUF file has them. */
+static void check_spm(reference *r, pith__str want) {
+    enum { MOST = 1000 };
+    static pith__str piece[MOST];
+    static float score[MOST];
+    static uint8_t type[MOST];
+    pith__vocab v = { .model = PITH__SPM, .spelling = PITH__METASPACE, .piece = piece, .score = score,
+                      .type = type, .bos = 1, .eos = 2, .byte_fallback = 1 };
+    char *text = read_fields(r->fields);
+    pith__json j, item, pieces, scores;
+    pith_error err = { 0 };
+    REQUIRE(text && !pith__json_read(&j, text, strlen(text), "spm", &err));
+    pieces = pith__json_get(j, "pieces"), scores = pith__json_get(j, "scores");
+    for (int64_t x; pith__json_next(&pieces, NULL, &item) && v.n < MOST; v.n++) {
+        CHECK(!pith__json_string(item, &arena, &piece[v.n]));
+        CHECK(pith__json_next(&scores, NULL, &item) && pith__json_int(item, &x));
+        score[v.n] = (float)x;
+        int byte = piece[v.n].n == 6 && !memcmp(piece[v.n].p, "<0x", 3);
+        type[v.n] = v.n == 0 ? PITH__UNKNOWN : v.n < 3 ? PITH__CONTROL : byte ? PITH__BYTE : PITH__NORMAL;
+    }
+    v.add_space = pith__str_is(r->flags, "p") ? PITH__SPACE_ALWAYS : 0;
+    r->k = pith__tokenizer_new(&v, &err);
+    if (r->k) check_case(r, want);
+    else FAIL("%.*s: %s", (int)r->name.n, r->name.p, err.text);
+    pith__tokenizer_free(r->k);
+    free(text);
+}
+
 /* All cases of one kind. */
 static void check_kind(const char *kind, int least) {
     pith__str rest = whole_file();
@@ -214,6 +242,7 @@ static void check_kind(const char *kind, int least) {
         if (named) r.splitter = pith__splitter_named(r.fields);
         if (named && !r.splitter) FAIL("no pre-tokenizer %.*s", (int)r.fields.n, r.fields.p);
         if (!strcmp(kind, "ids")) check_ids(&r, line);
+        else if (!strcmp(kind, "spm")) check_spm(&r, line);
         else check_case(&r, line);
         n++;
     }
@@ -221,6 +250,7 @@ static void check_kind(const char *kind, int least) {
 }
 
 TEST(ids_of_tokenizers) { check_kind("ids", 100); }
+TEST(ids_of_sentencepiece) { check_kind("spm", 2); }
 TEST(words_of_pretokenizers) { check_kind("words", 15); }
 TEST(every_character) { check_kind("pages", 16); }
 TEST(normal_form_c) { check_kind("nfc", 1); }
@@ -230,6 +260,7 @@ int main(void) {
     pith__file_open(&file, "tests/tokenizers.txt", 0, NULL);
     read_parts(&common, pith__str_of("common"));
     RUN(ids_of_tokenizers);
+    RUN(ids_of_sentencepiece);
     RUN(words_of_pretokenizers);
     RUN(every_character);
     RUN(normal_form_c);
