@@ -10,9 +10,16 @@
  *
  *   Byte-level BPE (GPT-2, Llama 3, Qwen) has a list of the joins, the best first. It starts from
  *   bytes, and never joins across the words that pretokenize.c cuts. Hugging Face writes even
- *   SentencePiece's vocabularies as such a list; then it starts from characters and knows no words.
+ *   SentencePiece's vocabularies as such a list; then it starts from characters, and words end
+ *   before spaces or nowhere.
  *
- * Of equally good pairs the leftmost goes first. Gets a pith__vocab, whose arrays must outlive the
+ * Of equally good pairs the leftmost goes first.
+ *
+ * A text passes these stages, in the order of tokenizer.json: added tokens are taken out of it
+ * (added.c); what lies between is normalised (NFC, U+2581 for spaces), and the added tokens that are
+ * looked for in normalised text are taken out; the rest is cut into words, whose pieces are joined.
+ *
+ * Gets a pith__vocab, whose arrays must outlive the
  * tokenizer; gives tokens for text, and bytes for tokens. */
 #include "internal.h"
 
@@ -582,7 +589,7 @@ PITH_SHARED int pith__tokenizer_encode(const pith__tokenizer *k, const char *tex
 PITH_SHARED int pith__tokenizer_encode_long(const pith__tokenizer *k, const char *text, size_t len,
                                             unsigned flags, pith_token *out, int cap,
                                             const pith__progress *progress) {
-    if (len > INT_MAX / 2 - 2) return PITH_EARG; /* a space before each part, BOS, EOS */
+    if (len > INT_MAX / 4 - 2) return PITH_EARG; /* a space may be 3 tokens, and one go before each part */
     const pith__vocab *v = &k->v;
     bpe_encoder e = { .k = k, .out = out, .cap = cap > 0 ? (size_t)cap : 0, .begin = text,
                       .progress = progress };
