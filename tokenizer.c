@@ -518,7 +518,6 @@ static int hash_merges(pith__tokenizer *k, pith_error *err) {
         k->merge[i] = (bpe_merge){ left, right, made };
         uint32_t *slot = merge_place(k, left, right);
         if (*slot == 0) *slot = (uint32_t)i + 1;
-        if (!k->splitter) note_neighbours(k, k->piece[made]);
     }
     return PITH_OK;
 }

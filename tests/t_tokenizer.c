@@ -125,6 +125,26 @@ TEST(unknown_without_bytes) {
     }
 }
 
+/* Id 0 is a token as any other: a byte's, and one that joining makes. */
+TEST(token_zero) {
+    made m;
+    made_start(&m, PITH__SPM, PITH__RAW);
+    add(&m, "ab", -1);
+    add(&m, "a", 0);
+    add(&m, "b", 0);
+    NEW(k, m);
+    EXPECT(k, "bab", 0, 2, 0, -1);
+    pith__tokenizer_free(k);
+    made_start(&m, PITH__SPM, PITH__RAW);
+    m.v.unk = 1;
+    add_view(&m, pith__str_of("<0x0A>"), 0, PITH__BYTE);
+    add_view(&m, pith__str_of("<unk>"), 0, PITH__UNKNOWN);
+    pith__tokenizer *t = pith__tokenizer_new(&m.v, &err);
+    REQUIRE(t != NULL);
+    EXPECT(t, "\n\t", 0, 0, 1, -1);
+    pith__tokenizer_free(t);
+}
+
 TEST(odd_byte_names_are_text) {
     made m;
     made_start(&m, PITH__SPM, PITH__RAW);
@@ -288,6 +308,21 @@ TEST(added_tokens_are_plain_text) {
     EXPECT(k, "<\xef\xbd\x9c end>", PITH_SPECIAL, end, -1);
     CHECK(pith__str_is(pith__tokenizer_piece(k, end), "<\xef\xbd\x9c end>"));
     pith__tokenizer_free(k);
+}
+
+/* Over 256 bytes an added token has its id by name, but no text is searched for it. */
+TEST(the_longest_added_token) {
+    static char text[257];
+    memset(text, 'a', sizeof text);
+    for (size_t n = 256; n <= 257; n++) {
+        made m;
+        start_letters(&m, "gpt-2");
+        int added = add_view(&m, (pith__str){ text, n }, 0, PITH__USER);
+        NEW(k, m);
+        EQ(pith__tokenizer_find(k, text, n), added);
+        EQ(pith__tokenizer_encode(k, text, n, 0, NULL, 0), n == 256 ? 1 : 257);
+        pith__tokenizer_free(k);
+    }
 }
 
 /* Letters stand for bytes in pieces that were learned; an added token is the text itself. */
@@ -756,6 +791,8 @@ int main(void) {
     RUN(joins_by_score);
     RUN(bytes_stand_in);
     RUN(unknown_without_bytes);
+    RUN(token_zero);
+    RUN(the_longest_added_token);
     RUN(odd_byte_names_are_text);
     RUN(scores_that_never_join);
     RUN(lowest_id_of_equal_pieces);
