@@ -22,6 +22,10 @@
 #include <stdio.h>
 
 /* What pith needs of a machine and its compiler. Where it is not there, results would be wrong without a word. */
+#if !defined(__STDC_VERSION__) || __STDC_VERSION__ < 201112L || defined(__STDC_NO_ATOMICS__) || \
+    (defined(__TINYC__) && __TINYC__ < 928)
+#error "pith is C11 with atomics: compile it with gcc, clang or another such C compiler, -std=c11 or later"
+#endif
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "pith uses numbers as they lie in model files: it needs a little-endian processor"
 #endif

@@ -71,6 +71,10 @@ forgotten() { # a test that is in no list must not pass for one
     printf '#include "tests/test.h"\nTEST(a) { CHECK(1); }\nint main(void) { return DONE(); }\n' > "$BUILD/forgotten.c"
     ! $CC -std=c11 -I. -c "$BUILD/forgotten.c" -o "$BUILD/forgotten.o"
 }
+one_system() { # another system is a twin of base/os.c; bundle.c knows two assemblers
+    ! grep -nE '^ *# *(if|elif).*(__linux|_WIN32|__APPLE__|__unix|BSD__|__ANDROID__|__EMSCRIPTEN__|__wasi__|__MINGW)' \
+        *.[ch] base/[!o]*.[ch] math/*.[ch] formats/*.[ch] text/*.[ch] train/*.[ch] tools/*.[ch] | grep -v '^tools/bundle.c:'
+}
 bsd_make() { MAKEFLAGS= bmake -n 2>&1 | grep -q 'GNU make' && ! MAKEFLAGS= bmake; }
 readme_snippet() { # the README's C compiles as it stands
     { printf '#include "pith.h"\n#include <stdio.h>\nint main(void) {\n'
@@ -116,6 +120,7 @@ replay() { # the fuzz target on files it knows, and on changed copies of them
     check "dist/pith.c never exits, prints or reads the environment" never_calls "$BUILD/dist.o"
     check "dist/pith.c compiles with PITH_PORTABLE" compile -std=c11 -O0 -DPITH_PORTABLE -c dist/pith.c -o "$BUILD/dist_portable.o"
     check "dist/pith.c refuses big-endian processors" refuses little-endian -U__BYTE_ORDER__ -D__BYTE_ORDER__=4321
+    check "dist/pith.c refuses compilers without atomics" refuses C11 -D__STDC_NO_ATOMICS__
     check "dist/pith.c refuses -ffast-math" refuses NaN -ffast-math
     check "dist/pith.c refuses -ffinite-math-only" refuses NaN -ffinite-math-only
     check "make CFLAGS=-Ofast keeps NaN and the order of sums" ofast
@@ -123,6 +128,7 @@ replay() { # the fuzz target on files it knows, and on changed copies of them
     check "make story-model goes on, and keeps the model it replaces" story_model
     check "make story-model has steps for the text's size" story_plans
     if command -v bmake > /dev/null; then check "BSD's make names GNU make" bsd_make; else echo "ok - BSD's make names GNU make # SKIP no bmake"; fi
+    check "only base/os.c and the twins ask which system this is" one_system
     check "a TEST without its RUN does not compile" forgotten
     check "threads are used where they run" openmp_probe
     check "dist/pith.h is C99" compile -std=c99 -fsyntax-only -x c dist/pith.h
