@@ -117,8 +117,8 @@ static int plan(pith_session *s, const pith_model *m, const pith_context *c, pit
     s->model = m;
     s->n_ctx = c->n_ctx ? c->n_ctx : m->hyper.n_ctx;
     if (m->hyper.n_ctx_most && s->n_ctx > m->hyper.n_ctx_most)
-        return pith__fail(err, PITH_EARG, "%s: the context is %d tokens, need at most %d: what the model's"
-                          " rotation (RoPE) is after them is not built here", m->store.path, s->n_ctx,
+        return pith__fail(err, PITH_EARG, "%s: the context is %d tokens, need at most %d: for longer texts the"
+                          " model's rotation (RoPE) changes, which is not built here", m->store.path, s->n_ctx,
                           m->hyper.n_ctx_most);
     s->n_batch = c->n_batch ? c->n_batch : 256;
     if (s->n_batch > s->n_ctx) s->n_batch = s->n_ctx;
