@@ -1049,6 +1049,23 @@ TEST(byte_level_tokenizer) {
     tokens_are("ab", PITH_BOS, "7 4");
 }
 
+/* Token 0 may end texts; of two tokens of a name the added one is meant. */
+TEST(special_tokens_by_name) {
+    write_whole();
+    write_text("tokenizer.json", byte_level);
+    write_text("tokenizer_config.json", "{\"add_eos_token\":true,\"eos_token\":\"a\"}");
+    tokens_are("b", PITH_EOS, "1 0");
+    pith__store_free(&store);
+    store.path = folder;
+    REQUIRE(!pith__folder_read(&store, folder, 0, &error));
+    int ends = 0;
+    for (int i = 0; i < store.vocab.n_end; i++) ends += store.vocab.end[i] == 0;
+    EQ(ends, 1);
+    write_text("tokenizer.json", with(with(byte_level, "\"id\":7", "\"id\":10"), "\"abc\":6", "\"abc\":6,\"<s>\":7"));
+    write_text("tokenizer_config.json", "{\"add_bos_token\":true,\"bos_token\":\"<s>\"}");
+    tokens_are("b", PITH_BOS, "10 1");
+}
+
 static const char *known_pre(const char *pre_tokenizer) {
     static char name[32];
     char text[20000];
@@ -1166,6 +1183,8 @@ TEST(metaspace_tokenizer) {
     tokens_are("a aa\n", PITH_BOS, "1 7 9 3");
     tokens_are("ba", 0, "5 4 6");
     tokens_are("z", 0, "5 0");
+    write_text("tokenizer.json", with(block, "\"byte_fallback\":true,", ""));
+    tokens_are("a\nb", 0, "7 0"); /* without a word of it there is none, and unknown ones are fused */
     /* Gemma: no space in front, a pre_tokenizer that finds nothing, and the tab under the id of its
      * byte */
     write_text("tokenizer.json",
@@ -1666,6 +1685,7 @@ int main(void) {
     RUN(rotations_become_tensors);
     RUN(generation_config);
     RUN(byte_level_tokenizer);
+    RUN(special_tokens_by_name);
     RUN(regexes_are_known_by_their_text);
     RUN(metaspace_tokenizer);
     RUN(tokenizers_that_must_not_run);
