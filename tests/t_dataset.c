@@ -442,7 +442,7 @@ TEST(texts_that_are_none) {
     EQ(complains("d.txt", "{\"prompt\": \"a\"}\n", 16), PITH_EDATA);
     EQ(complains("e.json", "[1, 2]", 6), PITH_EDATA);
     EQ(complains("f.json", "{\"text\":", 8), PITH_EDATA);
-    EQ(complains("g.txt", "[{\"text\": \"a\"}, 3]", 20), PITH_EDATA);
+    EQ(complains("g.txt", "[{\"text\": \"a\"}, 3]", 18), PITH_EDATA);
     EQ(complains("one.txt", "x", 1), 0);
     EQ(complains("noise.txt", "\xff\xfe\x80\xc3(", 5), 0); /* bytes have tokens of their own */
 }
