@@ -23,7 +23,7 @@ sum=$(cksum < "$TEXT") || exit 4
 # A step learns from 2,048 tokens, about 7,500 bytes of English: so many steps read the text eight times.
 bytes=$(wc -c < "$TEXT")
 steps=${STORY_STEPS:-$((bytes / 950))}
-[ -n "$STORY_STEPS" ] || [ "$steps" -ge 200 ] || steps=200
+[ -n "$STORY_STEPS" ] || [ "$steps" -ge 300 ] || steps=300
 [ -n "$STORY_STEPS" ] || [ "$steps" -le 14000 ] || steps=14000
 warmup=$((steps / 20))
 [ "$warmup" -le 200 ] || warmup=200

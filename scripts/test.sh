@@ -64,7 +64,7 @@ story_plan() { # story_plan BYTES WANT: what pretrain is asked for; it is stoppe
     [ $? -eq 130 ] && grep -q -e "$2" "$BUILD/said" && tail -n 1 "$BUILD/said" | grep -q 'same make command goes on' && [ ! -e "$at/m.gguf" ]
 }
 story_plans() {
-    story_plan 50000 '--warmup_steps 10 --max_steps 200 ' && story_plan 1900000 '--warmup_steps 100 --max_steps 2000 ' &&
+    story_plan 50000 '--warmup_steps 15 --max_steps 300 ' && story_plan 1900000 '--warmup_steps 100 --max_steps 2000 ' &&
         story_plan 20000000 '--warmup_steps 200 --max_steps 14000 '
 }
 forgotten() { # a test that is in no list must not pass for one
