@@ -287,7 +287,8 @@ TEST(a_short_run_is_scored_ten_times) {
 
 TEST(a_text_learned_by_heart_is_told) {
     static const char heart[] = "Sam found a red ball in the park. The dog hid the old boat by the river. Tom and Lily "
-                                     "saw a mouse at home. His mother wanted some cake. A bird looked at the lamp on the hill. Once more.",
+                                "saw a mouse at home. His mother wanted some cake. A bird looked at the lamp on "
+                                "the hill. Once more.",
                       other[] = "The queen cleaned the magic flower behind the clock. Grandpa opened a jar of honey.";
     text_file("heart.txt", heart, sizeof heart - 1);
     text_file("other.txt", other, sizeof other - 1);

@@ -384,8 +384,8 @@ int trainer_run(trainer *t) {
     if (code != stopped()) return code;
     int saved = save_progress(t);
     if (saved) return saved;
-    fprintf(stderr, "stopped after step %lld; to try it: run %s/checkpoint-%lld.gguf; to go on, give the same command%s\n",
-            (long long)t->adam.step, o->folder, (long long)t->adam.step,
+    fprintf(stderr, "stopped after step %lld; to try it: run %s/checkpoint-%lld.gguf; to go on, give the same "
+            "command%s\n", (long long)t->adam.step, o->folder, (long long)t->adam.step,
             o->last ? "" : " with --resume_from_checkpoint last");
     return code;
 }
