@@ -278,7 +278,7 @@ TEST(a_short_run_is_scored_ten_times) {
         double loss[64];
         REQUIRE(pretrain(runs[i].flags) == 0);
         EQ(log_numbers("short/train.log.jsonl", "eval_loss", loss, 64), runs[i].n);
-        CHECK(strstr(said, " s  ETA 0 s\n")); /* time passed, and left */
+        CHECK(strstr(said, " s, ETA 0 s\n")); /* time passed, and left */
         char last[300];
         snprintf(last, sizeof last, "to try it: run %s/short/model.gguf\n", folder);
         CHECK(!strcmp(said + strlen(said) - strlen(last), last));

@@ -36,7 +36,7 @@ void trainer_numbers(const trainer *t, double *x) {
 void print_duration(double s) {
     if (s < 120) fprintf(stderr, "%.0f s", s);
     else if (s < 6000) fprintf(stderr, "%.0f min", s / 60);
-    else fprintf(stderr, "%.0f h %02d min", floor(s / 3600), (int)(s / 60) % 60);
+    else fprintf(stderr, "%.0fh%02d", floor(s / 3600), (int)(fmod(s, 3600) / 60));
 }
 
 /* Sequences that are learned from at once, of so many that are left. */
@@ -106,17 +106,17 @@ static double epoch_of(const trainer *t) {
     return (double)t->adam.step * (double)t->batch_size * t->n_ctx / (double)t->data.n_train;
 }
 
-/* The line of a step: on a terminal it is overwritten by the next. */
+/* The line of a step: on a terminal it is overwritten by the next, so it must fit into 80 columns. */
 static int log_step(trainer *t) {
     double spent = seconds() - t->start, loss = t->loss_n ? t->loss_sum / t->loss_n : t->smooth;
     int64_t done = t->adam.step - t->start_step;
     double per_step = done ? spent / (double)done : 0;
     double speed = per_step > 0 ? (double)t->batch_size * t->n_ctx / per_step : 0;
-    fprintf(stderr, "%sstep %lld/%lld  loss %.4f  lr %.1e  |grad| %.2f  %.0f tok/s  ",
+    fprintf(stderr, "%sstep %lld/%lld loss %.3f lr %.1e |grad| %.2f %.0f tok/s ",
             t->terminal ? "\r\033[K" : "", (long long)t->adam.step, (long long)t->total, loss,
             t->rate, t->norm, speed);
     print_duration(spent);
-    fprintf(stderr, "  ETA ");
+    fprintf(stderr, ", ETA ");
     print_duration(per_step * (double)(t->total - t->adam.step));
     if (!t->terminal) fprintf(stderr, "\n");
     output_line(&t->log, "{\"step\": %lld", (long long)t->adam.step);
