@@ -34,7 +34,8 @@ trap : INT # pretrain saves and ends; then this says how to go on
 [ -f "$STORY/vocab.gguf" ] || "$RUN" vocab "$TEXT" -o "$STORY/vocab.gguf" --vocab-size "$pieces" &&
 "$RUN" pretrain "$TEXT" --output_dir "$out" --tokenizer "$STORY/vocab.gguf" --resume_from_checkpoint last \
     --dim 128 --layers 8 --heads 4 --kv-heads 2 --ffn 352 --context 512 --per_device_train_batch_size 4 \
-    --learning_rate 2.5e-3 --warmup_steps "$warmup" --max_steps "$steps" --outtype q8_0 $STORY_FLAGS
+    --learning_rate 2.5e-3 --warmup_steps "$warmup" --max_steps "$steps" --outtype q8_0 \
+    --load_best_model_at_end $STORY_FLAGS
 code=$?
 [ $code != 130 ] || say "stopped; the same make command goes on"
 [ $code = 0 ] || exit $code
