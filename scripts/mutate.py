@@ -23,7 +23,7 @@ math/kernels.h @ session forward backward @ m.window <= position) s.first = posi
 math/quant.c @ quant @ u + 0x7fff + (u >> 16 & 1) @ u + 0x8000
 text/pretokenize.c @ tokenizer tokens @ c == '`' || @ c == '\'' ||
 text/added.c @ tokens tokenizer @ t->flags & PITH__RSTRIP && i >= white_end @ t->flags & PITH__LSTRIP && i >= white_end
-formats/gguf.c @ tokenizer gguf tokens @ { "tekken", 1, 1 } @ { "tekken", 0, 1 }
+formats/gguf.c @ gguf_vocab tokens @ { "tekken", 1, 1 } @ { "tekken", 0, 1 }
 formats/store.c @ safetensors gguf @ by_name(&n, &s->tensor[i - 1].name) == 0 @ by_name(&n, &s->tensor[i - 1].name) > 1 << 20
 formats/write.c @ write vocab pretrain @ if (v->end[i] == v->eos) continue; @ if (v->end[i] != v->eos) continue;
 families.c @ families golden @ 1 / sqrt((double)width) @ 1 / sqrt((double)width + 1)

@@ -1,0 +1,245 @@
+/* t_gguf_vocab.c - the vocabularies of GGUF files: what their keys become, and keys that are wrong. */
+#include "gguf_doc.h"
+
+/* ---- vocabulary ------------------------------------------------------------------------------ */
+
+TEST(vocab_spm) {
+    const pith__vocab *v = &store.vocab;
+    doc d = spm_doc();
+    spm_types(&d, 10); /* one too many is no harm */
+    spm_scores(&d, N_SPM);
+    key_str(&d, "tokenizer.chat_template", "{{ messages }}");
+    REQUIRE(works(read_doc(&d)));
+    EQ(v->model, PITH__SPM);
+    EQ(v->spelling, PITH__METASPACE);
+    EQ(v->n, N_SPM);
+    for (int i = 0; i < N_SPM; i++) {
+        CHECK(pith__str_is(v->piece[i], spm_pieces[i]));
+        NEAR(v->score[i], -0.5 * i, 0);
+    }
+    EQ(v->type[0], PITH__UNKNOWN);
+    EQ(v->type[3], PITH__BYTE);
+    EQ(v->type[4], PITH__NORMAL); /* what a number unknown stands for */
+    EQ(v->type[5], PITH__NORMAL);
+    EQ(v->type[6], PITH__UNUSED);
+    EQ(v->type[7], PITH__CONTROL); /* it ends a turn, whatever the file calls it */
+    EQ(v->bos, 1);
+    EQ(v->eos, 2);
+    EQ(v->unk, 0);
+    CHECK(v->add_bos && !v->add_eos && v->add_space && v->byte_fallback && !v->ignore_merges);
+    REQUIRE(v->n_end == 3);
+    CHECK(v->end[0] == 2 && v->end[1] == 7 && v->end[2] == 8);
+    CHECK(pith__str_is(v->chat_template, "{{ messages }}"));
+    CHECK(v->added == NULL);
+
+    d = spm_doc();
+    key_int(&d, "tokenizer.ggml.add_bos_token", BOOL, 0, 1);
+    key_int(&d, "tokenizer.ggml.add_eos_token", BOOL, 1, 1);
+    key_int(&d, "tokenizer.ggml.add_space_prefix", BOOL, 0, 1);
+    key_int(&d, "tokenizer.ggml.bos_token_id", U32, 4, 4);
+    key_int(&d, "tokenizer.ggml.eos_token_id", U32, N_SPM, 4); /* outside: none */
+    key_int(&d, "tokenizer.ggml.unknown_token_id", I32, 0xffffffffu, 4);
+    key_int(&d, "tokenizer.ggml.eot_token_id", U32, 5, 4);
+    REQUIRE(works(read_doc(&d)));
+    EQ(v->bos, 4);
+    EQ(v->eos, -1);
+    EQ(v->unk, -1);
+    CHECK(!v->add_bos && v->add_eos && !v->add_space);
+    REQUIRE(v->n_end == 3);
+    CHECK(v->end[0] == 5 && v->end[1] == 7);
+    EQ(v->type[0], PITH__NORMAL);
+}
+
+TEST(vocab_normalizer) {
+    doc d = spm_doc();
+    REQUIRE(works(read_doc(&d)) && !store.vocab.nfc);
+    d = spm_doc();
+    key_str(&d, "pith.normalizer", "NFC");
+    REQUIRE(works(read_doc(&d)) && store.vocab.nfc);
+    d = spm_doc();
+    key_str(&d, "pith.normalizer", "NFD");
+    EQ(read_doc(&d), PITH_EARCH);
+    CHECK(strstr(error.text, "pith.normalizer is 'NFD'") != NULL);
+}
+
+TEST(vocab_phi3_strips) {
+    doc d = spm_doc();
+    key_str(&d, "general.architecture", "phi3");
+    spm_types(&d, N_SPM);
+    REQUIRE(works(read_doc(&d)));
+    REQUIRE(store.vocab.added != NULL);
+    static const uint8_t want[N_SPM] = { 0, 0, 2, 0, 0, 0, 0, 2, 2 };
+    for (int i = 0; i < N_SPM; i++) EQ(store.vocab.added[i], want[i]);
+}
+
+static doc bpe_doc(const char *pre, int merges) {
+    static const char *const piece[] = { "a", "b", "ab", "\u0120", "\u0120a", "<|end|>" };
+    static const char *const merge[] = { "a b", "nothing", "", " ", "\u0120 a", " x y", "z " };
+    doc d = new_doc();
+    if (merges) key_strs(&d, "tokenizer.ggml.merges", merge, 7);
+    if (pre) key_str(&d, "tokenizer.ggml.pre", pre);
+    key_str(&d, "tokenizer.ggml.model", "gpt2");
+    key_strs(&d, "tokenizer.ggml.tokens", piece, 6);
+    return d;
+}
+
+/* What llama.cpp takes for said when a file says nothing of BOS and of words that are pieces. */
+TEST(habits_of_pretokenizers) {
+    static const struct {
+        const char *pre;
+        int add_bos, ignore_merges;
+    } habits[] = { { "llama3", 1, 1 },   { "llama-v3", 1, 1 }, { "llama-bpe", 1, 1 }, { "falcon3", 1, 1 },
+                   { "falcon-h1", 1, 1 }, { "pixtral", 1, 1 },  { "midm-2.0", 1, 1 },  { "lfm2", 1, 1 },
+                   { "tekken", 1, 1 },   { "youtu", 0, 1 },    { "chameleon", 1, 0 }, { "gpt-2", 0, 0 },
+                   { "qwen2", 0, 0 },    { "falcon", 0, 0 },   { "gpt-4o", 0, 0 },    { "deepseek-llm", 0, 0 },
+                   { "dbrx", 0, 0 },     { "smollm", 0, 0 },   { "default", 0, 0 } };
+    for (size_t i = 0; i < sizeof habits / sizeof *habits; i++) {
+        doc d = bpe_doc(habits[i].pre, 1);
+        REQUIRE(works(read_doc(&d)));
+        if (store.vocab.add_bos != habits[i].add_bos || store.vocab.ignore_merges != habits[i].ignore_merges)
+            FAIL("%s: BOS %d, whole words %d", habits[i].pre, store.vocab.add_bos, store.vocab.ignore_merges);
+    }
+}
+
+TEST(vocab_bpe) {
+    const pith__vocab *v = &store.vocab;
+    doc d = bpe_doc("qwen2", 1);
+    REQUIRE(works(read_doc(&d)));
+    EQ(v->model, PITH__BPE);
+    EQ(v->spelling, PITH__BYTE_LETTERS);
+    EQ(v->n, 6);
+    CHECK(pith__str_is(v->pre, "qwen2"));
+    REQUIRE(v->n_merge == 3); /* what is no pair is left out */
+    CHECK(pith__str_is(v->left[0], "a") && pith__str_is(v->right[0], "b"));
+    CHECK(pith__str_is(v->left[1], "\u0120") && pith__str_is(v->right[1], "a"));
+    CHECK(pith__str_is(v->left[2], " x") && pith__str_is(v->right[2], "y"));
+    CHECK(v->bos == -1 && v->eos == -1 && v->unk == -1);
+    CHECK(!v->add_bos && !v->add_eos && !v->add_space && !v->ignore_merges && !v->byte_fallback);
+    REQUIRE(v->n_end == 1);
+    EQ(v->end[0], 5);
+
+    d = bpe_doc("llama-bpe", 1);
+    REQUIRE(works(read_doc(&d)));
+    CHECK(v->add_bos && v->ignore_merges);
+    d = bpe_doc("tekken", 1);
+    key_int(&d, "tokenizer.ggml.add_bos_token", BOOL, 0, 1);
+    REQUIRE(works(read_doc(&d)));
+    CHECK(!v->add_bos && v->ignore_merges);
+    d = bpe_doc(NULL, 1);
+    REQUIRE(works(read_doc(&d)));
+    CHECK(pith__str_is(v->pre, "default"));
+    d = bpe_doc("qwen2", 0);
+    CHECK(refused(read_doc(&d), "tokenizer.ggml.merges"));
+    d = bpe_doc("qwen2", 0);
+    key_array(&d, "tokenizer.ggml.merges", U8, 0);
+    CHECK(refused(read_doc(&d), "tokenizer.ggml.merges"));
+}
+
+/* What a file does not say of BOS and of whole words, the pre-tokenizer's name does: llama.cpp's
+ * src/llama-vocab.cpp, read 2026-11. */
+TEST(vocab_bpe_habits) {
+    static const struct {
+        const char *pre;
+        int add_bos, ignore_merges;
+    } want[] = {
+        { "tekken", 1, 1 },   { "pixtral", 1, 1 },   { "llama3", 1, 1 }, { "llama-v3", 1, 1 },
+        { "falcon3", 1, 1 },  { "falcon-h1", 1, 1 }, { "lfm2", 1, 1 },   { "midm-2.0", 1, 1 },
+        { "youtu", 0, 1 },    { "chameleon", 1, 0 }, { "qwen2", 0, 0 },  { "gpt-2", 0, 0 },
+        { "smollm", 0, 0 },   { "default", 0, 0 }
+    };
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        doc d = bpe_doc(want[i].pre, 1);
+        REQUIRE(works(read_doc(&d)));
+        EQ(store.vocab.add_bos, want[i].add_bos);
+        EQ(store.vocab.ignore_merges, want[i].ignore_merges);
+    }
+}
+
+TEST(vocab_none) {
+    static const char *const none[] = { NULL, "none", "no_vocab" };
+    for (int i = 0; i < 3; i++) {
+        doc d = new_doc();
+        if (none[i]) key_str(&d, "tokenizer.ggml.model", none[i]);
+        REQUIRE(works(read_doc(&d)));
+        EQ(store.vocab.model, PITH__NONE);
+        EQ(store.vocab.n, 0);
+        EQ(store.vocab.bos, -1);
+    }
+    doc d = new_doc();
+    key_str(&d, "tokenizer.ggml.model", "bert");
+    EQ(read_doc(&d), PITH_EARCH);
+    CHECK(strstr(error.text, "'bert'") != NULL);
+}
+
+TEST(vocab_errors) {
+    static const struct {
+        const char *name;
+        uint32_t type;
+    } wrong[] = {
+        { "tokenizer.chat_template", U32 },        { "tokenizer.ggml.bos_token_id", F32 },
+        { "tokenizer.ggml.eos_token_id", BOOL },   { "tokenizer.ggml.unknown_token_id", STR },
+        { "tokenizer.ggml.eot_token_id", F64 },    { "tokenizer.ggml.add_bos_token", U8 },
+        { "tokenizer.ggml.add_eos_token", STR },   { "tokenizer.ggml.add_space_prefix", U32 },
+        { "tokenizer.ggml.scores", F32 },          { "tokenizer.ggml.token_type", I32 },
+        { "pith.normalizer", BOOL }
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        doc d = spm_doc();
+        key_int(&d, wrong[i].name, wrong[i].type, 0, 8);
+        bytes *b = &d.key; /* the value has 8 bytes: take back what the type does not */
+        static const int size[] = { 1, 1, 2, 2, 4, 4, 4, 1, 8, 0, 8, 8, 8 };
+        b->n -= 8 - (size_t)size[wrong[i].type];
+        if (!refused(read_doc(&d), wrong[i].name)) FAIL("case %zu", i);
+    }
+    doc d = spm_doc();
+    spm_scores(&d, N_SPM - 1);
+    CHECK(refused(read_doc(&d), "tokenizer.ggml.scores"));
+    d = spm_doc();
+    spm_types(&d, N_SPM - 1);
+    CHECK(refused(read_doc(&d), "tokenizer.ggml.token_type"));
+    d = spm_doc();
+    for (int i = 0, n = (key_array(&d, "tokenizer.ggml.scores", I32, N_SPM), N_SPM); i < n; i++)
+        put_int(&d.key, 0, 4);
+    CHECK(refused(read_doc(&d), "tokenizer.ggml.scores"));
+    static const char *const model[] = { "llama", "gpt2" };
+    for (int i = 0; i < 2; i++) {
+        d = new_doc();
+        key_str(&d, "tokenizer.ggml.model", model[i]);
+        CHECK(refused(read_doc(&d), "tokenizer.ggml.tokens"));
+        d = new_doc();
+        key_str(&d, "tokenizer.ggml.model", model[i]);
+        key_array(&d, "tokenizer.ggml.tokens", STR, 0);
+        CHECK(refused(read_doc(&d), "tokenizer.ggml.tokens"));
+        d = new_doc();
+        key_str(&d, "tokenizer.ggml.model", model[i]);
+        put_int(key_array(&d, "tokenizer.ggml.tokens", U32, 1), 0, 4);
+        CHECK(refused(read_doc(&d), "tokenizer.ggml.tokens"));
+    }
+    d = new_doc();
+    key_int(&d, "tokenizer.ggml.model", U8, 1, 1);
+    CHECK(refused(read_doc(&d), "tokenizer.ggml.model"));
+}
+
+TEST(many_ends) { /* more tokens that end a text than there is room for */
+    const char *piece[40];
+    for (int i = 0; i < 40; i++) piece[i] = i % 2 ? "<EOT>" : "<|im_end|>";
+    doc d = new_doc();
+    key_str(&d, "tokenizer.ggml.model", "llama");
+    key_strs(&d, "tokenizer.ggml.tokens", piece, 40);
+    REQUIRE(works(read_doc(&d)));
+    EQ(store.vocab.n_end, 16);
+}
+
+int main(void) {
+    RUN(vocab_spm);
+    RUN(vocab_normalizer);
+    RUN(vocab_phi3_strips);
+    RUN(habits_of_pretokenizers);
+    RUN(vocab_bpe);
+    RUN(vocab_bpe_habits);
+    RUN(vocab_none);
+    RUN(vocab_errors);
+    RUN(many_ends);
+    close_store();
+    return DONE();
+}
