@@ -147,7 +147,7 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     /* Llamas are stored by Hugging Face for half-split rotation and by GGUF in the order of neighbours. Both
      * become the latter, so that both give the same bits. */
     h->rope_half = (f->has & PITH__HALF) != 0;
-    h->rope_gather = o->m->store.rope_half && !h->rope_half;
+    h->rope_gather = o->m->store.qk_halves && !h->rope_half;
     h->qk_norm_whole = (f->has & PITH__QK_NORM_WHOLE) != 0;
     h->act = f->has & PITH__GELU_FFN ? PITH__GELU : PITH__SILU;
     h->eps = (float)float_key(o, "attention.layer_norm_rms_epsilon", NAN);

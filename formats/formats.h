@@ -72,7 +72,7 @@ typedef struct {
     size_t n_tensor;
     pith__vocab vocab;
     int llama2c;         /* 1: a llama2.c file, whose sampling and cache defaults are llama2.c's */
-    int rope_half;       /* 1: q and k are stored for half-split rotation whatever the family says */
+    int qk_halves;       /* 1: q and k are stored for half-split rotation whatever the family says */
     int norm_plus_one;   /* 1: norms of the Gemmas are stored as w, not yet as 1 + w */
     int vocab_padded;    /* 1: the embedding may have more rows than the vocabulary has pieces */
     size_t n_dropped;    /* tensors of the file that are not in the table, as they have no meaning here; */

@@ -432,7 +432,7 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
     pith__hf_rope(&c);
     config_window(&c, reads & READS_NOPE ? config_nope(&c) : NULL);
     config_extras(&c);
-    f->s->rope_half = f->s->is_folder = 1;
+    f->s->qk_halves = f->s->is_folder = 1;
     f->s->hf_style = c.family->style;
     f->s->norm_plus_one = (is & HF_GEMMA) != 0;
     f->tied = pith__hf_bool(&c, c.at, "tie_word_embeddings",

@@ -276,7 +276,7 @@ PITH_SHARED int pith__gguf_write(const pith__store *s, const pith__tensor *tenso
     const pith__vocab *v = &s->vocab;
     if (v->model == PITH__BPE && v->spelling != PITH__BYTE_LETTERS)
         return pith__fail(err, PITH_EARCH, "%s: GGUF has no place for merges of such a vocabulary", path);
-    if (s->norm_plus_one || s->rope_half)
+    if (s->norm_plus_one || s->qk_halves)
         return pith__fail(err, PITH_EARCH, "%s: GGUF wants these weights in another order", path);
     if (!to->encode) return pith__fail(err, PITH_EARG, "%s: %s cannot be written", path, to->name);
     pith__writer w;
@@ -330,7 +330,7 @@ static int l2c_key_fits(const pith__key *k, const l2c_sizes *z, const char *path
 
 static int check_llama2c(const pith__store *s, const l2c_sizes *z, const char *path, pith_error *err) {
     const pith__key *arch = pith__store_key(s, "general.architecture");
-    if (!arch || arch->type != PITH__STRING || !pith__str_is(arch->s, "llama") || s->rope_half)
+    if (!arch || arch->type != PITH__STRING || !pith__str_is(arch->s, "llama") || s->qk_halves)
         return pith__fail(err, PITH_EARCH, "%s: llama2.c has no such models", path);
     if (z->dim < 1 || z->layers < 1 || z->head < 1 || z->dim % z->heads)
         return pith__fail(err, PITH_EARCH, "%s: llama2.c has no model of this shape", path);

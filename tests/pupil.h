@@ -161,7 +161,7 @@ static void add_layer(pith__store *s, const family *f, int l) {
 }
 
 static pith_model *make(const family *f, int threads, const char *kernels) {
-    pith__store s = { .path = f->name, .kind = "made", .rope_half = f->has & HALF_STORED };
+    pith__store s = { .path = f->name, .kind = "made", .qk_halves = f->has & HALF_STORED };
     const struct {
         const char *key;
         int value;

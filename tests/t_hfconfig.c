@@ -232,7 +232,7 @@ TEST(sizes_become_keys) {
     EQ(number("qwen3.context_length"), 64);
     NEAR(number("qwen3.attention.layer_norm_rms_epsilon"), 1e-5, 0);
     NEAR(number("qwen3.rope.freq_base"), 10000, 0);
-    CHECK(store.rope_half && !store.norm_plus_one);
+    CHECK(store.qk_halves && !store.norm_plus_one);
     CHECK(pattern("qwen3.attention.sliding_window_pattern", "000000"));
     read_keys(shaped("llama", "\"head_dim\":null"));
     EQ(number("llama.attention.key_length"), 4);

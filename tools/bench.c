@@ -214,7 +214,7 @@ typedef struct {
 } result;
 
 /* n tokens, read together or written one by one. */
-static int go_on(pith_session *s, int n, int together) {
+static int run_tokens(pith_session *s, int n, int together) {
     int n_vocab = s->model->hyper.n_vocab;
     pith_error e = { 0, "" };
     for (int i = 0; i < n; ) {
@@ -234,9 +234,9 @@ static int measure(pith_session *s, result *r, int repetitions) {
     int code = 0;
     for (int i = -1; i < repetitions && !code; i++) { /* the first to warm up */
         int n = i < 0 && r->n > 32 ? 32 : r->n;
-        code = go_on(s, r->depth - pith_rewind(s, r->depth), 1); /* a window may have forgotten all */
+        code = run_tokens(s, r->depth - pith_rewind(s, r->depth), 1); /* a window may have forgotten all */
         double start = seconds();
-        if (!code) code = go_on(s, n, r->together);
+        if (!code) code = run_tokens(s, n, r->together);
         double rate = n / (seconds() - start);
         if (i >= 0) sum += rate, squares += rate * rate;
     }

@@ -21,7 +21,7 @@
 
 /* ---- flags ----------------------------------------------------------------------------------- */
 
-static const options pretrain_defaults = {
+static const train_options pretrain_defaults = {
     .hold_out = 0.05f, .schedule = "cosine", .out_type = "f32", .batch = 8,
     .accumulate = 1, .warmup = -1, .eval_steps = -1, .save_steps = 500, .log_steps = 10,
     .max_eval = 64, .keep = 2, .epochs = 3, .lr = 1e-3f, .min_lr = -1, .decay = 0.1f, .max_norm = 1,
@@ -39,7 +39,7 @@ static int is_last(const char *resume) {
     return resume && (!strcmp(resume, "last") || !strcmp(resume, "true") || !strcmp(resume, "True"));
 }
 
-static int read_options(int argc, char **argv, options *o) {
+static int read_train_options(int argc, char **argv, train_options *o) {
     const flag flags[] = {
         { 'o', "output-dir", TEXT, &o->folder, 0, 0, "DIR", "where everything is written" },
         { 0, "train-file", LIST, &o->texts, 0, 0, "FILE",
@@ -136,7 +136,7 @@ static int size_said(trainer *t, const char *shown, int *said, const char *name,
     return 0;
 }
 
-static int check_shape(const options *o) {
+static int check_shape(const train_options *o) {
     if (o->dim % o->heads)
         return complain(USAGE, "--heads is %d, need a divisor of --dim %d", o->heads, o->dim);
     if (o->dim / o->heads % 2)
@@ -148,7 +148,7 @@ static int check_shape(const options *o) {
     return 0;
 }
 
-static int choose_sizes(trainer *t, options *o) {
+static int choose_sizes(trainer *t, train_options *o) {
     const char *const names[] = { "embedding_length", "block_count", "attention.head_count",
                                   "attention.head_count_kv", "feed_forward_length",
                                   "context_length" };
@@ -176,7 +176,7 @@ static int end_documents(trainer *t) {
     return 0;
 }
 
-static int choose_shape(trainer *t, options *o) {
+static int choose_shape(trainer *t, train_options *o) {
     int code = end_documents(t);
     if (!code) code = choose_sizes(t, o);
     if (code) return code;
@@ -195,7 +195,7 @@ static int choose_shape(trainer *t, options *o) {
 
 /* ---- the vocabulary -------------------------------------------------------------------------- */
 
-static int find_checkpoint(trainer *t, options *o) {
+static int find_checkpoint(trainer *t, train_options *o) {
     if (!o->last) return 0;
     enum { MOST = 4096 };
     int64_t step[MOST];
@@ -248,7 +248,7 @@ static int same_vocab(const trainer *t, const char *path) {
     return code;
 }
 
-static int get_vocab(trainer *t, options *o) {
+static int get_vocab(trainer *t, train_options *o) {
     int code = 0;
     if (o->resume) code = find_checkpoint(t, o);
     const char *path = o->resume ? o->resume : o->tokenizer;
@@ -272,7 +272,7 @@ static int get_vocab(trainer *t, options *o) {
 }
 
 static int new_model(trainer *t) {
-    const options *o = t->o;
+    const train_options *o = t->o;
     pith__llama shape = { o->dim, o->layers, o->heads, o->kv_heads, o->ffn, o->context, o->untied };
     pith_options opt = { .n_threads = threads_wanted(o->threads) };
     pith_error e = { 0, "" };
@@ -293,18 +293,18 @@ static int check_memory(double bytes, const char *what) {
 
 /* Before any of it is there: weights, gradients, and the optimiser's two means. */
 static int check_weights_fit(const trainer *t) {
-    const options *o = t->o;
+    const train_options *o = t->o;
     double dim = o->dim, kv = dim / o->heads * o->kv_heads;
     double layer = 2 * dim + 2 * dim * dim + 2 * dim * kv + 3 * dim * o->ffn;
     double n = (double)t->vocab.n * dim * (o->untied ? 2 : 1) + dim + o->layers * layer;
     return check_memory(4 * 4 * n, "training this shape");
 }
 
-static int keep_of(const options *o) { return o->recompute ? PITH__KEEP_STREAM : PITH__KEEP_ALL; }
+static int keep_of(const train_options *o) { return o->recompute ? PITH__KEEP_STREAM : PITH__KEEP_ALL; }
 
 static int training_memory(trainer *t) {
     pith_error e = { 0, "" };
-    const options *o = t->o;
+    const train_options *o = t->o;
     if (pith__params_new(&t->params, t->m, &e)) return complain(FAILED, "%s", e.text);
     size_t n = t->params.n;
     t->n_ctx = o->context;
@@ -317,7 +317,7 @@ static int training_memory(trainer *t) {
     t->token = calloc(PITH__SHARDS * ((size_t)t->n_ctx + 1), sizeof *t->token);
     if (!t->adam.m || !t->adam.v || !t->token)
         return complain(FAILED, "no memory to train %zu parameters", n);
-    int n_sequence = o->batch * o->accumulate; /* fits, see read_options */
+    int n_sequence = o->batch * o->accumulate; /* fits, see read_train_options */
     double bytes = (double)pith__step_size(t->m, &t->params, t->n_ctx, n_sequence, keep_of(o));
     int code = check_memory(bytes + 12.0 * (double)n, "training with this context");
     if (code) return code;
@@ -329,7 +329,7 @@ static int training_memory(trainer *t) {
 static int check_folder(trainer *t) {
     enum { MOST = 4096 };
     int64_t step[MOST];
-    const options *o = t->o;
+    const train_options *o = t->o;
     size_t n = pith__numbered(o->folder, "checkpoint-", ".gguf", step, MOST);
     if (o->resume || n == 0) return 0;
     if (!o->overwrite)
@@ -366,7 +366,7 @@ static int open_folder(trainer *t) {
 
 /* A run that learns nothing writes no model, and one that never comes to its rate says so. */
 static int check_schedule(const trainer *t) {
-    const options *o = t->o;
+    const train_options *o = t->o;
     int64_t peak = t->warmup < t->total ? t->warmup : t->total - 1; /* the step of the highest rate */
     if (t->total < 1) return complain(USAGE, "no step would be taken: --num_train_epochs is %g", (double)o->epochs);
     double part = pith__schedule(t->schedule, peak, t->warmup, t->total, (double)o->min_lr);
@@ -380,7 +380,7 @@ static int check_schedule(const trainer *t) {
 }
 
 static int open_data(trainer *t) {
-    const options *o = t->o;
+    const train_options *o = t->o;
     const char *path = o->dry_run ? NULL : trainer_path(t, "train.tokens");
     if (!o->dry_run && !path) return FAILED;
     pith__text_choice texts = { { o->texts.item, o->texts.n }, o->eval, o->hold_out };
@@ -516,7 +516,7 @@ static int forecast(trainer *t) {
     return 0;
 }
 
-static int pretrain(trainer *t, options *o) {
+static int pretrain(trainer *t, train_options *o) {
     t->began = seconds();
     int code = o->resume ? 0 : choose_sizes(t, o); /* before anything is made or learned */
     if (!code && !o->resume) code = check_weights_fit(t);
@@ -537,8 +537,8 @@ static int pretrain(trainer *t, options *o) {
 }
 
 int verb_pretrain(int argc, char **argv) {
-    options o;
-    int code = read_options(argc, argv, &o);
+    train_options o;
+    int code = read_train_options(argc, argv, &o);
     if (code != GO_ON) return code;
     trainer t = { .o = &o, .lock = -1, .terminal = isatty(STDERR_FILENO) };
     code = pretrain(&t, &o);

@@ -21,7 +21,7 @@ const char *trainer_path(trainer *t, const char *name) {
 }
 
 void trainer_numbers(const trainer *t, double *x) {
-    const options *o = t->o;
+    const train_options *o = t->o;
     const double all[PITH__MARK_NUMBERS] = {
         [PITH__MARK_LR] = (double)o->lr, [PITH__MARK_MIN_LR] = (double)o->min_lr,
         [PITH__MARK_WARMUP] = (double)t->warmup, [PITH__MARK_TOTAL] = (double)t->total,
@@ -194,7 +194,7 @@ static int keep_best(trainer *t) {
     return pith__gguf_write(&t->m->store, tensor, t->params.n_param, to, path, &e) ? report(&e) : 0;
 }
 
-static int evaluate(trainer *t) {
+static int evaluate_now(trainer *t) {
     pith__loss loss;
     int code = score_held_out(t, &loss);
     if (code) return code == stopped() ? 0 : code;
@@ -363,7 +363,7 @@ static int choose_best(trainer *t) {
 static int every(int64_t step, int64_t n) { return n && step % n == 0; }
 
 int trainer_run(trainer *t) {
-    const options *o = t->o;
+    const train_options *o = t->o;
     t->start = seconds();
     t->start_step = t->adam.step;
     t->smooth = -1;
@@ -374,7 +374,7 @@ int trainer_run(trainer *t) {
         int64_t step = t->adam.step;
         int last = step == t->total;
         if (every(step, o->log_steps) || last) code = log_step(t);
-        if (!code && t->eval_steps && (every(step, t->eval_steps) || last)) code = evaluate(t);
+        if (!code && t->eval_steps && (every(step, t->eval_steps) || last)) code = evaluate_now(t);
         if (!code && o->save_steps && (every(step, o->save_steps) || last)) code = save_progress(t);
     }
     if (t->terminal) fprintf(stderr, "\n");

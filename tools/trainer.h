@@ -16,10 +16,10 @@ typedef struct { /* what the user asks for */
     int dry_run, overwrite, load_best, last; /* last: to go on from the last checkpoint */
     float epochs, lr, min_lr, decay, max_norm, beta1, beta2, eps;
     uint64_t seed;
-} options;
+} train_options;
 
 typedef struct {
-    const options *o;
+    const train_options *o;
     pith__store from;      /* the checkpoint, or where the vocabulary is from */
     pith__arena arena;     /* a vocabulary that was learned */
     pith__vocab vocab;

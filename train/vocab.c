@@ -75,7 +75,7 @@ static int tell(learner *k, const char *what, size_t done, size_t all) {
 }
 
 /* 0: it was stopped, or failed. For every turn of a long loop. */
-static int go_on(learner *k) {
+static int learning_on(learner *k) {
     enum { OFTEN = 1 << 14 };
     if (++k->asked % OFTEN == 0 && k->done < k->all) tell(k, k->what, k->done, k->all);
     return !k->code;
@@ -185,7 +185,7 @@ static size_t word_length(const char *p, const char *end) {
 static void count_document(learner *k, pith__str text) {
     char word[WORD_MAX] = " ";
     size_t before = 1;
-    for (size_t i = 0, n; i < text.n && go_on(k); i += n, before = 0) {
+    for (size_t i = 0, n; i < text.n && learning_on(k); i += n, before = 0) {
         n = word_length(text.p + i, text.p + text.n);
         memcpy(word + before, text.p + i, n);
         count_word(k, word, before + n);
@@ -195,7 +195,7 @@ static void count_document(learner *k, pith__str text) {
 /* Byte-level BPE has words of its own; a long one is cut where it may be inside a character. */
 static int count_gpt2_word(void *to, const char *p, size_t n) {
     learner *k = to;
-    for (size_t m; n && go_on(k); p += m, n -= m) {
+    for (size_t m; n && learning_on(k); p += m, n -= m) {
         m = n < WORD_MAX ? n : WORD_MAX - 1;
         count_word(k, p, m);
     }
@@ -255,7 +255,7 @@ static void sort_letters(learner *k) {
 static void choose_letters(learner *k, int size) {
     size_t room = 0;
     int64_t total = 0, covered = 0;
-    for (size_t w = 0; w < k->n_word && go_on(k); w++) {
+    for (size_t w = 0; w < k->n_word && learning_on(k); w++) {
         for (size_t i = 0, n; i < k->met[w].n && !k->code; i += n) {
             const char *p = k->met[w].p + i;
             n = symbol_length(k, p, k->met[w].n - i);
@@ -282,7 +282,7 @@ static void choose_letters(learner *k, int size) {
 }
 
 static void begin_words(learner *k) {
-    for (size_t w = 0; w < k->n_word && go_on(k); w++) {
+    for (size_t w = 0; w < k->n_word && learning_on(k); w++) {
         met *m = &k->met[w];
         for (size_t i = 0, n; i < m->n; i += n) {
             n = symbol_length(k, m->p + i, m->n - i);
@@ -431,7 +431,7 @@ static void make_join(learner *k, uint32_t pair) {
         k->n_piece += k->met[piece].rank < 0;
         k->met[piece].rank = 0;
     }
-    for (size_t i = 0; i < k->met[pair].n_word && go_on(k); i++)
+    for (size_t i = 0; i < k->met[pair].n_word && learning_on(k); i++)
         join_in_word(k, k->met[pair].word[i], pair);
     free(k->met[pair].word);
     k->met[pair].word = NULL;
@@ -442,7 +442,7 @@ static void make_join(learner *k, uint32_t pair) {
 static void learn_joins(learner *k, int size) {
     neighbours b;
     tell(k, "piece", (size_t)k->n_piece, (size_t)size + 1);
-    for (uint32_t w = 0; w < k->n_word && go_on(k); w++)
+    for (uint32_t w = 0; w < k->n_word && learning_on(k); w++)
         for (size_t i = 0; next_neighbours(&k->met[w], i, &b); i = b.j) count_pair(k, w, b.i, 1);
     push_touched(k);
     while (k->n_piece < size && k->n_heap && !k->code) {
