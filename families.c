@@ -144,8 +144,8 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     if (h->n_rot > h->head_dim || h->n_rot % 2)
         pith__fail_hyper(o, "rope.dimension_count", h->n_rot, "an even number up to the head size");
 
-    /* Llamas are stored by Hugging Face for half-split rotation and by GGUF in the order of neighbours. Both
-     * become the latter, so that both give the same bits. */
+    /* RoPE pairing: channel i with i + n_rot / 2, or with its neighbour. Llamas are stored by Hugging Face for the
+     * former and by GGUF for the latter. Both become the latter, so that both give the same bits. */
     h->rope_half = (f->has & PITH__HALF) != 0;
     h->rope_gather = o->m->store.qk_halves && !h->rope_half;
     h->qk_norm_whole = (f->has & PITH__QK_NORM_WHOLE) != 0;
@@ -170,8 +170,8 @@ typedef struct { /* how a model was taught longer texts than it began with */
     int truncate;        /* YaRN: the range to blend begins and ends at whole pairs */
 } rope_stretch;
 
-/* How YaRN blends pair i: 0 keeps its frequency, 1 divides it by the factor. Pairs that turn more than
- * 32 times (fast) within the original context keep it, those that turn less than once (slow) do not:
+/* How YaRN blends pair i: 0 keeps its frequency, 1 divides it by the factor. Pairs that rotate more than
+ * 32 times (fast) within the original context keep it, those that rotate less than once (slow) do not:
  * Peng et al. 2023, arXiv:2309.00071, with the rounding of its authors' code. */
 static double yarn_blend(const rope_stretch *s, int i, int n_rot, double n_ctx, double base) {
     const double pi = 3.14159265358979323846;

@@ -4,7 +4,7 @@
  * residual stream. Each block adds to it twice: attention brings in what the tokens that it sees hold (the
  * mask says which; in a causal model those before it), the feed-forward network works on each token alone.
  * After the last block a norm and one matmul give a number for every token of the vocabulary, how likely it
- * comes next: the logits.
+ * comes next: the logits. Generation is autoregressive: a token chosen by them is the next input (generate.c).
  *     Vaswani et al. 2017, arXiv:1706.03762; Touvron et al. 2023, arXiv:2302.13971.
  *
  * Many tokens go through at once (prefill: each weight is read once for all of them) or one (decode); the
@@ -79,9 +79,8 @@ static void add_bias(float *y, const float *bias, size_t n) {
     for (size_t i = 0; bias && i < n; i++) y[i] += bias[i];
 }
 
-/* y = the norm of x, as many numbers as the norm has weights: every norm of every model. Those before a
- * mixer or a feed-forward network, those after (post-norms), those of queries and keys, and the last one are
- * places; a family has a norm where its file has the weights. */
+/* y = the norm of x, as many numbers as the norm has weights. All norms of all models. A family has a norm where
+ * its file has the weights. */
 static void norm(const pith_session *s, float *y, const float *x, const pith__weight *w) {
     const pith__hyper *h = &s->model->hyper;
     switch (h->norm) {
@@ -124,8 +123,8 @@ static void gather_pairs(float *x, const float *x0, size_t n_rot, size_t dim) {
     for (size_t i = n_rot; i < dim; i++) x[i] = x0[i];
 }
 
-/* One token's queries or keys, (heads, head_dim): biased, normed (Qwen 3, Gemma 3: head by head; OLMo 2:
- * as a whole), and rotated by the angles of the token's position. */
+/* One token's queries or keys, (heads, head_dim): bias, q/k norm (Qwen 3, Gemma 3: head by head; OLMo 2: as a
+ * whole), and RoPE, the rotation by the angles of the token's position. */
 static void bias_norm_rope(const block *b, float *x, float *x0, const pith__weight *bias,
                            const pith__weight *w, int heads, size_t t) {
     size_t dim = (size_t)b->h->head_dim, n = (size_t)heads * dim;
@@ -162,7 +161,8 @@ static void before_attention(const void *data, size_t t, uint8_t *scratch) {
     norm_row(b, b->a.xn, b->a.x, &b->layer->attn_norm, t);
 }
 
-static void finish_token(const void *data, size_t t, uint8_t *scratch) {
+/* q/k norm, RoPE, then the KV cache. */
+static void finish_qkv(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const block *b = data;
     const pith__layer *w = b->layer;
@@ -193,7 +193,7 @@ static void attention(const block *b) {
     project(b, a.q0, &w->q, &in);
     project(b, a.k0, &w->k, &in);
     project(b, a.v, &w->v, &in);
-    each_token(b, finish_token);
+    each_token(b, finish_qkv);
     pith__attention job = {
         .q = a.q, .y = a.attn, .k = s->k[b->l], .v = s->v[b->l],
         .k_plane = pith__cache_plane(s->k_format, h->head_dim, n_slot),
@@ -223,6 +223,7 @@ typedef struct { /* rows on their way through one network; all pointers are to t
     float *gate, *up, *act; /* (rows, n_ff) */
 } ffn_rows;
 
+/* SwiGLU: act(gate x) * up x of one row. With GELU instead of SiLU it is GeGLU. */
 static void gate_row(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const ffn_rows *f = data;
@@ -232,7 +233,7 @@ static void gate_row(const void *data, size_t t, uint8_t *scratch) {
     f->b->s->kernels->gate(f->act + at, f->gate + at, f->up + at, n_ff, f->b->h->act);
 }
 
-/* y = down(act(gate x) * up x), for rows of x. */
+/* y = down(act(gate x) * up x), for rows of x: SwiGLU or GeGLU. */
 static void network(const ffn_rows *f, float *y, const float *x, size_t rows) {
     pith_session *s = f->b->s;
     const pith__ffn *w = f->w;

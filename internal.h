@@ -50,7 +50,7 @@ typedef struct {
     int expert_norm;     /* 1: the chosen experts' weights are made to sum to 1 */
     int n_rot;           /* channels of a head that are rotated */
     int qk_norm_whole;   /* 1: q and k are normed as a whole (OLMo 2), 0: head by head */
-    int rope_half;       /* 1: channel i turns with i + n_rot / 2 (GPT-NeoX); 0: with i + 1 */
+    int rope_half;       /* RoPE pairing. 1: channel i rotates with i + n_rot / 2 (GPT-NeoX); 0: with i + 1 */
     int rope_gather;     /* 1: stored as for rope_half, and brought into the order of neighbours first */
     int act;             /* PITH__SILU or PITH__GELU */
     int norm;            /* PITH__RMSNORM: the kind of every norm */
@@ -93,7 +93,7 @@ typedef struct {         /* the weights of one block */
     int rope;            /* which set of angles: 0, or 1 (Gemma 3's local layers); -1: none */
 } pith__layer;
 
-typedef struct {         /* one set of rotation angles: pair i at position p turns by p * freq[i] */
+typedef struct {         /* one set of rotation angles: pair i at position p rotates by p * freq[i] */
     float *freq;         /* (n_rot / 2) */
     float *freq_long;    /* those of texts longer than n_ctx_original (longrope), or NULL */
     float mscale;        /* cosine and sine times this (YaRN, longrope), else 1 */

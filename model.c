@@ -465,6 +465,7 @@ const char *pith_piece(const pith_model *m, pith_token t, size_t *len) {
     return p.p;
 }
 
+/* Detokenize: the text of one token, as it is shown (model.h). */
 const char *pith_text(const pith_model *m, pith_token before, pith_token t, size_t *len) {
     const pith__vocab *v = &m->store.vocab;
     const char *p = pith_piece(m, t, len);

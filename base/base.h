@@ -3,7 +3,8 @@
  * Letters mean one thing in the whole tree:
  *     l layer        t token, the row of a batch     u earlier token, a position in the KV cache
  *     h head         i, j channel                    r row of a weight matrix
- *     b block of 32 numbers                          n how many of what the name says
+ *     b run of 32 numbers (math/), or the layer at work (forward.c, backward.c)
+ *     n how many of what the name says
  * Shapes stand beside their pointers, slowest index first: (n_layer, n_embd). A matrix is (rows, cols)
  * with rows outputs and cols inputs, as on disk: y = W x is rows dot products of length cols.
  * Names: pith_x is public (model.h), pith__x is shared between files, bare names are static in their file.
@@ -142,7 +143,7 @@ PITH_SHARED void pith__writer_rewind(pith__writer *w); /* go back to the first b
 PITH_SHARED int  pith__writer_commit(pith__writer *w, pith_error *err);
 PITH_SHARED void pith__writer_drop(pith__writer *w); /* nothing was written */
 
-/* for those who write: tools/pretrain.c. */
+/* For training, which writes into a folder: tools/pretrain.c, tools/trainer.c. */
 PITH_SHARED int  pith__make_folder(const char *path, pith_error *err); /* or find it there */
 /* A file that only one process holds, until it ends or closes the descriptor. < 0: PITH_EFULL: somebody
  * else has it, or another error. */

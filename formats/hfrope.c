@@ -46,8 +46,8 @@ static void rope_llama3(pith__hf *c, pith__json rope, double theta) {
                      "more than low_freq_factor");
     float *y = rope_new_factors(c, "rope_freqs.weight");
     for (int i = 0; y && i < c->n_rot / 2; i++) {
-        double turns = n_ctx * pow(theta, -2.0 * i / c->n_rot) / (2 * 3.14159265358979323846);
-        double blend = (turns - low) / (high - low); /* turns within the original context */
+        double rotations = n_ctx * pow(theta, -2.0 * i / c->n_rot) / (2 * 3.14159265358979323846);
+        double blend = (rotations - low) / (high - low); /* rotations within the original context */
         if (blend < 0) blend = 0;
         if (blend > 1) blend = 1;
         y[i] = (float)(1 / ((1 - blend) / factor + blend));

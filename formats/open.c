@@ -1,8 +1,9 @@
 /* open.c - a path -> a store: what a file or a folder is, told by its content.
  *
- * Every reader of this folder is called from here, and a new kind of file is one more question here. What
- * a store holds is a model, or a vocabulary by itself: a GGUF file without tensors, a folder with a
- * tokenizer.json and without a config.json, llama2.c's tokenizer.bin. */
+ * Every reader of this folder is called from here, and a new file format is a function
+ * that reads it and one more question here. What a store holds is a model, or a vocabulary by itself: a
+ * GGUF file without tensors, a folder with a tokenizer.json and without a config.json, llama2.c's
+ * tokenizer.bin. */
 #include "formats.h"
 
 #include <string.h>

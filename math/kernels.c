@@ -176,7 +176,7 @@ static void rope_portable(float *x, const float *cs, int n_rot, int half) {
     }
 }
 
-/* Gated units: Shazeer 2020, arXiv:2002.05202 */
+/* Gated units, SwiGLU (with SiLU) and GeGLU (with GELU): Shazeer 2020, arXiv:2002.05202 */
 static void gate_portable(float *y, const float *gate, const float *up, size_t n, int act) {
     for (size_t i = 0; i < n; i++) {
         float x = gate[i];

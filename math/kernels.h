@@ -37,7 +37,7 @@ typedef struct {
     const char *name;  /* "Q4_K" */
     int length, bytes; /* numbers in a block on disk, and its bytes */
     void (*floats)(float *y, const void *x, size_t n); /* formats without integers: n numbers */
-    void (*unpack)(pith__q32 *y, const void *row, size_t b); /* formats with: 32 numbers from 32 b on */
+    void (*unpack)(pith__q32 *y, const void *row, size_t b); /* dequantize: with integers, 32 numbers from 32 b on */
     void (*encode)(void *y, const float *x, size_t n); /* n a multiple of length; NULL: read only */
 } pith__format;
 
@@ -101,7 +101,8 @@ typedef struct { /* positions of a text; both ends are included */
     int first, last;
 } pith__span;
 
-/* What the token at a position sees of a text of n positions. No other function interprets a mask. */
+/* What the token at a position sees of a text of n positions. Which positions these are is decided only here; who
+ * sizes caches and scratch memory, or rewinds, reads mask.window too. */
 static inline pith__span pith__sees(pith__mask m, int position, int n) {
     pith__span s = { 0, m.causal ? position : n - 1 };
     if (m.window && m.window <= position) s.first = position - m.window + 1;

@@ -12,9 +12,9 @@
  * which takes 4 to 8 bits; altogether a weight of Q4_K takes 4.5 bits.
  *
  * A format has one decoding function, unpack. It gives 32 weights as a pith__q32: q as int8, d and m for
- * each 16. Matrix products work on that, and one function makes floats of it (block_floats). So a new
- * format is a struct, its unpack, perhaps an encoder, and a row of the table near the end. With that it
- * works with all kernels; twins/unpack.inc makes it fast.
+ * each 16. Matrix products work on that, and one function makes floats of it (block_floats). So
+ * a new number format is a row of the table near the end, with a struct, its unpack, and perhaps an
+ * encoder. With that it works with all kernels; twins/unpack.inc makes it fast.
  *
  * The layouts are from ggml-common.h of llama.cpp; the K formats are its pull request 1684, IQ4_NL 5590,
  * IQ4_XS 5747; MXFP4 is in the OCP Microscaling Formats specification 1.0. Numbers on disk are

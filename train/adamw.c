@@ -1,4 +1,4 @@
-/* adamw.c - gradients -> better weights: AdamW, Loshchilov and Hutter 2019, arXiv:1711.05101.
+/* adamw.c - the optimizer, gradients -> better weights: AdamW, Loshchilov and Hutter 2019, arXiv:1711.05101.
  *
  * A weight moves against the running mean of its gradient, divided by the root of the running mean of
  * the gradient's square. So every weight moves by about the learning rate, however large its gradient
