@@ -194,7 +194,7 @@ static int chat_ends(const chat_writer *w, pith_token t) {
     return t == w->v->eos;
 }
 
-/* A turn as the model wrote it: from where the form asks, and perhaps with the token that ends it. */
+/* An assistant turn given as tokens; the end token is added if missing. */
 static void chat_written(chat_writer *w, const pith_turn *turn) {
     const char *end = w->form->assistant[1], *mark = strpbrk(end, "<[");
     chat_words(w, w->form->ask);

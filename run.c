@@ -5,7 +5,7 @@
  *
  * This is the program as its user meets it, and shows how the library is used: open a model, encode
  * a prompt, evaluate it, then sample a token, print it, evaluate it, and so on. What verbs share
- * (flags, output, signals) is in tools/cli.c. */
+ * is in tools/: flags.c, output.c, and cli.c (signals, models, texts). */
 #define _XOPEN_SOURCE 700
 #include "model.h"
 #include "tools/tools.h"
@@ -190,7 +190,7 @@ static int say_next(voice *v) {
 
 /* ---- generate -------------------------------------------------------------------------------- */
 
-/* What the text begins with; the caller frees *text. A file's last line end is its editor's. */
+/* What the text begins with; the caller frees *text. One newline at the end of a file is dropped; editors add it. */
 static int get_prompt(const options *o, char **text, size_t *n) {
     const char *path = o->file ? o->file : o->prompt && !strcmp(o->prompt, "-") ? "-" : NULL;
     if (!path) {

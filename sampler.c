@@ -42,8 +42,8 @@ pith_sampling pith_sampling_default(const pith_model *m) {
 
 /* ---- the generator --------------------------------------------------------------------------- */
 
-/* xorshift64* (Vigna 2014, arXiv:1402.6246): 24 random bits as a float in [0, 1). It never comes to state 0
- * by itself, and would never leave it. */
+/* xorshift64* (Vigna 2014, arXiv:1402.6246): 24 random bits as a float in [0, 1). State 0 would
+ * stay 0, so it is replaced; xorshift never reaches it from another state. */
 float pith_random(uint64_t *state) {
     if (!*state) *state = 0x9E3779B97F4A7C15u;
     *state ^= *state >> 12;

@@ -323,8 +323,8 @@ static int wants_space(const bpe_encoder *e, const char *p, size_t n) {
     }
 }
 
-/* The space before p[0..n), if one goes there, at out. A byte at p that continues a character would
- * continue the space: then it becomes tokens at once. Returns the bytes written. */
+/* The space before p[0..n), if one goes there, at out. If the text begins inside a character, the space is
+ * encoded alone, or the two would join. Returns the bytes written. */
 static size_t put_space(bpe_encoder *e, const char *p, size_t n, char *out) {
     if (!wants_space(e, p, n)) return 0;
     *out = ' ';

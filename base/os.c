@@ -74,7 +74,7 @@ PITH_SHARED int pith__file_open(pith__file *f, const char *path, int no_mmap, pi
     return code;
 }
 
-/* lstat: what a dangling link stands for is missing, but somebody meant it to be there. */
+/* A dangling link counts as a file, so that opening it fails with an error. */
 PITH_SHARED char pith__path_kind(const char *path) {
     struct stat st;
     if (stat(path, &st) == 0) return S_ISDIR(st.st_mode) ? 'd' : 'f';
@@ -428,8 +428,8 @@ static void *pass_gate(void *gate) {
     return NULL;
 }
 
-/* OpenMP ends the process when a thread cannot be had. So they are asked for beforehand, all at once, and
- * one more, for there should be some memory left; half of what there is, where it is not enough. */
+/* Start the threads once as a test, because OpenMP aborts if it cannot. If some fail, use half of those that
+ * started. */
 PITH_SHARED int pith__threads(int most) {
     enum { MOST_TRIED = 1024 };
     pthread_t thread[MOST_TRIED];

@@ -278,7 +278,7 @@ static int st_place_order(const void *a, const void *b) {
     return order ? order : pith__str_cmp(x->tensor, y->tensor);
 }
 
-/* A name that leads nowhere but into the folder. */
+/* A file name without a path. */
 static int st_is_plain(pith__str s) {
     return s.n > 0 && s.n < 256 && !memchr(s.p, '/', s.n) && !memchr(s.p, '\\', s.n) &&
            !memchr(s.p, 0, s.n) && s.p[0] != '.';
@@ -367,7 +367,7 @@ static int st_need(pith__folder *f, const char *name, const char *why) {
                       pith__shown_name(f->s, name, room), why);
 }
 
-/* What a GGUF file may lack without a word, but not a folder whose config.json speaks of it. */
+/* Biases that config.json promises must be there. */
 static int st_check(pith__folder *f) {
     static const struct {
         const char *name;

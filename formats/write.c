@@ -294,7 +294,7 @@ static int64_t llama_int(const pith__store *s, const char *name, int64_t otherwi
     return k && k->type == PITH__INT ? k->i : otherwise;
 }
 
-/* The header of version 0 has these; of the rest it knows one value. */
+/* The sizes in version 0's header. The other hyper-parameters are fixed. */
 typedef struct {
     int64_t dim, hidden, layers, heads, kv_heads, context, head;
 } l2c_sizes;

@@ -139,17 +139,17 @@ static const uint32_t combining_run[] = {
 %(combining)s
 };
 
-/* A character, and the two it is made of: written together, */
+/* A character, and the two that NFC composes it from. */
 static const uint32_t together[][3] = {
 %(together)s
 };
 
-/* always written apart, or as another (0: no second), */
+/* A character that NFC always decomposes, and the two it becomes; the second is 0 if it becomes one. */
 static const uint32_t apart[][3] = {
 %(apart)s
 };
 
-/* and compatibility ideographs from U+F900 and U+2F800 on, as another. 0: itself. */
+/* The ideographs that replace compatibility ideographs from U+F900 and U+2F800 on; 0: it stays. */
 static const uint32_t ideograph_f900[] = {
 %(f900)s
 };

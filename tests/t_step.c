@@ -36,7 +36,7 @@ static void big_free(big_pupil *u) {
     pith_close(u->m);
 }
 
-/* n tokens, each foretelling the next. */
+/* n tokens, each predicting the next. */
 static double big_learn(big_pupil *u, int sequence, int n) {
     pith__loss loss = { 0, 0 };
     const pith_token *t = u->t[sequence];

@@ -25,9 +25,9 @@ PITH_SHARED void pith__added_sort(pith__added_set *a) {
     a->n = n;
 }
 
-/* Every beginning of a token is a node: those that the token before has, too, are counted there. */
+/* Trie nodes: one for each prefix; prefixes shared with the token before count once. */
 static size_t added_nodes(const pith__added_set *a) {
-    size_t n = 1; /* nothing is a beginning, too */
+    size_t n = 1; /* the root: the empty prefix */
     for (size_t i = 0; i < a->n; i++) {
         pith__str s = a->token[i].s, last = i ? a->token[i - 1].s : (pith__str){ "", 0 };
         size_t same = 0;

@@ -379,7 +379,7 @@ static const uint32_t combining_run[] = {
     32064742, 32066055, 32066304,
 };
 
-/* A character, and the two it is made of: written together, */
+/* A character, and the two that NFC composes it from. */
 static const uint32_t together[][3] = {
     {192,65,768}, {193,65,769}, {194,65,770}, {195,65,771}, {196,65,776}, {197,65,778},
     {199,67,807}, {200,69,768}, {201,69,769}, {202,69,770}, {203,69,776}, {204,73,768},
@@ -557,7 +557,7 @@ static const uint32_t together[][3] = {
     {71992,71989,71984},
 };
 
-/* always written apart, or as another (0: no second), */
+/* A character that NFC always decomposes, and the two it becomes; the second is 0 if it becomes one. */
 static const uint32_t apart[][3] = {
     {832,768,0}, {833,769,0}, {835,787,0}, {836,776,769}, {884,697,0}, {894,59,0}, {903,183,0},
     {2392,2325,2364}, {2393,2326,2364}, {2394,2327,2364}, {2395,2332,2364}, {2396,2337,2364},
@@ -584,7 +584,7 @@ static const uint32_t apart[][3] = {
     {119229,119227,119150}, {119230,119228,119150}, {119231,119227,119151}, {119232,119228,119151},
 };
 
-/* and compatibility ideographs from U+F900 and U+2F800 on, as another. 0: itself. */
+/* The ideographs that replace compatibility ideographs from U+F900 and U+2F800 on; 0: it stays. */
 static const uint32_t ideograph_f900[] = {
     35912, 26356, 36554, 36040, 28369, 20018, 21477, 40860, 40860, 22865, 37329, 21895, 22856,
     25078, 30313, 32645, 34367, 34746, 35064, 37007, 27138, 27931, 28889, 29662, 33853, 37226,

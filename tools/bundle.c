@@ -1,7 +1,7 @@
 /* bundle.c - the model that is part of the program: models/stories.gguf as it lies on disk, which the
  * program trained itself (docs/TRAINING.md). make BUNDLE=0 leaves it out.
  *
- * C has no way yet to name a file as the value of an array; every assembler has. */
+ * C11 cannot include a binary file in an array, so the assembler does it. */
 #include "tools.h"
 
 #ifdef BUNDLE /* the file's name, with quotes */

@@ -111,7 +111,7 @@ double seconds(void) {
 
 /* ---- models ---------------------------------------------------------------------------------- */
 
-/* Does the file begin with what people read? NUL and control characters do not come there. */
+/* 1: the file begins like text, without NUL or control characters. */
 static int is_text(const char *path) {
     char begin[512];
     FILE *f = path && pith__path_kind(path) == 'f' ? fopen(path, "rb") : NULL;

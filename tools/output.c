@@ -55,7 +55,7 @@ void output_line(output *o, const char *fmt, ...) {
 }
 
 int output_close(output *o, int keep) {
-    if (o->n_tail) { /* what was to become a character never did */
+    if (o->n_tail) { /* An incomplete character at the end becomes U+FFFD. */
         o->n_tail = 0;
         output_bytes(o, "\xef\xbf\xbd", 3);
     }

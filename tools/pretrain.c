@@ -3,13 +3,9 @@
  *     run pretrain TEXT --output_dir OUT --dim 288 --layers 6 ...
  *
  * Learns a vocabulary from the text (or takes one), makes a Llama of the given shape with random
- * weights, and teaches it to foretell the next token. In OUT then are checkpoint-N.gguf as
+ * weights, and teaches it to predict the next token. In OUT then are checkpoint-N.gguf as
  * training goes on, train.log.jsonl, and at the end model.gguf, model.bin and tokenizer.bin.
- * Flags have the names that Hugging Face's trainers give them.
- *
- * What step n learns from is a function of the seed and n, and a checkpoint holds everything
- * else, so that a run that was stopped, however it was, goes on to the very bits it would have
- * come to. What is saved has been looked at: weights that diverged never replace good ones. */
+ * Flags have the names that Hugging Face's trainers give them. The steps are in trainer.c. */
 #define _POSIX_C_SOURCE 200809L
 #include "trainer.h"
 
@@ -165,8 +161,7 @@ static int choose_sizes(trainer *t, train_options *o) {
     return check_shape(o);
 }
 
-/* What is learned: a document ends with the token that begins the next. So that is what ends a text, whatever the
- * vocabulary had for it; llama2.c's files know no other, and a .gguf file names it. */
+/* A document ends with the token that begins the next one, so that token becomes the model's end token. */
 static int end_documents(trainer *t) {
     pith_token end = pith__document_token(&t->vocab);
     if (end < 0)
@@ -291,7 +286,7 @@ static int check_memory(double bytes, const char *what) {
                     "--dim, --layers, --ffn or --context", what, bytes * 1e-9, all * 1e-9);
 }
 
-/* Before any of it is there: weights, gradients, and the optimiser's two means. */
+/* Before any of it is there: weights, gradients, and the optimizer's two means. */
 static int check_weights_fit(const trainer *t) {
     const train_options *o = t->o;
     double dim = o->dim, kv = dim / o->heads * o->kv_heads;
@@ -364,7 +359,7 @@ static int open_folder(trainer *t) {
     return check_folder(t);
 }
 
-/* A run that learns nothing writes no model, and one that never comes to its rate says so. */
+/* Refuse a run of no steps, or with a rate of 0 throughout; warn when warm-up never reaches the learning rate. */
 static int check_schedule(const trainer *t) {
     const train_options *o = t->o;
     int64_t peak = t->warmup < t->total ? t->warmup : t->total - 1; /* the step of the highest rate */
@@ -488,7 +483,7 @@ static int forecast(trainer *t) {
     fprintf(stderr, "parameters   %.0f\n", n);
     fprintf(
         stderr,
-        "memory       weights %.0f MB, gradients %.0f, optimiser %.0f, activations %.0f, program and "
+        "memory       weights %.0f MB, gradients %.0f, optimizer %.0f, activations %.0f, program and "
         "text %.0f: %.0f MB\n",
         mb, grads, 2 * mb, acts, rest, 3 * mb + grads + acts + rest);
     int json = t->data.kinds & ~(1 << PITH__PROSE);

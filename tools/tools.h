@@ -145,7 +145,7 @@ typedef struct {
     const char *path;        /* its name, or NULL */
     unsigned char tail[4];   /* bytes of a character that is not complete yet */
     int n_tail;
-    int code;                /* the first failure, or GO_ON: nobody reads any more */
+    int code;                /* The first failure; GO_ON: the reader closed the pipe, or the user stopped. */
 } output;
 
 int  output_open(output *o, const char *path, /* NULL or "-": stdout */

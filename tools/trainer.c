@@ -184,7 +184,8 @@ static int score_held_out(trainer *t, pith__loss *loss) {
     return stopped();
 }
 
-/* The model that scored best so far is kept beside the checkpoints: a long run may learn its text by heart. */
+/* The model that scored best so far is kept beside the checkpoints: a long run may learn its text by heart
+ * (overfitting). */
 static int keep_best(trainer *t) {
     pith_error e = { 0, "" };
     const char *path = trainer_path(t, "best.gguf");
@@ -205,7 +206,7 @@ static int evaluate_now(trainer *t) {
         double bits = mean / log(2) * (double)t->data.n_eval / (double)t->data.eval_bytes;
         fprintf(stderr, "step %lld/%lld  eval loss %.4f  bits/byte %.4f\n", (long long)t->adam.step,
                 (long long)t->total, mean, bits);
-        if (note_score(t, t->adam.step, mean))
+        if (note_score(t, t->adam.step, mean)) /* overfitting */
             fprintf(stderr, "held-out loss rises since step %lld (%.4f): the text is being learned by heart\n",
                     (long long)t->best_step, t->best);
         log_number(t, "eval_loss", mean);
@@ -242,11 +243,11 @@ static int say_diverged(const trainer *t, int64_t step, const char *what, double
                     good ? " is good" : "");
 }
 
-/* A loss that no model has which learns: far above that of one who knows nothing, or none at all. */
+/* Diverged: the loss is NaN, or far above that of uniform guessing. */
 static int is_diverged(const trainer *t, double loss) { return !(loss <= 1.5 * t->untrained + 1); }
 
-/* The step's loss was that of the weights before it. Those it made are saved only if they are
- * numbers, and foretell the sequences that come next. */
+/* The step's loss belongs to the weights before it. Save the new ones only if finite and good on the next
+ * sequences. */
 static int check_learned(trainer *t) {
     pith_error e = { 0, "" };
     pith__loss loss = { 0, 0 };

@@ -46,7 +46,7 @@ static int save_vocab(const pith__vocab *v, const char *path) {
     return code ? report(&e) : 0;
 }
 
-/* Better said now than when all is learned: what cannot be written to, and a text that would be lost. */
+/* Check before learning that the output can be written and is not an input. */
 static int check_output(const char *path, const list *texts) {
     struct stat at, text;
     output o;

@@ -1,6 +1,6 @@
 /* checkpoint.c - the state of a training, saved and loaded.
  *
- * A checkpoint is a GGUF file of floats, with the optimiser's means beside each weight (adam_m.NAME,
+ * A checkpoint is a GGUF file of floats, with the optimizer's means beside each weight (adam_m.NAME,
  * adam_v.NAME) and keys that say how far training came: one file, so it is there whole or not at all,
  * and it runs like any other model. */
 #include "train.h"

@@ -210,7 +210,7 @@ _Static_assert(sizeof(token_header) == 64, "as it lies in the file");
 static const char token_magic[8] = "pithtok1";
 enum { HOW_READ = 2 }; /* counts the changes of this file that make other tokens of the same text */
 
-enum { FEW_DOCUMENTS = 100 }; /* so few are held out not as a whole but each one's end */
+enum { FEW_DOCUMENTS = 100 }; /* With fewer documents than this, the end of each is held out, not whole documents. */
 
 typedef struct { /* at work */
     const pith_model *m;
@@ -487,9 +487,8 @@ static void copy_tokens(const pith__dataset *d, size_t i, size_t n, pith_token *
 
 /* The tokens to learn from are a ring: after the last document comes the first again, with the token that ends
  * the one and begins the other. Windows lie side by side on it (the last one may come round to what the first
- * one has). Each epoch turns them all by another offset, which cuts the text elsewhere. Every other epoch begins
- * with a document: the beginnings of a text of few documents would hardly ever begin a window otherwise, and what
- * never begins a window cannot be begun by who has nothing before it. */
+ * one has). Each epoch shifts them all by another offset, which cuts the text elsewhere. Every other epoch starts
+ * at a document's beginning; otherwise a model of few long documents hardly sees one at the start of a window. */
 PITH_SHARED uint64_t pith__dataset_windows(const pith__dataset *d, int n_ctx) {
     return d->n_train > (size_t)n_ctx ? (d->n_train - 1) / (size_t)n_ctx + 1 : 0;
 }

@@ -19,8 +19,8 @@ static float largest(const float *x, size_t n) {
     return all;
 }
 
-/* Gives -log softmax(x)[target]; x becomes its softmax. The largest of that is 1 / sum(exp(x -
- * most)), so the logarithm of the sum is there without a pass for it. */
+/* Gives -log softmax(x)[target]; x becomes its softmax. The largest softmax value is 1 / sum(exp(x - max)); its
+ * log replaces a second pass. */
 static double cross_entropy(const pith__kernels *k, float *x, size_t n, pith_token target) {
     double below = (double)largest(x, n) - x[target];
     k->softmax(x, n);

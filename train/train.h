@@ -1,6 +1,6 @@
 /* train.h - what the files of train/ share, in reading order; see base/base.h for letters and rules.
  *
- * One step of training, as pretrain.c takes it:
+ * One step of training, as tools/trainer.c takes it:
  *     pith__params_new(&p, m, &err);               every weight of m gets a gradient
  *     step = pith__step_new(m, &p, n_ctx, n_sequence, PITH__KEEP_ALL, &err);
  *     pith__step_begin(step);
@@ -276,7 +276,7 @@ PITH_SHARED uint64_t pith__dataset_windows(const pith__dataset *d, int n_ctx); /
 PITH_SHARED void pith__dataset_window(pith__dataset *d, int n_ctx, uint64_t seed, uint64_t i,
                                       pith_token *t);
 PITH_SHARED int  pith__dataset_eval_windows(const pith__dataset *d, int n_ctx);
-/* The window's tokens but one, as each is to be foretold from those before. */
+/* The tokens of a held-out window; the result is how many of them are predicted. */
 PITH_SHARED int  pith__dataset_eval_window(const pith__dataset *d, int n_ctx, int i, pith_token *t);
 
 /* ---- train/vocab.c: learn a vocabulary --------------------------------------------------------------- */

@@ -74,7 +74,7 @@ static int tell(learner *k, const char *what, size_t done, size_t all) {
     return k->code;
 }
 
-/* 0: it was stopped, or failed. For every turn of a long loop. */
+/* Call in every iteration of a long loop. 0: stop. */
 static int learning_on(learner *k) {
     enum { OFTEN = 1 << 14 };
     if (++k->asked % OFTEN == 0 && k->done < k->all) tell(k, k->what, k->done, k->all);
