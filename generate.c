@@ -86,6 +86,13 @@ static int next_token(pith_session *s, pith_generation *g, writing *w, pith_erro
     return give(g, w, g->n_token == g->n_predict ? PITH_LIMIT : s->position == s->n_ctx ? PITH_FULL : 0);
 }
 
+/* Evaluates what the next token is sampled after: the last token given, or where there is none and the session
+ * was rewound, the text's own last token again. */
+static int get_logits(pith_session *s, const pith_generation *g, pith_error *err) {
+    if (g->token >= 0) return pith_eval(s, &g->token, 1, err);
+    return s->logits_at == s->position ? PITH_OK : pith_sync(s, s->tokens, s->position, err);
+}
+
 int pith_generate(pith_session *s, pith_generation *g, pith_error *err) {
     g->text = "", g->n_text = 0; /* of a call that fails */
     if (s->position == 0) return pith__fail(err, PITH_EARG, "no token was evaluated that a text could go on from");
@@ -93,7 +100,7 @@ int pith_generate(pith_session *s, pith_generation *g, pith_error *err) {
     if (code) return code;
     writing *w = g->state;
     int ended = w->ended ? w->ended : g->cancel ? PITH_CANCEL : 0;
-    if (!ended && g->token >= 0 && (code = pith_eval(s, &g->token, 1, err)) != PITH_OK) return code;
+    if (!ended && (code = get_logits(s, g, err)) != PITH_OK) return code;
     memmove(w->text, w->text + w->given, w->n - w->given);
     w->n -= w->given;
     w->given = 0;

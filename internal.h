@@ -197,7 +197,8 @@ struct pith_session {
     int written;         /* positions ever written since the cache was empty: rewinding leaves it */
     int long_rope;       /* 1: the keys in the cache are rotated by freq_long */
     pith_token *tokens;  /* (n_ctx) the text so far */
-    float *logits;       /* (n_vocab) after the last token */
+    float *logits;       /* (n_vocab) after the last of logits_at tokens */
+    int logits_at;       /* not position: the session was rewound since */
     float *probs;        /* (n_vocab) scratch of the sampler */
     int32_t *order;      /* (n_vocab) scratch of the sampler */
     const pith__format *k_format, *v_format;

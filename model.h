@@ -152,9 +152,12 @@ int  pith_eval(pith_session *s, const pith_token *t, int n, pith_error *err); /*
 int  pith_sync(pith_session *s, const pith_token *t, int n,
                pith_error *err);             /* make t[0..n) the whole text, reusing a common prefix */
 int  pith_position(const pith_session *s);   /* tokens evaluated so far */
-int  pith_rewind(pith_session *s, int position); /* returns the new position: 0 where a sliding
-                                                    window has already forgotten what it needs */
-const float *pith_logits(const pith_session *s); /* (n_vocab) after the last token, until the next eval */
+/* Forgets the tokens from position on; returns the new position: 0 where a sliding window has already forgotten
+ * what it needs. A rewind that forgets tokens computes no logits: pith_logits, pith_logprob and pith_sample
+ * still have those of the old end until the next pith_eval or pith_sync (of the same text, if it is to go on
+ * from here); pith_generate sees to it by itself. */
+int  pith_rewind(pith_session *s, int position);
+const float *pith_logits(const pith_session *s); /* (n_vocab) after the last token evaluated, until the next */
 float pith_logprob(const pith_session *s, pith_token t); /* log softmax of pith_logits at t */
 
 /* Speculative decoding. From now on, evaluating one token drafts up to n more (what followed where the text

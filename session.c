@@ -201,8 +201,16 @@ void pith_session_free(pith_session *s) {
 
 /* ---- evaluating ------------------------------------------------------------------------------------ */
 
-/* Checks n tokens that are to stand from position from on. What is called below does not check again. */
-static int check_tokens(const pith_session *s, int from, const pith_token *t, int n, pith_error *err) {
+static int is_causal(const pith_model *m) {
+    for (int l = 0; l < m->hyper.n_layer; l++)
+        if (!m->layer[l].mask.causal) return 0;
+    return 1;
+}
+
+/* Checks n tokens that are to stand from position from on, in a text of n_text or more. What is called below
+ * does not check again. */
+static int check_tokens(const pith_session *s, int from, const pith_token *t, int n, int n_text,
+                        pith_error *err) {
     if (n < 0 || (n > 0 && !t)) return pith__fail(err, PITH_EARG, "%d tokens to evaluate", n);
     if (n > s->n_ctx - from)
         return pith__fail(err, PITH_EFULL, "the context of %d tokens is full: %d are there, %d more",
@@ -211,6 +219,9 @@ static int check_tokens(const pith_session *s, int from, const pith_token *t, in
         if (t[i] < 0 || t[i] >= s->model->hyper.n_vocab)
             return pith__fail(err, PITH_EARG, "token %d is not in the vocabulary of %d", t[i],
                               s->model->hyper.n_vocab);
+    if (n > 0 && (from > 0 || n > s->n_batch || n_text > n) && !is_causal(s->model))
+        return pith__fail(err, PITH_EARG, "tokens of this model see those after them: the text must be "
+                          "evaluated at once, in a batch of %d tokens at most", s->n_batch);
     return PITH_OK;
 }
 
@@ -334,14 +345,16 @@ double pith_draft_rate(const pith_session *s) {
 
 PITH_SHARED int pith__eval_part(pith_session *s, const pith_token *t, int n, int n_text, float *logits,
                                 pith_error *err) {
-    int code = check_tokens(s, s->position, t, n, err);
-    if (code) return code;
+    int code = check_tokens(s, s->position, t, n, n_text, err);
+    if (code || n == 0) return code;
     int known = logits || n_text ? 0 : accept_draft(s, t, n);
-    if (known == n) return PITH_OK;
-    reject_draft(&s->draft);
-    eval_job job = { s, t + known, n - known, logits, n_text };
-    if (s->draft.most && job.n == 1 && !logits && !n_text) evaluate_speculative(s, *job.t);
-    else pith__together(&s->team, evaluate, &job);
+    if (known < n) {
+        reject_draft(&s->draft);
+        eval_job job = { s, t + known, n - known, logits, n_text };
+        if (s->draft.most && job.n == 1 && !logits && !n_text) evaluate_speculative(s, *job.t);
+        else pith__together(&s->team, evaluate, &job);
+    }
+    s->logits_at = s->position;
     return PITH_OK;
 }
 
@@ -357,7 +370,8 @@ int pith_eval(pith_session *s, const pith_token *t, int n, pith_error *err) {
 int pith_position(const pith_session *s) { return s->position; }
 
 /* Layers with a window keep no more than n_slot_window positions: those that the token at the new
- * position looks back on must still be there. */
+ * position looks back on must still be there. Without a causal mask the tokens before it have seen those
+ * that are forgotten. */
 int pith_rewind(pith_session *s, int position) {
     const pith__hyper *h = &s->model->hyper;
     if (position < 0) position = 0;
@@ -365,7 +379,7 @@ int pith_rewind(pith_session *s, int position) {
     for (int l = 0; l < h->n_layer; l++) {
         pith__mask mask = s->model->layer[l].mask;
         int first = pith__sees(mask, position, s->n_ctx).first;
-        if (mask.window && s->written - s->n_slot_window > first) position = 0;
+        if (!mask.causal || (mask.window && s->written - s->n_slot_window > first)) position = 0;
     }
     s->position = position;
     s->draft.made = s->draft.accepted = 0;
@@ -373,13 +387,13 @@ int pith_rewind(pith_session *s, int position) {
     return position;
 }
 
-/* The last token is evaluated again even when it is known, unless nothing changes: the logits are not
- * those of an earlier position. */
+/* The last token is evaluated again even when it is known, unless the logits are those after it. */
 int pith_sync(pith_session *s, const pith_token *t, int n, pith_error *err) {
-    int code = check_tokens(s, 0, t, n, err), same = 0;
+    int code = check_tokens(s, 0, t, n, 0, err), same = 0;
     if (code) return code;
     while (same < n && same < s->position && s->tokens[same] == t[same]) same++;
-    if (same == n && same == s->position) return PITH_OK;
+    if (same == n && same == s->position && same == s->logits_at) return PITH_OK;
+    if (!is_causal(s->model)) same = 0; /* its tokens see what is new */
     same = pith_rewind(s, same < n ? same : n - 1);
     return pith_eval(s, t + same, n - same, err);
 }

@@ -308,6 +308,96 @@ TEST(sync_evaluates_what_is_new) {
     free(b.p);
 }
 
+/* ---- logits after a rewind --------------------------------------------------------------------------- */
+
+/* The logits are those of the old end until the text's last token is evaluated again. */
+static void read_back(pith_session *s, const pith_token *t, const float *rows) {
+    EQ(pith_sync(s, t, 60, NULL), PITH_OK);
+    for (int n = 59; n > 0; n -= 7) {
+        pith_rewind(s, n);
+        EQ(pith_sync(s, t, n, NULL), PITH_OK);
+        EQ(pith_position(s), n);
+        if (!as_row(s, rows)) FAIL("back to %d: other logits", n);
+        EQ(pith_rewind(s, n), n); /* which forgets nothing */
+        EQ(pith_rewind(s, n + 1), n);
+        CHECK(s->logits_at == n && as_row(s, rows));
+    }
+    EQ(pith_rewind(s, 0), 0);
+    EQ(pith_sync(s, t, 0, NULL), PITH_OK);
+}
+
+/* A text is written on from where it was rewound to as if it had never been longer. */
+static void write_on(pith_session *s, const pith_token *t, const float *rows) {
+    for (int n = 59; n > 0; n -= 7) {
+        pith_generation g = { .n_predict = 1 };
+        const float *row = rows + (size_t)(n - 1) * (size_t)pith_model_shape(s->model)->n_vocab;
+        pith_token best = 0;
+        for (pith_token i = 0; i < pith_model_shape(s->model)->n_vocab; i++)
+            if (row[i] > row[best]) best = i;
+        EQ(pith_sync(s, t, 60, NULL), PITH_OK);
+        pith_rewind(s, n);
+        if (pith_position(s) == n) {
+            EQ(pith_generate(s, &g, NULL), PITH_LIMIT);
+            EQ(g.token, best);
+            CHECK(pith_position(s) == n && as_row(s, rows));
+        }
+        pith_generation_free(&g);
+    }
+}
+
+TEST(a_rewound_text_gets_its_own_logits) {
+    static const char *const names[] = { "llama", "gemma3" }; /* without and with rings */
+    bytes b;
+    pith_token text[2][N];
+    for (int i = 0; i < 4; i++) {
+        pith_model *m = open_family(golden_named(names[i / 2]), 0, &b);
+        REQUIRE(m);
+        size_t n_vocab = (size_t)pith_model_shape(m)->n_vocab;
+        pith_session *s = pith_session_new(m, &(pith_context){ .n_ctx = N, .n_batch = 9 }, NULL);
+        float *room = malloc(5 * n_vocab * sizeof *room), *rows;
+        REQUIRE(s && room);
+        make_texts((int)n_vocab, text);
+        rows = rows_of(m, text[0]);
+        if (i % 2) pith_draft(s, 4, room);
+        read_back(s, text[0], rows);
+        write_on(s, text[0], rows);
+        free(rows), free(room);
+        pith_session_free(s);
+        pith_close(m);
+        free(b.p);
+    }
+}
+
+/* Tokens that see those after them: in parts, a text would have other logits than at once. */
+TEST(a_text_that_is_not_causal_is_evaluated_at_once) {
+    bytes b;
+    pith_error e = { 0, "" };
+    pith_token text[2][N];
+    pith_model *m = open_family(golden_named("llama"), 0, &b);
+    REQUIRE(m);
+    m->layer[m->hyper.n_layer - 1].mask.causal = 0;
+    pith_session *s = pith_session_new(m, &(pith_context){ .n_ctx = N, .n_batch = 16 }, NULL);
+    REQUIRE(s);
+    make_texts(pith_model_shape(m)->n_vocab, text);
+    EQ(pith_eval(s, text[0], 17, &e), PITH_EARG);
+    CHECK(strstr(e.text, "a batch of 16 tokens"));
+    EQ(pith__eval_part(s, text[0], 8, 16, NULL, NULL), PITH_EARG); /* more is to come */
+    EQ(pith_position(s), 0);
+    EQ(pith_eval(s, text[0], 12, NULL), PITH_OK);
+    EQ(pith_eval(s, text[0] + 12, 0, NULL), PITH_OK);
+    EQ(pith_eval(s, text[0] + 12, 1, NULL), PITH_EARG);
+    EQ(pith_sync(s, text[0], 17, NULL), PITH_EARG);
+    EQ(pith_position(s), 12);
+    float before = pith_logits(s)[0];
+    EQ(pith_sync(s, text[0], 16, NULL), PITH_OK); /* all of it again */
+    EQ(pith_sync(s, text[0], 12, NULL), PITH_OK);
+    CHECK(pith_logits(s)[0] == before);
+    EQ(pith_rewind(s, 8), 0);
+    pith_session_free(s);
+    pith_close(m);
+    free(b.p);
+}
+
 int main(void) {
     RUN(back_to_where_a_ring_just_holds_what_is_seen);
     RUN(two_texts_in_turns);
@@ -315,5 +405,7 @@ int main(void) {
     RUN(drafts_grow_again);
     RUN(sizes_of_sessions);
     RUN(sync_evaluates_what_is_new);
+    RUN(a_rewound_text_gets_its_own_logits);
+    RUN(a_text_that_is_not_causal_is_evaluated_at_once);
     return DONE();
 }
