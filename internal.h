@@ -233,6 +233,7 @@ enum { PITH__KEEP_ONE, PITH__KEEP_ALL, PITH__KEEP_STREAM };
 
 PITH_SHARED pith_session *pith__session_new(const pith_model *m, const pith_context *c, int keep,
                                             pith_error *err);
+PITH_SHARED size_t pith__widest(const pith__hyper *h); /* columns of the widest matrix that inputs meet */
 PITH_SHARED size_t pith__session_bytes(const pith_model *m, const pith_context *c, int keep); /* or 0 */
 /* As pith_eval, and logits of all n tokens to (n, n_vocab). */
 PITH_SHARED int pith__eval_all(pith_session *s, const pith_token *t, int n, float *logits,

@@ -31,7 +31,7 @@ static void *take_room(room *r, size_t n, size_t size) {
     return p;
 }
 
-static size_t widest(const pith__hyper *h) {
+PITH_SHARED size_t pith__widest(const pith__hyper *h) {
     size_t most = (size_t)h->n_embd, heads = (size_t)h->n_head * (size_t)h->head_dim;
     if (heads > most) most = heads;
     if ((size_t)h->n_ff > most) most = (size_t)h->n_ff;
@@ -67,7 +67,7 @@ static void place_cache(pith_session *s, room *r) {
 static void place(pith_session *s, room *r, int keep) {
     const pith_model *m = s->model;
     const pith__hyper *h = &m->hyper;
-    size_t n_vocab = (size_t)h->n_vocab, n_batch = (size_t)s->n_batch, wide = widest(h);
+    size_t n_vocab = (size_t)h->n_vocab, n_batch = (size_t)s->n_batch, wide = pith__widest(h);
     size_t rows = n_batch * (size_t)(h->n_expert ? h->n_expert_used : 1), blocks = (wide + 31) / 32;
     pith__acts a;
 

@@ -17,7 +17,7 @@ static void output_failed(output *o) {
     o->code = quiet ? GO_ON : complain(FAILED, "%s: %s", name, strerror(errno));
 }
 
-static int same_file(const char *a, const char *b) {
+int same_file(const char *a, const char *b) {
     struct stat x, y;
     return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }

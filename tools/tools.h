@@ -148,6 +148,7 @@ typedef struct {
     int code;                /* The first failure; GO_ON: the reader closed the pipe, or the user stopped. */
 } output;
 
+int  same_file(const char *a, const char *b); /* 1: two paths of one file that is there */
 int  output_open(output *o, const char *path, /* NULL or "-": stdout */
                  const model_choice *not_this); /* whose files are not to be written over, or NULL */
 void output_bytes(output *o, const void *p, size_t n);

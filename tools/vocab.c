@@ -48,12 +48,12 @@ static int save_vocab(const pith__vocab *v, const char *path) {
 
 /* Check before learning that the output can be written and is not an input. */
 static int check_output(const char *path, const list *texts) {
-    struct stat at, text;
+    struct stat at;
     output o;
     if (!strcmp(path, "-")) return 0;
     int there = stat(path, &at) == 0;
-    for (int i = 0; i < texts->n && there; i++)
-        if (!stat(texts->item[i], &text) && text.st_dev == at.st_dev && text.st_ino == at.st_ino)
+    for (int i = 0; i < texts->n; i++)
+        if (same_file(texts->item[i], path))
             return complain(USAGE, "%s: is the text itself, need another file to write to", path);
     if (there && !S_ISREG(at.st_mode) && !S_ISDIR(at.st_mode)) return 0; /* opened once is enough */
     int code = output_open(&o, path, NULL);

@@ -309,11 +309,6 @@ PITH_SHARED void pith__backward(const pith__tape *tape, const pith_token *tokens
 
 static size_t most(size_t a, size_t b) { return a > b ? a : b; }
 
-static size_t widest_input(const pith__hyper *h) {
-    size_t ff = most((size_t)h->n_ff, (size_t)h->n_ff_expert);
-    return most(most((size_t)h->n_embd, ff), (size_t)h->n_head * (size_t)h->head_dim);
-}
-
 /* Tokens whose logits exist at once: a few MB of them, but 16 tokens at least. */
 static size_t logits_rows(const pith__hyper *h, size_t n) {
     size_t rows = ((size_t)1 << 20) / (size_t)h->n_vocab / 16 * 16;
@@ -342,7 +337,7 @@ static size_t place_tape(pith__tape *tape, const pith_session *s, float *memory)
         { &tape->dv, n * heads },
         { &tape->scale, n * (size_t)h->n_head },
         { &tape->route, n * (size_t)h->n_expert },
-        { &tape->panel, pith__panel_floats(widest_input(h)) },
+        { &tape->panel, pith__panel_floats(pith__widest(h)) },
         { &tape->logits, logits },
         { &tape->slope, h->logit_softcap > 0 ? logits : 0 },
         { &tape->scratch, n_threads * tape->scratch_floats },
@@ -399,7 +394,7 @@ PITH_SHARED size_t pith__tape_size(const pith_model *m, int n_ctx, int keep) {
     size_t session = pith__session_bytes(m, &c, keep);
     if (!session) return 0;
     pith_session s = { .model = m, .n_batch = n_ctx, .team = { .n_threads = m->n_threads } };
-    s.team.scratch_bytes = pith__matmul_scratch(widest_input(&m->hyper));
+    s.team.scratch_bytes = pith__matmul_scratch(pith__widest(&m->hyper));
     pith__tape plan;
     return session + (place_tape(&plan, &s, NULL) + 16) * sizeof(float) + sizeof plan;
 }
