@@ -173,7 +173,7 @@ static void warn_of_nan(voice *v) {
     const float *logits = pith_logits(v->s);
     int n = pith_model_shape(v->m)->n_vocab, is_nan = 0;
     for (int i = 0; i < n; i++) is_nan |= isnan(logits[i]);
-    if (is_nan && !v->nan_said) v->nan_said = complain(1, "the model computes NaN");
+    if (is_nan) warn_once(&v->nan_said, "the model computes NaN");
 }
 
 /* One more token and its text. GO_ON, 0 at the end, or an exit code. */

@@ -43,6 +43,14 @@ static int read_whole(pith__file *f, int fd, const char *path, pith_error *err) 
     return PITH_OK;
 }
 
+static int map_whole(pith__file *f, int fd, const char *path, pith_error *err) {
+    void *p = mmap(NULL, f->size, PROT_READ, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED) return pith__fail(err, PITH_EIO, "%s: cannot be mapped: %s", path, strerror(errno));
+    f->data = p;
+    f->mapped = 1;
+    return PITH_OK;
+}
+
 /* The size comes from the descriptor that is mapped, so another file cannot slip in between; opening
  * does not wait for a writer should path be a FIFO. */
 PITH_SHARED int pith__file_open(pith__file *f, const char *path, int no_mmap, pith_error *err) {
@@ -60,15 +68,9 @@ PITH_SHARED int pith__file_open(pith__file *f, const char *path, int no_mmap, pi
         code = pith__fail(err, PITH_EFORMAT, "%s: is empty", path);
     } else if ((uint64_t)st.st_size > SIZE_MAX / 2) {
         code = pith__fail(err, PITH_EFORMAT, "%s: is too large for this machine", path);
-    } else if (f->size = (size_t)st.st_size, no_mmap) {
-        code = read_whole(f, fd, path, err);
     } else {
-        void *p = mmap(NULL, f->size, PROT_READ, MAP_SHARED, fd, 0);
-        code = p == MAP_FAILED
-                   ? pith__fail(err, PITH_EIO, "%s: cannot be mapped: %s", path, strerror(errno))
-                   : PITH_OK;
-        f->data = code ? NULL : p;
-        f->mapped = 1;
+        f->size = (size_t)st.st_size;
+        code = no_mmap ? read_whole(f, fd, path, err) : map_whole(f, fd, path, err);
     }
     close(fd);
     return code;

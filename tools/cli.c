@@ -36,6 +36,11 @@ int complain(int code, const char *fmt, ...) {
     return code;
 }
 
+void warn_once(int *said, const char *text) {
+    if (!*said) complain(0, "%s", text);
+    *said = 1;
+}
+
 void note(int quiet, const char *fmt, ...) {
     va_list args;
     va_start(args, fmt);

@@ -62,7 +62,7 @@ static void score_token(scoring *k, const float *x, int position, pith_token t) 
     size_t len;
     const char *piece = pith_piece(k->m, t, &len);
     if (isnan(logprob)) {
-        if (!k->nan_said) k->nan_said = complain(1, "the model computes NaN");
+        warn_once(&k->nan_said, "the model computes NaN");
         logprob = NAN; /* without a sign, which would be printed */
     }
     output_line(&k->lines, "%d\t%d\t%.6f\t%d\t", position, (int)t, logprob, rank);

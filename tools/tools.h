@@ -18,6 +18,9 @@ __attribute__((format(printf, 2, 3)))
 #endif
 int complain(int code, const char *fmt, ...);
 
+/* The same, of a command that goes on, unless *said is 1; then it is. */
+void warn_once(int *said, const char *text);
+
 /* A line that helps, of a command that goes on: "note: ...". Nothing where the user asked for quiet. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
