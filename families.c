@@ -13,17 +13,20 @@
 enum { GEMMA = PITH__HALF | PITH__GELU_FFN | PITH__SCALE_EMBD }; /* what the Gemmas share */
 
 static const pith__family families[] = {
-    { "llama", PITH__PRE_NORM | PITH__EXPERTS, 1, 0, 0, 0, 0 },
-    { "qwen2", PITH__PRE_NORM | PITH__HALF, 1, 0, 0, 0, 0 },
-    { "qwen3", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM, 1, 0, 0, 0, 0 },
-    { "qwen3moe", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | PITH__EXPERTS, 1, 0, 0, 0, 0 },
-    { "gemma", GEMMA | PITH__PRE_NORM, 1, 0, 0, 0, 0 },
-    { "gemma2", GEMMA | PITH__PRE_NORM | PITH__POST_NORM | PITH__SOFTCAP, 2, 4096, 0, 0, 46 },
-    { "gemma3", GEMMA | PITH__PRE_NORM | PITH__POST_NORM | PITH__QK_NORM, 6, 1024, 0, 10000, 62 },
-    { "phi3", PITH__PRE_NORM | PITH__HALF | PITH__FUSED, 1, 0, 0, 0, 0 },
-    { "smollm3", PITH__PRE_NORM, 1, 0, 4, 0, 0 },
-    { "olmo2", PITH__POST_NORM | PITH__HALF | PITH__QK_NORM | PITH__QK_NORM_WHOLE, 4, 0, 0, -1, 0 },
-    { "granite", PITH__PRE_NORM, 1, 0, 0, 0, 0 },
+    { "llama", PITH__PRE_NORM | PITH__EXPERTS, .window_period = 1 },
+    { "qwen2", PITH__PRE_NORM | PITH__HALF, .window_period = 1 },
+    { "qwen3", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM, .window_period = 1 },
+    { "qwen3moe", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | PITH__EXPERTS, .window_period = 1 },
+    { "gemma", GEMMA | PITH__PRE_NORM, .window_period = 1 },
+    { "gemma2", GEMMA | PITH__PRE_NORM | PITH__POST_NORM | PITH__SOFTCAP,
+      .window_period = 2, .window = 4096, .wide_layers = 46 },
+    { "gemma3", GEMMA | PITH__PRE_NORM | PITH__POST_NORM | PITH__QK_NORM,
+      .window_period = 6, .window = 1024, .local_base = 10000, .wide_layers = 62 },
+    { "phi3", PITH__PRE_NORM | PITH__HALF | PITH__FUSED, .window_period = 1 },
+    { "smollm3", PITH__PRE_NORM, .window_period = 1, .rope_period = 4 },
+    { "olmo2", PITH__POST_NORM | PITH__HALF | PITH__QK_NORM | PITH__QK_NORM_WHOLE,
+      .window_period = 4, .local_base = -1 },
+    { "granite", PITH__PRE_NORM, .window_period = 1 },
 };
 
 /* ---- reading keys ---------------------------------------------------------------------------------- */
