@@ -83,7 +83,8 @@ static int next_token(pith_session *s, pith_generation *g, writing *w, pith_erro
     const char *text = pith_text(s->model, before, t, &n);
     if (n) memcpy(w->text + w->n, text, n);
     w->n += n;
-    return give(g, w, g->n_token == g->n_predict ? PITH_LIMIT : s->position == s->n_ctx ? PITH_FULL : 0);
+    int all = g->n_predict > 0 && g->n_token >= g->n_predict;
+    return give(g, w, all ? PITH_LIMIT : s->position == s->n_ctx ? PITH_FULL : 0);
 }
 
 /* Evaluates what the next token is sampled after: the last token given, or where there is none and the session
@@ -112,4 +113,7 @@ int pith_generate(pith_session *s, pith_generation *g, pith_error *err) {
 void pith_generation_free(pith_generation *g) {
     free(g->state);
     g->state = NULL;
+    g->token = -1;
+    g->n_token = 0;
+    g->text = "", g->n_text = 0;
 }

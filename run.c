@@ -413,7 +413,6 @@ static int answer(voice *v, talk *k, int room) {
     pith_token *t = NULL;
     int code = GO_ON, n = 0;
     pith_generation_free(&v->g);
-    v->g.n_token = 0;
     v->g.n_predict = room;
     while (code == GO_ON) {
         pith_token *more = n % SOME ? t : realloc(t, (size_t)(n + SOME) * sizeof *t);

@@ -207,6 +207,31 @@ TEST(characters_come_whole_and_half_ones_never) {
     pith_generation_free(&g);
 }
 
+TEST(a_second_text_begins_anew) {
+    char text[256];
+    set_up(64);
+    read_prompt("the");
+    pith_generation g = { .n_predict = 3 };
+    EQ(utter(&g, "abc", text, sizeof text), PITH_LIMIT);
+    TEXT("[a][b][c]");
+    pith_token last = g.token;
+    EQ(last, BYTE + 'c');
+    pith_generation_free(&g);
+    CHECK(!g.state && g.token == -1 && g.n_token == 0 && g.n_text == 0);
+    EQ(pith_eval(session, &last, 1, NULL), PITH_OK); /* it was not evaluated */
+    EQ(pith_position(session), 2 + 3);
+    EQ(utter(&g, "defg", text, sizeof text), PITH_LIMIT);
+    TEXT("[d][e][f]");
+    EQ(g.n_token, 3);
+    pith_generation_free(&g);
+    g.n_predict = 5;
+    EQ(utter(&g, "abc", text, sizeof text), 0);
+    g.n_predict = 2; /* less than are there */
+    EQ(utter(&g, "def", text, sizeof text), PITH_LIMIT);
+    TEXT("[d]");
+    pith_generation_free(&g);
+}
+
 TEST(what_is_shown_of_a_token) {
     size_t n, with;
     pith_token the[2];
@@ -285,6 +310,7 @@ int main(void) {
     RUN(stop_texts_are_held_back_and_never_given);
     RUN(what_was_held_back_comes_at_the_end);
     RUN(characters_come_whole_and_half_ones_never);
+    RUN(a_second_text_begins_anew);
     RUN(what_is_shown_of_a_token);
     RUN(control_tokens_are_not_shown);
     RUN(what_cannot_be_is_an_error);
