@@ -8,7 +8,7 @@
  *     if (!s) { fprintf(stderr, "%s\n", e.text); pith_close(m); return 1; }
  *     pith_token t[64];
  *     int n = pith_encode(m, "Once upon a time", 16, PITH_BOS, t, 64);
- *     int code = n <= 64 ? pith_eval(s, t, n, &e) : PITH_EARG;
+ *     int fits = n >= 0 && n <= 64, code = fits ? pith_eval(s, t, n, &e) : PITH_EARG;
  *     pith_generation g = {0};
  *     g.how = pith_sampling_default(m);
  *     g.rng = 42;                                       // a seed
@@ -17,9 +17,11 @@
  *         code = pith_generate(s, &g, &e);
  *         fwrite(g.text, 1, g.n_text, stdout);
  *     }
+ *     if (code < 0) fprintf(stderr, "%s\n", fits ? e.text : "the prompt does not become 64 tokens or less");
  *     pith_generation_free(&g);
  *     pith_session_free(s);
  *     pith_close(m);
+ *     return code < 0;
  *
  * Ownership  Whoever calls _open or _new calls _close or _free, children before parents; NULL is
  *            always accepted. Pointers returned as const belong to the library and live as long as
@@ -61,8 +63,8 @@ enum {
     PITH_EMEMORY = -4, /* out of memory */
     PITH_EFULL   = -5, /* the context window is full */
     PITH_EARG    = -6, /* the caller passed something impossible */
-    PITH_EDATA   = -7, /* a text or other data to work on is of no use */
-    PITH_ESTOP   = -8  /* the caller asked to stop */
+    PITH_EDATA   = -7, /* a text or other data to work on is of no use (training; no call of this header) */
+    PITH_ESTOP   = -8  /* the caller asked to stop (training; no call of this header) */
 };
 
 typedef struct {
@@ -108,8 +110,8 @@ enum {
 
 typedef struct {
     const char *role, *text; /* role: "system", "user" or "assistant" */
-    const pith_token *token; /* (n_token) what the model itself wrote, instead of text: its turn is these */
-    int n_token;             /* very tokens, and ends as the form has it where they do not end it */
+    const pith_token *token; /* (n_token) the tokens the model wrote, used instead of text. If they do not */
+    int n_token;             /* end with the turn's end token, the template's is added. */
 } pith_turn;
 
 /* Tokens of text (len bytes, any bytes). PITH_EARG without a vocabulary. Capacity as under Sizes. */
@@ -163,9 +165,9 @@ float pith_logprob(const pith_session *s, pith_token t); /* log softmax of pith_
 /* Speculative decoding. From now on, evaluating one token drafts up to n more (what followed where the text
  * last read as it does now) and evaluates them in the same pass. A token that was drafted then costs its eval
  * nothing: several tokens for one reading of the weights, where text repeats itself. Nothing else changes, not
- * one bit. room: (n + 1, n_vocab) floats of the caller, in use until the session is freed or
+ * one bit. n is cut to n_batch - 1. logits: (n + 1, n_vocab) floats of the caller, in use until the session is freed or
  * pith_draft(s, 0, NULL). */
-void pith_draft(pith_session *s, int n, float *room);
+void pith_draft(pith_session *s, int n, float *logits);
 double pith_draft_rate(const pith_session *s); /* tokens for one pass since pith_draft; 0: there was no pass */
 
 /* ---- sampling ---------------------------------------------------------- */
@@ -229,7 +231,10 @@ typedef struct {             /* zero-initialise it, set what is wanted, and call
 
 /* The next token after what the session has evaluated. 0: go on; PITH_END, ...; or an error. */
 int  pith_generate(pith_session *s, pith_generation *g, pith_error *err);
-void pith_generation_free(pith_generation *g); /* what it holds, not itself */
+/* Frees what it holds, not itself, and it may begin another text: state, token, text and n_token are as before
+ * the first call, rng goes on, what the caller has set stays (cancel too). The last token of a text is not
+ * evaluated: if the next one goes on behind it, keep token before this call, and evaluate it. */
+void pith_generation_free(pith_generation *g);
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,5 @@
 /* embed.c - a language model in a C program: copy dist/pith.c and dist/pith.h beside it and
- *     cc -O3 -fopenmp embed.c pith.c -lm -o embed && ./embed stories260K.bin tok512.bin */
+ *     cc -O3 -ffp-contract=off -fopenmp embed.c pith.c -lm -o embed && ./embed stories260K.bin tok512.bin */
 #include "pith.h"
 
 #include <stdio.h>
@@ -20,7 +20,7 @@ int main(int argc, char **argv) {
     }
     pith_token t[64];
     int n = pith_encode(m, prompt, strlen(prompt), PITH_BOS, t, 64);
-    int code = n <= 64 ? pith_eval(s, t, n, &e) : PITH_EARG;
+    int fits = n >= 0 && n <= 64, code = fits ? pith_eval(s, t, n, &e) : PITH_EARG;
     pith_generation g = { 0 };
     g.how = pith_sampling_default(m);
     g.rng = 42;
@@ -31,8 +31,9 @@ int main(int argc, char **argv) {
         fwrite(g.text, 1, g.n_text, stdout);
     }
     putchar('\n');
+    if (code < 0) fprintf(stderr, "%s\n", fits ? e.text : "the prompt does not become 64 tokens or less");
     pith_generation_free(&g);
     pith_session_free(s);
     pith_close(m);
-    return 0;
+    return code < 0;
 }

@@ -14,7 +14,8 @@ only_pith() { ! nm -g "$1" | awk 'NF == 3 && $3 !~ /^pith_/ && $3 !~ /^(__asan|_
 never_calls() { ! nm -u "$1" | awk '{ print $2 }' | grep -xE 'exit|_exit|abort|printf|fprintf|puts|putchar|getenv|__assert_fail'; }
 embed_runs() { # examples/embed.c and the two files, and nothing else
     compile -std=c11 examples/embed.c "$BUILD/dist.o" -lm -o "$BUILD/embed" && mkdir -p "$BUILD/fx" &&
-        "$BUILD/fixture" "$BUILD/fx" && "$BUILD/embed" "$BUILD/fx/tiny.bin" "$BUILD/fx/tok.bin" | grep -q '^Once upon a time.'
+        "$BUILD/fixture" "$BUILD/fx" && "$BUILD/embed" "$BUILD/fx/tiny.bin" "$BUILD/fx/tok.bin" | grep -q '^Once upon a time.' &&
+        ! "$BUILD/embed" "$BUILD/fx/tiny.bin" > "$BUILD/refused" 2>&1 && grep -q 'does not become' "$BUILD/refused"
 }
 refuses() { # refuses WORD FLAGS...: pith.c says it in an #error with this word
     word=$1; shift
