@@ -165,8 +165,8 @@ float pith_logprob(const pith_session *s, pith_token t); /* log softmax of pith_
 /* Speculative decoding. From now on, evaluating one token drafts up to n more (what followed where the text
  * last read as it does now) and evaluates them in the same pass. A token that was drafted then costs its eval
  * nothing: several tokens for one reading of the weights, where text repeats itself. Nothing else changes, not
- * one bit. n is cut to n_batch - 1. logits: (n + 1, n_vocab) floats of the caller, in use until the session is freed or
- * pith_draft(s, 0, NULL). */
+ * one bit. n is cut to n_batch - 1. logits: (n + 1, n_vocab) floats of the caller, in use until the session is
+ * freed or pith_draft(s, 0, NULL). */
 void pith_draft(pith_session *s, int n, float *logits);
 double pith_draft_rate(const pith_session *s); /* tokens for one pass since pith_draft; 0: there was no pass */
 
