@@ -494,6 +494,12 @@ static int chat(voice *v, options *o) {
 /* ---- the program ----------------------------------------------------------------------------- */
 
 /* Asked for, or at a terminal where nothing else was asked for and the model was made for it. */
+/* A text has no use for them. */
+static int only_in_chat(const options *o) {
+    const char *name = o->system ? "-y" : o->model.options.chat_template ? "--chat-template" : NULL;
+    return name ? complain(USAGE, "%s is of a conversation: -m chat", name) : 0;
+}
+
 static int wants_chat(const options *o, const pith_model *m) {
     if (o->mode) return !strcmp(o->mode, "chat");
     int terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !o->output;
@@ -508,7 +514,7 @@ static int run_voice(options *o, pith_model *m) {
     int code = make_bias(m, o, &bias, &v.g.how);
     if (!code) code = output_open(&v.out, o->output, &o->model);
     if (!code) {
-        code = wants_chat(o, m) ? chat(&v, o) : generate(&v, o);
+        code = wants_chat(o, m) ? chat(&v, o) : only_in_chat(o) ? USAGE : generate(&v, o);
         int written = output_close(&v.out, code == 0);
         if (!code) code = stopped() ? stopped() : written;
     }
@@ -565,6 +571,7 @@ static int meant_as_verb(int argc, char **argv) {
         snprintf(names + n, sizeof names - n, " %s", verbs[i].name);
     }
     if (word[0] == '-' || strpbrk(word, "/.") || access(word, F_OK) == 0) return GO_ON;
+    if (!strcmp(word, "chat")) return complain(USAGE, "no verb 'chat', it is a mode: run MODEL -m chat");
     for (int i = 0; i < N_VERB; i++)
         if (is_near(word, verbs[i].name))
             return complain(USAGE, "no verb '%s', is it '%s'?", word, verbs[i].name);

@@ -347,7 +347,7 @@ static int print_results(const bench_flags *b, const pith_session *s, const resu
 }
 
 int verb_bench(int argc, char **argv) {
-    bench_flags b = { .type = "f32", .n_prompt = 512, .n_gen = 128, .repetitions = 5 };
+    bench_flags b = { .n_prompt = 512, .n_gen = 128, .repetitions = 5 };
     const flag flags[] = {
         { 0, "n-prompt", INTEGER, &b.n_prompt, 0, INT32_MAX, "N", "tokens to read (512; 0: skip)" },
         { 0, "n-gen", INTEGER, &b.n_gen, 0, INT32_MAX, "N", "tokens to write (128; 0: skip)" },
@@ -364,6 +364,11 @@ int verb_bench(int argc, char **argv) {
     int code = read_flags(argc, argv, "usage: run bench MODEL|--shape NAME [options]\n", flags,
                           &b.model.path);
     if (code != GO_ON) return code;
+    if (b.shape && b.model.path)
+        return complain(USAGE, "a model, %s, and --shape %s: need one of them", b.model.path, b.shape);
+    if (b.type && !b.shape) return complain(USAGE, "--type is of --shape: a model has its own");
+    if (!b.type) b.type = "f32";
+    if (!b.n_prompt && !b.n_gen) return complain(USAGE, "--n-prompt and --n-gen are both 0: nothing to do");
     pith_model *m = NULL;
     pith_session *s = NULL;
     b.model.options.n_threads = threads_wanted(b.model.options.n_threads);

@@ -149,11 +149,12 @@ static int get_tokens(const score_options *o, const pith_model *m, pith_token **
     char *text = NULL;
     size_t len = path ? 0 : strlen(o->prompt);
     int code = path ? read_text(path, &text, &len) : 0;
+    if (!code && path) code = clean_text(!strcmp(path, "-") ? "standard input" : path, text, &len);
     if (!code)
         code = encode_text(m, path ? text : o->prompt, len,
                            PITH_BOS | (o->parse_special ? PITH_SPECIAL : 0), t, n);
     free(text);
-    return !code && *n == 0 ? complain(BAD_DATA, "no text, so no tokens to score") : code;
+    return code;
 }
 
 static int score(score_options *o, const pith_model *m, const pith_token *t, int n) {
@@ -207,6 +208,8 @@ int verb_score(int argc, char **argv) {
     pith_token *t = NULL;
     code = open_model(&o.model, !o.tokens, &m);
     if (!code) code = get_tokens(&o, m, &t, &n);
+    if (!code && n < (o.logits ? 1 : 2)) /* the first token has nothing before it that could predict it */
+        code = complain(BAD_DATA, "nothing to score: %d token%s, need at least two", n, n == 1 ? "" : "s");
     if (!code) code = score(&o, m, t, n);
     free(t);
     pith_close(m);
