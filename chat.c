@@ -199,13 +199,40 @@ static void chat_written(chat_writer *w, const pith_turn *turn) {
     const char *end = w->form->assistant[1], *mark = strpbrk(end, "<[");
     chat_words(w, w->form->ask);
     chat_end_text(w, 0);
-    for (int i = 0; i < turn->n_token; i++) {
-        if (turn->token[i] < 0 || turn->token[i] >= w->v->n) w->code = PITH_EARG;
-        else chat_token(w, turn->token[i]);
-    }
+    for (int i = 0; i < turn->n_token; i++) chat_token(w, turn->token[i]);
     int ended = turn->n_token && chat_ends(w, turn->token[turn->n_token - 1]);
     if (ended && mark) end = mark + chat_bracketed(mark);
     chat_words(w, end);
+}
+
+static int chat_is_written(const pith_turn *turn) { return turn->token && !strcmp(turn->role, "assistant"); }
+
+/* What the caller gave must be there before any of it is read. */
+static int chat_check_turn(const chat_writer *w, const pith_turn *turn, int i, pith_error *err) {
+    static const char *const roles = "system, user or assistant";
+    const char *role = turn->role;
+    if (!role) return pith__fail(err, PITH_EARG, "turns[%d].role is NULL, need %s", i, roles);
+    if (strcmp(role, "system") != 0 && strcmp(role, "user") != 0 && strcmp(role, "assistant") != 0)
+        return pith__fail(err, PITH_EARG, "role '%.32s' in turns[%d], need %s", role, i, roles);
+    if (turn->n_token < 0)
+        return pith__fail(err, PITH_EARG, "turns[%d].n_token is %d, need 0 or more", i, turn->n_token);
+    if (turn->n_token > 0 && !turn->token)
+        return pith__fail(err, PITH_EARG, "turns[%d].token is NULL, need %d tokens", i, turn->n_token);
+    if (!turn->text && !chat_is_written(turn))
+        return pith__fail(err, PITH_EARG, "turns[%d].text is NULL, need a text", i);
+    for (int k = 0; k < turn->n_token; k++)
+        if (turn->token[k] < 0 || turn->token[k] >= w->v->n)
+            return pith__fail(err, PITH_EARG, "turns[%d].token[%d] is %d, need 0 to %d", i, k,
+                              (int)turn->token[k], w->v->n - 1);
+    return PITH_OK;
+}
+
+static int chat_check(const chat_writer *w, const pith_turn *turns, int n, pith_error *err) {
+    if (n < 0) return pith__fail(err, PITH_EARG, "a conversation of %d turns, need 0 or more", n);
+    if (n > 0 && !turns) return pith__fail(err, PITH_EARG, "turns is NULL, need %d turns", n);
+    int code = PITH_OK;
+    for (int i = 0; i < n && !code; i++) code = chat_check_turn(w, &turns[i], i, err);
+    return code;
 }
 
 static int chat_turns(chat_writer *w, const pith_turn *turns, int n, pith_error *err) {
@@ -216,12 +243,10 @@ static int chat_turns(chat_writer *w, const pith_turn *turns, int n, pith_error 
         if (!strcmp(turns[i].role, "user")) {
             chat_user(w, system, turns[i].text);
             system = NULL;
-        } else if (!strcmp(turns[i].role, "assistant") && turns[i].token) {
+        } else if (chat_is_written(&turns[i])) {
             chat_written(w, &turns[i]);
         } else if (!strcmp(turns[i].role, "assistant")) {
             chat_turn(w, f->assistant, turns[i].text);
-        } else if (strcmp(turns[i].role, "system") != 0) {
-            return pith__fail(err, PITH_EARG, "role '%.32s', need system, user or assistant", turns[i].role);
         } else if (f->flags & CHAT_FOLD) {
             system = turns[i].text;
         } else {
@@ -287,13 +312,15 @@ PITH_SHARED int pith__chat_encode(const pith__chat *c, const pith_turn *turns, i
     chat_writer w = { .k = c->k, .v = c->v, .out = out, .cap = cap };
     w.form = c->form ? chat_form_named(c->form) : chat_recognise(&w);
     if (!w.form) return chat_fail_form(c->form, err);
+    int code = chat_check(&w, turns, n, err);
+    if (code) return code;
     size_t room = 256; /* no form puts more around a turn */
     for (int i = 0; i < n; i++)
-        if (pith__add(&room, room, turns[i].token ? 0 : strlen(turns[i].text)) || pith__add(&room, room, 256))
+        if (pith__add(&room, room, chat_is_written(&turns[i]) ? 0 : strlen(turns[i].text)) || pith__add(&room, room, 256))
             return pith__fail(err, PITH_EARG, "the conversation is longer than can be counted");
     w.text = malloc(room);
     if (!w.text) return pith__fail(err, PITH_EMEMORY, "no memory for a conversation of %d turns", n);
-    int code = chat_turns(&w, turns, n, err);
+    code = chat_turns(&w, turns, n, err);
     free(w.text);
     return code ? code : w.n_out;
 }

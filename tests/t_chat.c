@@ -184,6 +184,46 @@ TEST(a_seam_is_where_it_was) { /* what the form asks with is never joined with w
     vocab.piece = pieces;
 }
 
+static void refuses(const pith_turn *turns, int n, const char *want) {
+    pith_error e = { 0, "" };
+    EQ(encode("chatml", turns, n, NULL, 0, &e), PITH_EARG);
+    EQ(e.code, PITH_EARG);
+    if (!strstr(e.text, want)) FAIL("is \"%s\", want \"%s\"", e.text, want);
+}
+
+TEST(what_is_not_there_is_named) {
+    static const pith_token two[] = { B('a'), 100000 }, below[] = { -1 };
+    static const struct { pith_turn turn; const char *want; } cases[] = {
+        { { NULL, "x", NULL, 0 }, "turns[1].role is NULL" },
+        { { "user", NULL, NULL, 0 }, "turns[1].text is NULL" },
+        { { "system", NULL, NULL, 0 }, "turns[1].text is NULL" },
+        { { "assistant", NULL, NULL, 0 }, "turns[1].text is NULL" },
+        { { "user", NULL, two, 1 }, "turns[1].text is NULL" }, /* only the model writes tokens */
+        { { "assistant", NULL, two, -1 }, "turns[1].n_token is -1" },
+        { { "assistant", "x", NULL, 1 }, "turns[1].token is NULL" },
+        { { "assistant", NULL, two, 2 }, "turns[1].token[1] is 100000" },
+        { { "assistant", NULL, below, 1 }, "turns[1].token[0] is -1" },
+        { { "tool", "x", NULL, 0 }, "turns[1]" },
+    };
+    make_vocab("", NULL);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const pith_turn turns[] = { short_talk[0], cases[i].turn };
+        refuses(turns, 2, cases[i].want);
+    }
+    refuses(short_talk, -1, "-1 turns");
+    refuses(NULL, 1, "turns is NULL");
+    CHECK(encode("chatml", NULL, 0, NULL, 0, NULL) >= 0);
+}
+
+TEST(a_users_tokens_do_not_replace_its_text) { /* nor the room for it */
+    static char text[4096];
+    static const pith_token t[] = { B('a') };
+    const pith_turn turn = { "user", text, t, 1 };
+    memset(text, 'x', sizeof text - 1);
+    make_vocab("", NULL);
+    CHECK(encode("llama2", &turn, 1, NULL, 0, NULL) > (int)sizeof text);
+}
+
 TEST(what_is_not_known_is_refused) {
     static const pith_turn tool[] = { TURN("tool", "x") };
     const pith_turn none[] = { WROTE(2, B('a'), 100000) };
@@ -210,6 +250,8 @@ int main(void) {
     RUN(blanks_that_a_token_takes_along);
     RUN(what_the_model_wrote_stays_as_it_was);
     RUN(a_seam_is_where_it_was);
+    RUN(what_is_not_there_is_named);
+    RUN(a_users_tokens_do_not_replace_its_text);
     RUN(what_is_not_known_is_refused);
     pith__tokenizer_free(tokenizer);
     return DONE();
