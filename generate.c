@@ -26,8 +26,10 @@ static size_t longest_piece(const pith_model *m) {
 
 static int begin(const pith_session *s, pith_generation *g, pith_error *err) {
     size_t room = sizeof(writing) + 4, longest = 0;
-    for (int i = 0; i < g->n_stop; i++)
-        if (strlen(g->stop[i]) > longest) longest = strlen(g->stop[i]);
+    for (int i = 0; i < g->n_stop; i++) {
+        size_t n = g->stop[i] ? strlen(g->stop[i]) : 0;
+        if (n > longest) longest = n;
+    }
     int over = pith__add(&room, room, longest) || pith__add(&room, room, longest_piece(s->model));
     writing *w = over ? NULL : malloc(room);
     if (!w) return pith__fail(err, PITH_EMEMORY, "%s: no memory to write a text", s->model->store.path);
@@ -43,7 +45,7 @@ static int begin(const pith_session *s, pith_generation *g, pith_error *err) {
 static size_t hold_back(const pith_generation *g, writing *w, int *found) {
     size_t most = 0, end = w->n;
     for (int i = 0; i < g->n_stop; i++) {
-        size_t n = strlen(g->stop[i]);
+        size_t n = g->stop[i] ? strlen(g->stop[i]) : 0; /* 0: not looked for */
         for (size_t at = 0; n && at < end; at++) {
             size_t left = w->n - at, k = left < n ? left : n;
             if (memcmp(w->text + at, g->stop[i], k) != 0) continue;
@@ -94,10 +96,21 @@ static int get_logits(pith_session *s, const pith_generation *g, pith_error *err
     return s->logits_at == s->position ? PITH_OK : pith_sync(s, s->tokens, s->position, err);
 }
 
+static int check(const pith_generation *g, pith_error *err) {
+    if (g->n_predict < 0) return pith__fail(err, PITH_EARG, "n_predict is %d, need 0 or more", g->n_predict);
+    if (g->n_stop < 0) return pith__fail(err, PITH_EARG, "n_stop is %d, need 0 or more", g->n_stop);
+    if (g->n_end < 0) return pith__fail(err, PITH_EARG, "n_end is %d, need 0 or more", g->n_end);
+    if (g->n_stop > 0 && !g->stop) return pith__fail(err, PITH_EARG, "stop is NULL, need %d texts", g->n_stop);
+    if (g->n_end > 0 && !g->end) return pith__fail(err, PITH_EARG, "end is NULL, need %d tokens", g->n_end);
+    return PITH_OK;
+}
+
 int pith_generate(pith_session *s, pith_generation *g, pith_error *err) {
+    if (!g) return pith__fail(err, PITH_EARG, "the pith_generation is NULL");
     g->text = "", g->n_text = 0; /* of a call that fails */
     if (s->position == 0) return pith__fail(err, PITH_EARG, "no token was evaluated that a text could go on from");
-    int code = g->state ? PITH_OK : begin(s, g, err);
+    int code = check(g, err);
+    if (!code && !g->state) code = begin(s, g, err);
     if (code) return code;
     writing *w = g->state;
     int ended = w->ended ? w->ended : g->cancel ? PITH_CANCEL : 0;
@@ -111,6 +124,7 @@ int pith_generate(pith_session *s, pith_generation *g, pith_error *err) {
 }
 
 void pith_generation_free(pith_generation *g) {
+    if (!g) return;
     free(g->state);
     g->state = NULL;
     g->token = -1;

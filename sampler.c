@@ -257,6 +257,8 @@ static pith_token first_allowed(const pith_sampling *how, int n) {
 }
 
 pith_token pith_sample(pith_session *s, const pith_sampling *how, uint64_t *rng) {
+    static const pith_sampling greedy;
+    if (!how) how = &greedy;
     int n = s->model->hyper.n_vocab;
     int use_p = how->top_p > 0 && how->top_p < 1, use_min = how->min_p > 0 && how->min_p <= 1;
     adjust_logits(s, how);

@@ -303,6 +303,54 @@ TEST(what_cannot_be_is_an_error) {
     pith_generation_free(&g);
 }
 
+static void refuses(pith_generation g, const char *want) {
+    pith_error e = { 0, "" };
+    EQ(pith_generate(session, &g, &e), PITH_EARG);
+    EQ(e.code, PITH_EARG);
+    if (!strstr(e.text, want)) FAIL("is \"%s\", want \"%s\"", e.text, want);
+    CHECK(!g.state && g.n_text == 0);
+}
+
+TEST(what_is_not_there_is_named) {
+    pith_error e = { 0, "" };
+    set_up(64);
+    read_prompt("the");
+    EQ(pith_generate(session, NULL, &e), PITH_EARG);
+    CHECK(strstr(e.text, "pith_generation is NULL"));
+    pith_generation_free(NULL);
+    refuses((pith_generation){ .n_predict = -1 }, "n_predict is -1");
+    refuses((pith_generation){ .n_stop = -1 }, "n_stop is -1");
+    refuses((pith_generation){ .n_end = -2 }, "n_end is -2");
+    refuses((pith_generation){ .n_stop = 1 }, "stop is NULL");
+    refuses((pith_generation){ .n_end = 1 }, "end is NULL");
+    EQ(pith_position(session), 2);
+}
+
+TEST(a_stop_text_that_is_null_or_empty_stops_nothing) {
+    static const char *const stop[] = { NULL, "", "bc" };
+    char text[256];
+    set_up(64);
+    read_prompt("the");
+    pith_generation g = { .stop = stop, .n_stop = 3 };
+    EQ(utter(&g, "aabc", text, sizeof text), PITH_STOP);
+    TEXT("[a][a]");
+    pith_generation_free(&g);
+}
+
+TEST(what_may_be_null) {
+    size_t n;
+    uint64_t rng = 1;
+    set_up(64);
+    read_prompt("the");
+    EQ(pith_sample(session, NULL, &rng), pith_sample(session, &(pith_sampling){ .top_k = 0 }, &rng));
+    EQ((long long)rng, 1);
+    CHECK(pith_piece(model, BYTE + 'a', NULL) == pith_piece(model, BYTE + 'a', &n) && n == 1);
+    CHECK(pith_piece(model, -1, NULL) == NULL);
+    CHECK(pith_text(model, -1, BYTE + 'a', NULL) == pith_text(model, -1, BYTE + 'a', &n));
+    EQ(pith_encode(model, NULL, 0, PITH_BOS, NULL, 0), 1);
+    EQ(pith_encode(model, NULL, 1, PITH_BOS, NULL, 0), PITH_EARG);
+}
+
 int main(void) {
     RUN(the_tokens_are_those_of_sampling_by_hand);
     RUN(a_text_ends_at_its_limit_or_the_context);
@@ -314,6 +362,9 @@ int main(void) {
     RUN(what_is_shown_of_a_token);
     RUN(control_tokens_are_not_shown);
     RUN(what_cannot_be_is_an_error);
+    RUN(what_is_not_there_is_named);
+    RUN(a_stop_text_that_is_null_or_empty_stops_nothing);
+    RUN(what_may_be_null);
     pith_session_free(session);
     pith_close(model);
     free(file.p);
