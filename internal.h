@@ -154,7 +154,7 @@ PITH_SHARED int  pith__fail_hyper(pith__opening *o, const char *what, long long 
 /* ---- model.c: opening ---------------------------------------------------------------------------------- */
 
 /* Names in opt that stand for nothing; asked before a file is read. */
-PITH_SHARED int pith__check_names(const pith_options *opt, pith_error *err);
+PITH_SHARED int pith__check_options(const pith_options *opt, pith_error *err);
 
 /* A model of a store that is filled; takes the store over, whatever comes of it. */
 PITH_SHARED pith_model *pith__model_of(pith__store *s, const pith_options *opt, pith_error *err);

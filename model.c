@@ -292,9 +292,11 @@ static pith__str kernels_name(int i) { /* of those that this processor runs */
     return pith__str_of("");
 }
 
-PITH_SHARED int pith__check_names(const pith_options *opt, pith_error *err) {
+PITH_SHARED int pith__check_options(const pith_options *opt, pith_error *err) {
     char list[512];
     if (!opt) return PITH_OK;
+    if (opt->n_threads < 0)
+        return pith__fail(err, PITH_EARG, "n_threads is %d, need 0 or more", opt->n_threads);
     if (opt->kernels && !choose_kernels(opt->kernels))
         return pith__fail(err, PITH_EARG, "no kernels '%.32s', need one of:%s", opt->kernels,
                           pith__names(list, sizeof list, kernels_name));
@@ -408,14 +410,16 @@ PITH_SHARED pith_model *pith__model_of(pith__store *s, const pith_options *opt, 
 
 pith_model *pith_open(const char *path, const pith_options *opt, pith_error *err) {
     pith__store s;
-    if (pith__check_names(opt, err)) return NULL;
+    if (!path) return pith__fail(err, PITH_EARG, "the path of the model is NULL"), NULL;
+    if (pith__check_options(opt, err)) return NULL;
     return pith__open(&s, path, opt, err) ? NULL : pith__model_of(&s, opt, err);
 }
 
 pith_model *pith_open_memory(const void *data, size_t size, const pith_options *opt,
                              pith_error *err) {
     pith__store s;
-    if (pith__check_names(opt, err)) return NULL;
+    if (!data && size > 0) return pith__fail(err, PITH_EARG, "the data of the model is NULL, need %zu bytes", size), NULL;
+    if (pith__check_options(opt, err)) return NULL;
     return pith__open_memory(&s, data, size, opt, err) ? NULL : pith__model_of(&s, opt, err);
 }
 
@@ -440,6 +444,7 @@ const char *pith_version(void) { return PITH_VERSION; }
 
 int pith_encode(const pith_model *m, const char *text, size_t len, unsigned flags, pith_token *out,
                 int cap) {
+    if (!text && len > 0) return PITH_EARG;
     return m->tokenizer ? pith__tokenizer_encode(m->tokenizer, text, len, flags, out, cap) : PITH_EARG;
 }
 
@@ -458,6 +463,8 @@ int pith_is_end(const pith_model *m, pith_token t) {
 }
 
 const char *pith_piece(const pith_model *m, pith_token t, size_t *len) {
+    size_t unused;
+    if (!len) len = &unused;
     *len = 0;
     if (!m->tokenizer || t < 0 || t >= m->store.vocab.n) return NULL;
     pith__str p = pith__tokenizer_piece(m->tokenizer, t);
@@ -468,6 +475,8 @@ const char *pith_piece(const pith_model *m, pith_token t, size_t *len) {
 /* Detokenize: the text of one token, as it is shown (model.h). */
 const char *pith_text(const pith_model *m, pith_token before, pith_token t, size_t *len) {
     const pith__vocab *v = &m->store.vocab;
+    size_t unused;
+    if (!len) len = &unused;
     const char *p = pith_piece(m, t, len);
     if (!p) return NULL;
     if (v->add_space && (before < 0 || before == v->bos) && *len && *p == ' ') p++, --*len;

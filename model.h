@@ -23,8 +23,8 @@
  *     pith_close(m);
  *     return code < 0;
  *
- * Ownership  Whoever calls _open or _new calls _close or _free, children before parents; NULL is
- *            always accepted. Pointers returned as const belong to the library and live as long as
+ * Ownership  Whoever calls _open or _new calls _close or _free, children before parents. A NULL model
+ *            or session is accepted by _close and _free only. Pointers returned as const belong to the library and live as long as
  *            the object asked. Everything else is memory of the caller.
  * Errors     A function that can fail returns NULL, or a code < 0, and fills *err when err is not
  *            NULL. A failed call leaves its objects as they were. The library never exits, prints,
@@ -125,7 +125,7 @@ int pith_encode_chat(const pith_model *m, const pith_turn *turns, int n, pith_to
 
 int pith_is_end(const pith_model *m, pith_token t); /* ends a text or a turn */
 
-/* The token's bytes: perhaps a part of a UTF-8 character, perhaps with a NUL. NULL: no such token. */
+/* The token's bytes: perhaps a part of a UTF-8 character, perhaps with a NUL. NULL: no such token. len may be NULL. */
 const char *pith_piece(const pith_model *m, pith_token t, size_t *len);
 
 /* What token t adds to a text after token before (-1: none) as it is shown: as pith_piece, but without the
@@ -198,7 +198,7 @@ typedef struct {
  * PITH_SAMPLING_DEFAULT (m may be NULL). */
 pith_sampling pith_sampling_default(const pith_model *m);
 
-/* Draw the next token from pith_logits, which stay as they are. *rng is the generator's whole state, so a
+/* Draw the next token from pith_logits, which stay as they are. how NULL: the likeliest. *rng is the generator's whole state, so a
  * seed: any number. -1: allow allows none. */
 pith_token pith_sample(pith_session *s, const pith_sampling *how, uint64_t *rng);
 float      pith_random(uint64_t *rng); /* one draw, in [0, 1): xorshift64*, as in llama2.c */
@@ -217,7 +217,7 @@ typedef struct {             /* zero-initialise it, set what is wanted, and call
     pith_sampling how;       /* may be changed between two calls, as a grammar does with allow */
     uint64_t rng;            /* the state of the random numbers: at first a seed */
     int n_predict;           /* tokens at most; 0: no limit */
-    const char *const *stop; /* (n_stop) texts that end it and are not given */
+    const char *const *stop; /* (n_stop) texts that end it and are not given; NULL or "": none */
     int n_stop;
     const pith_token *end;   /* (n_end) tokens that end it beside those of pith_is_end */
     int n_end;

@@ -89,12 +89,26 @@ TEST(options_of_no_use_are_refused) {
     refuses(spm, &(pith_options){ .pretokenizer = "qwen2" }, "qwen2", "not byte-level BPE");
 }
 
+TEST(arguments_that_are_not_there_are_refused) {
+    CHECK(!pith_open(NULL, NULL, &last));
+    EQ(last.code, PITH_EARG);
+    CHECK(strstr(last.text, "path"));
+    CHECK(!pith_open(NULL, NULL, NULL));
+    CHECK(!pith_open_memory(NULL, 8, NULL, &last));
+    EQ(last.code, PITH_EARG);
+    CHECK(strstr(last.text, "data"));
+    CHECK(!pith_open_memory(NULL, 0, NULL, &last)); /* no bytes are a file that is too short */
+    EQ(last.code, PITH_EFORMAT);
+    refuses(bpe, &(pith_options){ .n_threads = -1 }, "n_threads is -1", "0 or more");
+}
+
 TEST(the_version_is_the_headers) { CHECK(!strcmp(pith_version(), PITH_VERSION)); }
 
 int main(void) {
     RUN(what_it_keeps_is_its_own);
     RUN(names_that_stand_for_nothing_list_those_that_do);
     RUN(options_of_no_use_are_refused);
+    RUN(arguments_that_are_not_there_are_refused);
     RUN(the_version_is_the_headers);
     return DONE();
 }

@@ -145,7 +145,7 @@ static int open_choice(const model_choice *c, int need_text, pith__store *s) {
     if (!c->path && !bundle)
         return complain(USAGE, "no model given and none built in; huggingface.co/karpathy/tinyllamas has small "
                         "ones, and any .gguf will do (README.md)");
-    int code = pith__check_names(&c->options, &e);
+    int code = pith__check_options(&c->options, &e);
     if (!code)
         code = c->path ? pith__open(s, c->path, &c->options, &e)
                        : pith__open_memory(s, bundle, size, &c->options, &e);
