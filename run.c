@@ -97,6 +97,7 @@ static int read_options(int argc, char **argv, options *o) {
     if (o->version) return printf("pith %s\n", PITH_VERSION), flush_stdout();
     if (o->mode && strcmp(o->mode, "generate") != 0 && strcmp(o->mode, "chat") != 0)
         return complain(USAGE, "-m is '%s', need generate or chat", o->mode);
+    if (o->output && !*o->output) return complain(USAGE, "-o is empty, need the name of a file");
     if (o->prompt && o->file) return complain(USAGE, "-i and -f both say how the text begins");
     for (int i = 0; i < o->stop.n; i++)
         if (!*o->stop.item[i]) return complain(USAGE, "--stop needs a text that is not empty");

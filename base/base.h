@@ -130,7 +130,8 @@ typedef struct {
 PITH_SHARED pith__resources pith__may_use(const char *root); /* "", or where a test has its own /proc and /sys */
 
 /* A file being written: beside its name, and renamed when all of it is there, so that the old file stays
- * until then, whatever happens. A device or a pipe is written as it is. After open comes one commit or drop. */
+ * until then, whatever happens. A device, a pipe and what standard output or error go to are written as they are.
+ * After open comes one commit or drop. */
 typedef struct pith__writer {
     FILE *file;
     char *path, *temporary; /* temporary NULL: written in place */

@@ -91,16 +91,37 @@ PITH_SHARED void pith__file_close(pith__file *f) {
 
 /* ---- a file being written -------------------------------------------------------------------------- */
 
-/* A device or a pipe is written as it is: renaming would put a file in its place. */
-static FILE *open_beside(pith__writer *w) {
+/* 1 or 2 where the file is what standard output or error go to, else 0. */
+static int standard_stream(const struct stat *file) {
+    struct stat at;
+    for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++)
+        if (!fstat(fd, &at) && at.st_dev == file->st_dev && at.st_ino == file->st_ino) return fd;
+    return 0;
+}
+
+/* What others write too, as they do: renaming would put a file in the place of a device, and lose what a
+ * standard stream has in its file already. */
+static FILE *open_as_it_is(pith__writer *w, int stream) {
+    free(w->temporary);
+    w->temporary = NULL;
+    if (!stream) return fopen(w->path, "wb");
+    int fd = fcntl(stream, F_DUPFD_CLOEXEC, 3);
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "wb");
+    if (!f && fd >= 0) close(fd);
+    return f;
+}
+
+/* The temporary file is in /tmp where the folder takes no new one: commit then writes the old file itself. */
+static FILE *open_beside(pith__writer *w, size_t room) {
     struct stat old;
-    int there = stat(w->path, &old) == 0;
-    if (there && !S_ISREG(old.st_mode)) {
-        free(w->temporary);
-        w->temporary = NULL;
-        return fopen(w->path, "wb");
-    }
+    int there = stat(w->path, &old) == 0, stream = there ? standard_stream(&old) : 0;
+    if (there && (stream || !S_ISREG(old.st_mode))) return open_as_it_is(w, stream);
+    if (there && access(w->path, W_OK) != 0) return NULL;
     FILE *f = fopen(w->temporary, "wbx");
+    if (!f && there) {
+        snprintf(w->temporary, room, "/tmp/pith.%ld.%llu.part", (long)getpid(), (unsigned long long)old.st_ino);
+        f = fopen(w->temporary, "wbx");
+    }
     if (f && there) (void)!fchmod(fileno(f), old.st_mode & 0777); /* stays as private as it was */
     return f;
 }
@@ -114,14 +135,14 @@ static void writer_free(pith__writer *w) {
 PITH_SHARED int pith__writer_open(pith__writer *w, const char *path, pith_error *err) {
     memset(w, 0, sizeof *w);
     char *real = realpath(path, NULL); /* a link stays one */
-    size_t room = strlen(real ? real : path) + 32;
+    size_t room = strlen(real ? real : path) + 64;
     w->path = malloc(room);
     w->temporary = malloc(room);
     if (w->path && w->temporary) {
         snprintf(w->path, room, "%s", real ? real : path);
         snprintf(w->temporary, room, "%s.%ld.part", w->path, (long)getpid());
     }
-    w->file = w->path && w->temporary ? open_beside(w) : NULL;
+    w->file = w->path && w->temporary ? open_beside(w, room) : NULL;
     free(real);
     if (w->file) return PITH_OK;
     int code = pith__fail(err, PITH_EIO, "%s: cannot be written: %s", path, strerror(errno));

@@ -176,6 +176,11 @@ echo old > "$dir/text"; tiny -o "$dir/text" -i "$(printf 'x%.0s' $(seq 200))"
 [ "$status" -eq 1 ] && grep -q 'context 64' "$dir/err" && [ "$(cat "$dir/text")" = old ]; ok $? "after a failure the old file is as it was"
 ls "$dir" | grep -q part; [ $? -ne 0 ]; ok $? "and nothing is left beside it"
 tiny -t 0 -n 20 -o /dev/null; [ "$status" -eq 0 ] && grep -q tok/s "$dir/err" && [ -c /dev/null ]; ok $? "-o /dev/null leaves the device"
+for name in /dev/stdout /proc/self/fd/1 "$dir/shared"; do
+    (echo before; "$run" "$dir/tiny.bin" -z "$dir/tok.bin" -t 0 -n 20 --quiet -o "$name"; echo after) > "$dir/shared" 2> "$dir/err" < /dev/null
+    (echo before; cat "$dir/a"; echo after) | cmp -s - "$dir/shared"; ok $? "-o $name writes to standard output's own file"
+done
+tiny -o ""; refused 1 "-o is empty" "-o with an empty name"
 
 # ---- prompts -----------------------------------------------------------------------------------------
 tiny -t 0 -n 30 -i "the once"; cp "$dir/out" "$dir/a"

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 int __real_rename(const char *from, const char *to);
@@ -120,6 +121,41 @@ TEST(what_cannot_be_written_at_all_stays_beside_and_is_named) {
     refuse = 0, lost = NULL;
     CHECK(holds(part, "new") && strstr(e.text, part));
     remove(file), remove(part);
+}
+
+/* In a process of a user who is not root, with these modes of the file and of its folder. */
+static int written_without_rights(mode_t mode, mode_t of_folder) {
+    if (chmod(file, mode) || chmod(folder, of_folder)) exit(99);
+    if (!getuid() && (chown(file, 65534, 65534) || chown(folder, 65534, 65534))) exit(99);
+    pid_t pid = fork();
+    if (pid == 0) {
+        pith__writer w;
+        pith_error e = { 0, "" };
+        if (!getuid() && (setgid(65534) || setuid(65534))) _exit(99);
+        if (pith__writer_open(&w, file, &e)) _exit(strstr(e.text, strerror(EACCES)) ? 1 : 2);
+        pith__writer_put(&w, "new", 3);
+        fflush(w.file);
+        if (!holds(file, "older and longer")) _exit(3);
+        _exit(pith__writer_commit(&w, &e) ? 4 : 0);
+    }
+    int status = -1;
+    waitpid(pid, &status, 0);
+    if (chmod(folder, 0755)) exit(99);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(a_file_that_may_not_be_written_is_refused) {
+    begin("older and longer");
+    EQ(written_without_rights(0444, 0755), 1);
+    CHECK(holds(file, "older and longer"));
+    remove(file);
+}
+
+TEST(a_folder_that_takes_no_new_file_does_not_stop_an_old_one) {
+    begin("older and longer");
+    EQ(written_without_rights(0644, 0555), 0);
+    CHECK(holds(file, "new"));
+    remove(file);
 }
 
 TEST(a_device_is_written_as_it_is) {
@@ -234,6 +270,8 @@ int main(void) {
     RUN(a_failure_keeps_the_old_file_and_has_its_name);
     RUN(where_renaming_fails_the_old_file_is_written);
     RUN(what_cannot_be_written_at_all_stays_beside_and_is_named);
+    RUN(a_file_that_may_not_be_written_is_refused);
+    RUN(a_folder_that_takes_no_new_file_does_not_stop_an_old_one);
     RUN(a_device_is_written_as_it_is);
     RUN(a_model_is_the_same_in_every_format);
     RUN(llama2c_takes_only_what_it_has_a_place_for);

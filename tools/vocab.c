@@ -81,7 +81,7 @@ int verb_vocab(int argc, char **argv) {
         return complain(USAGE, "--type is '%s', need spm or bpe", o.type);
     if (nfc < 0) return USAGE;
     if ((code = add_text(&o.texts, text))) return code;
-    if (!o.output) return complain(USAGE, "no -o FILE given");
+    if (!o.output || !*o.output) return complain(USAGE, "no -o FILE given");
     if ((code = check_output(o.output, &o.texts))) return code;
     pith__arena a = { NULL, 0 };
     pith__vocab v;
