@@ -6,6 +6,7 @@
  * a case in scripts/reference_hf.py. */
 #include "formats.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -200,6 +201,14 @@ static int config_typed(pith__hf *c, pith__json type, int window, int rule) {
     return slides;
 }
 
+static void config_wrong_count(pith__hf *c, pith__json types) {
+    if (pith__json_type(types) != '[')
+        pith__hf_wrong(c, types, PITH_EFORMAT, "layer_types", "an array, one string a layer");
+    else if (!c->code)
+        c->code = pith__fail(c->f->err, PITH_EFORMAT, "%s: layer_types has %zu, need %d", c->path,
+                             pith__json_count(types), c->f->n_layer);
+}
+
 /* layer_types says layer by layer who has a window; older files leave it to the rule of their family. */
 static void config_window(pith__hf *c, const uint8_t *nope) {
     pith__json types = pith__hf_get(c->at, "layer_types"), type = { NULL, NULL };
@@ -208,7 +217,7 @@ static void config_window(pith__hf *c, const uint8_t *nope) {
     if (reads & READS_PERIOD) from = pith__hf_int(c, c->at, "sliding_window_pattern", 1, from);
     if (reads & READS_FROM) from = pith__hf_int(c, c->at, "max_window_layers", 0, 28);
     if (pith__json_type(types) && pith__json_count(types) != (size_t)c->f->n_layer)
-        pith__hf_wrong(c, types, PITH_EFORMAT, "layer_types", "an array, one string a layer");
+        config_wrong_count(c, types);
 
     uint8_t *slides = config_new_layers(c);
     for (int l = 0; slides && l < c->f->n_layer; l++) {
@@ -310,8 +319,10 @@ static void config_sizes(pith__hf *c) {
                      pith__hf_int(c, at, "num_key_value_heads", 1, n_kv_head));
     pith__hf_put_int(c, "attention.key_length", c->head_dim);
     pith__hf_put_int(c, "attention.value_length", c->head_dim);
-    pith__hf_put_float(c, "attention.layer_norm_rms_epsilon",
-                       pith__hf_float(c, at, "rms_norm_eps", d->eps));
+    double eps = pith__hf_float(c, at, "rms_norm_eps", d->eps);
+    if (!(eps >= 0 && eps <= FLT_MAX))
+        pith__hf_wrong(c, pith__hf_get(at, "rms_norm_eps"), PITH_EFORMAT, "rms_norm_eps", "a float of 0 or more");
+    pith__hf_put_float(c, "attention.layer_norm_rms_epsilon", eps);
     enum { LAYERS_MAX = 4096 }; /* arrays of this length are made before a tensor is seen */
     if (c->f->n_layer > LAYERS_MAX)
         pith__hf_wrong(c, pith__hf_get(at, "num_hidden_layers"), PITH_EFORMAT, "num_hidden_layers",
