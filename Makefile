@@ -117,7 +117,7 @@ install: $(RUN)
 # For other programs: the two files of dist, one of them compiled.
 $(BUILD)/dist/libpith.a: dist/pith.c dist/pith.h
 	@mkdir -p $(@D) && rm -f $@
-	$(CC) $(ALL_CFLAGS) $(if $(filter -O2,$(CFLAGS)),-O3) -Wno-shadow -fPIC -c $< -o $(@D)/pith.o
+	$(CC) $(ALL_CFLAGS) $(if $(filter -O2,$(CFLAGS)),-O3) -fPIC -c $< -o $(@D)/pith.o
 	ar rcs $@ $(@D)/pith.o
 install-lib: $(BUILD)/dist/libpith.a
 	install -d "$(at)/include" "$(at)/lib/pkgconfig"

@@ -25,20 +25,20 @@ PITH_SHARED size_t pith__acts_place(const pith_session *s, pith__acts *a, float 
     size_t rows = h->n_expert ? n * (size_t)h->n_expert_used : n, e = h->n_expert ? rows : 0;
     size_t wide = (size_t)h->n_ff * n, wide_e = (size_t)h->n_ff_expert * rows, used = 0;
     size_t ff = wide > wide_e ? wide : wide_e;
-    int apart = w->q_norm.floats != NULL || h->rope_gather; /* q and k take two steps */
-    const struct { float **to; size_t size; } parts[] = {
+    int two_steps = w->q_norm.floats != NULL || h->rope_gather; /* for q and k */
+    const struct { float **to; size_t size; } pieces[] = {
         { &a->x, n * n_embd }, { &a->xn, n * n_embd }, { &a->q, n * heads }, { &a->k, n * kv },
-        { &a->q0, apart ? n * heads : 0 }, { &a->k0, apart ? n * kv : 0 },
+        { &a->q0, two_steps ? n * heads : 0 }, { &a->k0, two_steps ? n * kv : 0 },
         { &a->v, n * kv }, { &a->attn, n * heads }, { &a->o, n * n_embd }, { &a->y, n * n_embd },
         { &a->yn, n * n_embd }, { &a->gate, ff }, { &a->up, ff }, { &a->act, ff },
         { &a->f, n * n_embd }, { &a->down, e * n_embd }, { &a->pick, e * n_embd },
         { &a->route, n * (size_t)h->n_expert },
     };
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        *parts[i].to = tape ? tape + used : NULL;
-        used += (parts[i].size + 15) / 16 * 16;
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+        *pieces[i].to = tape ? tape + used : NULL;
+        used += (pieces[i].size + 15) / 16 * 16;
     }
-    if (!apart) a->q0 = a->q, a->k0 = a->k;
+    if (!two_steps) a->q0 = a->q, a->k0 = a->k;
     return used;
 }
 

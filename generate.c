@@ -25,13 +25,13 @@ static size_t longest_piece(const pith_model *m) {
 }
 
 static int begin(const pith_session *s, pith_generation *g, pith_error *err) {
-    size_t room = sizeof(writing) + 4, longest = 0;
+    size_t size = sizeof(writing) + 4, longest = 0;
     for (int i = 0; i < g->n_stop; i++) {
         size_t n = g->stop[i] ? strlen(g->stop[i]) : 0;
         if (n > longest) longest = n;
     }
-    int over = pith__add(&room, room, longest) || pith__add(&room, room, longest_piece(s->model));
-    writing *w = over ? NULL : malloc(room);
+    int over = pith__add(&size, size, longest) || pith__add(&size, size, longest_piece(s->model));
+    writing *w = over ? NULL : malloc(size);
     if (!w) return pith__fail(err, PITH_EMEMORY, "%s: no memory to write a text", s->model->store.path);
     w->ended = 0;
     w->given = w->n = 0;

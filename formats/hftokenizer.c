@@ -430,7 +430,7 @@ static void hf_decoder(hf_reading *r, pith__json at) {
 PITH_SHARED int pith__hf_vocab(pith__folder *f, pith__json at, const char *path) {
     hf_reading r = { .f = f, .path = path, .v = &f->s->vocab };
     pith__vocab *v = r.v;
-    enum { MODEL, ADDED, NORMALIZER, PRE, POST, DECODER, FIELDS };
+    enum { MODEL, ADDED, NORMALIZER, PRE, PROCESSOR, DECODER, FIELDS };
     static const char *const names[FIELDS] = { "model",         "added_tokens",   "normalizer",
                                                "pre_tokenizer", "post_processor", "decoder" };
     pith__json in[FIELDS];
@@ -439,7 +439,7 @@ PITH_SHARED int pith__hf_vocab(pith__folder *f, pith__json at, const char *path)
     if (!r.code) hf_added(&r, in[ADDED]);
     hf_steps(&r, in[NORMALIZER], "normalizers", hf_normalizer);
     hf_steps(&r, in[PRE], "pretokenizers", hf_pre_tokenizer);
-    hf_steps(&r, in[POST], "processors", hf_post_processor);
+    hf_steps(&r, in[PROCESSOR], "processors", hf_post_processor);
     hf_steps(&r, in[DECODER], "decoders", hf_decoder);
     if (r.byte_level && (r.metaspace || r.prepend))
         hf_wrong(&r, in[NORMALIZER], PITH_EARCH, names[NORMALIZER], "none with ByteLevel");

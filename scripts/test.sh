@@ -9,7 +9,7 @@ check() { # check NAME COMMAND...: one test, passed if the command succeeds
     if "$@" > "$BUILD/check.out" 2>&1; then echo "ok - $name"; else
         echo "not ok - $name"; sed 's/^/# /' "$BUILD/check.out"; fi
 }
-compile() { $CC -Wall -Wextra -Wpedantic -Werror -Idist "$@"; }
+compile() { $CC -Wall -Wextra -Wpedantic -Wshadow -Werror -Idist "$@"; }
 only_pith() { ! nm -g "$1" | awk 'NF == 3 && $3 !~ /^pith_/ && $3 !~ /^(__asan|__odr_asan|_ZN)/' | grep .; }
 never_calls() { ! nm -u "$1" | awk '{ print $2 }' | grep -xE 'exit|_exit|abort|printf|fprintf|puts|putchar|getenv|__assert_fail'; }
 embed_runs() { # examples/embed.c and the two files, and nothing else
