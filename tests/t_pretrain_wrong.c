@@ -192,6 +192,43 @@ TEST(texts_of_no_use) {
                 "--max_steps 2"), 0); /* bytes are a text too */
 }
 
+TEST(what_a_run_reads_is_never_written_over) {
+    REQUIRE(pretrain(TINY "-o {}/own --max_steps 3 --save_steps 0") == 0);
+    static const char *const names[] = { "model.gguf", "model.bin", "tokenizer.bin", "train.tokens", "best.gguf",
+                                         "train.log.jsonl" };
+    char flags[1024];
+    text_file("own/best.gguf", "a text", 6);
+    for (int i = 0; i < 6; i++) {
+        const char *const as[] = { "--train-file", "--eval_file", "--tokenizer" };
+        for (int k = 0; k < 3; k++) {
+            snprintf(flags, sizeof flags, TINY "-o {}/own --max_steps 3 --overwrite_output_dir %s {}/own/%s", as[k],
+                     names[i]);
+            EQ(pretrain(flags), USAGE);
+            CHECK(strstr(said, names[i]) && strstr(said, "is read"));
+        }
+    }
+}
+
+TEST(a_model_that_no_run_left_is_kept) {
+    static const char *const models[] = { "model.gguf", "model.bin", "tokenizer.bin" };
+    static const char *const runs[] = { "train.log.jsonl", "train.tokens" };
+    char flags[1024], name[64];
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof name, "mine%d", i);
+        mkdir(in_folder(name), 0777);
+        snprintf(name, sizeof name, "mine%d/%s", i, models[i]);
+        text_file(name, "mine", 4);
+        snprintf(flags, sizeof flags, TINY "-o {}/mine%d --max_steps 3 --save_steps 0 ", i);
+        EQ(pretrain(flags), USAGE);
+        CHECK(strstr(said, models[i]) && strstr(said, "--overwrite_output_dir"));
+        snprintf(name, sizeof name, "mine%d/train.lock", i);
+        CHECK(!there(name));
+        if (i < 2) snprintf(name, sizeof name, "mine%d/%s", i, runs[i]), text_file(name, "", 0);
+        else strcat(flags, "--overwrite_output_dir");
+        EQ(pretrain(flags), 0);
+    }
+}
+
 TEST(a_dry_run_only_tells) {
     EQ(pretrain(TINY "-o {}/dry --dry-run"), 0);
     CHECK(strstr(said, "parameters") && strstr(said, "memory") && strstr(said, "time") && strstr(said, "tokens to learn"));
@@ -237,6 +274,8 @@ int main(void) {
     RUN(weights_that_diverged_are_never_saved);
     RUN(no_room_left_names_the_file_and_keeps_the_old_one);
     RUN(texts_of_no_use);
+    RUN(what_a_run_reads_is_never_written_over);
+    RUN(a_model_that_no_run_left_is_kept);
     RUN(a_dry_run_only_tells);
     RUN(the_forecast_of_memory_holds);
     char remove[160];

@@ -320,6 +320,43 @@ static int training_memory(trainer *t) {
     return t->step ? 0 : complain(FAILED, "%s", e.text);
 }
 
+static const char *const outputs[] = { "model.gguf", "model.bin", "tokenizer.bin", "best.gguf", "train.tokens",
+                                       "train.log.jsonl" };
+enum { N_MODEL = 3, N_OUTPUT = sizeof outputs / sizeof *outputs }; /* the first are what the run is for */
+
+/* Beside a checkpoint --tokenizer is only compared, and written again as it was. */
+static int check_inputs(trainer *t) {
+    const train_options *o = t->o;
+    const char *const one[] = { o->resume ? NULL : o->tokenizer, o->eval };
+    for (int i = 0; i < N_OUTPUT; i++) {
+        const char *path = trainer_path(t, outputs[i]);
+        if (!path) return FAILED;
+        for (int k = 0; k < 2 + o->texts.n; k++) {
+            const char *in = k < 2 ? one[k] : o->texts.item[k - 2];
+            if (in && same_file(in, path))
+                return complain(USAGE, "%s: is read, and the run would write %s: need another --output_dir", in, path);
+        }
+    }
+    return 0;
+}
+
+/* A model where no run was is somebody's, made elsewhere. */
+static int check_models(trainer *t) {
+    const char *model = NULL;
+    int64_t step;
+    int run = t->o->overwrite || pith__numbered(t->o->folder, "checkpoint-", ".gguf", &step, 1) > 0;
+    for (int i = 0; i < N_OUTPUT && !run; i++) {
+        const char *path = trainer_path(t, outputs[i]);
+        if (!path) return FAILED;
+        if (access(path, F_OK) != 0) continue;
+        if (i < N_MODEL) model = model ? model : path;
+        else run = strcmp(outputs[i], "best.gguf") != 0;
+    }
+    if (run || !model) return 0;
+    return complain(USAGE, "%s: is there, but no run's log: need another --output_dir, or --overwrite_output_dir to "
+                    "write over it", model);
+}
+
 /* Fresh: the folder has no run in it, or the user wants to lose it. */
 static int check_folder(trainer *t) {
     enum { MOST = 4096 };
@@ -350,6 +387,8 @@ static int open_folder(trainer *t) {
     if (t->o->last && access(t->o->folder, F_OK) != 0)
         return complain(USAGE, "%s: is not there, so it has no checkpoint to go on from", t->o->folder);
     if (pith__make_folder(t->o->folder, &e)) return complain(FAILED, "%s", e.text);
+    int code = check_models(t);
+    if (code) return code;
     const char *path = trainer_path(t, "train.lock");
     if (!path) return FAILED;
     t->lock = pith__lock(path, &e);
@@ -515,6 +554,7 @@ static int pretrain(trainer *t, train_options *o) {
     t->began = seconds();
     int code = o->resume ? 0 : choose_sizes(t, o); /* before anything is made or learned */
     if (!code && !o->resume) code = check_weights_fit(t);
+    if (!code) code = check_inputs(t);
     if (!code && !o->dry_run) code = open_folder(t);
     if (!code) code = get_vocab(t, o);
     if (!code) code = choose_shape(t, o);
