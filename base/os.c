@@ -132,9 +132,20 @@ static void writer_free(pith__writer *w) {
     memset(w, 0, sizeof *w);
 }
 
+/* The file that is behind a link, so that the link stays one; behind a link to nothing, where it points. */
+static char *behind_links(const char *path) {
+    char to[4096], *real = realpath(path, NULL);
+    ssize_t n = real ? 0 : readlink(path, to, sizeof to);
+    if (n <= 0 || n == (ssize_t)sizeof to) return real;
+    const char *slash = *to == '/' ? NULL : strrchr(path, '/');
+    size_t folder = slash ? (size_t)(slash - path) + 1 : 0, room = folder + (size_t)n + 1;
+    if ((real = malloc(room))) snprintf(real, room, "%.*s%.*s", (int)folder, path, (int)n, to);
+    return real;
+}
+
 PITH_SHARED int pith__writer_open(pith__writer *w, const char *path, pith_error *err) {
     memset(w, 0, sizeof *w);
-    char *real = realpath(path, NULL); /* a link stays one */
+    char *real = behind_links(path);
     size_t room = strlen(real ? real : path) + 64;
     w->path = malloc(room);
     w->temporary = malloc(room);

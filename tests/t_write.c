@@ -80,6 +80,11 @@ TEST(a_link_stays_a_link) {
     pith__writer_put(&w, "new", 3);
     EQ(pith__writer_commit(&w, NULL), 0);
     CHECK(holds(file, "new") && lstat(link, &st) == 0 && S_ISLNK(st.st_mode));
+    remove(file); /* a link to nothing makes the file that it points to */
+    REQUIRE(pith__writer_open(&w, link, NULL) == 0);
+    pith__writer_put(&w, "new", 3);
+    EQ(pith__writer_commit(&w, NULL), 0);
+    CHECK(holds(file, "new") && lstat(link, &st) == 0 && S_ISLNK(st.st_mode));
 }
 
 TEST(a_failure_keeps_the_old_file_and_has_its_name) {
