@@ -75,22 +75,39 @@ int is_near(const char *word, const char *name) {
     return 3 * distance(word, name) <= (int)strlen(name) + 2;
 }
 
-/* What other programs call it. */
-static const char *known_elsewhere(const char *arg) {
-    static const char *const names[][2] = {
-        { "--max-tokens", "--n-predict N" }, { "--max-new-tokens", "--n-predict N" },
-        { "--max-length", "-n N" },          { "--predict", "--n-predict N" },
-        { "-cnv", "-m chat" },               { "--conversation", "-m chat" },
-        { "--chat", "-m chat" },             { "--model", "MODEL as the first word" },
-        { "-v", "--version" },               { "-V", "--version" },
+static const flag *find_flag(const char *arg, const flag *flags) {
+    for (const flag *f = flags; f->help; f++) {
+        if (f->letter && arg[1] == f->letter && !arg[2]) return f;
+        if (f->name && arg[1] == '-' && same_name(arg + 2, f->name)) return f;
+    }
+    return NULL;
+}
+
+/* What other programs call a flag that this table has. */
+static const char *known_elsewhere(const char *arg, const flag *flags) {
+    static const char *const names[][3] = { /* theirs, ours, as it is shown */
+        { "--max-tokens", "--n-predict", "--n-predict N" },
+        { "--max-new-tokens", "--n-predict", "--n-predict N" },
+        { "--predict", "--n-predict", "--n-predict N" },
+        { "--max-length", "-n", "-n N" },
+        { "-cnv", "-m", "-m chat" },
+        { "--conversation", "-m", "-m chat" },
+        { "--chat", "-m", "-m chat" },
+        { "-v", "--version", "--version" },
+        { "-V", "--version", "--version" },
+        { "--lr", "--learning-rate", "--learning_rate X" },
+        { "--epochs", "--num-train-epochs", "--num_train_epochs N" },
+        { "--batch-size", "--per-device-train-batch-size", "--per_device_train_batch_size N" },
+        { "--steps", "--max-steps", "--max_steps N" },
+        { "--size", "--vocab-size", "--vocab_size N" },
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (same_name(arg, names[i][0])) return names[i][1];
+        if (same_name(arg, names[i][0]) && find_flag(names[i][1], flags)) return names[i][2];
     return NULL;
 }
 
 static int unknown_flag(const char *arg, const flag *flags) {
-    const char *other = known_elsewhere(arg), *nearest = NULL;
+    const char *other = known_elsewhere(arg, flags), *nearest = NULL;
     if (other) return complain(USAGE, "unknown flag '%s', here it is %s", arg, other);
     for (const flag *f = flags; f->help && arg[1] == '-'; f++)
         if (f->name && is_near(arg + 2, f->name) &&
@@ -98,14 +115,6 @@ static int unknown_flag(const char *arg, const flag *flags) {
             nearest = f->name;
     if (nearest) return complain(USAGE, "unknown flag '%s', is it '--%s'?", arg, nearest);
     return complain(USAGE, "unknown flag '%s', --help lists them", arg);
-}
-
-static const flag *find_flag(const char *arg, const flag *flags) {
-    for (const flag *f = flags; f->help; f++) {
-        if (f->letter && arg[1] == f->letter && !arg[2]) return f;
-        if (f->name && arg[1] == '-' && same_name(arg + 2, f->name)) return f;
-    }
-    return NULL;
 }
 
 static int set_flag(const flag *f, const char *arg, const char *value) {
