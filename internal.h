@@ -190,9 +190,15 @@ typedef struct {
     int n_pass, n_accepted; /* since pith_draft: passes of one token and its draft; drafted tokens accepted */
 } pith__draft;
 
+struct pith_pass {
+    const pith_model *model;
+    int n_ctx, n_batch;  /* the longest context, and the most tokens, of its sessions */
+};
+
 struct pith_session {
     const pith_model *model;
     int n_ctx, n_batch;
+    int in_work;         /* 1: pith_eval_many has seen it in this call */
     int position;        /* tokens evaluated */
     int written;         /* positions ever written since the cache was empty: rewinding leaves it */
     int long_rope;       /* 1: the keys in the cache are rotated by freq_long */

@@ -30,7 +30,7 @@
  *            NULL. A failed call leaves its objects as they were. The library never exits, prints,
  *            asserts on input, or reads an environment variable.
  * Threads    There is no global state. A model is read-only after pith_open and may be shared; a
- *            session may be used by one thread at a time. Different sessions never meet.
+ *            session may be used by one thread at a time, and so may all sessions that share a pass.
  * Sizes      Functions that fill an array take its capacity and return the count they needed,
  *            like snprintf: a result > cap means "call again with more room".
  * Files      A model file is mapped, not copied, and must not change while it is open: a mapped file
@@ -52,6 +52,7 @@ const char *pith_version(void); /* of the library, where the macro is that of th
 typedef int32_t pith_token;
 typedef struct pith_model   pith_model;   /* weights and vocabulary, memory-mapped */
 typedef struct pith_session pith_session; /* one text in progress: KV cache, position, logits */
+typedef struct pith_pass    pith_pass;    /* scratch memory in which texts are evaluated, one or many at once */
 
 /* ---- errors ------------------------------------------------------------ */
 
@@ -142,6 +143,7 @@ typedef struct {       /* zero-initialised is the default; new fields go last */
     int n_ctx;         /* context in tokens; 0: the model's own */
     int n_batch;       /* tokens taken through the layers at once; 0: up to 256 */
     const char *cache_k, *cache_v; /* "f32", "f16", "q8_0"; NULL: f32 for llama2.c files, else f16 */
+    pith_pass *pass;   /* that the session shares with others, below; NULL: it has one of its own */
 } pith_context;
 
 pith_session *pith_session_new(const pith_model *m, const pith_context *c, pith_error *err);
@@ -169,6 +171,30 @@ float pith_logprob(const pith_session *s, pith_token t); /* log softmax of pith_
  * freed or pith_draft(s, 0, NULL). */
 void pith_draft(pith_session *s, int n, float *logits);
 double pith_draft_rate(const pith_session *s); /* tokens for one pass since pith_draft; 0: there was no pass */
+
+/* ---- many texts at once ------------------------------------------------ */
+
+/* Sessions of one model are evaluated together: each weight is read once for all of them, which for a few
+ * tokens a session takes little longer than for one session. Nothing else changes, not one bit. A pass shared by
+ * the sessions (pith_context.pass) saves each its own; they may also have passes of their own. */
+
+/* For sessions of at most the context and batch of most (NULL: as for pith_session_new), whose own pass is NULL.
+ * It takes n_batch tokens through the layers at once, whosever they are. Free it after its sessions. */
+pith_pass *pith_pass_new(const pith_model *m, const pith_context *most, pith_error *err);
+void       pith_pass_free(pith_pass *p);
+size_t     pith_pass_size(const pith_model *m, const pith_context *most); /* bytes; 0: refused */
+
+typedef struct {
+    pith_session *session;
+    const pith_token *tokens; /* (n) to append to its text, at least 1 */
+    int n;
+    float *logits;            /* (n, n_vocab) after each of them, or NULL; the caller's */
+} pith_work;
+
+/* Does pith_eval for n_work different sessions of one model. All work is checked before any is done: after an
+ * error, which names the work at fault, every session is as it was. The pass used is the one that was made for
+ * the longest context among theirs. */
+int pith_eval_many(const pith_work *work, int n_work, pith_error *err);
 
 /* ---- sampling ---------------------------------------------------------- */
 

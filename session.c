@@ -122,6 +122,11 @@ static int plan(pith_session *s, const pith_model *m, const pith_context *c, pit
                           m->hyper.n_ctx_most);
     s->n_batch = c->n_batch ? c->n_batch : 256;
     if (s->n_batch > s->n_ctx) s->n_batch = s->n_ctx;
+    if (c->pass && c->pass->model != m)
+        return pith__fail(err, PITH_EARG, "%s: the session's pass is one of another model", m->store.path);
+    if (c->pass && (s->n_ctx > c->pass->n_ctx || s->n_batch > c->pass->n_batch))
+        return pith__fail(err, PITH_EARG, "the context is %d and the batch %d tokens, but the session's pass was"
+                          " made for %d and %d at most", s->n_ctx, s->n_batch, c->pass->n_ctx, c->pass->n_batch);
     s->n_slot = s->n_slot_window = round_to_16(s->n_ctx);
     int seen = 0;
     for (int l = 0; l < m->hyper.n_layer; l++) { /* what the last token sees, in the widest window */
@@ -198,6 +203,35 @@ pith_session *pith_session_place(const pith_model *m, const pith_context *c, voi
 void pith_session_free(pith_session *s) {
     if (s) free(s->memory);
 }
+
+/* ---- the pass --------------------------------------------------------------------------------------- */
+
+static int plan_pass(pith_pass *p, const pith_model *m, const pith_context *most, pith_error *err) {
+    pith_session longest;
+    if (most && most->pass)
+        return pith__fail(err, PITH_EARG, "%s: a pass is made for a context with a pass", m->store.path);
+    int code = plan(&longest, m, most, err);
+    p->model = m;
+    p->n_ctx = longest.n_ctx;
+    p->n_batch = longest.n_batch;
+    return code;
+}
+
+size_t pith_pass_size(const pith_model *m, const pith_context *most) {
+    pith_pass planned;
+    return plan_pass(&planned, m, most, NULL) ? 0 : sizeof planned;
+}
+
+pith_pass *pith_pass_new(const pith_model *m, const pith_context *most, pith_error *err) {
+    pith_pass planned, *p;
+    if (plan_pass(&planned, m, most, err)) return NULL;
+    p = calloc(1, sizeof *p);
+    if (p) *p = planned;
+    else pith__fail(err, PITH_EMEMORY, "%s: no memory for a pass of %d tokens", m->store.path, planned.n_batch);
+    return p;
+}
+
+void pith_pass_free(pith_pass *p) { free(p); }
 
 /* ---- evaluating ------------------------------------------------------------------------------------ */
 
@@ -365,6 +399,34 @@ PITH_SHARED int pith__eval_all(pith_session *s, const pith_token *t, int n, floa
 
 int pith_eval(pith_session *s, const pith_token *t, int n, pith_error *err) {
     return pith__eval_all(s, t, n, NULL, err);
+}
+
+/* Checks one piece of work. Marks its session, which may come only once. */
+static int check_work(const pith_work *w, const pith_model *m, pith_error *err) {
+    pith_session *s = w->session;
+    if (!s) return pith__fail(err, PITH_EARG, "there is no session");
+    if (s->model != m) return pith__fail(err, PITH_EARG, "the session is of another model than the first");
+    if (s->in_work) return pith__fail(err, PITH_EARG, "its session comes twice");
+    if (w->n < 1) return pith__fail(err, PITH_EARG, "%d tokens to evaluate", w->n);
+    int code = check_tokens(s, s->position, w->tokens, w->n, 0, err);
+    s->in_work = !code;
+    return code;
+}
+
+int pith_eval_many(const pith_work *work, int n_work, pith_error *err) {
+    if (!work || n_work < 1) return pith__fail(err, PITH_EARG, "%d texts to evaluate", work ? n_work : 0);
+    pith_error why = { 0 };
+    int code = PITH_OK, checked = 0;
+    while (checked < n_work && !code) {
+        const pith_session *first = work->session;
+        code = check_work(work + checked, first ? first->model : NULL, &why);
+        checked += !code;
+    }
+    for (int i = 0; i < checked; i++) work[i].session->in_work = 0;
+    if (code) return pith__fail(err, code, "work[%d]: %s", checked, why.text);
+    for (int i = 0; i < n_work; i++)
+        pith__eval_all(work[i].session, work[i].tokens, work[i].n, work[i].logits, NULL);
+    return PITH_OK;
 }
 
 int pith_position(const pith_session *s) { return s->position; }

@@ -354,7 +354,7 @@ static size_t place_tape(pith__tape *tape, const pith_session *s, float *memory)
 }
 
 static pith_context context_of(int n_ctx) {
-    pith_context c = { n_ctx, n_ctx, "f32", "f32" };
+    pith_context c = { n_ctx, n_ctx, "f32", "f32", NULL };
     return c;
 }
 
