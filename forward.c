@@ -202,7 +202,7 @@ static void attention(const block *b) {
         .n_head = h->n_head, .n_kv_head = h->n_kv_head, .head_dim = h->head_dim, .n_slot = n_slot,
         .mask = w->mask, .scale = h->attn_scale, .softcap = h->attn_softcap,
     };
-    pith__attend(s->kernels, &s->team, &job);
+    pith__attend(s->kernels, &s->team, &job, 1);
     in = input_of(s, a.attn, b->n, w->o.tensor.cols);
     project(b, a.o, &w->o, &in);
     each_token(b, after_attention);

@@ -436,23 +436,35 @@ PITH_SHARED void pith__matmul(const pith__kernels *k, const pith__team *team, fl
     pith__share(team, (w->rows + job.rows - 1) / job.rows, worth_it, matmul_task, &job);
 }
 
-/* A task is TOKEN_TILE tokens and one kv head, whose keys and values all its query heads share. */
+/* A task is TOKEN_TILE tokens of one text and one kv head, whose keys and values all its query heads share. */
 typedef struct {
-    const pith__attention *a;
+    const pith__attention *a; /* (n) */
+    int n;
     const pith__kernels *kernels;
 } attend_job;
 
 static void attend_task(const void *data, size_t i, uint8_t *scratch) {
     const attend_job *job = data;
     const pith__attention *a = job->a;
-    int t0 = (int)i / a->n_kv_head * TOKEN_TILE, t1 = a->n - t0 < TOKEN_TILE ? a->n : t0 + TOKEN_TILE;
-    job->kernels->attend(a, t0, t1, (int)i % a->n_kv_head, (float *)(void *)scratch);
+    for (int n = job->n; n > 1;) { /* the last that begins at task i or before */
+        int half = n / 2;
+        if (a[half].first_task <= i) a += half, n -= half;
+        else n = half;
+    }
+    int task = (int)(i - a->first_task), t0 = task / a->n_kv_head * TOKEN_TILE;
+    int t1 = a->n - t0 < TOKEN_TILE ? a->n : t0 + TOKEN_TILE;
+    job->kernels->attend(a, t0, t1, task % a->n_kv_head, (float *)(void *)scratch);
 }
 
-PITH_SHARED void pith__attend(const pith__kernels *k, const pith__team *team, const pith__attention *a) {
-    int n_seen = a->position + a->n, n_tile = (a->n + TOKEN_TILE - 1) / TOKEN_TILE * a->n_kv_head;
-    attend_job job = { a, k };
-    if (a->mask.window && a->mask.window < n_seen) n_seen = a->mask.window;
-    int worth_it = pith__worth_it((size_t)n_seen * (size_t)(a->n_kv_head * a->head_dim));
-    pith__share(team, (size_t)n_tile, worth_it, attend_task, &job);
+PITH_SHARED void pith__attend(const pith__kernels *k, const pith__team *team, pith__attention *a, int n) {
+    attend_job job = { a, n, k };
+    size_t n_task = 0, n_seen = 0;
+    for (int i = 0; i < n; i++) {
+        int seen = a[i].position + a[i].n, window = a[i].mask.window;
+        n_seen += (size_t)(window && window < seen ? window : seen);
+        a[i].first_task = n_task;
+        n_task += (size_t)((a[i].n + TOKEN_TILE - 1) / TOKEN_TILE * a[i].n_kv_head);
+    }
+    int worth_it = pith__worth_it(n_seen * (size_t)(a->n_kv_head * a->head_dim));
+    pith__share(team, n_task, worth_it, attend_task, &job);
 }

@@ -127,6 +127,7 @@ typedef struct {
     pith__mask mask;
     double scale;        /* a score is q.k * scale */
     float softcap;       /* c > 0: a score becomes c * tanh(score / c) */
+    size_t first_task;   /* set by pith__attend: the number of its first task, of all attentions together */
 } pith__attention;
 
 enum { PITH__SILU, PITH__GELU }; /* GELU in its tanh form, as in Gemma */
@@ -184,7 +185,8 @@ PITH_SHARED void pith__matmul(const pith__kernels *k, const pith__team *team, fl
                               const pith__tensor *w, pith__input *in);
 /* 1: work on so many numbers is worth more than one thread. */
 PITH_SHARED int pith__worth_it(size_t numbers);
-PITH_SHARED void pith__attend(const pith__kernels *k, const pith__team *team, const pith__attention *a);
+/* n attentions, of different texts; their model is one. */
+PITH_SHARED void pith__attend(const pith__kernels *k, const pith__team *team, pith__attention *a, int n);
 
 /* Bytes of one plane of the KV cache; 0: this format cannot have such heads, or the plane is too large. */
 PITH_SHARED size_t pith__cache_plane(const pith__format *f, int head_dim, int n_slot);

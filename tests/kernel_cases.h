@@ -138,12 +138,12 @@ typedef struct { /* a product or an attention, for all threads of a team togethe
     size_t stride;
     const pith__tensor *w;
     pith__input *in;
-    const pith__attention *a;
+    pith__attention *a;
 } shared_work;
 
 static inline void work_together(void *data) {
     const shared_work *x = data;
-    if (x->a) pith__attend(x->k, x->team, x->a);
+    if (x->a) pith__attend(x->k, x->team, x->a, 1);
     else pith__matmul(x->k, x->team, x->y, x->stride, x->w, x->in);
 }
 
@@ -153,7 +153,7 @@ static inline void matmul_together(const pith__kernels *k, pith__team *team, flo
     pith__together(team, work_together, &x);
 }
 
-static inline void attend_together(const pith__kernels *k, pith__team *team, const pith__attention *a) {
+static inline void attend_together(const pith__kernels *k, pith__team *team, pith__attention *a) {
     shared_work x = {k, team, NULL, 0, NULL, NULL, a};
     pith__together(team, work_together, &x);
 }
@@ -213,7 +213,7 @@ static inline void make_case(case_of_attention *c, int format, int n_head, int n
                               n_head,   n_kv_head,
                               head_dim, n_slot,
                               { 1, 0 }, 1 / sqrtf((float)head_dim),
-                              0 };
+                              0,        0 };
     free(x);
 }
 

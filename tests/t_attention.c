@@ -30,7 +30,7 @@ static void check_attention(const pith__kernels *k, case_of_attention *c) {
     size_t bytes = pith__attend_scratch(a->n_head / a->n_kv_head, a->head_dim, a->n_slot);
     double want[512];
     pith__team team = new_team(1, bytes);
-    pith__attend(k, &team, a);
+    pith__attend(k, &team, a, 1);
     for (int t = 0; t < a->n; t++)
         for (int h = 0; h < a->n_head; h++) {
             right_attention(c, t, h, want);
@@ -42,14 +42,19 @@ static void check_attention(const pith__kernels *k, case_of_attention *c) {
                 return;
             }
         }
-    for (int part = 1; part <= a->n && a->mask.causal; part += 4) { /* parts of the tokens */
-        pith__attention b = *a;
+    for (int part = 1; part <= a->n && a->mask.causal; part += 4) { /* parts of the tokens, one by one and together */
+        pith__attention b[64];
         float *y = take((size_t)a->n * row * 4);
-        for (int t = 0; t < a->n; t += part) {
-            b.q = a->q + t * row, b.y = y + t * row, b.position = a->position + t;
-            b.n = a->n - t < part ? a->n - t : part;
-            pith__attend(k, &team, &b);
+        int n = 0;
+        for (int t = 0; t < a->n; t += part, n++) {
+            b[n] = *a;
+            b[n].q = a->q + t * row, b[n].y = y + t * row, b[n].position = a->position + t;
+            b[n].n = a->n - t < part ? a->n - t : part;
+            pith__attend(k, &team, b + n, 1);
         }
+        CHECK(memcmp(y, a->y, (size_t)a->n * row * 4) == 0);
+        memset(y, 0, (size_t)a->n * row * 4);
+        pith__attend(k, &team, b, n);
         CHECK(memcmp(y, a->y, (size_t)a->n * row * 4) == 0);
         free(y);
     }

@@ -297,7 +297,7 @@ static void check_attention_order(const pith__kernels *k, case_of_attention *c) 
     pith__attention *a = &c->a;
     float want[512];
     pith__team team = new_team(1, pith__attend_scratch(a->n_head / a->n_kv_head, a->head_dim, a->n_slot));
-    pith__attend(k, &team, a);
+    pith__attend(k, &team, a, 1);
     fused = k != sets[0];
     for (int t = 0; t < a->n; t++)
         for (int h = 0; h < a->n_head; h++) {
