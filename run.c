@@ -10,7 +10,6 @@
 #include "model.h"
 #include "tools/tools.h"
 
-#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +17,6 @@
 #include <unistd.h>
 
 /* ---- options --------------------------------------------------------------------------------- */
-
-enum { NOT_SAID = INT_MIN }; /* a number that the user left to us, less than any he could give */
 
 typedef struct {
     model_choice model;
@@ -33,8 +30,7 @@ typedef struct {
 
 static const options defaults = {
     .n_total = NOT_SAID, .n_predict = NOT_SAID,
-    .how = { .repeat_last_n = 64, .repeat_penalty = NOT_SAID, .temperature = NOT_SAID,
-             .top_k = NOT_SAID, .top_p = NOT_SAID, .min_p = NOT_SAID }
+    .how = SAMPLING_NOT_SAID
 };
 
 static const char usage[] =
@@ -55,23 +51,8 @@ static int read_options(int argc, char **argv, options *o) {
           "tokens in all, prompt and text; 0: what the context holds (--n-predict | 256)" },
         { 0, "n-predict", INTEGER, &o->n_predict, -1, INT32_MAX, "N",
           "new tokens; -1: no limit (256 | -n)" },
-        { 't', "temp", REAL, &o->how.temperature, 0, 1e6, "T",
-          "temperature; 0 always takes the likeliest token (0.8 | 1.0)" },
-        { 'p', "top-p", REAL, &o->how.top_p, 0, 1, "P",
-          "draw from the fewest tokens whose probabilities add up to P (0.95 | 0.9)" },
-        { 0, "top-k", INTEGER, &o->how.top_k, 0, INT32_MAX, "K",
-          "draw from the K likeliest; 0: off (40 | 0)" },
-        { 0, "min-p", REAL, &o->how.min_p, 0, 1, "P",
-          "draw from those at least P times as likely as the likeliest (0.05 | 0)" },
+        SAMPLING_FLAGS(o->how),
         { 's', "seed", SEED, &o->seed, 0, 0, "N", "start of the random numbers; 0: the time (0)" },
-        { 0, "repeat-penalty", REAL, &o->how.repeat_penalty, 0.01, 100, "X",
-          "make the last tokens less likely; 1: off (1)" },
-        { 0, "repeat-last-n", INTEGER, &o->how.repeat_last_n, -1, INT32_MAX, "N",
-          "of so many last tokens; -1: all (64)" },
-        { 0, "presence-penalty", REAL, &o->how.presence_penalty, -100, 100, "X",
-          "subtracted from the logit of each of the last tokens (0)" },
-        { 0, "frequency-penalty", REAL, &o->how.frequency_penalty, -100, 100, "X",
-          "the same for each use (0)" },
         { 0, "logit-bias", LIST, &o->bias, 0, 0, "ID+X", "add X to a token's logit; also ID-X" },
         { 0, "ignore-eos", SWITCH, &o->ignore_eos, 0, 0, "", "never end before -n" },
         { 0, "stop", LIST, &o->stop, 0, 0, "TEXT", "end before this text; may be given often" },
@@ -104,16 +85,7 @@ static int read_options(int argc, char **argv, options *o) {
     return GO_ON;
 }
 
-/* ---- sampling: what the user says, else what the model says, else ours ----------------------- */
-
-static void fill_sampling(const pith_model *m, pith_sampling *how) {
-    pith_sampling d = pith_sampling_default(m);
-    if (how->temperature < 0) how->temperature = d.temperature;
-    if (how->top_k < 0) how->top_k = d.top_k;
-    if (how->top_p < 0) how->top_p = d.top_p;
-    if (how->min_p < 0) how->min_p = d.min_p;
-    if (how->repeat_penalty < 0) how->repeat_penalty = d.repeat_penalty;
-}
+/* ---- biases of single tokens ------------------------------------------------------------------ */
 
 /* "15043+1.5", "15043-inf" */
 static int read_bias(const char *s, int n_vocab, pith_bias *b) {

@@ -224,6 +224,15 @@ int open_session(const pith_model *m, model_choice *c, int n, pith_session **s) 
     return 0;
 }
 
+void fill_sampling(const pith_model *m, pith_sampling *how) {
+    pith_sampling d = pith_sampling_default(m);
+    if (how->temperature < 0) how->temperature = d.temperature;
+    if (how->top_k < 0) how->top_k = d.top_k;
+    if (how->top_p < 0) how->top_p = d.top_p;
+    if (how->min_p < 0) how->min_p = d.min_p;
+    if (how->repeat_penalty < 0) how->repeat_penalty = d.repeat_penalty;
+}
+
 /* ---- texts ----------------------------------------------------------------------------------- */
 
 int read_text(const char *path, char **text, size_t *n) {

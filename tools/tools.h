@@ -7,6 +7,7 @@
 
 #include "../model.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 enum { USAGE = 1, NOT_LOADED = 2, BAD_DATA = 3, FAILED = 4 }; /* exit codes */
@@ -98,6 +99,32 @@ enum { MOST_THREADS = 1024 };
       "values in the cache: f32, f16 or q8_0" }, \
     { 0, "pretokenizer", TEXT, &(c).options.pretokenizer, 0, 0, "NAME", \
       "how text is cut into words, instead of what the file says" }
+
+enum { NOT_SAID = INT_MIN }; /* a number that the user left to us, less than any he could give */
+
+#define SAMPLING_NOT_SAID { .repeat_last_n = 64, .repeat_penalty = NOT_SAID, .temperature = NOT_SAID, \
+                            .top_k = NOT_SAID, .top_p = NOT_SAID, .min_p = NOT_SAID }
+
+#define SAMPLING_FLAGS(how) \
+    { 't', "temp", REAL, &(how).temperature, 0, 1e6, "T", \
+      "temperature; 0 always takes the likeliest token (0.8 | 1.0)" }, \
+    { 'p', "top-p", REAL, &(how).top_p, 0, 1, "P", \
+      "draw from the fewest tokens whose probabilities add up to P (0.95 | 0.9)" }, \
+    { 0, "top-k", INTEGER, &(how).top_k, 0, INT32_MAX, "K", \
+      "draw from the K likeliest; 0: off (40 | 0)" }, \
+    { 0, "min-p", REAL, &(how).min_p, 0, 1, "P", \
+      "draw from those at least P times as likely as the likeliest (0.05 | 0)" }, \
+    { 0, "repeat-penalty", REAL, &(how).repeat_penalty, 0.01, 100, "X", \
+      "make the last tokens less likely; 1: off (1)" }, \
+    { 0, "repeat-last-n", INTEGER, &(how).repeat_last_n, -1, INT32_MAX, "N", \
+      "of so many last tokens; -1: all (64)" }, \
+    { 0, "presence-penalty", REAL, &(how).presence_penalty, -100, 100, "X", \
+      "subtracted from the logit of each of the last tokens (0)" }, \
+    { 0, "frequency-penalty", REAL, &(how).frequency_penalty, -100, 100, "X", \
+      "the same for each use (0)" }
+
+/* What the user did not say is as the model says, else as pith_sampling_default. */
+void fill_sampling(const pith_model *m, pith_sampling *how);
 
 /* The model that is part of the program; NULL: none. */
 const void *bundled_model(size_t *size);
