@@ -363,7 +363,7 @@ PITH_SHARED void pith__forward(pith_session *s, const pith_token *tokens, int n)
     for (int l = 0; l < m->hyper.n_layer; l++) pith__run_block(s, l, n);
     memmove(s->tokens + s->position, tokens, (size_t)n * sizeof *tokens);
     s->position += n;
-    if (s->written < s->position) s->written = s->position;
+    if (s->lost < s->position - s->n_slot_window) s->lost = s->position - s->n_slot_window;
 }
 
 /* Logits (n, n_vocab) of rows t to t + n of what came out last. */

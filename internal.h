@@ -200,7 +200,7 @@ struct pith_session {
     int n_ctx, n_batch;
     int in_work;         /* 1: pith_eval_many has seen it in this call */
     int position;        /* tokens evaluated */
-    int written;         /* positions ever written since the cache was empty: rewinding leaves it */
+    int lost;            /* positions that rings no longer have, the first ones: rewinding leaves it */
     int long_rope;       /* 1: the keys in the cache are rotated by freq_long */
     pith_token *tokens;  /* (n_ctx) the text so far */
     float *logits;       /* (n_vocab) after the last of logits_at tokens */

@@ -276,7 +276,7 @@ static void choose_rope(const eval_job *job) {
     int is_long = n_text > s->model->n_ctx_original;
     if (!s->model->rope[0].freq_long || is_long == s->long_rope) return;
     s->long_rope = is_long;
-    s->position = s->written = 0;
+    s->position = s->lost = 0;
     for (int i = 0; i < known; i += s->n_batch)
         pith__forward(s, s->tokens + i, known - i < s->n_batch ? known - i : s->n_batch);
 }
@@ -441,11 +441,11 @@ int pith_rewind(pith_session *s, int position) {
     for (int l = 0; l < h->n_layer; l++) {
         pith__mask mask = s->model->layer[l].mask;
         int first = pith__sees(mask, position, s->n_ctx).first;
-        if (!mask.causal || (mask.window && s->written - s->n_slot_window > first)) position = 0;
+        if (!mask.causal || (mask.window && s->lost > first)) position = 0;
     }
     s->position = position;
     s->draft.made = s->draft.accepted = 0;
-    if (position == 0) s->written = 0;
+    if (position == 0) s->lost = 0;
     return position;
 }
 
