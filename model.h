@@ -155,6 +155,8 @@ pith_session *pith_session_place(const pith_model *m, const pith_context *c, voi
 int  pith_eval(pith_session *s, const pith_token *t, int n, pith_error *err); /* append n tokens */
 int  pith_sync(pith_session *s, const pith_token *t, int n,
                pith_error *err);             /* make t[0..n) the whole text, reusing a common prefix */
+int  pith_known(const pith_session *s, const pith_token *t,
+                int n);                      /* how many of the n tokens pith_sync would reuse */
 int  pith_position(const pith_session *s);   /* tokens evaluated so far */
 /* Forgets the tokens from position on; returns the new position: 0 where a sliding window has already forgotten
  * what it needs. A rewind that forgets tokens computes no logits: pith_logits, pith_logprob and pith_sample

@@ -431,33 +431,43 @@ int pith_eval_many(const pith_work *work, int n_work, pith_error *err) {
 
 int pith_position(const pith_session *s) { return s->position; }
 
-/* Layers with a window keep no more than n_slot_window positions: those that the token at the new
- * position looks back on must still be there. Without a causal mask the tokens before it have seen those
- * that are forgotten. */
-int pith_rewind(pith_session *s, int position) {
-    const pith__hyper *h = &s->model->hyper;
-    if (position < 0) position = 0;
+/* The position to which a rewind to this one comes. Layers with a window keep no more than n_slot_window
+ * positions: those that the token at the new position looks back on must still be there. Without a causal mask
+ * the tokens before it have seen those that are forgotten. */
+static int way_back(const pith_session *s, int position) {
     if (position >= s->position) return s->position;
-    for (int l = 0; l < h->n_layer; l++) {
+    for (int l = 0; l < s->model->hyper.n_layer; l++) {
         pith__mask mask = s->model->layer[l].mask;
         int first = pith__sees(mask, position, s->n_ctx).first;
-        if (!mask.causal || (mask.window && s->lost > first)) position = 0;
+        if (!mask.causal || (mask.window && s->lost > first)) return 0;
     }
+    return position;
+}
+
+int pith_rewind(pith_session *s, int position) {
+    position = way_back(s, position > 0 ? position : 0);
+    if (position >= s->position) return position;
     s->position = position;
     s->draft.made = s->draft.accepted = 0;
     if (position == 0) s->lost = 0;
     return position;
 }
 
-/* The last token is evaluated again even when it is known, unless the logits are those after it. */
-int pith_sync(pith_session *s, const pith_token *t, int n, pith_error *err) {
-    int code = check_tokens(s, 0, t, n, 0, err), same = 0;
-    if (code) return code;
+/* The last token is evaluated again even when it is there, unless the logits are those after it. */
+int pith_known(const pith_session *s, const pith_token *t, int n) {
+    int same = 0;
     while (same < n && same < s->position && s->tokens[same] == t[same]) same++;
-    if (same == n && same == s->position && same == s->logits_at) return PITH_OK;
-    if (!is_causal(s->model)) same = 0; /* its tokens see what is new */
-    same = pith_rewind(s, same < n ? same : n - 1);
-    return pith_eval(s, t + same, n - same, err);
+    if (same == n && same == s->position && same == s->logits_at) return n;
+    if (!is_causal(s->model)) return 0; /* its tokens see what is new */
+    return same == 0 ? 0 : way_back(s, same < n ? same : n - 1);
+}
+
+int pith_sync(pith_session *s, const pith_token *t, int n, pith_error *err) {
+    int code = check_tokens(s, 0, t, n, 0, err);
+    if (code) return code;
+    int known = pith_known(s, t, n);
+    pith_rewind(s, known);
+    return pith_eval(s, t + known, n - known, err);
 }
 
 const float *pith_logits(const pith_session *s) { return s->logits; }

@@ -68,6 +68,7 @@ static int nearest(const pith_session *s, int n, int window) {
 static void go_back(pith_session *s, const pith_token *t, const float *rows, int n, int position, int want) {
     pith_rewind(s, 0);
     EQ(pith_eval(s, t, n, NULL), PITH_OK);
+    EQ(pith_known(s, t, position + 1), position + 1 < n ? want : n);
     int got = pith_rewind(s, position);
     if (got != want) FAIL("%d tokens, back to %d: %d, want %d", n, position, got, want);
     for (int i = got; i < n && i < got + 3; i++) {
@@ -299,6 +300,7 @@ TEST(sync_evaluates_what_is_new) {
     };
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         seen = 0;
+        EQ(pith_known(s, text[steps[i][0]], steps[i][1]), steps[i][1] - steps[i][2]);
         EQ(pith_sync(s, text[steps[i][0]], steps[i][1], NULL), PITH_OK);
         EQ(seen, steps[i][2]);
     }
