@@ -17,10 +17,10 @@
 /* ---- activations -------------------------------------------------------------------------------- */
 
 /* A layer's activations from tape on, or only their floats: parts of whole cache lines. */
-PITH_SHARED size_t pith__acts_place(const pith_session *s, pith__acts *a, float *tape) {
-    const pith__hyper *h = &s->model->hyper;
-    const pith__layer *w = s->model->layer;
-    size_t n = (size_t)s->n_batch, n_embd = (size_t)h->n_embd, dim = (size_t)h->head_dim;
+PITH_SHARED size_t pith__acts_place(const pith_pass *p, pith__acts *a, float *tape) {
+    const pith__hyper *h = &p->model->hyper;
+    const pith__layer *w = p->model->layer;
+    size_t n = (size_t)p->n_batch, n_embd = (size_t)h->n_embd, dim = (size_t)h->head_dim;
     size_t heads = (size_t)h->n_head * dim, kv = (size_t)h->n_kv_head * dim;
     size_t rows = h->n_expert ? n * (size_t)h->n_expert_used : n, e = h->n_expert ? rows : 0;
     size_t wide = (size_t)h->n_ff * n, wide_e = (size_t)h->n_ff_expert * rows, used = 0;
@@ -42,10 +42,10 @@ PITH_SHARED size_t pith__acts_place(const pith_session *s, pith__acts *a, float 
     return used;
 }
 
-PITH_SHARED pith__acts pith__acts_at(const pith_session *s, int l) {
+PITH_SHARED pith__acts pith__acts_at(const pith_pass *p, int l) {
     pith__acts a;
-    pith__acts_place(s, &a, s->tape + (size_t)l * s->stride);
-    if (s->streams) a.x = s->streams + (size_t)l * (size_t)s->n_batch * (size_t)s->model->hyper.n_embd;
+    pith__acts_place(p, &a, p->tape + (size_t)l * p->stride);
+    if (p->streams) a.x = p->streams + (size_t)l * (size_t)p->n_batch * (size_t)p->model->hyper.n_embd;
     return a;
 }
 
@@ -63,11 +63,11 @@ typedef struct { /* one layer, at work on n tokens */
 /* y (n, rows of w) = x (n, cols of w) through w. Matrices that share an input share its rounding to int8,
  * which in keeps. */
 static void project(const block *b, float *y, const pith__weight *w, pith__input *in) {
-    pith__matmul(b->s->kernels, &b->s->team, y, w->tensor.rows, &w->tensor, in);
+    pith__matmul(b->s->pass->kernels, &b->s->pass->team, y, w->tensor.rows, &w->tensor, in);
 }
 
 static pith__input input_of(const pith_session *s, const float *x, int n, size_t cols) {
-    pith__input in = s->in;
+    pith__input in = s->pass->in;
     in.x = x;
     in.n = n;
     in.cols = cols;
@@ -84,7 +84,7 @@ static void add_bias(float *y, const float *bias, size_t n) {
 static void norm(const pith_session *s, float *y, const float *x, const pith__weight *w) {
     const pith__hyper *h = &s->model->hyper;
     switch (h->norm) {
-    case PITH__RMSNORM: s->kernels->rmsnorm(y, x, w->floats, w->tensor.cols, h->eps); break;
+    case PITH__RMSNORM: s->pass->kernels->rmsnorm(y, x, w->floats, w->tensor.cols, h->eps); break;
     }
 }
 
@@ -97,7 +97,7 @@ static void norm_row(const block *b, float *y, const float *x, const pith__weigh
 /* Work that goes token by token, between the matmuls, is shared out over the threads. */
 static void each_token(const block *b, pith__task *work) {
     size_t n = (size_t)b->n;
-    pith__share(&b->s->team, n, pith__worth_it(n * (size_t)b->h->n_embd), work, b);
+    pith__share(&b->s->pass->team, n, pith__worth_it(n * (size_t)b->h->n_embd), work, b);
 }
 
 /* out = stream + what was added, which a post-norm (Gemma 2, OLMo 2) may shape first. */
@@ -134,8 +134,8 @@ static void bias_norm_rope(const block *b, float *x, float *x0, const pith__weig
     for (size_t at = 0; b->h->rope_gather && at < n; at += dim)
         gather_pairs(x + at, x0 + at, (size_t)b->h->n_rot, dim);
     if (b->layer->rope < 0) return;
-    const float *angles = b->s->rope_table[b->layer->rope] + t * (size_t)b->h->n_rot;
-    for (size_t at = 0; at < n; at += dim) b->s->kernels->rope(x + at, angles, b->h->n_rot, b->h->rope_half);
+    const float *angles = b->s->pass->rope_table[b->layer->rope] + t * (size_t)b->h->n_rot;
+    for (size_t at = 0; at < n; at += dim) b->s->pass->kernels->rope(x + at, angles, b->h->n_rot, b->h->rope_half);
 }
 
 static int slots_of(const block *b) {
@@ -202,7 +202,7 @@ static void attention(const block *b) {
         .n_head = h->n_head, .n_kv_head = h->n_kv_head, .head_dim = h->head_dim, .n_slot = n_slot,
         .mask = w->mask, .scale = h->attn_scale, .softcap = h->attn_softcap,
     };
-    pith__attend(s->kernels, &s->team, &job, 1);
+    pith__attend(s->pass->kernels, &s->pass->team, &job, 1);
     in = input_of(s, a.attn, b->n, w->o.tensor.cols);
     project(b, a.o, &w->o, &in);
     each_token(b, after_attention);
@@ -230,7 +230,7 @@ static void gate_row(const void *data, size_t t, uint8_t *scratch) {
     size_t n_ff = f->w->gate.tensor.rows, at = t * n_ff;
     add_bias(f->gate + at, f->w->gate_bias.floats, n_ff);
     add_bias(f->up + at, f->w->up_bias.floats, n_ff);
-    f->b->s->kernels->gate(f->act + at, f->gate + at, f->up + at, n_ff, f->b->h->act);
+    f->b->s->pass->kernels->gate(f->act + at, f->gate + at, f->up + at, n_ff, f->b->h->act);
 }
 
 /* y = down(act(gate x) * up x), for rows of x: SwiGLU or GeGLU. */
@@ -241,7 +241,7 @@ static void network(const ffn_rows *f, float *y, const float *x, size_t rows) {
     pith__input in = input_of(s, x, (int)rows, n_embd);
     project(f->b, f->gate, &w->gate, &in);
     project(f->b, f->up, &w->up, &in);
-    pith__share(&s->team, rows, pith__worth_it(rows * n_ff), gate_row, f);
+    pith__share(&s->pass->team, rows, pith__worth_it(rows * n_ff), gate_row, f);
     in = input_of(s, f->act, (int)rows, n_ff);
     project(f->b, y, &w->down, &in);
     for (size_t t = 0; t < rows; t++) add_bias(y + t * n_embd, w->down_bias.floats, n_embd);
@@ -250,7 +250,7 @@ static void network(const ffn_rows *f, float *y, const float *x, size_t rows) {
 /* The likeliest n_expert_used experts of one token keep their probability, the others get 0. */
 static void choose_experts(const block *b, float *p) {
     const pith__hyper *h = b->h;
-    b->s->kernels->softmax(p, (size_t)h->n_expert);
+    b->s->pass->kernels->softmax(p, (size_t)h->n_expert);
     float sum = 0;
     for (int k = 0; k < h->n_expert_used; k++) { /* mark each choice by turning it negative */
         int best = -1;
@@ -327,7 +327,7 @@ static void fill_rope_table(pith_session *s, int n) {
     for (int set = 0; set < 2; set++) {
         const pith__rope *r = &m->rope[set];
         const float *freq = r->freq_long && s->long_rope ? r->freq_long : r->freq;
-        float *to = s->rope_table[set];
+        float *to = s->pass->rope_table[set];
         for (int t = 0; freq && t < n; t++) {
             for (int i = 0; i < pairs; i++) {
                 float angle = (float)(s->position + t) * freq[i]; /* rounded as models were trained */
@@ -349,16 +349,16 @@ static void embed(pith_session *s, const pith_token *tokens, int n, float *x) {
 /* n tokens at the session's position through block l. */
 PITH_SHARED void pith__run_block(pith_session *s, int l, int n) {
     const pith_model *m = s->model;
-    block b = { s, &m->layer[l], &m->hyper, pith__acts_at(s, l), pith__acts_at(s, l + 1).x, l, n };
+    block b = { s, &m->layer[l], &m->hyper, pith__acts_at(s->pass, l), pith__acts_at(s->pass, l + 1).x, l, n };
     mix(&b);
     feed_forward(&b);
     if (s->watch) s->watch(s->watch_data, l, &b.a, n);
 }
 
-/* n tokens through all blocks; what comes out is pith__acts_at(s, n_layer).x. */
+/* n tokens through all blocks; what comes out is pith__acts_at(s->pass, n_layer).x. */
 PITH_SHARED void pith__forward(pith_session *s, const pith_token *tokens, int n) {
     const pith_model *m = s->model;
-    embed(s, tokens, n, pith__acts_at(s, 0).x);
+    embed(s, tokens, n, pith__acts_at(s->pass, 0).x);
     fill_rope_table(s, n);
     for (int l = 0; l < m->hyper.n_layer; l++) pith__run_block(s, l, n);
     memmove(s->tokens + s->position, tokens, (size_t)n * sizeof *tokens);
@@ -371,12 +371,12 @@ PITH_SHARED void pith__logits_of(pith_session *s, int t, int n, float *logits) {
     const pith_model *m = s->model;
     const pith__hyper *h = &m->hyper;
     size_t n_embd = (size_t)h->n_embd, rows = m->head.tensor.rows;
-    pith__acts a = pith__acts_at(s, h->n_layer);
+    pith__acts a = pith__acts_at(s->pass, h->n_layer);
     float *x = a.x + (size_t)t * n_embd, *xn = a.xn + (size_t)t * n_embd;
     for (int i = 0; i < n; i++)
         norm(s, xn + (size_t)i * n_embd, x + (size_t)i * n_embd, &m->out_norm);
     pith__input in = input_of(s, xn, n, n_embd);
-    pith__matmul(s->kernels, &s->team, logits, rows, &m->head.tensor, &in);
+    pith__matmul(s->pass->kernels, &s->pass->team, logits, rows, &m->head.tensor, &in);
     for (size_t i = 0; h->logit_scale != 1 && i < (size_t)n * rows; i++) logits[i] *= h->logit_scale;
     for (size_t i = 0; h->logit_softcap > 0 && i < (size_t)n * rows; i++)
         logits[i] = h->logit_softcap * tanhf(logits[i] / h->logit_softcap);

@@ -190,13 +190,26 @@ typedef struct {
     int n_pass, n_accepted; /* since pith_draft: passes of one token and its draft; drafted tokens accepted */
 } pith__draft;
 
+/* What is needed while tokens go through the model: pass.c has its memory. */
 struct pith_pass {
     const pith_model *model;
     int n_ctx, n_batch;  /* the longest context, and the most tokens, of its sessions */
+    int keep;            /* PITH__KEEP_ONE, ... */
+    float *tape;         /* activations, (n_layer + 1, stride) or one layer's */
+    size_t stride;       /* 0, or floats from one layer to the next */
+    float *streams;      /* (n_layer + 1, n_batch, n_embd) x of every layer, or NULL: x is on the tape */
+    float *rope_table[2]; /* (n_batch, n_rot / 2, 2) cosine and sine of both sets of angles */
+    pith__input in;      /* room for the rounded input of the widest matrix */
+    float *probs;        /* (n_vocab) scratch of the sampler */
+    int32_t *order;      /* (n_vocab) scratch of the sampler */
+    const pith__kernels *kernels;
+    pith__team team;
+    void *memory;        /* to free, or NULL: it lies in its session's */
 };
 
 struct pith_session {
     const pith_model *model;
+    pith_pass *pass;     /* its own, or one that it shares */
     int n_ctx, n_batch;
     int in_work;         /* 1: pith_eval_many has seen it in this call */
     int position;        /* tokens evaluated */
@@ -205,41 +218,50 @@ struct pith_session {
     pith_token *tokens;  /* (n_ctx) the text so far */
     float *logits;       /* (n_vocab) after the last of logits_at tokens */
     int logits_at;       /* not position: the session was rewound since */
-    float *probs;        /* (n_vocab) scratch of the sampler */
-    int32_t *order;      /* (n_vocab) scratch of the sampler */
     const pith__format *k_format, *v_format;
     uint8_t **k, **v;    /* (n_layer) planes of the cache, see pith__attention */
     pith__draft draft;
     int n_slot, n_slot_window; /* positions held by layers that see everything, and by the others */
-    float *tape;         /* activations, (n_layer + 1, stride) or one layer's */
-    size_t stride;       /* 0, or floats from one layer to the next */
-    float *streams;      /* (n_layer + 1, n_batch, n_embd) x of every layer, or NULL: x is on the tape */
-    float *rope_table[2]; /* (n_batch, n_rot / 2, 2) cosine and sine of both sets of angles */
-    pith__input in;      /* room for the rounded input of the widest matrix */
-    const pith__kernels *kernels;
-    pith__team team;
     void (*watch)(void *data, int l, const pith__acts *a, int n); /* after each block, or NULL */
     void *watch_data;
     void *memory;        /* to free, or NULL: the caller's */
 };
 
-PITH_SHARED pith__acts pith__acts_at(const pith_session *s, int l);
+PITH_SHARED pith__acts pith__acts_at(const pith_pass *p, int l);
 /* Lay out one layer's activations from tape on, and the floats they take; tape NULL: only these. */
-PITH_SHARED size_t pith__acts_place(const pith_session *s, pith__acts *a, float *tape);
+PITH_SHARED size_t pith__acts_place(const pith_pass *p, pith__acts *a, float *tape);
 PITH_SHARED void pith__logits_of(pith_session *s, int t, int n, float *logits); /* rows t to t + n of the
                                                                     last batch: (n, n_vocab) */
 PITH_SHARED void pith__run_block(pith_session *s, int l, int n); /* n tokens, from s->position on */
 PITH_SHARED void pith__forward(pith_session *s, const pith_token *tokens, int n); /* through all blocks */
 
-/* ---- session.c: one text in progress ------------------------------------------------------------ */
+/* ---- pass.c: the memory in which tokens go through the model -------------------------------------- */
 
-/* Which activations of up to n_batch tokens a session keeps: one layer's, every layer's, or one layer's and
+typedef struct { /* memory that is handed out from its beginning on; base NULL: only counted */
+    uint8_t *base;
+    size_t used;
+    int overflow;
+} pith__room;
+
+PITH_SHARED void *pith__take_room(pith__room *r, size_t n, size_t size); /* in whole cache lines */
+PITH_SHARED pith__room pith__room_in(void *mem);
+PITH_SHARED size_t pith__room_size(const pith__room *r); /* bytes, with those to align it; 0: overflow */
+
+/* Which activations of up to n_batch tokens a pass keeps: one layer's, every layer's, or one layer's and
  * the residual stream (x) of every layer. */
 enum { PITH__KEEP_ONE, PITH__KEEP_ALL, PITH__KEEP_STREAM };
 
+PITH_SHARED size_t pith__widest(const pith__hyper *h); /* columns of the widest matrix that inputs meet */
+PITH_SHARED int  pith__slots(int n); /* of a cache that holds n positions: a multiple of 16 */
+PITH_SHARED int  pith__pass_plan(pith_pass *p, const pith_model *m, const pith_context *c, int keep,
+                                 pith_error *err);
+PITH_SHARED void pith__pass_place(pith_pass *p, pith__room *r);
+
+/* ---- session.c: one text in progress ------------------------------------------------------------ */
+
+/* keep: of its own pass. */
 PITH_SHARED pith_session *pith__session_new(const pith_model *m, const pith_context *c, int keep,
                                             pith_error *err);
-PITH_SHARED size_t pith__widest(const pith__hyper *h); /* columns of the widest matrix that inputs meet */
 PITH_SHARED size_t pith__session_bytes(const pith_model *m, const pith_context *c, int keep); /* or 0 */
 /* As pith_eval, and logits of all n tokens to (n, n_vocab). */
 PITH_SHARED int pith__eval_all(pith_session *s, const pith_token *t, int n, float *logits,

@@ -7,7 +7,7 @@
  * sampler to the last bit: same generator, same sums in the same order, so a seed tells the same story.
  *
  * A NaN among the logits counts as -INFINITY; when nothing else is left the answer is the first token that
- * is allowed. Nothing is allocated: the session brings (n_vocab) probabilities and (n_vocab) candidates. */
+ * is allowed. Nothing is allocated: the session's pass brings (n_vocab) probabilities and (n_vocab) candidates. */
 #include "internal.h"
 
 #include <math.h>
@@ -62,7 +62,7 @@ static void penalise(float *x, const pith_session *s, const pith_sampling *how) 
     int n = how->repeat_last_n;
     if (n < 0 || n > s->position) n = s->position;
     const pith_token *last = s->tokens + (s->position - n);
-    int32_t *uses = s->order; /* counted only where a token was used: the rest is never looked at */
+    int32_t *uses = s->pass->order; /* counted only where a token was used: the rest is never looked at */
     for (int u = 0; u < n; u++) uses[last[u]] = 0;
     for (int u = 0; u < n; u++) uses[last[u]]++;
     for (int u = 0; u < n; u++) {
@@ -83,10 +83,10 @@ static const float coldest = 1e-5f;
 
 static int is_greedy(const pith_sampling *how) { return !(how->temperature >= coldest); }
 
-/* The session's probs become its logits: biased, penalised, allowed, over the temperature, free of NaN. */
+/* The pass's probs become the session's logits: biased, penalised, allowed, over the temperature, free of NaN. */
 static void adjust_logits(pith_session *s, const pith_sampling *how) {
     int n = s->model->hyper.n_vocab;
-    float *x = s->probs, over = is_greedy(how) ? 1 : how->temperature;
+    float *x = s->pass->probs, over = is_greedy(how) ? 1 : how->temperature;
     for (int i = 0; i < n; i++) x[i] = s->logits[i];
     for (int i = 0; how->bias && i < how->n_bias; i++)
         if (how->bias[i].token >= 0 && how->bias[i].token < n)
@@ -262,7 +262,7 @@ pith_token pith_sample(pith_session *s, const pith_sampling *how, uint64_t *rng)
     int n = s->model->hyper.n_vocab;
     int use_p = how->top_p > 0 && how->top_p < 1, use_min = how->min_p > 0 && how->min_p <= 1;
     adjust_logits(s, how);
-    float *x = s->probs;
+    float *x = s->pass->probs;
     int best = first_largest(x, n);
     float max = x[best], coin = is_greedy(how) ? 0 : pith_random(rng);
     if (max == -INFINITY) return first_allowed(how, n);
@@ -270,14 +270,14 @@ pith_token pith_sample(pith_session *s, const pith_sampling *how, uint64_t *rng)
 
     shortlist c;
     if (how->top_k > 0 && how->top_k < n) {
-        c = keep_top_k(x, s->order, n, how->top_k);
+        c = keep_top_k(x, s->pass->order, n, how->top_k);
         softmax_of(&c, x, max);
         if (use_p) cut_top_p(&c, x, how->top_p);
     } else {
         softmax_all(x, n, max);
         if (!use_p && !use_min) return draw_of_all(x, n, coin);
-        c = use_p ? keep_top_p(x, s->order, n, how->top_p)
-                  : keep_from(x, s->order, n, how->min_p * x[first_largest(x, n)]);
+        c = use_p ? keep_top_p(x, s->pass->order, n, how->top_p)
+                  : keep_from(x, s->pass->order, n, how->min_p * x[first_largest(x, n)]);
     }
     if (use_min) cut_min_p(&c, x, how->min_p);
     return draw_of(&c, x, coin);

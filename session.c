@@ -1,7 +1,7 @@
 /* session.c - one text in progress: its memory, and what may be done to it.
  *
  * A session gets all its memory when it is made: room for the text, for the KV cache (keys and values of
- * every token so far), and for what forward.c computes. Evaluating appends tokens: many at once (prefill, as
+ * every token so far), and, unless it shares a pass with others, for what forward.c computes. Evaluating appends tokens: many at once (prefill, as
  * a prompt is read) or one at a time (decode, as text is written). Rewinding forgets the last ones.
  * Speculative decoding evaluates tokens that are likely to come along with the one that did. */
 #include "internal.h"
@@ -12,86 +12,19 @@
 
 /* ---- the session's memory -------------------------------------------------------------------------- */
 
-typedef struct { /* memory that is handed out from its beginning on; base NULL: only counted */
-    uint8_t *base;
-    size_t used;
-    int overflow;
-} room;
-
-/* Room for n times size bytes; NULL where it is only counted. */
-static void *take_room(room *r, size_t n, size_t size) {
-    size_t bytes, end;
-    if (pith__mul(&bytes, n, size) || bytes > SIZE_MAX / 2 ||
-        pith__add(&end, r->used, (bytes + 63) / 64 * 64)) {
-        r->overflow = 1;
-        return NULL;
-    }
-    void *p = r->base ? r->base + r->used : NULL;
-    r->used = end;
-    return p;
-}
-
-PITH_SHARED size_t pith__widest(const pith__hyper *h) {
-    size_t most = (size_t)h->n_embd, heads = (size_t)h->n_head * (size_t)h->head_dim;
-    if (heads > most) most = heads;
-    if ((size_t)h->n_ff > most) most = (size_t)h->n_ff;
-    if ((size_t)h->n_ff_expert > most) most = (size_t)h->n_ff_expert;
-    return most;
-}
-
-static size_t smallest_group(const pith_model *m) { /* that share an input's scale */
-    const pith__tensor *up = &m->layer->ffn->up.tensor; /* llama2.c's int8 files have one group size */
-    return up->group && up->group < 32 ? up->group : 32;
-}
-
-static int round_to_16(int n) { return n > INT32_MAX - 15 ? INT32_MAX / 16 * 16 : (n + 15) / 16 * 16; }
-
-static void place_cache(pith_session *s, room *r) {
+static void place_cache(pith_session *s, pith__room *r) {
     const pith_model *m = s->model;
     size_t n_kv = (size_t)m->hyper.n_kv_head;
-    s->k = take_room(r, (size_t)m->hyper.n_layer, sizeof *s->k);
-    s->v = take_room(r, (size_t)m->hyper.n_layer, sizeof *s->v);
+    s->k = pith__take_room(r, (size_t)m->hyper.n_layer, sizeof *s->k);
+    s->v = pith__take_room(r, (size_t)m->hyper.n_layer, sizeof *s->v);
     for (int l = 0; l < m->hyper.n_layer; l++) {
         int n_slot = m->layer[l].mask.window ? s->n_slot_window : s->n_slot;
         size_t k = pith__cache_plane(s->k_format, m->hyper.head_dim, n_slot);
         size_t v = pith__cache_plane(s->v_format, m->hyper.head_dim, n_slot);
         if (!k || !v) r->overflow = 1;
-        void *kp = take_room(r, n_kv, k), *vp = take_room(r, n_kv, v);
+        void *kp = pith__take_room(r, n_kv, k), *vp = pith__take_room(r, n_kv, v);
         if (r->base) s->k[l] = kp, s->v[l] = vp;
     }
-}
-
-/* Everything a session has, after the session itself. take_room() checks each size. The products that are
- * computed here cannot overflow: an activation is at most a few times the largest matrix of the model, and
- * that is in memory already. */
-static void place(pith_session *s, room *r, int keep) {
-    const pith_model *m = s->model;
-    const pith__hyper *h = &m->hyper;
-    size_t n_vocab = (size_t)h->n_vocab, n_batch = (size_t)s->n_batch, wide = pith__widest(h);
-    size_t rows = n_batch * (size_t)(h->n_expert ? h->n_expert_used : 1), blocks = (wide + 31) / 32;
-    pith__acts a;
-
-    s->tokens = take_room(r, (size_t)s->n_ctx, sizeof *s->tokens);
-    s->logits = take_room(r, n_vocab, sizeof *s->logits);
-    s->probs = take_room(r, n_vocab, sizeof *s->probs);
-    s->order = take_room(r, n_vocab, sizeof *s->order);
-    size_t layer_floats = pith__acts_place(s, &a, NULL), n_act = (size_t)h->n_layer + 1;
-    s->stride = keep == PITH__KEEP_ALL ? layer_floats : 0;
-    s->tape = take_room(r, keep == PITH__KEEP_ALL ? n_act : 1, layer_floats * sizeof *s->tape);
-    s->streams = NULL;
-    if (keep == PITH__KEEP_STREAM)
-        s->streams = take_room(r, n_act, n_batch * (size_t)h->n_embd * sizeof *s->streams);
-    for (int set = 0; set < 2; set++)
-        s->rope_table[set] = take_room(r, m->rope[set].freq ? n_batch : 0, (size_t)h->n_rot * sizeof(float));
-    s->in.q = take_room(r, rows, blocks * 32);
-    s->in.d = take_room(r, rows, (wide / smallest_group(m) + 1) * sizeof *s->in.d);
-    s->in.sum = take_room(r, rows, 2 * blocks * sizeof *s->in.sum);
-    s->in.tiles = take_room(r, 1, pith__tiles_bytes(rows, wide));
-    size_t matmul = pith__matmul_scratch(wide);
-    size_t attend = pith__attend_scratch(h->n_head / h->n_kv_head, h->head_dim, s->n_slot);
-    s->team.scratch_bytes = ((matmul > attend ? matmul : attend) + 63) / 64 * 64;
-    s->team.scratch = take_room(r, (size_t)s->team.n_threads, s->team.scratch_bytes);
-    place_cache(s, r);
 }
 
 static int cache_format(const pith_model *m, const char *name, const pith__format **f,
@@ -106,69 +39,75 @@ static int cache_format(const pith_model *m, const char *name, const pith__forma
     return PITH_OK;
 }
 
-/* All sizes of a session, before it has memory. */
-static int plan(pith_session *s, const pith_model *m, const pith_context *c, pith_error *err) {
+typedef struct { /* a session, before it has memory, and the pass of its own that it may have */
+    pith_session session;
+    pith_pass pass;
+    int own;
+} planned;
+
+/* All sizes of a session. */
+static int plan(planned *p, const pith_model *m, const pith_context *c, int keep, pith_error *err) {
     static const pith_context defaults;
     if (!c) c = &defaults;
-    memset(s, 0, sizeof *s);
-    if (c->n_ctx < 0 || c->n_batch < 0)
-        return pith__fail(err, PITH_EARG, "the context is %d and the batch %d tokens, need 0 or more",
-                          c->n_ctx, c->n_batch);
+    memset(p, 0, sizeof *p);
+    pith_session *s = &p->session;
+    int code = pith__pass_plan(&p->pass, m, c, keep, err);
+    if (!code) code = cache_format(m, c->cache_k, &s->k_format, err);
+    if (!code) code = cache_format(m, c->cache_v, &s->v_format, err);
+    if (code) return code;
     s->model = m;
-    s->n_ctx = c->n_ctx ? c->n_ctx : m->hyper.n_ctx;
-    if (m->hyper.n_ctx_most && s->n_ctx > m->hyper.n_ctx_most)
-        return pith__fail(err, PITH_EARG, "%s: the context is %d tokens, need at most %d: for longer texts the"
-                          " model's rotation (RoPE) changes, which is not built here", m->store.path, s->n_ctx,
-                          m->hyper.n_ctx_most);
-    s->n_batch = c->n_batch ? c->n_batch : 256;
-    if (s->n_batch > s->n_ctx) s->n_batch = s->n_ctx;
-    if (c->pass && c->pass->model != m)
+    s->n_ctx = p->pass.n_ctx;
+    s->n_batch = p->pass.n_batch;
+    p->own = !c->pass;
+    s->pass = c->pass;
+    if (!p->own && s->pass->model != m)
         return pith__fail(err, PITH_EARG, "%s: the session's pass is one of another model", m->store.path);
-    if (c->pass && (s->n_ctx > c->pass->n_ctx || s->n_batch > c->pass->n_batch))
+    if (!p->own && (s->n_ctx > s->pass->n_ctx || s->n_batch > s->pass->n_batch))
         return pith__fail(err, PITH_EARG, "the context is %d and the batch %d tokens, but the session's pass was"
-                          " made for %d and %d at most", s->n_ctx, s->n_batch, c->pass->n_ctx, c->pass->n_batch);
-    s->n_slot = s->n_slot_window = round_to_16(s->n_ctx);
+                          " made for %d and %d at most", s->n_ctx, s->n_batch, s->pass->n_ctx, s->pass->n_batch);
+    s->n_slot = s->n_slot_window = pith__slots(s->n_ctx);
     int seen = 0;
     for (int l = 0; l < m->hyper.n_layer; l++) { /* what the last token sees, in the widest window */
         int from = pith__sees(m->layer[l].mask, s->n_ctx - 1, s->n_ctx).first;
         if (m->layer[l].mask.window && s->n_ctx - from > seen) seen = s->n_ctx - from;
     }
-    if (seen && seen < s->n_ctx - s->n_batch) s->n_slot_window = round_to_16(seen + s->n_batch);
-    s->kernels = m->kernels;
-    s->team.n_threads = m->n_threads;
-    int code = cache_format(m, c->cache_k, &s->k_format, err);
-    return code ? code : cache_format(m, c->cache_v, &s->v_format, err);
+    if (seen && seen < s->n_ctx - s->n_batch) s->n_slot_window = pith__slots(seen + s->n_batch);
+    return PITH_OK;
 }
 
-/* Bytes for a session as planned, itself included and room to align it; 0: more than can be counted. */
-static size_t planned_size(pith_session *s, int keep) {
-    room r = { NULL, 64 + (sizeof *s + 63) / 64 * 64, 0 };
-    place(s, &r, keep);
-    return r.overflow ? 0 : r.used;
-}
-
-static pith_session *settle(const pith_session *planned, void *mem, int keep) {
-    uint8_t *base = (uint8_t *)mem + (64 - (uintptr_t)mem % 64) % 64;
-    pith_session *s = (pith_session *)(void *)base;
-    *s = *planned;
-    room r = { base, (sizeof *s + 63) / 64 * 64, 0 };
-    place(s, &r, keep);
-    if (s->team.n_threads > 1) s->team.n_threads = pith__threads(s->team.n_threads);
+/* The session, with all that it has; NULL where it is only counted. */
+static pith_session *place(planned *p, pith__room *r) {
+    pith_session *s = pith__take_room(r, 1, sizeof *s);
+    pith_pass *own = pith__take_room(r, (size_t)p->own, sizeof *own);
+    p->session.tokens = pith__take_room(r, (size_t)p->session.n_ctx, sizeof *s->tokens);
+    p->session.logits = pith__take_room(r, (size_t)p->session.model->hyper.n_vocab, sizeof *s->logits);
+    place_cache(&p->session, r);
+    if (p->own) pith__pass_place(&p->pass, r);
+    if (!r->base) return NULL;
+    if (p->own) *own = p->pass, p->session.pass = own;
+    *s = p->session;
     return s;
+}
+
+static size_t planned_size(planned *p) { /* in bytes; 0: more than can be counted */
+    pith__room r = { 0 };
+    place(p, &r);
+    return pith__room_size(&r);
 }
 
 PITH_SHARED pith_session *pith__session_new(const pith_model *m, const pith_context *c, int keep,
                                             pith_error *err) {
-    pith_session planned;
-    if (plan(&planned, m, c, err)) return NULL;
-    size_t size = planned_size(&planned, keep);
+    planned p;
+    if (plan(&p, m, c, keep, err)) return NULL;
+    size_t size = planned_size(&p);
     void *mem = size ? calloc(1, size) : NULL;
     if (!mem) {
         pith__fail(err, PITH_EMEMORY, "%s: no memory for a session of %d tokens (%.1f MB)",
-                   m->store.path, planned.n_ctx, (double)size / 1e6);
+                   m->store.path, p.session.n_ctx, (double)size / 1e6);
         return NULL;
     }
-    pith_session *s = settle(&planned, mem, keep);
+    pith__room r = pith__room_in(mem);
+    pith_session *s = place(&p, &r);
     s->memory = mem;
     return s;
 }
@@ -178,8 +117,8 @@ pith_session *pith_session_new(const pith_model *m, const pith_context *c, pith_
 }
 
 PITH_SHARED size_t pith__session_bytes(const pith_model *m, const pith_context *c, int keep) {
-    pith_session planned;
-    return plan(&planned, m, c, NULL) ? 0 : planned_size(&planned, keep);
+    planned p;
+    return plan(&p, m, c, keep, NULL) ? 0 : planned_size(&p);
 }
 
 size_t pith_session_size(const pith_model *m, const pith_context *c) {
@@ -188,50 +127,22 @@ size_t pith_session_size(const pith_model *m, const pith_context *c) {
 
 pith_session *pith_session_place(const pith_model *m, const pith_context *c, void *mem, size_t size,
                                  pith_error *err) {
-    pith_session planned;
-    if (plan(&planned, m, c, err)) return NULL;
-    size_t need = planned_size(&planned, PITH__KEEP_ONE);
+    planned p;
+    if (plan(&p, m, c, PITH__KEEP_ONE, err)) return NULL;
+    size_t need = planned_size(&p);
     if (!need || size < need) {
         pith__fail(err, PITH_EMEMORY, "a session of %d tokens needs %zu bytes, given %zu",
-                   planned.n_ctx, need, size);
+                   p.session.n_ctx, need, size);
         return NULL;
     }
     memset(mem, 0, need);
-    return settle(&planned, mem, PITH__KEEP_ONE);
+    pith__room r = pith__room_in(mem);
+    return place(&p, &r);
 }
 
 void pith_session_free(pith_session *s) {
     if (s) free(s->memory);
 }
-
-/* ---- the pass --------------------------------------------------------------------------------------- */
-
-static int plan_pass(pith_pass *p, const pith_model *m, const pith_context *most, pith_error *err) {
-    pith_session longest;
-    if (most && most->pass)
-        return pith__fail(err, PITH_EARG, "%s: a pass is made for a context with a pass", m->store.path);
-    int code = plan(&longest, m, most, err);
-    p->model = m;
-    p->n_ctx = longest.n_ctx;
-    p->n_batch = longest.n_batch;
-    return code;
-}
-
-size_t pith_pass_size(const pith_model *m, const pith_context *most) {
-    pith_pass planned;
-    return plan_pass(&planned, m, most, NULL) ? 0 : sizeof planned;
-}
-
-pith_pass *pith_pass_new(const pith_model *m, const pith_context *most, pith_error *err) {
-    pith_pass planned, *p;
-    if (plan_pass(&planned, m, most, err)) return NULL;
-    p = calloc(1, sizeof *p);
-    if (p) *p = planned;
-    else pith__fail(err, PITH_EMEMORY, "%s: no memory for a pass of %d tokens", m->store.path, planned.n_batch);
-    return p;
-}
-
-void pith_pass_free(pith_pass *p) { free(p); }
 
 /* ---- evaluating ------------------------------------------------------------------------------------ */
 
@@ -355,7 +266,7 @@ static void evaluate_speculative(pith_session *s, pith_token t) {
     d->made = draft_tokens(s, t);
     d->n_pass++;
     eval_job job = { s, s->tokens + s->position, 1 + d->made, d->logits, 0 };
-    pith__together(&s->team, evaluate, &job);
+    pith__together(&s->pass->team, evaluate, &job);
     s->position -= d->made;
     memcpy(s->logits, d->logits, (size_t)s->model->hyper.n_vocab * sizeof *s->logits);
 }
@@ -386,7 +297,7 @@ PITH_SHARED int pith__eval_part(pith_session *s, const pith_token *t, int n, int
         reject_draft(&s->draft);
         eval_job job = { s, t + known, n - known, logits, n_text };
         if (s->draft.most && job.n == 1 && !logits && !n_text) evaluate_speculative(s, *job.t);
-        else pith__together(&s->team, evaluate, &job);
+        else pith__together(&s->pass->team, evaluate, &job);
     }
     s->logits_at = s->position;
     return PITH_OK;

@@ -18,7 +18,7 @@ static uint64_t choices(const pupil *u) {
     uint64_t hash = 0;
     for (int l = 0; l < u->m->hyper.n_layer; l++)
         for (int i = 0; i < N * u->m->hyper.n_expert; i++)
-            hash = hash * 0x9e3779b97f4a7c15u + (pith__acts_at(u->tape->s, l).route[i] > 0);
+            hash = hash * 0x9e3779b97f4a7c15u + (pith__acts_at(u->tape->s->pass, l).route[i] > 0);
     return hash;
 }
 
@@ -321,7 +321,7 @@ TEST(order_of_norms_and_biases) {
     float bias[EMBD] = { 0 };
     pupil u;
     REQUIRE(!pupil_new(&u, &all_families[0], 1, "portable", PITH__KEEP_ALL));
-    const pith__kernels *k = u.tape->s->kernels;
+    const pith__kernels *k = u.tape->s->pass->kernels;
     random_floats(x, N * EMBD, 1), random_floats(dy, N * EMBD, 2), random_floats(w, EMBD, 3);
     pith__weight weight = { .tensor = { .data = (const uint8_t *)w, .rows = 1, .cols = EMBD }, .floats = w };
     float *g = u.tape->g;

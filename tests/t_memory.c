@@ -48,13 +48,21 @@ static int use(const char *model, const char *tokenizer, pith_error *e) {
     opt.no_mmap = 1;
     pith_model *m = pith_open(model, &opt, e);
     pith_session *s = m ? pith_session_new(m, NULL, e) : NULL;
+    pith_context shared = { .pass = s ? pith_pass_new(m, NULL, e) : NULL };
+    pith_session *other = shared.pass ? pith_session_new(m, &shared, e) : NULL;
     pith_token t[64];
     const char *text = "once upon \xe4\xbd\xa0 a time";
-    int n = s && pith_is_end(m, 1) >= 0 ? pith_encode(m, text, strlen(text), PITH_BOS, t, 64) : -1;
-    if (s && n == PITH_EARG) n = 1, t[0] = 1; /* no vocabulary */
-    int ok = n > 0 && n <= 64 && pith_eval(s, t, n, e) == PITH_OK;
-    if (s && n == PITH_EMEMORY) e->code = PITH_EMEMORY;
+    int n = other && pith_is_end(m, 1) >= 0 ? pith_encode(m, text, strlen(text), PITH_BOS, t, 64) : -1;
+    if (other && n == PITH_EARG) n = 1, t[0] = 1; /* no vocabulary */
+    int ok = n > 0 && n <= 64, left = until_failure;
+    const pith_work work[] = { { s, t, n, NULL }, { other, t, 1, NULL } };
+    until_failure = 0; /* evaluating allocates nothing */
+    ok = ok && pith_eval(s, t, n, e) == PITH_OK && pith_eval_many(work, 2, e) == PITH_OK;
+    until_failure = left;
+    if (other && n == PITH_EMEMORY) e->code = PITH_EMEMORY;
     pith_session_free(s);
+    pith_session_free(other);
+    pith_pass_free(shared.pass);
     pith_close(m);
     return ok;
 }

@@ -7,19 +7,21 @@
 #include <time.h>
 
 static pith_model model;
+static pith_pass pass;
 static pith_session session;
 
 static void set_up(int n_vocab, const pith_token *tokens, int n) {
     free(session.logits);
-    free(session.probs);
-    free(session.order);
+    free(pass.probs);
+    free(pass.order);
     free(session.tokens);
     memset(&session, 0, sizeof session);
     model.hyper.n_vocab = n_vocab;
     session.model = &model;
+    session.pass = &pass;
     session.logits = calloc((size_t)n_vocab, sizeof(float));
-    session.probs = calloc((size_t)n_vocab, sizeof(float));
-    session.order = calloc((size_t)n_vocab, sizeof(int32_t));
+    pass.probs = calloc((size_t)n_vocab, sizeof(float));
+    pass.order = calloc((size_t)n_vocab, sizeof(int32_t));
     session.tokens = calloc((size_t)n + 1, sizeof(pith_token));
     if (n) memcpy(session.tokens, tokens, (size_t)n * sizeof *tokens);
     session.position = n;
@@ -173,17 +175,17 @@ TEST(penalties_count_in_their_window) {
     how.presence_penalty = 0.5f;
     how.repeat_last_n = -1;
     pith_sample(&session, &how, &rng);
-    NEAR(session.probs[0], 4 / 2.0 - 0.25 - 0.5, 1e-6);
-    NEAR(session.probs[1], 4 / 2.0 - 2 * 0.25 - 0.5, 1e-6);
-    NEAR(session.probs[2], -4 * 2.0 - 3 * 0.25 - 0.5, 1e-6);
-    NEAR(session.probs[3], 1, 0);
+    NEAR(pass.probs[0], 4 / 2.0 - 0.25 - 0.5, 1e-6);
+    NEAR(pass.probs[1], 4 / 2.0 - 2 * 0.25 - 0.5, 1e-6);
+    NEAR(pass.probs[2], -4 * 2.0 - 3 * 0.25 - 0.5, 1e-6);
+    NEAR(pass.probs[3], 1, 0);
     how.repeat_last_n = 4; /* 1 2 2 2 */
     pith_sample(&session, &how, &rng);
-    NEAR(session.probs[0], 4, 0);
-    NEAR(session.probs[1], 4 / 2.0 - 0.25 - 0.5, 1e-6);
+    NEAR(pass.probs[0], 4, 0);
+    NEAR(pass.probs[1], 4 / 2.0 - 0.25 - 0.5, 1e-6);
     how.repeat_last_n = 0;
     pith_sample(&session, &how, &rng);
-    for (int i = 0; i < 4; i++) NEAR(session.probs[i], x[i], 0);
+    for (int i = 0; i < 4; i++) NEAR(pass.probs[i], x[i], 0);
     how.repeat_last_n = 1000;
     EQ(pith_sample(&session, &how, &rng), 1 > 2 ? 1 : 0);
 }
@@ -381,7 +383,7 @@ TEST(zero_is_off) {
     EQ(pith_sample(&session, &zero, &rng), 2);
     pith_sampling how = { .temperature = 1, .repeat_last_n = -1 };
     pith_sample(&session, &how, &rng);
-    NEAR(session.probs[2], exp(5) / (exp(5) + 3), 1e-6);
+    NEAR(pass.probs[2], exp(5) / (exp(5) + 3), 1e-6);
 }
 
 /* ---- what a model recommends ----------------------------------------------------------------- */

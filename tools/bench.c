@@ -140,7 +140,7 @@ static int make_shape_model(const char *name, const char *type, const pith_optio
 /* ---- measuring ---------------------------------------------------------------------------------------- */
 
 static int workers(const pith_session *s) { /* threads that are at work */
-    int n = s->team.n_threads;
+    int n = s->pass->team.n_threads;
 #ifdef _OPENMP
 #pragma omp parallel num_threads(n)
 #pragma omp master

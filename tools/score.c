@@ -175,8 +175,8 @@ static int score(score_options *o, const pith_model *m, const pith_token *t, int
     if (!code && n > n_ctx)
         fprintf(stderr, "windows of %d tokens, the next one %d further on (--stride)\n", n_ctx, stride);
     if (!code)
-        fprintf(stderr, "kernels %s, %d thread%s\n", m->kernels->name, k.s->team.n_threads,
-                k.s->team.n_threads == 1 ? "" : "s");
+        fprintf(stderr, "kernels %s, %d thread%s\n", m->kernels->name, k.s->pass->team.n_threads,
+                k.s->pass->team.n_threads == 1 ? "" : "s");
     if (!code) summary(&k);
     pith_session_free(k.s);
     return code;

@@ -61,7 +61,7 @@ static pith__span sees(const pith__d_attention *a, size_t t) { return pith__sees
  * query sees positions u0 + first to u0 + end. */
 static void d_attend_queries(const pith__d_attention *a, size_t h, size_t t0, size_t m,
                              const float *kt, const float *vt, float *p) {
-    const pith__kernels *k = a->tape->s->kernels;
+    const pith__kernels *k = a->tape->s->pass->kernels;
     size_t dim = a->head_dim, row = score_row(a->n), q_row = a->n_head * dim,
            k_row = a->n_kv_head * dim;
     size_t u0 = (size_t)sees(a, t0).first, n = (size_t)sees(a, t0 + m - 1).last + 1 - u0;
@@ -122,7 +122,7 @@ static void sum_query_heads(float *d, size_t n, size_t n_head, size_t n_kv_head,
 
 PITH_SHARED void pith__d_attend(const pith__d_attention *a) {
     int worth_it = pith__worth_it(a->n * a->n_head * a->head_dim);
-    pith__share(&a->tape->s->team, a->n_head, worth_it, d_attend_head, a);
+    pith__share(&a->tape->s->pass->team, a->n_head, worth_it, d_attend_head, a);
     sum_query_heads(a->dk, a->n, a->n_head, a->n_kv_head, a->head_dim);
     sum_query_heads(a->dv, a->n, a->n_head, a->n_kv_head, a->head_dim);
 }

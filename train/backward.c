@@ -56,7 +56,7 @@ typedef struct { /* RMSNorm of every row */
 static void d_norm_row(const void *data, size_t t, uint8_t *scratch) {
     const d_norm_job *j = data;
     const float *x = j->x + t * j->cols;
-    float mean = j->tape->s->kernels->dot(x, x, j->cols) / (float)j->cols;
+    float mean = j->tape->s->pass->kernels->dot(x, x, j->cols) / (float)j->cols;
     float scale = 1.0f / sqrtf(mean + j->tape->s->model->hyper.eps);
     (void)scratch;
     j->tape->scale[t] = scale;
@@ -78,8 +78,8 @@ PITH_SHARED void pith__d_norm(const pith__tape *tape, float *dx, const float *dy
     float *dw = pith__grad(tape->g, w);
     d_norm_job job = { tape, dx, dy, x, w->floats, dw, cols, n, add };
     int worth_it = pith__worth_it(n * cols);
-    pith__share(&tape->s->team, n, worth_it, d_norm_row, &job);
-    if (dw) pith__share(&tape->s->team, (cols + SPAN - 1) / SPAN, worth_it, d_norm_span, &job);
+    pith__share(&tape->s->pass->team, n, worth_it, d_norm_row, &job);
+    if (dw) pith__share(&tape->s->pass->team, (cols + SPAN - 1) / SPAN, worth_it, d_norm_span, &job);
 }
 
 /* ---- the block --------------------------------------------------------------------------- */
@@ -139,7 +139,7 @@ static void d_gather_pairs(float *dx0, const float *dx, size_t n_rot, size_t dim
 static void d_bias_norm_rope(const d_block *b, float *dx, float *dx0, const float *x0,
                              const pith__weight *bias, const pith__weight *w, int heads) {
     size_t dim = (size_t)b->h->head_dim, cols = (size_t)heads * dim;
-    const float *angles = b->layer->rope < 0 ? NULL : b->tape->s->rope_table[b->layer->rope];
+    const float *angles = b->layer->rope < 0 ? NULL : b->tape->s->pass->rope_table[b->layer->rope];
     for (size_t t = 0; angles && t < b->n; t++)
         for (int h = 0; h < heads; h++)
             d_rope(dx + t * cols + (size_t)h * dim, angles + t * (size_t)b->h->n_rot, b->h->n_rot,
@@ -198,7 +198,7 @@ static void d_gate_row(const void *data, size_t t, uint8_t *scratch) {
     const d_ffn_rows *f = data;
     size_t n_ff = f->w->gate.tensor.rows, at = t * n_ff;
     (void)scratch;
-    f->b->tape->s->kernels->d_gate(f->d_gate + at, f->d_up + at, f->d_act + at, f->gate + at,
+    f->b->tape->s->pass->kernels->d_gate(f->d_gate + at, f->d_up + at, f->d_act + at, f->gate + at,
                                    f->up + at, n_ff, f->b->h->act);
 }
 
@@ -211,7 +211,7 @@ static void d_network(const d_block *b, const pith__ffn *w, const float *x, size
                      b->d.gate + at, b->d.up + at, b->d.act + at };
     d_add_bias(b, dy, &w->down_bias, rows);
     d_project(b, f.d_act, dy, &w->down, f.act, rows, 0);
-    pith__share(&b->tape->s->team, rows, pith__worth_it(rows * n_ff), d_gate_row, &f);
+    pith__share(&b->tape->s->pass->team, rows, pith__worth_it(rows * n_ff), d_gate_row, &f);
     d_add_bias(b, f.d_gate, &w->gate_bias, rows);
     d_add_bias(b, f.d_up, &w->up_bias, rows);
     d_project(b, dx, f.d_gate, &w->gate, x, rows, 0);
@@ -224,12 +224,12 @@ static void d_network(const d_block *b, const pith__ffn *w, const float *x, size
  * 0 for the others. */
 static void d_route(const d_block *b, const float *x, float *dx) {
     const pith__tape *tape = b->tape;
-    const pith__kernels *k = tape->s->kernels;
+    const pith__kernels *k = tape->s->pass->kernels;
     size_t n = (size_t)b->h->n_expert;
     if (!b->h->expert_norm) { /* the whole softmax is not on the tape: compute it again */
-        pith__input in = tape->s->in;
+        pith__input in = tape->s->pass->in;
         in.x = x, in.n = (int)b->n, in.cols = b->n_embd, in.group = 0;
-        pith__matmul(k, &tape->s->team, tape->route, n, &b->layer->router.tensor, &in);
+        pith__matmul(k, &tape->s->pass->team, tape->route, n, &b->layer->router.tensor, &in);
     }
     for (size_t i = 0; i < b->n * n; i += n) {
         if (!b->h->expert_norm) k->softmax(tape->route + i, n);
@@ -252,7 +252,7 @@ static void d_experts(const d_block *b, const float *x, float *dx) {
             const float *df = d->f + t * n_embd;
             float *d_down = d->down + row * n_embd;
             d->route[t * n_expert + e] =
-                b->tape->s->kernels->dot(df, a->down + row * n_embd, n_embd);
+                b->tape->s->pass->kernels->dot(df, a->down + row * n_embd, n_embd);
             for (size_t i = 0; i < n_embd; i++) d_down[i] = p[t * n_expert] * df[i];
             row++;
         }
@@ -296,8 +296,8 @@ PITH_SHARED void pith__backward(const pith__tape *tape, const pith_token *tokens
     const pith_model *m = tape->s->model;
     pith_rewind(tape->s, 0); /* for blocks that run again */
     for (int l = m->hyper.n_layer - 1; l >= 0; l--) {
-        if (tape->s->streams) pith__run_block(tape->s, l, n);
-        d_block b = { tape, &m->hyper, &m->layer[l], pith__acts_at(tape->s, l), tape->d, (size_t)n,
+        if (tape->s->pass->streams) pith__run_block(tape->s, l, n);
+        d_block b = { tape, &m->hyper, &m->layer[l], pith__acts_at(tape->s->pass, l), tape->d, (size_t)n,
                       (size_t)m->hyper.n_embd };
         d_feed_forward(&b);
         d_attention(&b);
@@ -317,22 +317,22 @@ static size_t logits_rows(const pith__hyper *h, size_t n) {
 
 /* Lay out the tape's arrays from memory on; NULL: only count their floats. None is larger than a few
  * times what the session or the model already has in memory, so the sum does not overflow. */
-static size_t place_tape(pith__tape *tape, const pith_session *s, float *memory) {
-    const pith__hyper *h = &s->model->hyper;
-    size_t n = (size_t)s->n_batch, head_dim = (size_t)h->head_dim,
+static size_t place_tape(pith__tape *tape, const pith_pass *p, float *memory) {
+    const pith__hyper *h = &p->model->hyper;
+    size_t n = (size_t)p->n_batch, head_dim = (size_t)h->head_dim,
            heads = (size_t)h->n_head * head_dim;
-    size_t n_threads = (size_t)s->team.n_threads, used = 0;
+    size_t n_threads = (size_t)p->team.n_threads, used = 0;
     pith__acts a;
     tape->rows = (int)logits_rows(h, n);
     size_t logits = (size_t)tape->rows * (size_t)h->n_vocab;
     tape->scratch_floats =
-        most(most(pith__product_scratch(), pith__d_attend_scratch(n, head_dim)), s->team.scratch_bytes / 4);
+        most(most(pith__product_scratch(), pith__d_attend_scratch(n, head_dim)), p->team.scratch_bytes / 4);
     tape->scratch_floats = (tape->scratch_floats + 15) / 16 * 16;
     const struct {
         float **to;
         size_t size;
     } parts[] = {
-        { &tape->acts, pith__acts_place(s, &a, NULL) },
+        { &tape->acts, pith__acts_place(p, &a, NULL) },
         { &tape->dk, n * heads },
         { &tape->dv, n * heads },
         { &tape->scale, n * (size_t)h->n_head },
@@ -347,7 +347,7 @@ static size_t place_tape(pith__tape *tape, const pith_session *s, float *memory)
         used += (parts[i].size + 15) / 16 * 16;
     }
     if (!memory) return used;
-    pith__acts_place(s, &tape->d, tape->acts);
+    pith__acts_place(p, &tape->d, tape->acts);
     tape->d.k = tape->dk, tape->d.v = tape->dv; /* room for n_head heads, see pith__d_attend */
     if (tape->d.q0 == tape->d.q) tape->d.k0 = tape->d.k;
     return used;
@@ -364,7 +364,7 @@ PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, float *g, int n_ctx,
     pith_session *s = pith__session_new(m, &c, keep, err);
     if (!s) return NULL;
     pith__tape *tape = calloc(1, sizeof *tape), plan;
-    size_t floats = place_tape(&plan, s, NULL);
+    size_t floats = place_tape(&plan, s->pass, NULL);
     float *memory = tape ? calloc(floats + 16, sizeof *memory) : NULL;
     if (!memory) {
         pith__fail(err, PITH_EMEMORY, "%s: no memory for the gradients of %d tokens (%.1f MB)",
@@ -376,9 +376,9 @@ PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, float *g, int n_ctx,
     tape->s = s;
     tape->g = g;
     tape->memory = memory;
-    place_tape(tape, s, memory + (64 - (uintptr_t)memory % 64) % 64 / sizeof *memory);
-    s->team.scratch = (uint8_t *)tape->scratch; /* larger than the session's own */
-    s->team.scratch_bytes = tape->scratch_floats * sizeof *memory;
+    place_tape(tape, s->pass, memory + (64 - (uintptr_t)memory % 64) % 64 / sizeof *memory);
+    s->pass->team.scratch = (uint8_t *)tape->scratch; /* larger than the session's own */
+    s->pass->team.scratch_bytes = tape->scratch_floats * sizeof *memory;
     return tape;
 }
 
@@ -393,8 +393,8 @@ PITH_SHARED size_t pith__tape_size(const pith_model *m, int n_ctx, int keep) {
     pith_context c = context_of(n_ctx);
     size_t session = pith__session_bytes(m, &c, keep);
     if (!session) return 0;
-    pith_session s = { .model = m, .n_batch = n_ctx, .team = { .n_threads = m->n_threads } };
-    s.team.scratch_bytes = pith__matmul_scratch(pith__widest(&m->hyper));
+    pith_pass p = { .model = m, .n_batch = n_ctx, .team = { .n_threads = m->n_threads } };
+    p.team.scratch_bytes = pith__matmul_scratch(pith__widest(&m->hyper));
     pith__tape plan;
-    return session + (place_tape(&plan, &s, NULL) + 16) * sizeof(float) + sizeof plan;
+    return session + (place_tape(&plan, &p, NULL) + 16) * sizeof(float) + sizeof plan;
 }

@@ -66,7 +66,7 @@ static void token_loss(const void *data, size_t i, uint8_t *scratch) {
         slope = tape->slope + i * n;
         for (size_t k = 0; k < n; k++) slope[k] = 1 - x[k] / c * (x[k] / c);
     }
-    j->each[i] = cross_entropy(tape->s->kernels, x, n, target);
+    j->each[i] = cross_entropy(tape->s->pass->kernels, x, n, target);
     if (j->scale != 0) d_cross_entropy(h, x, slope, n, target, j->scale);
 }
 
@@ -76,14 +76,14 @@ static void rows_loss(sequence_job *j, int n) {
     const pith_model *m = tape->s->model;
     int counted = 0;
     size_t at = (size_t)j->t0 * (size_t)m->hyper.n_embd;
-    float *xn = pith__acts_at(tape->s, m->hyper.n_layer).xn + at, *d_xn = tape->d.xn + at;
+    float *xn = pith__acts_at(tape->s->pass, m->hyper.n_layer).xn + at, *d_xn = tape->d.xn + at;
     for (int i = 0; i < n; i++) counted += j->target[j->t0 + i] >= 0;
     if (!counted) {
         memset(d_xn, 0, (size_t)n * (size_t)m->hyper.n_embd * sizeof *d_xn);
         return;
     }
     pith__logits_of(tape->s, j->t0, n, tape->logits);
-    pith__share(&tape->s->team, (size_t)n, pith__worth_it((size_t)n * m->head.tensor.rows), token_loss, j);
+    pith__share(&tape->s->pass->team, (size_t)n, pith__worth_it((size_t)n * m->head.tensor.rows), token_loss, j);
     for (int i = 0; i < n; i++) j->loss->sum += j->each[i];
     j->loss->n += counted;
     if (j->scale == 0) return;
@@ -115,7 +115,7 @@ static void run_sequence(void *data) {
     for (j->t0 = 0; j->t0 < j->n; j->t0 += tape->rows)
         rows_loss(j, j->n - j->t0 < tape->rows ? j->n - j->t0 : tape->rows);
     if (j->scale == 0) return;
-    pith__d_norm(tape, tape->d.x, tape->d.xn, pith__acts_at(tape->s, m->hyper.n_layer).x, &m->out_norm,
+    pith__d_norm(tape, tape->d.x, tape->d.xn, pith__acts_at(tape->s->pass, m->hyper.n_layer).x, &m->out_norm,
                  (size_t)j->n, 0);
     pith__backward(tape, j->t, j->n);
 }
@@ -123,7 +123,7 @@ static void run_sequence(void *data) {
 PITH_SHARED int pith__score(const pith__tape *tape, const pith_token *t, const pith_token *target,
                             int n, pith__loss *loss, pith_error *err) {
     sequence_job job = { .tape = tape, .t = t, .target = target, .n = n, .loss = loss, .err = err };
-    pith__together(&tape->s->team, run_sequence, &job);
+    pith__together(&tape->s->pass->team, run_sequence, &job);
     return job.code;
 }
 
@@ -133,6 +133,6 @@ PITH_SHARED int pith__learn(const pith__tape *tape, const pith_token *t, const p
         .tape = tape, .t = t, .target = target, .n = n, .scale = scale, .loss = loss, .err = err
     };
     if (scale == 0) return pith__fail(err, PITH_EARG, "a gradient taken 0 times");
-    pith__together(&tape->s->team, run_sequence, &job);
+    pith__together(&tape->s->pass->team, run_sequence, &job);
     return job.code;
 }

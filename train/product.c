@@ -90,12 +90,12 @@ static void product_task(const void *data, size_t task, uint8_t *scratch) {
             o.a = p->a_col == 1 ? a : a + r * p->n_k;
             o.b = p->tape->panel + j * p->n_k;
             o.m = pith__least(m - r, step), o.n = pith__least(end - j, PANEL);
-            p->tape->s->kernels->outer(&o);
+            p->tape->s->pass->kernels->outer(&o);
         }
 }
 
 static void multiply(product *p) {
-    const pith__team *team = &p->tape->s->team;
+    const pith__team *team = &p->tape->s->pass->team;
     size_t rows = p->w->rows, cols = p->w->cols, n_part = (rows + DEPTH - 1) / DEPTH;
     size_t n_task = (p->m + ROWS - 1) / ROWS * ((cols + COLUMNS - 1) / COLUMNS);
     int worth_it = pith__worth_it(p->m * cols);

@@ -40,7 +40,7 @@ PITH_SHARED pith__step *pith__step_new(const pith_model *m, pith__params *p, int
             pith__step_free(step);
             return NULL;
         }
-        if (n_thread > 1) tape->s->team.n_threads = 1;
+        if (n_thread > 1) tape->s->pass->team.n_threads = 1;
         step->tape[step->n_tape] = tape;
     }
     step->team = (pith__team){ step->n_tape, (uint8_t *)step->tape, sizeof *step->tape, NULL };

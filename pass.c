@@ -1,0 +1,148 @@
+/* pass.c - the memory in which tokens go through the model.
+ *
+ * A pass reads all weights once, for as many tokens as it has rows. What is computed on the way (activations,
+ * angles, rounded inputs) lies here, and the threads and the sampler have their scratch memory here. Between two
+ * calls nothing of it is needed: a session has a pass of its own, or sessions share one. */
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- memory that is handed out ------------------------------------------------------------------------ */
+
+/* Room for n times size bytes; NULL where it is only counted. */
+PITH_SHARED void *pith__take_room(pith__room *r, size_t n, size_t size) {
+    size_t bytes, end;
+    if (pith__mul(&bytes, n, size) || bytes > SIZE_MAX / 2 ||
+        pith__add(&end, r->used, (bytes + 63) / 64 * 64)) {
+        r->overflow = 1;
+        return NULL;
+    }
+    void *p = r->base ? r->base + r->used : NULL;
+    r->used = end;
+    return p;
+}
+
+PITH_SHARED pith__room pith__room_in(void *mem) {
+    pith__room r = { (uint8_t *)mem + (64 - (uintptr_t)mem % 64) % 64, 0, 0 };
+    return r;
+}
+
+PITH_SHARED size_t pith__room_size(const pith__room *r) {
+    return r->overflow || r->used > SIZE_MAX - 64 ? 0 : 64 + r->used;
+}
+
+/* ---- the pass ------------------------------------------------------------------------------------------- */
+
+PITH_SHARED size_t pith__widest(const pith__hyper *h) {
+    size_t most = (size_t)h->n_embd, heads = (size_t)h->n_head * (size_t)h->head_dim;
+    if (heads > most) most = heads;
+    if ((size_t)h->n_ff > most) most = (size_t)h->n_ff;
+    if ((size_t)h->n_ff_expert > most) most = (size_t)h->n_ff_expert;
+    return most;
+}
+
+static size_t smallest_group(const pith_model *m) { /* that share an input's scale */
+    const pith__tensor *up = &m->layer->ffn->up.tensor; /* llama2.c's int8 files have one group size */
+    return up->group && up->group < 32 ? up->group : 32;
+}
+
+PITH_SHARED int pith__slots(int n) { return n > INT32_MAX - 15 ? INT32_MAX / 16 * 16 : (n + 15) / 16 * 16; }
+
+/* The sizes of a pass for sessions of this context at most. */
+PITH_SHARED int pith__pass_plan(pith_pass *p, const pith_model *m, const pith_context *c, int keep,
+                                pith_error *err) {
+    memset(p, 0, sizeof *p);
+    if (c->n_ctx < 0 || c->n_batch < 0)
+        return pith__fail(err, PITH_EARG, "the context is %d and the batch %d tokens, need 0 or more",
+                          c->n_ctx, c->n_batch);
+    p->model = m;
+    p->n_ctx = c->n_ctx ? c->n_ctx : m->hyper.n_ctx;
+    if (m->hyper.n_ctx_most && p->n_ctx > m->hyper.n_ctx_most)
+        return pith__fail(err, PITH_EARG, "%s: the context is %d tokens, need at most %d: for longer texts the"
+                          " model's rotation (RoPE) changes, which is not built here", m->store.path, p->n_ctx,
+                          m->hyper.n_ctx_most);
+    p->n_batch = c->n_batch ? c->n_batch : 256;
+    if (p->n_batch > p->n_ctx) p->n_batch = p->n_ctx;
+    p->keep = keep;
+    p->kernels = m->kernels;
+    p->team.n_threads = m->n_threads;
+    return PITH_OK;
+}
+
+/* Everything a pass has, after the pass itself. pith__take_room() checks each size. The products that are
+ * computed here cannot overflow: an activation is at most a few times the largest matrix of the model, and
+ * that is in memory already. */
+PITH_SHARED void pith__pass_place(pith_pass *p, pith__room *r) {
+    const pith_model *m = p->model;
+    const pith__hyper *h = &m->hyper;
+    size_t n_vocab = (size_t)h->n_vocab, n_batch = (size_t)p->n_batch, wide = pith__widest(h);
+    size_t rows = n_batch * (size_t)(h->n_expert ? h->n_expert_used : 1), blocks = (wide + 31) / 32;
+    pith__acts a;
+
+    p->probs = pith__take_room(r, n_vocab, sizeof *p->probs);
+    p->order = pith__take_room(r, n_vocab, sizeof *p->order);
+    size_t layer_floats = pith__acts_place(p, &a, NULL), n_act = (size_t)h->n_layer + 1;
+    p->stride = p->keep == PITH__KEEP_ALL ? layer_floats : 0;
+    p->tape = pith__take_room(r, p->keep == PITH__KEEP_ALL ? n_act : 1, layer_floats * sizeof *p->tape);
+    if (p->keep == PITH__KEEP_STREAM)
+        p->streams = pith__take_room(r, n_act, n_batch * (size_t)h->n_embd * sizeof *p->streams);
+    for (int set = 0; set < 2; set++)
+        p->rope_table[set] = pith__take_room(r, m->rope[set].freq ? n_batch : 0, (size_t)h->n_rot * sizeof(float));
+    p->in.q = pith__take_room(r, rows, blocks * 32);
+    p->in.d = pith__take_room(r, rows, (wide / smallest_group(m) + 1) * sizeof *p->in.d);
+    p->in.sum = pith__take_room(r, rows, 2 * blocks * sizeof *p->in.sum);
+    p->in.tiles = pith__take_room(r, 1, pith__tiles_bytes(rows, wide));
+    size_t matmul = pith__matmul_scratch(wide);
+    size_t attend = pith__attend_scratch(h->n_head / h->n_kv_head, h->head_dim, pith__slots(p->n_ctx));
+    p->team.scratch_bytes = ((matmul > attend ? matmul : attend) + 63) / 64 * 64;
+    p->team.scratch = pith__take_room(r, (size_t)p->team.n_threads, p->team.scratch_bytes);
+    if (r->base && p->team.n_threads > 1) p->team.n_threads = pith__threads(p->team.n_threads);
+}
+
+/* A pass by itself, with all that it has; NULL where it is only counted. */
+static pith_pass *place_alone(pith_pass *planned, pith__room *r) {
+    pith_pass *p = pith__take_room(r, 1, sizeof *p);
+    pith__pass_place(planned, r);
+    if (p) *p = *planned;
+    return p;
+}
+
+static size_t plan_alone(pith_pass *p, const pith_model *m, const pith_context *most, pith_error *err) {
+    static const pith_context defaults;
+    pith__room r = { 0 };
+    if (most && most->pass) {
+        pith__fail(err, PITH_EARG, "%s: a pass is made for a context that has one", m->store.path);
+        return 0;
+    }
+    if (pith__pass_plan(p, m, most ? most : &defaults, PITH__KEEP_ONE, err)) return 0;
+    place_alone(p, &r);
+    size_t size = pith__room_size(&r);
+    if (!size) pith__fail(err, PITH_EMEMORY, "%s: no memory for a pass of %d tokens", m->store.path, p->n_batch);
+    return size;
+}
+
+size_t pith_pass_size(const pith_model *m, const pith_context *most) {
+    pith_pass planned;
+    return plan_alone(&planned, m, most, NULL);
+}
+
+pith_pass *pith_pass_new(const pith_model *m, const pith_context *most, pith_error *err) {
+    pith_pass planned;
+    size_t size = plan_alone(&planned, m, most, err);
+    if (!size) return NULL;
+    void *mem = calloc(1, size);
+    if (!mem) {
+        pith__fail(err, PITH_EMEMORY, "%s: no memory for a pass of %d tokens (%.1f MB)", m->store.path,
+                   planned.n_batch, (double)size / 1e6);
+        return NULL;
+    }
+    pith__room r = pith__room_in(mem);
+    pith_pass *p = place_alone(&planned, &r);
+    p->memory = mem;
+    return p;
+}
+
+void pith_pass_free(pith_pass *p) {
+    if (p) free(p->memory);
+}
