@@ -23,7 +23,7 @@ ENGINE  = base/bytes.c base/os.c base/utf8.c base/json.c base/team.c \
           formats/open.c formats/write.c \
           text/unicode.c text/added.c text/pretokenize.c \
           tokenizer.c chat.c \
-          families.c model.c forward.c pass.c session.c sampler.c generate.c
+          families.c model.c forward.c pass.c session.c keep.c sampler.c generate.c
 HEADERS = $(wildcard model.h internal.h base/*.h math/*.h math/twins/*.inc formats/*.h text/*.h)
 TRAIN   = train/params.c train/product.c train/attention.c train/backward.c train/loss.c train/step.c train/adamw.c \
           train/checkpoint.c train/dataset.c train/vocab.c train/init.c

@@ -151,6 +151,9 @@ void          pith_session_free(pith_session *s);
 size_t        pith_session_size(const pith_model *m, const pith_context *c); /* bytes; 0: refused */
 pith_session *pith_session_place(const pith_model *m, const pith_context *c, void *mem, size_t size,
                                  pith_error *err); /* in the caller's memory; frees nothing */
+/* to holds from's text from now on, as if it had evaluated it itself; what sliding windows have forgotten stays
+ * forgotten. PITH_EFULL: to's context is too small. PITH_EARG: another model, or other types of cache. */
+int pith_session_copy(pith_session *to, const pith_session *from, pith_error *err);
 
 int  pith_eval(pith_session *s, const pith_token *t, int n, pith_error *err); /* append n tokens */
 int  pith_sync(pith_session *s, const pith_token *t, int n,

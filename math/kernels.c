@@ -297,6 +297,19 @@ PITH_SHARED void pith__cache_key(const pith__format *f, uint8_t *plane, int head
     }
 }
 
+PITH_SHARED void pith__cache_copy_key(const pith__format *f, int head_dim, uint8_t *to, int to_slot,
+                                      const uint8_t *from, int from_slot) {
+    int a = to_slot % LANES, b = from_slot % LANES;
+    to += (size_t)(to_slot - a) * value_bytes(f, head_dim);
+    from += (size_t)(from_slot - b) * value_bytes(f, head_dim);
+    for (size_t i = 0, n = f->bytes; f->floats && i < (size_t)head_dim; i++)
+        memcpy(to + (i * LANES + (size_t)a) * n, from + (i * LANES + (size_t)b) * n, n);
+    for (int i = 0; !f->floats && i < head_dim; i += 32, to += Q8_0_KEYS, from += Q8_0_KEYS) {
+        memcpy(to + 2 * a, from + 2 * b, 2);
+        for (int j = 2; j < PITH__Q8_0_BYTES; j++) to[j * LANES + a] = from[j * LANES + b];
+    }
+}
+
 PITH_SHARED void pith__cache_value(const pith__format *f, uint8_t *plane, int head_dim, int slot, const float *v) {
     f->encode(plane + (size_t)slot * value_bytes(f, head_dim), v, head_dim);
 }

@@ -195,5 +195,8 @@ PITH_SHARED void pith__cache_key(const pith__format *f, uint8_t *plane, int head
                                  const float *k);
 PITH_SHARED void pith__cache_value(const pith__format *f, uint8_t *plane, int head_dim, int slot,
                                    const float *v);
+/* The key of a slot, as it is, to a slot of another plane. A value is head_dim numbers in a row. */
+PITH_SHARED void pith__cache_copy_key(const pith__format *f, int head_dim, uint8_t *to, int to_slot,
+                                      const uint8_t *from, int from_slot);
 
 #endif

@@ -39,9 +39,9 @@ static void make_texts(int n_vocab, pith_token text[2][N]) {
 }
 
 /* Row i: the logits after i + 1 tokens of a text, evaluated one by one. (N, n_vocab) */
-static float *rows_of(const pith_model *m, const pith_token *t) {
+static float *rows_of(const pith_model *m, const pith_token *t, const char *cache) {
     size_t n_vocab = (size_t)pith_model_shape(m)->n_vocab;
-    pith_context c = { N, 1, NULL, NULL, NULL };
+    pith_context c = { .n_ctx = N, .n_batch = 1, .cache_k = cache, .cache_v = cache };
     pith_session *s = pith_session_new(m, &c, NULL);
     float *y = malloc(N * n_vocab * sizeof *y);
     for (int i = 0; s && y && i < N; i++) {

@@ -31,7 +31,7 @@ static void rings_edge(const char *name, int window) {
     pith_model *m = open_family(golden_named(name), window, &b);
     REQUIRE(m);
     make_texts(pith_model_shape(m)->n_vocab, text);
-    float *rows = rows_of(m, text[0]);
+    float *rows = rows_of(m, text[0], NULL);
     int edges = 0;
     for (size_t i = 0; rows && i < sizeof batches / sizeof *batches; i++) {
         pith_context c = { N, batches[i], NULL, NULL, NULL };
@@ -108,7 +108,7 @@ static void walk_family(const struct golden *g) {
     REQUIRE(m);
     size_t n_vocab = (size_t)pith_model_shape(m)->n_vocab;
     make_texts((int)n_vocab, w.text);
-    for (int i = 0; i < 2; i++) w.rows[i] = rows_of(m, w.text[i]);
+    for (int i = 0; i < 2; i++) w.rows[i] = rows_of(m, w.text[i], NULL);
     float *room = malloc(6 * n_vocab * sizeof *room);
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         pith_context c = { N, ways[i][0], NULL, NULL, NULL };
@@ -306,7 +306,7 @@ TEST(a_rewound_text_gets_its_own_logits) {
         float *room = malloc(5 * n_vocab * sizeof *room), *rows;
         REQUIRE(s && room);
         make_texts((int)n_vocab, text);
-        rows = rows_of(m, text[0]);
+        rows = rows_of(m, text[0], NULL);
         if (i % 2) pith_draft(s, 4, room);
         read_back(s, text[0], rows);
         write_on(s, text[0], rows);
