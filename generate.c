@@ -1,16 +1,23 @@
-/* generate.c - the loop that writes a text: sample, show, stop, evaluate.
+/* generate.c - the loop that writes texts: evaluate, sample, show, stop.
  *
- * Gets a session that has read a prompt, and gives one token a call with the text that is certain by then.
- * Text is held back while it may be the beginning of a stop text or of a character. The loop itself is the
- * caller's: between two calls it prints, asks whether to go on, or moves a grammar (pith_sampling.allow).
- * Each position gives a token, as in llama2.c: the last one is shown and never evaluated. */
+ * Gets sessions, one or many, each with a text that goes on, and gives one token of each a call with the text
+ * that is certain by then. What a text does not have evaluated yet (its prompt, its last token) goes through the
+ * model in one pass with that of the others. Text is held back while it may be the beginning of a stop text or of
+ * a character. The loop itself is the caller's: between two calls it prints, asks whether to go on, lets texts
+ * join, or moves a grammar (pith_sampling.allow). Each position gives a token, as in llama2.c: the last one is
+ * shown and never evaluated. */
 #include "internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct {
-    int ended;           /* why, or 0 */
+    const pith_token *left; /* (n_left) to be evaluated before a token can be drawn: of the prompt, or */
+    int n_left;
+    pith_token last;     /*             the token that was drawn last */
+    int n_row;           /* of n_left in this call's pass */
+    pith_work *work;     /* (room) of a call in which this text stands first, or NULL */
+    int room;
     size_t given, n;     /* bytes of text, and of text and what is held back behind it */
     char text[];         /* room for the longest stop text and the longest piece */
 } writing;
@@ -33,8 +40,7 @@ static int begin(const pith_session *s, pith_generation *g, pith_error *err) {
     int over = pith__add(&size, size, longest) || pith__add(&size, size, longest_piece(s->model));
     writing *w = over ? NULL : malloc(size);
     if (!w) return pith__fail(err, PITH_EMEMORY, "%s: no memory to write a text", s->model->store.path);
-    w->ended = 0;
-    w->given = w->n = 0;
+    *w = (writing){ .left = g->prompt, .n_left = g->n_prompt };
     g->state = w;
     g->token = -1;
     return PITH_OK;
@@ -58,15 +64,24 @@ static size_t hold_back(const pith_generation *g, writing *w, int *found) {
     return 0;
 }
 
+/* Behind what was held back in the last call. */
+static void add_text(writing *w, const char *text, size_t n) {
+    memmove(w->text, w->text + w->given, w->n - w->given);
+    w->n -= w->given;
+    w->given = 0;
+    if (n) memcpy(w->text + w->n, text, n);
+    w->n += n;
+}
+
 /* Gives the text that is certain. At the end that is all of it, but for half a character. */
 static int give(pith_generation *g, writing *w, int ended) {
     int found = 0;
     size_t held = hold_back(g, w, &found), tail = pith_utf8_tail(w->text, w->n);
-    w->ended = found ? PITH_STOP : ended;
-    w->given = w->n - (held > tail && !w->ended ? held : tail);
+    if (found) ended = PITH_STOP;
+    w->given = w->n - (held > tail && !ended ? held : tail);
     g->text = w->text;
     g->n_text = w->given;
-    return w->ended;
+    return ended;
 }
 
 static int is_end(const pith_session *s, const pith_generation *g, pith_token t) {
@@ -75,58 +90,152 @@ static int is_end(const pith_session *s, const pith_generation *g, pith_token t)
     return pith_is_end(s->model, t);
 }
 
-static int next_token(pith_session *s, pith_generation *g, writing *w, pith_error *err) {
+/* Draws the token after the session's logits. */
+static int next_token(pith_session *s, pith_generation *g, pith_error *err) {
+    writing *w = g->state;
     size_t n;
     pith_token before = s->tokens[s->position - 1], t = pith_sample(s, &g->how, &g->rng);
     if (t < 0) return pith__fail(err, PITH_EARG, "no token is allowed to come next");
     g->token = t;
     g->n_token++;
-    if (is_end(s, g, t)) return give(g, w, PITH_END);
+    int end = is_end(s, g, t);
     const char *text = pith_text(s->model, before, t, &n);
-    if (n) memcpy(w->text + w->n, text, n);
-    w->n += n;
+    add_text(w, text, end ? 0 : n);
+    if (end) return give(g, w, PITH_END);
     int all = g->n_predict > 0 && g->n_token >= g->n_predict;
     return give(g, w, all ? PITH_LIMIT : s->position == s->n_ctx ? PITH_FULL : 0);
 }
 
-/* Evaluates what the next token is sampled after: the last token given, or where there is none and the session
- * was rewound, the text's own last token again. */
-static int get_logits(pith_session *s, const pith_generation *g, pith_error *err) {
-    if (g->token >= 0) return pith_eval(s, &g->token, 1, err);
-    return s->logits_at == s->position ? PITH_OK : pith_sync(s, s->tokens, s->position, err);
-}
+/* ---- what is evaluated before a token is drawn ----------------------------------------------------- */
 
-static int check(const pith_generation *g, pith_error *err) {
+static int check(const pith_session *s, const pith_generation *g, pith_error *err) {
+    const writing *w = g->state;
     if (g->n_predict < 0) return pith__fail(err, PITH_EARG, "n_predict is %d, need 0 or more", g->n_predict);
     if (g->n_stop < 0) return pith__fail(err, PITH_EARG, "n_stop is %d, need 0 or more", g->n_stop);
     if (g->n_end < 0) return pith__fail(err, PITH_EARG, "n_end is %d, need 0 or more", g->n_end);
+    if (g->n_prompt < 0) return pith__fail(err, PITH_EARG, "n_prompt is %d, need 0 or more", g->n_prompt);
     if (g->n_stop > 0 && !g->stop) return pith__fail(err, PITH_EARG, "stop is NULL, need %d texts", g->n_stop);
     if (g->n_end > 0 && !g->end) return pith__fail(err, PITH_EARG, "end is NULL, need %d tokens", g->n_end);
+    if (g->n_prompt > 0 && !g->prompt)
+        return pith__fail(err, PITH_EARG, "prompt is NULL, need %d tokens", g->n_prompt);
+    if (s->position == 0 && (w ? w->n_left : g->n_prompt) == 0)
+        return pith__fail(err, PITH_EARG, "no token was evaluated that a text could go on from");
+    if (!w && g->n_prompt > s->n_ctx - s->position)
+        return pith__fail(err, PITH_EFULL, "the prompt has %d tokens, the context of %d has room for %d", g->n_prompt,
+                          s->n_ctx, s->n_ctx - s->position);
     return PITH_OK;
+}
+
+/* Whether the text takes part in this call: 0 if it ended in an earlier one, or ends here. */
+static int takes_part(pith_session *s, pith_generation *g, pith_error *err) {
+    g->text = "", g->n_text = 0; /* of a text that gets no token in this call */
+    if (g->ended) return 0;
+    g->ended = check(s, g, err);
+    if (!g->ended && !g->state) g->ended = begin(s, g, err);
+    writing *w = g->state;
+    if (!g->ended && g->cancel) {
+        add_text(w, NULL, 0);
+        g->ended = give(g, w, PITH_CANCEL);
+    }
+    if (g->ended || w->n_left) return !g->ended;
+    if (g->token >= 0) {
+        w->last = g->token;
+        w->left = &w->last, w->n_left = 1;
+    } else if (s->logits_at != s->position) { /* rewound: the text's own last token again */
+        g->ended = pith_sync(s, s->tokens, s->position, err);
+    }
+    return !g->ended;
+}
+
+/* Rows of one pass: one for each text that has a token to be evaluated, the rest for prompts, the first first. */
+static int share_rows(pith_session *const *s, pith_generation *const *g, int n, pith_work *work) {
+    int rows = 0, n_work = 0;
+    for (int i = 0; i < n; i++)
+        if (!g[i]->ended && s[i]->n_batch > rows) rows = s[i]->n_batch;
+    for (int i = 0; i < n; i++)
+        if (!g[i]->ended) rows -= ((writing *)g[i]->state)->n_left == 1;
+    if (rows < 1) rows = 1; /* prompts are read however many texts are written */
+    for (int i = 0; i < n; i++) {
+        if (g[i]->ended) continue;
+        writing *w = g[i]->state;
+        int most = s[i]->n_batch < rows ? s[i]->n_batch : rows;
+        w->n_row = w->n_left > 1 && w->n_left > most ? most : w->n_left;
+        if (w->n_left > 1) rows -= w->n_row;
+        if (w->n_row) work[n_work++] = (pith_work){ s[i], w->left, w->n_row, NULL };
+    }
+    return n_work;
+}
+
+/* One pass. Where it cannot be, each text is evaluated by itself, and those that are to blame end. */
+static void run_pass(pith_session *const *s, pith_generation *const *g, int n, pith_work *work, pith_error *err) {
+    int n_work = share_rows(s, g, n, work);
+    int passed = n_work && pith_eval_many(work, n_work, NULL) == PITH_OK;
+    for (int i = 0; i < n && n_work; i++) {
+        writing *w = g[i]->state;
+        if (g[i]->ended || !w->n_row) continue;
+        if (!passed) g[i]->ended = pith_eval(s[i], w->left, w->n_row, err);
+        if (g[i]->ended) continue;
+        w->left += w->n_row, w->n_left -= w->n_row;
+        g[i]->token = -1;
+    }
+}
+
+/* ---- from outside ---------------------------------------------------------------------------------- */
+
+static int check_texts(pith_session *const *s, pith_generation *const *g, int n, pith_error *err) {
+    if (n < 0 || (n > 0 && (!s || !g))) return pith__fail(err, PITH_EARG, "%d texts to write", n);
+    for (int i = 0; i < n; i++) {
+        if (!s[i] || !g[i])
+            return pith__fail(err, PITH_EARG, "text %d: the %s is NULL", i, g[i] ? "session" : "pith_generation");
+        if (s[i]->model != s[0]->model)
+            return pith__fail(err, PITH_EARG, "text %d: the session is of another model than the first", i);
+        for (int j = 0; j < i; j++)
+            if (s[j] == s[i] || g[j] == g[i])
+                return pith__fail(err, PITH_EARG, "text %d: the %s is that of text %d", i,
+                                  s[j] == s[i] ? "session" : "pith_generation", j);
+    }
+    return PITH_OK;
+}
+
+/* Room for n pieces of work, which one of the texts keeps for the next call; NULL: no memory. */
+static pith_work *room_for(writing *w, int n) {
+    if (n <= w->room) return w->work;
+    size_t size;
+    pith_work *more = pith__mul(&size, (size_t)n, sizeof *more) ? NULL : realloc(w->work, size);
+    if (more) w->work = more, w->room = n;
+    return more;
+}
+
+int pith_generate_many(pith_session *const *s, pith_generation *const *g, int n, pith_error *err) {
+    int code = check_texts(s, g, n, err), first = -1, n_on = 0;
+    if (code) return code;
+    for (int i = 0; i < n; i++)
+        if (takes_part(s[i], g[i], err) && first < 0) first = i;
+    if (first < 0) return 0;
+    pith_work *work = room_for(g[first]->state, n);
+    if (!work) return pith__fail(err, PITH_EMEMORY, "%s: no memory to write %d texts", s[0]->model->store.path, n);
+    run_pass(s, g, n, work, err);
+    for (int i = 0; i < n; i++) {
+        if (g[i]->ended) continue;
+        if (!((writing *)g[i]->state)->n_left) g[i]->ended = next_token(s[i], g[i], err);
+        n_on += !g[i]->ended;
+    }
+    return n_on;
 }
 
 int pith_generate(pith_session *s, pith_generation *g, pith_error *err) {
     if (!g) return pith__fail(err, PITH_EARG, "the pith_generation is NULL");
-    g->text = "", g->n_text = 0; /* of a call that fails */
-    if (s->position == 0) return pith__fail(err, PITH_EARG, "no token was evaluated that a text could go on from");
-    int code = check(g, err);
-    if (!code && !g->state) code = begin(s, g, err);
-    if (code) return code;
-    writing *w = g->state;
-    int ended = w->ended ? w->ended : g->cancel ? PITH_CANCEL : 0;
-    if (!ended && (code = get_logits(s, g, err)) != PITH_OK) return code;
-    memmove(w->text, w->text + w->given, w->n - w->given);
-    w->n -= w->given;
-    w->given = 0;
-    if (ended) return give(g, w, ended);
-    g->token = -1;
-    return next_token(s, g, w, err);
+    if (g->ended < 0) g->ended = 0;
+    int code = pith_generate_many(&s, &g, 1, err);
+    return code < 0 ? code : g->ended;
 }
 
 void pith_generation_free(pith_generation *g) {
     if (!g) return;
+    if (g->state) free(((writing *)g->state)->work);
     free(g->state);
     g->state = NULL;
+    g->ended = 0;
     g->token = -1;
     g->n_token = 0;
     g->text = "", g->n_text = 0;

@@ -252,18 +252,34 @@ typedef struct {             /* zero-initialise it, set what is wanted, and call
     int n_stop;
     const pith_token *end;   /* (n_end) tokens that end it beside those of pith_is_end */
     int n_end;
+    const pith_token *prompt; /* (n_prompt) evaluated behind what the session has, before the first token; until */
+    int n_prompt;            /*           then they stay where they are. A call reads what one pass has room for: */
+                             /*           while some are left it gives no token (-1) and no text */
     int cancel;              /* 1: the next call ends it */
     pith_token token;        /* what a call gives: the new token, which the next call evaluates, */
     const char *text;        /* (n_text) and the text that is certain now, in whole characters, */
     size_t n_text;           /*          until the next call */
     int n_token;             /* all tokens so far, one that ended the text among them */
+    int ended;               /* 0; why it ended: PITH_END, ...; or the code of the error that ended it */
     void *state;             /* the library's */
 } pith_generation;
 
-/* The next token after what the session has evaluated. 0: go on; PITH_END, ...; or an error. */
+/* The next token after what the session has evaluated. 0: go on; PITH_END, ...; or an error, after which the next
+ * call tries again. */
 int  pith_generate(pith_session *s, pith_generation *g, pith_error *err);
-/* Frees what it holds, not itself, and it may begin another text: state, token, text and n_token are as before
- * the first call, rng goes on, what the caller has set stays (cancel too). The last token of a text is not
+
+/* The next token of each of n texts, g[i] in session s[i], those that have ended left out: one pass evaluates what
+ * they need for it. Each text gets the tokens, bit for bit, that pith_generate gives it alone, whatever stands
+ * beside it; so texts may join and leave between two calls. Afterwards pith_logits(s[i]) is what its token was
+ * drawn from. What is wrong with one text ends that one only: its ended is then the code (0 again: it goes on), and
+ * *err says why, of the last such text.
+ * Returns how many texts go on; 0: all have ended. PITH_EARG where the call itself cannot be (a session or
+ * pith_generation that is NULL or comes twice, sessions of different models) or PITH_EMEMORY: no text has gone on.
+ * Memory is taken for texts that begin and for a larger number of them, never for a token. */
+int  pith_generate_many(pith_session *const *s, pith_generation *const *g, int n, pith_error *err);
+
+/* Frees what it holds, not itself, and it may begin another text: state, token, text, n_token and ended are as
+ * before the first call, rng goes on, what the caller has set stays (cancel and prompt too). The last token of a text is not
  * evaluated: if the next one goes on behind it, keep token before this call, and evaluate it. */
 void pith_generation_free(pith_generation *g);
 

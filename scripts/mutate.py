@@ -41,8 +41,10 @@ forward.c @ session @ if (s->written < s->position) s->written = s->position; @ 
 sampler.c @ sampler @ "general.sampling." gguf @ "general.sampled." gguf
 sampler.c @ sampler @ x[i] > most) { @ x[i] >= most) {
 generate.c @ generate cli @ left > most) most = left @ left > most) most = left - 1
-generate.c @ generate @ g->n_token == g->n_predict @ g->n_token > g->n_predict
-generate.c @ generate @ held > tail && !w->ended ? held : tail @ held > tail ? held : tail
+generate.c @ generate @ g->n_token >= g->n_predict @ g->n_token > g->n_predict
+generate.c @ generate @ held > tail && !ended ? held : tail @ held > tail ? held : tail
+generate.c @ generate_many @ if (w->n_left > 1) rows -= w->n_row; @ ;
+generate.c @ generate_many @ if (!passed) g[i]->ended @ if (0) g[i]->ended
 chat.c @ chat @ if (ended && mark) end @ if (mark) end
 sampler.c @ sampler @ isnan(y) ? -INFINITY : y @ y
 sampler.c @ sampler @ coldest = 1e-5f @ coldest = 1e-38f

@@ -16,9 +16,9 @@ void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *p, size_t n);
 void  __wrap_free(void *p);
 
-static int counting, until_failure, alive; /* until_failure: calls that still succeed */
+static int counting, until_failure, alive, asked; /* until_failure: calls that still succeed */
 
-static int refuse(void) { return counting && until_failure-- <= 0; }
+static int refuse(void) { return counting && (asked++, until_failure-- <= 0); }
 
 void *__wrap_malloc(size_t n) {
     void *p = refuse() ? NULL : __real_malloc(n);
@@ -111,7 +111,43 @@ TEST(gguf) {
     torture(path, NULL);
 }
 
+/* Two texts with a token each, then a third; 1 when all of it worked. */
+static int write_three(pith_session **s, pith_generation **g, int *n_asked) {
+    pith_error e = { 0, "" };
+    int n = pith_generate_many(s, g, 2, &e);
+    if (n == 2) n = pith_generate_many(s, g, 3, &e);
+    asked = 0;
+    if (n == 3) n = pith_generate_many(s, g, 3, &e);
+    *n_asked = asked;
+    for (int i = 0; i < 3; i++) pith_generation_free(g[i]);
+    if (n != 3) EQ(e.code, PITH_EMEMORY);
+    return n == 3;
+}
+
+TEST(texts_take_memory_when_they_begin) {
+    bytes b = fixture_llama2c(&fixture_tiny, 0, 1);
+    pith_model *m = pith_open_memory(b.p, b.n, NULL, NULL);
+    pith_token first = 1;
+    pith_session *s[3];
+    for (int i = 0; i < 3; i++) s[i] = pith_session_new(m, NULL, NULL);
+    int worked = 0, n = 0, n_asked;
+    for (; n < 100 && !worked; n++) {
+        pith_generation text[3] = { { .n_predict = 0 } }, *g[3] = { &text[0], &text[1], &text[2] };
+        for (int i = 0; i < 3; i++) text[i] = (pith_generation){ .prompt = &first, .n_prompt = 1 };
+        alive = 0, until_failure = n, counting = 1;
+        worked = write_three(s, g, &n_asked);
+        counting = 0;
+        EQ(alive, 0);
+    }
+    EQ(n, 3 + 2 + 1); /* three texts, room for two of them and then three, and nothing more */
+    EQ(n_asked, 0);
+    for (int i = 0; i < 3; i++) pith_session_free(s[i]);
+    pith_close(m);
+    free(b.p);
+}
+
 int main(void) {
+    RUN(texts_take_memory_when_they_begin);
     RUN(llama2c_with_tokenizer);
     RUN(llama2c_alone);
     RUN(gguf);
