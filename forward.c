@@ -51,8 +51,8 @@ PITH_SHARED pith__acts pith__acts_at(const pith_pass *p, int l) {
 
 /* ---- the block ------------------------------------------------------------------------------------- */
 
-typedef struct { /* one layer, at work on n tokens */
-    pith_session *s;
+typedef struct { /* one layer, at work on the rows of a pass */
+    pith_pass *pass;
     const pith__layer *layer;
     const pith__hyper *h;
     pith__acts a;
@@ -63,11 +63,11 @@ typedef struct { /* one layer, at work on n tokens */
 /* y (n, rows of w) = x (n, cols of w) through w. Matrices that share an input share its rounding to int8,
  * which in keeps. */
 static void project(const block *b, float *y, const pith__weight *w, pith__input *in) {
-    pith__matmul(b->s->pass->kernels, &b->s->pass->team, y, w->tensor.rows, &w->tensor, in);
+    pith__matmul(b->pass->kernels, &b->pass->team, y, w->tensor.rows, &w->tensor, in);
 }
 
-static pith__input input_of(const pith_session *s, const float *x, int n, size_t cols) {
-    pith__input in = s->pass->in;
+static pith__input input_of(const pith_pass *p, const float *x, int n, size_t cols) {
+    pith__input in = p->in;
     in.x = x;
     in.n = n;
     in.cols = cols;
@@ -81,23 +81,23 @@ static void add_bias(float *y, const float *bias, size_t n) {
 
 /* y = the norm of x, as many numbers as the norm has weights. All norms of all models. A family has a norm where
  * its file has the weights. */
-static void norm(const pith_session *s, float *y, const float *x, const pith__weight *w) {
-    const pith__hyper *h = &s->model->hyper;
+static void norm(const pith_pass *p, float *y, const float *x, const pith__weight *w) {
+    const pith__hyper *h = &p->model->hyper;
     switch (h->norm) {
-    case PITH__RMSNORM: s->pass->kernels->rmsnorm(y, x, w->floats, w->tensor.cols, h->eps); break;
+    case PITH__RMSNORM: p->kernels->rmsnorm(y, x, w->floats, w->tensor.cols, h->eps); break;
     }
 }
 
-/* The norm of token t's row; a family without this norm takes the rows as they are. */
+/* The norm of row t; a family without this norm takes the rows as they are. */
 static void norm_row(const block *b, float *y, const float *x, const pith__weight *w, size_t t) {
     size_t at = t * (size_t)b->h->n_embd;
-    if (w->floats) norm(b->s, y + at, x + at, w);
+    if (w->floats) norm(b->pass, y + at, x + at, w);
 }
 
 /* Work that goes token by token, between the matmuls, is shared out over the threads. */
 static void each_token(const block *b, pith__task *work) {
     size_t n = (size_t)b->n;
-    pith__share(&b->s->pass->team, n, pith__worth_it(n * (size_t)b->h->n_embd), work, b);
+    pith__share(&b->pass->team, n, pith__worth_it(n * (size_t)b->h->n_embd), work, b);
 }
 
 /* out = stream + what was added, which a post-norm (Gemma 2, OLMo 2) may shape first. */
@@ -106,7 +106,7 @@ static void add_to_stream(const block *b, float *out, const float *stream, const
     size_t n_embd = (size_t)b->h->n_embd, at = t * n_embd;
     const float *f = added + at;
     if (post_norm->floats) {
-        norm(b->s, out + at, f, post_norm);
+        norm(b->pass, out + at, f, post_norm);
         f = out + at;
     }
     for (size_t i = 0; i < n_embd; i++) out[at + i] = stream[at + i] + b->h->residual_scale * f[i];
@@ -130,22 +130,23 @@ static void bias_norm_rope(const block *b, float *x, float *x0, const pith__weig
     size_t dim = (size_t)b->h->head_dim, n = (size_t)heads * dim;
     x += t * n, x0 += t * n;
     add_bias(x0, bias->floats, n);
-    for (size_t at = 0; w->floats && at < n; at += w->tensor.cols) norm(b->s, x + at, x0 + at, w);
+    for (size_t at = 0; w->floats && at < n; at += w->tensor.cols) norm(b->pass, x + at, x0 + at, w);
     for (size_t at = 0; b->h->rope_gather && at < n; at += dim)
         gather_pairs(x + at, x0 + at, (size_t)b->h->n_rot, dim);
     if (b->layer->rope < 0) return;
-    const float *angles = b->s->pass->rope_table[b->layer->rope] + t * (size_t)b->h->n_rot;
-    for (size_t at = 0; at < n; at += dim) b->s->pass->kernels->rope(x + at, angles, b->h->n_rot, b->h->rope_half);
+    const float *angles = b->pass->rope_table[b->layer->rope] + t * (size_t)b->h->n_rot;
+    for (size_t at = 0; at < n; at += dim) b->pass->kernels->rope(x + at, angles, b->h->n_rot, b->h->rope_half);
 }
 
-static int slots_of(const block *b) {
-    return b->layer->mask.window ? b->s->n_slot_window : b->s->n_slot;
+static int slots_of(const block *b, const pith_session *s) {
+    return b->layer->mask.window ? s->n_slot_window : s->n_slot;
 }
 
-/* Keys and values go to the KV cache, where this and all later tokens find them. */
+/* Keys and values go to their text's KV cache, where this and all later tokens find them. */
 static void write_kv(const block *b, size_t t) {
-    pith_session *s = b->s;
-    int n_slot = slots_of(b), dim = b->h->head_dim, slot = (s->position + (int)t) % n_slot;
+    const pith__part *part = b->pass->part + b->pass->part_of[t];
+    const pith_session *s = part->s;
+    int n_slot = slots_of(b, s), dim = b->h->head_dim, slot = (part->position + (int)t - part->first) % n_slot;
     size_t k_plane = pith__cache_plane(s->k_format, dim, n_slot);
     size_t v_plane = pith__cache_plane(s->v_format, dim, n_slot);
     for (int h = 0; h < b->h->n_kv_head; h++) {
@@ -180,30 +181,37 @@ static void after_attention(const void *data, size_t t, uint8_t *scratch) {
     add_to_stream(b, b->a.y, b->a.x, b->a.o, &w->attn_post_norm, t);
 }
 
+/* The attention of a part of the pass, on its own text. */
+static pith__attention attention_of(const block *b, const pith__part *part) {
+    const pith__hyper *h = b->h;
+    const pith_session *s = part->s;
+    int n_slot = slots_of(b, s);
+    size_t at = (size_t)part->first * (size_t)(h->n_head * h->head_dim);
+    return (pith__attention){
+        .q = b->a.q + at, .y = b->a.attn + at, .k = s->k[b->l], .v = s->v[b->l],
+        .k_plane = pith__cache_plane(s->k_format, h->head_dim, n_slot),
+        .v_plane = pith__cache_plane(s->v_format, h->head_dim, n_slot),
+        .k_format = s->k_format, .v_format = s->v_format, .n = part->n, .position = part->position,
+        .n_head = h->n_head, .n_kv_head = h->n_kv_head, .head_dim = h->head_dim, .n_slot = n_slot,
+        .mask = b->layer->mask, .scale = h->attn_scale, .softcap = h->attn_softcap,
+    };
+}
+
 /* y = x + the attention of every head, each on its own channels. */
 static void attention(const block *b) {
-    const pith__hyper *h = b->h;
     const pith__layer *w = b->layer;
-    pith_session *s = b->s;
+    pith_pass *p = b->pass;
     pith__acts a = b->a;
-    int n_slot = slots_of(b);
 
     each_token(b, before_attention);
-    pith__input in = input_of(s, w->attn_norm.floats ? a.xn : a.x, b->n, (size_t)h->n_embd);
+    pith__input in = input_of(p, w->attn_norm.floats ? a.xn : a.x, b->n, (size_t)b->h->n_embd);
     project(b, a.q0, &w->q, &in);
     project(b, a.k0, &w->k, &in);
     project(b, a.v, &w->v, &in);
     each_token(b, finish_qkv);
-    pith__attention job = {
-        .q = a.q, .y = a.attn, .k = s->k[b->l], .v = s->v[b->l],
-        .k_plane = pith__cache_plane(s->k_format, h->head_dim, n_slot),
-        .v_plane = pith__cache_plane(s->v_format, h->head_dim, n_slot),
-        .k_format = s->k_format, .v_format = s->v_format, .n = b->n, .position = s->position,
-        .n_head = h->n_head, .n_kv_head = h->n_kv_head, .head_dim = h->head_dim, .n_slot = n_slot,
-        .mask = w->mask, .scale = h->attn_scale, .softcap = h->attn_softcap,
-    };
-    pith__attend(s->pass->kernels, &s->pass->team, &job, 1);
-    in = input_of(s, a.attn, b->n, w->o.tensor.cols);
+    for (int i = 0; i < p->n_part; i++) p->attend[i] = attention_of(b, p->part + i);
+    pith__attend(p->kernels, &p->team, p->attend, p->n_part);
+    in = input_of(p, a.attn, b->n, w->o.tensor.cols);
     project(b, a.o, &w->o, &in);
     each_token(b, after_attention);
 }
@@ -230,19 +238,19 @@ static void gate_row(const void *data, size_t t, uint8_t *scratch) {
     size_t n_ff = f->w->gate.tensor.rows, at = t * n_ff;
     add_bias(f->gate + at, f->w->gate_bias.floats, n_ff);
     add_bias(f->up + at, f->w->up_bias.floats, n_ff);
-    f->b->s->pass->kernels->gate(f->act + at, f->gate + at, f->up + at, n_ff, f->b->h->act);
+    f->b->pass->kernels->gate(f->act + at, f->gate + at, f->up + at, n_ff, f->b->h->act);
 }
 
 /* y = down(act(gate x) * up x), for rows of x: SwiGLU or GeGLU. */
 static void network(const ffn_rows *f, float *y, const float *x, size_t rows) {
-    pith_session *s = f->b->s;
+    pith_pass *p = f->b->pass;
     const pith__ffn *w = f->w;
     size_t n_ff = w->gate.tensor.rows, n_embd = w->gate.tensor.cols;
-    pith__input in = input_of(s, x, (int)rows, n_embd);
+    pith__input in = input_of(p, x, (int)rows, n_embd);
     project(f->b, f->gate, &w->gate, &in);
     project(f->b, f->up, &w->up, &in);
-    pith__share(&s->pass->team, rows, pith__worth_it(rows * n_ff), gate_row, f);
-    in = input_of(s, f->act, (int)rows, n_ff);
+    pith__share(&p->team, rows, pith__worth_it(rows * n_ff), gate_row, f);
+    in = input_of(p, f->act, (int)rows, n_ff);
     project(f->b, y, &w->down, &in);
     for (size_t t = 0; t < rows; t++) add_bias(y + t * n_embd, w->down_bias.floats, n_embd);
 }
@@ -250,7 +258,7 @@ static void network(const ffn_rows *f, float *y, const float *x, size_t rows) {
 /* The likeliest n_expert_used experts of one token keep their probability, the others get 0. */
 static void choose_experts(const block *b, float *p) {
     const pith__hyper *h = b->h;
-    b->s->pass->kernels->softmax(p, (size_t)h->n_expert);
+    b->pass->kernels->softmax(p, (size_t)h->n_expert);
     float sum = 0;
     for (int k = 0; k < h->n_expert_used; k++) { /* mark each choice by turning it negative */
         int best = -1;
@@ -271,7 +279,7 @@ static void experts(const block *b, const float *x) {
     const pith__hyper *h = b->h;
     const pith__acts *a = &b->a;
     size_t n_embd = (size_t)h->n_embd, n_ff = (size_t)h->n_ff_expert, row = 0;
-    pith__input in = input_of(b->s, x, b->n, n_embd);
+    pith__input in = input_of(b->pass, x, b->n, n_embd);
     project(b, a->route, &b->layer->router, &in);
     for (int t = 0; t < b->n; t++) choose_experts(b, a->route + (size_t)t * (size_t)h->n_expert);
     memset(a->f, 0, (size_t)b->n * n_embd * sizeof *a->f);
@@ -320,17 +328,17 @@ static void feed_forward(const block *b) {
 
 /* ---- all blocks ------------------------------------------------------------------------------------ */
 
-/* RoPE: cosine and sine of every pair's angle at every new position, for both sets of angles. */
-static void fill_rope_table(pith_session *s, int n) {
-    const pith_model *m = s->model;
+/* RoPE: cosine and sine of every pair's angle at every row's position, for both sets of angles. */
+static void fill_rope_table(pith_pass *p, const pith__part *part) {
+    const pith_model *m = p->model;
     int pairs = m->hyper.n_rot / 2;
     for (int set = 0; set < 2; set++) {
         const pith__rope *r = &m->rope[set];
-        const float *freq = r->freq_long && s->long_rope ? r->freq_long : r->freq;
-        float *to = s->pass->rope_table[set];
-        for (int t = 0; freq && t < n; t++) {
+        const float *freq = r->freq_long && part->s->long_rope ? r->freq_long : r->freq;
+        float *to = freq ? p->rope_table[set] + (size_t)part->first * (size_t)m->hyper.n_rot : NULL;
+        for (int t = 0; freq && t < part->n; t++) {
             for (int i = 0; i < pairs; i++) {
-                float angle = (float)(s->position + t) * freq[i]; /* rounded as models were trained */
+                float angle = (float)(part->position + t) * freq[i]; /* rounded as models were trained */
                 *to++ = cosf(angle) * r->mscale;
                 *to++ = sinf(angle) * r->mscale;
             }
@@ -338,46 +346,85 @@ static void fill_rope_table(pith_session *s, int n) {
     }
 }
 
-static void embed(pith_session *s, const pith_token *tokens, int n, float *x) {
-    const pith__hyper *h = &s->model->hyper;
-    for (int t = 0; t < n; t++, x += h->n_embd) {
-        pith__row_floats(&s->model->embd.tensor, (size_t)tokens[t], x);
+static void embed(const pith_pass *p, const pith__part *part, float *x) {
+    const pith__hyper *h = &p->model->hyper;
+    const pith_token *tokens = part->s->tokens + part->position;
+    x += (size_t)part->first * (size_t)h->n_embd;
+    for (int t = 0; t < part->n; t++, x += h->n_embd) {
+        pith__row_floats(&p->model->embd.tensor, (size_t)tokens[t], x);
         for (int i = 0; h->embd_scale != 1 && i < h->n_embd; i++) x[i] *= h->embd_scale;
     }
 }
 
-/* n tokens at the session's position through block l. */
-PITH_SHARED void pith__run_block(pith_session *s, int l, int n) {
-    const pith_model *m = s->model;
-    block b = { s, &m->layer[l], &m->hyper, pith__acts_at(s->pass, l), pith__acts_at(s->pass, l + 1).x, l, n };
+PITH_SHARED void pith__run_block(pith_pass *p, int l) {
+    const pith_model *m = p->model;
+    const pith_session *s = p->part->s;
+    block b = { p, &m->layer[l], &m->hyper, pith__acts_at(p, l), pith__acts_at(p, l + 1).x, l, p->n_row };
     mix(&b);
     feed_forward(&b);
-    if (s->watch) s->watch(s->watch_data, l, &b.a, n);
+    if (s->watch) s->watch(s->watch_data, l, &b.a, b.n); /* it is alone in its passes */
 }
 
-/* n tokens through all blocks; what comes out is pith__acts_at(s->pass, n_layer).x. */
-PITH_SHARED void pith__forward(pith_session *s, const pith_token *tokens, int n) {
-    const pith_model *m = s->model;
-    embed(s, tokens, n, pith__acts_at(s->pass, 0).x);
-    fill_rope_table(s, n);
-    for (int l = 0; l < m->hyper.n_layer; l++) pith__run_block(s, l, n);
-    memmove(s->tokens + s->position, tokens, (size_t)n * sizeof *tokens);
-    s->position += n;
-    if (s->lost < s->position - s->n_slot_window) s->lost = s->position - s->n_slot_window;
+/* All rows through all blocks; what comes out is pith__acts_at(p, n_layer).x. */
+PITH_SHARED void pith__forward(pith_pass *p) {
+    for (int i = 0; i < p->n_part; i++) {
+        embed(p, p->part + i, pith__acts_at(p, 0).x);
+        fill_rope_table(p, p->part + i);
+    }
+    for (int l = 0; l < p->model->hyper.n_layer; l++) pith__run_block(p, l);
+    for (int i = 0; i < p->n_part; i++) {
+        pith_session *s = p->part[i].s;
+        s->position = p->part[i].position + p->part[i].n;
+        if (s->lost < s->position - s->n_slot_window) s->lost = s->position - s->n_slot_window;
+    }
 }
 
-/* Logits (n, n_vocab) of rows t to t + n of what came out last. */
-PITH_SHARED void pith__logits_of(pith_session *s, int t, int n, float *logits) {
-    const pith_model *m = s->model;
+/* ---- logits ---------------------------------------------------------------------------------------- */
+
+/* The first n rows of xn, which are normed, through the output matrix. */
+static void multiply_head(pith_pass *p, int n, float *logits) {
+    const pith_model *m = p->model;
     const pith__hyper *h = &m->hyper;
-    size_t n_embd = (size_t)h->n_embd, rows = m->head.tensor.rows;
-    pith__acts a = pith__acts_at(s->pass, h->n_layer);
-    float *x = a.x + (size_t)t * n_embd, *xn = a.xn + (size_t)t * n_embd;
-    for (int i = 0; i < n; i++)
-        norm(s, xn + (size_t)i * n_embd, x + (size_t)i * n_embd, &m->out_norm);
-    pith__input in = input_of(s, xn, n, n_embd);
-    pith__matmul(s->pass->kernels, &s->pass->team, logits, rows, &m->head.tensor, &in);
+    size_t rows = m->head.tensor.rows;
+    pith__input in = input_of(p, pith__acts_at(p, h->n_layer).xn, n, (size_t)h->n_embd);
+    pith__matmul(p->kernels, &p->team, logits, rows, &m->head.tensor, &in);
     for (size_t i = 0; h->logit_scale != 1 && i < (size_t)n * rows; i++) logits[i] *= h->logit_scale;
     for (size_t i = 0; h->logit_softcap > 0 && i < (size_t)n * rows; i++)
         logits[i] = h->logit_softcap * tanhf(logits[i] / h->logit_softcap);
+}
+
+/* Row t, normed, becomes row i of xn. */
+static void out_norm(pith_pass *p, int i, int t) {
+    size_t n_embd = (size_t)p->model->hyper.n_embd;
+    pith__acts a = pith__acts_at(p, p->model->hyper.n_layer);
+    norm(p, a.xn + (size_t)i * n_embd, a.x + (size_t)t * n_embd, &p->model->out_norm);
+}
+
+PITH_SHARED void pith__logits_of(pith_pass *p, int t, int n, float *logits) {
+    for (int i = 0; i < n; i++) out_norm(p, i, t + i);
+    multiply_head(p, n, logits);
+}
+
+static void multiply_product(pith_pass *p, int n) {
+    size_t rows = p->model->head.tensor.rows;
+    multiply_head(p, n, p->product);
+    for (int i = 0; i < n; i++) memcpy(p->product_to[i], p->product + (size_t)i * rows, rows * sizeof *p->product);
+}
+
+/* Of one part, logits are computed where they are wanted. Those of several are computed side by side, so that the
+ * output matrix is read once, and copied. */
+PITH_SHARED void pith__logits_of_parts(pith_pass *p) {
+    int n = 0, n_part = 0;
+    for (int i = 0; i < p->n_part; i++) n_part += p->part[i].n_logits > 0;
+    int side_by_side = n_part > 1 && p->n_product > 1;
+    for (const pith__part *part = p->part; part < p->part + p->n_part; part++) {
+        int t = part->first + part->n - part->n_logits;
+        if (part->n_logits && !side_by_side) pith__logits_of(p, t, part->n_logits, part->logits);
+        for (int i = 0; i < part->n_logits && side_by_side; i++) {
+            out_norm(p, n, t + i);
+            p->product_to[n++] = part->logits + (size_t)i * p->model->head.tensor.rows;
+            if (n == p->n_product) multiply_product(p, n), n = 0;
+        }
+    }
+    if (n) multiply_product(p, n);
 }

@@ -190,16 +190,41 @@ typedef struct {
     int n_pass, n_accepted; /* since pith_draft: passes of one token and its draft; drafted tokens accepted */
 } pith__draft;
 
-/* What is needed while tokens go through the model: pass.c has its memory. */
+/* What an evaluation is to do for a session, while it runs: tokens are written already. */
+typedef struct {
+    int end;             /* the position to be at when the passes are done */
+    int ahead;           /* so many of its tokens are drafted */
+    int from;            /* the first position whose logits are wanted */
+    float *logits;       /* (end - from, n_vocab) */
+} pith__goal;
+
+/* Tokens of one text that go through the layers together. */
+typedef struct {
+    pith_session *s;
+    int first, n;        /* their rows in the pass */
+    int position;        /* of the first of them */
+    int n_logits;        /* the last so many of them give logits */
+    float *logits;       /* (n_logits, n_vocab) where these go */
+} pith__part;
+
+/* What is needed while tokens go through the model: pass.c has its memory. A row is one token on its way. Parts
+ * are filled in before pith__forward; only where a token meets its own text is a row asked for its part. */
 struct pith_pass {
     const pith_model *model;
-    int n_ctx, n_batch;  /* the longest context, and the most tokens, of its sessions */
+    int n_ctx, n_batch;  /* the longest context of its sessions, and rows at most */
+    int n_row, n_part;   /* now */
+    pith__part *part;    /* (n_part) */
+    int *part_of;        /* (n_row) the part of each row */
+    pith__attention *attend; /* (n_part) */
     int keep;            /* PITH__KEEP_ONE, ... */
     float *tape;         /* activations, (n_layer + 1, stride) or one layer's */
     size_t stride;       /* 0, or floats from one layer to the next */
     float *streams;      /* (n_layer + 1, n_batch, n_embd) x of every layer, or NULL: x is on the tape */
     float *rope_table[2]; /* (n_batch, n_rot / 2, 2) cosine and sine of both sets of angles */
     pith__input in;      /* room for the rounded input of the widest matrix */
+    float *product;      /* (n_product, n_vocab) logits of several texts, on the tape */
+    float **product_to;  /* (n_batch) where each of its rows goes */
+    int n_product;       /* 0: no room */
     float *probs;        /* (n_vocab) scratch of the sampler */
     int32_t *order;      /* (n_vocab) scratch of the sampler */
     const pith__kernels *kernels;
@@ -211,9 +236,10 @@ struct pith_session {
     const pith_model *model;
     pith_pass *pass;     /* its own, or one that it shares */
     int n_ctx, n_batch;
-    int in_work;         /* 1: pith_eval_many has seen it in this call */
     int position;        /* tokens evaluated */
     int lost;            /* positions that rings no longer have, the first ones: rewinding leaves it */
+    int in_work;         /* 1: pith_eval_many has seen it in this call */
+    int n_text;          /* tokens of the whole text, where it is known that more will come; or 0 */
     int long_rope;       /* 1: the keys in the cache are rotated by freq_long */
     pith_token *tokens;  /* (n_ctx) the text so far */
     float *logits;       /* (n_vocab) after the last of logits_at tokens */
@@ -221,6 +247,7 @@ struct pith_session {
     const pith__format *k_format, *v_format;
     uint8_t **k, **v;    /* (n_layer) planes of the cache, see pith__attention */
     pith__draft draft;
+    pith__goal goal;
     int n_slot, n_slot_window; /* positions held by layers that see everything, and by the others */
     void (*watch)(void *data, int l, const pith__acts *a, int n); /* after each block, or NULL */
     void *watch_data;
@@ -230,10 +257,11 @@ struct pith_session {
 PITH_SHARED pith__acts pith__acts_at(const pith_pass *p, int l);
 /* Lay out one layer's activations from tape on, and the floats they take; tape NULL: only these. */
 PITH_SHARED size_t pith__acts_place(const pith_pass *p, pith__acts *a, float *tape);
-PITH_SHARED void pith__logits_of(pith_session *s, int t, int n, float *logits); /* rows t to t + n of the
-                                                                    last batch: (n, n_vocab) */
-PITH_SHARED void pith__run_block(pith_session *s, int l, int n); /* n tokens, from s->position on */
-PITH_SHARED void pith__forward(pith_session *s, const pith_token *tokens, int n); /* through all blocks */
+PITH_SHARED void pith__run_block(pith_pass *p, int l); /* its rows through one block */
+PITH_SHARED void pith__forward(pith_pass *p); /* through all blocks, and the sessions are further */
+/* Logits (n, n_vocab) of rows t to t + n of what came out last. Their norms are the first of xn then. */
+PITH_SHARED void pith__logits_of(pith_pass *p, int t, int n, float *logits);
+PITH_SHARED void pith__logits_of_parts(pith_pass *p); /* as the parts want them */
 
 /* ---- pass.c: the memory in which tokens go through the model -------------------------------------- */
 
@@ -248,8 +276,8 @@ PITH_SHARED pith__room pith__room_in(void *mem);
 PITH_SHARED size_t pith__room_size(const pith__room *r); /* bytes, with those to align it; 0: overflow */
 
 /* Which activations of up to n_batch tokens a pass keeps: one layer's, every layer's, or one layer's and
- * the residual stream (x) of every layer. */
-enum { PITH__KEEP_ONE, PITH__KEEP_ALL, PITH__KEEP_STREAM };
+ * the residual stream (x) of every layer; MANY: one layer's, and it has room for logits of many texts. */
+enum { PITH__KEEP_ONE, PITH__KEEP_ALL, PITH__KEEP_STREAM, PITH__KEEP_MANY };
 
 PITH_SHARED size_t pith__widest(const pith__hyper *h); /* columns of the widest matrix that inputs meet */
 PITH_SHARED int  pith__slots(int n); /* of a cache that holds n positions: a multiple of 16 */

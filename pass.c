@@ -70,6 +70,25 @@ PITH_SHARED int pith__pass_plan(pith_pass *p, const pith_model *m, const pith_co
     return PITH_OK;
 }
 
+/* When the blocks are done, all that is needed of the tape is x and xn, which come first: the rest has room for
+ * logits. In a pass for many texts that is room for all its rows, up to 16 MB. */
+static void place_tape(pith_pass *p, pith__room *r) {
+    const pith__hyper *h = &p->model->hyper;
+    size_t n_batch = (size_t)p->n_batch, n_layer = (size_t)h->n_layer, n_vocab = (size_t)h->n_vocab;
+    size_t stream = n_batch * (size_t)h->n_embd, kept = 2 * ((stream + 15) / 16 * 16);
+    size_t most = ((size_t)1 << 22) / n_vocab, product = most < n_batch ? most : n_batch;
+    pith__acts a;
+    size_t floats = pith__acts_place(p, &a, NULL);
+    if (p->keep == PITH__KEEP_MANY && floats < kept + product * n_vocab) floats = kept + product * n_vocab;
+    p->stride = p->keep == PITH__KEEP_ALL ? floats : 0;
+    p->tape = pith__take_room(r, p->keep == PITH__KEEP_ALL ? n_layer + 1 : 1, floats * sizeof *p->tape);
+    if (p->keep == PITH__KEEP_STREAM) p->streams = pith__take_room(r, n_layer + 1, stream * sizeof *p->streams);
+    if (!p->tape) return;
+    most = (floats - kept) / n_vocab;
+    p->product = p->tape + n_layer * p->stride + kept;
+    p->n_product = (int)(most < n_batch ? most : n_batch);
+}
+
 /* Everything a pass has, after the pass itself. pith__take_room() checks each size. The products that are
  * computed here cannot overflow: an activation is at most a few times the largest matrix of the model, and
  * that is in memory already. */
@@ -78,15 +97,14 @@ PITH_SHARED void pith__pass_place(pith_pass *p, pith__room *r) {
     const pith__hyper *h = &m->hyper;
     size_t n_vocab = (size_t)h->n_vocab, n_batch = (size_t)p->n_batch, wide = pith__widest(h);
     size_t rows = n_batch * (size_t)(h->n_expert ? h->n_expert_used : 1), blocks = (wide + 31) / 32;
-    pith__acts a;
 
+    p->part = pith__take_room(r, n_batch, sizeof *p->part);
+    p->part_of = pith__take_room(r, n_batch, sizeof *p->part_of);
+    p->attend = pith__take_room(r, n_batch, sizeof *p->attend);
+    p->product_to = pith__take_room(r, n_batch, sizeof *p->product_to);
     p->probs = pith__take_room(r, n_vocab, sizeof *p->probs);
     p->order = pith__take_room(r, n_vocab, sizeof *p->order);
-    size_t layer_floats = pith__acts_place(p, &a, NULL), n_act = (size_t)h->n_layer + 1;
-    p->stride = p->keep == PITH__KEEP_ALL ? layer_floats : 0;
-    p->tape = pith__take_room(r, p->keep == PITH__KEEP_ALL ? n_act : 1, layer_floats * sizeof *p->tape);
-    if (p->keep == PITH__KEEP_STREAM)
-        p->streams = pith__take_room(r, n_act, n_batch * (size_t)h->n_embd * sizeof *p->streams);
+    place_tape(p, r);
     for (int set = 0; set < 2; set++)
         p->rope_table[set] = pith__take_room(r, m->rope[set].freq ? n_batch : 0, (size_t)h->n_rot * sizeof(float));
     p->in.q = pith__take_room(r, rows, blocks * 32);
@@ -115,7 +133,7 @@ static size_t plan_alone(pith_pass *p, const pith_model *m, const pith_context *
         pith__fail(err, PITH_EARG, "%s: a pass is made for a context that has one", m->store.path);
         return 0;
     }
-    if (pith__pass_plan(p, m, most ? most : &defaults, PITH__KEEP_ONE, err)) return 0;
+    if (pith__pass_plan(p, m, most ? most : &defaults, PITH__KEEP_MANY, err)) return 0;
     place_alone(p, &r);
     size_t size = pith__room_size(&r);
     if (!size) pith__fail(err, PITH_EMEMORY, "%s: no memory for a pass of %d tokens", m->store.path, p->n_batch);

@@ -170,44 +170,6 @@ static int check_tokens(const pith_session *s, int from, const pith_token *t, in
     return PITH_OK;
 }
 
-typedef struct {
-    pith_session *s;
-    const pith_token *t; /* (n) */
-    int n;
-    float *logits;       /* (n, n_vocab) or NULL */
-    int n_text;          /* tokens of the whole text, where the caller knows that more will come; or 0 */
-} eval_job;
-
-/* Longrope (Phi 3): all keys and queries of a text longer than the model's first context are rotated by
- * other angles. When a text grows over that length, or is rewound below, the KV cache is computed again:
- * logits depend on the text alone. Ding et al. 2024, arXiv:2402.13753. */
-static void choose_rope(const eval_job *job) {
-    pith_session *s = job->s;
-    int known = s->position, n_text = known + job->n > job->n_text ? known + job->n : job->n_text;
-    int is_long = n_text > s->model->n_ctx_original;
-    if (!s->model->rope[0].freq_long || is_long == s->long_rope) return;
-    s->long_rope = is_long;
-    s->position = s->lost = 0;
-    for (int i = 0; i < known; i += s->n_batch)
-        pith__forward(s, s->tokens + i, known - i < s->n_batch ? known - i : s->n_batch);
-}
-
-static void evaluate(void *data) {
-    const eval_job *job = data;
-    pith_session *s = job->s;
-    size_t n_vocab = (size_t)s->model->hyper.n_vocab;
-    choose_rope(job);
-    for (int i = 0; i < job->n; i += s->n_batch) {
-        int m = job->n - i < s->n_batch ? job->n - i : s->n_batch;
-        float *rows = job->logits ? job->logits + (size_t)i * n_vocab : NULL;
-        pith__forward(s, job->t + i, m);
-        if (rows) pith__logits_of(s, 0, m, rows);
-        if (i + m < job->n) continue;
-        if (rows) memcpy(s->logits, rows + (size_t)(m - 1) * n_vocab, n_vocab * sizeof *rows);
-        else pith__logits_of(s, m - 1, 1, s->logits);
-    }
-}
-
 /* ---- speculative decoding -------------------------------------------------------------------------- */
 
 /* Text that repeats itself says what comes next: what followed where the last tokens (an n-gram) occurred
@@ -230,10 +192,9 @@ static int draft_length(const pith_session *s) {
     return s->watch ? 0 : most; /* a watcher is shown each token of the text once */
 }
 
-/* Writes token t behind the text, and the drafted tokens behind it; returns how many are drafted. */
-static int draft_tokens(pith_session *s, pith_token t) {
+/* Writes drafted tokens behind the one that is to be evaluated; returns how many. */
+static int draft_tokens(pith_session *s) {
     int n = s->position + 1, most = draft_length(s);
-    s->tokens[s->position] = t;
     int from = find_ngram(s->tokens, n, 3);
     if (!from) from = find_ngram(s->tokens, n, 2);
     if (!from) return 0;
@@ -261,16 +222,6 @@ static void reject_draft(pith__draft *d) {
     d->made = d->accepted = 0;
 }
 
-static void evaluate_speculative(pith_session *s, pith_token t) {
-    pith__draft *d = &s->draft;
-    d->made = draft_tokens(s, t);
-    d->n_pass++;
-    eval_job job = { s, s->tokens + s->position, 1 + d->made, d->logits, 0 };
-    pith__together(&s->pass->team, evaluate, &job);
-    s->position -= d->made;
-    memcpy(s->logits, d->logits, (size_t)s->model->hyper.n_vocab * sizeof *s->logits);
-}
-
 /* A token and its draft are at most a batch. Rings of windows have one position more than a batch needs, so
  * that the whole draft may be rejected. */
 void pith_draft(pith_session *s, int n, float *logits) {
@@ -286,20 +237,128 @@ double pith_draft_rate(const pith_session *s) {
     return d->n_pass ? (double)(d->n_pass + d->n_accepted) / d->n_pass : 0;
 }
 
+/* ---- evaluating: sessions are prepared, go through passes, and get their logits ---------------------- */
+
+/* Longrope (Phi 3): all keys and queries of a text longer than the model's first context are rotated by
+ * other angles. When a text grows over that length, or is rewound below, all of it is computed again:
+ * logits depend on the text alone. Ding et al. 2024, arXiv:2402.13753. */
+static void choose_rope(pith_session *s) {
+    int n_text = s->goal.end > s->n_text ? s->goal.end : s->n_text;
+    int is_long = n_text > s->model->n_ctx_original;
+    if (!s->model->rope[0].freq_long || is_long == s->long_rope) return;
+    s->long_rope = is_long;
+    s->position = s->lost = 0;
+}
+
+/* Sets the goal: what is left to do then is to evaluate a range of the session's tokens. */
+static void prepare(const pith_work *w) {
+    pith_session *s = w->session;
+    pith__draft *d = &s->draft;
+    int whole = w->logits || s->n_text, known = whole ? 0 : accept_draft(s, w->tokens, w->n), n = w->n - known;
+    s->goal = (pith__goal){ .end = s->position + n, .from = s->position + n - 1, .logits = s->logits };
+    if (!n) return;
+    reject_draft(d);
+    memmove(s->tokens + s->position, w->tokens + known, (size_t)n * sizeof *s->tokens);
+    if (w->logits) s->goal.from = s->position, s->goal.logits = w->logits;
+    if (d->most && n == 1 && !whole) {
+        d->made = draft_tokens(s);
+        d->n_pass++;
+        s->goal.ahead = d->made;
+        s->goal.end += d->made, s->goal.logits = d->logits;
+    }
+    choose_rope(s);
+}
+
+/* As many tokens of the session as there are rows for. Its rings are made for n_batch tokens at once. */
+static void add_part(pith_pass *p, pith_session *s) {
+    const pith__goal *g = &s->goal;
+    int n = g->end - s->position, rows = p->n_batch - p->n_row;
+    if (rows > s->n_batch) rows = s->n_batch;
+    if (n > rows && !is_causal(s->model)) return; /* the whole text at once, in the next pass */
+    if (n > rows) n = rows;
+    if (n < 1) return;
+    int end = s->position + n, from = g->from > s->position ? g->from : s->position;
+    pith__part part = { .s = s, .first = p->n_row, .n = n, .position = s->position };
+    if (end > from) {
+        part.n_logits = end - from;
+        part.logits = g->logits + (size_t)(from - g->from) * (size_t)s->model->hyper.n_vocab;
+    }
+    for (int t = 0; t < n; t++) p->part_of[p->n_row++] = p->n_part;
+    p->part[p->n_part++] = part;
+}
+
+typedef struct {
+    pith_pass *pass;
+    const pith_work *work; /* (n) */
+    int n;
+} evaluation;
+
+static int is_ready(const pith_session *s) { return s->position == s->goal.end; }
+
+/* 0: there is nothing left to do. Then the rows stay those of the last pass, which training walks back. */
+static int fill_rows(const evaluation *e) {
+    pith_pass *p = e->pass;
+    int i = 0;
+    while (i < e->n && is_ready(e->work[i].session)) i++;
+    if (i == e->n) return 0;
+    p->n_row = p->n_part = 0;
+    for (; i < e->n && p->n_row < p->n_batch; i++) add_part(p, e->work[i].session);
+    return 1;
+}
+
+static void evaluate(void *data) {
+    const evaluation *e = data;
+    while (fill_rows(e)) {
+        pith__forward(e->pass);
+        pith__logits_of_parts(e->pass);
+    }
+}
+
+/* Must the session be alone in passes of its own? A watcher is shown one text. */
+static int is_alone(const pith_session *s, const pith_pass *p) {
+    return s->watch || (s->n_batch > p->n_batch && !is_causal(s->model));
+}
+
+/* The last of the logits that were wanted, or, with a draft, the first. */
+static void finish(const pith_work *w) {
+    pith_session *s = w->session;
+    size_t n_vocab = (size_t)s->model->hyper.n_vocab;
+    s->position -= s->goal.ahead;
+    size_t row = (size_t)(s->position - 1 - s->goal.from);
+    if (s->goal.logits != s->logits) memcpy(s->logits, s->goal.logits + row * n_vocab, n_vocab * sizeof *s->logits);
+    s->logits_at = s->position;
+}
+
+/* Work that is checked. Of the sessions' passes the one for the longest context has scratch memory for all. */
+static void evaluate_work(const pith_work *work, int n) {
+    evaluation all = { work->session->pass, work, n };
+    int left = 0;
+    for (int i = 0; i < n; i++) {
+        pith_pass *p = work[i].session->pass;
+        if (p->n_ctx > all.pass->n_ctx || (p->n_ctx == all.pass->n_ctx && p->n_batch > all.pass->n_batch))
+            all.pass = p;
+        prepare(work + i);
+    }
+    for (int i = 0; i < n; i++) {
+        pith_session *s = work[i].session;
+        evaluation alone = { s->pass, work + i, 1 };
+        if (is_alone(s, all.pass) && !is_ready(s)) pith__together(&s->pass->team, evaluate, &alone);
+        left += !is_ready(s);
+    }
+    if (left) pith__together(&all.pass->team, evaluate, &all);
+    for (int i = 0; i < n; i++) finish(work + i);
+}
+
 /* ---- evaluating, from outside ---------------------------------------------------------------------- */
 
 PITH_SHARED int pith__eval_part(pith_session *s, const pith_token *t, int n, int n_text, float *logits,
                                 pith_error *err) {
+    const pith_work work = { s, t, n, logits };
     int code = check_tokens(s, s->position, t, n, n_text, err);
     if (code || n == 0) return code;
-    int known = logits || n_text ? 0 : accept_draft(s, t, n);
-    if (known < n) {
-        reject_draft(&s->draft);
-        eval_job job = { s, t + known, n - known, logits, n_text };
-        if (s->draft.most && job.n == 1 && !logits && !n_text) evaluate_speculative(s, *job.t);
-        else pith__together(&s->pass->team, evaluate, &job);
-    }
-    s->logits_at = s->position;
+    s->n_text = n_text;
+    evaluate_work(&work, 1);
+    s->n_text = 0;
     return PITH_OK;
 }
 
@@ -319,7 +378,7 @@ static int check_work(const pith_work *w, const pith_model *m, pith_error *err) 
     if (s->model != m) return pith__fail(err, PITH_EARG, "the session is of another model than the first");
     if (s->in_work) return pith__fail(err, PITH_EARG, "its session comes twice");
     if (w->n < 1) return pith__fail(err, PITH_EARG, "%d tokens to evaluate", w->n);
-    int code = check_tokens(s, s->position, w->tokens, w->n, 0, err);
+    int code = check_tokens(s, s->position, w->tokens, w->n, s->n_text, err);
     s->in_work = !code;
     return code;
 }
@@ -335,8 +394,7 @@ int pith_eval_many(const pith_work *work, int n_work, pith_error *err) {
     }
     for (int i = 0; i < checked; i++) work[i].session->in_work = 0;
     if (code) return pith__fail(err, code, "work[%d]: %s", checked, why.text);
-    for (int i = 0; i < n_work; i++)
-        pith__eval_all(work[i].session, work[i].tokens, work[i].n, work[i].logits, NULL);
+    evaluate_work(work, n_work);
     return PITH_OK;
 }
 

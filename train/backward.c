@@ -294,9 +294,8 @@ static void d_embed(const pith__tape *tape, const pith_token *tokens, size_t n) 
 
 PITH_SHARED void pith__backward(const pith__tape *tape, const pith_token *tokens, int n) {
     const pith_model *m = tape->s->model;
-    pith_rewind(tape->s, 0); /* for blocks that run again */
     for (int l = m->hyper.n_layer - 1; l >= 0; l--) {
-        if (tape->s->pass->streams) pith__run_block(tape->s, l, n);
+        if (tape->s->pass->streams) pith__run_block(tape->s->pass, l);
         d_block b = { tape, &m->hyper, &m->layer[l], pith__acts_at(tape->s->pass, l), tape->d, (size_t)n,
                       (size_t)m->hyper.n_embd };
         d_feed_forward(&b);

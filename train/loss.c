@@ -76,13 +76,13 @@ static void rows_loss(sequence_job *j, int n) {
     const pith_model *m = tape->s->model;
     int counted = 0;
     size_t at = (size_t)j->t0 * (size_t)m->hyper.n_embd;
-    float *xn = pith__acts_at(tape->s->pass, m->hyper.n_layer).xn + at, *d_xn = tape->d.xn + at;
+    float *xn = pith__acts_at(tape->s->pass, m->hyper.n_layer).xn, *d_xn = tape->d.xn + at;
     for (int i = 0; i < n; i++) counted += j->target[j->t0 + i] >= 0;
     if (!counted) {
         memset(d_xn, 0, (size_t)n * (size_t)m->hyper.n_embd * sizeof *d_xn);
         return;
     }
-    pith__logits_of(tape->s, j->t0, n, tape->logits);
+    pith__logits_of(tape->s->pass, j->t0, n, tape->logits);
     pith__share(&tape->s->pass->team, (size_t)n, pith__worth_it((size_t)n * m->head.tensor.rows), token_loss, j);
     for (int i = 0; i < n; i++) j->loss->sum += j->each[i];
     j->loss->n += counted;
