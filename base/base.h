@@ -185,6 +185,8 @@ PITH_SHARED size_t pith__json_count(pith__json array);
 PITH_SHARED int pith__json_is(pith__json j, const char *s); /* the string s */
 /* A view of the text, or, of a string with escapes, memory of a. PITH_EFORMAT: no string. */
 PITH_SHARED int pith__json_string(pith__json j, pith__arena *a, pith__str *s);
+/* 1: a string with half a surrogate pair, which is no character; pith__json_string makes it U+FFFD. */
+PITH_SHARED int pith__json_half(pith__json j);
 PITH_SHARED int pith__json_int(pith__json j, int64_t *i); /* 0: not an integer, or too large */
 PITH_SHARED int pith__json_float(pith__json j, double *f); /* 0: not a number, or infinite */
 PITH_SHARED int pith__json_fail(pith__json j, int code, const char *path, const char *name,

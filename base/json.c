@@ -309,6 +309,17 @@ PITH_SHARED int pith__json_string(pith__json j, pith__arena *a, pith__str *s) {
     return PITH_OK;
 }
 
+PITH_SHARED int pith__json_half(pith__json j) {
+    if (pith__json_type(j) != '"') return 0;
+    for (const char *p = j.p + 1, *end = json_quote(j.p, j.end); p < end;) {
+        char c[4];
+        int u = end - p >= 6 && p[0] == '\\' && p[1] == 'u' ? (int)json_u16(p) : 0;
+        size_t n = json_decode(&p, end, c);
+        if (u >= 0xd800 && u <= 0xdfff && n == 3) return 1; /* a pair becomes 4 bytes */
+    }
+    return 0;
+}
+
 PITH_SHARED void pith__json_pick(pith__json object, const char *const *names, pith__json *values,
                                  size_t n) {
     pith__json key, value;

@@ -199,6 +199,9 @@ TEST(strings) {
     string_is("\"\\ud83d\\ud83d\\ude00\"", "\xef\xbf\xbd\xf0\x9f\x98\x80", 7);
     string_is("\"\\ude00\"", "\xef\xbf\xbd", 3);
     string_is("\"a\\u0000b\"", "a\0b", 3);
+    CHECK(pith__json_half(read("\"\\ud83dx\"")) && pith__json_half(read("\"a\\ude00\"")));
+    CHECK(pith__json_half(read("\"\\ud83d\\ud83d\\ude00\"")));
+    CHECK(!pith__json_half(read("\"\\ud83d\\ude00 \\\\ud83d\\ufffd\"")) && !pith__json_half(read("[\"\\ud83d\"]")));
     pith__str s;
     EQ(pith__json_string(read("5"), NULL, &s), PITH_EFORMAT);
     EQ(pith__json_string((pith__json){ NULL, NULL }, NULL, &s), PITH_EFORMAT);
