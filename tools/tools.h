@@ -151,6 +151,22 @@ void say_hangul_apart(const char *what, size_t n, int nfc);
  * name: of where it is from. */
 int clean_text(const char *name, char *text, size_t *n);
 
+/* A text line by line; blank lines are passed over. */
+typedef struct {
+    FILE *file;
+    const char *name;        /* for messages */
+    char *p;                 /* (n) the line without its end, and a NUL */
+    size_t n, room;
+    size_t number;           /* of the line in the file, from 1 */
+    size_t done, all;        /* bytes read, and of the file where that is known, else 0 */
+    int too_long;            /* 1: the line goes on behind p */
+} line_reader;
+
+int  lines_open(line_reader *l, const char *path); /* "-": standard input */
+int  lines_of_text(line_reader *l, const char *name, char *text, size_t n); /* the text is the caller's */
+int  lines_next(line_reader *l);   /* GO_ON: there is one; 0: no more; or an exit code */
+void lines_close(line_reader *l);
+
 /* Tokens of a text, which the caller frees. */
 int encode_text(const pith_model *m, const char *text, size_t n, unsigned flags,
                 pith_token **tokens, int *count);
