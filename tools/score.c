@@ -30,8 +30,7 @@ typedef struct {
     int n_vocab, nan_said;
     int step;               /* tokens evaluated at once */
     float *x;               /* (step, n_vocab) their logits */
-    double nll;             /* sums over the tokens scored */
-    size_t n_scored, n_byte;
+    sums all;
     progress p;
 } scoring;
 
@@ -42,19 +41,6 @@ typedef struct {            /* one reading of a part of the text, from position 
     int bos;                /* the token to put before the part, or -1 */
     int done;               /* tokens of the text whose logits were used before */
 } window;
-
-/* log softmax of row x at token t, and how many tokens stand before it: likelier, or as likely and
- * first. */
-static double logprob_of(const float *x, int n, pith_token t, int *rank) {
-    double max = -INFINITY, sum = 0;
-    *rank = 0;
-    for (int i = 0; i < n; i++) {
-        if (x[i] > max) max = x[i];
-        *rank += x[i] > x[t] || (x[i] == x[t] && i < t);
-    }
-    for (int i = 0; i < n; i++) sum += exp(x[i] - max);
-    return x[t] - max - log(sum);
-}
 
 static void score_token(scoring *k, const float *x, int position, pith_token t) {
     int rank;
@@ -68,9 +54,9 @@ static void score_token(scoring *k, const float *x, int position, pith_token t) 
     output_line(&k->lines, "%d\t%d\t%.6f\t%d\t", position, (int)t, logprob, rank);
     output_json(&k->lines, piece ? piece : "", len);
     output_bytes(&k->lines, "\n", 1);
-    k->nll -= logprob;
-    k->n_scored++;
-    k->n_byte += len;
+    k->all.nll -= logprob;
+    k->all.n_token++;
+    k->all.n_byte += len;
 }
 
 /* Little-endian float32, whatever the processor's own order. */
@@ -126,16 +112,6 @@ static int score_tokens(scoring *k, const pith_token *t, int n, int stride) {
     return code;
 }
 
-/* Bits a byte are left out where the bytes are not known: tokens without a vocabulary. */
-static void summary(const scoring *k) {
-    double n = k->n_scored ? (double)k->n_scored : 1;
-    fprintf(stderr, "tokens %zu  nll %.6f  perplexity %.4f", k->n_scored, k->nll / n,
-            exp(k->nll / n));
-    if (k->n_byte || !k->n_scored)
-        fprintf(stderr, "  bits/byte %.4f", k->nll / log(2) / (k->n_byte ? (double)k->n_byte : 1));
-    fputc('\n', stderr);
-}
-
 static int get_tokens(const score_options *o, const pith_model *m, pith_token **t, int *n) {
     if (o->tokens) {
         int code = read_ids(o->tokens, t, n), n_vocab = pith_model_shape(m)->n_vocab;
@@ -177,7 +153,7 @@ static int score(score_options *o, const pith_model *m, const pith_token *t, int
     if (!code)
         fprintf(stderr, "kernels %s, %d thread%s\n", m->kernels->name, k.s->pass->team.n_threads,
                 k.s->pass->team.n_threads == 1 ? "" : "s");
-    if (!code) summary(&k);
+    if (!code) print_sums(&k.all);
     pith_session_free(k.s);
     return code;
 }

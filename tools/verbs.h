@@ -18,6 +18,17 @@ int open_model_or_vocab(const model_choice *c, pith_model **m, pith__store *s);
 int encode_with(const pith__tokenizer *k, const char *text, size_t n, unsigned flags,
                 pith_token **tokens, int *count);
 
+/* log softmax of the logits x (n) at token t, and how many tokens stand before it: likelier, or as likely and
+ * first. */
+double logprob_of(const float *x, int n, pith_token t, int *rank);
+
+typedef struct {            /* over the tokens that were scored */
+    double nll;             /* -logprob */
+    size_t n_token, n_byte;
+} sums;
+
+void print_sums(const sums *k); /* "tokens N  nll X  perplexity Y  bits/byte Z" on stderr */
+
 pith__progress progress_of(progress *p); /* for the library: shows, and stops when the user asks for it */
 
 #endif
