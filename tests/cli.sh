@@ -414,7 +414,79 @@ ok $? "score: pieces are JSON strings"
 ids=$(seq -s, 1 49),$(seq -s, 0 49)
 go score "$dir/longrope.1.gguf" --tokens "$ids"; cp "$dir/out" "$dir/a"
 go score "$dir/longrope.80.gguf" --tokens "$ids"; same_out "$dir/a" "score: longrope by the length of the whole text"
+letters=$(printf 'abcdefghij%.0s' $(seq 10))
+go score "$dir/longrope.80.gguf" -i "$letters"
+want=$(awk -F'\t' 'NR > 1 { s += $3 } NR > 92 { last += $3 } END { printf "%.4f %.4f", s, last }' "$dir/out")
+(printf '{"text": "abc"}\n{"text": "%s"}\n{"text": "abc"}\n' "$letters"
+ printf '{"prompt": "%s", "completion": "%s"}\n' "${letters%??????????}" abcdefghij) > "$dir/p.jsonl"
+go score "$dir/longrope.80.gguf" -f "$dir/p.jsonl" --parallel 2; cp "$dir/out" "$dir/a"
+[ "$(awk -F'\t' 'NR == 3 || NR == 5 { printf "%s%.4f", NR == 5 ? " " : "", $3 }' "$dir/a")" = "$want" ] && [ "$(sed -n '2s/^0//p' "$dir/a")" = "$(sed -n '4s/^2//p' "$dir/a")" ]
+fine "score of rows: longrope by the length of each"
+go score "$dir/longrope.80.gguf" -f "$dir/p.jsonl" --parallel 1; same_out "$dir/a" "score of rows: longrope, one after another"
+for i in 1 2 3 4; do sed -n 2p "$dir/p.jsonl"; done > "$dir/q.jsonl" # more tokens than logits are kept of at once: texts come in parts
+go score "$dir/longrope.80.gguf" -f "$dir/q.jsonl"; [ "$(cut -f 3 "$dir/out" | sort -u | wc -l)" -eq 2 ]; fine "score of rows: longrope, in parts"
 go score "$dir/tiny.bin" --tokens 1,2,3; fine "score tokens without a vocabulary"
+# Rows: the sums are those of score, token by token; of a prompt and a completion, behind the prompt's own tokens.
+sum_of() { # sum_of FIRST TEXT: of its tokens from position FIRST on
+    "$run" score "$dir/tiny.bin" -z "$dir/tok.bin" -i "$2" 2> /dev/null |
+        awk -F'\t' -v first="$1" 'NR > 1 && $1 >= first { s += $3; n++ } END { printf "%d %.4f", n, s }'
+}
+cat > "$dir/rows.jsonl" << 'END'
+{"text": "the once and a cat"}
+{"prompt": "the once", "completion": " and a"}
+
+{"id": 3, "completion": "q!", "prompt": "the once"}
+{"prompt": "the on", "completion": "ce"}
+END
+verb score -f "$dir/rows.jsonl"; cp "$dir/out" "$dir/rows"; cp "$dir/err" "$dir/rows.err"
+[ "$(head -1 "$dir/rows")" = "$(printf 'row\ttokens\tsum_logprob\tbytes')" ] &&
+    [ "$(awk -F'\t' 'NR > 1 { printf "%s %s %.4f %s,", $1, $2, $3, $4 }' "$dir/rows")" = \
+      "0 $(sum_of 1 "the once and a cat") 18,1 $(sum_of 4 "the once and a") 6,2 $(sum_of 4 "the onceq!") 2,3 $(sum_of 3 "the once") 2," ]
+fine "score: a line a row, with the sums of the rows alone"
+awk -F'\t' 'NR == FNR { if (FNR > 1) { n += $2; s -= $3; b += $4 } } # the error is of 6 decimals a row
+     /^tokens/ { exit !($2 == n && ($4 - s / n) ^ 2 < 1e-11 && ($8 - s / log(2) / b) ^ 2 < 1e-8) }' "$dir/rows" FS=' ' "$dir/rows.err"
+ok $? "score of rows: the sums of all, at the end"
+for i in $(seq 40); do # texts of different lengths, with prompts in common
+    printf '{"prompt": "the once%s", "completion": "%s"}\n{"text": "%s%s"}\n' "$(printf ' and%.0s' $(seq $((i % 7))))" " cat $i" "$i" "$(printf ' q%.0s' $(seq $((1 + i * i % 25))))"
+done > "$dir/many.jsonl"
+verb score -f "$dir/many.jsonl" --parallel 1; cp "$dir/out" "$dir/a"; verb score -f "$dir/many.jsonl" --parallel 7 --threads 2
+[ "$(wc -l < "$dir/a")" -eq 81 ]; same_out "$dir/a" "score: rows have the same sums, however many go together"
+verb score -f "$dir/many.jsonl" --parallel 100; same_out "$dir/a" "score: all at once"
+cp "$dir/rows.jsonl" "$dir/p"; verb score -f "$dir/p"; same_out "$dir/rows" "score: rows are known by their content"
+in=$dir/rows.jsonl; verb score -f -; same_out "$dir/rows" "score: on standard input too"; in=/dev/null
+(printf '\357\273\277\r\n'; sed 's/$/\r/' "$dir/rows.jsonl") > "$dir/dos.jsonl"; verb score -f "$dir/dos.jsonl"; same_out "$dir/rows" "score: rows with a byte order mark and CRLF"
+printf '{ is how a text may begin\n' > "$dir/p"; verb score -f "$dir/p"; [ "$(sed -n 2p "$dir/out" | cut -f 1)" = 1 ]; fine "score: a brace makes no row"
+cat > "$dir/wrong.jsonl" << 'END'
+{"prompt": "the once"}
+{"completion": "the once"}
+{"text": "a", "completion": "b"}
+{"messages": [{"role": "user", "content": "hi"}]}
+{"text": 7}
+{"prompt": ["the"], "completion": "a"}
+{"text": ""}
+{"prompt": "the", "completion": ""}
+{"text": "a \ud800 b"}
+["the once"]
+{"text": "the once"
+{"other": 1}
+{"text": "z z z z z z z z z z z z z z z z z z z z"}
+{"text": "the once and a cat"}
+END
+verb score -f "$dir/wrong.jsonl" -c 16
+[ "$status" -eq 3 ] && [ "$(grep -c "$(printf '\t0\tnan\t0$')" "$dir/out")" -eq 13 ] && [ "$(grep -c '^pith: .*wrong.jsonl: line [0-9]*: ' "$dir/err")" -eq 13 ] &&
+    sed -n '2s/^0/13/p' "$dir/rows" | cmp -s - "$(sed -n 15p "$dir/out" > "$dir/last"; echo "$dir/last")"
+ok $? "score: a wrong row is named, keeps its place, and loses no other"
+for what in '1: a "prompt" without' '2: a "completion" without' '3: "text" beside' '4: "messages"' '5: "text" is no string' '6: "prompt" is no string' \
+    '7: nothing to score' '8: nothing to score' '9: half a surrogate' '10: is no object' '11: no JSON: byte' '12: need "text"' '13: 41 tokens, .* room for 16'; do
+    grep -q "line $what" "$dir/err"; ok $? "score: a row's line $what"
+done
+: > "$dir/none.jsonl"; verb score -f "$dir/none.jsonl"; refused 3 "none.jsonl: no rows" "score: a file of no rows"
+verb score -f "$dir/none/no.jsonl"; refused 3 "no.jsonl: No such" "score: rows that are not there"
+verb score -f "$dir/rows.jsonl" --logits "$dir/logits"; refused 1 "logits is of one text" "score: logits of rows"
+verb score -f "$dir/rows.jsonl" --stride 9; refused 1 "stride is of one text" "score: windows of rows"
+verb score -i the --parallel 4; refused 1 "parallel is of the rows" "score: one text at once with none"
+go score "$dir/nan.bin" -z "$dir/tok.bin" -f "$dir/rows.jsonl"
+[ "$status" -eq 0 ] && [ "$(grep -c '^pith: .*NaN' "$dir/err")" -eq 1 ] && [ "$(cut -f 3 "$dir/out" | grep -c '^nan$')" -eq 4 ]; ok $? "score: rows of a model of NaN, told once"
 verb info; [ "$status" -eq 0 ] && grep -q '^kind *llama2.c version 0$' "$dir/out" && grep -q '^family *llama$' "$dir/out"
 ok $? "info"
 verb info --tensors; [ "$(awk -F'\t' 'NR > 1 { s += $4 } END { print s }' "$dir/out")" = 112768 ] &&

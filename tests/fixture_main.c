@@ -46,11 +46,18 @@ static const char tensors[] =
     "blk.{2}.ffn_norm.weight 8;blk.{2}.ffn_gate.weight 12 8;blk.{2}.ffn_up.weight 12 8;"
     "blk.{2}.ffn_down.weight 8 12";
 
+#define SCORES "0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,"
+#define TYPES ",1,1,1,1,1,1,1,1,1"
 #define LONGROPE(limit) \
     "general.architecture phi3;phi3.block_count 2;phi3.embedding_length 32;phi3.feed_forward_length 12;" \
     "phi3.attention.head_count 2;phi3.attention.head_count_kv 1;phi3.context_length 128;" \
     "phi3.attention.layer_norm_rms_epsilon 1e-5;phi3.rope.scaling.attn_factor 1.19;" \
-    "phi3.rope.scaling.original_context_length " limit
+    "phi3.rope.scaling.original_context_length " limit ";" \
+    "tokenizer.ggml.model llama;tokenizer.ggml.tokens ['<unk>','<s>','</s>','\xe2\x96\x81'," \
+    "'a','b','c','d','e','f','g','h','i','j','k','l','m','n','o','p','q','r'," \
+    "'s','t','u','v','w','x','y','z','0','1','2','3','4','5','6','7','8','9','A','B','C','D','E','F','G','H','I','J'];" \
+    "tokenizer.ggml.scores [" SCORES SCORES SCORES SCORES SCORES "0.0,0.0,0.0,0.0,0.0];" \
+    "tokenizer.ggml.token_type [2,3,3,1,1" TYPES TYPES TYPES TYPES TYPES "]"
 
 static const char longrope[] =
     "token_embd.weight 50 32;output_norm.weight 32;rope_factors_short.weight 8;rope_factors_long.weight 8;"

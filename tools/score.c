@@ -10,17 +10,28 @@
  * A text longer than the context goes through it in windows that overlap, as perplexity tools do: each
  * window begins --stride tokens after the one before, and scores the tokens that no window has scored
  * yet. So every token but those of the first window has at least context - stride tokens before it. */
+#define _POSIX_C_SOURCE 200809L
 #include "verbs.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+
+enum { ROWS_AT_ONCE = 16 };
 
 typedef struct {
     model_choice model;
     const char *prompt, *file, *tokens, *logits;
-    int parse_special, stride;
+    int parse_special, stride, parallel;
 } score_options;
+
+typedef struct {            /* one text as tokens, or rows that are still to be read */
+    pith_token *t;          /* (n) */
+    int n, has_rows;
+    char *text;             /* that lines may be of, or NULL */
+    line_reader lines;
+} scored_text;
 
 typedef struct {
     const pith_model *m;
@@ -112,28 +123,36 @@ static int score_tokens(scoring *k, const pith_token *t, int n, int stride) {
     return code;
 }
 
-static int get_tokens(const score_options *o, const pith_model *m, pith_token **t, int *n) {
+/* A JSONL file is read as it is scored; other text becomes tokens now. */
+static int get_input(const score_options *o, const pith_model *m, scored_text *in) {
     if (o->tokens) {
-        int code = read_ids(o->tokens, t, n), n_vocab = pith_model_shape(m)->n_vocab;
-        for (int i = 0; !code && i < *n; i++)
-            if ((*t)[i] >= n_vocab)
-                code = complain(BAD_DATA, "token %d is not below the vocabulary's %d", (int)(*t)[i],
+        int code = read_ids(o->tokens, &in->t, &in->n), n_vocab = pith_model_shape(m)->n_vocab;
+        for (int i = 0; !code && i < in->n; i++)
+            if (in->t[i] >= n_vocab)
+                code = complain(BAD_DATA, "token %d is not below the vocabulary's %d", (int)in->t[i],
                                 n_vocab);
         return code;
     }
     const char *path = o->file ? o->file : !strcmp(o->prompt, "-") ? "-" : NULL;
-    char *text = NULL;
+    const char *name = path && !strcmp(path, "-") ? "standard input" : path;
+    const char *dot = path ? strrchr(path, '.') : NULL;
+    in->has_rows = o->file && dot && (!strcasecmp(dot, ".jsonl") || !strcasecmp(dot, ".ndjson"));
+    if (in->has_rows) return lines_open(&in->lines, path);
     size_t len = path ? 0 : strlen(o->prompt);
-    int code = path ? read_text(path, &text, &len) : 0;
-    if (!code && path) code = clean_text(!strcmp(path, "-") ? "standard input" : path, text, &len);
-    if (!code)
-        code = encode_text(m, path ? text : o->prompt, len,
-                           PITH_BOS | (o->parse_special ? PITH_SPECIAL : 0), t, n);
-    free(text);
-    return code;
+    int code = path ? read_text(path, &in->text, &len) : 0;
+    in->has_rows = !code && o->file && has_rows(in->text, len);
+    if (in->has_rows) return lines_of_text(&in->lines, name, in->text, len);
+    if (!code && path) code = clean_text(name, in->text, &len);
+    return code ? code : encode_text(m, path ? in->text : o->prompt, len,
+                                     PITH_BOS | (o->parse_special ? PITH_SPECIAL : 0), &in->t, &in->n);
 }
 
-static int score(score_options *o, const pith_model *m, const pith_token *t, int n) {
+static int score(score_options *o, const pith_model *m, const scored_text *in) {
+    const pith_token *t = in->t;
+    int n = in->n;
+    if (n < (o->logits ? 1 : 2)) /* the first token has nothing before it that could predict it */
+        return complain(BAD_DATA, "nothing to score: %d token%s, need at least two", n, n == 1 ? "" : "s");
+    if (o->parallel) return complain(USAGE, "--parallel is of the rows of a .jsonl file, this is one text");
     scoring k = { .m = m, .n_vocab = pith_model_shape(m)->n_vocab, .keep = o->logits != NULL };
     int whole_ctx = pith_model_shape(m)->n_ctx;
     int code = open_session(m, &o->model, n < whole_ctx ? n : whole_ctx, &k.s);
@@ -159,35 +178,52 @@ static int score(score_options *o, const pith_model *m, const pith_token *t, int
 }
 
 int verb_score(int argc, char **argv) {
-    static const char usage[] = "run score MODEL (-i TEXT | -f FILE | --tokens 1,5,9) [options]\n"
-                                "how likely the model finds each token of a text\n\n";
+    static const char usage[] =
+        "run score MODEL (-i TEXT | -f FILE | --tokens 1,5,9) [options]\n"
+        "how likely the model finds each token of a text\n\n"
+        "run score MODEL -f ROWS.jsonl [--parallel N]\n"
+        "how likely it finds each of many texts. A row is a line {\"text\": \"...\"}, of which all tokens\n"
+        "are scored, or {\"prompt\": \"...\", \"completion\": \"...\"}, of which the completion is: prompt and\n"
+        "completion become tokens together, and those are scored from the first on that is not the prompt's\n"
+        "alone. The first token of all (mostly BOS) is never scored. On stdout, after a header, a line a row:\n"
+        "    row  tokens  sum_logprob  bytes      tab-separated\n"
+        "row counts from 0, blank lines left out; tokens are those scored, sum_logprob is the natural logarithm\n"
+        "of the probability of all of them, bytes are of the text or the completion. A row that is wrong or longer\n"
+        "than the context has tokens 0 and sum nan, its line is named on stderr, and the exit code is 3.\n"
+        "A file has rows by its name (.jsonl), or by its first line.\n\n";
     score_options o = { 0 };
     const flag flags[] = {
         { 'i', "prompt", TEXT, &o.prompt, 0, 0, "TEXT", "the text; - reads standard input" },
-        { 'f', "file", TEXT, &o.file, 0, 0, "FILE", "a file with the text" },
+        { 'f', "file", TEXT, &o.file, 0, 0, "FILE", "a file with the text, or with rows" },
         { 0, "tokens", TEXT, &o.tokens, 0, 0, "IDS", "tokens instead, taken as they are: 1,5,9" },
         { 0, "logits", TEXT, &o.logits, 0, 0, "FILE",
           "write all logits there: float32, a row for each token" },
         { 0, "stride", INTEGER, &o.stride, 1, INT32_MAX, "N",
           "a text longer than the context: tokens from one window to the next (half the context)" },
+        { 0, "parallel", INTEGER, &o.parallel, 1, 1024, "N",
+          "rows that go through the model together (16), to the same sums" },
         { 0, "parse-special", SWITCH, &o.parse_special, 0, 0, "",
           "read <|names|> in the text as special tokens" },
         MODEL_FLAGS(o.model),
         { 'h', "help", SWITCH, NULL, 0, 0, "", "print this" },
         { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
     };
-    int code = read_flags(argc, argv, usage, flags, &o.model.path), n = 0;
+    int code = read_flags(argc, argv, usage, flags, &o.model.path);
     if (code != GO_ON) return code;
     if ((o.prompt != NULL) + (o.file != NULL) + (o.tokens != NULL) != 1)
         return complain(USAGE, "score needs a text: one of -i TEXT, -f FILE, --tokens 1,5,9");
     pith_model *m = NULL;
-    pith_token *t = NULL;
+    scored_text in = { .n = 0 };
     code = open_model(&o.model, !o.tokens, &m);
-    if (!code) code = get_tokens(&o, m, &t, &n);
-    if (!code && n < (o.logits ? 1 : 2)) /* the first token has nothing before it that could predict it */
-        code = complain(BAD_DATA, "nothing to score: %d token%s, need at least two", n, n == 1 ? "" : "s");
-    if (!code) code = score(&o, m, t, n);
-    free(t);
+    if (!code) code = get_input(&o, m, &in);
+    if (!code && in.has_rows && (o.logits || o.stride))
+        code = complain(USAGE, "%s is of one text, and %s has rows", o.logits ? "--logits" : "--stride", in.lines.name);
+    if (!code && in.has_rows)
+        code = score_rows(m, &o.model, &in.lines, o.parallel ? o.parallel : ROWS_AT_ONCE, o.parse_special);
+    else if (!code) code = score(&o, m, &in);
+    lines_close(&in.lines);
+    free(in.text);
+    free(in.t);
     pith_close(m);
     return code;
 }

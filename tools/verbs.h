@@ -29,6 +29,11 @@ typedef struct {            /* over the tokens that were scored */
 
 void print_sums(const sums *k); /* "tokens N  nll X  perplexity Y  bits/byte Z" on stderr */
 
+int has_rows(const char *text, size_t n); /* 1: its first line is {"text": "..."} or {"prompt": "..."} */
+
+/* run score of JSONL, so many rows at once. */
+int score_rows(const pith_model *m, const model_choice *c, line_reader *in, int parallel, int parse_special);
+
 pith__progress progress_of(progress *p); /* for the library: shows, and stops when the user asks for it */
 
 #endif
