@@ -16,6 +16,8 @@ typedef struct {
     int n_left;
     pith_token last;     /*             the token that was drawn last */
     int n_row;           /* of n_left in this call's pass */
+    int keep;            /* shift: tokens at the beginning that stay */
+    pith_token *again;   /* (n_ctx) shift: what of the text is evaluated again; or NULL */
     pith_work *work;     /* (room) of a call in which this text stands first, or NULL */
     int room;
     size_t given, n;     /* bytes of text, and of text and what is held back behind it */
@@ -31,6 +33,13 @@ static size_t longest_piece(const pith_model *m) {
     return most;
 }
 
+static void free_writing(writing *w) {
+    if (!w) return;
+    free(w->again);
+    free(w->work);
+    free(w);
+}
+
 static int begin(const pith_session *s, pith_generation *g, pith_error *err) {
     size_t size = sizeof(writing) + 4, longest = 0;
     for (int i = 0; i < g->n_stop; i++) {
@@ -39,8 +48,12 @@ static int begin(const pith_session *s, pith_generation *g, pith_error *err) {
     }
     int over = pith__add(&size, size, longest) || pith__add(&size, size, longest_piece(s->model));
     writing *w = over ? NULL : malloc(size);
-    if (!w) return pith__fail(err, PITH_EMEMORY, "%s: no memory to write a text", s->model->store.path);
-    *w = (writing){ .left = g->prompt, .n_left = g->n_prompt };
+    if (w) *w = (writing){ .left = g->prompt, .n_left = g->n_prompt, .keep = g->keep };
+    if (w && g->shift) w->again = malloc((size_t)s->n_ctx * sizeof *w->again);
+    if (!w || (g->shift && !w->again)) {
+        free_writing(w);
+        return pith__fail(err, PITH_EMEMORY, "%s: no memory to write a text", s->model->store.path);
+    }
     g->state = w;
     g->token = -1;
     return PITH_OK;
@@ -103,7 +116,7 @@ static int next_token(pith_session *s, pith_generation *g, pith_error *err) {
     add_text(w, text, end ? 0 : n);
     if (end) return give(g, w, PITH_END);
     int all = g->n_predict > 0 && g->n_token >= g->n_predict;
-    return give(g, w, all ? PITH_LIMIT : s->position == s->n_ctx ? PITH_FULL : 0);
+    return give(g, w, all ? PITH_LIMIT : s->position == s->n_ctx && !w->again ? PITH_FULL : 0);
 }
 
 /* ---- what is evaluated before a token is drawn ----------------------------------------------------- */
@@ -118,12 +131,27 @@ static int check(const pith_session *s, const pith_generation *g, pith_error *er
     if (g->n_end > 0 && !g->end) return pith__fail(err, PITH_EARG, "end is NULL, need %d tokens", g->n_end);
     if (g->n_prompt > 0 && !g->prompt)
         return pith__fail(err, PITH_EARG, "prompt is NULL, need %d tokens", g->n_prompt);
+    if (!w && g->shift && (g->keep < 0 || g->keep > s->n_ctx - 2))
+        return pith__fail(err, PITH_EARG, "keep is %d, need 0 or more, and 2 less than the context of %d tokens",
+                          g->keep, s->n_ctx);
     if (s->position == 0 && (w ? w->n_left : g->n_prompt) == 0)
         return pith__fail(err, PITH_EARG, "no token was evaluated that a text could go on from");
     if (!w && g->n_prompt > s->n_ctx - s->position)
         return pith__fail(err, PITH_EFULL, "the prompt has %d tokens, the context of %d has room for %d", g->n_prompt,
                           s->n_ctx, s->n_ctx - s->position);
     return PITH_OK;
+}
+
+/* The context is full: of what stands behind the tokens to keep the oldest half is dropped. The rest moves to other
+ * positions, which its keys and values depend on, so it is evaluated again; the last token, which has no place yet,
+ * behind it. */
+static void drop_oldest(pith_session *s, writing *w, pith_token last) {
+    int dropped = (s->n_ctx - w->keep) / 2, n = s->n_ctx - dropped;
+    memcpy(w->again, s->tokens, (size_t)w->keep * sizeof *w->again);
+    memcpy(w->again + w->keep, s->tokens + w->keep + dropped, (size_t)(n - w->keep) * sizeof *w->again);
+    w->again[n] = last;
+    int known = pith_rewind(s, w->keep);
+    w->left = w->again + known, w->n_left = n + 1 - known;
 }
 
 /* Whether the text takes part in this call: 0 if it ended in an earlier one, or ends here. */
@@ -138,7 +166,9 @@ static int takes_part(pith_session *s, pith_generation *g, pith_error *err) {
         g->ended = give(g, w, PITH_CANCEL);
     }
     if (g->ended || w->n_left) return !g->ended;
-    if (g->token >= 0) {
+    if (g->token >= 0 && w->again && s->position == s->n_ctx) {
+        drop_oldest(s, w, g->token);
+    } else if (g->token >= 0) {
         w->last = g->token;
         w->left = &w->last, w->n_left = 1;
     } else if (s->logits_at != s->position) { /* rewound: the text's own last token again */
@@ -232,8 +262,7 @@ int pith_generate(pith_session *s, pith_generation *g, pith_error *err) {
 
 void pith_generation_free(pith_generation *g) {
     if (!g) return;
-    if (g->state) free(((writing *)g->state)->work);
-    free(g->state);
+    free_writing(g->state);
     g->state = NULL;
     g->ended = 0;
     g->token = -1;

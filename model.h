@@ -255,6 +255,9 @@ typedef struct {             /* zero-initialise it, set what is wanted, and call
     const pith_token *prompt; /* (n_prompt) evaluated behind what the session has, before the first token; until */
     int n_prompt;            /*           then they stay where they are. A call reads what one pass has room for: */
                              /*           while some are left it gives no token (-1) and no text */
+    int shift;               /* 1: a full context does not end it. Of what stands behind the first keep tokens the */
+    int keep;                /*    oldest half is dropped and the rest evaluated again, as a prompt is: the text */
+                             /*    goes on, to the bit, as one that had begun so. Said before the first call */
     int cancel;              /* 1: the next call ends it */
     pith_token token;        /* what a call gives: the new token, which the next call evaluates, */
     const char *text;        /* (n_text) and the text that is certain now, in whole characters, */
