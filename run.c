@@ -21,7 +21,7 @@
 typedef struct {
     model_choice model;
     const char *prompt, *file, *output, *mode, *system;
-    int n_total, n_predict, n_draft;
+    int n_total, n_predict, n_draft, shift, keep;
     uint64_t seed;
     pith_sampling how;
     list stop, bias;
@@ -29,7 +29,7 @@ typedef struct {
 } options;
 
 static const options defaults = {
-    .n_total = NOT_SAID, .n_predict = NOT_SAID,
+    .n_total = NOT_SAID, .n_predict = NOT_SAID, .keep = NOT_SAID,
     .how = SAMPLING_NOT_SAID
 };
 
@@ -51,6 +51,10 @@ static int read_options(int argc, char **argv, options *o) {
           "tokens in all, prompt and text; 0: what the context holds (--n-predict | 256)" },
         { 0, "n-predict", INTEGER, &o->n_predict, -1, INT32_MAX, "N",
           "new tokens; -1: no limit (256 | -n)" },
+        { 0, "context-shift", SWITCH, &o->shift, 0, 0, "",
+          "when the context is full drop its oldest half and read the rest again, as long as a prompt takes" },
+        { 0, "keep", INTEGER, &o->keep, -1, INT32_MAX, "N",
+          "of a full context the first N tokens stay, and BOS in any case; -1: the prompt (0)" },
         SAMPLING_FLAGS(o->how),
         { 's', "seed", SEED, &o->seed, 0, 0, "N", "start of the random numbers; 0: the time (0)" },
         { 0, "logit-bias", LIST, &o->bias, 0, 0, "ID+X", "add X to a token's logit; also ID-X" },
@@ -79,6 +83,7 @@ static int read_options(int argc, char **argv, options *o) {
     if (o->mode && strcmp(o->mode, "generate") != 0 && strcmp(o->mode, "chat") != 0)
         return complain(USAGE, "-m is '%s', need generate or chat", o->mode);
     if (o->output && !*o->output) return complain(USAGE, "-o is empty, need the name of a file");
+    if (o->keep != NOT_SAID && !o->shift) return complain(USAGE, "--keep is of a text with --context-shift");
     if (o->prompt && o->file) return complain(USAGE, "-i and -f both say how the text begins");
     for (int i = 0; i < o->stop.n; i++)
         if (!*o->stop.item[i]) return complain(USAGE, "--stop needs a text that is not empty");
@@ -220,7 +225,7 @@ static void note_prompt(voice *v, const options *o, const prompt *p) {
 
 enum { NEW_TOKENS = 256 }; /* where the user does not say */
 
-/* The positions to take, prompt included, in a context of n_ctx. *why: the flag that limits them. llama2.c's files count
+/* The positions to take, prompt included, with room for n_ctx. *why: the flag that limits them. llama2.c's files count
  * prompt and text by default, as llama2.c does. */
 static int total_tokens(const options *o, int llama2c, int n_prompt, int n_ctx, const char **why) {
     int n = o->n_total, new = o->n_predict;
@@ -286,26 +291,36 @@ static int write_text(voice *v, const prompt *p, int total) {
     return 0;
 }
 
+/* --context-shift, of a text longer than the context. A model reads badly without the BOS that it was trained with. */
+static int set_shift(voice *v, const options *o, const prompt *p, int n_ctx) {
+    int bos = p->t[0] == pith_model_shape(v->m)->bos;
+    v->g.shift = 1;
+    v->g.keep = o->keep == -1 ? p->n : o->keep > bos ? o->keep : bos;
+    return v->g.keep <= n_ctx - 2 ? 0 : complain(USAGE, "--context-shift has no room to keep %d tokens of %d (-c)",
+                                                 v->g.keep, n_ctx);
+}
+
 /* The prompt, then what the model makes of it. */
 static int continue_text(voice *v, options *o, const prompt *p) {
     const pith_shape *shape = pith_model_shape(v->m);
     const char *why;
     int n_ctx = o->model.context.n_ctx ? o->model.context.n_ctx : shape->n_ctx;
     if (p->n > n_ctx) return too_long(p->n, n_ctx);
-    int total = total_tokens(o, shape->llama2c, p->n, n_ctx, &why);
-    int code = start_session(v, o, total > 1 ? total : 1);
+    int total = total_tokens(o, shape->llama2c, p->n, o->shift ? INT32_MAX : n_ctx, &why);
+    int code = o->shift && total > n_ctx ? set_shift(v, o, p, n_ctx) : 0;
+    if (!code) code = start_session(v, o, total > n_ctx ? n_ctx : total > 1 ? total : 1);
     if (code) return code;
-    if (total > o->model.context.n_ctx) { /* memory has no room for more */
-        total = o->model.context.n_ctx, why = "-c";
-        if (p->n > total) return too_long(p->n, total);
-    }
+    n_ctx = o->model.context.n_ctx;
+    if (total > n_ctx && p->n > n_ctx) return too_long(p->n, n_ctx); /* memory has no room for more */
+    if (total > n_ctx && !o->shift) total = n_ctx, why = "-c";
+    if (total > n_ctx && (code = set_shift(v, o, p, n_ctx)) != 0) return code;
     note_prompt(v, o, p);
     code = write_text(v, p, total);
     if (code) return code;
     note_stdin(v, o); /* a pipe's other end may have been slow */
     note_limit(v, o, p->n, total, why);
     say_drafts(v, o);
-    int timed = pith_position(v->s) - 1;
+    int known = p->n < total ? p->n : total, timed = known - 1 + v->g.n_token - (v->g.n_token > 0);
     if (timed > 0 && !o->model.quiet)
         fprintf(stderr, "achieved tok/s: %f\n", timed / (v->seconds + 1e-9));
     return 0;
@@ -466,13 +481,18 @@ static int chat(voice *v, options *o) {
 
 /* ---- the program ----------------------------------------------------------------------------- */
 
-/* Asked for, or at a terminal where nothing else was asked for and the model was made for it. */
 /* A text has no use for them. */
 static int only_in_chat(const options *o) {
     const char *name = o->system ? "-y" : o->model.options.chat_template ? "--chat-template" : NULL;
     return name ? complain(USAGE, "%s is of a conversation: -m chat", name) : 0;
 }
 
+/* And a conversation has none for these. */
+static int only_in_text(const options *o) {
+    return o->shift ? complain(USAGE, "--context-shift is of a text, not of a conversation") : 0;
+}
+
+/* Asked for, or at a terminal where nothing else was asked for and the model was made for it. */
 static int wants_chat(const options *o, const pith_model *m) {
     if (o->mode) return !strcmp(o->mode, "chat");
     int terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !o->output;
@@ -487,7 +507,8 @@ static int run_voice(options *o, pith_model *m) {
     int code = make_bias(m, o, &bias, &v.g.how);
     if (!code) code = output_open(&v.out, o->output, &o->model);
     if (!code) {
-        code = wants_chat(o, m) ? chat(&v, o) : only_in_chat(o) ? USAGE : generate(&v, o);
+        if (wants_chat(o, m)) code = only_in_text(o) ? USAGE : chat(&v, o);
+        else code = only_in_chat(o) ? USAGE : generate(&v, o);
         int written = output_close(&v.out, code == 0);
         if (!code) code = stopped() ? stopped() : written;
     }

@@ -244,6 +244,22 @@ tiny -t 0 -i the --logit-bias 1+99; no_note "but with -i"; in=/dev/null
 [ "$(grep -c '^note: .*not read' "$dir/err")" -eq 1 ]; ok $? "nor one that is slow"
 sleep 1 | "$run" "$dir/tiny.bin" -z "$dir/tok.bin" -t 0 --logit-bias 1+99 > "$dir/out" 2> "$dir/err"; status=$?
 no_note "a pipe with nothing in it"
+# A context that is full goes on with its newer half: the library's test says that to the bit.
+tiny -s 5 -n 64 --ignore-eos; head -c "$(($(wc -c < "$dir/out") - 1))" "$dir/out" > "$dir/b"
+tiny -s 5 -n 64 --ignore-eos --context-shift; head -c "$(wc -c < "$dir/b")" "$dir/out" | cmp -s - "$dir/b"; fine "--context-shift within the context"
+tiny -s 5 -n 300 --ignore-eos --context-shift; [ "$(wc -c < "$dir/out")" -gt 300 ] && head -c "$(wc -c < "$dir/b")" "$dir/out" | cmp -s - "$dir/b"
+noted "at 300 tokens in all (-n)" "--context-shift beyond it"
+tiny -s 5 -n 300 --ignore-eos --context-shift --draft-lookup 4 --threads 3; cp "$dir/out" "$dir/b"
+tiny -s 5 -n 300 --ignore-eos --context-shift --keep 0; same_out "$dir/b" "BOS stays"
+tiny -s 5 -n 300 --ignore-eos --context-shift --keep 20; [ "$status" -eq 0 ] && ! cmp -s "$dir/out" "$dir/b"; ok $? "--keep 20"; cp "$dir/out" "$dir/b"
+tiny -s 5 -n 300 --ignore-eos --context-shift --keep 20 -c 100; [ "$status" -eq 0 ] && ! cmp -s "$dir/out" "$dir/b"; ok $? "and -c 100"
+tiny -s 5 -n 300 --ignore-eos --context-shift -i abcd --keep 5; cp "$dir/out" "$dir/b" # which is 5 tokens
+tiny -s 5 -n 300 --ignore-eos --context-shift -i abcd --keep -1; same_out "$dir/b" "--keep -1 is the prompt"
+tiny --context-shift -n 0 --keep 63; refused 1 "no room to keep 63 tokens of 64" "--keep more than there is room for"
+tiny --context-shift -n 64 --keep 63; fine "but where nothing is dropped"
+tiny --context-shift --keep -2; refused 1 "--keep is" "--keep -2"
+tiny --keep 3; refused 1 "with --context-shift" "--keep alone"
+tiny -m chat --context-shift; refused 1 "not of a conversation" "--context-shift of a chat"
 tiny -t 0 --n-predict 1 -i a --logit-bias 198+99; out_is "a\n" "half a character at the end is dropped"
 tiny -t 0 -n 30; cp "$dir/out" "$dir/b"; for t in 1e-6 1e-38 1e-45; do tiny -s 5 -t $t -n 30; same_out "$dir/b" "-t $t is greedy"; done
 

@@ -106,12 +106,15 @@ static const char *known_elsewhere(const char *arg, const flag *flags) {
     return NULL;
 }
 
+/* The first letter is seldom the wrong one. */
+static int far(const char *word, const char *name) { return 2 * distance(word, name) + (*word != *name); }
+
 static int unknown_flag(const char *arg, const flag *flags) {
     const char *other = known_elsewhere(arg, flags), *nearest = NULL;
     if (other) return complain(USAGE, "unknown flag '%s', here it is %s", arg, other);
     for (const flag *f = flags; f->help && arg[1] == '-'; f++)
         if (f->name && is_near(arg + 2, f->name) &&
-            (!nearest || distance(arg + 2, f->name) < distance(arg + 2, nearest)))
+            (!nearest || far(arg + 2, f->name) < far(arg + 2, nearest)))
             nearest = f->name;
     if (nearest) return complain(USAGE, "unknown flag '%s', is it '--%s'?", arg, nearest);
     return complain(USAGE, "unknown flag '%s', --help lists them", arg);
