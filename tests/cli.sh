@@ -80,6 +80,13 @@ grep -q 'pp20 @ d8' "$dir/out" && grep -q 'tg4 @ d8' "$dir/out" && grep -q 'GB/s
 fine "bench after some tokens, and the machine's limits"
 bench --n-prompt 8 --n-gen 4 --json; [ "$(grep -c '^{"test": "[pt][pg][84]", "mean": [0-9.]*, "sd": ' "$dir/out")" -eq 2 ]
 ok $? "bench as JSON, an object a test"
+bench --n-prompt 0 --n-gen 4 -d 8 --parallel 1,3,16; grep -q '| tg4 @ d8 |' "$dir/out" && grep -q '| tg4 x3 @ d8 | [0-9.]* ±' "$dir/out" &&
+    grep -q '^tg4 x16 @ d8: [0-9.]* t/s a text, .* GB/s of weights and cache, .*; [0-9]* GOP/s in matrices, ' "$dir/out"
+fine "bench of texts that are written together, and their share of both limits"
+bench --n-prompt 0 --n-gen 4 --parallel 2 --json; [ "$(grep -c '^{"test": "tg4 x2", "mean": [0-9.]*, "sd": [0-9.]*, "threads": [0-9]*}$' "$dir/out")" -eq 1 ] &&
+    [ "$(wc -l < "$dir/out")" -eq 1 ]; fine "the same as JSON"
+for v in "" 0 x 1, 1,,2 1025 99999999999 -1; do bench --parallel "$v"; refused 1 "--parallel has" "bench --parallel '$v'"; done
+bench --parallel "$(seq -s, 40)"; refused 1 "more than" "bench of too many tests"
 threads_of() { "$run" bench "$dir/tiny.bin" --repetitions 1 --n-prompt 2 --n-gen 0 --json "$@" | sed -n 's/.*"threads": \([0-9]*\).*/\1/p'; }
 three=$(threads_of --threads 3); two=$(threads_of --threads 2) # 1 without OpenMP
 [ "$(OMP_NUM_THREADS=3 threads_of)" = "$three" ] && [ "$(OMP_NUM_THREADS=3,1 threads_of --threads 2)" = "$two" ] &&

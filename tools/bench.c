@@ -1,9 +1,11 @@
 /* bench.c - run bench: tokens a second, and how near they come to what the machine can do.
  *
  * Two tests, named as llama-bench names them: ppN reads a prompt of N tokens at once, tgN writes N tokens
- * one by one; @ dD: after D tokens that the session has read already. Reading is bound by arithmetic, writing
- * by memory: every weight is read for every token, and so is the cache. Both limits are measured in the same
- * run, with the same threads, and the fraction that was reached is quoted beside them.
+ * one by one; x P: N in each of P texts, which are written together; @ dD: after D tokens that each session
+ * has read already. Reading is bound by arithmetic, writing by memory: every weight is read for every token, and
+ * so is the cache. P texts share the weights that are read, so with more of them arithmetic becomes the bound.
+ * Both limits are measured in the same run, with the same threads, and the fraction that was reached is quoted
+ * beside them.
  * --shape needs no file: weights of a named shape are made up in memory (their values do not matter
  * to the clock, except that they must be numbers). */
 #define _POSIX_C_SOURCE 200809L
@@ -207,20 +209,34 @@ static double arithmetic_peak(const pith_model *m, int n_threads, const pith__fo
     return best;
 }
 
+enum { MOST_PARALLEL = 31, MOST_TEXTS = 1024 };
+
 typedef struct {
-    char test[32];
+    char test[48];
     int n, together, depth;
-    double mean, sd;
+    int n_text;             /* written together; 1 where a prompt is read */
+    double mean, sd;        /* tokens a second, of all texts */
 } result;
 
-/* n tokens, read together or written one by one. */
-static int run_tokens(pith_session *s, int n, int together) {
-    int n_vocab = s->model->hyper.n_vocab;
+typedef struct {            /* the sessions of the texts that are written together */
+    pith_pass *pass;
+    pith_session **s;       /* (n) */
+    int n;
+    pith_work *work;        /* (n) */
+    pith_token *token;      /* (n) the next of each */
+} texts;
+
+static pith_token some_token(const pith_model *m, int i) {
+    return (pith_token)((unsigned)i * 2654435761u % (unsigned)m->hyper.n_vocab);
+}
+
+/* A session reads n tokens, 256 at once. */
+static int read_tokens(pith_session *s, int n) {
     pith_error e = { 0, "" };
     for (int i = 0; i < n; ) {
         pith_token t[256];
-        int k = together ? (n - i < 256 ? n - i : 256) : 1;
-        for (int j = 0; j < k; j++) t[j] = (pith_token)((unsigned)(i + j) * 2654435761u % (unsigned)n_vocab);
+        int k = n - i < 256 ? n - i : 256;
+        for (int j = 0; j < k; j++) t[j] = some_token(s->model, i + j);
         if (pith_eval(s, t, k, &e)) return complain(FAILED, "%s", e.text);
         if (stopped()) return stopped();
         i += k;
@@ -228,16 +244,39 @@ static int run_tokens(pith_session *s, int n, int together) {
     return 0;
 }
 
-static int measure(pith_session *s, result *r, int repetitions) {
+/* The first n_text texts write n tokens each. */
+static int write_tokens(const texts *k, int n_text, int n) {
+    pith_error e = { 0, "" };
+    for (int i = 0; i < n; i++) {
+        for (int j = 0; j < n_text; j++) {
+            k->token[j] = some_token(k->s[j]->model, i + 7 * j);
+            k->work[j] = (pith_work){ k->s[j], &k->token[j], 1, NULL };
+        }
+        if (pith_eval_many(k->work, n_text, &e)) return complain(FAILED, "%s", e.text);
+        if (stopped()) return stopped();
+    }
+    return 0;
+}
+
+/* Brings text i back to so many tokens; what a window has forgotten, or was never read, is that of the first text. */
+static int go_to_depth(const texts *k, int i, int depth) {
+    pith_error e = { 0, "" };
+    int at = pith_rewind(k->s[i], depth);
+    if (i == 0 || at == depth) return read_tokens(k->s[i], depth - at);
+    return pith_session_copy(k->s[i], k->s[0], &e) ? report(&e) : 0;
+}
+
+static int measure(const texts *k, result *r, int repetitions) {
     double sum = 0, squares = 0;
-    snprintf(r->test, sizeof r->test, r->depth ? "%s%d @ d%d" : "%s%d", r->together ? "pp" : "tg", r->n, r->depth);
-    int code = 0;
+    int code = 0, length = snprintf(r->test, sizeof r->test, "%s%d", r->together ? "pp" : "tg", r->n);
+    if (r->n_text > 1) length += snprintf(r->test + length, sizeof r->test - (size_t)length, " x%d", r->n_text);
+    if (r->depth) snprintf(r->test + length, sizeof r->test - (size_t)length, " @ d%d", r->depth);
     for (int i = -1; i < repetitions && !code; i++) { /* the first to warm up */
         int n = i < 0 && r->n > 32 ? 32 : r->n;
-        code = run_tokens(s, r->depth - pith_rewind(s, r->depth), 1); /* a window may have forgotten all */
+        for (int j = 0; j < r->n_text && !code; j++) code = go_to_depth(k, j, r->depth);
         double start = seconds();
-        if (!code) code = run_tokens(s, n, r->together);
-        double rate = n / (seconds() - start);
+        if (!code) code = r->together ? read_tokens(k->s[0], n) : write_tokens(k, r->n_text, n);
+        double rate = (double)n * r->n_text / (seconds() - start);
         if (i >= 0) sum += rate, squares += rate * rate;
     }
     r->mean = sum / repetitions;
@@ -246,17 +285,22 @@ static int measure(pith_session *s, result *r, int repetitions) {
     return code;
 }
 
-/* Bytes of weights that one token reads: all but the embedding, of which it is one row, unless that is
- * the output matrix too; of the experts, those it uses. */
-static double bytes_read(const pith_model *m) {
+/* The share of the experts that n tokens read, if each chooses without regard to the others. */
+static double experts_read(const pith__hyper *h, int n) {
+    return 1 - pow(1 - (double)h->n_expert_used / h->n_expert, n);
+}
+
+/* Bytes of weights that a token of each of n texts reads: all but the embedding, of which it is a row a text,
+ * unless that is the output matrix too; of the experts, those that are used. */
+static double bytes_read(const pith_model *m, int n_text) {
     double bytes = 0;
     for (size_t i = 0; i < m->store.n_tensor; i++) {
         const pith__tensor *t = &m->store.tensor[i];
         double size = (double)t->rows * (double)t->row_bytes;
         if (t->scale) size += (double)(t->rows * (t->cols / t->group) * sizeof(float));
         int expert = m->hyper.n_expert && strstr(t->name.p, "_exps");
-        if (t->data == m->embd.tensor.data && t->data != m->head.tensor.data) size = (double)t->row_bytes;
-        bytes += expert ? size * m->hyper.n_expert_used / m->hyper.n_expert : size;
+        if (t->data == m->embd.tensor.data && t->data != m->head.tensor.data) size = (double)t->row_bytes * n_text;
+        bytes += expert ? size * experts_read(&m->hyper, n_text) : size;
     }
     return bytes;
 }
@@ -276,9 +320,9 @@ static double cache_read(const pith_session *s, double position) {
     return bytes;
 }
 
-/* Multiply-adds of a token's matrices; the last is left out, it is only used for the last token. */
-static double matrix_numbers(const pith_model *m) {
-    double n = 0;
+/* Multiply-adds of a token's matrices; with_head 0: without the last, which a prompt uses for its last token only. */
+static double matrix_numbers(const pith_model *m, int with_head) {
+    double n = with_head ? (double)m->head.tensor.rows * (double)m->head.tensor.cols : 0;
     for (size_t i = 0; i < m->store.n_tensor; i++) {
         const pith__tensor *t = &m->store.tensor[i];
         int expert = m->hyper.n_expert && strstr(t->name.p, "_exps");
@@ -295,30 +339,47 @@ enum { IN_CACHE = 1 << 26 }; /* bytes; smaller models may never go to memory */
 
 typedef struct {
     model_choice model;
-    const char *shape, *type;
+    const char *shape, *type, *parallel;
     int n_prompt, n_gen, n_depth, repetitions, json;
+    int n_text[MOST_PARALLEL], n_parallel; /* of --parallel */
 } bench_flags;
+
+typedef struct {            /* of this machine, in this run */
+    double memory, peak;    /* bytes read, and operations in the format of the model's matrices, a second */
+    const char *peak_name;
+} limits;
+
+static void print_matrices(output *o, const limits *most, double rate) {
+    output_line(o, "%.0f GOP/s in matrices, %.0f %% of the %s peak\n", rate / 1e9, 100 * rate / most->peak, most->peak_name);
+}
+
+static void print_shares(output *o, const pith_session *s, const limits *most, const result *r) {
+    const pith_model *m = s->model;
+    output_line(o, "%s: ", r->test);
+    if (r->together) {
+        print_matrices(o, most, 2 * matrix_numbers(m, 0) * r->mean);
+        return;
+    }
+    double cache = cache_read(s, r->depth + r->n / 2.0);
+    double rate = (bytes_read(m, r->n_text) / r->n_text + cache) * r->mean; /* weights are read once for all texts */
+    if (r->n_text > 1) output_line(o, "%.2f t/s a text, ", r->mean / r->n_text);
+    output_line(o, "%.2f GB/s of weights%s", rate / 1e9, r->depth ? " and cache" : "");
+    if (m->shape.n_byte < IN_CACHE) output_line(o, ", which fit into the processor's cache");
+    else output_line(o, ", %.0f %% of what a plain read of memory reaches", 100 * rate / most->memory);
+    output_line(o, r->n_text > 1 ? "; " : "\n");
+    if (r->n_text > 1) print_matrices(o, most, 2 * matrix_numbers(m, 1) * r->mean);
+}
 
 static void print_limits(output *o, const pith_session *s, int n_threads, const result *r, int n) {
     const pith_model *m = s->model;
     const pith__format *f = m->embd.tensor.group ? pith__format_of(PITH__Q8_0) : m->layer[0].q.tensor.format; /* int8 is int8 */
-    double memory = read_bandwidth(n_threads), peak = arithmetic_peak(m, n_threads, f);
+    limits most = { read_bandwidth(n_threads), arithmetic_peak(m, n_threads, f),
+                    f->unpack ? "int8" : f->id == PITH__BF16 ? "bf16" : "fp32" };
     double fp32 = arithmetic_peak(m, n_threads, pith__format_of(PITH__F32));
     double int8 = arithmetic_peak(m, n_threads, pith__format_of(PITH__Q8_0));
     output_line(o, "\nlimits in this run: %.2f GB/s read, %.0f GFLOP/s fp32, %.0f GOP/s int8; kernels: %s\n",
-                memory / 1e9, fp32 / 1e9, int8 / 1e9, m->kernels->name);
-    for (int i = 0; i < n; i++, r++) {
-        if (r->together) {
-            double rate = 2 * matrix_numbers(m) * r->mean;
-            output_line(o, "%s: %.0f GOP/s in matrices, %.0f %% of the %s peak\n", r->test, rate / 1e9,
-                        100 * rate / peak, f->unpack ? "int8" : f->id == PITH__BF16 ? "bf16" : "fp32");
-            continue;
-        }
-        double cache = cache_read(s, r->depth + r->n / 2.0), rate = (bytes_read(m) + cache) * r->mean;
-        output_line(o, "%s: %.2f GB/s of weights%s", r->test, rate / 1e9, r->depth ? " and cache" : "");
-        if (m->shape.n_byte < IN_CACHE) output_line(o, ", which fit into the processor's cache\n");
-        else output_line(o, ", %.0f %% of what a plain read of memory reaches\n", 100 * rate / memory);
-    }
+                most.memory / 1e9, fp32 / 1e9, int8 / 1e9, m->kernels->name);
+    for (int i = 0; i < n; i++) print_shares(o, s, &most, &r[i]);
 }
 
 static int print_results(const bench_flags *b, const pith_session *s, const result *r, int n) {
@@ -346,11 +407,89 @@ static int print_results(const bench_flags *b, const pith_session *s, const resu
     return output_close(&o, 1);
 }
 
+/* "1,4,16" */
+static int read_parallel(bench_flags *b, const char *s) {
+    char item[8];
+    long long v;
+    for (size_t len; ; s += len + 1) {
+        len = strcspn(s, ",");
+        snprintf(item, sizeof item, "%.*s", len < sizeof item ? (int)len : 7, s);
+        if (!read_integer(item, 1, MOST_TEXTS, &v))
+            return complain(USAGE, "--parallel has '%s', need numbers of texts from 1 to %d: 1,4,16", item, MOST_TEXTS);
+        if (b->n_parallel == MOST_PARALLEL)
+            return complain(USAGE, "--parallel has more than %d numbers", MOST_PARALLEL);
+        b->n_text[b->n_parallel++] = (int)v;
+        if (!s[len]) return 0;
+    }
+}
+
+/* Tests that fit the context, which are cut where they do not: how many, or -1. */
+static int plan_tests(bench_flags *b, int n_ctx, result *r) {
+    int room = n_ctx - b->n_depth, most = b->n_prompt > b->n_gen ? b->n_prompt : b->n_gen, n = 0;
+    if (room < 1) {
+        complain(USAGE, "--n-depth %d: the context is %d tokens", b->n_depth, n_ctx);
+        return -1;
+    }
+    if (most > room) {
+        if (b->n_prompt > room) b->n_prompt = room;
+        if (b->n_gen > room) b->n_gen = room;
+        fprintf(stderr, "pith: the context is %d tokens: pp%d tg%d\n", n_ctx, b->n_prompt, b->n_gen);
+    }
+    if (b->n_prompt > 0) r[n++] = (result){ .n = b->n_prompt, .together = 1, .n_text = 1, .depth = b->n_depth };
+    for (int i = 0; i < b->n_parallel && b->n_gen > 0; i++)
+        r[n++] = (result){ .n = b->n_gen, .n_text = b->n_text[i], .depth = b->n_depth };
+    return n;
+}
+
+static void free_texts(texts *k) {
+    for (int i = 0; k->s && i < k->n; i++) pith_session_free(k->s[i]);
+    pith_pass_free(k->pass);
+    free(k->s), free(k->work), free(k->token);
+}
+
+/* Sessions for n texts; of more than one, with a pass that they share. */
+static int open_texts(texts *k, const pith_model *m, model_choice *c, int n_ctx, int n) {
+    pith_error e = { 0, "" };
+    k->s = calloc((size_t)n, sizeof *k->s);
+    k->work = calloc((size_t)n, sizeof *k->work);
+    k->token = calloc((size_t)n, sizeof *k->token);
+    if (!k->s || !k->work || !k->token) return complain(FAILED, "no memory for %d texts", n);
+    k->n = n;
+    if (n == 1) return open_session(m, c, n_ctx, k->s);
+    pith_context context = c->context;
+    if (!context.n_ctx) context.n_ctx = n_ctx;
+    k->pass = context.pass = pith_pass_new(m, &context, &e);
+    double size = k->pass ? (double)n * (double)pith_session_size(m, &context) : 0, memory = pith__may_use("").memory;
+    if (size > memory)
+        return complain(FAILED, "no memory for %d texts of %d tokens: %.1f GB, this process may use %.1f", n,
+                        context.n_ctx, size / 1e9, memory / 1e9);
+    for (int i = 0; i < n && k->pass; i++)
+        if (!(k->s[i] = pith_session_new(m, &context, &e))) break;
+    return k->s[n - 1] ? 0 : report(&e);
+}
+
+static int run_tests(bench_flags *b, const pith_model *m) {
+    result r[1 + MOST_PARALLEL];
+    texts k = { 0 };
+    int n = plan_tests(b, m->hyper.n_ctx, r), n_text = 1, longest = 1, code = n < 0 ? USAGE : 0;
+    for (int i = 0; i < n; i++) {
+        if (r[i].n_text > n_text) n_text = r[i].n_text;
+        if (r[i].depth + r[i].n > longest) longest = r[i].depth + r[i].n;
+    }
+    if (!code) code = open_texts(&k, m, &b->model, longest, n_text);
+    for (int i = 0; i < n && !code; i++) code = measure(&k, &r[i], b->repetitions);
+    if (!code) code = print_results(b, k.s[0], r, n);
+    free_texts(&k);
+    return code;
+}
+
 int verb_bench(int argc, char **argv) {
-    bench_flags b = { .n_prompt = 512, .n_gen = 128, .repetitions = 5 };
+    bench_flags b = { .n_prompt = 512, .n_gen = 128, .repetitions = 5, .parallel = "1" };
     const flag flags[] = {
         { 0, "n-prompt", INTEGER, &b.n_prompt, 0, INT32_MAX, "N", "tokens to read (512; 0: skip)" },
         { 0, "n-gen", INTEGER, &b.n_gen, 0, INT32_MAX, "N", "tokens to write (128; 0: skip)" },
+        { 0, "parallel", TEXT, &b.parallel, 0, 0, "LIST",
+          "texts that are written together, a test for each number: 1,4,16 (1)" },
         { 'd', "n-depth", INTEGER, &b.n_depth, 0, INT32_MAX, "N", "tokens read before that (0)" },
         { 0, "repetitions", INTEGER, &b.repetitions, 1, 10000, "N", "runs of each (5)" },
         { 0, "shape", TEXT, &b.shape, 0, 0, "NAME", "made-up weights of this shape: stories260K, "
@@ -368,32 +507,12 @@ int verb_bench(int argc, char **argv) {
         return complain(USAGE, "a model, %s, and --shape %s: need one of them", b.model.path, b.shape);
     if (b.type && !b.shape) return complain(USAGE, "--type is of --shape: a model has its own");
     if (!b.type) b.type = "f32";
+    if ((code = read_parallel(&b, b.parallel))) return code;
     if (!b.n_prompt && !b.n_gen) return complain(USAGE, "--n-prompt and --n-gen are both 0: nothing to do");
     pith_model *m = NULL;
-    pith_session *s = NULL;
     b.model.options.n_threads = threads_wanted(b.model.options.n_threads);
     code = b.shape ? make_shape_model(b.shape, b.type, &b.model.options, &m) : open_model(&b.model, 0, &m);
-    if (!code) {
-        int room = m->hyper.n_ctx - b.n_depth, most = b.n_prompt > b.n_gen ? b.n_prompt : b.n_gen;
-        if (room < 1) {
-            code = complain(USAGE, "--n-depth %d: the context is %d tokens", b.n_depth, m->hyper.n_ctx);
-        } else if (most > room) {
-            if (b.n_prompt > room) b.n_prompt = room;
-            if (b.n_gen > room) b.n_gen = room;
-            fprintf(stderr, "pith: the context is %d tokens: pp%d tg%d\n", m->hyper.n_ctx, b.n_prompt, b.n_gen);
-            most = room;
-        }
-        if (!code) code = open_session(m, &b.model, most > 0 ? b.n_depth + most : 1, &s);
-    }
-    result r[2] = { { .n = b.n_prompt, .together = 1 }, { .n = b.n_gen } };
-    int n = 0;
-    for (int i = 0; i < 2 && !code; i++) {
-        if (r[i].n < 1) continue;
-        r[n] = r[i], r[n].depth = b.n_depth;
-        code = measure(s, &r[n++], b.repetitions);
-    }
-    if (!code) code = print_results(&b, s, r, n);
-    pith_session_free(s);
+    if (!code) code = run_tests(&b, m);
     pith_close(m);
     return code;
 }
