@@ -1,6 +1,6 @@
 /* t_memory.c - every allocation fails in turn: a clean error each time, and nothing is lost.
  * Linked with --wrap=malloc,calloc,realloc,free (see the Makefile), so the engine's calls come here. */
-#include "../internal.h"
+#include "../tools/verbs.h"
 #include "fixture.h"
 #include "test.h"
 
@@ -17,17 +17,18 @@ void *__wrap_realloc(void *p, size_t n);
 void  __wrap_free(void *p);
 
 static int counting, until_failure, alive, asked; /* until_failure: calls that still succeed */
+static size_t taken; /* bytes, of which nothing is given back */
 
 static int refuse(void) { return counting && (asked++, until_failure-- <= 0); }
 
 void *__wrap_malloc(size_t n) {
     void *p = refuse() ? NULL : __real_malloc(n);
-    if (counting && p) alive++;
+    if (counting && p) alive++, taken += n;
     return p;
 }
 void *__wrap_calloc(size_t n, size_t size) {
     void *p = refuse() ? NULL : __real_calloc(n, size);
-    if (counting && p) alive++;
+    if (counting && p) alive++, taken += n * size;
     return p;
 }
 void *__wrap_realloc(void *old, size_t n) {
@@ -111,6 +112,31 @@ TEST(gguf) {
     torture(path, NULL);
 }
 
+/* What info --parallel says. */
+TEST(a_pass_and_its_sessions_take_what_was_forecast) {
+    enum { N = 8 };
+    bytes b = fixture_llama2c(&fixture_tiny, 0, 1);
+    pith_model *m = pith_open_memory(b.p, b.n, NULL, NULL);
+    for (int n_ctx = 1; n_ctx <= 4096; n_ctx *= 8) {
+        pith_context c = { .n_ctx = n_ctx };
+        pith_error e = { 0, "" };
+        pith_session *s[N];
+        size_t pass, session;
+        double forecast = size_together(m, &c, N, &pass, &session, &e);
+        EQ(e.code, 0);
+        taken = 0, until_failure = INT_MAX, counting = 1;
+        c.pass = pith_pass_new(m, &c, &e);
+        for (int i = 0; i < N; i++) s[i] = pith_session_new(m, &c, &e);
+        counting = 0;
+        if (!(fabs((double)taken - forecast) <= 0.1 * forecast))
+            FAIL("%d tokens: %zu bytes, forecast %.0f", n_ctx, taken, forecast);
+        for (int i = 0; i < N; i++) pith_session_free(s[i]);
+        pith_pass_free(c.pass);
+    }
+    pith_close(m);
+    free(b.p);
+}
+
 /* Two texts with a token each, then a third; 1 when all of it worked. */
 static int write_three(pith_session **s, pith_generation **g, int *n_asked) {
     pith_error e = { 0, "" };
@@ -147,6 +173,7 @@ TEST(texts_take_memory_when_they_begin) {
 }
 
 int main(void) {
+    RUN(a_pass_and_its_sessions_take_what_was_forecast);
     RUN(texts_take_memory_when_they_begin);
     RUN(llama2c_with_tokenizer);
     RUN(llama2c_alone);

@@ -58,8 +58,8 @@ static void print_vocab(output *out, const pith__vocab *v) {
     output_line(out, "%-15s %s\n", "chat template", v->chat_template.n ? "yes" : "no");
 }
 
-static void print_size(output *out, const char *what, size_t bytes) {
-    output_line(out, "%-15s %zu bytes (%.1f MB)\n", what, bytes, (double)bytes / 1e6);
+static void print_size(output *out, const char *what, double bytes) {
+    output_line(out, "%-15s %.0f bytes (%.1f MB)\n", what, bytes, bytes / 1e6);
 }
 
 static size_t cache_bytes(const pith_session *s) {
@@ -100,13 +100,31 @@ static int print_all(const pith_model *m, model_choice *c) {
         size_t all = pith_session_size(m, &c->context), cache = cache_bytes(s);
         print_model(&out, m);
         output_line(&out, "memory with a context of %d tokens\n", s->n_ctx);
-        print_size(&out, "  weights", pith_model_shape(m)->n_byte);
-        print_size(&out, "  KV cache", cache);
-        print_size(&out, "  scratch", all - cache);
+        print_size(&out, "  weights", (double)pith_model_shape(m)->n_byte);
+        print_size(&out, "  KV cache", (double)cache);
+        print_size(&out, "  scratch", (double)(all - cache));
         code = output_close(&out, 1);
     }
     pith_session_free(s);
     return code;
+}
+
+static int print_together(const pith_model *m, const model_choice *c, int n) {
+    pith_context context = c->context;
+    pith_error e = { 0, "" };
+    size_t pass, text;
+    output out;
+    fit_context(m, &context, n);
+    double all = size_together(m, &context, n, &pass, &text, &e);
+    if (e.code) return report(&e);
+    int code = output_open(&out, NULL, NULL);
+    if (code) return code;
+    output_line(&out, "memory of %d texts of %d tokens that go through the model together\n", n, context.n_ctx);
+    print_size(&out, "  weights", (double)pith_model_shape(m)->n_byte);
+    print_size(&out, "  one pass", (double)pass);
+    print_size(&out, "  each text", (double)text);
+    print_size(&out, "  pass and texts", all);
+    return output_close(&out, 1);
 }
 
 static int print_vocabulary(const pith__store *s) {
@@ -139,10 +157,12 @@ int verb_info(int argc, char **argv) {
     static const char usage[] = "run info MODEL [options]\n"
                                 "what the file holds, and the memory it takes (-c)\n\n";
     model_choice c = { 0 };
-    int tensors = 0;
+    int tensors = 0, parallel = 0;
     const flag flags[] = {
         { 0, "tensors", SWITCH, &tensors, 0, 0, "",
           "a line for each tensor instead: name, type, shape, bytes" },
+        { 0, "parallel", INTEGER, &parallel, 1, INT32_MAX, "N",
+          "instead, the memory of N texts of -c tokens that go through the model together" },
         MODEL_FLAGS(c),
         { 'h', "help", SWITCH, NULL, 0, 0, "", "print this" },
         { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
@@ -154,7 +174,7 @@ int verb_info(int argc, char **argv) {
     code = open_model_or_vocab(&c, &m, &vocabulary);
     if (code) return code;
     if (m) {
-        code = tensors ? print_tensors(&m->store) : print_all(m, &c);
+        code = tensors ? print_tensors(&m->store) : parallel ? print_together(m, &c, parallel) : print_all(m, &c);
         pith_close(m);
     } else {
         code = print_vocabulary(&vocabulary);

@@ -172,35 +172,22 @@ static void free_sessions(rows *k) {
     k->pass = k->context.pass = NULL;
 }
 
-static double bytes_of(const rows *k, int n_session) {
-    pith_context of_pass = k->context;
-    of_pass.pass = NULL;
-    return (double)pith_pass_size(k->m, &of_pass) + n_session * (double)pith_session_size(k->m, &k->context);
-}
-
 /* As many sessions as rows, or as memory has room for, that can hold n tokens. */
 static int make_sessions(rows *k, int n) {
     pith_error e = { 0, "" };
     int room = 256, most = k->parallel;
+    size_t pass, session;
     if (k->n_session && n <= k->context.n_ctx) return 0;
     free_sessions(k);
     while (room < n && room < k->n_ctx_most / 2) room *= 2;
     k->context.n_ctx = room < n || room > k->n_ctx_most ? k->n_ctx_most : room;
     k->pass = pith_pass_new(k->m, &k->context, &e);
     k->context.pass = k->pass;
-    while (most > 1 && bytes_of(k, most) > 0.75 * pith__may_use("").memory) most /= 2;
+    while (most > 1 && size_together(k->m, &k->context, most, &pass, &session, &e) > 0.75 * pith__may_use("").memory)
+        most /= 2;
     while (k->pass && k->n_session < most &&
            (k->s[k->n_session] = pith_session_new(k->m, &k->context, &e))) k->n_session++;
     return k->n_session ? 0 : report(&e);
-}
-
-/* The context that a row may need at most: the one that was asked for, or the model's, or what memory allows. */
-static void limit_context(rows *k, int asked) {
-    enum { FEW = 512 };
-    double memory = pith__may_use("").memory;
-    k->context.n_ctx = asked ? asked : pith_model_shape(k->m)->n_ctx;
-    while (!asked && k->context.n_ctx >= 2 * FEW && bytes_of(k, 1) > 0.75 * memory) k->context.n_ctx /= 2;
-    k->n_ctx_most = k->context.n_ctx;
 }
 
 /* ---- scoring -------------------------------------------------------------------------------------- */
@@ -305,7 +292,8 @@ int score_rows(const pith_model *m, const model_choice *c, line_reader *in, int 
     size_t n = (size_t)parallel, room = ROOM / (size_t)m->hyper.n_vocab;
     k.step = room < 1 ? 1 : room > STEP ? STEP : (int)room;
     k.team = (pith__team){ .n_threads = pith__threads(m->n_threads), .scratch = &no_scratch };
-    limit_context(&k, c->context.n_ctx);
+    fit_context(m, &k.context, 1);
+    k.n_ctx_most = k.context.n_ctx;
     k.s = calloc(n, sizeof *k.s);
     k.row = calloc(n, sizeof *k.row);
     k.work = calloc(n, sizeof *k.work);

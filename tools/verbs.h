@@ -34,6 +34,13 @@ int has_rows(const char *text, size_t n); /* 1: its first line is {"text": "..."
 /* run score of JSONL, so many rows at once. */
 int score_rows(const pith_model *m, const model_choice *c, line_reader *in, int parallel, int parse_special);
 
+/* Bytes of n sessions of the context with a pass that they share, and of the pass and each of them; c->pass does
+ * not count. e.code is set where it is refused. */
+double size_together(const pith_model *m, const pith_context *c, int n, size_t *pass, size_t *session,
+                     pith_error *e);
+/* Where no context was asked for: the model's, or less, so that these fit into memory. */
+void fit_context(const pith_model *m, pith_context *c, int n);
+
 pith__progress progress_of(progress *p); /* for the library: shows, and stops when the user asks for it */
 
 #endif
