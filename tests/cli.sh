@@ -475,6 +475,12 @@ done > "$dir/many.jsonl"
 verb score -f "$dir/many.jsonl" --parallel 1; cp "$dir/out" "$dir/a"; verb score -f "$dir/many.jsonl" --parallel 7 --threads 2
 [ "$(wc -l < "$dir/a")" -eq 81 ]; same_out "$dir/a" "score: rows have the same sums, however many go together"
 verb score -f "$dir/many.jsonl" --parallel 100; same_out "$dir/a" "score: all at once"
+for q in 1 2 3; do # the prompt, of 26 tokens and a few of its own, comes four times
+    for c in a cat "once and" q; do printf '{"prompt": "qqqqqqqqqqqqqqqqqqqqqqqq %s once", "completion": " %s"}\n' $q "$c"; done
+done > "$dir/choice.jsonl"
+verb score -f "$dir/choice.jsonl" --parallel 1; cp "$dir/out" "$dir/a"
+for p in 4 5 12; do verb score -f "$dir/choice.jsonl" --parallel $p; same_out "$dir/a" "score: a prompt that $p rows have in common"
+    awk '/tokens evaluated/ { n = $1; all = $3 } END { exit !(n < 100 && all > 330) }' "$dir/err"; ok $? "and is read once"; done
 cp "$dir/rows.jsonl" "$dir/p"; verb score -f "$dir/p"; same_out "$dir/rows" "score: rows are known by their content"
 in=$dir/rows.jsonl; verb score -f -; same_out "$dir/rows" "score: on standard input too"; in=/dev/null
 (printf '\357\273\277\r\n'; sed 's/$/\r/' "$dir/rows.jsonl") > "$dir/dos.jsonl"; verb score -f "$dir/dos.jsonl"; same_out "$dir/rows" "score: rows with a byte order mark and CRLF"

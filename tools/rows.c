@@ -7,8 +7,9 @@
  * The sum over them is what evaluation harnesses compare: of several completions the likeliest is the answer.
  *
  * Some rows at a time go through the model together (pith_eval_many), each in a session of its own. What a row's
- * prompt has in common with the row that its session read before is not read again. None of that changes a bit of
- * a sum. Memory does not grow with the number of rows: sessions are as long as the longest row so far. */
+ * prompt begins with is not read again where a row before it has read it: that is still in its session, or copied.
+ * None of that changes a bit of a sum. Memory does not grow with the number of rows: sessions are as long as the
+ * longest row so far. */
 #include "verbs.h"
 
 #include <math.h>
@@ -16,16 +17,20 @@
 #include <string.h>
 
 enum { STEP = 256, ROOM = 1 << 24 }; /* tokens, and logits, at once */
+enum { WORTH = 16 };        /* tokens that are worth waiting for and copying */
 
-typedef struct {
+typedef struct row row;
+struct row {
     size_t line;            /* its number in the file */
     int bad;                /* 1: said what is wrong with it */
     pith_token *t;          /* (n) */
     int n, first;           /* first: token to be scored, 1 or more */
     size_t n_byte;          /* of the text that is scored */
     double sum;             /* of the logprobs so far */
-    pith_session *s;        /* its beginning so far, or what was there before; NULL: the row has none yet */
-} row;
+    pith_session *s;        /* its beginning so far */
+    const row *from;        /* the row that reads the first n_same tokens for both; NULL: none, or they are copied */
+    int n_same;
+};
 
 typedef struct {            /* a token to be scored */
     row *r;
@@ -50,6 +55,7 @@ typedef struct {
     int busy;               /* 1: there was a token left to evaluate */
     pith__team team;
     size_t count;           /* rows printed */
+    size_t n_token, n_read; /* of rows, and those that were evaluated */
     int bad, nan_said;
     sums all;
     progress p;
@@ -197,6 +203,15 @@ static int needs_length(const rows *k, const row *r) {
     return k->m->rope[0].freq_long && r->n > k->m->n_ctx_original;
 }
 
+/* The tokens that another row reads for this one are there: they are copied. 0: not yet. */
+static int has_beginning(row *r) {
+    if (r->from && pith_position(r->from->s) < r->n_same) return 0;
+    if (r->from && pith_session_copy(r->s, r->from->s, NULL) != PITH_OK) pith_rewind(r->s, 0);
+    if (r->from) pith_rewind(r->s, r->n_same);
+    r->from = NULL;
+    return 1;
+}
+
 /* What is next of a row: tokens of its prompt, or some whose logits are used, as far as there is room for these.
  * The last token's are not. */
 static int add_work(rows *k, row *r) {
@@ -206,6 +221,7 @@ static int add_work(rows *k, row *r) {
     pith_work w = { r->s, r->t + at, n < room ? n : room, NULL };
     if (w.n < 1) return 0;
     k->busy = 1;
+    k->n_read += (size_t)w.n;
     if (scored) w.logits = k->x + (size_t)k->n_target * (size_t)k->m->hyper.n_vocab;
     for (int i = 0; i < w.n && scored; i++) k->target[k->n_target++] = (target){ r, r->t[at + i + 1], 0 };
     if (!needs_length(k, r)) k->work[k->n_work++] = w;
@@ -233,7 +249,7 @@ static int score_rows_together(rows *k, row *r, int n) {
         int code = stopped();
         k->n_work = k->n_target = k->busy = 0;
         for (int i = 0; i < n && !code; i++)
-            if (!r[i].bad) code = add_work(k, &r[i]);
+            if (!r[i].bad && has_beginning(&r[i])) code = add_work(k, &r[i]);
         if (!code && k->n_work && pith_eval_many(k->work, k->n_work, &e)) code = report(&e);
         if (code) return code;
         pith__together(&k->team, score_targets, k);
@@ -253,12 +269,26 @@ static void print_row(rows *k, const row *r) {
     k->all.n_byte += r->n_byte;
 }
 
-/* What the session read before stays as far as it is the beginning of this row's prompt. */
-static void begin_row(row *r, pith_session *s) {
-    int same = 0;
-    while (same < r->first - 1 && same < s->position && s->tokens[same] == r->t[same]) same++;
-    pith_rewind(s, same);
-    r->s = s;
+static int common(const row *a, const row *b) { /* tokens at the beginning of two rows of which no logits are used */
+    int n = 0, most = (a->first < b->first ? a->first : b->first) - 1;
+    while (n < most && a->t[n] == b->t[n]) n++;
+    return n;
+}
+
+/* Rows get their sessions. What these have read before stays as far as it is the beginning of the row's prompt, unless
+ * a row before has more of it. */
+static void begin_rows(rows *k, row *r, int n) {
+    const row *leader = NULL;
+    for (int i = 0; i < n; i++) {
+        if (r[i].bad) continue;
+        int known = pith_known(k->s[i], r[i].t, r[i].first);
+        known = pith_rewind(k->s[i], known < r[i].first ? known : r[i].first - 1);
+        r[i].s = k->s[i];
+        r[i].n_same = leader ? common(leader, &r[i]) : 0;
+        if (r[i].n_same >= known + WORTH) r[i].from = leader;
+        else leader = &r[i];
+        k->n_token += (size_t)r[i].n - 1;
+    }
 }
 
 static int score_all(rows *k) {
@@ -271,8 +301,7 @@ static int score_all(rows *k) {
         code = make_sessions(k, longest);
         for (int from = 0; from < k->n_row && !code; from += k->n_session) {
             int n = k->n_row - from < k->n_session ? k->n_row - from : k->n_session;
-            for (int i = 0; i < n; i++)
-                if (!k->row[from + i].bad) begin_row(&k->row[from + i], k->s[i]);
+            begin_rows(k, k->row + from, n);
             code = score_rows_together(k, k->row + from, n);
             for (int i = 0; i < n && !code; i++) print_row(k, &k->row[from + i]);
         }
@@ -307,6 +336,9 @@ int score_rows(const pith_model *m, const model_choice *c, line_reader *in, int 
         if (!code) code = printed;
     }
     if (!code && !k.count) code = complain(BAD_DATA, "%s: no rows", in->name);
+    if (!code)
+        fprintf(stderr, "%zu of %zu tokens evaluated%s\n", k.n_read, k.n_token,
+                k.n_read < k.n_token ? ", the others were read for rows before" : "");
     if (!code) print_sums(&k.all);
     free_sessions(&k);
     free(k.s), free(k.row), free(k.work), free(k.target), free(k.x);
