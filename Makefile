@@ -22,6 +22,7 @@ ENGINE  = base/bytes.c base/os.c base/utf8.c base/json.c base/team.c \
           formats/folder.c formats/hfnames.c formats/hfrope.c formats/hfconfig.c formats/hftokenizer.c formats/safetensors.c \
           formats/open.c formats/write.c \
           text/unicode.c text/added.c text/pretokenize.c \
+          text/charset.c text/grammar.c text/gbnf.c text/matcher.c \
           tokenizer.c chat.c \
           families.c model.c forward.c pass.c session.c keep.c sampler.c generate.c
 HEADERS = $(wildcard model.h internal.h base/*.h math/*.h math/twins/*.inc formats/*.h text/*.h)
@@ -30,6 +31,7 @@ TRAIN   = train/params.c train/product.c train/attention.c train/backward.c trai
 BUNDLED = $(if $(filter 0,$(BUNDLE)),,models/stories.gguf)
 TOOLS   = tools/bundle.c tools/cli.c tools/flags.c tools/output.c tools/line.c tools/jsonl.c tools/vocab.c tools/trainer.c tools/pretrain.c tools/likelihood.c tools/rows.c tools/score.c tools/tokenize.c tools/info.c tools/bench.c tools/trace.c
 TESTS   = $(wildcard tests/t_*.c)
+TOOLS  += tools/grammar.c
 
 # Asked once, and only by what compiles.
 OPENMP  = $(eval OPENMP := $(if $(NO_OPENMP),,$(shell sh scripts/openmp.sh $(CC) $(CFLAGS) $(LDFLAGS))))$(OPENMP)

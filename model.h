@@ -234,6 +234,18 @@ pith_sampling pith_sampling_default(const pith_model *m);
 pith_token pith_sample(pith_session *s, const pith_sampling *how, uint64_t *rng);
 float      pith_random(uint64_t *rng); /* one draw, in [0, 1): xorshift64*, as in llama2.c */
 
+/* ---- grammars ---------------------------------------------------------- */
+
+/* What a text has to be. It is read-only, and may be shared by threads; where a text is in it belongs to the
+ * pith_generation. GBNF is llama.cpp's form of grammars: a rule a line, root ::= "yes" | "no". */
+typedef struct pith_grammar pith_grammar;
+
+pith_grammar *pith_grammar_new(const char *gbnf, size_t len, pith_error *err);
+void          pith_grammar_free(pith_grammar *g);
+const char   *pith_grammar_text(const pith_grammar *g); /* the GBNF that it was read from */
+/* Is text (len bytes) a sentence of it? PITH_OK, or PITH_EDATA and "byte N: ..." with what could stand there. */
+int           pith_grammar_match(const pith_grammar *g, const char *text, size_t len, pith_error *err);
+
 /* ---- generating -------------------------------------------------------- */
 
 enum { /* why a text ended */

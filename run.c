@@ -548,6 +548,7 @@ static const struct {
 } verbs[] = {
     { "score", verb_score }, { "tokenize", verb_tokenize }, { "info", verb_info },
     { "bench", verb_bench },
+    { "grammar", verb_grammar },
     { "vocab", verb_vocab },
     { "pretrain", verb_pretrain },
 };

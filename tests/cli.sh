@@ -567,6 +567,17 @@ same_out "$dir/a" "--draft-lookup: the same chat"; more_than 1 "--draft-lookup: 
 tiny -t 0; grep -q 'per pass' "$dir/err"; [ $? -ne 0 ]; ok $? "nothing about passes without --draft-lookup"
 for v in -1 256 x; do tiny --draft-lookup $v; refused 1 "--draft-lookup is '$v'" "--draft-lookup $v"; done
 
+# ---- grammars ----------------------------------------------------------------------------------------
+printf 'root ::= "a"+ b\nb ::= [0-9]' > "$dir/a.gbnf"; printf 'aa7' > "$dir/yes"; printf 'aab' > "$dir/no"
+grammar() { go grammar --grammar-file "$dir/a.gbnf" "$@"; }
+grammar -f "$dir/yes"; [ "$status" -eq 0 ] && [ ! -s "$dir/out" ] && [ ! -s "$dir/err" ]; ok $? "grammar: a sentence"
+grammar -f "$dir/no"; refused 3 'no: byte 2: "b", need \[0-9a\]' "grammar: no sentence"
+in=$dir/no; grammar -f -; refused 3 'byte 2: "b"' "grammar: standard input"; in=/dev/null
+grammar --print; out_is 'root ::= "a"+ b\nb ::= [0-9]' "grammar --print"
+grammar -f "$dir/none"; refused 3 none "grammar: no such text"
+printf 'root ::= root' > "$dir/b.gbnf"; go grammar --grammar-file "$dir/b.gbnf"; refused 3 "b.gbnf: grammar: line 1: rule 'root' begins" "grammar: none that can be"
+go grammar -f "$dir/yes"; refused 1 "--grammar-file" "grammar: without one"
+
 # ---- learning ----------------------------------------------------------------------------------------
 awk 'BEGIN { for (i = 0; i < 400; i++) printf "the %d cats and the %d hats. ", i % 7, i % 11 }' > "$dir/learn.txt"
 cp "$dir/learn.txt" "$dir/learn.old"

@@ -66,4 +66,108 @@ PITH_SHARED pith__str pith__splitter_name(int i); /* one name of each; no bytes 
 PITH_SHARED int pith__split(const pith__splitter *s, const char *text, size_t n,
                             int (*word)(void *to, const char *p, size_t n), void *to);
 
+/* ---- text/charset.c: sets of characters ---------------------------------------------------------- */
+
+typedef struct {
+    uint32_t from, to;   /* both are in it */
+} pith__range;
+
+typedef struct {         /* zero-initialised is the empty set */
+    pith__range *range;  /* (n) rising, with gaps between them once it is tidy */
+    size_t n, room;
+    int failed;          /* 1: there was no memory; it stays so */
+} pith__charset;
+
+enum { PITH__LAST_CHAR = 0x10ffff };
+
+/* Room for n items of size bytes in memory p that has *room. NULL: there is none, and p stays as it is. */
+PITH_SHARED void *pith__more(void *p, size_t *room, size_t n, size_t size);
+PITH_SHARED void pith__charset_add(pith__charset *s, uint32_t from, uint32_t to); /* not tidy after it */
+PITH_SHARED void pith__charset_join(pith__charset *s, const pith__charset *other); /* not tidy after it */
+PITH_SHARED void pith__charset_tidy(pith__charset *s);
+PITH_SHARED void pith__charset_invert(pith__charset *s); /* tidy before and after; never has surrogates */
+PITH_SHARED void pith__charset_keep(pith__charset *s, const pith__charset *other); /* what both have; all tidy */
+PITH_SHARED int  pith__charset_has(const pith__charset *s, uint32_t c); /* of a tidy one */
+PITH_SHARED void pith__charset_free(pith__charset *s);
+
+/* ---- text/grammar.c: rules, and what they may not be -------------------------------------------- */
+
+/* A rule is a graph of nodes, from its start to PITH__RULE_END. */
+enum {
+    PITH__RULE_END,      /* node 0: the rule is through */
+    PITH__TEXT_END,      /* node 1: the whole text may end here */
+    PITH__FORK,          /* go on at a, and also at b unless it is 0 */
+    PITH__LOOP,          /* the same; what begins at a leads back to here; c: the rule it stands in */
+    PITH__CLASS,         /* a character of class b, then a */
+    PITH__CALL           /* rule b, then a; where the rule is empty, c */
+};
+
+typedef struct {
+    uint32_t kind, a, b, c;
+} pith__node;
+
+typedef struct {
+    pith__str name;
+    uint32_t start;      /* its first node; 0: it is not defined (yet) */
+    uint32_t line;       /* where it is defined, or else first used */
+    uint32_t rank;       /* a rule that begins with another one has a lower rank than that */
+    uint8_t part;        /* 1: a part of the rule with this name, which has no name of its own */
+    uint8_t empty;       /* 1: it may be empty */
+    uint8_t ends;        /* 1: some text is through it; else it is never begun */
+    uint8_t takes;       /* 1: some text through it is not empty */
+} pith__rule;
+
+typedef struct {         /* a set of characters, and the bytes that they are made of */
+    uint32_t start;      /* byte state before the first byte */
+    uint32_t range, n_range; /* grammar.range[range ..] */
+} pith__class;
+
+typedef struct {
+    uint8_t from, to;
+    uint32_t next;       /* byte state after such a byte; 0: the character is complete */
+} pith__edge;
+
+struct pith_grammar {
+    char *text;          /* (n_text) and a NUL: the GBNF it was read from */
+    size_t n_text;
+    pith__node *node;
+    pith__rule *rule;    /* rule[0] is root */
+    pith__class *cls;
+    pith__range *range;
+    pith__edge *edge;
+    uint32_t *state;     /* (n_state + 1) byte state i has edge[state[i] .. state[i + 1]) */
+    size_t n_node, n_rule, n_cls, n_range, n_edge, n_state;
+    size_t node_room, rule_room, cls_room, range_room, edge_room, state_room;
+    uint8_t kind[256];   /* bytes of one kind are taken everywhere alike: */
+    int n_kind;          /*     0 .. n_kind - 1 */
+};
+
+PITH_SHARED int pith__grammar_check(pith_grammar *g, pith_error *err); /* empty loops, left recursion, ... */
+
+/* ---- text/gbnf.c: a grammar is read ---------------------------------------------------------------- */
+
+enum { PITH__ANY_COUNT = 1 }; /* flag: no limit of 2000 on what is repeated, as schemas need */
+
+PITH_SHARED pith_grammar *pith__grammar_read(const char *text, size_t n, unsigned flags, pith_error *err);
+
+/* ---- text/matcher.c: what a text may go on with ---------------------------------------------------- */
+
+typedef struct pith__matcher pith__matcher; /* where texts can be in a grammar: states, made when they are met */
+
+enum { PITH__DEAD };     /* the state from which nothing is a text of the grammar */
+
+PITH_SHARED pith__matcher *pith__matcher_new(const pith_grammar *g, pith_error *err);
+PITH_SHARED void pith__matcher_free(pith__matcher *m);
+PITH_SHARED int32_t pith__matcher_start(const pith__matcher *m);
+/* After one byte more: a state, PITH__DEAD, or PITH_EMEMORY. */
+PITH_SHARED int32_t pith__matcher_next(pith__matcher *m, int32_t state, uint8_t byte);
+PITH_SHARED int  pith__matcher_may_end(const pith__matcher *m, int32_t state);
+PITH_SHARED int  pith__matcher_may_go_on(const pith__matcher *m, int32_t state);
+/* Forgets all other states if they have become many; the same state then has another number. */
+PITH_SHARED int32_t pith__matcher_keep(pith__matcher *m, int32_t state);
+/* Forgotten so often: whoever keeps states elsewhere asks. */
+PITH_SHARED unsigned pith__matcher_age(const pith__matcher *m);
+/* What could stand next, in words: "a", [0-9] or the end. Returns to. */
+PITH_SHARED const char *pith__matcher_wants(const pith__matcher *m, int32_t state, char *to, size_t room);
+
 #endif
