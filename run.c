@@ -20,8 +20,8 @@
 
 typedef struct {
     model_choice model;
-    const char *prompt, *file, *output, *mode, *system;
-    int n_total, n_predict, n_draft, shift, keep;
+    const char *prompt, *file, *output, *mode, *system, *format;
+    int n_total, n_predict, n_draft, shift, keep, n_sample, parallel;
     uint64_t seed;
     pith_sampling how;
     list stop, bias;
@@ -29,7 +29,7 @@ typedef struct {
 } options;
 
 static const options defaults = {
-    .n_total = NOT_SAID, .n_predict = NOT_SAID, .keep = NOT_SAID,
+    .n_total = NOT_SAID, .n_predict = NOT_SAID, .keep = NOT_SAID, .n_sample = 1,
     .how = SAMPLING_NOT_SAID
 };
 
@@ -57,6 +57,12 @@ static int read_options(int argc, char **argv, options *o) {
           "of a full context the first N tokens stay, and BOS in any case; -1: the prompt (0)" },
         SAMPLING_FLAGS(o->how),
         { 's', "seed", SEED, &o->seed, 0, 0, "N", "start of the random numbers; 0: the time (0)" },
+        { 0, "samples", INTEGER, &o->n_sample, 1, 1000000, "N",
+          "N texts at once, of seed -s, -s + 1, ...; between them a line <|endoftext|> (1)" },
+        { 0, "parallel", INTEGER, &o->parallel, 1, 1024, "N",
+          "of --samples, so many at a time; the texts do not depend on it (16)" },
+        { 0, "format", TEXT, &o->format, 0, 0, "FORMAT",
+          "text, or jsonl: an object a line with index, seed, text, tokens, finish_reason (text)" },
         { 0, "logit-bias", LIST, &o->bias, 0, 0, "ID+X", "add X to a token's logit; also ID-X" },
         { 0, "ignore-eos", SWITCH, &o->ignore_eos, 0, 0, "", "never end before -n" },
         { 0, "stop", LIST, &o->stop, 0, 0, "TEXT", "end before this text; may be given often" },
@@ -84,6 +90,11 @@ static int read_options(int argc, char **argv, options *o) {
         return complain(USAGE, "-m is '%s', need generate or chat", o->mode);
     if (o->output && !*o->output) return complain(USAGE, "-o is empty, need the name of a file");
     if (o->keep != NOT_SAID && !o->shift) return complain(USAGE, "--keep is of a text with --context-shift");
+    if (o->format && strcmp(o->format, "text") != 0 && strcmp(o->format, "jsonl") != 0)
+        return complain(USAGE, "--format is '%s', need text or jsonl", o->format);
+    if (o->n_sample > 1 && (o->n_draft || o->trace))
+        return complain(USAGE, "%s is of one text, not of --samples", o->n_draft ? "--draft-lookup" : "--trace");
+    if (o->parallel && o->n_sample == 1) return complain(USAGE, "--parallel is of more --samples than one");
     if (o->prompt && o->file) return complain(USAGE, "-i and -f both say how the text begins");
     for (int i = 0; i < o->stop.n; i++)
         if (!*o->stop.item[i]) return complain(USAGE, "--stop needs a text that is not empty");
@@ -130,29 +141,17 @@ static int make_bias(const pith_model *m, const options *o, pith_bias **bias, pi
 typedef struct {
     const pith_model *m;
     pith_session *s;
+    pith_pass *pass;     /* of sessions for --samples */
     output out;
     pith_generation g;
     int ended;           /* why the last text ended: PITH_END, ... */
     pith_token eos;      /* ends a turn, where llama2.c's models end a text with BOS */
     float *drafts;       /* logits of tokens guessed ahead */
-    double seconds;      /* that the last text took */
+    long long n_new;     /* tokens drawn, of all texts */
+    int n_cut;           /* texts that the model did not end */
+    double start;        /* of the text, after its first token, which may wait for a disk */
     int nan_said, stdin_said;
 } voice;
-
-/* Token t of the prompt, after token before (-1: none). */
-static void say_token(voice *v, pith_token before, pith_token t) {
-    size_t n;
-    const char *p = pith_text(v->m, before, t, &n);
-    if (n) output_text(&v->out, p, n);
-    output_flush(&v->out);
-}
-
-static void warn_of_nan(voice *v) {
-    const float *logits = pith_logits(v->s);
-    int n = pith_model_shape(v->m)->n_vocab, is_nan = 0;
-    for (int i = 0; i < n; i++) is_nan |= isnan(logits[i]);
-    if (is_nan) warn_once(&v->nan_said, "the model computes NaN");
-}
 
 /* One more token and its text. GO_ON, 0 at the end, or an exit code. */
 static int say_next(voice *v) {
@@ -160,7 +159,7 @@ static int say_next(voice *v) {
     v->g.cancel = stopped() || v->out.code;
     v->ended = pith_generate(v->s, &v->g, &e);
     if (v->ended < 0) return complain(FAILED, "%s", e.text);
-    warn_of_nan(v);
+    warn_of_nan(v->m, v->s, &v->nan_said);
     output_text(&v->out, v->g.text, v->g.n_text);
     output_flush(&v->out);
     return v->ended ? 0 : GO_ON;
@@ -244,7 +243,9 @@ static void note_limit(const voice *v, const options *o, int n_prompt, int total
     if (total < n_prompt - 1) note(quiet, "-n %d cuts the prompt, which has %d tokens", total, n_prompt);
     else if (total < n_prompt && !strcmp(why, "-n"))
         note(quiet, "the prompt has all the %d tokens of -n %d", n_prompt, total);
-    else if (v->ended != PITH_LIMIT && v->ended != PITH_FULL) return;
+    else if (!v->n_cut) return;
+    else if (o->n_sample > 1)
+        note(quiet, "%d of %d texts end where they have all the tokens of %s", v->n_cut, o->n_sample, why);
     else if (!strcmp(why, "-c")) note(quiet, "the context of %d tokens is full (-c)", total);
     else if (!strcmp(why, "-n")) note(quiet, "the text ends here, at %d tokens in all (-n)", total);
     else note(quiet, "the text ends here, after %d new tokens (--n-predict)", v->g.n_token);
@@ -273,22 +274,56 @@ static void say_drafts(const voice *v, const options *o) {
 }
 
 /* The prompt is evaluated before it is shown: meanwhile a terminal shows how far that is. total: positions. */
-static int write_text(voice *v, const prompt *p, int total) {
+static int read_prompt(voice *v, const prompt *p, int total) {
     int code = 0, known = p->n < total ? p->n : total;
     if (known > 0) code = eval_tokens(v->s, p->t, 1);
-    double start = seconds(); /* after the first token, which may wait for a disk */
+    v->start = seconds();
     if (!code && known > 1) code = eval_tokens(v->s, p->t + 1, known - 1);
-    if (code) return code;
-    if (p->t[0] != pith_model_shape(v->m)->bos) say_token(v, -1, p->t[0]); /* a family without BOS */
-    for (int i = 1; i < p->n && i <= total; i++) say_token(v, p->t[i - 1], p->t[i]);
     v->g.n_predict = total - p->n + 1; /* each position gives a token, that of the prompt's end too */
+    return code;
+}
+
+static int tokens_shown(const prompt *p, int total) { return p->n <= total ? p->n : total + 1; }
+
+static int write_text(voice *v, const prompt *p, int total) {
+    char *text;
+    size_t n;
+    int code = shown_text(v->m, p->t, tokens_shown(p, total), &text, &n);
+    if (code) return code;
+    output_text(&v->out, text, n);
+    output_flush(&v->out);
+    free(text);
     if (p->n <= total && !stopped())
         while ((code = say_next(v)) == GO_ON) continue;
+    v->n_cut = v->ended == PITH_LIMIT || v->ended == PITH_FULL;
+    v->n_new = v->g.n_token;
     if (code) return code;
     output_text(&v->out, "\n", 1);
     output_flush(&v->out);
-    v->seconds = seconds() - start;
     return 0;
+}
+
+/* ---- many texts, or one as JSON */
+
+static int wants_samples(const options *o) { return o->n_sample > 1 || (o->format && !strcmp(o->format, "jsonl")); }
+
+/* What the sessions of many texts are evaluated in. */
+static int open_pass(voice *v, options *o, int n_ctx) {
+    pith_error e = { 0, "" };
+    pith_context most = o->model.context;
+    if (!most.n_ctx) most.n_ctx = n_ctx;
+    v->pass = o->model.context.pass = pith_pass_new(v->m, &most, &e);
+    return v->pass ? 0 : complain(FAILED, "%s", e.text);
+}
+
+static int write_many(voice *v, const options *o, const prompt *p, int total) {
+    samples w = { .m = v->m, .first = v->s, .context = &o->model.context, .prompt = p->t, .n_prompt = p->n,
+                  .n_shown = tokens_shown(p, total), .g = v->g, .n = o->n_sample, .parallel = o->parallel,
+                  .jsonl = o->format && !strcmp(o->format, "jsonl"), .out = &v->out };
+    int code = write_samples(&w);
+    v->n_cut = w.n_cut;
+    v->n_new = w.n_token;
+    return code;
 }
 
 /* --context-shift, of a text longer than the context. A model reads badly without the BOS that it was trained with. */
@@ -308,21 +343,24 @@ static int continue_text(voice *v, options *o, const prompt *p) {
     if (p->n > n_ctx) return too_long(p->n, n_ctx);
     int total = total_tokens(o, shape->llama2c, p->n, o->shift ? INT32_MAX : n_ctx, &why);
     int code = o->shift && total > n_ctx ? set_shift(v, o, p, n_ctx) : 0;
-    if (!code) code = start_session(v, o, total > n_ctx ? n_ctx : total > 1 ? total : 1);
+    int room = total > n_ctx ? n_ctx : total > 1 ? total : 1;
+    if (!code && o->n_sample > 1) code = open_pass(v, o, room);
+    if (!code) code = start_session(v, o, room);
     if (code) return code;
     n_ctx = o->model.context.n_ctx;
     if (total > n_ctx && p->n > n_ctx) return too_long(p->n, n_ctx); /* memory has no room for more */
     if (total > n_ctx && !o->shift) total = n_ctx, why = "-c";
     if (total > n_ctx && (code = set_shift(v, o, p, n_ctx)) != 0) return code;
     note_prompt(v, o, p);
-    code = write_text(v, p, total);
+    code = read_prompt(v, p, total);
+    if (!code) code = wants_samples(o) ? write_many(v, o, p, total) : write_text(v, p, total);
     if (code) return code;
+    double took = seconds() - v->start;
     note_stdin(v, o); /* a pipe's other end may have been slow */
     note_limit(v, o, p->n, total, why);
     say_drafts(v, o);
-    int known = p->n < total ? p->n : total, timed = known - 1 + v->g.n_token - (v->g.n_token > 0);
-    if (timed > 0 && !o->model.quiet)
-        fprintf(stderr, "achieved tok/s: %f\n", timed / (v->seconds + 1e-9));
+    double timed = (double)((p->n < total ? p->n : total) - 1 + v->n_new - (v->n_new > 0));
+    if (timed > 0 && !o->model.quiet) fprintf(stderr, "achieved tok/s: %f\n", timed / (took + 1e-9));
     return 0;
 }
 
@@ -489,14 +527,15 @@ static int only_in_chat(const options *o) {
 
 /* And a conversation has none for these. */
 static int only_in_text(const options *o) {
-    return o->shift ? complain(USAGE, "--context-shift is of a text, not of a conversation") : 0;
+    const char *name = o->shift ? "--context-shift" : o->n_sample > 1 ? "--samples" : o->format ? "--format" : NULL;
+    return name ? complain(USAGE, "%s is of a text, not of a conversation", name) : 0;
 }
 
 /* Asked for, or at a terminal where nothing else was asked for and the model was made for it. */
 static int wants_chat(const options *o, const pith_model *m) {
     if (o->mode) return !strcmp(o->mode, "chat");
     int terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !o->output;
-    return terminal && !o->prompt && !o->file && pith_model_shape(m)->has_chat;
+    return terminal && !o->prompt && !o->file && !wants_samples(o) && pith_model_shape(m)->has_chat;
 }
 
 static int run_voice(options *o, pith_model *m) {
@@ -515,6 +554,7 @@ static int run_voice(options *o, pith_model *m) {
     pith_generation_free(&v.g);
     free(bias);
     pith_session_free(v.s);
+    pith_pass_free(v.pass);
     free(v.drafts);
     return code;
 }
@@ -529,6 +569,9 @@ static int write_or_chat(int argc, char **argv) {
         clock_gettime(CLOCK_REALTIME, &t);
         o.seed = ((uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000) % 1000000000 + 1;
     }
+    if (o.seed > INT64_MAX - (uint64_t)(o.n_sample - 1))
+        return complain(USAGE, "--samples %d from -s %llu on: seeds end at %lld", o.n_sample,
+                        (unsigned long long)o.seed, (long long)INT64_MAX);
     code = open_model(&o.model, 1, &m);
     if (code) return code;
     code = run_voice(&o, m);

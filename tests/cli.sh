@@ -298,6 +298,49 @@ if script -qec true /dev/null > /dev/null 2>&1 < /dev/null; then
     go "$dir/chat.gguf" -n 5; [ "$status" -eq 0 ] && ! grep -q 'User: ' "$dir/err"; ok $? "nor without a terminal"
 else skip "hints at a terminal" "no script(1)"; fi
 
+# ---- many texts of one prompt ------------------------------------------------------------------------
+# What -s 5, -s 6, ... give alone, with the line between them that the help names.
+alone() { : > "$dir/alone"; for k in 0 1 2 3 4; do
+    [ $k -gt 0 ] && echo '<|endoftext|>' >> "$dir/alone"; "$run" "$@" -s $((5 + k)) >> "$dir/alone" 2> /dev/null < /dev/null; done; }
+for f in "-n 40" "-n 2 -i 'the once'" "-n 4 -i 'the once'" "--n-predict 0 -i the" "-n 0 -i 'the once'" "-t 0 -n 30" \
+    "-n 30 --stop a --stop e --repeat-penalty 1.2" "-n 150 --context-shift --keep 3 --ignore-eos -i 'a b'" \
+    "-n 150 --context-shift --ignore-eos -c 20 --threads 3"; do
+    eval "alone \"$dir/tiny.bin\" -z \"$dir/tok.bin\" $f"
+    for at_once in 1 2 5 100; do
+        eval "tiny -s 5 --samples 5 --parallel $at_once $f"; same_out "$dir/alone" "--samples 5, $at_once at a time: $f"
+    done
+done
+alone "$dir/spm.gguf" -i a -c 32; go "$dir/spm.gguf" -i a -c 32 -s 5 --samples 5; same_out "$dir/alone" "--samples of a GGUF model"
+tiny -s 5 -n 20 --samples 1; cp "$dir/out" "$dir/b"; tiny -s 5 -n 20; same_out "$dir/b" "--samples 1 is as without"
+tiny -s 5 -n 20 --samples 3 -o "$dir/text"; cp "$dir/out" "$dir/b"; tiny -s 5 -n 20 --samples 3
+[ ! -s "$dir/b" ]; same_out "$dir/text" "--samples with -o"
+tiny -s 5 -n 8 -i the --samples 2 --format jsonl --logit-bias 271+99
+out_is '{"index": 0, "seed": 5, "text": "theonceonceonceonceonceonceonce", "tokens": [271, 271, 271, 271, 271, 271, 271], "finish_reason": "length"}\n{"index": 1, "seed": 6, "text": "theonceonceonceonceonceonceonce", "tokens": [271, 271, 271, 271, 271, 271, 271], "finish_reason": "length"}\n' "--format jsonl"
+tiny -s 5 -n 8 -i 'the"' --format jsonl --logit-bias 1+99
+out_is '{"index": 0, "seed": 5, "text": "the\\"", "tokens": [1], "finish_reason": "stop"}\n' "of one text that the model ended"
+tiny -s 5 -n 8 -i the --format jsonl --logit-bias 271+99 --stop cc --stop eo
+out_is '{"index": 0, "seed": 5, "text": "theonc", "tokens": [271, 271], "finish_reason": "stop"}\n' "of one that a stop text ended"
+tiny -s 5 -n 3 -i 'the once' --format jsonl; out_is '{"index": 0, "seed": 5, "text": "the once", "tokens": [], "finish_reason": "length"}\n' "of one without new tokens"
+tiny -s 5 -n 20 --samples 9 --ignore-eos; noted "9 of 9 texts end where they have all the tokens of -n" "-n ended them"
+tiny --samples 0; refused 1 "--samples is" "--samples 0"
+tiny --samples 3 --parallel 0; refused 1 "--parallel is" "--parallel 0"
+tiny --parallel 3; refused 1 "of more --samples" "--parallel without --samples"
+tiny --format json; refused 1 "need text or jsonl" "an unknown format"
+tiny --samples 3 -m chat; refused 1 "--samples is of a text" "--samples of a chat"
+tiny --format jsonl -m chat; refused 1 "--format is of a text" "a chat as JSON"
+tiny --samples 3 --draft-lookup 3; refused 1 "--draft-lookup is of one" "--samples with --draft-lookup"
+tiny --samples 3 --trace; refused 1 "--trace is of one" "--samples with --trace"
+tiny --samples 3 -s 9223372036854775806; refused 1 "seeds end at 9223372036854775807" "seeds beyond the last"
+tiny --samples 2 -s 9223372036854775806 -n 9; fine "up to the last"
+tiny --num_return_sequences 3; refused 1 "is --samples N" "the name that others give it"
+tiny --samples 400 --parallel 400 -n 0 -c 10000000; [ "$status" -eq 4 ] && grep -q '^pith: no memory' "$dir/err"; ok $? "more at once than memory holds"
+if [ -c /dev/full ]; then
+    "$run" "$dir/tiny.bin" -z "$dir/tok.bin" --samples 3 > /dev/full 2> "$dir/err" < /dev/null; status=$?
+    [ $status -eq 4 ] && [ "$(grep -c '^pith:' "$dir/err")" -eq 1 ]; ok $? "a full disk behind --samples"
+else skip "a full disk behind --samples" "no /dev/full"; fi
+{ "$run" "$dir/tiny.bin" -z "$dir/tok.bin" --samples 3000 2> "$dir/err"; echo $? > "$dir/status"; } | head -1 > /dev/null
+[ "$(cat "$dir/status")" -eq 0 ] && ! grep -q '^pith:' "$dir/err"; ok $? "--samples into a pipe that closes"
+
 # ---- stop texts, biases, penalties -------------------------------------------------------------------
 tiny -t 0 -n 30 -i the --stop once --logit-bias 271+99; out_is "the\n" "a stop text is not printed"
 tiny -t 0 -n 6 -i the --stop oncex --logit-bias 271+99; cp "$dir/out" "$dir/b"
@@ -347,6 +390,10 @@ interrupt() { # interrupt SIGNAL STATUS NAME ARGS...: ends within a second with 
 long="-n 0 -c 1000000 --ignore-eos --cache-type-k f16 --cache-type-v f16"
 interrupt INT 130 "SIGINT while writing" "$dir/tiny.bin" -z "$dir/tok.bin" $long
 status=0; utf8 "leaves what was written, as UTF-8"
+interrupt INT 130 "SIGINT with --samples" "$dir/tiny.bin" -z "$dir/tok.bin" $long --samples 3 --parallel 2
+[ "$(grep -c '^<|endoftext|>$' "$dir/out")" -eq 1 ]; ok $? "leaves those that were begun"
+interrupt INT 130 "SIGINT with --format jsonl" "$dir/tiny.bin" -z "$dir/tok.bin" $long --format jsonl
+grep -q '"finish_reason": "cancelled"}$' "$dir/out"; ok $? "which says so"
 interrupt TERM 143 "SIGTERM while writing" "$dir/tiny.bin" -z "$dir/tok.bin" $long
 interrupt INT 130 "SIGINT with -o" "$dir/tiny.bin" -z "$dir/tok.bin" $long -o "$dir/stopped"
 [ -s "$dir/stopped" ]; ok $? "keeps the file"

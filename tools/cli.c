@@ -322,6 +322,28 @@ int encode_text(const pith_model *m, const char *text, size_t n, unsigned flags,
     return encode_with(m->tokenizer, text, n, flags, tokens, count);
 }
 
+int shown_text(const pith_model *m, const pith_token *t, int n, char **text, size_t *size) {
+    int first = n && t[0] == pith_model_shape(m)->bos;
+    size_t len;
+    *size = 0;
+    for (int i = first; i < n; i++) pith_text(m, i ? t[i - 1] : -1, t[i], &len), *size += len;
+    *text = malloc(*size + 1);
+    if (!*text) return complain(FAILED, "no memory for the prompt's text");
+    char *to = *text;
+    for (int i = first; i < n; i++, to += len) {
+        const char *p = pith_text(m, i ? t[i - 1] : -1, t[i], &len);
+        if (len) memcpy(to, p, len);
+    }
+    return 0;
+}
+
+void warn_of_nan(const pith_model *m, const pith_session *s, int *said) {
+    const float *logits = pith_logits(s);
+    int n = pith_model_shape(m)->n_vocab, is_nan = 0;
+    for (int i = 0; i < n && !*said; i++) is_nan |= isnan(logits[i]);
+    if (is_nan) warn_once(said, "the model computes NaN");
+}
+
 void show_progress(progress *p, size_t done, size_t all) {
     double now = seconds(), took = now - p->start;
     if (p->start <= 0) {

@@ -39,6 +39,12 @@ int output_open(output *o, const char *path, const model_choice *not_this) {
     return 0;
 }
 
+int output_memory(output *o, char **p, size_t *n) {
+    memset(o, 0, sizeof *o);
+    o->file = open_memstream(p, n);
+    return !o->file;
+}
+
 void output_bytes(output *o, const void *p, size_t n) {
     if (!o->code && n && fwrite(p, 1, n, o->file) != n) output_failed(o);
 }

@@ -171,6 +171,11 @@ void lines_close(line_reader *l);
 int encode_text(const pith_model *m, const char *text, size_t n, unsigned flags,
                 pith_token **tokens, int *count);
 
+/* What the tokens of a prompt show: all but a BOS at its beginning. The caller frees *text. */
+int shown_text(const pith_model *m, const pith_token *t, int n, char **text, size_t *size);
+
+void warn_of_nan(const pith_model *m, const pith_session *s, int *said); /* once */
+
 /* What takes longer than two seconds says how far it is, if standard error is a terminal. */
 typedef struct {
     const char *what;
@@ -197,12 +202,31 @@ typedef struct {
 int  same_file(const char *a, const char *b); /* 1: two paths of one file that is there */
 int  output_open(output *o, const char *path, /* NULL or "-": stdout */
                  const model_choice *not_this); /* whose files are not to be written over, or NULL */
+int  output_memory(output *o, char **p, size_t *n); /* (n) to be freed, when o->file has been closed. 1: no memory */
 void output_bytes(output *o, const void *p, size_t n);
 void output_text(output *o, const char *p, size_t n); /* whole UTF-8 characters only */
 void output_json(output *o, const char *p, size_t n); /* as a JSON string */
 void output_line(output *o, const char *fmt, ...);
 void output_flush(output *o);
 int  output_close(output *o, int keep); /* keep 0: a file stays as it was. An exit code */
+
+/* ---- many texts of one prompt: samples.c ------------------------------------------------------ */
+
+typedef struct {
+    const pith_model *m;
+    pith_session *first; /* has evaluated what is wanted of the prompt; others are made like it, */
+    const pith_context *context; /* as it was */
+    const pith_token *prompt; /* (n_prompt) */
+    int n_prompt, n_shown; /* n_shown: tokens of the prompt that the texts begin with */
+    pith_generation g;   /* how each is written: rng is the seed of the first; n_predict below 1: not at all */
+    int n, parallel;     /* texts; at once, 0: as many as is sensible */
+    int jsonl;           /* 1: an object a line, 0: texts with a line <|endoftext|> between them */
+    output *out;
+    int n_cut;           /* what comes of it: texts that the model did not end, */
+    long long n_token;   /* and all their new tokens */
+} samples;
+
+int write_samples(samples *w); /* ends early, without a complaint, when the user asks to stop */
 
 /* ---- the verbs ------------------------------------------------------------------------------- */
 
