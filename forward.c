@@ -381,6 +381,23 @@ PITH_SHARED void pith__forward(pith_pass *p) {
 
 /* ---- logits ---------------------------------------------------------------------------------------- */
 
+typedef struct {
+    const pith__hyper *h;
+    float *x; /* (n) */
+    size_t n;
+} raw_logits;
+
+enum { LOGITS = 1 << 14 }; /* of a task */
+
+static void scale_logits(const void *data, size_t i, uint8_t *scratch) {
+    (void)scratch;
+    const raw_logits *raw = data;
+    float scale = raw->h->logit_scale, cap = raw->h->logit_softcap, *x = raw->x + i * LOGITS;
+    size_t n = raw->n - i * LOGITS < LOGITS ? raw->n - i * LOGITS : LOGITS;
+    for (size_t k = 0; scale != 1 && k < n; k++) x[k] *= scale;
+    for (size_t k = 0; cap > 0 && k < n; k++) x[k] = cap * tanhf(x[k] / cap);
+}
+
 /* The first n rows of xn, which are normed, through the output matrix. */
 static void multiply_head(pith_pass *p, int n, float *logits) {
     const pith_model *m = p->model;
@@ -388,9 +405,9 @@ static void multiply_head(pith_pass *p, int n, float *logits) {
     size_t rows = m->head.tensor.rows;
     pith__input in = input_of(p, pith__acts_at(p, h->n_layer).xn, n, (size_t)h->n_embd);
     pith__matmul(p->kernels, &p->team, logits, rows, &m->head.tensor, &in);
-    for (size_t i = 0; h->logit_scale != 1 && i < (size_t)n * rows; i++) logits[i] *= h->logit_scale;
-    for (size_t i = 0; h->logit_softcap > 0 && i < (size_t)n * rows; i++)
-        logits[i] = h->logit_softcap * tanhf(logits[i] / h->logit_softcap);
+    raw_logits raw = { h, logits, (size_t)n * rows };
+    if (h->logit_scale != 1 || h->logit_softcap > 0)
+        pith__share(&p->team, (raw.n + LOGITS - 1) / LOGITS, pith__worth_it(raw.n), scale_logits, &raw);
 }
 
 /* Row t, normed, becomes row i of xn. */
