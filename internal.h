@@ -276,8 +276,9 @@ PITH_SHARED pith__room pith__room_in(void *mem);
 PITH_SHARED size_t pith__room_size(const pith__room *r); /* bytes, with those to align it; 0: overflow */
 
 /* Which activations of up to n_batch tokens a pass keeps: one layer's, every layer's, or one layer's and
- * the residual stream (x) of every layer; MANY: one layer's, and it has room for logits of many texts. */
-enum { PITH__KEEP_ONE, PITH__KEEP_ALL, PITH__KEEP_STREAM, PITH__KEEP_MANY };
+ * the residual stream (x) of every layer; MANY: one layer's, and it has room for logits of many texts; NONE: there
+ * is no pass. */
+enum { PITH__KEEP_ONE, PITH__KEEP_ALL, PITH__KEEP_STREAM, PITH__KEEP_MANY, PITH__KEEP_NONE };
 
 PITH_SHARED size_t pith__widest(const pith__hyper *h); /* columns of the widest matrix that inputs meet */
 PITH_SHARED int  pith__slots(int n); /* of a cache that holds n positions: a multiple of 16 */
@@ -290,7 +291,8 @@ PITH_SHARED void pith__pass_place(pith_pass *p, pith__room *r);
 /* keep: of its own pass. */
 PITH_SHARED pith_session *pith__session_new(const pith_model *m, const pith_context *c, int keep,
                                             pith_error *err);
-PITH_SHARED size_t pith__session_bytes(const pith_model *m, const pith_context *c, int keep); /* or 0 */
+/* NONE: of a session that shares a pass. 0: refused. */
+PITH_SHARED size_t pith__session_bytes(const pith_model *m, const pith_context *c, int keep);
 /* As pith_eval, and logits of all n tokens to (n, n_vocab). */
 PITH_SHARED int pith__eval_all(pith_session *s, const pith_token *t, int n, float *logits,
                                pith_error *err);

@@ -58,11 +58,11 @@ static int plan(planned *p, const pith_model *m, const pith_context *c, int keep
     s->model = m;
     s->n_ctx = p->pass.n_ctx;
     s->n_batch = p->pass.n_batch;
-    p->own = !c->pass;
+    p->own = !c->pass && keep != PITH__KEEP_NONE;
     s->pass = c->pass;
-    if (!p->own && s->pass->model != m)
+    if (c->pass && c->pass->model != m)
         return pith__fail(err, PITH_EARG, "%s: the session's pass is one of another model", m->store.path);
-    if (!p->own && (s->n_ctx > s->pass->n_ctx || s->n_batch > s->pass->n_batch))
+    if (c->pass && (s->n_ctx > s->pass->n_ctx || s->n_batch > s->pass->n_batch))
         return pith__fail(err, PITH_EARG, "the context is %d and the batch %d tokens, but the session's pass was"
                           " made for %d and %d at most", s->n_ctx, s->n_batch, s->pass->n_ctx, s->pass->n_batch);
     s->n_slot = s->n_slot_window = pith__slots(s->n_ctx);

@@ -377,11 +377,13 @@ TEST(a_pass_serves_what_it_was_made_for) {
     pith_pass *p = pith_pass_new(m, &most, NULL);
     const pith_context long_one = { .n_ctx = 33, .n_batch = 8, .pass = p };
     const pith_context wide = { .n_ctx = 32, .n_batch = 9, .pass = p };
-    const pith_context in_another = { .n_ctx = 32, .n_batch = 8, .pass = p };
+    const pith_context fits = { .n_ctx = 32, .n_batch = 8, .pass = p };
     CHECK(!pith_session_new(m, &long_one, &e) && e.code == PITH_EARG && strstr(e.text, "was made for 32 and 8"));
     CHECK(!pith_session_new(m, &wide, &e) && e.code == PITH_EARG && strstr(e.text, "was made for 32 and 8"));
-    CHECK(!pith_session_new(other, &in_another, &e) && e.code == PITH_EARG && strstr(e.text, "another model"));
-    CHECK(!pith_pass_new(m, &in_another, &e) && e.code == PITH_EARG && !pith_pass_size(m, &in_another));
+    CHECK(!pith_session_new(other, &fits, &e) && e.code == PITH_EARG && strstr(e.text, "another model"));
+    CHECK(!pith_pass_new(m, &fits, &e) && e.code == PITH_EARG && !pith_pass_size(m, &fits));
+    EQ(pith_session_size(m, &fits), pith__session_bytes(m, &most, PITH__KEEP_NONE));
+    CHECK(pith_session_size(m, &fits) + pith_pass_size(m, &most) / 2 < pith_session_size(m, &most));
     pith_pass_free(p);
     pith_pass_free(NULL);
     pith_close(m), pith_close(other);
