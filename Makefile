@@ -23,6 +23,7 @@ ENGINE  = base/bytes.c base/os.c base/utf8.c base/json.c base/team.c \
           formats/open.c formats/write.c \
           text/unicode.c text/added.c text/pretokenize.c \
           text/charset.c text/grammar.c text/gbnf.c text/matcher.c \
+          text/automaton.c text/pattern.c text/decimal.c text/schema.c text/scalars.c text/keywords.c text/rules.c \
           tokenizer.c chat.c \
           families.c model.c forward.c pass.c session.c keep.c sampler.c generate.c
 HEADERS = $(wildcard model.h internal.h base/*.h math/*.h math/twins/*.inc formats/*.h text/*.h)

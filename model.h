@@ -241,6 +241,7 @@ float      pith_random(uint64_t *rng); /* one draw, in [0, 1): xorshift64*, as i
 typedef struct pith_grammar pith_grammar;
 
 pith_grammar *pith_grammar_new(const char *gbnf, size_t len, pith_error *err);
+pith_grammar *pith_grammar_schema(const char *json, size_t len, pith_error *err); /* texts that are JSON of a JSON Schema */
 void          pith_grammar_free(pith_grammar *g);
 const char   *pith_grammar_text(const pith_grammar *g); /* the GBNF that it was read from */
 /* Is text (len bytes) a sentence of it? PITH_OK, or PITH_EDATA and "byte N: ..." with what could stand there. */

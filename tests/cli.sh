@@ -623,6 +623,12 @@ in=$dir/no; grammar -f -; refused 3 'byte 2: "b"' "grammar: standard input"; in=
 grammar --print; out_is 'root ::= "a"+ b\nb ::= [0-9]' "grammar --print"
 grammar -f "$dir/none"; refused 3 none "grammar: no such text"
 printf 'root ::= root' > "$dir/b.gbnf"; go grammar --grammar-file "$dir/b.gbnf"; refused 3 "b.gbnf: grammar: line 1: rule 'root' begins" "grammar: none that can be"
+printf '{"type":"array","items":{"type":"integer","maximum":9}}' > "$dir/s.json"; printf '[1, 9]\n' > "$dir/yes"; printf '[1, 10]' > "$dir/no"
+schema() { go grammar --json-schema-file "$dir/s.json" "$@"; }
+schema -f "$dir/yes"; [ "$status" -eq 0 ] && [ ! -s "$dir/out" ] && [ ! -s "$dir/err" ]; ok $? "grammar: a document and a line break"
+schema -f "$dir/no"; refused 3 'no: byte 5: "0", need' "grammar: no document"
+schema --print; cp "$dir/out" "$dir/s.gbnf"; go grammar --grammar-file "$dir/s.gbnf" -f "$dir/no"; refused 3 'byte 5' "grammar: what a schema becomes is a grammar"
+printf '{"items":{"pattern":"("}}' > "$dir/b.json"; go grammar --json-schema-file "$dir/b.json"; refused 3 "b.json: schema: #/items/pattern: " "grammar: no schema"
 go grammar -f "$dir/yes"; refused 1 "--grammar-file" "grammar: without one"
 
 # ---- learning ----------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 /* charset.c - sets of characters, as ranges of code points: what a class in a grammar or a pattern holds. */
 #include "text.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +13,22 @@ PITH_SHARED void *pith__more(void *p, size_t *room, size_t n, size_t size) {
     void *q = more > SIZE_MAX / 4 || pith__mul(&bytes, more, size) ? NULL : realloc(p, bytes);
     if (q) *room = more;
     return q;
+}
+
+PITH_SHARED void pith__say(pith__said *t, const char *fmt, ...) {
+    char some[512], *more = NULL;
+    va_list args;
+    va_start(args, fmt);
+    int n = vsnprintf(some, sizeof some, fmt, args);
+    va_end(args);
+    if (n >= 0 && n < (int)sizeof some && !t->failed) more = pith__more(t->p, &t->room, t->n + (size_t)n + 1, 1);
+    if (!more) {
+        t->failed = 1;
+        return;
+    }
+    t->p = more;
+    memcpy(t->p + t->n, some, (size_t)n + 1);
+    t->n += (size_t)n;
 }
 
 PITH_SHARED void pith__charset_add(pith__charset *s, uint32_t from, uint32_t to) {

@@ -204,7 +204,7 @@ static size_t class_slot(const gbnf_reader *r, const pith__range *range, size_t 
     size_t i = gbnf_hash(range, n * sizeof *range) & (r->knowns - 1);
     for (; r->known[i]; i = (i + 1) & (r->knowns - 1)) {
         const pith__class *c = &g->cls[r->known[i] - 1];
-        if (c->n_range == n && !memcmp(g->range + c->range, range, n * sizeof *range)) break;
+        if (c->n_range == n && (!n || !memcmp(g->range + c->range, range, n * sizeof *range))) break;
     }
     return i;
 }

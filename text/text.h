@@ -82,6 +82,18 @@ enum { PITH__LAST_CHAR = 0x10ffff };
 
 /* Room for n items of size bytes in memory p that has *room. NULL: there is none, and p stays as it is. */
 PITH_SHARED void *pith__more(void *p, size_t *room, size_t n, size_t size);
+
+typedef struct {         /* a text being put together; the caller frees p */
+    char *p;             /* (n) and a NUL */
+    size_t n, room;
+    int failed;          /* 1: there was no memory; it stays so */
+} pith__said;
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+PITH_SHARED void pith__say(pith__said *t, const char *fmt, ...); /* up to 500 bytes a call */
+
 PITH_SHARED void pith__charset_add(pith__charset *s, uint32_t from, uint32_t to); /* not tidy after it */
 PITH_SHARED void pith__charset_join(pith__charset *s, const pith__charset *other); /* not tidy after it */
 PITH_SHARED void pith__charset_tidy(pith__charset *s);
@@ -169,5 +181,199 @@ PITH_SHARED int32_t pith__matcher_keep(pith__matcher *m, int32_t state);
 PITH_SHARED unsigned pith__matcher_age(const pith__matcher *m);
 /* What could stand next, in words: "a", [0-9] or the end. Returns to. */
 PITH_SHARED const char *pith__matcher_wants(const pith__matcher *m, int32_t state, char *to, size_t room);
+
+/* ---- text/automaton.c: regular sets of texts ------------------------------------------------------- */
+
+typedef struct {
+    uint32_t from, to;   /* characters */
+    uint32_t next;
+} pith__arc;
+
+/* A deterministic automaton over characters. It begins in state 0; a character without an arc is refused. Every
+ * state is on a way to an end; one without states is the empty set. */
+typedef struct {
+    pith__arc *arc;      /* of state i, rising: arc[first[i] .. first[i + 1]) */
+    uint32_t *first;     /* (n + 1) */
+    uint8_t *ends;       /* (n) 1: the text may end here */
+    uint32_t n;
+} pith__dfa;
+
+/* Parts of a text, and what comes behind them: made by a reader of patterns, or of lists of texts. */
+typedef struct {
+    uint32_t kind, a, b; /* set: a goes on, b is the set; fork: a and b */
+} pith__nfa_node;
+
+enum { PITH__NFA_SET, PITH__NFA_FORK, PITH__NFA_BEGIN, PITH__NFA_END, PITH__NFA_FOUND };
+
+typedef struct {
+    pith__nfa_node *node;
+    size_t n_node, node_room;
+    pith__charset *set;
+    size_t n_set, set_room;
+    int failed;          /* 1: no memory; 2: too large */
+} pith__nfa;
+
+PITH_SHARED uint32_t pith__nfa_add(pith__nfa *m, uint32_t kind, uint32_t a, uint32_t b);
+PITH_SHARED uint32_t pith__nfa_set(pith__nfa *m, pith__charset *s, uint32_t next); /* takes s, which is tidy */
+PITH_SHARED void pith__nfa_free(pith__nfa *m);
+
+/* All of these give a DFA in memory of a, or NULL: no memory, or more than PITH__MOST_STATES. */
+enum { PITH__MOST_STATES = 20000 };
+PITH_SHARED pith__dfa *pith__dfa_of(const pith__nfa *m, uint32_t start, pith__arena *a);
+enum { PITH__AND, PITH__OR, PITH__AND_NOT };
+PITH_SHARED pith__dfa *pith__dfa_join(const pith__dfa *x, const pith__dfa *y, int how, pith__arena *a);
+PITH_SHARED pith__dfa *pith__dfa_any(pith__arena *a); /* all texts */
+PITH_SHARED pith__dfa *pith__dfa_length(uint32_t min, uint32_t max, pith__arena *a); /* of min to max characters */
+PITH_SHARED pith__dfa *pith__dfa_texts(const pith__str *text, size_t n, pith__arena *a); /* one of these */
+/* Texts of digits that are a multiple of it, perhaps with a minus, and a point and zeros. */
+PITH_SHARED pith__dfa *pith__dfa_multiple(uint32_t of, pith__arena *a);
+PITH_SHARED int pith__dfa_has(const pith__dfa *x, pith__str text);
+
+/* ---- text/pattern.c: regular expressions ----------------------------------------------------------- */
+
+/* The texts in which a pattern is found, as ECMA-262 reads it. NULL: err says why not. */
+PITH_SHARED pith__dfa *pith__pattern(pith__str pattern, pith__arena *a, pith_error *err);
+
+/* ---- text/decimal.c: sets of numbers -------------------------------------------------------------------- */
+
+/* Numbers as texts without an exponent: up to 18 digits before the point, and not more than 15 in all where there
+ * are some behind it, so that any reader tells two of them apart. */
+PITH_SHARED pith__dfa *pith__numbers(pith__arena *a, pith_error *err);      /* all of them */
+PITH_SHARED pith__dfa *pith__numbers_plain(pith__arena *a, pith_error *err); /* texts without a point, of any length */
+PITH_SHARED pith__dfa *pith__numbers_whole(pith__arena *a, pith_error *err); /* integers: 3, and 3.0 too */
+/* Those below a bound, or equal to it. */
+PITH_SHARED pith__dfa *pith__numbers_below(pith__str bound, int or_equal, pith__arena *a, pith_error *err);
+PITH_SHARED pith__dfa *pith__numbers_equal(const pith__str *number, size_t n, pith__arena *a, pith_error *err);
+PITH_SHARED pith__dfa *pith__numbers_multiple(uint32_t of, pith__arena *a, pith_error *err);
+
+/* ---- text/schema.c: what a JSON Schema asks for --------------------------------------------------------- */
+
+/* A value has to satisfy several schemas at once, or none of some: that is a want. Equal wants are one. */
+typedef struct pith__case pith__case;
+typedef struct pith__want pith__want;
+
+enum { PITH__SATISFY, PITH__VIOLATE, PITH__EQUAL }; /* a schema, not a schema, a value */
+
+typedef struct {
+    const char *at;      /* where it begins in the text; NULL: what nothing satisfies */
+    int how;
+} pith__demand;
+
+struct pith__want {
+    pith__demand *demand; /* (n) sorted; none: any value */
+    size_t n;
+    uint32_t id;
+    int known, busy;     /* 1: cases are there; they are being made */
+    pith__case *cases;   /* any of them will do */
+};
+
+enum { PITH__J_NULL, PITH__J_BOOL, PITH__J_NUMBER, PITH__J_STRING, PITH__J_ARRAY, PITH__J_OBJECT, PITH__J_TYPES };
+
+typedef struct {
+    pith__str name;
+    pith__want *want;
+    int required;
+} pith__property;
+
+typedef struct {         /* the other names: those of keys (NULL: all) have values as wanted */
+    pith__dfa *keys;
+    pith__want *want;
+} pith__names_of;
+
+struct pith__case {      /* values of one type */
+    pith__case *next;
+    int type;
+    int bools;           /* 1: false, 2: true */
+    pith__dfa *set;      /* numbers, strings: NULL is all of them */
+    int whole;           /* 1: numbers without a point */
+    uint32_t min, max;   /* characters, items, properties; UINT32_MAX: no limit */
+    pith__want **item;   /* (n) the first items */
+    pith__want *rest;    /* all others */
+    pith__want *contains; /* or NULL: at least so many such items, and at most */
+    uint32_t contains_min, contains_max;
+    int unique;
+    pith__property *property; /* (n) in the order in which they are written */
+    pith__names_of *other; /* (n_other) sets of names that do not meet */
+    size_t n, n_other;
+};
+
+typedef struct {
+    const char *text, *end;
+    pith__json root;
+    pith__arena arena;
+    pith_error *err;
+    int code;            /* of the first error */
+    int depth;           /* $refs and keywords inside each other */
+    size_t work;         /* states and cases made so far */
+    pith__want **want;   /* (n_want) */
+    size_t n_want, want_room;
+    pith__dfa *numbers, *whole, *any; /* all numbers, integers, strings, once they are needed */
+    const char *empty;   /* the first schema that nothing satisfies, or NULL */
+    int looks;           /* into properties, inside each other */
+} pith__schema;
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+PITH_SHARED void pith__schema_fail(pith__schema *r, const char *at, const char *fmt, ...);
+PITH_SHARED pith__want *pith__want_of(pith__schema *r, const pith__demand *demand, size_t n);
+PITH_SHARED pith__want *pith__want_both(pith__schema *r, const pith__want *a, const pith__want *b);
+PITH_SHARED pith__want *pith__want_at(pith__schema *r, const char *at, int how);
+PITH_SHARED pith__want *pith__want_schema(pith__schema *r, pith__json j, int violate); /* true and false too */
+PITH_SHARED pith__want *pith__want_any(pith__schema *r);
+PITH_SHARED pith__want *pith__want_nothing(pith__schema *r);
+PITH_SHARED int pith__case_free(const pith__case *c); /* 1: any value of its type */
+PITH_SHARED int pith__want_never(const pith__want *w);
+PITH_SHARED void *pith__schema_new(pith__schema *r, size_t n, size_t size); /* in its arena, or NULL */
+PITH_SHARED pith__case *pith__case_new(pith__schema *r, int type);
+PITH_SHARED void pith__case_add(pith__case **list, pith__case *c);
+PITH_SHARED void pith__cases_add(pith__schema *r, pith__case **list, const pith__case *more);
+PITH_SHARED pith__case *pith__cases_but(pith__schema *r, int but); /* any value, but for those of type but */
+PITH_SHARED pith__case *pith__case_both(pith__schema *r, const pith__case *a, const pith__case *b);
+PITH_SHARED pith__case *pith__cases_both(pith__schema *r, const char *at, const pith__case *a, const pith__case *b);
+PITH_SHARED pith__dfa *pith__schema_numbers(pith__schema *r); /* all of them */
+PITH_SHARED pith__dfa *pith__schema_whole(pith__schema *r);   /* integers */
+PITH_SHARED pith__dfa *pith__schema_any(pith__schema *r);     /* all strings */
+PITH_SHARED pith__dfa *pith__schema_join(pith__schema *r, const pith__dfa *x, const pith__dfa *y, int how);
+PITH_SHARED pith__dfa *pith__schema_strings(pith__schema *r, const pith__case *c); /* set and length together */
+PITH_SHARED pith__dfa *pith__schema_dfa(pith__schema *r, const char *at, pith__dfa *d, const pith_error *e);
+
+/* ---- text/scalars.c: keywords for values without parts --------------------------------------------------- */
+
+typedef struct {         /* a schema at work: its keywords, for those that belong together */
+    pith__schema *r;
+    pith__json schema, value; /* value: of the keyword */
+    const char *name;    /* the keyword */
+    int violate;
+} pith__keyword;
+
+PITH_SHARED pith__json pith__keyword_beside(const pith__keyword *k, const char *name);
+PITH_SHARED pith__case *pith__keyword_wrong(const pith__keyword *k, const char *need);
+PITH_SHARED pith__case *pith__not_enforced(const pith__keyword *k);
+PITH_SHARED pith__case *pith__one_type(const pith__keyword *k, pith__case *c);
+PITH_SHARED int pith__keyword_limit(const pith__keyword *k, uint32_t *n);
+PITH_SHARED pith__case *pith__type_cases(const pith__keyword *k);
+PITH_SHARED void pith__property_add(pith__schema *r, pith__case *c, pith__json key, pith__property p);
+PITH_SHARED pith__case *pith__enum_cases(const pith__keyword *k);
+PITH_SHARED pith__case *pith__const_cases(const pith__keyword *k);
+PITH_SHARED pith__case *pith__minimum_cases(const pith__keyword *k);
+PITH_SHARED pith__case *pith__maximum_cases(const pith__keyword *k);
+PITH_SHARED pith__case *pith__exclusive_minimum_cases(const pith__keyword *k);
+PITH_SHARED pith__case *pith__exclusive_maximum_cases(const pith__keyword *k);
+PITH_SHARED pith__case *pith__multiple_cases(const pith__keyword *k);
+PITH_SHARED pith__case *pith__size_cases(const pith__keyword *k, int type, int is_max);
+PITH_SHARED pith__case *pith__min_length_cases(const pith__keyword *k);
+PITH_SHARED pith__case *pith__max_length_cases(const pith__keyword *k);
+PITH_SHARED pith__dfa *pith__keyword_pattern(const pith__keyword *k, pith__json value);
+PITH_SHARED pith__case *pith__pattern_cases(const pith__keyword *k);
+PITH_SHARED pith__case *pith__format_cases(const pith__keyword *k);
+
+/* ---- text/keywords.c: the keywords of a schema ---------------------------------------------------------- */
+
+PITH_SHARED const pith__case *pith__want_cases(pith__schema *r, pith__want *w);
+
+/* ---- text/rules.c: a schema as GBNF --------------------------------------------------------------------- */
+
+PITH_SHARED void pith__schema_rules(pith__schema *r, pith__said *to);
 
 #endif
