@@ -303,7 +303,7 @@ else skip "hints at a terminal" "no script(1)"; fi
 alone() { : > "$dir/alone"; for k in 0 1 2 3 4; do
     [ $k -gt 0 ] && echo '<|endoftext|>' >> "$dir/alone"; "$run" "$@" -s $((5 + k)) >> "$dir/alone" 2> /dev/null < /dev/null; done; }
 for f in "-n 40" "-n 2 -i 'the once'" "-n 4 -i 'the once'" "--n-predict 0 -i the" "-n 0 -i 'the once'" "-t 0 -n 30" \
-    "-n 30 --stop a --stop e --repeat-penalty 1.2" "-n 150 --context-shift --keep 3 --ignore-eos -i 'a b'" \
+    "-n 30 --stop a --stop e --repeat-penalty 1.2" "-n 150 --context-shift --keep 2 --ignore-eos -i 'the once and so'" \
     "-n 150 --context-shift --ignore-eos -c 20 --threads 3"; do
     eval "alone \"$dir/tiny.bin\" -z \"$dir/tok.bin\" $f"
     for at_once in 1 2 5 100; do
