@@ -3,15 +3,18 @@
 
 #include <math.h>
 
-double logprob_of(const float *x, int n, pith_token t, int *rank) {
+double log_total(const float *x, int n) {
     double max = -INFINITY, sum = 0;
-    *rank = 0;
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++)
         if (x[i] > max) max = x[i];
-        *rank += x[i] > x[t] || (x[i] == x[t] && i < t);
-    }
     for (int i = 0; i < n; i++) sum += exp(x[i] - max);
-    return x[t] - max - log(sum);
+    return max + log(sum);
+}
+
+double logprob_of(const float *x, int n, pith_token t, int *rank) {
+    *rank = 0;
+    for (int i = 0; i < n; i++) *rank += x[i] > x[t] || (x[i] == x[t] && i < t);
+    return x[t] - log_total(x, n);
 }
 
 /* Bits a byte are left out where the bytes are not known: tokens without a vocabulary. */

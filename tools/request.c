@@ -170,11 +170,12 @@ typedef struct {
 } field;
 
 #define HOW(f) offsetof(request, how.f)
+#define ONE_OR_MORE 1, INT32_MAX, "a whole number from 1 to 2147483647"
 static const field fields[] = {
     { "prompt", READ, 0, 0, 0, NULL, read_prompt },
     { "messages", READ, 0, 0, 0, NULL, read_messages },
-    { "max_tokens", INT, offsetof(request, n_predict), 1, INT32_MAX, "a whole number from 1 to 2147483647", NULL },
-    { "max_completion_tokens", INT, offsetof(request, n_completion), 1, INT32_MAX, "a whole number from 1 to 2147483647", NULL },
+    { "max_tokens", INT, offsetof(request, n_predict), ONE_OR_MORE, NULL },
+    { "max_completion_tokens", INT, offsetof(request, n_completion), ONE_OR_MORE, NULL },
     { "n", INT, offsetof(request, n), 1, MOST_TEXTS, "a whole number from 1 to 1024", NULL },
     { "best_of", READ, 0, 0, 0, NULL, read_best_of },
     { "seed", READ, 0, 0, 0, NULL, read_seed },
@@ -194,12 +195,12 @@ static const field fields[] = {
     { "model", READ, 0, 0, 0, NULL, read_model },
     /* These say who asks, or how the work is to be done, not what comes of it. */
     { .name = "id", .kind = TAKEN }, { .name = "custom_id", .kind = TAKEN }, { .name = "user", .kind = TAKEN },
-    { .name = "metadata", .kind = TAKEN }, { .name = "store", .kind = TAKEN }, { .name = "service_tier", .kind = TAKEN }, { .name = "safety_identifier", .kind = TAKEN },
-    { .name = "prompt_cache_key", .kind = TAKEN }, { .name = "prompt_cache_retention", .kind = TAKEN },
-    { .name = "prediction", .kind = TAKEN }, { .name = "parallel_tool_calls", .kind = TAKEN },
-    { .name = "stream_options", .kind = TAKEN },
+    { .name = "metadata", .kind = TAKEN }, { .name = "store", .kind = TAKEN }, { .name = "service_tier", .kind = TAKEN },
+    { .name = "safety_identifier", .kind = TAKEN }, { .name = "prompt_cache_key", .kind = TAKEN },
+    { .name = "prompt_cache_retention", .kind = TAKEN }, { .name = "prediction", .kind = TAKEN },
+    { .name = "parallel_tool_calls", .kind = TAKEN }, { .name = "stream_options", .kind = TAKEN },
     { .name = "stream", .kind = NEUTRAL, .need = "false: the answer comes whole" },
-    { .name = "echo", .kind = NEUTRAL, .need = "false: the prompt is not said again (run score has its probabilities)" },
+    { .name = "echo", .kind = NEUTRAL, .need = "false: the prompt is not said again (but run score scores it)" },
     { .name = "suffix", .kind = NEUTRAL, .need = "none: a text is written from its beginning on" },
     { .name = "response_format", .kind = NEUTRAL, .need = "{\"type\": \"text\"}" },
     { .name = "modalities", .kind = NEUTRAL, .need = "[\"text\"]" },
@@ -210,6 +211,7 @@ static const field fields[] = {
     { .name = "audio", .kind = NEUTRAL, .need = "none" },
 };
 #undef HOW
+#undef ONE_OR_MORE
 enum { N_FIELD = sizeof fields / sizeof *fields };
 
 static int unknown_field(request_reader *k, pith__json key) {
@@ -277,7 +279,8 @@ static int encode_prompt(request_reader *k, pith_token *t, size_t room, pith__st
     int n = pith_encode(m, text.p, text.n, flags, t, (int)room);
     if (n < 0 || (size_t)n > room) {
         free(t);
-        return n == PITH_EMEMORY ? no_memory(k->e) : wrong_field(k->e, "prompt", NULL, "the prompt cannot be made tokens");
+        if (n == PITH_EMEMORY) return no_memory(k->e);
+        return wrong_field(k->e, "prompt", NULL, "the prompt cannot be made tokens");
     }
     if (n == 0) t[n++] = shape->bos >= 0 ? shape->bos : shape->eos; /* some families begin with nothing */
     if (t[0] >= 0) return add_prompt(k, t, n, "prompt");
@@ -408,7 +411,8 @@ static int read_whole(request_reader *k, pith__json fields_of) {
         return wrong_field(k->e, k->prompt.p ? "messages" : "prompt", "missing_required_parameter",
                            k->prompt.p ? "has both a prompt and messages, need one of them"
                                        : "has neither a prompt nor messages");
-    if (k->best_of && k->best_of != r->n) return wrong_field(k->e, "best_of", NULL, "best_of is not n: all texts are given");
+    if (k->best_of && k->best_of != r->n)
+        return wrong_field(k->e, "best_of", NULL, "best_of is not n: all texts are given");
     if (k->has_top && r->logprobs != CHAT_LOGPROBS)
         return wrong_field(k->e, "top_logprobs", NULL, "top_logprobs needs \"logprobs\": true");
     if (k->has_top) r->n_top = (int)k->top_logprobs;

@@ -1,6 +1,7 @@
 /* request.h - requests for texts and their answers in OpenAI's form: what run batch and a server share.
  *
  *     request.c   the fields of a request -> prompts as tokens, sampling, limits
+ *     answer.c    a text as it comes -> the answer
  *
  * Nothing here prints: what is wrong with a request is an error in its answer. */
 #ifndef PITH_REQUEST_H
@@ -58,5 +59,49 @@ int  request_texts(pith__json fields);
 int  request_wrong(request_error *e, pith__json value, const char *name, const char *need);
 /* A string of a request, whole characters only. 0, or *e says what is wrong. */
 int  request_text(pith__json value, const char *name, pith__arena *a, pith__str *s, request_error *e);
+
+/* ---- answer.c -------------------------------------------------------------------------------- */
+
+typedef struct {
+    pith_token token;
+    double logprob;
+} likely_token;
+
+typedef struct {         /* a token of a text, for logprobs */
+    likely_token is;
+    pith_token before;   /* the token before it, which its text depends on */
+    size_t at;           /* bytes of the text before it */
+} told_token;
+
+typedef struct {         /* a text of a request, from its prompt to its end */
+    const request *r;
+    const request_prompt *prompt;
+    int index;           /* which of the request's texts */
+    uint64_t seed;
+    pith_generation g;
+    pith_error error;    /* why it failed, if g.ended is an error */
+    output out;          /* to text */
+    char *text;          /* (n_text) */
+    size_t n_text, shown; /* shown: bytes of its tokens, before a stop text cut them */
+    told_token *told;    /* (n_told, of room), where logprobs are wanted */
+    likely_token *top;   /* (n_told, r->n_top) */
+    size_t n_told, room;
+    void *owner;         /* the caller's */
+} choice;
+
+/* Text number index of a request, which must stay. 0, or 1: no memory. */
+int  choice_begin(choice *c, const pith_model *m, const request *r, int index, uint64_t seed);
+/* After each pass: what c->g has got there. The session is the one in which it is written. */
+void choice_take(choice *c, const pith_session *s);
+void choice_free(choice *c);
+
+typedef struct {         /* what an answer says beside its texts */
+    const char *id, *custom_id; /* as JSON; custom_id: or NULL */
+    const char *model, *fingerprint;
+} answer_head;
+
+void answer_write(output *o, const pith_model *m, const answer_head *head, const request *r, const choice *c);
+void answer_error(output *o, const request_error *e);
+int  memory_open(output *o, char **p, size_t *n); /* output to memory, to be freed. 0, or an exit code */
 
 #endif

@@ -18,6 +18,7 @@ int open_model_or_vocab(const model_choice *c, pith_model **m, pith__store *s);
 int encode_with(const pith__tokenizer *k, const char *text, size_t n, unsigned flags,
                 pith_token **tokens, int *count);
 
+double log_total(const float *x, int n); /* log of the sum of exp(x): log softmax is a logit minus this */
 /* log softmax of the logits x (n) at token t, and how many tokens stand before it: likelier, or as likely and
  * first. */
 double logprob_of(const float *x, int n, pith_token t, int *rank);
