@@ -2,6 +2,7 @@
  *
  *     request.c   the fields of a request -> prompts as tokens, sampling, limits
  *     answer.c    a text as it comes -> the answer
+ *     slots.c     many texts, written together
  *
  * Nothing here prints: what is wrong with a request is an error in its answer. */
 #ifndef PITH_REQUEST_H
@@ -103,5 +104,38 @@ typedef struct {         /* what an answer says beside its texts */
 void answer_write(output *o, const pith_model *m, const answer_head *head, const request *r, const choice *c);
 void answer_error(output *o, const request_error *e);
 int  memory_open(output *o, char **p, size_t *n); /* output to memory, to be freed. 0, or an exit code */
+
+/* ---- slots.c --------------------------------------------------------------------------------- */
+
+enum { SLOT_IDLE, SLOT_WAITS, SLOT_WRITES };
+
+typedef struct {         /* a place for a text; its session keeps the text until the next one comes */
+    pith_session *s;     /* or NULL */
+    size_t size;         /* bytes of it */
+    choice *c;           /* or NULL: idle */
+    int state;
+    uint64_t used;       /* when it last was of use, by the count of slots.clock */
+} slot;
+
+typedef struct {
+    const pith_model *m;
+    pith_context context; /* of all sessions, but for n_ctx */
+    int n_ctx;           /* tokens of the longest text */
+    slot *slot;          /* (n_slot) */
+    int n, n_slot;       /* texts at once; some slots more than that keep what others may begin with */
+    int n_busy;
+    uint64_t clock;
+    pith_session **s;    /* (n) those of a pass, */
+    pith_generation **g; /* (n) and what they write */
+    size_t room, used;   /* bytes that sessions may have, and have */
+    size_t n_read, n_shared, n_written; /* tokens of prompts evaluated, and taken from others; new ones */
+} slots;
+
+/* For n texts at once, of c->n_ctx tokens at most, in sessions of room bytes in all. */
+int  slots_open(slots *k, const pith_model *m, const pith_context *c, int n, size_t room, pith_error *err);
+void slots_close(slots *k);
+void slots_start(slots *k, choice *c); /* n_busy < n */
+/* One pass. ended: (n) texts that have ended in it, or failed. Returns how many, or an error of all. */
+int  slots_step(slots *k, choice **ended, pith_error *err);
 
 #endif
