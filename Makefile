@@ -33,7 +33,7 @@ BUNDLED = $(if $(filter 0,$(BUNDLE)),,models/stories.gguf)
 TOOLS   = tools/bundle.c tools/cli.c tools/flags.c tools/output.c tools/line.c tools/jsonl.c tools/vocab.c tools/trainer.c tools/pretrain.c tools/likelihood.c tools/rows.c tools/score.c tools/tokenize.c tools/info.c tools/bench.c tools/trace.c tools/samples.c
 TESTS   = $(wildcard tests/t_*.c)
 TOOLS  += tools/grammar.c
-TOOLS  += tools/request.c tools/answer.c tools/slots.c
+TOOLS  += tools/request.c tools/answer.c tools/slots.c tools/batch.c
 
 # Asked once, and only by what compiles.
 OPENMP  = $(eval OPENMP := $(if $(NO_OPENMP),,$(shell sh scripts/openmp.sh $(CC) $(CFLAGS) $(LDFLAGS))))$(OPENMP)

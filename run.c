@@ -35,7 +35,7 @@ static const options defaults = {
 
 static const char usage[] =
     "run MODEL [options]        write a text, or with -m chat hold a conversation\n"
-    "run VERB MODEL [options]   score, tokenize, info, bench; run VERB --help says more\n"
+    "run VERB MODEL [options]   batch, score, tokenize, info, bench; run VERB --help says more\n"
     "run VERB TEXT [options]    vocab, pretrain: learn a vocabulary, a model from a text file\n"
     "MODEL is a llama2.c checkpoint (and -z tokenizer.bin), a .gguf or a Hugging Face folder;\n"
     "without one, the small teller of stories that is built in.\n"
@@ -592,6 +592,7 @@ static const struct {
     { "score", verb_score }, { "tokenize", verb_tokenize }, { "info", verb_info },
     { "bench", verb_bench },
     { "grammar", verb_grammar },
+    { "batch", verb_batch },
     { "vocab", verb_vocab },
     { "pretrain", verb_pretrain },
 };

@@ -42,7 +42,7 @@ go; [ "$(grep -c '\.' "$dir/out")" -gt 1 ] && grep -q 'run MODEL' "$dir/err"; fi
 cp "$run" "$dir/copy" && (cd / && "$dir/copy" -s 7 > "$dir/told" 2> "$dir/err"); rm "$dir/copy"
 go -s 7 --threads 3; same_out "$dir/told" "a copy of the program elsewhere tells the same story"
 go -i "The dog" -n 30 -t 0; grep -q '^The dog' "$dir/out"; fine "the model that is built in goes on from a prompt"
-for v in "" score tokenize info bench; do
+for v in "" batch score tokenize info bench; do
     go $v --help; [ "$status" -eq 0 ] && [ ! -s "$dir/err" ] && grep -q -e '--threads' "$dir/out"
     ok $? "help of '$v' on stdout"
 done
@@ -672,6 +672,43 @@ if hup_ignored; then skip "SIGHUP while training" "SIGHUP is ignored here"; else
     interrupt HUP 129 "SIGHUP while training" pretrain "$dir/learn.txt" -o "$dir/hungtrain" $learn --max-steps 1000000 --save-steps 0
     ls "$dir/hungtrain" | grep -q '^checkpoint-[0-9]*.gguf$'; ok $? "saves too"
 fi
+
+# ---- many texts ----------------------------------------------------------------------------------------
+text_of() { sed -n "$1s/.*\"\\(text\|content\\)\":\"\\([^\"]*\\)\",.*/\\2/p" "$2"; } # of answers without quotes in it
+for i in 1 2 3; do echo '{"prompt": "The dog", "max_tokens": 12, "stop": "\""}'; done > "$dir/ask.jsonl"
+go batch -f "$dir/ask.jsonl" -s 41; fine "batch: answers on standard output"
+grep -q '^seed: 41' "$dir/err"; ok $? "batch says its seed"
+cp "$dir/out" "$dir/answers"
+for i in 1 2 3; do
+    go -i "The dog" --n-predict 12 -s $((40 + i)) --stop '"'; printf 'The dog%s\n' "$(text_of $i "$dir/answers")" > "$dir/a"
+    same_out "$dir/a" "batch: text $i is that of run with its seed"
+done
+echo '{"messages": [{"role": "system", "content": "b"}, {"role": "user", "content": "the"}], "max_tokens": 6, "seed": 7}' > "$dir/said"
+go batch "$dir/tiny.bin" -z "$dir/tok.bin" -f "$dir/said"; text_of 1 "$dir/out" > "$dir/a"
+tiny -m chat -y b -i the -s 7 --n-predict 6; same_out "$dir/a" "batch: messages are as a chat"
+in=$dir/ask.jsonl; go batch -f - -s 41 --parallel 1; in=/dev/null; same_out "$dir/answers" "batch reads standard input"
+go batch -f "$dir/ask.jsonl" -s 41 -o "$dir/b.jsonl"; cmp -s "$dir/answers" "$dir/b.jsonl"; ok $? "batch -o"
+go batch -f "$dir/ask.jsonl" -s 41 -o "$dir/b.jsonl"; refused 1 "b.jsonl: has something in it" "batch does not write over answers"
+go batch -f "$dir/ask.jsonl" -o "$dir/ask.jsonl" --resume; refused 1 "is what is read" "batch: -o onto the requests"
+go batch; refused 1 "-f FILE" "batch without requests"
+go batch -f "$dir/none"; refused 3 none "batch: requests that are not there"
+go batch -f "$dir/ask.jsonl" --resume; refused 1 "needs a file" "batch: nothing to go on with"
+go batch -f "$dir/ask.jsonl" --n-predict 0 ; refused 1 "n-predict is 0" "batch: texts without tokens"
+go batch -f "$dir/ask.jsonl" -o "$dir/no/b.jsonl"; refused 4 no/b.jsonl "batch: a folder that is not there"
+go batch "$dir/tiny.bin" -z "$dir/tok.bin" -f /dev/null; [ "$status" -eq 3 ] && grep -q "has no requests" "$dir/err"; ok $? "batch: no requests"
+awk 'BEGIN { for (i = 0; i < 20000; i++) print "{\"prompt\": \"Once upon a time\", \"max_tokens\": 16, \"logprobs\": 9}" }' > "$dir/long.jsonl"
+head -20 "$dir/long.jsonl" > "$dir/ask.jsonl"
+go batch -f "$dir/ask.jsonl" -o "$dir/whole.jsonl"; (trap '' XFSZ; ulimit -f 8; go batch -f "$dir/ask.jsonl" -o "$dir/full.jsonl"; exit $status); status=$?
+[ "$status" -eq 4 ] && grep -q '^pith: .*full.jsonl' "$dir/err" && [ -s "$dir/full.jsonl" ] && [ "$(tail -c 1 "$dir/full.jsonl" | tr '\n' x)" = x ]
+ok $? "batch: a full disk keeps the answers that are whole"
+go batch -f "$dir/ask.jsonl" -o "$dir/full.jsonl" --resume; cmp -s "$dir/whole.jsonl" "$dir/full.jsonl"; ok $? "and --resume goes on behind them"
+interrupt INT 130 "SIGINT during batch" batch -f "$dir/long.jsonl" -o "$dir/cut.jsonl"
+[ -s "$dir/cut.jsonl" ] && grep -q -e '--resume goes on' "$dir/err"; ok $? "keeps the answers, and says how to go on"
+"$run" batch -f "$dir/long.jsonl" -o "$dir/cut.jsonl" --resume > /dev/null 2>&1 & pid=$!; sleep 0.5; kill -s KILL $pid; wait $pid 2> /dev/null
+head -20 "$dir/cut.jsonl" | cmp -s - "$dir/whole.jsonl"; ok $? "and kill -9 none of them"
+if [ -c /dev/full ]; then
+    go batch -f "$dir/ask.jsonl" -o /dev/full --quiet; refused 4 /dev/full "batch: a full disk"
+else skip "batch: a full disk" "no /dev/full"; fi
 
 echo "1..$n"; echo "# $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]

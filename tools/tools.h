@@ -235,6 +235,7 @@ int verb_tokenize(int argc, char **argv);
 int verb_info(int argc, char **argv);
 int verb_bench(int argc, char **argv);
 int verb_grammar(int argc, char **argv);
+int verb_batch(int argc, char **argv);
 int verb_vocab(int argc, char **argv);
 int verb_pretrain(int argc, char **argv);
 void trace_session(pith_session *s); /* from now on its activations go to stderr */
