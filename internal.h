@@ -225,7 +225,7 @@ struct pith_pass {
     float *product;      /* (n_product, n_vocab) logits of several texts, on the tape */
     float **product_to;  /* (n_batch) where each of its rows goes */
     int n_product;       /* 0: no room */
-    float *probs;        /* (n_vocab) scratch of the sampler */
+    float *adjusted, *probs; /* (n_vocab) scratch of the sampler: logits, and probabilities */
     int32_t *order;      /* (n_vocab) scratch of the sampler */
     const pith__kernels *kernels;
     pith__team team;
@@ -300,5 +300,40 @@ PITH_SHARED int pith__eval_all(pith_session *s, const pith_token *t, int n, floa
  * first token on: every part then has the logits that it has in the whole text. */
 PITH_SHARED int pith__eval_part(pith_session *s, const pith_token *t, int n, int n_text, float *logits,
                                 pith_error *err);
+
+/* ---- candidates.c, penalties.c: the tokens that may come next --------------------------------------- */
+
+typedef struct {         /* the tokens as the stages of the sampler leave them */
+    const pith_session *s;
+    const pith_sampling *how;
+    uint64_t *rng;
+    float *x, *p;        /* (n_vocab) by token: logits; probabilities, as has_p says */
+    int32_t *t;          /* (n) the candidates */
+    int n;
+    int all;             /* 1: they are tokens 0 to n - 1, and t is not filled in */
+    int sorted;          /* 1: the likeliest first */
+    int best;            /* the likeliest, or -1: not known */
+    int has_p;           /* 1: p of the candidates is in proportion to their probabilities, 2: it is these; 0: no */
+    int llama2c;         /* 1: the stages come in llama2.c's order */
+} pith__candidates;
+
+PITH_SHARED void pith__list(pith__candidates *c); /* fill in t */
+PITH_SHARED int  pith__likeliest(pith__candidates *c);
+PITH_SHARED void pith__probabilities(pith__candidates *c); /* has_p becomes 2 */
+PITH_SHARED float pith__sum(const pith__candidates *c); /* of p */
+PITH_SHARED void pith__keep(pith__candidates *c, int k); /* of a list with p the k likeliest, best first */
+PITH_SHARED void pith__keep_from(pith__candidates *c, double least); /* and those of at least this p, or the likeliest */
+PITH_SHARED int  pith__is_greedy(const pith_sampling *how);
+/* Stages, each by its own fields of how. */
+PITH_SHARED void pith__top_k(pith__candidates *c);
+PITH_SHARED void pith__top_p(pith__candidates *c);
+PITH_SHARED void pith__min_p(pith__candidates *c);
+PITH_SHARED void pith__typical(pith__candidates *c);
+PITH_SHARED void pith__top_n_sigma(pith__candidates *c);
+PITH_SHARED void pith__temperature(pith__candidates *c);
+PITH_SHARED pith_token pith__draw(pith__candidates *c, float coin); /* coin: in [0, 1) */
+
+PITH_SHARED void pith__penalise(pith__candidates *c);
+PITH_SHARED void pith__dry(pith__candidates *c);
 
 #endif

@@ -208,8 +208,15 @@ typedef struct {
     float      bias;
 } pith_bias;
 
-/* The stages, in the order that the library takes them in, whatever the order of the fields: bias, penalties,
- * allow, temperature, top-k, top-p, min-p, one draw. A stage whose fields are 0 is off: zero-initialised
+typedef struct {          /* what draws leave for those after them; zero-initialised before the first */
+    int   n;              /* how many there were */
+    float mu;             /* mirostat's bound on the surprise, in bits */
+    float sum, weight;    /* adaptive-p: decayed sums of the probabilities of what was drawn, and of ones */
+} pith_drawn;
+
+/* First come bias and allow, last the draw, and between them the stages in this order: penalties, temperature, top-k,
+ * top-p, min-p, as in llama2.c; or, where one of the stages that only llama.cpp has is on, as there: penalties, DRY,
+ * top-n-sigma, top-k, typical, top-p, min-p, XTC, temperature. A stage whose fields are 0 is off: zero-initialised
  * takes the likeliest token. New fields go last, and 0 in them changes nothing. */
 typedef struct {
     const pith_bias *bias;  /* (n_bias) added to the logits */
@@ -222,8 +229,29 @@ typedef struct {
     float top_p;            /* 1: off; keep the likeliest that together have this probability */
     float min_p;            /* keep those at least this likely, relative to the likeliest */
     const uint32_t *allow;  /* what a grammar allows: token t if bit t % 32 of allow[t / 32] is set */
+    const char *order;      /* letters of the stages, as pith_samplers gives them, instead of the orders above; */
+                            /* others do not take part. Letters that are none count for nothing */
+    int   min_keep;         /* top-p, min-p, typical and XTC leave at least so many */
+    float typical_p;        /* 1: off; keep those as surprising as is expected, that together have this probability */
+    float top_n_sigma;      /* keep those within so many standard deviations of the largest logit */
+    float xtc_probability, xtc_threshold; /* that often, of those with at least threshold only the last stays; over 0.5: off */
+    float dynatemp_range, dynatemp_exponent; /* temperature - range to temperature + range, by entropy^exponent */
+    float dry_multiplier, dry_base; /* what would go on with a repetition of n tokens loses multiplier * base^(n - */
+    int   dry_allowed_length;       /*    allowed length), if that is not shorter */
+    int   dry_last_n;       /* in so many of the last tokens; -1: all */
+    const char *const *dry_breaker; /* (n_dry_breaker) texts at which a repetition begins anew */
+    int   n_dry_breaker;
+    int   mirostat;         /* 1 or 2: only the temperature and mirostat of this version take part */
+    float mirostat_tau, mirostat_eta; /* the surprise to hold, in bits, and how fast */
+    float adaptive_target, adaptive_decay; /* adaptive-p, where order has its letter: the probability aimed at; < 0: off */
+    pith_drawn *drawn;      /* of mirostat and adaptive-p; NULL: each draw is as the first (pith_generate has its own) */
 } pith_sampling;
-#define PITH_SAMPLING_DEFAULT { NULL, 0, 64, 1.0f, 0.0f, 0.0f, 0.8f, 40, 0.95f, 0.05f, NULL }
+#define PITH_SAMPLING_DEFAULT { NULL, 0, 64, 1.0f, 0.0f, 0.0f, 0.8f, 40, 0.95f, 0.05f, NULL, NULL, 0, 1.0f, 0.0f, \
+    0.0f, 0.1f, 0.0f, 1.0f, 0.0f, 1.75f, 2, 64, NULL, 0, 0, 5.0f, 0.1f, -1.0f, 0.9f, NULL }
+
+/* Letters for pith_sampling.order, of the stages' names as llama.cpp has them: "top_k;temperature". A NUL comes
+ * last. PITH_EARG: a name that is none, or more than cap - 1 of them. */
+int pith_samplers(const char *names, char *order, int cap, pith_error *err);
 
 /* What the model's file recommends; where it does not say, llama2.c's defaults for a llama2.c file, and else
  * PITH_SAMPLING_DEFAULT (m may be NULL). */
@@ -232,6 +260,9 @@ pith_sampling pith_sampling_default(const pith_model *m);
 /* Draw the next token from pith_logits, which stay as they are. how NULL: the likeliest. *rng is the generator's whole state, so a
  * seed: any number. -1: allow allows none. */
 pith_token pith_sample(pith_session *s, const pith_sampling *how, uint64_t *rng);
+/* The probability (n_vocab) with which pith_sample would draw each token; how many of them are not 0. *rng moves on
+ * where XTC needs it. */
+int        pith_distribution(pith_session *s, const pith_sampling *how, uint64_t *rng, float *p);
 float      pith_random(uint64_t *rng); /* one draw, in [0, 1): xorshift64*, as in llama2.c */
 
 /* ---- grammars ---------------------------------------------------------- */

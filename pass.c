@@ -102,6 +102,7 @@ PITH_SHARED void pith__pass_place(pith_pass *p, pith__room *r) {
     p->part_of = pith__take_room(r, n_batch, sizeof *p->part_of);
     p->attend = pith__take_room(r, n_batch, sizeof *p->attend);
     p->product_to = pith__take_room(r, n_batch, sizeof *p->product_to);
+    p->adjusted = pith__take_room(r, n_vocab, sizeof *p->adjusted);
     p->probs = pith__take_room(r, n_vocab, sizeof *p->probs);
     p->order = pith__take_room(r, n_vocab, sizeof *p->order);
     place_tape(p, r);

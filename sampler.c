@@ -1,16 +1,18 @@
 /* sampler.c - logits -> the next token.
  *
- * Gets a session's logits and a pith_sampling, gives one token. The stages in their order: bias, penalties,
- * the tokens that a grammar allows, temperature, softmax, top-k, top-p (Holtzman et al. 2019,
- * arXiv:1904.09751), min-p (Nguyen et al. 2024, arXiv:2407.01082), one draw. Each filter sees what the one
- * before it left, and probabilities among those. With temperature and top-p alone this is llama2.c's
- * sampler to the last bit: same generator, same sums in the same order, so a seed tells the same story.
+ * Gets a session's logits and a pith_sampling, gives one token: bias, what a grammar allows, then the stages, then
+ * one draw. A stage is a name and a function of the candidates, so the order of the stages is data: llama2.c's, with
+ * the temperature before the filters, or llama.cpp's, or the caller's. Each filter sees what the one before it left,
+ * and probabilities among those. With temperature and top-p alone this is llama2.c's sampler to the last bit: same
+ * generator, same sums in the same order, so a seed tells the same story.
  *
- * A NaN among the logits counts as -INFINITY; when nothing else is left the answer is the first token that
- * is allowed. Nothing is allocated: the session's pass brings (n_vocab) probabilities and (n_vocab) candidates. */
+ * A NaN among the logits counts as -INFINITY; when nothing else is left the answer is the first token that is
+ * allowed. Nothing is allocated: the pass brings (n_vocab) logits, probabilities and candidates. What draws leave
+ * for those after them (mirostat, adaptive-p) is in memory of the caller. */
 #include "internal.h"
 
 #include <math.h>
+#include <string.h>
 
 /* ---- what a model recommends ------------------------------------------------------------------ */
 
@@ -24,11 +26,9 @@ static float model_says(const pith_model *m, const char *gguf, const char *folde
 }
 
 pith_sampling pith_sampling_default(const pith_model *m) {
-    static const pith_sampling llama2c = { .repeat_last_n = 64, .repeat_penalty = 1, .temperature = 1,
-                                           .top_p = 0.9f };
-    static const pith_sampling others = PITH_SAMPLING_DEFAULT;
-    pith_sampling how = m && m->store.llama2c ? llama2c : others;
+    pith_sampling how = PITH_SAMPLING_DEFAULT;
     if (!m) return how;
+    if (m->store.llama2c) how.temperature = 1, how.top_p = 0.9f, how.top_k = 0, how.min_p = 0;
 #define MODEL_SAYS(field, gguf, folder, most) how.field = \
     model_says(m, "general.sampling." gguf, "pith." folder, most, how.field)
     MODEL_SAYS(temperature, "temp", "temperature", 1e6f);
@@ -52,201 +52,201 @@ float pith_random(uint64_t *state) {
     return (float)(*state * 0x2545F4914F6CDD1Du >> 40) / 16777216.0f;
 }
 
-/* ---- what is done to the logits -------------------------------------------------------------- */
+/* ---- stages with chance or memory ------------------------------------------------------------ */
 
-/* Tokens of the last few positions become less likely (Keskar et al. 2019, arXiv:1909.05858; but
- * dividing a negative logit would make it likelier, so those are multiplied). */
-static void penalise(float *x, const pith_session *s, const pith_sampling *how) {
-    float repeat = how->repeat_penalty > 0 ? how->repeat_penalty : 1;
-    if (repeat == 1 && how->frequency_penalty == 0 && how->presence_penalty == 0) return;
-    int n = how->repeat_last_n;
-    if (n < 0 || n > s->position) n = s->position;
-    const pith_token *last = s->tokens + (s->position - n);
-    int32_t *uses = s->pass->order; /* counted only where a token was used: the rest is never looked at */
-    for (int u = 0; u < n; u++) uses[last[u]] = 0;
-    for (int u = 0; u < n; u++) uses[last[u]]++;
-    for (int u = 0; u < n; u++) {
-        pith_token t = last[u];
-        if (!uses[t]) continue;
-        x[t] = x[t] > 0 ? x[t] / repeat : x[t] * repeat;
-        x[t] -= (float)uses[t] * how->frequency_penalty + how->presence_penalty;
-        uses[t] = 0; /* once a token, however often it comes */
+/* XTC, exclude top choices (p-e-w 2024, github.com/oobabooga/text-generation-webui/pull/6335): with this
+ * probability, of the tokens that are likely enough only the least likely stays. */
+static void exclude_top(pith__candidates *c) {
+    float p = c->how->xtc_probability, least = c->how->xtc_threshold;
+    if (!(p > 0) || !(least <= 0.5f) || pith_random(c->rng) > p) return;
+    pith__list(c);
+    pith__probabilities(c);
+    if (!(least > 0)) least = FLT_TRUE_MIN; /* what cannot come is not likely enough */
+    int32_t last = -1;
+    int above = 0, n = 0;
+    for (int i = 0; i < c->n; i++) {
+        int32_t t = c->t[i];
+        if (!(c->p[t] >= least)) continue;
+        if (last < 0 || c->p[t] < c->p[last] || (c->p[t] == c->p[last] && t > last)) last = t;
+        above++;
     }
+    if (above < 2 || c->n - above + 1 < c->how->min_keep) return;
+    for (int i = 0; i < c->n; i++)
+        if (c->t[i] == last || !(c->p[c->t[i]] >= least)) c->t[n++] = c->t[i];
+    c->n = n;
+    c->has_p = 1;
+    c->best = -1;
+}
+
+/* Mirostat (Basu et al. 2020, arXiv:2007.14966) holds the surprise of what is drawn near tau bits, by a bound mu that
+ * each draw corrects. */
+static double bound(const pith__candidates *c) {
+    const pith_drawn *before = c->how->drawn;
+    return before && before->n ? before->mu : 2 * c->how->mirostat_tau;
+}
+
+/* Version 1: from how fast the largest probabilities fall (Zipf's exponent s) it follows how many tokens to keep. */
+static void mirostat_1(pith__candidates *c) {
+    enum { TOP = 100 };
+    pith__list(c);
+    pith__probabilities(c);
+    int whole = c->n, n = whole < TOP ? whole : TOP;
+    pith__candidates top = *c;
+    pith__keep(&top, n);
+    double sum = 0, squares = 0;
+    for (int i = 0; i + 1 < n && c->p[top.t[i + 1]] > 0; i++) {
+        double t = log((i + 2.0) / (i + 1.0));
+        sum += t * log(c->p[top.t[i]] / c->p[top.t[i + 1]]);
+        squares += t * t;
+    }
+    double s = squares > 0 ? sum / squares : 0, e = s - 1;
+    double k = pow(e * exp2(bound(c)) / (1 - pow(c->s->model->hyper.n_vocab, -e)), 1 / s);
+    if (k <= n) { /* NaN goes on */
+        *c = top;
+        c->n = k < 1 ? 1 : (int)k;
+    } else if (k < whole) {
+        pith__keep(c, (int)k);
+    }
+    c->has_p = 1;
+}
+
+/* Version 2: the tokens whose surprise is no more than mu bits. */
+static void mirostat_2(pith__candidates *c) {
+    pith__list(c);
+    pith__probabilities(c);
+    pith__keep_from(c, exp2(-bound(c)));
+}
+
+static void recall_surprise(pith__candidates *c, pith_token t) {
+    pith_drawn *d = c->how->drawn;
+    double p = c->p[t] / pith__sum(c);
+    if (!d || !(p > 0)) return;
+    d->mu = (float)(bound(c) - c->how->mirostat_eta * (-log2(p) - c->how->mirostat_tau));
+    d->n++;
+}
+
+/* Adaptive-p (MrJackSpade 2025, github.com/ggml-org/llama.cpp/pull/17927) prefers tokens of about one probability,
+ * which moves so that those drawn have it in the mean. Afterwards x holds the probabilities and p the weights. */
+static void prefer(pith__candidates *c) {
+    const pith_drawn *d = c->how->drawn;
+    double aim = c->how->adaptive_target;
+    if (d && d->n && d->weight > 0) aim = 2 * aim - d->sum / d->weight;
+    aim = !(aim > 0) ? 0 : aim > 1 ? 1 : aim;
+    pith__list(c);
+    pith__probabilities(c);
+    for (int i = 0; i < c->n; i++) {
+        double far = fabs(c->p[c->t[i]] - aim) / 0.3;
+        c->x[c->t[i]] = (float)exp(-10 * far * far / (1 + far));
+    }
+    float *weight = c->x;
+    c->x = c->p;
+    c->p = weight;
+    c->sorted = 0;
+    c->has_p = 1;
+}
+
+static void recall_probability(pith__candidates *c, pith_token t) {
+    pith_drawn *d = c->how->drawn;
+    float decay = c->how->adaptive_decay;
+    if (!d) return;
+    d->sum = c->x[t] + decay * d->sum;
+    d->weight = 1 + decay * d->weight;
+    d->n++;
+}
+
+/* ---- the stages in their order ---------------------------------------------------------------- */
+
+static const struct stage {
+    char letter;
+    const char *name;
+    void (*work)(pith__candidates *c); /* NULL: comes last, whatever the order */
+} stages[] = {
+    { 'e', "penalties", pith__penalise },   { 'd', "dry", pith__dry },
+    { 's', "top_n_sigma", pith__top_n_sigma }, { 'k', "top_k", pith__top_k },
+    { 'y', "typ_p", pith__typical },        { 'p', "top_p", pith__top_p },
+    { 'm', "min_p", pith__min_p },          { 'x', "xtc", exclude_top },
+    { 't', "temperature", pith__temperature }, { 'a', "adaptive_p", NULL },
+    { 'y', "typical_p", pith__typical },    { 'y', "typical", pith__typical },
+    { 'y', "typ", pith__typical },          { 'p', "nucleus", pith__top_p },
+    { 't', "temp", pith__temperature },
+};
+
+static const struct stage *stage_of(char letter) {
+    for (size_t i = 0; i < sizeof stages / sizeof *stages; i++)
+        if (stages[i].letter == letter) return &stages[i];
+    return NULL;
+}
+
+/* "top_k", "top-k" and "topk" are one name. */
+static int is_named(const char *name, const char *s, size_t n) {
+    const char *end = s + n;
+    for (; s < end && *name; s++) {
+        if (*s == '-' || *s == '_') continue;
+        if (*name == '_') name++;
+        if (*s != *name++) return 0;
+    }
+    return s == end && !*name;
+}
+
+int pith_samplers(const char *names, char *order, int cap, pith_error *err) {
+    enum { STAGES = sizeof stages / sizeof *stages };
+    int n = 0;
+    for (const char *p = names; *p; p += *p == ';') {
+        size_t len = strcspn(p, ";"), i = 0;
+        while (i < STAGES && !is_named(stages[i].name, p, len)) i++;
+        if (i == STAGES)
+            return pith__fail(err, PITH_EARG, "sampler '%.*s', need some of: penalties dry top_n_sigma top_k typ_p "
+                              "top_p min_p xtc temperature adaptive_p", len < 40 ? (int)len : 40, p);
+        if (n + 1 >= cap) return pith__fail(err, PITH_EARG, "more than %d samplers", cap - 1);
+        order[n++] = stages[i].letter;
+        p += len;
+    }
+    order[n] = 0;
+    return PITH_OK;
+}
+
+/* Those who use a stage of llama.cpp expect it where llama.cpp has it. */
+static const char *order_of(const pith_sampling *how) {
+    int llama_cpp = (how->typical_p > 0 && how->typical_p < 1) || how->top_n_sigma > 0 || how->xtc_probability > 0 ||
+                    how->dynatemp_range > 0 || how->dry_multiplier > 0;
+    if (how->mirostat == 1 || how->mirostat == 2) return "t";
+    return how->order ? how->order : llama_cpp ? "edskypmxt" : "etkpm";
 }
 
 static int is_allowed(const pith_sampling *how, int t) {
     return !how->allow || (how->allow[t / 32] >> (t % 32) & 1);
 }
 
-/* Under this temperature only the likeliest can come, and dividing by it may overflow. */
-static const float coldest = 1e-5f;
-
-static int is_greedy(const pith_sampling *how) { return !(how->temperature >= coldest); }
-
-/* The pass's probs become the session's logits: biased, penalised, allowed, over the temperature, free of NaN. */
-static void adjust_logits(pith_session *s, const pith_sampling *how) {
+/* All tokens are candidates: biased, and -INFINITY where they may not come. */
+static pith__candidates all_tokens(const pith_session *s, const pith_sampling *how, uint64_t *rng) {
+    pith_pass *pass = s->pass;
     int n = s->model->hyper.n_vocab;
-    float *x = s->pass->probs, over = is_greedy(how) ? 1 : how->temperature;
-    for (int i = 0; i < n; i++) x[i] = s->logits[i];
-    for (int i = 0; how->bias && i < how->n_bias; i++)
-        if (how->bias[i].token >= 0 && how->bias[i].token < n)
-            x[how->bias[i].token] += how->bias[i].bias;
-    penalise(x, s, how);
+    pith__candidates c = { .s = s, .how = how, .rng = rng, .x = pass->adjusted, .p = pass->probs, .t = pass->order,
+                           .n = n, .all = 1, .best = -1, .llama2c = !strcmp(order_of(how), "etkpm") };
+    for (int i = 0; i < n; i++) c.x[i] = isnan(s->logits[i]) ? -INFINITY : s->logits[i];
+    for (int i = 0; how->bias && i < how->n_bias; i++) {
+        pith_token t = how->bias[i].token;
+        if (t >= 0 && t < n && isnan(c.x[t] += how->bias[i].bias)) c.x[t] = -INFINITY;
+    }
     for (int i = 0; how->allow && i < n; i++)
-        if (!is_allowed(how, i)) x[i] = -INFINITY;
-    for (int i = 0; i < n; i++) {
-        float y = x[i] / over;
-        x[i] = isnan(y) ? -INFINITY : y;
-    }
-}
-
-static int first_largest(const float *x, int n) {
-    float most = x[0];
-    int best = 0;
-    for (int i = 1; i < n; i++)
-        if (x[i] > most) {
-            most = x[i];
-            best = i;
-        }
-    return best;
-}
-
-/* ---- candidates, the likeliest first --------------------------------------------------------- */
-
-/* A heap gives the likeliest few of many without sorting the rest: its top is the largest p, of
- * equals the lowest token. */
-static int likelier(const float *p, int32_t a, int32_t b) {
-    return p[a] > p[b] || (p[a] == p[b] && a < b);
-}
-
-static void sift_likeliest(int32_t *heap, int n, int top, const float *p) {
-    int32_t t = heap[top];
-    for (int child; (child = 2 * top + 1) < n; top = child) {
-        if (child + 1 < n && likelier(p, heap[child + 1], heap[child])) child++;
-        if (!likelier(p, heap[child], t)) break;
-        heap[top] = heap[child];
-    }
-    heap[top] = t;
-}
-
-static void heap_likeliest(int32_t *heap, int n, const float *p) {
-    for (int top = n / 2 - 1; top >= 0; top--) sift_likeliest(heap, n, top, p);
-}
-
-/* Take the top off a heap of n; what leaves stands at heap[n - 1], where the heap no longer is. */
-static int32_t pop_likeliest(int32_t *heap, int n, const float *p) {
-    int32_t t = heap[0];
-    heap[0] = heap[n - 1];
-    heap[n - 1] = t;
-    sift_likeliest(heap, n - 1, 0, p);
-    return t;
-}
-
-/* The tokens a draw may give, n of them. */
-typedef struct {
-    int32_t *t;
-    int n;
-} shortlist;
-
-/* All tokens of at least this p, in their own order. */
-static shortlist keep_from(const float *p, int32_t *order, int n, float least) {
-    shortlist c = { order, 0 };
-    for (int i = 0; i < n; i++)
-        if (p[i] >= least) order[c.n++] = i;
+        if (!is_allowed(how, i)) c.x[i] = -INFINITY;
     return c;
 }
 
-/* The likeliest of c, best first: k of them, or as many as together have more than top_p. */
-static void keep_likeliest(shortlist *c, const float *p, int k, float top_p) {
-    float sum = 0;
-    int n = c->n, kept = 0;
-    heap_likeliest(c->t, n, p);
-    while (kept < n && kept < k && !(sum > top_p)) sum += p[pop_likeliest(c->t, n - kept++, p)];
-    c->t += n - kept; /* they were put to the end, best last */
-    c->n = kept;
-    for (int i = 0, j = kept - 1; i < j; i++, j--) {
-        int32_t t = c->t[i];
-        c->t[i] = c->t[j];
-        c->t[j] = t;
+/* What is left to draw from, with probabilities. 0: nothing, all are -INFINITY. */
+static int narrow(pith__candidates *c) {
+    const pith_sampling *how = c->how;
+    const char *order = order_of(how);
+    if (c->x[pith__likeliest(c)] == -INFINITY) return 0;
+    for (const char *p = order; *p; p++) {
+        const struct stage *s = stage_of(*p);
+        if (s && s->work) s->work(c);
     }
-}
-
-/* At least k numbers are no less than the least of the largest of k stretches. */
-static shortlist keep_top_k(const float *x, int32_t *order, int n, int k) {
-    float least = INFINITY;
-    for (int i = 0; i < k; i++) {
-        int from = (int)((int64_t)n * i / k), to = (int)((int64_t)n * (i + 1) / k);
-        float most = x[from + first_largest(x + from, to - from)];
-        if (most < least) least = most;
-    }
-    shortlist c = keep_from(x, order, n, least);
-    keep_likeliest(&c, x, k, INFINITY);
-    return c;
-}
-
-/* A token below (1 - top_p) / (n - 1) cannot be among the likeliest that together have more than
- * top_p: it and all less likely ones weigh less than 1 - top_p, so those before it are enough. */
-static shortlist keep_top_p(const float *p, int32_t *order, int n, float top_p) {
-    shortlist c = keep_from(p, order, n, (1.0f - top_p) / (float)(n - 1));
-    if (c.n == 0) order[c.n++] = first_largest(p, n); /* top_p under 1 / n */
-    keep_likeliest(&c, p, n, top_p);
-    return c;
-}
-
-/* The same, and min-p, for a list that is sorted already. */
-static void cut_top_p(shortlist *c, const float *p, float top_p) {
-    float sum = 0;
-    int n = 0;
-    while (n < c->n && !(sum > top_p)) sum += p[c->t[n++]];
-    c->n = n;
-}
-
-static void cut_min_p(shortlist *c, const float *p, float min_p) {
-    int n = 1;
-    while (n < c->n && p[c->t[n]] >= min_p * p[c->t[0]]) n++;
-    c->n = n;
-}
-
-/* ---- probabilities and the draw -------------------------------------------------------------- */
-
-/* exp(x - max), with max itself exactly 1 even where it is infinite. */
-static float exp_below(float x, float max) { return x == max ? 1 : expf(x - max); }
-
-static void softmax_all(float *x, int n, float max) {
-    float sum = 0;
-    for (int i = 0; i < n; i++) sum += x[i] = exp_below(x[i], max);
-    for (int i = 0; i < n; i++) x[i] /= sum;
-}
-
-static float prob_sum(const shortlist *c, const float *p) {
-    float sum = 0;
-    for (int i = 0; i < c->n; i++) sum += p[c->t[i]];
-    return sum;
-}
-
-static void softmax_of(const shortlist *c, float *x, float max) {
-    for (int i = 0; i < c->n; i++) x[c->t[i]] = exp_below(x[c->t[i]], max);
-    float sum = prob_sum(c, x);
-    for (int i = 0; i < c->n; i++) x[c->t[i]] /= sum;
-}
-
-static int draw_of(const shortlist *c, const float *p, float coin) {
-    float r = coin * prob_sum(c, p), cdf = 0;
-    for (int i = 0; i < c->n; i++) {
-        cdf += p[c->t[i]];
-        if (r < cdf) return c->t[i];
-    }
-    return c->t[c->n - 1]; /* rounding */
-}
-
-static int draw_of_all(const float *p, int n, float coin) {
-    float cdf = 0;
-    for (int i = 0; i < n; i++) {
-        cdf += p[i];
-        if (coin < cdf) return i;
-    }
-    while (n > 1 && !(p[n - 1] > 0)) n--; /* rounding */
-    return n - 1;
+    if (c->x[pith__likeliest(c)] == -INFINITY) return 0; /* the penalties are without bounds */
+    if (how->mirostat == 1) mirostat_1(c);
+    else if (how->mirostat == 2) mirostat_2(c);
+    else if (strchr(order, 'a') && how->adaptive_target >= 0) prefer(c);
+    return 1;
 }
 
 /* Where every logit is -INFINITY: the first token that may come, or -1. */
@@ -259,26 +259,32 @@ static pith_token first_allowed(const pith_sampling *how, int n) {
 pith_token pith_sample(pith_session *s, const pith_sampling *how, uint64_t *rng) {
     static const pith_sampling greedy;
     if (!how) how = &greedy;
-    int n = s->model->hyper.n_vocab;
-    int use_p = how->top_p > 0 && how->top_p < 1, use_min = how->min_p > 0 && how->min_p <= 1;
-    adjust_logits(s, how);
-    float *x = s->pass->probs;
-    int best = first_largest(x, n);
-    float max = x[best], coin = is_greedy(how) ? 0 : pith_random(rng);
-    if (max == -INFINITY) return first_allowed(how, n);
-    if (is_greedy(how)) return best;
+    pith__candidates c = all_tokens(s, how, rng);
+    float coin = pith__is_greedy(how) ? 0 : pith_random(rng);
+    if (!narrow(&c)) return first_allowed(how, s->model->hyper.n_vocab);
+    pith_token t = c.n == 1 ? pith__likeliest(&c) : pith__draw(&c, coin);
+    if (how->mirostat == 1 || how->mirostat == 2) recall_surprise(&c, t);
+    else if (strchr(order_of(how), 'a') && how->adaptive_target >= 0) recall_probability(&c, t);
+    return t;
+}
 
-    shortlist c;
-    if (how->top_k > 0 && how->top_k < n) {
-        c = keep_top_k(x, s->pass->order, n, how->top_k);
-        softmax_of(&c, x, max);
-        if (use_p) cut_top_p(&c, x, how->top_p);
-    } else {
-        softmax_all(x, n, max);
-        if (!use_p && !use_min) return draw_of_all(x, n, coin);
-        c = use_p ? keep_top_p(x, s->pass->order, n, how->top_p)
-                  : keep_from(x, s->pass->order, n, how->min_p * x[first_largest(x, n)]);
+int pith_distribution(pith_session *s, const pith_sampling *how, uint64_t *rng, float *p) {
+    static const pith_sampling greedy;
+    if (!how) how = &greedy;
+    pith__candidates c = all_tokens(s, how, rng);
+    int n = 0, n_vocab = c.n;
+    for (int t = 0; t < n_vocab; t++) p[t] = 0;
+    if (!narrow(&c)) {
+        pith_token t = first_allowed(how, n_vocab);
+        if (t >= 0) p[t] = 1;
+        return t >= 0;
     }
-    if (use_min) cut_min_p(&c, x, how->min_p);
-    return draw_of(&c, x, coin);
+    if (!c.has_p) pith__probabilities(&c);
+    float sum = pith__sum(&c);
+    for (int i = 0; i < c.n; i++) {
+        pith_token t = c.all ? i : c.t[i];
+        p[t] = c.p[t] / sum;
+        n += p[t] > 0;
+    }
+    return n;
 }

@@ -39,20 +39,23 @@ session.c @ golden @ int is_long = n_text > @ int is_long = n_text + 1 >
 session.c @ golden @ : job->n_text; @ : 0;
 forward.c @ session @ if (s->written < s->position) s->written = s->position; @ s->written = s->position;
 sampler.c @ sampler @ "general.sampling." gguf @ "general.sampled." gguf
-sampler.c @ sampler @ x[i] > most) { @ x[i] >= most) {
+candidates.c @ sampler @ x[i] > most) { @ x[i] >= most) {
 generate.c @ generate cli @ left > most) most = left @ left > most) most = left - 1
 generate.c @ generate @ g->n_token >= g->n_predict @ g->n_token > g->n_predict
 generate.c @ generate @ held > tail && !ended ? held : tail @ held > tail ? held : tail
 generate.c @ generate_many @ if (w->n_left > 1) rows -= w->n_row; @ ;
 generate.c @ generate_many @ if (!passed) g[i]->ended @ if (0) g[i]->ended
 chat.c @ chat @ if (ended && mark) end @ if (mark) end
-sampler.c @ sampler @ isnan(y) ? -INFINITY : y @ y
-sampler.c @ sampler @ coldest = 1e-5f @ coldest = 1e-38f
+sampler.c @ sampler @ isnan(s->logits[i]) ? -INFINITY : s->logits[i] @ s->logits[i]
+candidates.c @ samplers @ sum > top_p : sum >= top_p @ sum > top_p : sum > top_p + 1e-3f
+penalties.c @ samplers @ while (same < e && same < most && @ while (same < e &&
+sampler.c @ samplers @ 2 * aim - d->sum @ aim + 0 * d->sum
+candidates.c @ sampler @ coldest = 1e-5f @ coldest = 1e-38f
 formats/open.c @ open @ if (opt->tokenizer) @ if (0)
 run.c @ cli @ pith_position(v->s) + 1; draws @ pith_position(v->s); draws
 run.c @ cli @ total < n_prompt - 1 @ total < n_prompt
-tools/score.c @ cli @ x[i] > x[t] || (x[i] == x[t] && i < t) @ x[i] > x[t] || (x[i] == x[t] && i > t)
-tools/score.c @ cli @ k->nll / log(2) / @ k->nll /
+tools/likelihood.c @ cli @ x[i] > x[t] || (x[i] == x[t] && i < t) @ x[i] > x[t] || (x[i] == x[t] && i > t)
+tools/likelihood.c @ cli @ k->nll / log(2) / @ k->nll /
 tools/score.c @ cli @ w.done = w.end; @ w.done = w.end - 1;
 train/backward.c @ backward step @ d_project(b, dx, b->d.route, &b->layer->router, x, b->n, 1) @ d_project(b, dx, b->d.route, &b->layer->router, x, b->n, 0)
 train/loss.c @ backward step @ c = h->logit_softcap @ c = h->attn_softcap

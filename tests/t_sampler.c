@@ -12,6 +12,7 @@ static pith_session session;
 
 static void set_up(int n_vocab, const pith_token *tokens, int n) {
     free(session.logits);
+    free(pass.adjusted);
     free(pass.probs);
     free(pass.order);
     free(session.tokens);
@@ -20,6 +21,7 @@ static void set_up(int n_vocab, const pith_token *tokens, int n) {
     session.model = &model;
     session.pass = &pass;
     session.logits = calloc((size_t)n_vocab, sizeof(float));
+    pass.adjusted = calloc((size_t)n_vocab, sizeof(float));
     pass.probs = calloc((size_t)n_vocab, sizeof(float));
     pass.order = calloc((size_t)n_vocab, sizeof(int32_t));
     session.tokens = calloc((size_t)n + 1, sizeof(pith_token));
@@ -175,17 +177,17 @@ TEST(penalties_count_in_their_window) {
     how.presence_penalty = 0.5f;
     how.repeat_last_n = -1;
     pith_sample(&session, &how, &rng);
-    NEAR(pass.probs[0], 4 / 2.0 - 0.25 - 0.5, 1e-6);
-    NEAR(pass.probs[1], 4 / 2.0 - 2 * 0.25 - 0.5, 1e-6);
-    NEAR(pass.probs[2], -4 * 2.0 - 3 * 0.25 - 0.5, 1e-6);
-    NEAR(pass.probs[3], 1, 0);
+    NEAR(pass.adjusted[0], 4 / 2.0 - 0.25 - 0.5, 1e-6);
+    NEAR(pass.adjusted[1], 4 / 2.0 - 2 * 0.25 - 0.5, 1e-6);
+    NEAR(pass.adjusted[2], -4 * 2.0 - 3 * 0.25 - 0.5, 1e-6);
+    NEAR(pass.adjusted[3], 1, 0);
     how.repeat_last_n = 4; /* 1 2 2 2 */
     pith_sample(&session, &how, &rng);
-    NEAR(pass.probs[0], 4, 0);
-    NEAR(pass.probs[1], 4 / 2.0 - 0.25 - 0.5, 1e-6);
+    NEAR(pass.adjusted[0], 4, 0);
+    NEAR(pass.adjusted[1], 4 / 2.0 - 0.25 - 0.5, 1e-6);
     how.repeat_last_n = 0;
     pith_sample(&session, &how, &rng);
-    for (int i = 0; i < 4; i++) NEAR(pass.probs[i], x[i], 0);
+    for (int i = 0; i < 4; i++) NEAR(pass.adjusted[i], x[i], 0);
     how.repeat_last_n = 1000;
     EQ(pith_sample(&session, &how, &rng), 1 > 2 ? 1 : 0);
 }
