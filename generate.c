@@ -18,6 +18,7 @@ typedef struct {
     int n_row;           /* of n_left in this call's pass */
     int keep;            /* shift: tokens at the beginning that stay */
     pith_token *again;   /* (n_ctx) shift: what of the text is evaluated again; or NULL */
+    pith_drawn drawn;    /* by the sampler before, where the caller keeps none */
     pith_work *work;     /* (room) of a call in which this text stands first, or NULL */
     int room;
     size_t given, n;     /* bytes of text, and of text and what is held back behind it */
@@ -107,7 +108,9 @@ static int is_end(const pith_session *s, const pith_generation *g, pith_token t)
 static int next_token(pith_session *s, pith_generation *g, pith_error *err) {
     writing *w = g->state;
     size_t n;
-    pith_token before = s->tokens[s->position - 1], t = pith_sample(s, &g->how, &g->rng);
+    pith_sampling how = g->how;
+    if (!how.drawn) how.drawn = &w->drawn;
+    pith_token before = s->tokens[s->position - 1], t = pith_sample(s, &how, &g->rng);
     if (t < 0) return pith__fail(err, PITH_EARG, "no token is allowed to come next");
     g->token = t;
     g->n_token++;

@@ -96,6 +96,34 @@ TEST(the_tokens_are_those_of_sampling_by_hand) {
     pith_session_free(by_hand);
 }
 
+TEST(mirostat_remembers_within_a_text) {
+    for (int own = 0; own < 2; own++) {
+        set_up(64);
+        pith_session *by_hand = pith_session_new(model, NULL, NULL);
+        pith_drawn drawn = { 0, 0, 0, 0 }, kept = drawn;
+        pith_token t[MOST];
+        int n = pith_encode(model, "the once", 8, PITH_BOS, t, MOST);
+        uint64_t rng = 11;
+        pith_generation g = { .how = pith_sampling_default(model), .rng = 11, .n_predict = 20 };
+        g.how.mirostat = 2, g.how.mirostat_tau = 1.5f, g.how.mirostat_eta = 0.5f;
+        pith_sampling how = g.how;
+        how.drawn = &drawn;
+        if (own) g.how.drawn = &kept;
+        EQ(pith_eval(session, t, n, NULL), 0);
+        EQ(pith_eval(by_hand, t, n, NULL), 0);
+        for (int i = 0, code = 0; i < 20 && !code; i++) {
+            code = pith_generate(session, &g, NULL);
+            pith_token want = pith_sample(by_hand, &how, &rng);
+            REQUIRE(code >= 0 && g.token == want);
+            EQ(pith_eval(by_hand, &want, 1, NULL), 0);
+        }
+        CHECK(drawn.n > 2 && fabsf(drawn.mu - 3) > 0.1f);
+        CHECK(!own || (kept.n == drawn.n && !(kept.mu < drawn.mu) && !(kept.mu > drawn.mu)));
+        pith_generation_free(&g);
+        pith_session_free(by_hand);
+    }
+}
+
 TEST(a_text_ends_at_its_limit_or_the_context) {
     char text[4096];
     set_up(20);
@@ -353,6 +381,7 @@ TEST(what_may_be_null) {
 
 int main(void) {
     RUN(the_tokens_are_those_of_sampling_by_hand);
+    RUN(mirostat_remembers_within_a_text);
     RUN(a_text_ends_at_its_limit_or_the_context);
     RUN(tokens_that_end_a_text);
     RUN(stop_texts_are_held_back_and_never_given);
