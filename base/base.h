@@ -48,7 +48,7 @@
 #define PITH_SHARED_DATA PITH_SHARED
 #endif
 
-/* ---- base/bytes.c: errors, sizes, the arena, views, the cursor ----------------------------------- */
+/* ---- base/bytes.c: errors, sizes, a hash, the arena, views, the cursor --------------------------- */
 
 /* Fill err and return code. Control characters in the text become '?', so it stays one line. */
 #if defined(__GNUC__)
@@ -68,6 +68,10 @@ PITH_SHARED int pith__tell(const pith__progress *p, const char *what, size_t don
 /* Both return 1 on overflow and then leave *r alone. */
 PITH_SHARED int pith__mul(size_t *r, size_t a, size_t b);
 PITH_SHARED int pith__add(size_t *r, size_t a, size_t b);
+
+/* A hash of n bytes, which goes on from h: where one byte differs, the hash differs. It does not protect from those
+ * who choose their bytes. */
+PITH_SHARED uint64_t pith__hash(uint64_t h, const void *p, size_t n);
 
 typedef struct pith__chunk pith__chunk;
 typedef struct {

@@ -76,8 +76,33 @@ TEST(an_error_is_one_line_and_keeps_its_end) {
     EQ(pith__fail(NULL, PITH_EARG, "nobody listens"), PITH_EARG);
 }
 
+/* Any byte, in the whole blocks of 32 and of 8 and after them, and the length. */
+TEST(a_hash_differs_where_a_byte_does) {
+    enum { LONGEST = 75 };
+    uint8_t x[LONGEST + 1] = { 0 };
+    for (int n = 0; n <= LONGEST; n++) {
+        uint64_t h = pith__hash(7, x, (size_t)n);
+        CHECK(h != pith__hash(7, x, (size_t)n + 1) && h != pith__hash(8, x, (size_t)n));
+        CHECK(h == pith__hash(7, x, (size_t)n));
+        for (int i = 0; i < n; i++)
+            for (int bit = 0; bit < 8; bit++) {
+                x[i] ^= (uint8_t)(1 << bit);
+                CHECK(pith__hash(7, x, (size_t)n) != h);
+                x[i] ^= (uint8_t)(1 << bit);
+            }
+    }
+    uint64_t h = pith__hash(7, x, LONGEST);
+    for (int i = 7; i < LONGEST; i += 8) /* two highest bits, which multiplying keeps where they are */
+        for (int k = 7; k < i; k += 8) {
+            x[i] ^= 128, x[k] ^= 128;
+            if (pith__hash(7, x, LONGEST) == h) FAIL("bytes %d and %d", k, i);
+            x[i] ^= 128, x[k] ^= 128;
+        }
+}
+
 int main(void) {
     RUN(sizes_that_overflow_are_told);
+    RUN(a_hash_differs_where_a_byte_does);
     RUN(an_arena_gives_zeroed_memory_of_its_own);
     RUN(a_cursor_stops_at_the_end_and_stays_bad);
     RUN(views_compare_as_bytes);

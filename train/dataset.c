@@ -226,19 +226,7 @@ typedef struct { /* at work */
     size_t done, at, all; /* bytes of text: files done, and so far, and in all; those of train come twice */
 } token_writer;
 
-static uint64_t hash_bytes(uint64_t h, const void *p, size_t n) { /* eight at a time */
-    const uint8_t *b = p;
-    for (; n >= 8; b += 8, n -= 8) {
-        uint64_t x;
-        memcpy(&x, b, 8);
-        h = (h ^ x) * 0x9e3779b97f4a7c15u;
-        h ^= h >> 29;
-    }
-    for (; n; b++, n--) h = (h ^ *b) * 0x100000001b3u;
-    return scramble(h ^ 1);
-}
-
-static uint64_t hash_str(uint64_t h, pith__str s) { return hash_bytes(h + s.n, s.p, s.n); }
+static uint64_t hash_str(uint64_t h, pith__str s) { return pith__hash(h + s.n, s.p, s.n); }
 
 /* Of all that makes tokens of a text: what ordinary pieces stand for (not how the file they came from spells
  * them), in what order they join, and the rules. */
@@ -246,11 +234,11 @@ static uint64_t vocab_key(const pith_model *m) {
     const pith__vocab *v = &m->store.vocab;
     const int rules[] = { v->model, v->bos, v->eos, v->unk, v->ignore_merges, v->byte_fallback, v->nfc, v->add_space,
                           v->late_spaces, v->split_words, v->fuse_unk };
-    uint64_t h = hash_bytes((uint64_t)v->n, rules, sizeof rules);
+    uint64_t h = pith__hash((uint64_t)v->n, rules, sizeof rules);
     for (int i = 0; i < v->n; i++) {
         if (i == v->unk || i == v->bos || i == v->eos) continue;
         h = hash_str(h + v->type[i] + (v->added ? 256u * v->added[i] : 0), pith__tokenizer_piece(m->tokenizer, i));
-        if (v->model == PITH__SPM) h = hash_bytes(h, &v->score[i], sizeof *v->score);
+        if (v->model == PITH__SPM) h = pith__hash(h, &v->score[i], sizeof *v->score);
     }
     for (int i = 0; i < v->n_merge; i++) h = hash_str(hash_str(h, v->left[i]), v->right[i]);
     return v->model == PITH__BPE ? hash_str(h, v->pre) : h;
@@ -260,10 +248,10 @@ static int hash_file(uint64_t *key, const pith__documents *d, int is_eval, const
                      pith_error *err) {
     enum { AT_ONCE = 64 << 20 };
     int code = PITH_OK;
-    *key = hash_bytes(*key + (uint64_t)is_eval, &d->kind, sizeof d->kind);
+    *key = pith__hash(*key + (uint64_t)is_eval, &d->kind, sizeof d->kind);
     for (size_t at = 0, n; at < d->file.size && !code; at += n) {
         n = d->file.size - at < AT_ONCE ? d->file.size - at : AT_ONCE;
-        *key = hash_bytes(*key, d->file.data + at, n);
+        *key = pith__hash(*key, d->file.data + at, n);
         code = pith__tell(progress, "looking at the text: byte", at + n, d->file.size + 1, err);
     }
     return code;
@@ -272,7 +260,7 @@ static int hash_file(uint64_t *key, const pith__documents *d, int is_eval, const
 static int texts_key(const pith_model *m, const pith__text_choice *c, uint64_t *key, int *kinds,
                      const pith__progress *progress, pith_error *err) {
     float hold[1] = { c->hold_out };
-    *key = hash_bytes(vocab_key(m) + HOW_READ, hold, sizeof hold);
+    *key = pith__hash(vocab_key(m) + HOW_READ, hold, sizeof hold);
     for (int i = 0; i <= c->train.n; i++) {
         const char *path = i < c->train.n ? c->train.path[i] : c->eval;
         if (!path) continue;
