@@ -149,14 +149,16 @@ PITH_SHARED int pith__writer_open(pith__writer *w, const char *path, pith_error 
     size_t room = strlen(real ? real : path) + 64;
     w->path = malloc(room);
     w->temporary = malloc(room);
-    if (w->path && w->temporary) {
+    int has_names = w->path && w->temporary;
+    if (has_names) {
         snprintf(w->path, room, "%s", real ? real : path);
         snprintf(w->temporary, room, "%s.%ld.part", w->path, (long)getpid());
     }
-    w->file = w->path && w->temporary ? open_beside(w, room) : NULL;
+    w->file = has_names ? open_beside(w, room) : NULL;
     free(real);
     if (w->file) return PITH_OK;
-    int code = pith__fail(err, PITH_EIO, "%s: cannot be written: %s", path, strerror(errno));
+    int code = has_names ? pith__fail(err, PITH_EIO, "%s: cannot be written: %s", path, strerror(errno))
+                             : pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", path);
     writer_free(w);
     return code;
 }
