@@ -154,6 +154,13 @@ pith_session *pith_session_place(const pith_model *m, const pith_context *c, voi
 /* to holds from's text from now on, as if it had evaluated it itself; what sliding windows have forgotten stays
  * forgotten. PITH_EFULL: to's context is too small. PITH_EARG: another model, or other types of cache. */
 int pith_session_copy(pith_session *to, const pith_session *from, pith_error *err);
+/* The text to a file, and from it: tokens, cache and logits, to go on from to the same bits. Loading refuses, and
+ * leaves the session as it was: PITH_EFORMAT: no such file, a cut or an altered one; PITH_EARG: of another model, of
+ * other types of cache, or computed by other kernels or another version of pith; PITH_EFULL: the context is too
+ * small. A model that was read (no_mmap) has its texts read as well. */
+int pith_session_save(const pith_session *s, const char *path, pith_error *err);
+int pith_session_load(pith_session *s, const char *path, pith_error *err);
+int pith_saved_tokens(const char *path, pith_error *err); /* the length of the text in such a file, or an error */
 
 int  pith_eval(pith_session *s, const pith_token *t, int n, pith_error *err); /* append n tokens */
 int  pith_sync(pith_session *s, const pith_token *t, int n,

@@ -41,7 +41,9 @@ void __wrap_free(void *p) {
     __real_free(p);
 }
 
-/* Open, encode, evaluate and close; 1 when all of it worked. */
+static char kept[] = "/tmp/pith_mem_XXXXXX"; /* a text; it is not there, so that realpath allocates nothing */
+
+/* Open, encode, evaluate, save, load and close; 1 when all of it worked. */
 static int use(const char *model, const char *tokenizer, pith_error *e) {
     pith_options opt = { 0 };
     opt.tokenizer = tokenizer;
@@ -60,6 +62,8 @@ static int use(const char *model, const char *tokenizer, pith_error *e) {
     until_failure = 0; /* evaluating allocates nothing */
     ok = ok && pith_eval(s, t, n, e) == PITH_OK && pith_eval_many(work, 2, e) == PITH_OK;
     until_failure = left;
+    ok = ok && pith_session_save(s, kept, e) == PITH_OK && pith_session_load(other, kept, e) == PITH_OK;
+    unlink(kept);
     if (other && n == PITH_EMEMORY) e->code = PITH_EMEMORY;
     pith_session_free(s);
     pith_session_free(other);
@@ -173,6 +177,8 @@ TEST(texts_take_memory_when_they_begin) {
 }
 
 int main(void) {
+    close(mkstemp(kept));
+    unlink(kept);
     RUN(a_pass_and_its_sessions_take_what_was_forecast);
     RUN(texts_take_memory_when_they_begin);
     RUN(llama2c_with_tokenizer);
