@@ -25,6 +25,7 @@ typedef struct {
     uint64_t seed;
     pith_sampling how;
     list stop, bias;
+    kept_text kept;
     int parse_special, ignore_eos, trace, version;
 } options;
 
@@ -68,6 +69,9 @@ static int read_options(int argc, char **argv, options *o) {
         { 0, "stop", LIST, &o->stop, 0, 0, "TEXT", "end before this text; may be given often" },
         { 0, "parse-special", SWITCH, &o->parse_special, 0, 0, "",
           "read <|names|> in the prompt as special tokens" },
+        { 0, "prompt-cache", TEXT, &o->kept.path, 0, 0, "FILE",
+          "keep the text there, and what was computed of it: the next run need not read the same beginning" },
+        { 0, "prompt-cache-ro", SWITCH, &o->kept.read_only, 0, 0, "", "use that file, but leave it as it is" },
         { 'm', "mode", TEXT, &o->mode, 0, 0, "MODE", "generate or chat (generate)" },
         { 'y', "system-prompt", TEXT, &o->system, 0, 0, "TEXT", "what a chat begins with (nothing)" },
         { 0, "chat-template", TEXT, &o->model.options.chat_template, 0, 0, "NAME",
@@ -96,6 +100,7 @@ static int read_options(int argc, char **argv, options *o) {
         return complain(USAGE, "%s is of one text, not of --samples", o->n_draft ? "--draft-lookup" : "--trace");
     if (o->parallel && o->n_sample == 1) return complain(USAGE, "--parallel is of more --samples than one");
     if (o->prompt && o->file) return complain(USAGE, "-i and -f both say how the text begins");
+    if ((code = kept_check(&o->kept, o->output)) != 0) return code;
     for (int i = 0; i < o->stop.n; i++)
         if (!*o->stop.item[i]) return complain(USAGE, "--stop needs a text that is not empty");
     return GO_ON;
@@ -149,7 +154,9 @@ typedef struct {
     float *drafts;       /* logits of tokens guessed ahead */
     long long n_new;     /* tokens drawn, of all texts */
     int n_cut;           /* texts that the model did not end */
-    double start;        /* of the text, after its first token, which may wait for a disk */
+    double start;        /* of the text, after its first token, which may wait for a disk, */
+    int untimed;         /* and after those that were kept */
+    int talked;          /* tokens of the conversation so far */
     int nan_said, stdin_said;
 } voice;
 
@@ -255,8 +262,16 @@ static int too_long(int n_prompt, int n_ctx) {
     return complain(USAGE, "the prompt has %d tokens, the context %d", n_prompt, n_ctx);
 }
 
+/* A context of n tokens, or as long as the text that was kept: nothing depends on it but where it is full. */
+static int find_kept(const voice *v, options *o, int *n) {
+    int n_kept, code = kept_find(&o->kept, &n_kept);
+    if (!code && n_kept > *n && !v->g.shift) *n = n_kept;
+    return code;
+}
+
 static int start_session(voice *v, options *o, int n) {
     int code = open_session(v->m, &o->model, n, &v->s);
+    if (!code) code = kept_load(&o->kept, v->s);
     if (code) return code;
     if (!o->model.quiet) fprintf(stderr, "seed: %llu\n", (unsigned long long)o->seed);
     if (o->trace) trace_session(v->s);
@@ -274,11 +289,14 @@ static void say_drafts(const voice *v, const options *o) {
 }
 
 /* The prompt is evaluated before it is shown: meanwhile a terminal shows how far that is. total: positions. */
-static int read_prompt(voice *v, const prompt *p, int total) {
-    int code = 0, known = p->n < total ? p->n : total;
-    if (known > 0) code = eval_tokens(v->s, p->t, 1);
+static int read_prompt(voice *v, const options *o, const prompt *p, int total) {
+    int n = p->n < total ? p->n : total, known = pith_known(v->s, p->t, n), first = known < n ? known + 1 : n;
+    kept_say(&o->kept, o->model.quiet, known, n);
+    int code = sync_tokens(v->s, p->t, first);
     v->start = seconds();
-    if (!code && known > 1) code = eval_tokens(v->s, p->t + 1, known - 1);
+    v->untimed = first;
+    if (!code) code = eval_tokens(v->s, p->t + first, n - first);
+    if (!code && o->n_sample > 1) code = kept_save(&o->kept, v->s); /* all go on from here */
     v->g.n_predict = total - p->n + 1; /* each position gives a token, that of the prompt's end too */
     return code;
 }
@@ -344,6 +362,7 @@ static int continue_text(voice *v, options *o, const prompt *p) {
     int total = total_tokens(o, shape->llama2c, p->n, o->shift ? INT32_MAX : n_ctx, &why);
     int code = o->shift && total > n_ctx ? set_shift(v, o, p, n_ctx) : 0;
     int room = total > n_ctx ? n_ctx : total > 1 ? total : 1;
+    if (!code) code = find_kept(v, o, &room);
     if (!code && o->n_sample > 1) code = open_pass(v, o, room);
     if (!code) code = start_session(v, o, room);
     if (code) return code;
@@ -352,14 +371,15 @@ static int continue_text(voice *v, options *o, const prompt *p) {
     if (total > n_ctx && !o->shift) total = n_ctx, why = "-c";
     if (total > n_ctx && (code = set_shift(v, o, p, n_ctx)) != 0) return code;
     note_prompt(v, o, p);
-    code = read_prompt(v, p, total);
+    code = read_prompt(v, o, p, total);
     if (!code) code = wants_samples(o) ? write_many(v, o, p, total) : write_text(v, p, total);
+    if (!code && o->n_sample == 1) code = kept_save(&o->kept, v->s);
     if (code) return code;
     double took = seconds() - v->start;
     note_stdin(v, o); /* a pipe's other end may have been slow */
     note_limit(v, o, p->n, total, why);
     say_drafts(v, o);
-    double timed = (double)((p->n < total ? p->n : total) - 1 + v->n_new - (v->n_new > 0));
+    double timed = (double)((p->n < total ? p->n : total) - v->untimed + v->n_new - (v->n_new > 0));
     if (timed > 0 && !o->model.quiet) fprintf(stderr, "achieved tok/s: %f\n", timed / (took + 1e-9));
     return 0;
 }
@@ -461,13 +481,15 @@ static int exchange(voice *v, const options *o, talk *k, int n_ctx) {
     if (!code && n > n_ctx) code = complain(USAGE, "the conversation has %d tokens, the context %d", n, n_ctx);
     /* llama2.c draws at every position, of a prompt too; so do its conversations here. */
     int draws = pith_model_shape(v->m)->llama2c && v->g.how.temperature > 0;
-    for (int i = pith_position(v->s) + 1; draws && i < n; i++) pith_random(&v->g.rng);
+    for (int i = v->talked + 1; draws && i < n; i++) pith_random(&v->g.rng);
+    if (!code && !v->talked) kept_say(&o->kept, o->model.quiet, pith_known(v->s, t, n), n);
     if (!code) code = sync_tokens(v->s, t, n);
     free(t);
     if (code || stopped()) return code;
     prompt_with("Assistant: ");
     int room = n_ctx - n + 1, few = o->n_predict > 0 && o->n_predict < room;
     code = answer(v, k, few ? o->n_predict : room);
+    v->talked = pith_position(v->s);
     if (code || v->out.code || stopped()) return code;
     if (few && v->ended == PITH_LIMIT)
         note(o->model.quiet, "the answer ends here, after %d tokens (--n-predict)", o->n_predict);
@@ -494,7 +516,8 @@ static int chat(voice *v, options *o) {
     int whole = o->model.context.n_ctx ? o->model.context.n_ctx : shape->n_ctx;
     int n_ctx = o->n_total == NOT_SAID ? (shape->llama2c ? 256 : 0) : o->n_total;
     if (n_ctx == 0 || n_ctx > whole) n_ctx = whole;
-    int code = start_session(v, o, n_ctx);
+    int room = n_ctx, code = find_kept(v, o, &room);
+    if (!code) code = start_session(v, o, room);
     if (code) return code;
     if (n_ctx > o->model.context.n_ctx) n_ctx = o->model.context.n_ctx;
 
@@ -513,6 +536,7 @@ static int chat(voice *v, options *o) {
     free(user);
     free_talk(&k);
     say_drafts(v, o);
+    if ((code == 0 || code == GO_ON) && kept_save(&o->kept, v->s)) code = FAILED;
     if (code != GO_ON) return code;
     return feof(stdin) || stopped() ? 0 : complain(FAILED, "standard input cannot be read");
 }

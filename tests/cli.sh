@@ -476,7 +476,7 @@ ok $? "score: a window is the text from there on"
 verb score -f "$dir/long" -c 32 --logits "$dir/logits"; [ "$(wc -c < "$dir/logits")" -eq $((102 * 300 * 4)) ]
 fine "score: a row of logits for each token, whatever the windows"
 verb score -f "$dir/long" -c 32 --stride 32; refused 1 "stride" "score: windows that leave tokens out"
-verb score -i the --logits "$dir/no/such"; [ "$status" -eq 4 ]; ok $? "score: logits that cannot be written"
+verb score -i the --logits "$dir/nowhere/kept"; [ "$status" -eq 4 ]; ok $? "score: logits that cannot be written"
 printf 'q"\\\t\001\377' > "$dir/p"; verb score -f "$dir/p"
 cut -f 5 "$dir/out" | tr '\n' ' ' > "$dir/got"
 printf '%s' 'piece " " "q" "\"" "\\" "\t" "\u0001" "'"$(printf '\357\277\275')"'" ' | cmp -s - "$dir/got"
@@ -630,6 +630,65 @@ schema -f "$dir/no"; refused 3 'no: byte 5: "0", need' "grammar: no document"
 schema --print; cp "$dir/out" "$dir/s.gbnf"; go grammar --grammar-file "$dir/s.gbnf" -f "$dir/no"; refused 3 'byte 5' "grammar: what a schema becomes is a grammar"
 printf '{"items":{"pattern":"("}}' > "$dir/b.json"; go grammar --json-schema-file "$dir/b.json"; refused 3 "b.json: schema: #/items/pattern: " "grammar: no schema"
 go grammar -f "$dir/yes"; refused 1 "--grammar-file" "grammar: without one"
+
+# ---- a text kept in a file ---------------------------------------------------------------------------
+kept=$dir/kept
+reused() { grep -qx "prompt cache: $1 tokens" "$dir/err"; }
+for f in "" "--cache-type-k f16" "--draft-lookup 8" "--threads 3 --no-mmap"; do
+    rm -f "$kept"
+    for p in "-n 20 -i the" "-n 60 -i the" "-n 9 -i the" "-n 40 -i onceonce" "-n 40 -i onceand" "-c 100 -n 90 -i a" "-s 7 -n 50 -i once"; do
+        tiny -t 0 --logit-bias 271+9 $f $p; cp "$dir/out" "$dir/a"
+        tiny -t 0 --logit-bias 271+9 $f $p --prompt-cache "$kept"; same_out "$dir/a" "--prompt-cache: the same text with $f $p"
+        tiny -t 0 --logit-bias 271+9 $f $p --prompt-cache "$kept"; same_out "$dir/a" "and once more"
+    done
+done
+rm "$kept"; tiny -t 0 -n 20 -i onceand --prompt-cache "$kept"; ! grep -q 'prompt cache' "$dir/err"; fine "a file that is not there is made"
+tiny -t 0 -n 30 -i onceand --prompt-cache "$kept"; reused "4 of 5" && [ "$(tail -1 "$dir/err" | cut -c1-8)" = achieved ]
+fine "and the next run reads the prompt's last token only"
+tiny -t 0 -n 30 -i oncethe --prompt-cache "$kept"; reused "3 of 5"; fine "or what is new"
+cp "$kept" "$dir/b"; tiny -t 0 -n 60 -i other --prompt-cache "$kept" --prompt-cache-ro --quiet; [ ! -s "$dir/err" ] && cmp -s "$kept" "$dir/b"
+fine "--prompt-cache-ro leaves the file as it is"
+tiny -t 0 -n 2 -i onceand; cp "$dir/out" "$dir/a"; rm "$kept"; tiny -t 0 -n 2 -i onceand --prompt-cache "$kept"
+same_out "$dir/a" "a text that is shorter than its prompt is kept"
+tiny -t 0 -n 5 -i onceand --prompt-cache "$kept"; reused "2 of 5"; fine "and goes on"
+in=$dir/said; tiny -m chat -y a -s 7 -n 200 -c 200 --n-predict 20 --logit-bias 271+9; cp "$dir/out" "$dir/a"; rm "$kept"
+for k in 1 2; do
+    tiny -m chat -y a -s 7 -n 200 -c 200 --n-predict 20 --logit-bias 271+9 --prompt-cache "$kept"; same_out "$dir/a" "a chat with --prompt-cache, run $k"
+done
+in=/dev/null; reused "[1-9][0-9]* of [1-9][0-9]*"; ok $? "which finds its beginning"
+tiny -s 7 -n 30 -i onceand --samples 5; cp "$dir/out" "$dir/a"; rm "$kept"
+for k in 1 2; do tiny -s 7 -n 30 -i onceand --samples 5 --prompt-cache "$kept"; same_out "$dir/a" "--samples with --prompt-cache, run $k"; done
+reused "5 of 5"; ok $? "keeps the prompt"
+tiny -t 0 -n 60 -i onceand --prompt-cache "$kept"; tiny -s 7 -n 30 -i onceand --samples 5 --prompt-cache "$kept"; same_out "$dir/a" "and goes on from a longer text"
+go -s 7 -n 60 -i "The dog"; cp "$dir/out" "$dir/a"; rm "$kept"
+for k in 1 2; do go -s 7 -n 60 -i "The dog" --prompt-cache "$kept"; same_out "$dir/a" "--prompt-cache with the model that is built in, run $k"; done
+kept_as_it_was() { cmp -s "$kept" "$dir/b" && [ -z "$(find "$dir" -name '*.part')" ]; ok $? "and $1 stays"; }
+cp "$kept" "$dir/b"; tiny -i the --prompt-cache "$kept"; refused 3 "kept: is a text of another model" "a text of another model"; kept_as_it_was "its file"
+rm "$kept"; tiny -t 0 -n 50 -i the --prompt-cache "$kept"; cp "$kept" "$dir/b"
+tiny -i the --prompt-cache "$kept" --cache-type-v f16; refused 3 "F32 and F32, need F32 and F16" "a text of another type of cache"
+tiny -i the --prompt-cache "$kept" -c 20; refused 3 "20 tokens has no room for its 50 (-c)" "a text that is longer than the context"
+tiny -i the --prompt-cache "$kept" --prompt-cache-ro --kernels portable
+[ "$status" -eq 0 ] || { [ "$status" -eq 3 ] && grep -q 'kept: was computed by pith .*, not by pith .* portable' "$dir/err"; }
+ok $? "a text that other kernels computed, where there are others"
+kept_as_it_was "the file"
+head -c 5000 "$dir/b" > "$kept"; tiny -i the --prompt-cache "$kept"; refused 3 "kept: has 5000 bytes, need" "a file that is cut"
+[ "$(wc -c < "$kept")" -eq 5000 ]; ok $? "and stays so"
+(head -c 5000 "$dir/b"; printf x; tail -c +5002 "$dir/b") > "$kept"; tiny -i the --prompt-cache "$kept"; refused 3 "kept: was altered" "a file that is altered"
+for f in "$dir/tiny.bin" "$dir/story.txt"; do
+    cp "$f" "$dir/b"; tiny -i the --prompt-cache "$f"; refused 3 "is no text that pith has saved" "another file for --prompt-cache"
+    cmp -s "$f" "$dir/b"; ok $? "which stays as it was"
+done
+: > "$kept"; tiny -i the --prompt-cache "$kept"; refused 3 "is empty" "an empty file for --prompt-cache"
+tiny -i the --prompt-cache "$dir"; refused 3 "is a directory" "a folder for --prompt-cache"
+tiny -i the --prompt-cache "$dir/none" --prompt-cache-ro; refused 3 "none: cannot be opened" "--prompt-cache-ro of a file that is not there"
+tiny -i the --prompt-cache-ro; refused 1 "needs --prompt-cache" "--prompt-cache-ro alone"
+tiny -i the --prompt-cache ""; refused 1 "prompt-cache is empty" "--prompt-cache without a name"
+tiny -i the --prompt-cache "$dir/both" -o "$dir/both"; refused 1 "both: is for the text (-o)" "--prompt-cache and -o are one file"
+tiny -i the --prompt-cache-all; refused 1 "here it is --prompt-cache FILE" "a flag of llama.cpp"
+tiny -t 0 -i the --prompt-cache "$dir/nowhere/kept"; [ "$status" -eq 4 ] && [ -s "$dir/out" ] && [ "$(grep -c '^pith: .*nowhere/kept' "$dir/err")" -eq 1 ]
+ok $? "--prompt-cache in a folder that is not there: the text, and an error"
+rm -f "$kept"; interrupt INT 130 "SIGINT with --prompt-cache" "$dir/tiny.bin" -z "$dir/tok.bin" -t 0 -n 0 -c 20000 --ignore-eos -i onceand --prompt-cache "$kept"
+tiny -t 0 -n 40 -i onceand; cp "$dir/out" "$dir/a"; tiny -t 0 -n 40 -i onceand --prompt-cache "$kept"; reused "4 of 5" && same_out "$dir/a" "keeps what is there"
 
 # ---- learning ----------------------------------------------------------------------------------------
 awk 'BEGIN { for (i = 0; i < 400; i++) printf "the %d cats and the %d hats. ", i % 7, i % 11 }' > "$dir/learn.txt"

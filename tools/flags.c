@@ -90,6 +90,7 @@ static const char *known_elsewhere(const char *arg, const flag *flags) {
         { "--max-new-tokens", "--n-predict", "--n-predict N" },
         { "--predict", "--n-predict", "--n-predict N" },
         { "--max-length", "-n", "-n N" },
+        { "--prompt-cache-all", "--prompt-cache", "--prompt-cache FILE" },
         { "--num-return-sequences", "--samples", "--samples N" },
         { "-cnv", "-m", "-m chat" },
         { "--conversation", "-m", "-m chat" },

@@ -188,6 +188,20 @@ void show_progress(progress *p, size_t done, size_t all); /* done == all takes i
 int eval_tokens(pith_session *s, const pith_token *t, int n);
 int sync_tokens(pith_session *s, const pith_token *t, int n); /* the same, as pith_sync */
 
+/* ---- a text kept in a file: --prompt-cache ---------------------------------------------------- */
+
+typedef struct {
+    const char *path;    /* NULL: none */
+    int read_only;       /* --prompt-cache-ro */
+    int found;           /* 1: there is such a file */
+} kept_text;
+
+int  kept_check(const kept_text *k, const char *text); /* the flags; text: the file of -o, or NULL */
+int  kept_find(kept_text *k, int *n_token);              /* how long the text is; 0: no file yet */
+int  kept_load(const kept_text *k, pith_session *s);
+void kept_say(const kept_text *k, int quiet, int reused, int n); /* how much of a prompt was in it */
+int  kept_save(const kept_text *k, const pith_session *s);
+
 /* ---- output ---------------------------------------------------------------------------------- */
 
 typedef struct {
