@@ -99,6 +99,7 @@ replay() { # the fuzz target on files it knows, and on changed copies of them
     gguf) seeds="spm.gguf bpe.gguf" ;;
     tokenizer) seeds=tok.bin ;;
     safetensors) seeds=tiny.safetensors ;;
+    session) seeds=tiny.text ;;
     *) seeds=tiny.json ;;
     esac
     (cd "$BUILD/seeds" && ASAN_OPTIONS=allocator_may_return_null=1:$ASAN_OPTIONS ../fuzz_$1 $seeds) ||

@@ -1,6 +1,8 @@
 /* fixture_main.c - fixture DIR: writes small models and vocabularies there, for cli.sh and to begin fuzzing with:
- * tiny.bin (version 0), tiny.v1.bin, tiny.v2.bin, tok.bin, spm.gguf, bpe.gguf, tiny.safetensors, tiny.json, and
+ * tiny.bin (version 0), tiny.v1.bin, tiny.v2.bin, tok.bin, spm.gguf, bpe.gguf, tiny.safetensors, tiny.json, tiny.text
+ * (a text that tiny.bin has read, as pith_session_save writes it), and
  * longrope.80.gguf and longrope.1.gguf: texts over 80 tokens, or all, are rotated by the long factors. */
+#include "../model.h"
 #include "fixture.h"
 
 #include <stdio.h>
@@ -90,6 +92,22 @@ static bytes json(void) { /* a tokenizer.json */
     return b;
 }
 
+static int save_text(const char *dir, const char *name) {
+    char path[1024];
+    pith_error e = { 0, "" };
+    bytes b = fixture_llama2c(&fixture_tiny, 0, 1);
+    pith_token t[20] = { 1, 270, 280 };
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    pith_model *m = pith_open_memory(b.p, b.n, NULL, &e);
+    pith_session *s = m ? pith_session_new(m, NULL, &e) : NULL;
+    int bad = !s || pith_eval(s, t, 20, &e) != PITH_OK || pith_session_save(s, path, &e) != PITH_OK;
+    if (bad) fprintf(stderr, "%s\n", e.text);
+    pith_session_free(s);
+    pith_close(m);
+    free(b.p);
+    return bad;
+}
+
 int main(int argc, char **argv) {
     if (argc != 2) return fprintf(stderr, "usage: fixture DIR\n"), 1;
     return write_to(argv[1], "tiny.bin", fixture_llama2c(&fixture_tiny, 0, 1)) ||
@@ -101,5 +119,6 @@ int main(int argc, char **argv) {
            write_to(argv[1], "chat.gguf", fixture_gguf(chat, tensors, 1)) ||
            write_to(argv[1], "longrope.80.gguf", fixture_gguf(LONGROPE("80"), longrope, 1)) ||
            write_to(argv[1], "longrope.1.gguf", fixture_gguf(LONGROPE("1"), longrope, 1)) ||
-           write_to(argv[1], "tiny.safetensors", safetensors()) || write_to(argv[1], "tiny.json", json());
+           write_to(argv[1], "tiny.safetensors", safetensors()) || write_to(argv[1], "tiny.json", json()) ||
+           save_text(argv[1], "tiny.text");
 }
