@@ -39,7 +39,7 @@ static void make_texts(int n_vocab, pith_token text[2][N]) {
 }
 
 /* Row i: the logits after i + 1 tokens of a text, evaluated one by one. (N, n_vocab) */
-static float *rows_of(const pith_model *m, const pith_token *t, const char *cache) {
+static inline float *rows_of(const pith_model *m, const pith_token *t, const char *cache) {
     size_t n_vocab = (size_t)pith_model_shape(m)->n_vocab;
     pith_context c = { .n_ctx = N, .n_batch = 1, .cache_k = cache, .cache_v = cache };
     pith_session *s = pith_session_new(m, &c, NULL);
@@ -52,7 +52,7 @@ static float *rows_of(const pith_model *m, const pith_token *t, const char *cach
     return y;
 }
 
-static int as_row(const pith_session *s, const float *rows) {
+static inline int as_row(const pith_session *s, const float *rows) {
     size_t n_vocab = (size_t)pith_model_shape(s->model)->n_vocab;
     return !memcmp(pith_logits(s), rows + (size_t)(s->position - 1) * n_vocab, n_vocab * sizeof *rows);
 }

@@ -11,13 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-int memory_open(output *o, char **p, size_t *n) {
-    memset(o, 0, sizeof *o);
-    o->path = "an answer";
-    o->file = open_memstream(p, n);
-    return o->file ? 0 : complain(FAILED, "no memory for an answer");
-}
-
 /* ---- a text as it comes ---------------------------------------------------------------------- */
 
 int choice_begin(choice *c, const pith_model *m, const request *r, int index, uint64_t seed) {
@@ -29,7 +22,7 @@ int choice_begin(choice *c, const pith_model *m, const request *r, int index, ui
     /* llama2.c draws at every position, of a prompt too; so do its conversations here. */
     int draws = r->is_chat && shape->llama2c && r->how.temperature > 0;
     for (int i = 1; draws && i < c->prompt->n; i++) pith_random(&c->g.rng);
-    return memory_open(&c->out, &c->text, &c->n_text) != 0;
+    return output_memory(&c->out, &c->text, &c->n_text);
 }
 
 void choice_free(choice *c) {
@@ -85,6 +78,7 @@ void choice_take(choice *c, const pith_session *s) {
     if (c->g.token < 0 || c->g.ended == PITH_END || c->g.ended < 0) return;
     pith_token before = s->tokens[s->position - 1];
     if (c->r->logprobs) tell_token(c, s, before);
+    c->is_nan |= isnan(pith_logits(s)[c->g.token]);
     size_t n;
     pith_text(s->model, before, c->g.token, &n);
     c->shown += n;

@@ -64,6 +64,7 @@ typedef struct {
     name_set names;
     uint64_t n_text;     /* that were asked for before */
     size_t n_request, n_done, n_kept, n_all; /* read, with an answer, of an earlier run; in the file, or 0 */
+    int nan_said;
     size_t n_wrong, first_wrong; /* answers that are errors; the line of the first */
     char why[256];       /* what is wrong there */
     char fingerprint[24], name[128]; /* of the model */
@@ -128,7 +129,7 @@ static int read_name(entry *e, pith__json v, const char *field, const char **nam
     int is_int = pith__json_int(v, &i);
     if (!is_int && pith__json_type(v) != '"') return request_wrong(&e->error, v, field, "a string or a whole number");
     if (!is_int && request_text(v, field, &e->arena, &s, &e->error)) return 1;
-    if (memory_open(&o, &p, &n)) return no_memory(e);
+    if (output_memory(&o, &p, &n)) return no_memory(e);
     if (is_int) output_line(&o, "%lld", (long long)i);
     else output_json(&o, s.p, s.n);
     int bad = fclose(o.file) != 0 || o.code;
@@ -240,9 +241,11 @@ static void write_answer(const batch_job *j, const entry *e, output *o) {
 /* All of its texts have ended: what they need no more is freed. */
 static int finish(batch_job *j, entry *e) {
     output o;
-    for (int i = 0; e->c && i < e->n_text; i++)
+    for (int i = 0; e->c && i < e->n_text; i++) {
         if (e->c[i].g.ended < 0 && !e->error.error.code) e->error.error = e->c[i].error;
-    if (memory_open(&o, &e->answer, &e->n_answer)) return FAILED;
+        if (e->c[i].is_nan) warn_once(&j->nan_said, "the model computes NaN");
+    }
+    if (output_memory(&o, &e->answer, &e->n_answer)) return complain(FAILED, "no memory for an answer");
     write_answer(j, e, &o);
     output_line(&o, "\n");
     int bad = fclose(o.file) != 0 || o.code;
@@ -301,7 +304,8 @@ static int read_entry(batch_job *j) {
     if (!e->c) return complain(FAILED, "%s: no memory for line %zu", j->in.name, e->line);
     for (int i = 0; i < e->n_text; i++) {
         uint64_t first = e->r.has_seed ? e->r.seed : seed;
-        if (choice_begin(&e->c[i], j->m, &e->r, i, first + (uint64_t)i)) return FAILED;
+        if (choice_begin(&e->c[i], j->m, &e->r, i, first + (uint64_t)i))
+            return complain(FAILED, "%s: no memory for line %zu", j->in.name, e->line);
         e->c[i].owner = e;
     }
     j->begins = e;
@@ -507,7 +511,8 @@ static int open_slots(batch_job *j) {
     pith_context c = j->o->model.context;
     pith_error e = { 0, "" };
     c.n_ctx = j->rules.n_ctx;
-    if (j->o->parallel > 256) c.n_batch = j->o->parallel; /* a row of the pass for each text */
+    c.n_batch = j->o->parallel > 256 ? j->o->parallel : 256; /* a row of the pass for each text */
+    if (c.n_batch > c.n_ctx) c.n_batch = c.n_ctx;
     double room = 0.75 * pith__may_use("").memory - (double)pith_pass_size(j->m, &c);
     int code = slots_open(&j->k, j->m, &c, j->o->parallel, room > 0 ? (size_t)room : 0, &e);
     if (code) return complain(e.code == PITH_EARG ? USAGE : FAILED, "%s", e.text);

@@ -84,6 +84,7 @@ typedef struct {         /* a text of a request, from its prompt to its end */
     output out;          /* to text */
     char *text;          /* (n_text) */
     size_t n_text, shown; /* shown: bytes of its tokens, before a stop text cut them */
+    int is_nan;          /* 1: a token was drawn from logits that are none */
     told_token *told;    /* (n_told, of room), where logprobs are wanted */
     likely_token *top;   /* (n_told, r->n_top) */
     size_t n_told, room;
@@ -103,7 +104,6 @@ typedef struct {         /* what an answer says beside its texts */
 
 void answer_write(output *o, const pith_model *m, const answer_head *head, const request *r, const choice *c);
 void answer_error(output *o, const request_error *e);
-int  memory_open(output *o, char **p, size_t *n); /* output to memory, to be freed. 0, or an exit code */
 
 /* ---- slots.c --------------------------------------------------------------------------------- */
 
@@ -114,6 +114,7 @@ typedef struct {         /* a place for a text; its session keeps the text until
     size_t size;         /* bytes of it */
     choice *c;           /* or NULL: idle */
     int state;
+    int keep;            /* tokens of its beginning to be kept in another slot, when they are read; or 0 */
     uint64_t used;       /* when it last was of use, by the count of slots.clock */
 } slot;
 
@@ -123,7 +124,7 @@ typedef struct {
     int n_ctx;           /* tokens of the longest text */
     slot *slot;          /* (n_slot) */
     int n, n_slot;       /* texts at once; some slots more than that keep what others may begin with */
-    int n_busy;
+    int n_busy, most_rows;
     uint64_t clock;
     pith_session **s;    /* (n) those of a pass, */
     pith_generation **g; /* (n) and what they write */
@@ -131,7 +132,7 @@ typedef struct {
     size_t n_read, n_shared, n_written; /* tokens of prompts evaluated, and taken from others; new ones */
 } slots;
 
-/* For n texts at once, of c->n_ctx tokens at most, in sessions of room bytes in all. */
+/* For n texts at once, of c->n_ctx tokens at most, c->n_batch in a pass, in sessions of room bytes in all. */
 int  slots_open(slots *k, const pith_model *m, const pith_context *c, int n, size_t room, pith_error *err);
 void slots_close(slots *k);
 void slots_start(slots *k, choice *c); /* n_busy < n */

@@ -12,7 +12,8 @@
 
 enum { LEAST_CTX = 256 }; /* of a session: a batch fits, and most texts that come after */
 enum { WORTH = 16 };      /* tokens that are worth waiting for */
-enum { SPARE = 2 };       /* slots that keep texts for others to begin with */
+enum { SPARE = 2 };       /* slots in which nothing is written: they keep what texts begin with */
+enum { FEW_ROWS = 16, FIRST_ROWS = 64 }; /* tokens of prompts in a pass: at least, and at first */
 
 int slots_open(slots *k, const pith_model *m, const pith_context *c, int n, size_t room, pith_error *err) {
     memset(k, 0, sizeof *k);
@@ -26,6 +27,8 @@ int slots_open(slots *k, const pith_model *m, const pith_context *c, int n, size
     k->s = calloc((size_t)n, sizeof(pith_session *));
     k->g = calloc((size_t)n, sizeof(pith_generation *));
     if (!k->slot || !k->s || !k->g) return pith__fail(err, PITH_EMEMORY, "no memory for %d texts at once", n);
+    k->most_rows = c->n_batch;
+    k->context.n_batch = c->n_batch < FIRST_ROWS ? c->n_batch : FIRST_ROWS;
     k->context.pass = pith_pass_new(m, c, err);
     return k->context.pass ? PITH_OK : PITH_EMEMORY;
 }
@@ -45,13 +48,16 @@ static int known(const slot *from, const choice *c) {
     return from->s ? pith_known(from->s, c->prompt->t, c->prompt->n) : 0;
 }
 
+static int common(const pith_token *a, int n_a, const request_prompt *b) {
+    int n = 0;
+    while (n < n_a && n < b->n && a[n] == b->t[n]) n++;
+    return n;
+}
+
 /* How many tokens the slot will have in common with the prompt when it has read its own; 0: it has read it. */
 static int promised(const slot *from, const choice *c) {
-    int n = 0;
     if (from->state != SLOT_WRITES || pith_position(from->s) >= from->c->prompt->n) return 0;
-    const request_prompt *a = from->c->prompt, *b = c->prompt;
-    while (n < a->n && n < b->n && a->t[n] == b->t[n]) n++;
-    return n;
+    return common(from->c->prompt->t, from->c->prompt->n, c->prompt);
 }
 
 /* The slot that has most of the prompt, to itself if others have no more. NULL: it is better to wait. */
@@ -77,6 +83,8 @@ static int context_for(const slots *k, const choice *c, const slot *from) {
     return n < need || n > k->n_ctx ? k->n_ctx : n;
 }
 
+static int rows_for(const slots *k, int n_ctx) { return k->context.n_batch < n_ctx ? k->context.n_batch : n_ctx; }
+
 static void drop_session(slots *k, slot *x) {
     pith_session_free(x->s);
     k->used -= x->size;
@@ -96,39 +104,52 @@ static int new_session(slots *k, slot *to, slot *from, pith_session **s, size_t 
     return *s != NULL;
 }
 
-/* The slot whose text was of no use for the longest time, but for one. */
-static slot *oldest_idle(slots *k, const slot *but) {
+/* Of the slots from first to last, the idle one that was of no use for the longest time. */
+static slot *oldest(slots *k, int first, int last) {
     slot *best = NULL;
-    for (int i = 0; i < k->n_slot; i++) {
-        slot *x = &k->slot[i];
-        if (x != but && x->state == SLOT_IDLE && (!best || x->used < best->used)) best = x;
-    }
+    for (slot *x = k->slot + first; x < k->slot + last; x++)
+        if (x->state == SLOT_IDLE && (!best || x->used < best->used)) best = x;
     return best;
 }
 
-/* A window forgets what the text began with, and with it what the text shares with others. So a session that
- * stands behind that is copied, once. */
-static void keep_beginning(slots *k, const slot *x, int n) {
-    if (n < WORTH || x->s->n_slot_window == x->s->n_slot) return;
-    for (int i = 0; i < k->n_slot; i++)
-        if (k->slot[i].state == SLOT_IDLE && known(&k->slot[i], x->c) >= n) return;
-    slot *to = oldest_idle(k, x);
+/* How much of the prompt any text begins with, and may have forgotten. */
+static int shared_beginning(const slots *k, const choice *c) {
+    int most = 0;
+    for (int i = 0; i < k->n_slot; i++) {
+        const pith_session *s = k->slot[i].s;
+        int n = s ? common(s->tokens, s->position, c->prompt) : 0;
+        if (n > most) most = n;
+    }
+    return most;
+}
+
+/* What the text shares with another is copied to a spare slot when it has just been read: the slots of both will have
+ * other texts, and windows forget what a text began with. */
+static void keep_beginning(slots *k, slot *x) {
+    int n = x->keep;
+    if (!n || pith_position(x->s) < n) return;
+    x->keep = 0;
+    for (int i = k->n; i < k->n_slot; i++)
+        if (known(&k->slot[i], x->c) + WORTH > n) return;
+    slot *to = oldest(k, k->n, k->n_slot);
     pith_context c = k->context;
-    c.n_ctx = x->s->n_ctx;
-    if (!to) return;
+    c.n_ctx = pith_position(x->s);
     drop_session(k, to);
-    if (x->size > k->room - k->used || !(to->s = pith_session_new(k->m, &c, NULL))) return;
-    to->size = x->size;
+    to->size = pith_session_size(k->m, &c);
+    to->s = to->size <= k->room - k->used ? pith_session_new(k->m, &c, NULL) : NULL;
+    if (!to->s) to->size = 0;
     k->used += to->size;
     to->used = ++k->clock;
-    if (pith_session_copy(to->s, x->s, NULL) != PITH_OK) pith_rewind(to->s, 0);
+    if (to->s && pith_session_copy(to->s, x->s, NULL) != PITH_OK) drop_session(k, to);
+    if (to->s) pith_rewind(to->s, n);
 }
 
 /* The text begins with what the slot's session has of its prompt. */
-static void begin_text(slots *k, slot *x) {
+static void begin_text(slots *k, slot *x, int shared) {
     const request_prompt *p = x->c->prompt;
     int n = pith_rewind(x->s, known(x, x->c));
-    keep_beginning(k, x, n);
+    x->keep = shared >= WORTH ? shared : 0;
+    keep_beginning(k, x);
     x->c->g.prompt = p->t + n;
     x->c->g.n_prompt = p->n - n;
     x->state = SLOT_WRITES;
@@ -142,8 +163,10 @@ static int begin(slots *k, slot *to) {
     pith_session *s;
     size_t size;
     if (!from) return 0;
+    int shared = shared_beginning(k, to->c);
     int copied = from != to && known(from, to->c) > 0;
-    if (to->s && !copied && to->s->n_ctx >= context_for(k, to->c, to)) return begin_text(k, to), 1;
+    int fits = to->s && to->s->n_ctx >= context_for(k, to->c, to) && to->s->n_batch == rows_for(k, to->s->n_ctx);
+    if (fits && !copied) return begin_text(k, to, shared), 1;
     if (!new_session(k, to, from, &s, &size)) {
         if (!to->s) return 0;
         drop_session(k, to); /* makes room, and what it has is read again */
@@ -154,12 +177,12 @@ static int begin(slots *k, slot *to) {
     drop_session(k, to);
     to->s = s;
     to->size = size;
-    begin_text(k, to);
+    begin_text(k, to, shared);
     return 1;
 }
 
 void slots_start(slots *k, choice *c) {
-    slot *x = oldest_idle(k, NULL);
+    slot *x = oldest(k, 0, k->n);
     x->c = c;
     x->state = SLOT_WAITS;
     k->n_busy++;
@@ -177,6 +200,21 @@ static choice *leave(slots *k, slot *x) {
     return c;
 }
 
+/* Many rows in a pass read prompts fastest, but a user who asks to stop should not wait for much more than a second.
+ * So the first sessions have few, and those that begin later more, while the passes are quick. */
+static void adapt_rows(slots *k, int rows, double took) {
+    int *n = &k->context.n_batch;
+    if (took > 1 && *n > FEW_ROWS) *n /= 2;
+    else if (took < 0.25 && 2 * rows > *n) *n = 2 * *n < k->most_rows ? 2 * *n : k->most_rows;
+}
+
+static int evaluated(const slots *k) { /* tokens, by all */
+    int n = 0;
+    for (int i = 0; i < k->n_slot; i++)
+        if (k->slot[i].state == SLOT_WRITES) n += pith_position(k->slot[i].s);
+    return n;
+}
+
 int slots_step(slots *k, choice **ended, pith_error *err) {
     int n = 0, n_ended = 0;
     for (int i = 0; i < k->n_slot; i++)
@@ -184,14 +222,18 @@ int slots_step(slots *k, choice **ended, pith_error *err) {
     for (int i = 0; i < k->n_slot; i++)
         if (k->slot[i].state == SLOT_WRITES) k->s[n] = k->slot[i].s, k->g[n++] = &k->slot[i].c->g;
     pith_error e = { 0, "" };
+    int before = evaluated(k);
+    double start = seconds();
     int code = n ? pith_generate_many(k->s, k->g, n, &e) : 0;
     if (code < 0) return pith__fail(err, code, "%s", e.text);
+    adapt_rows(k, evaluated(k) - before, seconds() - start);
     for (int i = 0; i < k->n_slot; i++) {
         slot *x = &k->slot[i];
         if (x->state == SLOT_WAITS && !n) /* nobody else has memory */
             x->c->g.ended = pith__fail(&x->c->error, PITH_EMEMORY, "no memory for a text of %d tokens",
                                        context_for(k, x->c, x));
         if (x->state == SLOT_WRITES) {
+            keep_beginning(k, x);
             if (x->c->g.ended < 0) x->c->error = e;
             choice_take(x->c, x->s);
         }
