@@ -433,6 +433,16 @@ TEST(answers_of_others_are_not_gone_on_with) {
     EQ(batch("in", "out", "--resume -s 2"), BAD_DATA);
     CHECK(strstr(said, "other flags"));
     EQ(batch("in", "out", "--resume -t 0.5"), BAD_DATA);
+    size_t size; /* the same model, but for one number */
+    const char *data = bundled_model(&size);
+    char *changed = malloc(size), flags[100];
+    memcpy(changed, data, size);
+    changed[(const char *)model->embd.tensor.data + 9 - data] ^= 1;
+    put_file("model", changed, size);
+    free(changed);
+    snprintf(flags, sizeof flags, "--resume %s", in_folder("model"));
+    EQ(batch("in", "out", flags), BAD_DATA);
+    CHECK(strstr(said, "of another model"));
     put_file("in", other, sizeof other - 1);
     EQ(batch("in", "out", "--resume"), BAD_DATA);
     CHECK(strstr(said, "line 2 does not answer line 2"));
@@ -553,7 +563,7 @@ int main(void) {
     free(answers);
     pith_close(model);
     static const char *const left[] = { "in", "out", "out1", "out5", "mix", "mix1", "mix2", "mix7", "mix100", "whole",
-                                        "part", "before", "stderr" };
+                                        "part", "before", "model", "stderr" };
     for (size_t i = 0; i < sizeof left / sizeof *left; i++) unlink(in_folder(left[i]));
     rmdir(folder);
     return DONE();

@@ -476,6 +476,18 @@ static size_t count_requests(const char *path) {
     return n;
 }
 
+/* The first numbers of every weight: enough to tell one training from another. */
+static uint64_t hash_weights(const pith_model *m, uint64_t h) {
+    enum { SOME = 256 };
+    for (const pith__weight *w = m->weights; w; w = w->next) {
+        const pith__tensor *t = &w->tensor;
+        size_t n = t->data ? t->rows * t->row_bytes : 0;
+        h = hash_bytes(h, t->data, n < SOME ? n : SOME);
+        if (w->floats) h = hash_bytes(h, w->floats, t->cols * sizeof *w->floats);
+    }
+    return h;
+}
+
 /* Of all that answers depend on but for the requests. */
 static void make_fingerprint(batch_job *j) {
     const batch_options *o = j->o;
@@ -494,7 +506,7 @@ static void make_fingerprint(batch_job *j) {
         h = hash_bytes(h, texts[i] ? texts[i] : "", texts[i] ? strlen(texts[i]) + 1 : 1);
     h = hash_bytes(h, numbers, sizeof numbers);
     h = hash_bytes(h, floats, sizeof floats);
-    h = hash_bytes(h, big, sizeof big);
+    h = hash_weights(j->m, hash_bytes(h, big, sizeof big));
     snprintf(j->fingerprint, sizeof j->fingerprint, "fp_%016llx", (unsigned long long)h);
 }
 
