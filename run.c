@@ -42,6 +42,24 @@ static const char usage[] =
     "without one, the small teller of stories that is built in.\n"
     "(0.8 | 1.0) is a default: 0.8, and 1.0 for llama2.c files.\n\n";
 
+/* What goes together, and what does not. */
+static int check_options(const options *o) {
+    if (o->mode && strcmp(o->mode, "generate") != 0 && strcmp(o->mode, "chat") != 0)
+        return complain(USAGE, "-m is '%s', need generate or chat", o->mode);
+    if (o->output && !*o->output) return complain(USAGE, "-o is empty, need the name of a file");
+    if (o->keep != NOT_SAID && !o->shift) return complain(USAGE, "--keep is of a text with --context-shift");
+    if (o->format && strcmp(o->format, "text") != 0 && strcmp(o->format, "jsonl") != 0)
+        return complain(USAGE, "--format is '%s', need text or jsonl", o->format);
+    if (o->n_sample > 1 && (o->n_draft || o->trace))
+        return complain(USAGE, "%s is of one text, not of --samples", o->n_draft ? "--draft-lookup" : "--trace");
+    if (o->parallel && o->n_sample == 1) return complain(USAGE, "--parallel is of more --samples than one");
+    if (o->prompt && o->file) return complain(USAGE, "-i and -f both say how the text begins");
+    for (int i = 0; i < o->stop.n; i++)
+        if (!*o->stop.item[i]) return complain(USAGE, "--stop needs a text that is not empty");
+    int code = kept_check(&o->kept, o->output);
+    return code ? code : GO_ON;
+}
+
 static int read_options(int argc, char **argv, options *o) {
     const flag flags[] = {
         { 'i', "prompt", TEXT, &o->prompt, 0, 0, "TEXT",
@@ -90,20 +108,7 @@ static int read_options(int argc, char **argv, options *o) {
     int code = read_flags(argc, argv, usage, flags, &o->model.path);
     if (code != GO_ON) return code;
     if (o->version) return printf("pith %s\n", PITH_VERSION), flush_stdout();
-    if (o->mode && strcmp(o->mode, "generate") != 0 && strcmp(o->mode, "chat") != 0)
-        return complain(USAGE, "-m is '%s', need generate or chat", o->mode);
-    if (o->output && !*o->output) return complain(USAGE, "-o is empty, need the name of a file");
-    if (o->keep != NOT_SAID && !o->shift) return complain(USAGE, "--keep is of a text with --context-shift");
-    if (o->format && strcmp(o->format, "text") != 0 && strcmp(o->format, "jsonl") != 0)
-        return complain(USAGE, "--format is '%s', need text or jsonl", o->format);
-    if (o->n_sample > 1 && (o->n_draft || o->trace))
-        return complain(USAGE, "%s is of one text, not of --samples", o->n_draft ? "--draft-lookup" : "--trace");
-    if (o->parallel && o->n_sample == 1) return complain(USAGE, "--parallel is of more --samples than one");
-    if (o->prompt && o->file) return complain(USAGE, "-i and -f both say how the text begins");
-    if ((code = kept_check(&o->kept, o->output)) != 0) return code;
-    for (int i = 0; i < o->stop.n; i++)
-        if (!*o->stop.item[i]) return complain(USAGE, "--stop needs a text that is not empty");
-    return GO_ON;
+    return check_options(o);
 }
 
 /* ---- biases of single tokens ------------------------------------------------------------------ */
