@@ -249,6 +249,7 @@ struct pith_session {
     pith__draft draft;
     pith__goal goal;
     int n_slot, n_slot_window; /* positions held by layers that see everything, and by the others */
+    uint64_t model_hash; /* of the model, where a file was loaded; 0: not known yet */
     void (*watch)(void *data, int l, const pith__acts *a, int n); /* after each block, or NULL */
     void *watch_data;
     void *memory;        /* to free, or NULL: the caller's */

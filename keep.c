@@ -101,7 +101,7 @@ _Static_assert(sizeof(file_head) == 104, "as in the file");
 enum { VERSION = 1, AT_ONCE = 1 << 16, LEAST = sizeof(file_head) + sizeof(uint64_t) };
 static const char magic[8] = "PITHTEXT";
 
-/* Reads all weights, which takes about as long as one token. */
+/* Reads all weights, which takes about as long as one token: a session that knows the hash keeps it. */
 static uint64_t hash_model(const pith_model *m) {
     const pith__hyper *h = &m->hyper;
     uint64_t x = pith__hash((uint64_t)m->n_ctx_original, h, offsetof(pith__hyper, logit_softcap) + sizeof(float));
@@ -145,7 +145,8 @@ static size_t size_in_file(const pith_session *s, int n, int lost) {
 
 static file_head head_of(const pith_session *s) {
     file_head h = {
-        .version = VERSION, .long_rope = (uint32_t)s->long_rope, .model = hash_model(s->model),
+        .version = VERSION, .long_rope = (uint32_t)s->long_rope,
+        .model = s->model_hash ? s->model_hash : hash_model(s->model),
         .size = size_in_file(s, s->position, s->lost),
         .k_format = s->k_format->id, .v_format = s->v_format->id, .n_token = s->position, .lost = s->lost,
         .logits_at = s->logits_at, .n_vocab = s->model->hyper.n_vocab,
@@ -326,6 +327,7 @@ int pith_session_load(pith_session *s, const char *path, pith_error *err) {
     if (!code) code = check_session(s, path, &h, err);
     if (!code) code = check_content(s, &f, path, &h, err);
     if (!code) take_text(s, &f, &h);
+    if (!code) s->model_hash = h.model;
     pith__file_close(&f);
     return code;
 }
