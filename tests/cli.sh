@@ -660,6 +660,17 @@ tiny -s 7 -n 30 -i onceand --samples 5; cp "$dir/out" "$dir/a"; rm "$kept"
 for k in 1 2; do tiny -s 7 -n 30 -i onceand --samples 5 --prompt-cache "$kept"; same_out "$dir/a" "--samples with --prompt-cache, run $k"; done
 reused "5 of 5"; ok $? "keeps the prompt"
 tiny -t 0 -n 60 -i onceand --prompt-cache "$kept"; tiny -s 7 -n 30 -i onceand --samples 5 --prompt-cache "$kept"; same_out "$dir/a" "and goes on from a longer text"
+if [ -d "$shared/fixtures" ]; then # windows, longrope, experts; the context is longer than a ring
+    for f in gemma3 mistral phi3 qwen3moe; do
+        rm -f "$kept"; : > "$dir/a"; : > "$dir/b"
+        for k in 70 400 330 400; do
+            go "$shared/fixtures/$f.gguf" -t 0 --ignore-eos -c 600 -n $((k + 100)) -i "$(head -c $k README.md)"; cat "$dir/out" >> "$dir/a"
+            go "$shared/fixtures/$f.gguf" -t 0 --ignore-eos -c 600 -n $((k + 100)) -i "$(head -c $k README.md)" --prompt-cache "$kept"
+            cat "$dir/out" >> "$dir/b"
+        done
+        ! reused "0 of .*" && cp "$dir/b" "$dir/out"; same_out "$dir/a" "--prompt-cache with $f"
+    done
+else skip "--prompt-cache with other families" "no ../shared"; fi
 go -s 7 -n 60 -i "The dog"; cp "$dir/out" "$dir/a"; rm "$kept"
 for k in 1 2; do go -s 7 -n 60 -i "The dog" --prompt-cache "$kept"; same_out "$dir/a" "--prompt-cache with the model that is built in, run $k"; done
 kept_as_it_was() { cmp -s "$kept" "$dir/b" && [ -z "$(find "$dir" -name '*.part')" ]; ok $? "and $1 stays"; }
