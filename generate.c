@@ -11,7 +11,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef struct {         /* of a text whose thoughts are given apart */
+    pith__thoughts at;
+    int begun, n_token;  /* tokens of thought */
+    pith_token *forced;  /* (n_forced) what ends them when they are too long, drawn up to i_forced; or NULL */
+    int n_forced, i_forced;
+    size_t given, n;     /* as of a text */
+    char text[];
+} thinking;
+
 typedef struct {
+    thinking *mind;      /* or NULL */
     const pith_token *left; /* (n_left) to be evaluated before a token can be drawn: of the prompt, or */
     int n_left;
     pith_token last;     /*             the token that was drawn last */
@@ -36,22 +46,28 @@ static size_t longest_piece(const pith_model *m) {
 
 static void free_writing(writing *w) {
     if (!w) return;
+    if (w->mind) free(w->mind->forced);
+    free(w->mind);
     free(w->again);
     free(w->work);
     free(w);
 }
 
 static int begin(const pith_session *s, pith_generation *g, pith_error *err) {
-    size_t size = sizeof(writing) + 4, longest = 0;
+    thinking *mind = NULL; /* what may become a tag is held back too */
+    size_t size = sizeof(writing) + 4 + sizeof mind->at.held, aside = sizeof *mind + 4 + sizeof mind->at.held, longest = 0;
+    size_t piece = longest_piece(s->model);
     for (int i = 0; i < g->n_stop; i++) {
         size_t n = g->stop[i] ? strlen(g->stop[i]) : 0;
         if (n > longest) longest = n;
     }
-    int over = pith__add(&size, size, longest) || pith__add(&size, size, longest_piece(s->model));
+    int over = pith__add(&size, size, longest) || pith__add(&size, size, piece) ||
+               pith__add(&aside, aside, piece);
     writing *w = over ? NULL : malloc(size);
     if (w) *w = (writing){ .left = g->prompt, .n_left = g->n_prompt, .keep = g->keep };
     if (w && g->shift) w->again = malloc((size_t)s->n_ctx * sizeof *w->again);
-    if (!w || (g->shift && !w->again)) {
+    if (w && g->thoughts) w->mind = mind = calloc(1, aside);
+    if (!w || (g->shift && !w->again) || (g->thoughts && !mind)) {
         free_writing(w);
         return pith__fail(err, PITH_EMEMORY, "%s: no memory to write a text", s->model->store.path);
     }
@@ -78,13 +94,29 @@ static size_t hold_back(const pith_generation *g, writing *w, int *found) {
     return 0;
 }
 
-/* Behind what was held back in the last call. */
-static void add_text(writing *w, const char *text, size_t n) {
-    memmove(w->text, w->text + w->given, w->n - w->given);
-    w->n -= w->given;
-    w->given = 0;
-    if (n) memcpy(w->text + w->n, text, n);
-    w->n += n;
+/* What was given in the last call goes away. */
+static void take_away(char *text, size_t *given, size_t *n) {
+    memmove(text, text + *given, *n - *given);
+    *n -= *given;
+    *given = 0;
+}
+
+/* Behind what was held back in the last call: text (n bytes) of token t, or what it has as a part of a tag. */
+static void add_text(const pith_session *s, writing *w, pith_token t, const char *text, size_t n) {
+    take_away(w->text, &w->given, &w->n);
+    thinking *m = w->mind;
+    if (m) {
+        take_away(m->text, &m->given, &m->n);
+        pith__parts to = { w->text, m->text, w->n, m->n };
+        int hidden = n == 0 && t >= 0;
+        if (hidden) text = pith_piece(s->model, t, &n);
+        if (t >= 0) pith__thoughts_put(&m->at, text, n, hidden, &to);
+        else pith__thoughts_end(&m->at, &to); /* no more will come */
+        w->n = to.n_answer, m->n = to.n_thought;
+    } else if (n) {
+        memcpy(w->text + w->n, text, n);
+        w->n += n;
+    }
 }
 
 /* Gives the text that is certain. At the end that is all of it, but for half a character. */
@@ -95,6 +127,10 @@ static int give(pith_generation *g, writing *w, int ended) {
     w->given = w->n - (held > tail && !ended ? held : tail);
     g->text = w->text;
     g->n_text = w->given;
+    if (!w->mind) return ended;
+    w->mind->given = w->mind->n - pith_utf8_tail(w->mind->text, w->mind->n);
+    g->thought = w->mind->text, g->n_thought = w->mind->given;
+    g->thinking = w->mind->at.inside;
     return ended;
 }
 
@@ -104,22 +140,67 @@ static int is_end(const pith_session *s, const pith_generation *g, pith_token t)
     return pith_is_end(s->model, t);
 }
 
-/* Draws the token after the session's logits. */
+/* Whether the text goes on within thoughts: so where what was evaluated ends in a tag that opens them. */
+static void begin_thinking(const pith_session *s, thinking *m) {
+    enum { MANY = 64 };
+    char end[4 * MANY];
+    size_t n = sizeof end, k;
+    for (int i = s->position - 1; i >= 0; i--) { /* the last bytes of the text */
+        const char *piece = pith_piece(s->model, s->tokens[i], &k);
+        if (k > n) break;
+        memcpy(end + (n -= k), piece, k);
+    }
+    pith__thoughts_begin(&m->at, end + n, sizeof end - n);
+    m->begun = 1;
+}
+
+/* The message and the tag that end thoughts which are too long. */
+static int force_end(const pith_session *s, const pith_generation *g, thinking *m, pith_error *err) {
+    const char *said = g->thought_message ? g->thought_message : "", *tag = pith__thoughts_close(&m->at);
+    size_t room = strlen(said) + strlen(tag) + 2; /* a token has a byte at least; some tokenizers put a blank before */
+    pith_token *t = malloc(room * sizeof *t);
+    if (!t) return pith__fail(err, PITH_EMEMORY, "%s: no memory to end the thoughts", s->model->store.path);
+    int n = *said ? pith_encode(s->model, said, strlen(said), 0, t, (int)room) : 0, k = 0;
+    if (n >= 0 && (size_t)n <= room)
+        k = pith_encode(s->model, tag, strlen(tag), PITH_SPECIAL, t + n, (int)room - n);
+    if (n < 0 || k < 0 || (size_t)(n + k) > room) {
+        free(t);
+        return pith__fail(err, PITH_EARG, "the thoughts cannot be ended by '%s%s'", said, tag);
+    }
+    m->forced = t, m->n_forced = n + k;
+    return PITH_OK;
+}
+
+/* The token after the session's logits: drawn, or what ends the thoughts. */
+static int choose(pith_session *s, pith_generation *g, pith_token *t, pith_error *err) {
+    writing *w = g->state;
+    thinking *m = w->mind;
+    pith_sampling how = g->how;
+    if (!how.drawn) how.drawn = &w->drawn;
+    if (m && !m->begun) begin_thinking(s, m);
+    if (m && m->at.inside && !m->forced && g->thought_budget && m->n_token >= g->thought_budget) {
+        int code = force_end(s, g, m, err);
+        if (code) return code;
+    }
+    if (m && m->at.inside) m->n_token++;
+    *t = m && m->i_forced < m->n_forced ? m->forced[m->i_forced++] : pith_sample(s, &how, &g->rng);
+    return *t < 0 ? pith__fail(err, PITH_EARG, "no token is allowed to come next") : PITH_OK;
+}
+
 static int next_token(pith_session *s, pith_generation *g, pith_error *err) {
     writing *w = g->state;
     size_t n;
-    pith_sampling how = g->how;
-    if (!how.drawn) how.drawn = &w->drawn;
-    pith_token before = s->tokens[s->position - 1], t = pith_sample(s, &how, &g->rng);
-    if (t < 0) return pith__fail(err, PITH_EARG, "no token is allowed to come next");
+    pith_token before = s->tokens[s->position - 1], t;
+    int code = choose(s, g, &t, err);
+    if (code) return code;
     g->token = t;
     g->n_token++;
-    int end = is_end(s, g, t);
+    int end = is_end(s, g, t), all = g->n_predict > 0 && g->n_token >= g->n_predict;
+    int ended = end ? PITH_END : all ? PITH_LIMIT : s->position == s->n_ctx && !w->again ? PITH_FULL : 0;
     const char *text = pith_text(s->model, before, t, &n);
-    add_text(w, text, end ? 0 : n);
-    if (end) return give(g, w, PITH_END);
-    int all = g->n_predict > 0 && g->n_token >= g->n_predict;
-    return give(g, w, all ? PITH_LIMIT : s->position == s->n_ctx && !w->again ? PITH_FULL : 0);
+    if (!end || !w->mind) add_text(s, w, t, text, end ? 0 : n);
+    if (ended && w->mind) add_text(s, w, -1, NULL, 0);
+    return give(g, w, ended);
 }
 
 /* ---- what is evaluated before a token is drawn ----------------------------------------------------- */
@@ -159,13 +240,13 @@ static void drop_oldest(pith_session *s, writing *w, pith_token last) {
 
 /* Whether the text takes part in this call: 0 if it ended in an earlier one, or ends here. */
 static int takes_part(pith_session *s, pith_generation *g, pith_error *err) {
-    g->text = "", g->n_text = 0; /* of a text that gets no token in this call */
+    g->text = g->thought = "", g->n_text = g->n_thought = 0; /* of a text that gets no token in this call */
     if (g->ended) return 0;
     g->ended = check(s, g, err);
     if (!g->ended && !g->state) g->ended = begin(s, g, err);
     writing *w = g->state;
     if (!g->ended && g->cancel) {
-        add_text(w, NULL, 0);
+        add_text(s, w, -1, NULL, 0);
         g->ended = give(g, w, PITH_CANCEL);
     }
     if (g->ended || w->n_left) return !g->ended;
@@ -270,5 +351,5 @@ void pith_generation_free(pith_generation *g) {
     g->ended = 0;
     g->token = -1;
     g->n_token = 0;
-    g->text = "", g->n_text = 0;
+    g->text = g->thought = "", g->n_text = g->n_thought = 0;
 }

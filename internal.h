@@ -36,6 +36,24 @@ PITH_SHARED int pith__chat_encode(const pith__chat *c, const pith_turn *turns, i
 PITH_SHARED const char *pith__chat_named(const char *name); /* the form's own name, or NULL: unknown */
 PITH_SHARED pith__str pith__chat_name(int i); /* of the forms known; no bytes after the last */
 
+/* ---- thoughts.c: what a model thinks, apart from what it answers ------------------------------------ */
+
+typedef struct { /* where a text of a model stands */
+    int inside, row;     /* within thoughts, of this row of the tags */
+    int thought;         /* there were some */
+    int begun;           /* what it is in now has more than blanks */
+    size_t n_held;
+    char held[64];       /* (n_held) bytes that may become a tag */
+    uint8_t hidden[64];  /* (n_held) 1: of a control token, shown only as a tag is, which is not at all */
+} pith__thoughts;
+
+typedef struct { char *answer, *thought; size_t n_answer, n_thought; } pith__parts; /* written behind what is there */
+
+PITH_SHARED void pith__thoughts_begin(pith__thoughts *t, const char *before, size_t n); /* what the model goes on from */
+PITH_SHARED void pith__thoughts_put(pith__thoughts *t, const char *p, size_t n, int hidden, pith__parts *to);
+PITH_SHARED void pith__thoughts_end(pith__thoughts *t, pith__parts *to); /* what was held back is no tag */
+PITH_SHARED const char *pith__thoughts_close(const pith__thoughts *t);   /* the tag that would end them; NULL: outside */
+
 /* ---- families.c, model.c: an open model ------------------------------------------------------------ */
 
 /* Architectures are values: what a family does differently is one of these. */

@@ -309,10 +309,16 @@ typedef struct {             /* zero-initialise it, set what is wanted, and call
     int shift;               /* 1: a full context does not end it. Of what stands behind the first keep tokens the */
     int keep;                /*    oldest half is dropped and the rest evaluated again, as a prompt is: the text */
                              /*    goes on, to the bit, as one that had begun so. Said before the first call */
+    int thoughts;            /* 1: what a reasoning model thinks before it answers is given apart from text, which is */
+    int thought_budget;      /*    then the answer. After so many tokens (0: no limit, -1: at once) the thoughts are */
+    const char *thought_message; /* ended by this text (or NULL) and the tag that closes them. Said before the first call */
     int cancel;              /* 1: the next call ends it */
     pith_token token;        /* what a call gives: the new token, which the next call evaluates, */
     const char *text;        /* (n_text) and the text that is certain now, in whole characters, */
     size_t n_text;           /*          until the next call */
+    const char *thought;     /* (n_thought) the same of what is thought, where that is given apart; */
+    size_t n_thought;
+    int thinking;            /* 1: the text is within thoughts */
     int n_token;             /* all tokens so far, one that ended the text among them */
     int ended;               /* 0; why it ended: PITH_END, ...; or the code of the error that ended it */
     void *state;             /* the library's */

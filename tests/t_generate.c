@@ -304,6 +304,74 @@ TEST(control_tokens_are_not_shown) {
     free(b.p);
 }
 
+static char thoughts[4096];
+
+/* The same with thoughts, to be gathered in thoughts and text; a token may be another where it is forced. */
+static int think(pith_generation *g, const char *say, char *text, size_t room) {
+    int code = 0;
+    size_t n = 0, n_thought = 0;
+    uint32_t allow[WORDS];
+    text[0] = thoughts[0] = 0;
+    static const pith_token eos = 2;
+    g->how.allow = allow, g->thoughts = 1, g->end = &eos, g->n_end = 1;
+    for (const char *p = say; *p && !code;) {
+        int t = *p == '|' ? 2 : BYTE + (unsigned char)*p;
+        memset(allow, 0, sizeof allow);
+        allow[t / 32] = 1u << t % 32;
+        code = pith_generate(session, g, NULL);
+        if (code < 0) return code;
+        if (g->token == t) p++;
+        n += (size_t)snprintf(text + n, room - n, "%.*s", (int)g->n_text, g->text);
+        n_thought += (size_t)snprintf(thoughts + n_thought, sizeof thoughts - n_thought, "%.*s", (int)g->n_thought, g->thought);
+    }
+    g->how.allow = NULL;
+    pith_generation_free(g);
+    return code;
+}
+
+#define THOUGHTS(want) do { if (strcmp(thoughts, want)) FAIL("is \"%s\", want \"%s\"", thoughts, want); } while (0)
+
+TEST(thoughts_are_given_apart) {
+    char text[4096];
+    const char *stop[] = { "st" };
+    set_up(300);
+    read_prompt("x");
+    pith_generation g = { 0 };
+    EQ(think(&g, "<think>it is \xea\xb0\x80</think>yes|", text, sizeof text), PITH_END);
+    TEXT("yes");
+    THOUGHTS("it is \xea\xb0\x80");
+    EQ(think(&g, "no <think>|", text, sizeof text), PITH_END);
+    TEXT("no <think>");
+    g.stop = stop, g.n_stop = 1;
+    read_prompt("x");
+    EQ(think(&g, "<think>stop</think>so st", text, sizeof text), PITH_STOP); /* a stop text stops the answer only */
+    TEXT("so ");
+    THOUGHTS("stop");
+    g.n_stop = 0;
+    EQ(think(&g, "<think>cut</th|", text, sizeof text), PITH_END);
+    TEXT("");
+    THOUGHTS("cut</th");
+    read_prompt("x <think>\n"); /* the prompt has opened them */
+    EQ(think(&g, "it is</think>yes|", text, sizeof text), PITH_END);
+    TEXT("yes");
+    THOUGHTS("it is");
+}
+
+TEST(thoughts_that_are_too_long_are_ended) {
+    char text[4096];
+    set_up(300);
+    read_prompt("<think>");
+    pith_generation g = { .thought_budget = 3, .thought_message = "..." };
+    EQ(think(&g, "abcde|", text, sizeof text), PITH_END);
+    TEXT("de");
+    if (strncmp(thoughts, "abc", 3) || !strstr(thoughts, "...")) FAIL("is \"%s\"", thoughts);
+    read_prompt("<think>");
+    g = (pith_generation){ .thought_budget = -1 };
+    EQ(think(&g, "no|", text, sizeof text), PITH_END);
+    TEXT("no");
+    if (strspn(thoughts, " ") != strlen(thoughts)) FAIL("is \"%s\"", thoughts); /* this tokenizer puts one before a text */
+}
+
 TEST(what_cannot_be_is_an_error) {
     pith_error e = { 0, "" };
     uint32_t none[WORDS] = { 0 };
@@ -390,6 +458,8 @@ int main(void) {
     RUN(a_second_text_begins_anew);
     RUN(what_is_shown_of_a_token);
     RUN(control_tokens_are_not_shown);
+    RUN(thoughts_are_given_apart);
+    RUN(thoughts_that_are_too_long_are_ended);
     RUN(what_cannot_be_is_an_error);
     RUN(what_is_not_there_is_named);
     RUN(a_stop_text_that_is_null_or_empty_stops_nothing);
