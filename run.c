@@ -9,6 +9,7 @@
 #define _XOPEN_SOURCE 700
 #include "model.h"
 #include "tools/tools.h"
+#include "tools/voice.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -18,24 +19,14 @@
 
 /* ---- options --------------------------------------------------------------------------------- */
 
-typedef struct {
-    model_choice model;
-    const char *prompt, *file, *output, *mode, *system, *format;
-    int n_total, n_predict, n_draft, shift, keep, n_sample, parallel;
-    uint64_t seed;
-    pith_sampling how;
-    list stop, bias;
-    kept_text kept;
-    int parse_special, ignore_eos, trace, version;
-} options;
-
 static const options defaults = {
-    .n_total = NOT_SAID, .n_predict = NOT_SAID, .keep = NOT_SAID, .n_sample = 1,
+    .n_total = NOT_SAID, .n_predict = NOT_SAID, .keep = NOT_SAID, .n_sample = 1, .thought_budget = -1,
     .how = SAMPLING_NOT_SAID
 };
 
 static const char usage[] =
-    "run MODEL [options]        write a text, or with -m chat hold a conversation\n"
+    "run MODEL [options]        write a text\n"
+    "run chat MODEL [options]   hold a conversation (also -m chat)\n"
     "run VERB MODEL [options]   batch, score, tokenize, info, bench; run VERB --help says more\n"
     "run VERB TEXT [options]    vocab, pretrain: learn a vocabulary, a model from a text file\n"
     "MODEL is a llama2.c checkpoint (and -z tokenizer.bin), a .gguf or a Hugging Face folder;\n"
@@ -94,6 +85,14 @@ static int read_options(int argc, char **argv, options *o) {
         { 'y', "system-prompt", TEXT, &o->system, 0, 0, "TEXT", "what a chat begins with (nothing)" },
         { 0, "chat-template", TEXT, &o->model.options.chat_template, 0, 0, "NAME",
           "form of a chat: llama2, chatml, ... (the model's)" },
+        { 0, "thoughts", TEXT, &o->thoughts, 0, 0, "HOW",
+          "what a reasoning model thinks in a chat: show, dim or hide (dim on a terminal, else show)" },
+        { 0, "reasoning", TEXT, &o->reasoning, 0, 0, "HOW", "whether it thinks: on, off or auto, as its template does (auto)" },
+        { 0, "reasoning-budget", INTEGER, &o->thought_budget, -1, INT32_MAX, "N",
+          "end its thoughts after N tokens; -1: no limit (-1)" },
+        { 0, "reasoning-budget-message", TEXT, &o->budget_message, 0, 0, "TEXT", "with these words (none)" },
+        { 0, "no-drop", SWITCH, &o->no_drop, 0, 0, "",
+          "a chat that fills the context ends with an error, instead of forgetting its oldest turns" },
         { 0, "quiet", SWITCH, &o->model.quiet, 0, 0, "", "on standard error only what is wrong" },
         { 0, "draft-lookup", INTEGER, &o->n_draft, 0, 255, "N",
           "guess up to N tokens ahead where the text repeats itself; the same text, sooner (0)" },
@@ -111,87 +110,7 @@ static int read_options(int argc, char **argv, options *o) {
     return check_options(o);
 }
 
-/* ---- biases of single tokens ------------------------------------------------------------------ */
-
-/* "15043+1.5", "15043-inf" */
-static int read_bias(const char *s, int n_vocab, pith_bias *b) {
-    char id[16];
-    size_t n = strspn(s, "0123456789");
-    long long token;
-    double x = INFINITY;
-    snprintf(id, sizeof id, "%.*s", n < sizeof id ? (int)n : 15, s);
-    int sign = s[n] == '+' ? 1 : s[n] == '-' ? -1 : 0;
-    if (!sign || !read_integer(id, 0, n_vocab - 1, &token) ||
-        (strcmp(s + n + 1, "inf") != 0 && !read_real(s + n + 1, 0, 1e9, &x)))
-        return complain(USAGE, "--logit-bias is '%s', need a token below %d, + or -, a number", s,
-                        n_vocab);
-    b->token = (pith_token)token;
-    b->bias = (float)(sign * x);
-    return 0;
-}
-
-/* The user's biases, and those that keep a text from ending. The caller frees *bias. */
-static int make_bias(const pith_model *m, const options *o, pith_bias **bias, pith_sampling *how) {
-    int n_vocab = pith_model_shape(m)->n_vocab, n = o->bias.n;
-    for (int t = 0; o->ignore_eos && t < n_vocab; t++) n += pith_is_end(m, t);
-    *bias = malloc((size_t)(n + 1) * sizeof **bias);
-    if (!*bias) return complain(FAILED, "no memory for the biases");
-    how->bias = *bias;
-    for (how->n_bias = 0; how->n_bias < o->bias.n; how->n_bias++) {
-        int code = read_bias(o->bias.item[how->n_bias], n_vocab, *bias + how->n_bias);
-        if (code) return code;
-    }
-    for (int t = 0; o->ignore_eos && t < n_vocab; t++)
-        if (pith_is_end(m, t)) (*bias)[how->n_bias++] = (pith_bias){ t, -INFINITY };
-    return 0;
-}
-
-/* ---- a voice: tokens to text on a stream ----------------------------------------------------- */
-
-typedef struct {
-    const pith_model *m;
-    pith_session *s;
-    pith_pass *pass;     /* of sessions for --samples */
-    output out;
-    pith_generation g;
-    int ended;           /* why the last text ended: PITH_END, ... */
-    pith_token eos;      /* ends a turn, where llama2.c's models end a text with BOS */
-    float *drafts;       /* logits of tokens guessed ahead */
-    long long n_new;     /* tokens drawn, of all texts */
-    int n_cut;           /* texts that the model did not end */
-    double start;        /* of the text, after its first token, which may wait for a disk, */
-    int untimed;         /* and after those that were kept */
-    int talked;          /* tokens of the conversation so far */
-    int nan_said, stdin_said;
-} voice;
-
-/* One more token and its text. GO_ON, 0 at the end, or an exit code. */
-static int say_next(voice *v) {
-    pith_error e = { 0, "" };
-    v->g.cancel = stopped() || v->out.code;
-    v->ended = pith_generate(v->s, &v->g, &e);
-    if (v->ended < 0) return complain(FAILED, "%s", e.text);
-    warn_of_nan(v->m, v->s, &v->nan_said);
-    output_text(&v->out, v->g.text, v->g.n_text);
-    output_flush(&v->out);
-    return v->ended ? 0 : GO_ON;
-}
-
 /* ---- generate -------------------------------------------------------------------------------- */
-
-/* What the text begins with; the caller frees *text. One newline at the end of a file is dropped; editors add it. */
-static int get_prompt(const options *o, char **text, size_t *n) {
-    const char *path = o->file ? o->file : o->prompt && !strcmp(o->prompt, "-") ? "-" : NULL;
-    if (!path) {
-        *text = strdup(o->prompt ? o->prompt : "");
-        *n = *text ? strlen(*text) : 0;
-        return *text ? 0 : complain(FAILED, "no memory for the prompt");
-    }
-    int code = read_text(path, text, n);
-    if (!code && (code = clean_text(!strcmp(path, "-") ? "standard input" : path, *text, n)) != 0) free(*text);
-    if (!code && *n && (*text)[*n - 1] == '\n') --*n;
-    return code;
-}
 
 typedef struct {
     pith_token *t;       /* (n), to be freed */
@@ -265,32 +184,6 @@ static void note_limit(const voice *v, const options *o, int n_prompt, int total
 
 static int too_long(int n_prompt, int n_ctx) {
     return complain(USAGE, "the prompt has %d tokens, the context %d", n_prompt, n_ctx);
-}
-
-/* A context of n tokens, or as long as the text that was kept: nothing depends on it but where it is full. */
-static int find_kept(const voice *v, options *o, int *n) {
-    int n_kept, code = kept_find(&o->kept, &n_kept);
-    if (!code && n_kept > *n && !v->g.shift) *n = n_kept;
-    return code;
-}
-
-static int start_session(voice *v, options *o, int n) {
-    int code = open_session(v->m, &o->model, n, &v->s);
-    if (!code) code = kept_load(&o->kept, v->s);
-    if (code) return code;
-    if (!o->model.quiet) fprintf(stderr, "seed: %llu\n", (unsigned long long)o->seed);
-    if (o->trace) trace_session(v->s);
-    if (!o->n_draft) return 0;
-    size_t row = (size_t)pith_model_shape(v->m)->n_vocab * sizeof *v->drafts;
-    v->drafts = calloc((size_t)o->n_draft + 1, row);
-    if (!v->drafts) return complain(FAILED, "no memory for --draft-lookup %d", o->n_draft);
-    pith_draft(v->s, o->n_draft, v->drafts);
-    return 0;
-}
-
-static void say_drafts(const voice *v, const options *o) {
-    double n = pith_draft_rate(v->s);
-    if (n > 0 && !o->model.quiet) fprintf(stderr, "tokens per pass: %.2f (--draft-lookup)\n", n);
 }
 
 /* The prompt is evaluated before it is shown: meanwhile a terminal shows how far that is. total: positions. */
@@ -397,160 +290,13 @@ static int generate(voice *v, options *o) {
     return code;
 }
 
-/* ---- chat ------------------------------------------------------------------------------------ */
-
-static void prompt_with(const char *text) {
-    fprintf(stderr, isatty(STDERR_FILENO) ? "%s" : "%s\n", text);
-}
-
-/* A line from standard input without its end, NULL at the end of input; the caller frees it. */
-static int ask(const char *question, char **line) {
-    size_t room = 0, n;
-    *line = NULL;
-    prompt_with(question);
-    ssize_t got = stopped() ? -1 : getline(line, &room, stdin);
-    int code = got < 0 ? 0 : clean_text("standard input", *line, (n = (size_t)got, &n));
-    if (got >= 0 && !code) {
-        if (n && (*line)[n - 1] == '\n') (*line)[n - 1] = 0;
-        return 0;
-    }
-    if (isatty(STDERR_FILENO)) fputc('\n', stderr); /* the shell goes on below the question */
-    free(*line);
-    *line = NULL;
-    return code;
-}
-
-typedef struct { /* a conversation, whole: it is encoded anew for every answer */
-    pith_turn *turn;
-    void **owned;        /* (n) a turn's text or tokens, to be freed */
-    int n;
-} talk;
-
-/* Takes owned over, whatever comes of it. */
-static int add_turn(talk *k, pith_turn turn, void *owned) {
-    size_t n = (size_t)k->n + 1;
-    pith_turn *turns = realloc(k->turn, n * sizeof *turns);
-    if (turns) k->turn = turns;
-    void **all = turns ? realloc(k->owned, n * sizeof *all) : NULL;
-    if (!all) return free(owned), complain(FAILED, "no memory for the conversation");
-    k->owned = all;
-    k->turn[k->n] = turn;
-    k->owned[k->n++] = owned;
-    return 0;
-}
-
-static void free_talk(talk *k) {
-    for (int i = 0; i < k->n; i++) free(k->owned[i]);
-    free(k->owned);
-    free(k->turn);
-}
-
-/* The caller frees *t. */
-static int encode_talk(const voice *v, const talk *k, pith_token **t, int *n) {
-    pith_error e = { 0, "" };
-    *n = pith_encode_chat(v->m, k->turn, k->n, NULL, 0, &e);
-    *t = *n < 0 ? NULL : malloc((size_t)(*n + 1) * sizeof **t);
-    if (*t) *n = pith_encode_chat(v->m, k->turn, k->n, *t, *n, &e);
-    else if (*n >= 0) return complain(FAILED, "no memory for the conversation");
-    if (*n >= 0) return 0;
-    free(*t);
-    return complain(e.code == PITH_EMEMORY ? FAILED : USAGE, "%s%s", e.text,
-                    e.code == PITH_EARCH ? " (--chat-template)" : "");
-}
-
-/* The assistant's turn, of at most room tokens. */
-static int answer(voice *v, talk *k, int room) {
-    enum { SOME = 256 };
-    pith_token *t = NULL;
-    int code = GO_ON, n = 0;
-    pith_generation_free(&v->g);
-    v->g.n_predict = room;
-    while (code == GO_ON) {
-        pith_token *more = n % SOME ? t : realloc(t, (size_t)(n + SOME) * sizeof *t);
-        if (!more) return free(t), complain(FAILED, "no memory for the conversation");
-        t = more;
-        code = say_next(v);
-        if (v->g.n_token > n) t[n++] = v->g.token;
-    }
-    if (!code) code = add_turn(k, (pith_turn){ .role = "assistant", .token = t, .n_token = n }, t);
-    else free(t);
-    output_text(&v->out, "\n", 1);
-    output_flush(&v->out);
-    return code;
-}
-
-/* What the user said last, and the assistant's answer. An exit code, or GO_ON for the next. */
-static int exchange(voice *v, const options *o, talk *k, int n_ctx) {
-    pith_token *t = NULL;
-    int n = 0, code = encode_talk(v, k, &t, &n);
-    if (!code && n > n_ctx) code = complain(USAGE, "the conversation has %d tokens, the context %d", n, n_ctx);
-    /* llama2.c draws at every position, of a prompt too; so do its conversations here. */
-    int draws = pith_model_shape(v->m)->llama2c && v->g.how.temperature > 0;
-    for (int i = v->talked + 1; draws && i < n; i++) pith_random(&v->g.rng);
-    if (!code && !v->talked) kept_say(&o->kept, o->model.quiet, pith_known(v->s, t, n), n);
-    if (!code) code = sync_tokens(v->s, t, n);
-    free(t);
-    if (code || stopped()) return code;
-    prompt_with("Assistant: ");
-    int room = n_ctx - n + 1, few = o->n_predict > 0 && o->n_predict < room;
-    code = answer(v, k, few ? o->n_predict : room);
-    v->talked = pith_position(v->s);
-    if (code || v->out.code || stopped()) return code;
-    if (few && v->ended == PITH_LIMIT)
-        note(o->model.quiet, "the answer ends here, after %d tokens (--n-predict)", o->n_predict);
-    if (pith_position(v->s) < n_ctx) return GO_ON;
-    note(o->model.quiet, "the conversation has its %d tokens (-n, -c)", n_ctx);
-    return 0;
-}
-
-/* What the user says first, after the system prompt. */
-static int begin_talk(voice *v, const options *o, talk *k, char **user) {
-    size_t n;
-    pith_token *t;
-    int n_token, code = o->system && *o->system
-        ? add_turn(k, (pith_turn){ .role = "system", .text = o->system }, NULL) : 0;
-    if (!code) code = encode_talk(v, k, &t, &n_token); /* can it be? */
-    if (code) return code;
-    free(t);
-    if (o->prompt || o->file) return get_prompt(o, user, &n);
-    return ask("User: ", user);
-}
-
-static int chat(voice *v, options *o) {
-    const pith_shape *shape = pith_model_shape(v->m);
-    int whole = o->model.context.n_ctx ? o->model.context.n_ctx : shape->n_ctx;
-    int n_ctx = o->n_total == NOT_SAID ? (shape->llama2c ? 256 : 0) : o->n_total;
-    if (n_ctx == 0 || n_ctx > whole) n_ctx = whole;
-    int room = n_ctx, code = find_kept(v, o, &room);
-    if (!code) code = start_session(v, o, room);
-    if (code) return code;
-    if (n_ctx > o->model.context.n_ctx) n_ctx = o->model.context.n_ctx;
-
-    talk k = { NULL, NULL, 0 };
-    char *user = NULL;
-    v->eos = shape->eos;
-    v->g.end = &v->eos, v->g.n_end = 1;
-    code = begin_talk(v, o, &k, &user);
-    if (!code) code = GO_ON;
-    while (user && code == GO_ON && !stopped()) {
-        code = add_turn(&k, (pith_turn){ .role = "user", .text = user }, user);
-        if (!code) code = exchange(v, o, &k, n_ctx);
-        user = NULL;
-        if (code == GO_ON && (code = ask("User: ", &user)) == 0) code = GO_ON;
-    }
-    free(user);
-    free_talk(&k);
-    say_drafts(v, o);
-    if ((code == 0 || code == GO_ON) && kept_save(&o->kept, v->s)) code = FAILED;
-    if (code != GO_ON) return code;
-    return feof(stdin) || stopped() ? 0 : complain(FAILED, "standard input cannot be read");
-}
-
 /* ---- the program ----------------------------------------------------------------------------- */
 
 /* A text has no use for them. */
 static int only_in_chat(const options *o) {
-    const char *name = o->system ? "-y" : o->model.options.chat_template ? "--chat-template" : NULL;
+    const char *name = o->system ? "-y" : o->model.options.chat_template ? "--chat-template"
+                     : o->no_drop ? "--no-drop" : o->thoughts ? "--thoughts" : o->reasoning ? "--reasoning"
+                     : o->thought_budget != -1 || o->budget_message ? "--reasoning-budget" : NULL;
     return name ? complain(USAGE, "%s is of a conversation: -m chat", name) : 0;
 }
 
@@ -575,9 +321,9 @@ static int run_voice(options *o, pith_model *m) {
     int code = make_bias(m, o, &bias, &v.g.how);
     if (!code) code = output_open(&v.out, o->output, &o->model);
     if (!code) {
-        if (wants_chat(o, m)) code = only_in_text(o) ? USAGE : chat(&v, o);
+        if (wants_chat(o, m)) code = only_in_text(o) ? USAGE : converse(&v, o);
         else code = only_in_chat(o) ? USAGE : generate(&v, o);
-        int written = output_close(&v.out, code == 0);
+        int written = output_close(&v.out, code == 0 || code == 130);
         if (!code) code = stopped() ? stopped() : written;
     }
     pith_generation_free(&v.g);
@@ -588,11 +334,14 @@ static int run_voice(options *o, pith_model *m) {
     return code;
 }
 
-static int write_or_chat(int argc, char **argv) {
+/* mode: NULL, or what -m would say. */
+static int write_or_chat(int argc, char **argv, const char *mode) {
     options o;
     pith_model *m;
     int code = read_options(argc, argv, &o);
     if (code != GO_ON) return code;
+    if (mode && o.mode && strcmp(mode, o.mode)) return complain(USAGE, "run %s and -m %s are two things", mode, o.mode);
+    if (mode) o.mode = mode;
     if (o.seed == 0) { /* one that is easy to type again */
         struct timespec t;
         clock_gettime(CLOCK_REALTIME, &t);
@@ -614,12 +363,15 @@ static int write_or_chat(int argc, char **argv) {
     return code;
 }
 
+static int verb_chat(int argc, char **argv) { return write_or_chat(argc, argv, "chat"); }
+
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } verbs[] = {
     { "score", verb_score }, { "tokenize", verb_tokenize }, { "info", verb_info },
     { "bench", verb_bench },
+    { "chat", verb_chat },
     { "grammar", verb_grammar },
     { "batch", verb_batch },
     { "vocab", verb_vocab },
@@ -633,13 +385,12 @@ static int meant_as_verb(int argc, char **argv) {
     const char *word = argv[1], *second = argc > 2 && argv[2][0] != '-' ? argv[2] : NULL;
     char names[256] = "";
     for (int i = 0; i < N_VERB; i++) {
-        if (second && !strcmp(second, verbs[i].name) && access(second, F_OK) != 0)
+        if (second && word[0] != '-' && !strcmp(second, verbs[i].name) && access(second, F_OK) != 0)
             return complain(USAGE, "the verb comes first: run %s %s", second, word);
         size_t n = strlen(names);
         snprintf(names + n, sizeof names - n, " %s", verbs[i].name);
     }
     if (word[0] == '-' || strpbrk(word, "/.") || access(word, F_OK) == 0) return GO_ON;
-    if (!strcmp(word, "chat")) return complain(USAGE, "no verb 'chat', it is a mode: run MODEL -m chat");
     for (int i = 0; i < N_VERB; i++)
         if (is_near(word, verbs[i].name))
             return complain(USAGE, "no verb '%s', is it '%s'?", word, verbs[i].name);
@@ -654,5 +405,5 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[1], verbs[i].name) && access(argv[1], F_OK) != 0)
             return verbs[i].run(argc - 1, argv + 1);
     int code = argc > 1 ? meant_as_verb(argc, argv) : GO_ON;
-    return code == GO_ON ? write_or_chat(argc, argv) : code;
+    return code == GO_ON ? write_or_chat(argc, argv, NULL) : code;
 }

@@ -140,7 +140,7 @@ replay() { # the fuzz target on files it knows, and on changed copies of them
     for h in *.h base/*.h math/*.h formats/*.h text/*.h train/*.h tools/*.h; do
         check "$h compiles alone" $CC -std=c11 -Wall -Wextra -Werror -Wno-unused-function -fsyntax-only -x c $h
     done
-    check "run.c needs model.h and tools/tools.h only" run_shows_the_interface
+    check "run.c needs model.h and the headers of tools/ only" run_shows_the_interface
     for doc in READING GLOSSARY; do check "docs/$doc.md: every name stands in its file" doc_names docs/$doc.md; done
 } | tee "$log" | grep -v '^ok'
 

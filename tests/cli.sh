@@ -59,7 +59,6 @@ go sing "$dir/tiny.bin"; refused 1 "'sing', need one of: score" "a verb that is 
 go "$dir/tiny.bin" info; refused 1 "run info $dir/tiny.bin" "the verb after the model"
 go pretrain "$dir/story.txt" --lr 1; refused 1 "is --learning_rate" "a flag that other trainers have"
 go --lr 1; refused 1 "help lists them" "but only where there is one"
-go chat; refused 1 "run MODEL -m chat" "a verb that is a mode"
 tiny -y hi -n 5; refused 1 "-y is of a conversation" "a system prompt outside of a chat"
 go help; [ "$status" -eq 0 ] && [ ! -s "$dir/err" ] && grep -q '^run MODEL' "$dir/out"; ok $? "run help"
 echo "Once upon a time, and so on." > "$dir/story.txt"
@@ -286,15 +285,15 @@ ok $? "chat: UTF-16 is named"; in=/dev/null
 
 # ---- at a terminal -----------------------------------------------------------------------------------
 if script -qec true /dev/null > /dev/null 2>&1 < /dev/null; then
-    at_terminal() { script -qec "$run $*" /dev/null < /dev/null > "$dir/out" 2> "$dir/err"; status=$?; }
+    at_terminal() { script -qec "env TERM=xterm $run $*" /dev/null < /dev/null > "$dir/out" 2> "$dir/err"; status=$?; }
     at_terminal "$dir/chat.gguf" -i a -t 0 -n 5; grep -q 'made for conversations: -m chat' "$dir/out"
     ok $? "a model for conversations that is given a prompt"
     at_terminal "$dir/chat.gguf" -i a -t 0 -n 5 -m generate; grep -q 'made for conversations' "$dir/out"
     [ $? -ne 0 ]; ok $? "but not where -m was said"
     at_terminal "$dir/spm.gguf" -i a -t 0 -n 5; grep -q 'made for conversations' "$dir/out"
     [ $? -ne 0 ]; ok $? "nor another model"
-    at_terminal "$dir/chat.gguf"; grep -q 'User: ' "$dir/out"; ok $? "without a prompt it begins a conversation"
-    at_terminal "$dir/spm.gguf" -n 5; grep -q 'User: ' "$dir/out"; [ $? -ne 0 ]; ok $? "another model does not"
+    at_terminal "$dir/chat.gguf"; grep -q '> ' "$dir/out"; ok $? "without a prompt it begins a conversation"
+    at_terminal "$dir/spm.gguf" -n 5; grep -q '> ' "$dir/out"; [ $? -ne 0 ]; ok $? "another model does not"
     go "$dir/chat.gguf" -n 5; [ "$status" -eq 0 ] && ! grep -q 'User: ' "$dir/err"; ok $? "nor without a terminal"
 else skip "hints at a terminal" "no script(1)"; fi
 
@@ -361,11 +360,24 @@ tiny -m chat -n 60 --logit-bias 2+99
 [ "$status" -eq 0 ] && printf '\n\n' | cmp -s - "$dir/out" && [ "$(grep -c '^User: ' "$dir/err")" -eq 3 ] &&
     ! grep -q '[Ss]ystem' "$dir/err"
 ok $? "chat: without -y too the first line is the user's, and nothing else is asked"
-printf 'why\n' > "$dir/said" # as llama2.c's run does, but for bytes that are no character and the token after EOS
-tiny -m chat -y "" -i the -t 1 -p 0.9 -s 104 -n 60; LC_ALL=C tr -cd '\000-\177' < "$dir/out" > "$dir/ascii"
+printf 'the\nwhy\n' > "$dir/said" # as llama2.c's run does, but for bytes that are no character and the token after EOS
+tiny -m chat -y "" -t 1 -p 0.9 -s 104 -n 60; LC_ALL=C tr -cd '\000-\177' < "$dir/out" > "$dir/ascii"
 printf '$$$$$zzllllm\n}ll\n' | cmp -s - "$dir/ascii"; ok $? "chat: two turns of llama2.c's, a random number a position"
 in=/dev/null; tiny -m chat -y a -i the -t 0 -n 60; cp "$dir/out" "$dir/b"
 [ "$status" -eq 0 ] && [ "$(wc -c < "$dir/b")" -gt 9 ]; ok $? "chat: -i is the first turn"
+in=$dir/said; tiny -m chat -y a -i the -t 0 -n 60; same_out "$dir/b" "chat: -i without a terminal is one answer and the end"
+go chat "$dir/tiny.bin" -z "$dir/tok.bin" -y a -i the -t 0 -n 60; same_out "$dir/b" "run chat MODEL is -m chat"
+think() { tiny -m chat --chat-template deepseek-r1 -i the -t 0 -n 60 "$@"; } # its form ends in <think>
+think --n-predict 8; [ "$(head -n 1 "$dir/out")" = "<think>" ] && grep -q '^</think>$' "$dir/out"; ok $? "chat: thoughts stand between tags"
+think --n-predict 8 --thoughts hide; out_is "\n" "chat: --thoughts hide"
+think --n-predict 30 --reasoning-budget 2 --reasoning-budget-message stop
+sed -n 2p "$dir/out" | grep -q 'stop' && [ "$(tail -n +5 "$dir/out" | wc -c)" -gt 9 ]; ok $? "chat: --reasoning-budget ends them with its message"
+think --n-predict 30 --reasoning off; [ -s "$dir/out" ] && ! grep -q think "$dir/out"; ok $? "chat: --reasoning off"
+think --thoughts dimm; refused 1 "show, dim or hide" "--thoughts lists what it may be"
+think --reasoning no; refused 1 "on, off or auto" "--reasoning too"
+tiny -i the --reasoning off; refused 1 "is of a conversation" "--reasoning outside of a chat"
+go chat "$dir/tiny.bin" -z "$dir/tok.bin" -m generate; refused 1 "two things" "run chat and -m generate"
+in=/dev/null
 tiny -m chat -y a -t 0 -n 60; [ "$status" -eq 0 ] && [ ! -s "$dir/out" ] && grep -q '^User: ' "$dir/err"
 ok $? "chat: nobody says anything"
 tiny -m chat -i "$(printf 'x%.0s' $(seq 100))"; [ "$status" -eq 1 ] && grep -q "the context 64" "$dir/err"
@@ -373,7 +385,7 @@ ok $? "chat: a turn too long"
 tiny -m chat -y a --chat-template none; refused 1 chatml "chat: an unknown template lists those known, before a question"
 
 if script -qec true /dev/null > /dev/null 2>&1 < /dev/null; then
-    script -qec "$run $dir/tiny.bin -z $dir/tok.bin -m chat" /dev/null < /dev/null > "$dir/out" 2> "$dir/err"; status=$?
+    script -qec "env TERM=dumb $run $dir/tiny.bin -z $dir/tok.bin -m chat" /dev/null < /dev/null > "$dir/out" 2> "$dir/err"; status=$?
     case $(tr -d '\r\004\010' < "$dir/out" | sed 's/\^D//g'; echo .) in *"User: .") false;; *"User: "*) ;; *) false;; esac
     ok $? "chat: the end of input leaves the terminal's line"
 else skip "chat: the end of input leaves the terminal's line" "no script(1)"; fi

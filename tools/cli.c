@@ -56,11 +56,11 @@ int report(const pith_error *e) {
 
 /* ---- the process ----------------------------------------------------------------------------- */
 
-static volatile sig_atomic_t stop_signal;
+static volatile sig_atomic_t stop_signal, only_answers;
 
 /* A terminal that closes may send SIGHUP twice, from the shell and from the system: that is no asking twice. */
 static void ask_to_stop(int signal) {
-    if (stop_signal && signal != SIGHUP) _exit(128 + signal); /* asked twice */
+    if (stop_signal && signal != SIGHUP && !only_answers) _exit(128 + signal); /* asked twice */
     if (!stop_signal) stop_signal = signal;
 }
 
@@ -99,6 +99,14 @@ void prepare_process(void) {
 }
 
 int stopped(void) { return stop_signal ? 128 + stop_signal : 0; }
+
+void interrupts_end_answers(int yes) { only_answers = yes; }
+
+int take_interrupt(void) {
+    if (stop_signal != SIGINT) return 0;
+    stop_signal = 0;
+    return 1;
+}
 
 int stdin_waits(void) {
     struct stat st;

@@ -219,6 +219,8 @@ static void recall(edit *e, int step) {
     insert(e, line, strlen(line));
 }
 
+enum { CTRL = 0x1f }; /* Ctrl-A is 'A' & CTRL */
+
 /* ---- keys ------------------------------------------------------------------------------------------ */
 
 /* The next byte; -1: there is none, now where it must be there already, or for ever. */
@@ -227,6 +229,7 @@ static int next_byte(edit *e, int must_be_there) {
         struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
         if (must_be_there && poll(&in, 1, 50) <= 0) return -1;
         ssize_t n = read(STDIN_FILENO, e->with->in, sizeof e->with->in);
+        if (n < 0 && errno == EINTR && take_interrupt()) return 'C' & CTRL; /* from before the terminal was made raw */
         if (n < 0 && errno == EINTR && !stopped()) {
             fit(e);
             draw(e);
@@ -294,13 +297,14 @@ static void named_key(edit *e) {
     if (c == 'X') cut(e, e->at, right(e));
 }
 
-enum { CTRL = 0x1f }; /* Ctrl-A is 'A' & CTRL */
-
 /* LINE_READ where the line is done, GO_ON where it is not. */
 static int press(edit *e, int c) {
     switch (c) {
     case '\r': case '\n': return LINE_READ;
     case 'C' & CTRL: return LINE_BREAK;
+    case 0: /* what a Ctrl-D has become that was typed before the terminal was made raw */
+        if (e->n == e->begin) return LINE_END;
+        break;
     case 'D' & CTRL:
         if (e->n == e->begin) return LINE_END;
         cut(e, e->at, right(e));

@@ -36,6 +36,9 @@ int report(const pith_error *e);
 
 void prepare_process(void); /* signals, and descriptors that were closed */
 int  stopped(void);         /* 129, 130 or 143 once the user has asked to stop, else 0 */
+/* 1: Ctrl-C ends an answer: it is asked about with take_interrupt, any number of times, and then forgotten. */
+void interrupts_end_answers(int yes);
+int  take_interrupt(void); /* 1: there was one */
 int  stdin_waits(void);     /* 1: standard input is a pipe or a file, and has something to read */
 double seconds(void);       /* of a clock that only goes forward */
 int  flush_stdout(void);

@@ -1,0 +1,115 @@
+/* t_talk.c - a conversation as a person types it: the program at a terminal of its own, with the bundled model. */
+#include "test.h"
+#include "terminal.h"
+
+static char folder[64];      /* for files of this test */
+static const char *more;     /* one more flag of the program */
+
+static void chat(int report_to) {
+    char *run = getenv("RUN"), answers[128];
+    snprintf(answers, sizeof answers, "%s/answers", folder);
+    dup2(report_to, 9);
+    setenv("TERM", "xterm", 1);
+    execl(run ? run : "./run", "run", "-m", "chat", "-t", "0", "--n-predict", "4", "--quiet", "-o", answers, more, (char *)NULL);
+}
+
+static const char *text_of(const char *name) { /* a file in the folder */
+    static char text[65536];
+    snprintf(text, sizeof text, "%s/%s", folder, name);
+    FILE *f = fopen(text, "rb");
+    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    text[n] = 0;
+    if (f) fclose(f);
+    return text;
+}
+
+static int says(const char *what) {
+    if (strstr(seen, what)) return 1;
+    printf("# no '%s' in:\n# %s\n", what, seen);
+    return 0;
+}
+
+static void talk(const char *keys) {
+    if (!type_at(chat, keys, 1)) FAIL("no terminal");
+}
+
+static int lines_of(const char *text) {
+    int n = 0;
+    for (; *text; text++) n += *text == '\n';
+    return n;
+}
+
+TEST(each_line_is_a_turn) {
+    talk("hello\rwhy\r\004");
+    EQ(lines_of(text_of("answers")), 2);
+    CHECK(!strstr(seen, "User:"));
+}
+
+TEST(lines_are_edited) {
+    char first[256];
+    talk("hello\r\004");
+    snprintf(first, sizeof first, "%s", text_of("answers"));
+    talk("helo\033[Dl\r\004");
+    CHECK(*first && !strcmp(text_of("answers"), first));
+    talk("\033[200~hello\nthere\033[201~\r\004"); /* a paste is one turn */
+    EQ(lines_of(text_of("answers")), 1);
+    talk("\"\"\"hello\rthere\"\"\"\r\004");
+    EQ(lines_of(text_of("answers")), 1);
+    CHECK(says("... "));
+}
+
+TEST(commands_are_obeyed_and_not_said) {
+    char command[256];
+    talk("/help\r/nosuch\r/exit\r");
+    EQ(lines_of(text_of("answers")), 0);
+    CHECK(says("/save FILE") && says("no command /nosuch"));
+    talk("/stast\r/bye\r");
+    CHECK(says("is it /stats?"));
+    snprintf(command, sizeof command, "/system be kind\rhello\r/save %s/talk.json\r/stats\r/exit\r", folder);
+    talk(command);
+    CHECK(strstr(text_of("talk.json"), "{\"role\": \"system\", \"content\": \"be kind\"},\n  {\"role\": \"user\", \"content\": \"hello\"},"));
+    CHECK(says("3 messages") && says("wrote 4 tokens"));
+    snprintf(command, sizeof command, "/load %s/talk.json\r/undo\r/show\r/exit\r", folder);
+    talk(command);
+    CHECK(says("taken back: hello") && says("1 messages") && says("system: be kind"));
+    snprintf(command, sizeof command, "/load %s/answers\r/load /nosuch\r/show\r/exit\r", folder);
+    talk(command);
+    CHECK(says("pith: ") && says("0 messages"));
+}
+
+TEST(settings_change_and_wrong_ones_do_not) {
+    talk("/set temp 0.25\r/set n-predict 2\r/show\rhello\r/stats\r/exit\r");
+    CHECK(says("temp 0.25") && says("wrote 2 tokens"));
+    talk("/set temp x\r/set nosuch 1\r/set\r/show\r/exit\r");
+    CHECK(says("temp 0 ") && says("nosuch") && says("/set needs"));
+}
+
+TEST(an_answer_can_be_had_again) {
+    talk("/again\r/undo\rhello\r/again\r/clear\r/again\r/exit\r");
+    EQ(lines_of(text_of("answers")), 2);
+    CHECK(says("there is no answer yet") && says("forgotten"));
+}
+
+TEST(ctrl_c_twice_leaves) {
+    more = "--no-drop";
+    talk("hello\rwhy\003\003");
+    CHECK(says("once more"));
+    EQ(lines_of(text_of("answers")), 1); /* what was answered is kept */
+    talk("hel\003hello\rwhy\r\004"); /* once does not */
+    EQ(lines_of(text_of("answers")), 2);
+    more = NULL;
+}
+
+int main(void) {
+    char command[128];
+    snprintf(folder, sizeof folder, "/tmp/pith-talk-XXXXXX");
+    if (!mkdtemp(folder)) return 1;
+    RUN(each_line_is_a_turn);
+    RUN(lines_are_edited);
+    RUN(commands_are_obeyed_and_not_said);
+    RUN(settings_change_and_wrong_ones_do_not);
+    RUN(an_answer_can_be_had_again);
+    RUN(ctrl_c_twice_leaves);
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    return system(command) | DONE();
+}
