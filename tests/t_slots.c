@@ -79,11 +79,12 @@ static int n_as_alone(int n) {
 }
 
 TEST(texts_of_all_families_are_as_alone) {
-    for (const struct golden *g = goldens; g->name; g++) {
+    for (size_t i = 0; i < sizeof goldens / sizeof *goldens; i++) {
+        const struct golden *g = &goldens[i];
         bytes b;
         model = open_family(g, 0, &b);
         REQUIRE(model);
-        for (int at_once = 1; at_once <= 9; at_once += 4) {
+        for (int at_once = 2; at_once <= 9; at_once += 7) {
             CHECK(write_all(MANY, at_once, 32, SIZE_MAX) >= 0);
             if (n_as_alone(MANY) != MANY) FAIL("%s: %d of %d, %d at once", g->name, n_as_alone(MANY), MANY, at_once);
             forget(MANY);
