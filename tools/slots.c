@@ -141,7 +141,6 @@ static void keep_beginning(slots *k, slot *x) {
     k->used += to->size;
     to->used = ++k->clock;
     if (to->s && pith_session_copy(to->s, x->s, NULL) != PITH_OK) drop_session(k, to);
-    if (to->s) pith_rewind(to->s, n);
 }
 
 /* The text begins with what the slot's session has of its prompt. */
