@@ -25,7 +25,7 @@ static void tokens_of(pith_token *t, uint64_t seed) {
 /* Logits (N, N_VOCAB) of N tokens, in batches of n_batch. */
 static float *logits_of(const pith_model *m, int n_batch, const char *cache) {
     pith_token t[N];
-    pith_context c = { 0, n_batch, cache, cache, NULL };
+    pith_context c = { .n_batch = n_batch, .cache_k = cache, .cache_v = cache };
     float *y = malloc(sizeof *y * N * N_VOCAB);
     pith_session *s = pith_session_new(m, &c, NULL);
     tokens_of(t, 7);
@@ -283,7 +283,7 @@ TEST(interleaved_sessions_rewind_and_sync) {
 TEST(refusals_change_nothing) {
     bytes b = fixture_llama2c(&fixture_tiny, 1, 3);
     pith_model *m = open_bytes(&b, 1, NULL);
-    pith_context c = { 8, 0, NULL, NULL, NULL }, bad = { 0, 0, "q4_0", NULL, NULL };
+    pith_context c = { .n_ctx = 8 }, bad = { .cache_k = "q4_0" };
     pith_session *s = pith_session_new(m, &c, NULL);
     pith_token t[9] = { 1, 2, 3, 4, 5, 6, 7, 8, 9 }, wrong[2] = { 1, N_VOCAB }, negative[1] = { -1 };
     pith_error e = { 0, "" };

@@ -44,7 +44,8 @@ static const char *const stops[] = { "ab", "the" };
 static void begin_writer(writer *w, const pith_model *m, int k, const pith_context *base) {
     const plan *p = &plans[k];
     int n_vocab = pith_model_shape(m)->n_vocab;
-    pith_context c = { p->n_ctx, base->n_batch, p->cache, p->cache, base->pass };
+    pith_context c = { .n_ctx = p->n_ctx, .n_batch = base->n_batch, .cache_k = p->cache, .cache_v = p->cache,
+                       .pass = base->pass };
     memset(w, 0, sizeof *w);
     w->s = pith_session_new(m, &c, NULL);
     for (int i = 0; i < p->n_prompt; i++) w->prompt[i] = (7 * (k + 1) + 31 * (i % (5 + k)) + i / 11) % n_vocab;
@@ -138,7 +139,7 @@ static void compare(const char *name, const pith_model *m, int first, int n) {
     for (int k = 0; k < TEXTS; k++) write_alone(m, k, &alone[k]);
     CHECK(alone[0].n + alone[1].n + alone[2].n > 20); /* there is something to compare */
     for (int i = first; i < first + n; i++) {
-        pith_context most = { CONTEXT, i % 3 ? 3 * i : 0, NULL, NULL, NULL }, c = most;
+        pith_context most = { .n_ctx = CONTEXT, .n_batch = i % 3 ? 3 * i : 0 }, c = most;
         if (i % 2) c.pass = pith_pass_new(m, &most, NULL);
         write_together(m, order[i % 3], i < 3 ? 0 : i, &c, together);
         for (int k = 0; k < TEXTS; k++)

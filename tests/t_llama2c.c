@@ -105,7 +105,7 @@ TEST(a_huge_context_is_the_sessions_matter) {
     pith_error e = { 0, "" };
     pith_model *m = pith_open_memory(b.p, b.n, NULL, &e);
     REQUIRE(m);
-    pith_context c = { 16, 0, NULL, NULL, NULL };
+    pith_context c = { .n_ctx = 16 };
     pith_session *s = pith_session_new(m, &c, &e);
     CHECK(s != NULL);
     pith_session_free(s);

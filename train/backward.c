@@ -353,7 +353,7 @@ static size_t place_tape(pith__tape *tape, const pith_pass *p, float *memory) {
 }
 
 static pith_context context_of(int n_ctx) {
-    pith_context c = { n_ctx, n_ctx, "f32", "f32", NULL };
+    pith_context c = { .n_ctx = n_ctx, .n_batch = n_ctx, .cache_k = "f32", .cache_v = "f32" };
     return c;
 }
 
