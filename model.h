@@ -144,6 +144,7 @@ typedef struct {       /* zero-initialised is the default; new fields go last */
     int n_batch;       /* tokens taken through the layers at once; 0: up to 256 */
     const char *cache_k, *cache_v; /* "f32", "f16", "q8_0"; NULL: f32 for llama2.c files, else f16 */
     pith_pass *pass;   /* that the session shares with others, below; NULL: it has one of its own */
+    int swa_full;      /* 1: layers with a sliding window keep the whole text too: nothing is forgotten */
 } pith_context;
 
 pith_session *pith_session_new(const pith_model *m, const pith_context *c, pith_error *err);

@@ -71,7 +71,7 @@ static int plan(planned *p, const pith_model *m, const pith_context *c, int keep
         int from = pith__sees(m->layer[l].mask, s->n_ctx - 1, s->n_ctx).first;
         if (m->layer[l].mask.window && s->n_ctx - from > seen) seen = s->n_ctx - from;
     }
-    if (seen && seen < s->n_ctx - s->n_batch) s->n_slot_window = pith__slots(seen + s->n_batch);
+    if (seen && !c->swa_full && seen < s->n_ctx - s->n_batch) s->n_slot_window = pith__slots(seen + s->n_batch);
     return PITH_OK;
 }
 

@@ -682,6 +682,11 @@ if [ -d "$shared/fixtures" ]; then # windows, longrope, experts; the context is 
         done
         ! reused "0 of .*" && cp "$dir/b" "$dir/out"; same_out "$dir/a" "--prompt-cache with $f"
     done
+    for f in "" --swa-full; do
+        rm -f "$kept"; go "$shared/fixtures/gemma3.gguf" -t 0 --ignore-eos -c 900 -n 900 -i "$(head -c 70 README.md)"; cp "$dir/out" "$dir/a"
+        for k in 1 2; do go "$shared/fixtures/gemma3.gguf" -t 0 --ignore-eos -c 900 -n 900 -i "$(head -c 70 README.md)" --prompt-cache "$kept" $f; done
+        if [ "$f" ]; then ! reused "0 of .*"; else reused "0 of .*"; fi; same_out "$dir/a" "what a window forgot is read again, but with --swa-full; $f"
+    done
 else skip "--prompt-cache with other families" "no ../shared"; fi
 go -s 7 -n 60 -i "The dog"; cp "$dir/out" "$dir/a"; rm "$kept"
 for k in 1 2; do go -s 7 -n 60 -i "The dog" --prompt-cache "$kept"; same_out "$dir/a" "--prompt-cache with the model that is built in, run $k"; done

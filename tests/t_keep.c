@@ -15,6 +15,7 @@ static const char *const caches[] = { "f16", "f32", "q8_0" };
 
 static pith_session *session_of(const pith_model *m, int n_ctx, int n_batch, const char *cache) {
     pith_context c = { .n_ctx = n_ctx, .n_batch = n_batch, .cache_k = cache, .cache_v = cache };
+    c.swa_full = n_batch == 70; /* one of the shapes below */
     return pith_session_new(m, &c, NULL);
 }
 

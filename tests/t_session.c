@@ -34,7 +34,7 @@ static void rings_edge(const char *name, int window) {
     float *rows = rows_of(m, text[0], NULL);
     int edges = 0;
     for (size_t i = 0; rows && i < sizeof batches / sizeof *batches; i++) {
-        pith_context c = { N, batches[i], NULL, NULL, NULL };
+        pith_context c = { .n_ctx = N, .n_batch = batches[i] };
         pith_session *s = pith_session_new(m, &c, NULL);
         REQUIRE(s);
         for (int n = N; n >= 20; n -= 19) {
@@ -47,6 +47,14 @@ static void rings_edge(const char *name, int window) {
         pith_session_free(s);
     }
     CHECK(edges >= 10);
+    pith_context c = { .n_ctx = N, .n_batch = 8 };
+    size_t size = pith_session_size(m, &c);
+    c.swa_full = 1; /* then nothing is forgotten */
+    CHECK(pith_session_size(m, &c) > size);
+    pith_session *s = pith_session_new(m, &c, NULL);
+    REQUIRE(s && rows);
+    for (int back = N - 1; back > 0; back -= 13) go_back(s, text[0], rows, N, back, back);
+    pith_session_free(s);
     free(rows);
     pith_close(m);
     free(b.p);
@@ -111,7 +119,7 @@ static void walk_family(const struct golden *g) {
     for (int i = 0; i < 2; i++) w.rows[i] = rows_of(m, w.text[i], NULL);
     float *room = malloc(6 * n_vocab * sizeof *room);
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
-        pith_context c = { N, ways[i][0], NULL, NULL, NULL };
+        pith_context c = { .n_ctx = N, .n_batch = ways[i][0] };
         w.s = pith_session_new(m, &c, NULL);
         w.now = 0;
         if (w.s) pith_draft(w.s, ways[i][1], room);
@@ -137,7 +145,7 @@ TEST(two_texts_in_turns) {
  * Never are more tokens drafted than was said, than a batch or the context has room for. */
 static void draft_limits(const pith_model *m, int most, int n_batch) {
     size_t n_vocab = (size_t)pith_model_shape(m)->n_vocab, row = n_vocab * sizeof(float);
-    pith_context c = { N, n_batch, NULL, NULL, NULL };
+    pith_context c = { .n_ctx = N, .n_batch = n_batch };
     pith_session *s = pith_session_new(m, &c, NULL);
     uint64_t rng = (uint64_t)most * 7 + 1;
     float *room = malloc((size_t)(most + 2) * row), *guard = room + (size_t)(most + 1) * n_vocab;
@@ -205,9 +213,9 @@ TEST(sizes_of_sessions) {
     bytes b;
     pith_model *m = open_family(golden_named("gemma3"), 5, &b);
     REQUIRE(m);
-    static const pith_context all = { 1024, 0, NULL, NULL, NULL }, same = { 1024, 256, NULL, NULL, NULL };
-    static const pith_context few = { 64, 1000, NULL, NULL, NULL }, fit = { 64, 64, NULL, NULL, NULL };
-    static const pith_context bad[] = { { -1, 0, NULL, NULL, NULL }, { 0, -1, NULL, NULL, NULL } };
+    static const pith_context all = { .n_ctx = 1024 }, same = { .n_ctx = 1024, .n_batch = 256 };
+    static const pith_context few = { .n_ctx = 64, .n_batch = 1000 }, fit = { .n_ctx = 64, .n_batch = 64 };
+    static const pith_context bad[] = { { .n_ctx = -1 }, { .n_batch = -1 } };
     CHECK(pith_session_size(m, &all) > 0);
     EQ(pith_session_size(m, &all), pith_session_size(m, &same)); /* 256 tokens a batch, if none are said */
     EQ(pith_session_size(m, &few), pith_session_size(m, &fit));  /* never more than the context */
@@ -217,7 +225,7 @@ TEST(sizes_of_sessions) {
         CHECK(!pith_session_new(m, &bad[i], &e) && e.code == PITH_EARG && strstr(e.text, "-1"));
     }
     for (int n_batch = 1; n_batch <= 96; n_batch++) { /* a ring is never longer than the context */
-        pith_context c = { 96, n_batch, NULL, NULL, NULL };
+        pith_context c = { .n_ctx = 96, .n_batch = n_batch };
         pith_session *s = pith_session_new(m, &c, NULL);
         REQUIRE(s);
         CHECK(s->n_slot_window <= s->n_slot && s->n_slot == 96);
