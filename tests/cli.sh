@@ -244,7 +244,7 @@ ok $? "--quiet"
 tiny --quiet -t x; refused 1 "-t is" "--quiet still says what is wrong"
 in=$dir/prompt; tiny -t 0 --logit-bias 1+99; noted "not read (-i -" "a file on standard input that nobody reads"
 tiny -t 0 -i the --logit-bias 1+99; no_note "but with -i"; in=/dev/null
-(printf 'the'; sleep 1) | "$run" "$dir/tiny.bin" -z "$dir/tok.bin" -t 0 -n 9 > "$dir/out" 2> "$dir/err"; status=$?
+(printf 'the'; sleep 2) | (sleep 1; exec "$run" "$dir/tiny.bin" -z "$dir/tok.bin" -t 0 -n 9) > "$dir/out" 2> "$dir/err"; status=$?
 [ $status -eq 0 ] && grep -q '^note: .*not read' "$dir/err"; ok $? "a pipe that nobody reads, and nobody waits for"
 (sleep 0.5; printf 'the') | "$run" "$dir/tiny.bin" -z "$dir/tok.bin" -t 0 -n 0 -c 20000 --ignore-eos > "$dir/out" 2> "$dir/err"
 [ "$(grep -c '^note: .*not read' "$dir/err")" -eq 1 ]; ok $? "nor one that is slow"
