@@ -30,10 +30,34 @@ HEADERS = $(wildcard model.h internal.h base/*.h math/*.h math/twins/*.inc forma
 TRAIN   = train/params.c train/product.c train/attention.c train/backward.c train/loss.c train/step.c train/adamw.c \
           train/checkpoint.c train/dataset.c train/vocab.c train/init.c
 BUNDLED = $(if $(filter 0,$(BUNDLE)),,models/stories.gguf)
-TOOLS   = tools/bundle.c tools/cli.c tools/flags.c tools/output.c tools/kept.c tools/line.c tools/jsonl.c tools/vocab.c tools/trainer.c tools/pretrain.c tools/likelihood.c tools/rows.c tools/score.c tools/tokenize.c tools/info.c tools/bench.c tools/trace.c tools/samples.c tools/messages.c tools/voice.c tools/commands.c tools/talk.c
+TOOLS   = tools/bundle.c \
+          tools/cli.c \
+          tools/flags.c \
+          tools/output.c \
+          tools/kept.c \
+          tools/line.c \
+          tools/jsonl.c \
+          tools/vocab.c \
+          tools/trainer.c \
+          tools/pretrain.c \
+          tools/likelihood.c \
+          tools/rows.c \
+          tools/score.c \
+          tools/tokenize.c \
+          tools/info.c \
+          tools/bench.c \
+          tools/trace.c \
+          tools/samples.c \
+          tools/messages.c \
+          tools/voice.c \
+          tools/commands.c \
+          tools/talk.c \
+          tools/grammar.c \
+          tools/request.c \
+          tools/answer.c \
+          tools/slots.c \
+          tools/batch.c
 TESTS   = $(wildcard tests/t_*.c)
-TOOLS  += tools/grammar.c
-TOOLS  += tools/request.c tools/answer.c tools/slots.c tools/batch.c
 
 # Asked once, and only by what compiles.
 OPENMP  = $(eval OPENMP := $(if $(NO_OPENMP),,$(shell sh scripts/openmp.sh $(CC) $(CFLAGS) $(LDFLAGS))))$(OPENMP)
