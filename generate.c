@@ -29,6 +29,7 @@ typedef struct {
     int keep;            /* shift: tokens at the beginning that stay */
     pith_token *again;   /* (n_ctx) shift: what of the text is evaluated again; or NULL */
     pith_drawn drawn;    /* by the sampler before, where the caller keeps none */
+    pith_token next;     /* that the sampler draws in this call; -1: none may come */
     pith_work *work;     /* (room) of a call in which this text stands first, or NULL */
     int room;
     size_t given, n;     /* bytes of text, and of text and what is held back behind it */
@@ -171,28 +172,22 @@ static int force_end(const pith_session *s, const pith_generation *g, thinking *
     return PITH_OK;
 }
 
-/* The token after the session's logits: drawn, or what ends the thoughts. */
-static int choose(pith_session *s, pith_generation *g, pith_token *t, pith_error *err) {
-    writing *w = g->state;
-    thinking *m = w->mind;
-    pith_sampling how = g->how;
-    if (!how.drawn) how.drawn = &w->drawn;
-    if (m && !m->begun) begin_thinking(s, m);
-    if (m && m->at.inside && !m->forced && g->thought_budget && m->n_token >= g->thought_budget) {
-        int code = force_end(s, g, m, err);
-        if (code) return code;
-    }
-    if (m && m->at.inside) m->n_token++;
-    *t = m && m->i_forced < m->n_forced ? m->forced[m->i_forced++] : pith_sample(s, &how, &g->rng);
-    return *t < 0 ? pith__fail(err, PITH_EARG, "no token is allowed to come next") : PITH_OK;
+/* Before a token is drawn: where the text is, and whether its thoughts are to end. */
+static int ponder(const pith_session *s, pith_generation *g, pith_error *err) {
+    thinking *m = ((writing *)g->state)->mind;
+    if (!m) return PITH_OK;
+    if (!m->begun) begin_thinking(s, m);
+    int due = m->at.inside && !m->forced && g->thought_budget && m->n_token >= g->thought_budget;
+    if (m->at.inside) m->n_token++;
+    return due ? force_end(s, g, m, err) : PITH_OK;
 }
 
+/* The token after the session's logits: it was drawn, or ends the thoughts. */
 static int next_token(pith_session *s, pith_generation *g, pith_error *err) {
     writing *w = g->state;
     size_t n;
-    pith_token before = s->tokens[s->position - 1], t;
-    int code = choose(s, g, &t, err);
-    if (code) return code;
+    pith_token before = s->tokens[s->position - 1], t = w->next;
+    if (t < 0) return pith__fail(err, PITH_EARG, "no token is allowed to come next");
     g->token = t;
     g->n_token++;
     int end = is_end(s, g, t), all = g->n_predict > 0 && g->n_token >= g->n_predict;
@@ -294,6 +289,50 @@ static void run_pass(pith_session *const *s, pith_generation *const *g, int n, p
     }
 }
 
+/* ---- drawing: threads share out the texts ---------------------------------------------------------- */
+
+typedef struct {
+    pith_session *const *s;
+    pith_generation *const *g;
+    size_t n, n_task;    /* texts; task i draws for text i, i + n_task, ... */
+    pith_pass *pass;
+} drawing;
+
+/* The next token of a text that has all it needs for it. */
+static void draw(const pith_session *s, pith_generation *g, float *adjusted, float *probs, int32_t *order) {
+    writing *w = g->state;
+    thinking *m = w->mind;
+    if (g->ended || w->n_left) return;
+    if (m && m->i_forced < m->n_forced) { w->next = m->forced[m->i_forced++]; return; }
+    pith_sampling how = g->how;
+    if (!how.drawn) how.drawn = &w->drawn;
+    w->next = pith__sample(s, &how, &g->rng, adjusted, probs, order);
+}
+
+/* Scratch memory are the pass's rows of logits, which are of no use between two evaluations: three a task. */
+static void draw_task(const void *data, size_t i, uint8_t *scratch) {
+    const drawing *d = data;
+    size_t n_vocab = (size_t)d->pass->model->hyper.n_vocab;
+    float *adjusted = d->pass->product + 3 * i * n_vocab, *probs = adjusted + n_vocab;
+    int32_t *order = (int32_t *)(void *)(probs + n_vocab);
+    for (; i < d->n; i += d->n_task) draw(d->s[i], d->g[i], adjusted, probs, order);
+    (void)scratch;
+}
+
+static void share_drawing(void *data) {
+    const drawing *d = data;
+    pith__share(&d->pass->team, d->n_task, 1, draw_task, d);
+}
+
+static void draw_all(pith_session *const *s, pith_generation *const *g, int n, pith_pass *pass) {
+    size_t most = pass->keep == PITH__KEEP_MANY ? (size_t)pass->n_product / 3 : 0, n_text = (size_t)n;
+    drawing d = { s, g, n_text, most < n_text ? most : n_text, pass };
+    if (d.n_task > 1 && pith__worth_it(n_text * (size_t)pass->model->hyper.n_vocab))
+        pith__together(&pass->team, share_drawing, &d);
+    else
+        for (int i = 0; i < n; i++) draw(s[i], g[i], pass->adjusted, pass->probs, pass->order);
+}
+
 /* ---- from outside ---------------------------------------------------------------------------------- */
 
 static int check_texts(pith_session *const *s, pith_generation *const *g, int n, pith_error *err) {
@@ -329,6 +368,9 @@ int pith_generate_many(pith_session *const *s, pith_generation *const *g, int n,
     pith_work *work = room_for(g[first]->state, n);
     if (!work) return pith__fail(err, PITH_EMEMORY, "%s: no memory to write %d texts", s[0]->model->store.path, n);
     run_pass(s, g, n, work, err);
+    for (int i = 0; i < n; i++)
+        if (!g[i]->ended && !((writing *)g[i]->state)->n_left) g[i]->ended = ponder(s[i], g[i], err);
+    draw_all(s, g, n, s[first]->pass);
     for (int i = 0; i < n; i++) {
         if (g[i]->ended) continue;
         if (!((writing *)g[i]->state)->n_left) g[i]->ended = next_token(s[i], g[i], err);

@@ -320,6 +320,12 @@ PITH_SHARED int pith__eval_all(pith_session *s, const pith_token *t, int n, floa
 PITH_SHARED int pith__eval_part(pith_session *s, const pith_token *t, int n, int n_text, float *logits,
                                 pith_error *err);
 
+/* ---- sampler.c: the next token ------------------------------------------------------------------------ */
+
+/* pith_sample with other scratch memory than the pass's: for several sessions at once that share a pass. */
+PITH_SHARED pith_token pith__sample(const pith_session *s, const pith_sampling *how, uint64_t *rng,
+                                    float *adjusted, float *probs, int32_t *order);
+
 /* ---- candidates.c, penalties.c: the tokens that may come next --------------------------------------- */
 
 typedef struct {         /* the tokens as the stages of the sampler leave them */

@@ -218,11 +218,10 @@ static int is_allowed(const pith_sampling *how, int t) {
 }
 
 /* All tokens are candidates: biased, and -INFINITY where they may not come. */
-static pith__candidates all_tokens(const pith_session *s, const pith_sampling *how, uint64_t *rng) {
-    pith_pass *pass = s->pass;
+static pith__candidates all_tokens(const pith_session *s, const pith_sampling *how, uint64_t *rng, float *adjusted,
+                                   float *probs, int32_t *order) {
     int n = s->model->hyper.n_vocab;
-    pith__candidates c = { .s = s, .how = how, .rng = rng, .x = pass->adjusted, .p = pass->probs, .t = pass->order,
-                           .n = n, .all = 1, .best = -1, .llama2c = !strcmp(order_of(how), "etkpm") };
+    pith__candidates c = { .s = s, .how = how, .rng = rng, .x = adjusted, .p = probs, .t = order, .n = n, .all = 1, .best = -1, .llama2c = !strcmp(order_of(how), "etkpm") };
     for (int i = 0; i < n; i++) c.x[i] = isnan(s->logits[i]) ? -INFINITY : s->logits[i];
     for (int i = 0; how->bias && i < how->n_bias; i++) {
         pith_token t = how->bias[i].token;
@@ -256,10 +255,11 @@ static pith_token first_allowed(const pith_sampling *how, int n) {
     return -1;
 }
 
-pith_token pith_sample(pith_session *s, const pith_sampling *how, uint64_t *rng) {
+PITH_SHARED pith_token pith__sample(const pith_session *s, const pith_sampling *how, uint64_t *rng,
+                                    float *adjusted, float *probs, int32_t *order) {
     static const pith_sampling greedy;
     if (!how) how = &greedy;
-    pith__candidates c = all_tokens(s, how, rng);
+    pith__candidates c = all_tokens(s, how, rng, adjusted, probs, order);
     float coin = pith__is_greedy(how) ? 0 : pith_random(rng);
     if (!narrow(&c)) return first_allowed(how, s->model->hyper.n_vocab);
     pith_token t = c.n == 1 ? pith__likeliest(&c) : pith__draw(&c, coin);
@@ -268,10 +268,14 @@ pith_token pith_sample(pith_session *s, const pith_sampling *how, uint64_t *rng)
     return t;
 }
 
+pith_token pith_sample(pith_session *s, const pith_sampling *how, uint64_t *rng) {
+    return pith__sample(s, how, rng, s->pass->adjusted, s->pass->probs, s->pass->order);
+}
+
 int pith_distribution(pith_session *s, const pith_sampling *how, uint64_t *rng, float *p) {
     static const pith_sampling greedy;
     if (!how) how = &greedy;
-    pith__candidates c = all_tokens(s, how, rng);
+    pith__candidates c = all_tokens(s, how, rng, s->pass->adjusted, s->pass->probs, s->pass->order);
     int n = 0, n_vocab = c.n;
     for (int t = 0; t < n_vocab; t++) p[t] = 0;
     if (!narrow(&c)) {

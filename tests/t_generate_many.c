@@ -168,6 +168,19 @@ TEST(texts_of_all_families_are_those_of_each_alone) {
     }
 }
 
+TEST(threads_draw_from_a_large_vocabulary) {
+    bytes b = fixture_gguf("general.architecture llama; llama.block_count 1; llama.embedding_length 32; "
+        "llama.feed_forward_length 32; llama.attention.head_count 1; llama.context_length 96; "
+        "llama.attention.layer_norm_rms_epsilon 1e-5", "token_embd.weight 20000 32; output_norm.weight 32; "
+        "blk.0.attn_norm.weight 32; blk.0.attn_q.weight 32 32; blk.0.attn_k.weight 32 32; blk.0.attn_v.weight 32 32; "
+        "blk.0.attn_output.weight 32 32; blk.0.ffn_norm.weight 32; blk.0.ffn_gate.weight 32 32; "
+        "blk.0.ffn_up.weight 32 32; blk.0.ffn_down.weight 32 32", 2);
+    pith_model *m = open_bytes(&b, NULL, 3);
+    compare("large", m, 1, 1);
+    pith_close(m);
+    free(b.p);
+}
+
 /* ---- a model with a vocabulary ---------------------------------------------------------------------- */
 
 static bytes file;
@@ -387,6 +400,7 @@ TEST(a_call_that_cannot_be_moves_no_text) {
 int main(void) {
     set_up();
     RUN(texts_of_all_families_are_those_of_each_alone);
+    RUN(threads_draw_from_a_large_vocabulary);
     RUN(their_text_and_stop_texts_are_too);
     RUN(a_long_prompt_takes_calls_in_which_the_others_go_on);
     RUN(prompts_share_the_rows_of_a_pass_in_their_order);
