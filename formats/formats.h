@@ -228,6 +228,13 @@ PITH_SHARED int pith__open(pith__store *s, const char *path, const pith_options 
 PITH_SHARED int pith__open_memory(pith__store *s, const void *data, size_t size, const pith_options *opt,
                                   pith_error *err);
 
+/* ---- formats/adapter.c: a LoRA -> a store ----------------------------------------------------------- */
+
+/* The LoRA in a PEFT folder or a GGUF file: NAME.lora_a (r, in) and NAME.lora_b (out, r) of tensors NAME of the
+ * base; the float adapter.lora.alpha, and pith.lora.alpha.NAME where a tensor has its own. An error leaves nothing
+ * to free. */
+PITH_SHARED int pith__adapter_read(pith__store *s, const char *path, int no_mmap, pith_error *err);
+
 /* ---- formats/write.c: a store -> a file ------------------------------------------------------------ */
 
 /* The keys and the vocabulary of s, and n tensors, matrices in format to: a .gguf file. PITH_EARCH: the
