@@ -25,7 +25,7 @@ ENGINE  = base/bytes.c base/os.c base/utf8.c base/json.c base/team.c \
           text/charset.c text/grammar.c text/gbnf.c text/matcher.c \
           text/automaton.c text/pattern.c text/decimal.c text/schema.c text/scalars.c text/keywords.c text/rules.c \
           tokenizer.c chat.c thoughts.c \
-          families.c model.c forward.c pass.c session.c keep.c candidates.c penalties.c sampler.c generate.c
+          families.c model.c lora.c forward.c pass.c session.c keep.c candidates.c penalties.c sampler.c generate.c
 HEADERS = $(wildcard model.h internal.h base/*.h math/*.h math/twins/*.inc formats/*.h text/*.h)
 TRAIN   = train/params.c train/product.c train/attention.c train/backward.c train/loss.c train/step.c train/adamw.c \
           train/checkpoint.c train/dataset.c train/vocab.c train/init.c

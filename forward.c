@@ -60,10 +60,21 @@ typedef struct { /* one layer, at work on the rows of a pass */
     int l, n;
 } block;
 
+/* What the adapters of each row's session add. Rows that follow one another and have the same adapters go
+ * together; part_of: the part of each row. */
+static void adapt(const pith_pass *p, float *y, const pith__weight *w, const pith__input *in, const int *part_of) {
+    for (int t = 0, n; t < in->n; t += n) {
+        const pith__adapted *by = &p->part[part_of[t]].s->adapted;
+        for (n = 1; t + n < in->n && pith__same_adapters(&p->part[part_of[t + n]].s->adapted, by); n++) continue;
+        pith__adapt(by, p->kernels, &p->team, y + (size_t)t * w->tensor.rows, w, in->x + (size_t)t * in->cols, n, p->low);
+    }
+}
+
 /* y (n, rows of w) = x (n, cols of w) through w. Matrices that share an input share its rounding to int8,
  * which in keeps. */
-static void project(const block *b, float *y, const pith__weight *w, pith__input *in) {
+static void project(const block *b, float *y, const pith__weight *w, pith__input *in, const int *part_of) {
     pith__matmul(b->pass->kernels, &b->pass->team, y, w->tensor.rows, &w->tensor, in);
+    if (b->pass->adapted) adapt(b->pass, y, w, in, part_of);
 }
 
 static pith__input input_of(const pith_pass *p, const float *x, int n, size_t cols) {
@@ -205,14 +216,14 @@ static void attention(const block *b) {
 
     each_token(b, before_attention);
     pith__input in = input_of(p, w->attn_norm.floats ? a.xn : a.x, b->n, (size_t)b->h->n_embd);
-    project(b, a.q0, &w->q, &in);
-    project(b, a.k0, &w->k, &in);
-    project(b, a.v, &w->v, &in);
+    project(b, a.q0, &w->q, &in, p->part_of);
+    project(b, a.k0, &w->k, &in, p->part_of);
+    project(b, a.v, &w->v, &in, p->part_of);
     each_token(b, finish_qkv);
     for (int i = 0; i < p->n_part; i++) p->attend[i] = attention_of(b, p->part + i);
     pith__attend(p->kernels, &p->team, p->attend, p->n_part);
     in = input_of(p, a.attn, b->n, w->o.tensor.cols);
-    project(b, a.o, &w->o, &in);
+    project(b, a.o, &w->o, &in, p->part_of);
     each_token(b, after_attention);
 }
 
@@ -229,6 +240,7 @@ typedef struct { /* rows on their way through one network; all pointers are to t
     const block *b;
     const pith__ffn *w;
     float *gate, *up, *act; /* (rows, n_ff) */
+    const int *part_of;     /* (rows) */
 } ffn_rows;
 
 /* SwiGLU: act(gate x) * up x of one row. With GELU instead of SiLU it is GeGLU. */
@@ -247,11 +259,11 @@ static void network(const ffn_rows *f, float *y, const float *x, size_t rows) {
     const pith__ffn *w = f->w;
     size_t n_ff = w->gate.tensor.rows, n_embd = w->gate.tensor.cols;
     pith__input in = input_of(p, x, (int)rows, n_embd);
-    project(f->b, f->gate, &w->gate, &in);
-    project(f->b, f->up, &w->up, &in);
+    project(f->b, f->gate, &w->gate, &in, f->part_of);
+    project(f->b, f->up, &w->up, &in, f->part_of);
     pith__share(&p->team, rows, pith__worth_it(rows * n_ff), gate_row, f);
     in = input_of(p, f->act, (int)rows, n_ff);
-    project(f->b, y, &w->down, &in);
+    project(f->b, y, &w->down, &in, f->part_of);
     for (size_t t = 0; t < rows; t++) add_bias(y + t * n_embd, w->down_bias.floats, n_embd);
 }
 
@@ -280,19 +292,21 @@ static void experts(const block *b, const float *x) {
     const pith__acts *a = &b->a;
     size_t n_embd = (size_t)h->n_embd, n_ff = (size_t)h->n_ff_expert, row = 0;
     pith__input in = input_of(b->pass, x, b->n, n_embd);
-    project(b, a->route, &b->layer->router, &in);
+    project(b, a->route, &b->layer->router, &in, b->pass->part_of);
     for (int t = 0; t < b->n; t++) choose_experts(b, a->route + (size_t)t * (size_t)h->n_expert);
     memset(a->f, 0, (size_t)b->n * n_embd * sizeof *a->f);
     for (int e = 0; e < h->n_expert; e++) {
         const float *p = a->route + e; /* of token t: p[t * n_expert] */
         size_t first = row;
-        for (int t = 0; t < b->n; t++)
-            if (p[t * h->n_expert] > 0)
-                memcpy(a->pick + row++ * n_embd, x + (size_t)t * n_embd, n_embd * sizeof *x);
+        for (int t = 0; t < b->n; t++) {
+            if (!(p[t * h->n_expert] > 0)) continue;
+            b->pass->picked[row - first] = b->pass->part_of[t];
+            memcpy(a->pick + row++ * n_embd, x + (size_t)t * n_embd, n_embd * sizeof *x);
+        }
         if (row == first) continue;
         float *y = a->down + first * n_embd;
         ffn_rows f = { b, &b->layer->ffn[e], a->gate + first * n_ff, a->up + first * n_ff,
-                       a->act + first * n_ff };
+                       a->act + first * n_ff, b->pass->picked };
         network(&f, y, a->pick + first * n_embd, row - first);
         for (int t = 0; t < b->n; t++) {
             if (!(p[t * h->n_expert] > 0)) continue;
@@ -318,7 +332,7 @@ static void after_ffn(const void *data, size_t t, uint8_t *scratch) {
 /* next = y + the feed-forward network of every token. */
 static void feed_forward(const block *b) {
     const pith__acts *a = &b->a;
-    ffn_rows f = { b, b->layer->ffn, a->gate, a->up, a->act };
+    ffn_rows f = { b, b->layer->ffn, a->gate, a->up, a->act, b->pass->part_of };
     each_token(b, before_ffn);
     const float *yn = b->layer->ffn_norm.floats ? a->yn : a->y;
     if (b->layer->router.tensor.data) experts(b, yn);
@@ -367,7 +381,9 @@ PITH_SHARED void pith__run_block(pith_pass *p, int l) {
 
 /* All rows through all blocks; what comes out is pith__acts_at(p, n_layer).x. */
 PITH_SHARED void pith__forward(pith_pass *p) {
+    p->adapted = 0;
     for (int i = 0; i < p->n_part; i++) {
+        p->adapted |= p->part[i].s->adapted.n > 0;
         embed(p, p->part + i, pith__acts_at(p, 0).x);
         fill_rope_table(p, p->part + i);
     }

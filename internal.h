@@ -88,6 +88,7 @@ struct pith__weight {
     const float *floats; /* (cols) the numbers of a norm or bias; else NULL */
     size_t from;         /* its first number in the file's tensor: several weights may share one */
     size_t at;           /* training: its first number in a gradient of the model, or PITH__FROZEN */
+    int index;           /* its number among the model's weights: adapters have a place for each */
     pith__weight *next;  /* another of the model's weights, see pith_model */
 };
 #define PITH__FROZEN SIZE_MAX
@@ -125,7 +126,8 @@ struct pith_model {
     pith__weight head;   /* (n_vocab, n_embd), often embd's numbers again */
     pith__weight out_norm; /* (n_embd) */
     pith__layer *layer;  /* (n_layer) */
-    pith__weight *weights; /* all of the above, linked by next */
+    pith__weight *weights; /* (n_weight) all of the above, linked by next */
+    int n_weight;
     pith__rope rope[2];
     pith__tokenizer *tokenizer; /* NULL: tokens only */
     const pith__kernels *kernels;
@@ -176,6 +178,40 @@ PITH_SHARED int pith__check_options(const pith_options *opt, pith_error *err);
 
 /* A model of a store that is filled; takes the store over, whatever comes of it. */
 PITH_SHARED pith_model *pith__model_of(pith__store *s, const pith_options *opt, pith_error *err);
+
+/* ---- lora.c: adapters ------------------------------------------------------------------------------ */
+
+/* What an adapter adds to the products of a matrix W (rows, cols): y = W x + scale B (A x). */
+typedef struct {
+    int r;               /* 0: nothing */
+    float scale;         /* alpha / r */
+    float *a;            /* (r, cols) */
+    float *b;            /* (r, rows) the transpose of B, whose columns are added to y */
+} pith__pair;
+
+struct pith_adapter {
+    const pith_model *model;
+    pith__store store;   /* its file, which is closed once it is read, and memory for what follows */
+    pith__pair *pair;    /* (model->n_weight) by pith__weight.index */
+};
+
+typedef struct { /* adapters at work, in the order in which they are added */
+    int n;
+    struct {
+        const pith_adapter *adapter;
+        float scale;
+    } of[PITH_ADAPTERS];
+} pith__adapted;
+
+enum { PITH__LOW = 64 }; /* so much of a rank is computed at a time, so scratch memory has one size for all */
+
+/* y (n, rows) += what they have for the matrix w, of x (n, cols). low: (n, PITH__LOW) scratch. A row of y depends on
+ * its own row of x alone. */
+PITH_SHARED void pith__adapt(const pith__adapted *by, const pith__kernels *k, const pith__team *team, float *y,
+                             const pith__weight *w, const float *x, int n, float *low);
+PITH_SHARED int pith__same_adapters(const pith__adapted *a, const pith__adapted *b);
+/* Of their numbers and scales; 0: there are none. */
+PITH_SHARED uint64_t pith__hash_adapters(const pith_model *m, const pith__adapted *by);
 
 /* ---- forward.c: tokens -> logits ------------------------------------------------------------------- */
 
@@ -242,6 +278,9 @@ struct pith_pass {
     pith__input in;      /* room for the rounded input of the widest matrix */
     float *product;      /* (n_product, n_vocab) logits of several texts, on the tape */
     float **product_to;  /* (n_batch) where each of its rows goes */
+    int adapted;         /* 1: a session of the parts has adapters */
+    float *low;          /* (n_batch, PITH__LOW) scratch of theirs */
+    int *picked;         /* (n_batch) experts: the parts of the rows that one expert has */
     int n_product;       /* 0: no room */
     float *adjusted, *probs; /* (n_vocab) scratch of the sampler: logits, and probabilities */
     int32_t *order;      /* (n_vocab) scratch of the sampler */
@@ -266,6 +305,7 @@ struct pith_session {
     uint8_t **k, **v;    /* (n_layer) planes of the cache, see pith__attention */
     pith__draft draft;
     pith__goal goal;
+    pith__adapted adapted;
     int n_slot, n_slot_window; /* positions held by layers that see everything, and by the others */
     uint64_t model_hash; /* of the model, where a file was loaded; 0: not known yet */
     void (*watch)(void *data, int l, const pith__acts *a, int n); /* after each block, or NULL */

@@ -76,6 +76,7 @@ static const pith__tensor *tensor_of(pith__opening *o, int l, const char *name, 
 static void bind_weight(pith__opening *o, pith__weight *w, const pith__tensor *t) {
     w->tensor = *t;
     w->at = PITH__FROZEN;
+    w->index = o->m->n_weight++;
     w->next = o->m->weights;
     o->m->weights = w;
 }

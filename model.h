@@ -53,6 +53,7 @@ typedef int32_t pith_token;
 typedef struct pith_model   pith_model;   /* weights and vocabulary, memory-mapped */
 typedef struct pith_session pith_session; /* one text in progress: KV cache, position, logits */
 typedef struct pith_pass    pith_pass;    /* scratch memory in which texts are evaluated, one or many at once */
+typedef struct pith_adapter pith_adapter; /* a LoRA: small matrices that are added to a model's */
 
 /* ---- errors ------------------------------------------------------------ */
 
@@ -137,6 +138,16 @@ const char *pith_text(const pith_model *m, pith_token before, pith_token t, size
 /* How many bytes at the end of s begin a UTF-8 character that is not complete yet: 0 to 3. */
 size_t pith_utf8_tail(const char *s, size_t len);
 
+/* ---- adapters ---------------------------------------------------------- */
+
+/* A LoRA for the model: a PEFT folder (adapter_config.json) or a GGUF file of llama.cpp's, told by its content. Names and the
+ * order of rows become those of the model's file, whichever it is. It is read whole and read-only after that; it is
+ * closed after the sessions that have it, and before its model. */
+pith_adapter *pith_adapter_open(const pith_model *m, const char *path, pith_error *err);
+void          pith_adapter_close(pith_adapter *a);
+
+enum { PITH_ADAPTERS = 8 }; /* that a session may have at once */
+
 /* ---- session ----------------------------------------------------------- */
 
 typedef struct {       /* zero-initialised is the default; new fields go last */
@@ -145,6 +156,9 @@ typedef struct {       /* zero-initialised is the default; new fields go last */
     const char *cache_k, *cache_v; /* "f32", "f16", "q8_0"; NULL: f32 for llama2.c files, else f16 */
     pith_pass *pass;   /* that the session shares with others, below; NULL: it has one of its own */
     int swa_full;      /* 1: layers with a sliding window keep the whole text too: nothing is forgotten */
+    const pith_adapter *const *adapters; /* (n_adapter) that the session begins with; see pith_session_adapters */
+    const float *scales; /* (n_adapter), or NULL: all 1 */
+    int n_adapter;
 } pith_context;
 
 pith_session *pith_session_new(const pith_model *m, const pith_context *c, pith_error *err);
@@ -162,6 +176,12 @@ int pith_session_copy(pith_session *to, const pith_session *from, pith_error *er
 int pith_session_save(const pith_session *s, const char *path, pith_error *err);
 int pith_session_load(pith_session *s, const char *path, pith_error *err);
 int pith_saved_tokens(const char *path, pith_error *err); /* the length of the text in such a file, or an error */
+
+/* From now on the session's text is one of the model with these adapters, each times its scale (NULL: 1) and added in this
+ * order; n 0: of the model alone. Sessions with different adapters may be evaluated together. What was evaluated is
+ * of another model then: the session forgets its text (pith_rewind to 0), unless it has these adapters already. */
+int  pith_session_adapters(pith_session *s, const pith_adapter *const *list, const float *scales, int n,
+                           pith_error *err);
 
 int  pith_eval(pith_session *s, const pith_token *t, int n, pith_error *err); /* append n tokens */
 int  pith_sync(pith_session *s, const pith_token *t, int n,

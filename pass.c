@@ -103,6 +103,8 @@ PITH_SHARED void pith__pass_place(pith_pass *p, pith__room *r) {
     p->attend = pith__take_room(r, n_batch, sizeof *p->attend);
     p->product_to = pith__take_room(r, n_batch, sizeof *p->product_to);
     p->adjusted = pith__take_room(r, n_vocab, sizeof *p->adjusted);
+    p->low = pith__take_room(r, n_batch, PITH__LOW * sizeof *p->low);
+    p->picked = pith__take_room(r, h->n_expert ? n_batch : 0, sizeof *p->picked);
     p->probs = pith__take_room(r, n_vocab, sizeof *p->probs);
     p->order = pith__take_room(r, n_vocab, sizeof *p->order);
     place_tape(p, r);

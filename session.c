@@ -39,6 +39,23 @@ static int cache_format(const pith_model *m, const char *name, const pith__forma
     return PITH_OK;
 }
 
+static int set_adapters(const pith_model *m, pith__adapted *to, const pith_adapter *const *list, const float *scales,
+                        int n, pith_error *err) {
+    memset(to, 0, sizeof *to);
+    if (n < 0 || n > PITH_ADAPTERS || (n > 0 && !list))
+        return pith__fail(err, PITH_EARG, "%d adapters, need 0 to %d", list || n < 0 ? n : 0, PITH_ADAPTERS);
+    for (int i = 0; i < n; i++) {
+        if (!list[i] || list[i]->model != m)
+            return pith__fail(err, PITH_EARG, "%s: adapter %d is one of another model", m->store.path, i);
+        to->of[i].adapter = list[i];
+        to->of[i].scale = scales ? scales[i] : 1;
+        if (!isfinite(to->of[i].scale))
+            return pith__fail(err, PITH_EARG, "the scale of adapter %d is no number", i);
+    }
+    to->n = n;
+    return PITH_OK;
+}
+
 typedef struct { /* a session, before it has memory, and the pass of its own that it may have */
     pith_session session;
     pith_pass pass;
@@ -54,6 +71,7 @@ static int plan(planned *p, const pith_model *m, const pith_context *c, int keep
     int code = pith__pass_plan(&p->pass, m, c, keep, err);
     if (!code) code = cache_format(m, c->cache_k, &s->k_format, err);
     if (!code) code = cache_format(m, c->cache_v, &s->v_format, err);
+    if (!code) code = set_adapters(m, &s->adapted, c->adapters, c->scales, c->n_adapter, err);
     if (code) return code;
     s->model = m;
     s->n_ctx = p->pass.n_ctx;
@@ -142,6 +160,18 @@ pith_session *pith_session_place(const pith_model *m, const pith_context *c, voi
 
 void pith_session_free(pith_session *s) {
     if (s) free(s->memory);
+}
+
+/* ---- adapters -------------------------------------------------------------------------------------- */
+
+int pith_session_adapters(pith_session *s, const pith_adapter *const *list, const float *scales, int n,
+                          pith_error *err) {
+    pith__adapted by;
+    int code = set_adapters(s->model, &by, list, scales, n, err);
+    if (code || pith__same_adapters(&s->adapted, &by)) return code;
+    pith_rewind(s, 0);
+    s->adapted = by;
+    return PITH_OK;
 }
 
 /* ---- evaluating ------------------------------------------------------------------------------------ */

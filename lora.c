@@ -1,0 +1,307 @@
+/* lora.c - adapters: a LoRA is read for a model, and added to its products.
+ *
+ * Fine-tuning that leaves the model as it is: a matrix W (rows, cols) gets s B A more, where B (rows, r) and
+ * A (r, cols) have a rank r of 4 to 64, and s is alpha / r. The sum is never formed: y = W x + s B (A x), so W may have
+ * any number format, and each session of a mapped model may have other adapters (session.c), or none.
+ *     Hu et al. 2021, arXiv:2106.09685. */
+#include "internal.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- y += s B (A x) -------------------------------------------------------------------------------- */
+
+typedef struct { /* a slice of the rank, ranks k0 to k0 + n_k, for n rows */
+    const pith__kernels *kernels;
+    const pith__pair *pair;
+    const float *x;      /* (n, cols) */
+    float *low;          /* (n, n_k) */
+    float *y;            /* (n, rows) */
+    size_t n, cols, rows, k0, n_k;
+    float scale;
+} low_rank;
+
+enum { FEW_RANKS = 4, SOME_ROWS = 512 }; /* of A, and of B: what a task takes */
+
+static void times_a(const void *data, size_t i, uint8_t *scratch) {
+    (void)scratch;
+    const low_rank *j = data;
+    size_t few = (j->n_k + FEW_RANKS - 1) / FEW_RANKS, t = i / few, k = i % few * FEW_RANKS;
+    size_t end = j->n_k - k < FEW_RANKS ? j->n_k : k + FEW_RANKS;
+    const float *x = j->x + t * j->cols, *a = j->pair->a + j->k0 * j->cols;
+    for (; k < end; k++) j->low[t * j->n_k + k] = j->scale * j->kernels->dot(x, a + k * j->cols, j->cols);
+}
+
+static void times_b(const void *data, size_t i, uint8_t *scratch) {
+    (void)scratch;
+    const low_rank *j = data;
+    size_t r = i * SOME_ROWS;
+    pith__outer o = { .y = j->y + r, .y_row = j->rows, .a = j->low, .a_row = j->n_k, .a_col = 1,
+                      .b = j->pair->b + j->k0 * j->rows + r, .b_row = j->rows, .m = j->n, .n_k = j->n_k, .add = 1 };
+    o.n = j->rows - r < SOME_ROWS ? j->rows - r : SOME_ROWS;
+    j->kernels->outer(&o);
+}
+
+PITH_SHARED void pith__adapt(const pith__adapted *by, const pith__kernels *k, const pith__team *team, float *y,
+                             const pith__weight *w, const float *x, int n, float *low) {
+    for (int i = 0; i < by->n; i++) {
+        const pith__pair *pair = by->of[i].adapter->pair + w->index;
+        low_rank j = { .kernels = k, .pair = pair, .x = x, .low = low, .y = y, .n = (size_t)n, .cols = w->tensor.cols,
+                       .rows = w->tensor.rows, .scale = pair->scale * by->of[i].scale };
+        for (size_t r = (size_t)pair->r; j.k0 < r; j.k0 += j.n_k) {
+            j.n_k = r - j.k0 < PITH__LOW ? r - j.k0 : PITH__LOW;
+            size_t a = j.n * ((j.n_k + FEW_RANKS - 1) / FEW_RANKS), b = (j.rows + SOME_ROWS - 1) / SOME_ROWS;
+            pith__share(team, a, pith__worth_it(j.n * j.n_k * j.cols), times_a, &j);
+            pith__share(team, b, pith__worth_it(j.n * j.n_k * j.rows), times_b, &j);
+        }
+    }
+}
+
+PITH_SHARED int pith__same_adapters(const pith__adapted *a, const pith__adapted *b) {
+    int same = a->n == b->n;
+    for (int i = 0; i < a->n && same; i++)
+        same = a->of[i].adapter == b->of[i].adapter && a->of[i].scale == b->of[i].scale;
+    return same;
+}
+
+PITH_SHARED uint64_t pith__hash_adapters(const pith_model *m, const pith__adapted *by) {
+    uint64_t x = 0;
+    for (int i = 0; i < by->n; i++) {
+        x = pith__hash(x + 1, &by->of[i].scale, sizeof by->of[i].scale);
+        for (const pith__weight *w = m->weights; w; w = w->next) {
+            const pith__pair *p = by->of[i].adapter->pair + w->index;
+            if (!p->r) continue;
+            const float head[] = { (float)w->index, (float)p->r, p->scale };
+            x = pith__hash(x, head, sizeof head);
+            x = pith__hash(x, p->a, (size_t)p->r * w->tensor.cols * sizeof *p->a);
+            x = pith__hash(x, p->b, (size_t)p->r * w->tensor.rows * sizeof *p->b);
+        }
+    }
+    return x;
+}
+
+/* ---- where a tensor of an adapter belongs ---------------------------------------------------------- */
+
+typedef struct { /* an adapter while it is read */
+    pith_adapter *a;
+    pith_error *err;
+    double alpha;        /* of tensors that have none of their own */
+    const pith__tensor *low, *high; /* A and B of the tensor of the base that is at work, */
+    char name[PITH__HF_NAME];       /* and its name: "blk.0.attn_q.weight" */
+} reading;
+
+/* The tensor's name as the file has it. */
+static const char *tensor_name(const reading *d, const pith__tensor *t, char *room) {
+    char base[PITH__HF_NAME], shown[PITH__HF_NAME];
+    int n = t->name.n < sizeof base ? (int)t->name.n : (int)sizeof base - 1;
+    snprintf(base, sizeof base, "%.*s", n, t->name.p);
+    char *end = d->a->store.is_folder ? strstr(base, ".weight.lora_") : NULL, matrix = n ? base[n - 1] : 0;
+    if (!end) return strcpy(room, base);
+    end[strlen(".weight")] = 0;
+    snprintf(shown, sizeof shown, "%s", pith__shown_name(&d->a->store, base, room));
+    end = strstr(shown, ".weight");
+    snprintf(room, PITH__HF_NAME, "%.*s.lora_%c", end ? (int)(end - shown) : (int)sizeof shown - 10, shown,
+             matrix == 'a' ? 'A' : 'B');
+    return room;
+}
+
+static int refuse(const reading *d, const pith__tensor *t, const char *why) {
+    char room[PITH__HF_NAME];
+    return pith__fail(d->err, PITH_EFORMAT, "%s: '%s' %s", d->a->store.path, tensor_name(d, t, room), why);
+}
+
+static int no_memory_for(const reading *d) { return pith__fail(d->err, PITH_EMEMORY, "%s: no memory", d->a->store.path); }
+
+/* Llamas' rows of q and k lie as RoPE pairs them: in Hugging Face's folders channel i of a head with i + n_rot / 2, in
+ * GGUF with its neighbour (gather_pairs in forward.c). The row of the adapter for a row of the base. */
+static size_t row_of(const reading *d, const pith__weight *w, size_t r) {
+    const pith_model *m = d->a->model;
+    size_t dim = (size_t)m->hyper.head_dim, half = (size_t)m->hyper.n_rot / 2, i = r % dim;
+    const pith__layer *l = m->layer;
+    while (w != &l->q && w != &l->k && l + 1 < m->layer + m->hyper.n_layer) l++;
+    if ((w != &l->q && w != &l->k) || m->hyper.rope_half || d->a->store.qk_halves == m->store.qk_halves || i >= 2 * half)
+        return r;
+    if (d->a->store.qk_halves) return r - i + i / 2 + i % 2 * half; /* the base has neighbours */
+    return r - i + (i < half ? 2 * i : 2 * (i - half) + 1);
+}
+
+/* Row r of t to y; a number that is none is an error. */
+static int read_row(const reading *d, const pith__tensor *t, size_t r, float *y) {
+    pith__row_floats(t, r, y);
+    for (size_t i = 0; i < t->cols; i++)
+        if (!isfinite(y[i])) return refuse(d, t, "has a number that is infinite or NaN");
+    return PITH_OK;
+}
+
+static double alpha_of(const reading *d) {
+    char name[2 * PITH__HF_NAME];
+    snprintf(name, sizeof name, "pith.lora.alpha.%s", d->name);
+    const pith__key *k = pith__store_key(&d->a->store, name);
+    return k ? k->f : d->alpha;
+}
+
+/* The matrix w gets r rows of A from a0 on, and its rows of B from b0 on. */
+static int bind_pair(const reading *d, const pith__weight *w, size_t a0, size_t r, size_t b0) {
+    pith__arena *arena = &d->a->store.arena;
+    pith__pair *p = d->a->pair + w->index;
+    size_t cols = w->tensor.cols, rows = w->tensor.rows;
+    if (p->r) return refuse(d, d->low, "is for a matrix that has another here");
+    p->a = pith__arena_new(arena, r, cols * sizeof *p->a);
+    p->b = pith__arena_new(arena, r, rows * sizeof *p->b);
+    float *row = pith__arena_new(arena, r, sizeof *row);
+    if (!p->a || !p->b || !row) return no_memory_for(d);
+    int code = PITH_OK;
+    for (size_t k = 0; k < r && !code; k++) code = read_row(d, d->low, a0 + k, p->a + k * cols);
+    for (size_t i = 0; i < rows && !code; i++) {
+        code = read_row(d, d->high, b0 + row_of(d, w, i), row);
+        for (size_t k = 0; k < r; k++) p->b[k * rows + i] = row[k];
+    }
+    p->r = (int)r;
+    p->scale = (float)(alpha_of(d) / (double)r);
+    return code;
+}
+
+/* n matrices that lie one below the other in the base; stack: each has an A of its own, else they share one. */
+static int bind_pairs(const reading *d, const pith__weight *const *w, size_t n, int stack) {
+    char need[80];
+    size_t rows = 0, a0 = 0, b0 = 0, n_a = stack ? n : 1, cols = w[0]->tensor.cols;
+    for (size_t i = 0; i < n; i++) rows += w[i]->tensor.rows;
+    size_t r = d->low->rows / n_a;
+    if (r < 1 || r > INT32_MAX || r * n_a != d->low->rows || d->low->cols != cols) {
+        snprintf(need, sizeof need, "is %zu x %zu, need r x %zu as the base's", d->low->rows, d->low->cols, cols);
+        return refuse(d, d->low, need);
+    }
+    if (d->high->rows != rows || d->high->cols != r) {
+        snprintf(need, sizeof need, "is %zu x %zu, need %zu x %zu as the base's", d->high->rows, d->high->cols, rows, r);
+        return refuse(d, d->high, need);
+    }
+    int code = PITH_OK;
+    for (size_t i = 0; i < n && !code; i++) {
+        code = bind_pair(d, w[i], a0, r, b0);
+        b0 += w[i]->tensor.rows;
+        if (stack) a0 += r;
+    }
+    return code;
+}
+
+/* "ffn_gate" of one expert, or of all of them, or of a network that is dense. NULL: none. */
+static const pith__weight *ffn_weight(const pith__ffn *f, const char *part) {
+    if (!strcmp(part, "ffn_gate")) return &f->gate;
+    if (!strcmp(part, "ffn_up")) return &f->up;
+    return strcmp(part, "ffn_down") ? NULL : &f->down;
+}
+
+static const pith__weight *attn_weight(const pith__layer *l, const char *part) {
+    static const struct { const char *name; size_t at; } known[] = {
+        { "attn_q", offsetof(pith__layer, q) }, { "attn_k", offsetof(pith__layer, k) },
+        { "attn_v", offsetof(pith__layer, v) }, { "attn_output", offsetof(pith__layer, o) },
+        { "ffn_gate_inp", offsetof(pith__layer, router) },
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(part, known[i].name)) return (const pith__weight *)(const void *)((const char *)l + known[i].at);
+    return NULL;
+}
+
+static int no_place(const reading *d) {
+    char why[PITH__HF_NAME + 80];
+    snprintf(why, sizeof why, "is of no matrix that %.80s has", d->a->model->store.path);
+    return refuse(d, d->low, why);
+}
+
+static int bind_stack(const reading *d, const pith__layer *l, const char *part) {
+    int n = l->router.tensor.data ? d->a->model->hyper.n_expert : 0;
+    const pith__weight **w = n ? malloc((size_t)n * sizeof *w) : NULL;
+    if (!n) return no_place(d);
+    if (!w) return no_memory_for(d);
+    for (int e = 0; e < n; e++) w[e] = ffn_weight(&l->ffn[e], part);
+    int code = w[0] ? bind_pairs(d, w, (size_t)n, 1) : no_place(d);
+    free(w);
+    return code;
+}
+
+/* The tensor "blk.LAYER.PART.weight" or "blk.LAYER.PART.EXPERT.weight" of the base gets A and B. The base may have it
+ * as a part of a larger one, or in parts. */
+static int bind_tensor(const reading *d) {
+    const pith_model *m = d->a->model;
+    char part[32], tail[16];
+    int layer, e = 0, used = 0;
+    if (sscanf(d->name, "blk.%9d.%31[a-z_].%n", &layer, part, &used) != 2 || !used) return no_place(d);
+    int is_expert = sscanf(d->name + used, "%9d.%15s", &e, tail) == 2;
+    if (strcmp(is_expert ? tail : d->name + used, "weight") != 0 || layer < 0 || layer >= m->hyper.n_layer) return no_place(d);
+    const pith__layer *l = m->layer + layer;
+    size_t n = strlen(part);
+    if (n > 5 && !strcmp(part + n - 5, "_exps")) return part[n - 5] = 0, is_expert ? no_place(d) : bind_stack(d, l, part);
+    int routed = l->router.tensor.data != NULL;
+    if (is_expert != routed && ffn_weight(l->ffn, part)) return no_place(d);
+    if (e < 0 || (is_expert && e >= m->hyper.n_expert)) return no_place(d);
+    const pith__weight *w[3] = { &l->q, &l->k, &l->v };
+    if (!strcmp(part, "attn_qkv") && !is_expert) return bind_pairs(d, w, 3, 0);
+    w[0] = &l->ffn->gate, w[1] = &l->ffn->up;
+    if (!strcmp(part, "ffn_up") && !routed && d->high->rows == w[0]->tensor.rows + w[1]->tensor.rows)
+        return bind_pairs(d, w, 2, 0);
+    w[0] = is_expert || !attn_weight(l, part) ? ffn_weight(&l->ffn[e], part) : attn_weight(l, part);
+    return w[0] && w[0]->tensor.data ? bind_pairs(d, w, 1, 0) : no_place(d);
+}
+
+/* ---- opening --------------------------------------------------------------------------------------- */
+
+static int check_keys(reading *d) {
+    const pith__store *s = &d->a->store;
+    const pith__key *alpha = pith__store_key(s, "adapter.lora.alpha"), *arch = pith__store_key(s, "general.architecture");
+    const pith_model *m = d->a->model;
+    if (!alpha || (alpha->type != PITH__FLOAT && alpha->type != PITH__INT) || !(alpha->f > 0) || !isfinite(alpha->f))
+        return pith__fail(d->err, PITH_EFORMAT, "%s: key 'adapter.lora.alpha' is %s, need a number over 0", s->path,
+                          alpha ? "something else" : "not there");
+    if (arch && !pith__str_is(arch->s, m->hyper.arch))
+        return pith__fail(d->err, PITH_EFORMAT, "%s: is an adapter of a %.*s, but %s is a %s", s->path,
+                          arch->s.n < 40 ? (int)arch->s.n : 40, arch->s.p, m->store.path, m->hyper.arch);
+    d->alpha = alpha->f;
+    return PITH_OK;
+}
+
+/* The tensors are sorted, so NAME.lora_b follows NAME.lora_a. */
+static int bind_tensors(reading *d) {
+    const pith__store *s = &d->a->store;
+    if (!s->n_tensor) return pith__fail(d->err, PITH_EFORMAT, "%s: has no tensors", s->path);
+    for (size_t i = 0; i < s->n_tensor; i += 2) {
+        const size_t tail = strlen(".lora_a");
+        d->low = s->tensor + i, d->high = i + 1 < s->n_tensor ? d->low + 1 : NULL;
+        pith__str name = d->low->name;
+        size_t n = name.n > tail ? name.n - tail : 0;
+        if (!n || n >= sizeof d->name || memcmp(name.p + n, ".lora_", tail - 1) != 0)
+            return refuse(d, d->low, "is no part of a LoRA: need .lora_a or .lora_b");
+        snprintf(d->name, sizeof d->name, "%.*s", (int)n, name.p);
+        char pair[PITH__HF_NAME + 16];
+        snprintf(pair, sizeof pair, "%s.lora_b", d->name);
+        if (name.p[name.n - 1] != 'a' || !d->high || !pith__str_is(d->high->name, pair))
+            return refuse(d, d->low, name.p[name.n - 1] == 'a' ? "has no lora_b beside it" : "has no lora_a beside it");
+        int code = bind_tensor(d);
+        if (code) return code;
+    }
+    return PITH_OK;
+}
+
+pith_adapter *pith_adapter_open(const pith_model *m, const char *path, pith_error *err) {
+    if (!path) return pith__fail(err, PITH_EARG, "the path of the adapter is NULL"), NULL;
+    pith_adapter *a = calloc(1, sizeof *a);
+    reading d = { .a = a, .err = err };
+    if (!a) return pith__fail(err, PITH_EMEMORY, "%s: no memory", path), NULL;
+    a->model = m;
+    int code = pith__adapter_read(&a->store, path, m->store.n_file && m->store.file->mapped == 0, err);
+    if (!code) code = check_keys(&d);
+    if (!code && !(a->pair = pith__arena_new(&a->store.arena, (size_t)m->n_weight, sizeof *a->pair)))
+        code = no_memory_for(&d);
+    if (!code) code = bind_tensors(&d);
+    if (code) return pith_adapter_close(a), NULL;
+    for (; a->store.n_file > 0; a->store.n_file--) pith__file_close(&a->store.file[a->store.n_file - 1]);
+    a->store.n_key = a->store.n_tensor = 0; /* they were in the file */
+    return a;
+}
+
+void pith_adapter_close(pith_adapter *a) {
+    if (a) pith__store_free(&a->store);
+    free(a);
+}

@@ -1,0 +1,320 @@
+/* t_lora.c - adapters: against logits that peft computed (../shared/tuning), against models whose matrices were
+ * added to, beside sessions without; what is no adapter, or no adapter of this model, is refused by name. */
+#define _POSIX_C_SOURCE 200809L
+#include "../internal.h"
+#include "fixture.h"
+#include "test.h"
+
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "golden_families.h"
+
+enum { N = 32 }; /* tokens of a text */
+
+static char folder[64];
+
+static const char *in_folder(const char *name) {
+    static char path[4][200];
+    static int turn;
+    char *p = path[turn++ % 4];
+    snprintf(p, sizeof path[0], "%s/%s", folder, name);
+    return p;
+}
+
+static void write_bytes(const char *name, const void *p, size_t n) {
+    FILE *f = fopen(in_folder(name), "wb");
+    if (!f || fwrite(p, 1, n, f) != n || fclose(f)) exit(99);
+}
+
+static pith_token text_token(const pith_model *m, int t) { return (7 + 31 * t + 13 * t * t) % m->hyper.n_vocab; }
+
+/* Logits of all n tokens of a text in a session with these adapters. */
+static float *logits_of(const pith_model *m, const pith_token *t, int n, const pith_adapter *const *list,
+                        const float *scales, int n_list) {
+    pith_context c = { .n_ctx = n, .cache_k = "f32", .cache_v = "f32", .adapters = list, .scales = scales, .n_adapter = n_list };
+    pith_error e = { 0, "" };
+    pith_session *s = pith_session_new(m, &c, &e);
+    float *y = calloc((size_t)n * (size_t)m->hyper.n_vocab, sizeof *y);
+    if (!s || pith__eval_all(s, t, n, y, &e)) FAIL("%s", e.text);
+    pith_session_free(s);
+    return y;
+}
+
+static double distance(const float *a, const float *b, size_t n) { /* relative, l2 */
+    double d = 0, all = 0;
+    for (size_t i = 0; i < n; i++) d += ((double)a[i] - b[i]) * ((double)a[i] - b[i]), all += (double)b[i] * b[i];
+    return sqrt(d / all);
+}
+
+/* ---- what peft computes ---------------------------------------------------------------------------- */
+
+static const char *tuning(const char *family, const char *file) {
+    static char name[200], path[512];
+    snprintf(name, sizeof name, "tuning/%s/%s", family, file);
+    const char *p = fixture_shared(name);
+    snprintf(path, sizeof path, "%s", p ? p : "");
+    return path;
+}
+
+static int read_numbers(const char *path, pith_token *ids, float *x, size_t n) {
+    FILE *f = fopen(path, "rb");
+    size_t got = 0;
+    while (f && got < n && (ids ? fscanf(f, "%d", ids + got) == 1 : fread(x + got, sizeof *x, 1, f) == 1)) got++;
+    if (f) fclose(f);
+    return got == n;
+}
+
+/* Base and adapters in either container. */
+static void same_as_peft(const char *family, int base_gguf, int adapter_gguf) {
+    static const struct { const char *want, *one, *two; float s1, s2; } cases[] = {
+        { "base", NULL, NULL, 0, 0 }, { "a1", "a1", NULL, 1, 0 }, { "a2", "a2", NULL, 1, 0 },
+        { "a1_rslora", "a1_rslora", NULL, 1, 0 }, { "a1_half", "a1", NULL, 0.5f, 0 }, { "a1_merged", "a1", NULL, 1, 0 },
+        { "mix_a1x0.7_a2x0.4", "a1", "a2", 0.7f, 0.4f }, { "base", "start", NULL, 1, 0 },
+    };
+    enum { IDS = 24 };
+    pith_token ids[IDS];
+    pith_model *m = pith_open(tuning(family, base_gguf ? "base.gguf" : "base"), NULL, NULL);
+    REQUIRE(m && read_numbers(tuning(family, "lora/ids.txt"), ids, NULL, IDS));
+    size_t n = (size_t)(IDS * m->hyper.n_vocab);
+    float *want = malloc(n * sizeof *want);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *names[] = { cases[i].one, cases[i].two };
+        const float scales[] = { cases[i].s1, cases[i].s2 };
+        pith_adapter *a[2] = { NULL, NULL };
+        char file[64];
+        int count = 0;
+        pith_error e = { 0, "" };
+        for (; count < 2 && names[count]; count++) {
+            snprintf(file, sizeof file, "lora/%s%s", names[count], adapter_gguf ? ".gguf" : "");
+            if (!*tuning(family, file)) break; /* not all are there as GGUF */
+            if (!(a[count] = pith_adapter_open(m, tuning(family, file), &e))) FAIL("%s", e.text);
+        }
+        snprintf(file, sizeof file, "lora/%s.logits.f32", cases[i].want);
+        if (!read_numbers(tuning(family, file), NULL, want, n)) FAIL("no %s", file);
+        if (count == (names[0] != NULL) + (names[1] != NULL)) {
+            float *y = logits_of(m, ids, IDS, (const pith_adapter *const *)a, scales, count);
+            double d = distance(y, want, n);
+            if (!(d < 1e-5)) FAIL("%s %s, base %d, adapter %d: %g", family, cases[i].want, base_gguf, adapter_gguf, d);
+            free(y);
+        }
+        pith_adapter_close(a[0]), pith_adapter_close(a[1]);
+    }
+    free(want);
+    pith_close(m);
+}
+
+TEST(same_logits_as_peft) {
+    if (!fixture_shared("tuning/README.md")) SKIP("no ../shared/tuning");
+    for (int i = 0; i < 4; i++) same_as_peft("llama", i & 1, i >> 1), same_as_peft("qwen2", i & 1, i >> 1);
+}
+
+/* ---- the same as a merged model -------------------------------------------------------------------- */
+
+static pith_model *open_golden(const struct golden *g, bytes *b) {
+    *b = fixture_gguf(g->keys, g->tensors, g->seed);
+    pith_error e = { 0, "" };
+    pith_model *m = pith_open_memory(b->p, b->n, &(pith_options){ .n_threads = 1 }, &e);
+    if (!m) FAIL("%s", e.text);
+    return m;
+}
+
+static const struct golden *golden_named(const char *name) {
+    const struct golden *g = goldens;
+    while (strcmp(g->name, name) != 0) g++;
+    return g;
+}
+
+/* A linear layer's matrix, or a stack of them. */
+static int is_linear(const pith__tensor *t) {
+    return t->n_dim >= 2 && t->name.n > 4 && !memcmp(t->name.p, "blk.", 4) && !strstr(t->name.p, "norm");
+}
+
+/* An adapter in GGUF of rank r for every linear layer; odd: of every other one. */
+static void write_adapter(const pith_model *m, const char *name, int r, const char *alpha, int odd, uint64_t seed) {
+    char *list = calloc(m->store.n_tensor, 400), *p = list, keys[200];
+    for (size_t i = 0, k = 0; i < m->store.n_tensor; i++) {
+        const pith__tensor *t = &m->store.tensor[i];
+        char stack[16] = "";
+        if (!is_linear(t) || (k++ % 2 && odd)) continue;
+        if (t->n_dim == 3) snprintf(stack, sizeof stack, "%d ", (int)t->shape[0]);
+        p += sprintf(p, "%.*s.lora_a %s%d %d; ", (int)t->name.n, t->name.p, stack, r, (int)t->cols);
+        p += sprintf(p, "%.*s.lora_b %s%d %d; ", (int)t->name.n, t->name.p, stack, (int)t->shape[t->n_dim - 2], r);
+    }
+    snprintf(keys, sizeof keys, "general.architecture %s; general.type adapter; adapter.type lora; adapter.lora.alpha %s",
+             m->hyper.arch, alpha);
+    bytes b = fixture_gguf(keys, list, seed);
+    write_bytes(name, b.p, b.n);
+    free(list), free(b.p);
+}
+
+static pith_adapter *open_adapter(const pith_model *m, const char *name) {
+    pith_error e = { 0, "" };
+    pith_adapter *a = pith_adapter_open(m, in_folder(name), &e);
+    if (!a) FAIL("%s", e.text);
+    return a;
+}
+
+/* W += s alpha / r B A, in the memory of an open model of floats. */
+static void merge(pith_model *m, const char *name, double alpha, double s) {
+    pith__store from;
+    REQUIRE(pith__adapter_read(&from, in_folder(name), 0, NULL) == PITH_OK);
+    for (size_t i = 0; i < from.n_tensor; i += 2) {
+        const pith__tensor *a = &from.tensor[i], *b = a + 1;
+        char base[100];
+        snprintf(base, sizeof base, "%.*s", (int)a->name.n - 7, a->name.p);
+        const pith__tensor *w = pith__store_tensor(&m->store, base);
+        size_t stack = w->n_dim == 3 ? (size_t)w->shape[0] : 1, r = a->rows / stack, rows = w->rows / stack;
+        const float *fa = (const float *)(const void *)a->data, *fb = (const float *)(const void *)b->data;
+        float *y = (float *)(uintptr_t)w->data;
+        for (size_t row = 0; row < w->rows; row++)
+            for (size_t col = 0; col < w->cols; col++) {
+                double sum = 0;
+                for (size_t k = 0; k < r; k++) sum += (double)fb[row * r + k] * fa[(row / rows * r + k) * w->cols + col];
+                y[row * w->cols + col] += (float)(s * alpha / (double)r * sum);
+            }
+    }
+    pith__store_free(&from);
+}
+
+static void as_merged(const struct golden *g, int r, int more) {
+    bytes b, b2;
+    pith_model *m = open_golden(g, &b), *merged = open_golden(g, &b2);
+    REQUIRE(m && merged);
+    pith_token t[N];
+    for (int i = 0; i < N; i++) t[i] = text_token(m, i);
+    write_adapter(m, "one", r, "0.5", 0, 5);
+    write_adapter(m, "two", 3, "0.75", 1, 6);
+    merge(merged, "one", 0.5, 1);
+    if (more) merge(merged, "two", 0.75, -0.5);
+    const pith_adapter *list[] = { open_adapter(m, "one"), open_adapter(m, "two") };
+    const float scales[] = { 1, -0.5f };
+    REQUIRE(list[0] && list[1]);
+    float *base = logits_of(m, t, N, NULL, NULL, 0), *y = logits_of(m, t, N, list, scales, 1 + more);
+    float *want = logits_of(merged, t, N, NULL, NULL, 0);
+    size_t n = (size_t)(N * m->hyper.n_vocab);
+    double d = distance(y, want, n);
+    if (!(d < 2e-5)) FAIL("%s, rank %d: %g from the merged model", g->name, r, d);
+    if (!(distance(base, want, n) > 1e-3)) FAIL("%s: the adapter does nothing", g->name);
+    free(base), free(y), free(want);
+    for (int i = 0; i < 2; i++) pith_adapter_close((pith_adapter *)(uintptr_t)list[i]);
+    pith_close(m), pith_close(merged);
+    free(b.p), free(b2.p);
+}
+
+TEST(same_as_merged) {
+    for (size_t i = 0; i < sizeof goldens / sizeof *goldens; i++) as_merged(goldens + i, 5, i % 2);
+    as_merged(golden_named("llama"), 1, 1);
+    as_merged(golden_named("llama"), 2 * PITH__LOW + 3, 0);
+}
+
+/* ---- sessions -------------------------------------------------------------------------------------- */
+
+/* Sessions with one adapter, another, both, and none go through the same passes, to the bits that each has alone. */
+static void beside_others(const struct golden *g, int n_threads) {
+    enum { SESSIONS = 6 };
+    static const int which[SESSIONS][2] = { { 0, -1 }, { -1, -1 }, { 1, -1 }, { 0, 1 }, { 0, 1 }, { 1, 0 } };
+    static const float scales[] = { 1, 0.25f };
+    bytes b = fixture_gguf(g->keys, g->tensors, g->seed);
+    pith_model *m = pith_open_memory(b.p, b.n, &(pith_options){ .n_threads = n_threads }, NULL);
+    REQUIRE(m);
+    write_adapter(m, "one", 4, "0.5", 0, 5);
+    write_adapter(m, "two", 3, "0.75", 1, 6);
+    const pith_adapter *both[] = { open_adapter(m, "one"), open_adapter(m, "two") };
+    pith_session *s[SESSIONS];
+    pith_token t[N];
+    pith_work work[SESSIONS];
+    size_t n_vocab = (size_t)m->hyper.n_vocab;
+    for (int i = 0; i < N; i++) t[i] = text_token(m, i);
+    for (int step = 0; step < 3; step++) {
+        for (int i = 0; i < SESSIONS; i++) {
+            const pith_adapter *list[2];
+            int n = 0;
+            for (; n < 2 && which[i][n] >= 0; n++) list[n] = both[which[i][n]];
+            if (step == 0) {
+                s[i] = pith_session_new(m, &(pith_context){ .n_ctx = N }, NULL);
+                EQ(pith_session_adapters(s[i], list, scales, n, NULL), PITH_OK);
+            }
+            work[i] = (pith_work){ s[i], t + s[i]->position, step == 1 ? 1 : 3 + i % 3, NULL };
+        }
+        EQ(pith_eval_many(work, SESSIONS, NULL), PITH_OK);
+    }
+    for (int i = 0; i < SESSIONS; i++) {
+        const pith_adapter *list[2];
+        int n = 0;
+        for (; n < 2 && which[i][n] >= 0; n++) list[n] = both[which[i][n]];
+        pith_context c = { .n_ctx = N, .n_batch = 5, .adapters = list, .scales = scales, .n_adapter = n };
+        pith_session *alone = pith_session_new(m, &c, NULL);
+        EQ(pith_eval(alone, t, s[i]->position, NULL), PITH_OK);
+        if (memcmp(alone->logits, s[i]->logits, n_vocab * sizeof *s[i]->logits) != 0) FAIL("%s: text %d differs", g->name, i);
+        for (int k = 0; k < i; k++)
+            if (i != 4 && s[k]->position == s[i]->position && !memcmp(s[k]->logits, s[i]->logits, n_vocab * sizeof(float)))
+                FAIL("%s: texts %d and %d are the same", g->name, k, i);
+        pith_session_free(alone);
+    }
+    for (int i = 0; i < SESSIONS; i++) pith_session_free(s[i]);
+    for (int i = 0; i < 2; i++) pith_adapter_close((pith_adapter *)(uintptr_t)both[i]);
+    pith_close(m);
+    free(b.p);
+}
+
+TEST(beside_other_adapters) {
+    for (size_t i = 0; i < sizeof goldens / sizeof *goldens; i++) beside_others(goldens + i, 1 + i % 2);
+}
+
+/* What changes a session's adapters makes it forget a text that they were not in. */
+TEST(adapters_of_a_session) {
+    bytes b, b2;
+    pith_model *m = open_golden(golden_named("llama"), &b), *other = open_golden(golden_named("llama"), &b2);
+    REQUIRE(m && other);
+    write_adapter(m, "one", 4, "0.5", 0, 5);
+    write_adapter(m, "two", 3, "0.75", 1, 6);
+    const pith_adapter *list[] = { open_adapter(m, "one"), open_adapter(m, "two") };
+    pith_error e = { 0, "" };
+    const pith_token t[] = { 1, 2, 3 };
+    pith_session *s = pith_session_new(m, &(pith_context){ .n_ctx = N }, NULL);
+    pith_session *with = pith_session_new(m, &(pith_context){ .n_ctx = N, .adapters = list, .n_adapter = 1 }, NULL);
+    REQUIRE(s && with && list[0] && list[1]);
+    EQ(pith_eval(s, t, 3, NULL), PITH_OK);
+    EQ(pith_session_adapters(s, NULL, NULL, 0, NULL), PITH_OK);
+    EQ(pith_position(s), 3);
+    EQ(pith_session_adapters(s, list, (const float[]){ 1, NAN }, 2, &e), PITH_EARG);
+    EQ(pith_session_adapters(s, list, NULL, PITH_ADAPTERS + 1, &e), PITH_EARG);
+    EQ(pith_position(s), 3);
+    EQ(pith_session_copy(with, s, &e), PITH_EARG);
+    CHECK(strstr(e.text, "adapters"));
+    EQ(pith_session_adapters(s, list, NULL, 1, NULL), PITH_OK);
+    EQ(pith_position(s), 0);
+    EQ(pith_eval(s, t, 3, NULL), PITH_OK);
+    EQ(pith_session_copy(with, s, &e), PITH_OK);
+    EQ(pith_session_adapters(s, list, (const float[]){ 0.5f }, 1, NULL), PITH_OK);
+    EQ(pith_session_copy(with, s, &e), PITH_EARG);
+    EQ(pith_session_save(s, in_folder("text"), NULL), PITH_OK);
+    EQ(pith_session_load(with, in_folder("text"), &e), PITH_EARG);
+    CHECK(strstr(e.text, "other adapters"));
+    EQ(pith_session_adapters(with, list, (const float[]){ 0.5f }, 1, NULL), PITH_OK);
+    EQ(pith_session_load(with, in_folder("text"), NULL), PITH_OK);
+    EQ(pith_position(with), 0);
+    pith_session *of_other = pith_session_new(other, &(pith_context){ .n_ctx = N }, NULL);
+    EQ(pith_session_adapters(of_other, list, NULL, 1, &e), PITH_EARG);
+    CHECK(!pith_session_new(other, &(pith_context){ .n_ctx = N, .adapters = list, .n_adapter = 1 }, &e));
+    CHECK(strstr(e.text, "another model"));
+    pith_session_free(s), pith_session_free(with), pith_session_free(of_other);
+    for (int i = 0; i < 2; i++) pith_adapter_close((pith_adapter *)(uintptr_t)list[i]);
+    pith_close(m), pith_close(other);
+    free(b.p), free(b2.p);
+}
+
+int main(void) {
+    strcpy(folder, "/tmp/pith-lora-XXXXXX");
+    if (!mkdtemp(folder)) exit(99);
+    RUN(same_logits_as_peft);
+    RUN(same_as_merged);
+    RUN(beside_other_adapters);
+    RUN(adapters_of_a_session);
+    static const char *const made[] = { "one", "two", "text" };
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) unlink(in_folder(made[i]));
+    rmdir(folder);
+    return DONE();
+}
