@@ -67,6 +67,8 @@ int pith_session_copy(pith_session *to, const pith_session *from, pith_error *er
     if (to->k_format != from->k_format || to->v_format != from->v_format)
         return pith__fail(err, PITH_EARG, "the KV cache of the text to copy is %s and %s, need %s and %s",
                           from->k_format->name, from->v_format->name, to->k_format->name, to->v_format->name);
+    if (!pith__same_adapters(&to->adapted, &from->adapted))
+        return pith__fail(err, PITH_EARG, "the text to copy is one with other adapters");
     if (from->position > to->n_ctx)
         return pith__fail(err, PITH_EFULL, "the context of %d tokens has no room for the %d of the text to copy",
                           to->n_ctx, from->position);
@@ -95,8 +97,9 @@ typedef struct {
     char computed_by[48];    /* program and kernels: others round otherwise */
     int32_t k_format, v_format;
     int32_t n_token, lost, logits_at, n_vocab;
+    uint64_t adapters;       /* hash of those that the session has; 0: none */
 } file_head;
-_Static_assert(sizeof(file_head) == 104, "as in the file");
+_Static_assert(sizeof(file_head) == 112, "as in the file");
 
 enum { VERSION = 1, AT_ONCE = 1 << 16, LEAST = sizeof(file_head) + sizeof(uint64_t) };
 static const char magic[8] = "PITHTEXT";
@@ -147,6 +150,7 @@ static file_head head_of(const pith_session *s) {
     file_head h = {
         .version = VERSION, .long_rope = (uint32_t)s->long_rope,
         .model = s->model_hash ? s->model_hash : hash_model(s->model),
+        .adapters = pith__hash_adapters(s->model, &s->adapted),
         .size = size_in_file(s, s->position, s->lost),
         .k_format = s->k_format->id, .v_format = s->v_format->id, .n_token = s->position, .lost = s->lost,
         .logits_at = s->logits_at, .n_vocab = s->model->hyper.n_vocab,
@@ -259,6 +263,8 @@ static int check_session(const pith_session *s, const char *path, file_head *h, 
     h->computed_by[sizeof h->computed_by - 1] = 0;
     if (h->model != own.model || h->n_vocab != own.n_vocab)
         return pith__fail(err, PITH_EARG, "%s: is a text of another model than %s", path, s->model->store.path);
+    if (h->adapters != own.adapters)
+        return pith__fail(err, PITH_EARG, "%s: is a text with other adapters, or other scales of them", path);
     if (strcmp(h->computed_by, own.computed_by) != 0)
         return pith__fail(err, PITH_EARG, "%s: was computed by %s, not by %s, whose numbers differ", path,
                           h->computed_by, own.computed_by);

@@ -344,7 +344,7 @@ static void write_changed(bytes f, size_t at, const void *p, size_t n) {
 
 /* As another program might write them. The offsets are those of keep.c's head. */
 TEST(numbers_that_cannot_be_are_refused) {
-    enum { LONG_ROPE = 12, N_TOKEN = 88, LOST = 92, LOGITS_AT = 96, TOKENS = 104 };
+    enum { LONG_ROPE = 12, N_TOKEN = 88, LOST = 92, LOGITS_AT = 96, TOKENS = 112 };
     static const int wrong[] = { -1, 6, 20, 33, INT32_MAX, INT32_MIN };
     bytes b;
     pith_model *m = open_smallest(&b, 1);
