@@ -260,7 +260,8 @@ PITH_SHARED pith_token pith__sample(const pith_session *s, const pith_sampling *
     static const pith_sampling greedy;
     if (!how) how = &greedy;
     pith__candidates c = all_tokens(s, how, rng, adjusted, probs, order);
-    float coin = pith__is_greedy(how) ? 0 : pith_random(rng);
+    int sure = pith__is_greedy(how) && strchr(order_of(how), 't');
+    float coin = sure ? 0 : pith_random(rng);
     if (!narrow(&c)) return first_allowed(how, s->model->hyper.n_vocab);
     pith_token t = c.n == 1 ? pith__likeliest(&c) : pith__draw(&c, coin);
     if (how->mirostat == 1 || how->mirostat == 2) recall_surprise(&c, t);

@@ -289,6 +289,10 @@ TEST(stages_that_are_not_named_do_nothing) {
     EQ(pith_distribution(&session, &how, &rng, p), 4);
     NEAR(p[0] / p[1], exp(0.5), 1e-5);
     EQ((long long)rng, 3);
+    how.temperature = 0; /* nor makes it greedy */
+    int seen[4] = { 0, 0, 0, 0 };
+    for (int i = 0; i < 200; i++) seen[pith_sample(&session, &how, &rng)]++;
+    CHECK(seen[0] > 60 && seen[1] > 30 && seen[2] > 15);
 }
 
 /* ---- what must never happen ---------------------------------------------------------------------- */
