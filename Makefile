@@ -35,6 +35,7 @@ TOOLS   = tools/bundle.c \
           tools/flags.c \
           tools/output.c \
           tools/kept.c \
+          tools/sampling.c \
           tools/line.c \
           tools/jsonl.c \
           tools/vocab.c \

@@ -21,7 +21,7 @@
 
 static const options defaults = {
     .n_total = NOT_SAID, .n_predict = NOT_SAID, .keep = NOT_SAID, .n_sample = 1, .thought_budget = -1,
-    .how = SAMPLING_NOT_SAID
+    .sampling = SAMPLING_NOT_SAID
 };
 
 static const char usage[] =
@@ -65,7 +65,7 @@ static int read_options(int argc, char **argv, options *o) {
           "when the context is full drop its oldest half and read the rest again, as long as a prompt takes" },
         { 0, "keep", INTEGER, &o->keep, -1, INT32_MAX, "N",
           "of a full context the first N tokens stay, and BOS in any case; -1: the prompt (0)" },
-        SAMPLING_FLAGS(o->how),
+        SAMPLING_FLAGS(o->sampling),
         { 's', "seed", SEED, &o->seed, 0, 0, "N", "start of the random numbers; 0: the time (0)" },
         { 0, "samples", INTEGER, &o->n_sample, 1, 1000000, "N",
           "N texts at once, of seed -s, -s + 1, ...; between them a line <|endoftext|> (1)" },
@@ -107,7 +107,8 @@ static int read_options(int argc, char **argv, options *o) {
     int code = read_flags(argc, argv, usage, flags, &o->model.path);
     if (code != GO_ON) return code;
     if (o->version) return printf("pith %s\n", PITH_VERSION), flush_stdout();
-    return check_options(o);
+    code = finish_sampling(&o->sampling);
+    return code ? code : check_options(o);
 }
 
 /* ---- generate -------------------------------------------------------------------------------- */
@@ -316,7 +317,7 @@ static int wants_chat(const options *o, const pith_model *m) {
 static int run_voice(options *o, pith_model *m) {
     voice v = { .m = m };
     pith_bias *bias = NULL;
-    v.g = (pith_generation){ .how = o->how, .rng = o->seed, .stop = o->stop.item, .n_stop = o->stop.n };
+    v.g = (pith_generation){ .how = o->sampling.how, .rng = o->seed, .stop = o->stop.item, .n_stop = o->stop.n };
     fill_sampling(m, &v.g.how);
     int code = make_bias(m, o, &bias, &v.g.how);
     if (!code) code = output_open(&v.out, o->output, &o->model);

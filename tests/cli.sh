@@ -120,6 +120,16 @@ for f in kernels pretokenizer chat-template; do tiny --$f sing; refused 1 "'sing
 go "$dir/spm.gguf" -z "$dir/none" -i a; refused 1 "none' is of no use" "-z beside a model with a vocabulary of its own"
 go "$dir/spm.gguf" --pretokenizer qwen2 -i a; refused 1 "qwen2' is of no use" "--pretokenizer where none is used"
 tiny --cache-type-k q3; refused 1 q3 "an unknown type of cache"
+tiny --samplers "top_k;tail_free"; refused 1 "sampler 'tail_free', need some of: " "a sampler that is none"
+tiny --sampler-seq ktz; refused 1 "sampler-seq is 'ktz'" "a letter that is no sampler's"
+tiny --samplers top_k --sampler-seq k; refused 1 "both say the order" "two orders"
+tiny --mirostat 2 --samplers top_k; refused 1 "takes the place of --samplers" "mirostat and an order"
+tiny --mirostat 3; refused 1 "mirostat is '3'" "a mirostat that is none"
+tiny --adaptive-target 0.5; refused 1 "needs adaptive_p" "adaptive-p that takes no part"
+tiny --dry-sequence-breaker ""; refused 1 "not empty" "an empty breaker"
+tiny --dry-sequence-breaker "$(head -c 2000 /dev/zero | tr '\0' x)"; refused 1 "more than 1023 bytes" "a breaker of 2000 bytes"
+for f in typical top-n-sigma xtc-probability xtc-threshold dynatemp-range dynatemp-exp dry-multiplier dry-base dry-allowed-length \
+    dry-penalty-last-n mirostat-ent mirostat-lr adaptive-decay; do tiny --$f x; refused 1 "--$f is 'x'" "--$f x"; done
 tiny --stop ""; refused 1 stop "an empty stop text"
 tiny --logit-bias 300+1; refused 1 "below 300" "a bias for no token"
 tiny --logit-bias 3; refused 1 "logit-bias" "a bias without a number"
@@ -423,6 +433,25 @@ cp "$dir/tiny.bin" "$dir/shrinks.bin"
 timeout 30 "$run" "$dir/shrinks.bin" -z "$dir/tok.bin" $long > /dev/null 2> "$dir/err" < /dev/null & pid=$!
 sleep 0.5; : > "$dir/shrinks.bin"; wait $pid; status=$?
 [ $status -eq 4 ] && grep -q '^pith: .*shrank' "$dir/err"; ok $? "a model file that shrinks"
+
+# ---- samplers ----------------------------------------------------------------------------------------
+tell() { go -i "Once upon a time" -n 60 -s 11 "$@"; } # the model that is built in
+tell -t 0.9; cp "$dir/out" "$dir/a"
+tell --temperature 0.9 --typical 1 --top-n-sigma 0 --xtc-probability 0 --dynatemp-range 0 --dry-multiplier 0 --mirostat 0; same_out "$dir/a" "samplers that are off change no text"
+tell -t 0.9 --samplers "penalties;temperature;top_k;top_p;min_p"; same_out "$dir/a" "samplers in the order that they have"
+tell -t 0.9 --sampler-seq etkpm; same_out "$dir/a" "the same by letters"
+tell -t 0; cp "$dir/out" "$dir/greedy"
+tell --samplers "top-k;temperature" --top-k 1; same_out "$dir/greedy" "samplers: top_k alone"
+differs() { [ "$status" -eq 0 ] && [ -s "$dir/out" ] && ! cmp -s "$1" "$dir/out"; ok $? "$2"; }
+tell -t 0.9 --samplers "" --top-k 1; differs "$dir/greedy" "samplers: none takes part"
+for f in "typical 0.1" "top-n-sigma 0.2" "xtc-probability 1" "dynatemp-range 0.9" "mirostat 1" "mirostat 2"; do
+    set -- $f; tell -t 0.9 --$1 $2; differs "$dir/a" "--$f takes part"
+done
+tell -t 0.9 --samplers "adaptive_p" --adaptive-target 0.01; differs "$dir/a" "adaptive-p takes part"
+tell -t 0 -n 250; cp "$dir/out" "$dir/long"
+tell -t 0 -n 250 --dry-multiplier 5 --dry-penalty-last-n -1 --dry-sequence-breaker none; differs "$dir/long" "DRY keeps greedy text from repeating itself"
+cp "$dir/out" "$dir/b"; tell -t 0 -n 250 --dry-multiplier 5 --dry-penalty-last-n -1 --dry-sequence-breaker " "; same_out "$dir/long" "but not over a breaker"
+tell -t 0 -n 250 --dry-multiplier 5 --dry-penalty-last-n -1 --dry-sequence-breaker "\\n" --dry-sequence-breaker qqq; same_out "$dir/b" "breakers that do not come break nothing"
 
 # ---- NaN ---------------------------------------------------------------------------------------------
 cp "$dir/tiny.bin" "$dir/nan.bin" # the embedding of BOS, row 1 of (300, 32) after 28 bytes

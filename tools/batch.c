@@ -24,7 +24,7 @@ typedef struct {
     const char *file, *output;
     int parallel, n_predict, resume, parse_special;
     uint64_t seed;
-    pith_sampling how;
+    sampling_choice sampling;
 } batch_options;
 
 typedef struct entry entry;
@@ -492,18 +492,23 @@ static uint64_t hash_weights(const pith_model *m, uint64_t h) {
 static void make_fingerprint(batch_job *j) {
     const batch_options *o = j->o;
     const pith_shape *s = pith_model_shape(j->m);
-    const char *const texts[] = { PITH_VERSION, s->arch, o->model.options.chat_template, o->model.options.pretokenizer,
-                                  o->model.context.cache_k, o->model.context.cache_v };
-    const int numbers[] = { s->n_layer, s->n_embd, s->n_head, s->n_kv_head, s->head_dim, s->n_ff, s->n_vocab,
-                            j->rules.n_ctx, j->rules.n_predict, j->rules.parse_special, j->rules.how.top_k,
-                            j->rules.how.repeat_last_n };
     const pith_sampling *how = &j->rules.how;
+    const char *const texts[] = { PITH_VERSION, s->arch, o->model.options.chat_template, o->model.options.pretokenizer,
+                                  o->model.context.cache_k, o->model.context.cache_v, how->order };
+    const int numbers[] = { s->n_layer, s->n_embd, s->n_head, s->n_kv_head, s->head_dim, s->n_ff, s->n_vocab,
+                            j->rules.n_ctx, j->rules.n_predict, j->rules.parse_special, how->top_k,
+                            how->repeat_last_n, how->dry_allowed_length, how->dry_last_n, how->n_dry_breaker,
+                            how->mirostat };
     const float floats[] = { how->temperature, how->top_p, how->min_p, how->repeat_penalty, how->frequency_penalty,
-                             how->presence_penalty };
+                             how->presence_penalty, how->typical_p, how->top_n_sigma, how->xtc_probability,
+                             how->xtc_threshold, how->dynatemp_range, how->dynatemp_exponent, how->dry_multiplier,
+                             how->dry_base, how->mirostat_tau, how->mirostat_eta, how->adaptive_target,
+                             how->adaptive_decay };
     const uint64_t big[] = { s->n_param, s->n_byte, o->seed };
     uint64_t h = hash_start;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         h = hash_bytes(h, texts[i] ? texts[i] : "", texts[i] ? strlen(texts[i]) + 1 : 1);
+    for (int i = 0; i < how->n_dry_breaker; i++) h = hash_bytes(h, how->dry_breaker[i], strlen(how->dry_breaker[i]) + 1);
     h = hash_bytes(h, numbers, sizeof numbers);
     h = hash_bytes(h, floats, sizeof floats);
     h = hash_weights(j->m, hash_bytes(h, big, sizeof big));
@@ -603,7 +608,7 @@ int verb_batch(int argc, char **argv) {
         "have seed, seed plus 1, ...: each is the text that run MODEL -i TEXT -s SEED writes.\n"
         "A request that cannot be answered has an answer with \"error\"; then the exit code is 3.\n"
         "What is in ANSWERS.jsonl stays: --resume keeps its whole lines and goes on behind them.\n\n";
-    batch_options o = { .parallel = 16, .n_predict = 256, .seed = 1, .how = SAMPLING_NOT_SAID };
+    batch_options o = { .parallel = 16, .n_predict = 256, .seed = 1, .sampling = SAMPLING_NOT_SAID };
     const flag flags[] = {
         { 'f', "file", TEXT, &o.file, 0, 0, "FILE", "the requests; - reads standard input" },
         { 'o', "output", TEXT, &o.output, 0, 0, "FILE", "the answers (standard output)" },
@@ -612,7 +617,7 @@ int verb_batch(int argc, char **argv) {
         { 0, "resume", SWITCH, &o.resume, 0, 0, "", "go on with the answers that are there" },
         { 0, "n-predict", INTEGER, &o.n_predict, -1, INT32_MAX, "N",
           "new tokens of a text without max_tokens; -1: no limit (256)" },
-        SAMPLING_FLAGS(o.how),
+        SAMPLING_FLAGS(o.sampling),
         { 's', "seed", SEED, &o.seed, 0, 0, "N", "seed of the first text without one; 0: the time (1)" },
         { 0, "parse-special", SWITCH, &o.parse_special, 0, 0, "",
           "read <|names|> in prompts as special tokens" },
@@ -626,11 +631,12 @@ int verb_batch(int argc, char **argv) {
     pith_model *m = NULL;
     int code = read_flags(argc, argv, usage, flags, &o.model.path);
     if (code != GO_ON) return code;
-    if (!(code = check_options(&o))) code = open_model(&o.model, 1, &m);
+    if (!(code = check_options(&o))) code = finish_sampling(&o.sampling);
+    if (!code) code = open_model(&o.model, 1, &m);
     if (code) return code;
     batch_job j = { .o = &o, .m = m, .lock = -1, .last = &j.first, .p = { "request", 0, 0 } };
     int whole = pith_model_shape(m)->n_ctx, n_ctx = o.model.context.n_ctx ? o.model.context.n_ctx : whole;
-    j.rules = (request_rules){ m, o.how, o.n_predict < 0 ? 0 : o.n_predict, n_ctx, o.parse_special };
+    j.rules = (request_rules){ m, o.sampling.how, o.n_predict < 0 ? 0 : o.n_predict, n_ctx, o.parse_special };
     fill_sampling(m, &j.rules.how);
     if (n_ctx > whole)
         note(o.model.quiet, "a context of %d tokens, while the model was made for %d (-c)", n_ctx, whole);

@@ -51,11 +51,11 @@ static int set_system(talk *k, const char *rest) {
 /* "temp 0.5", as the flags of the command line have it. */
 static int set(talk *k, const char *rest) {
     options *o = k->o;
-    pith_sampling how = k->v->g.how;
+    sampling_choice *how = &o->sampling, before = *how;
     uint64_t seed = k->v->g.rng;
     int n_predict = o->n_predict;
     const flag flags[] = {
-        SAMPLING_FLAGS(how),
+        SAMPLING_FLAGS(*how),
         { 's', "seed", SEED, &seed, 0, 0, "N", "start of the random numbers" },
         { 0, "n-predict", INTEGER, &n_predict, -1, INT32_MAX, "N", "tokens of an answer; -1: no limit" },
         { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
@@ -66,8 +66,10 @@ static int set(talk *k, const char *rest) {
     memcpy(name, "--", 2);
     const char *model = NULL;
     char *argv[] = { verb, name, value, NULL };
-    if (read_flags(3, argv, "/set NAME VALUE\n", flags, &model) != GO_ON) return GO_ON;
-    k->v->g.how = how, k->v->g.rng = seed, o->n_predict = n_predict;
+    how->how = k->v->g.how;
+    how->samplers = how->sequence = NULL, how->breakers.n = 0;
+    if (read_flags(3, argv, "/set NAME VALUE\n", flags, &model) != GO_ON || finish_sampling(how)) return *how = before, GO_ON;
+    k->v->g.how = how->how, k->v->g.rng = seed, o->n_predict = n_predict;
     return GO_ON;
 }
 

@@ -170,6 +170,7 @@ static int print_help(const char *usage, const flag *flags) {
     printf("%s", usage);
     for (const flag *f = flags; f->help; f++) {
         char left[64];
+        if (!*f->help) continue; /* another name of the flag before */
         int n = f->letter ? snprintf(left, sizeof left, "-%c", f->letter) : 0;
         if (!f->letter) n = snprintf(left, sizeof left, "  ");
         if (f->name) n += snprintf(left + n, sizeof left - (size_t)n, "%s--%s",

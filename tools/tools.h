@@ -59,7 +59,7 @@ typedef struct {         /* a row of a table of flags; the last row has no help 
     void *to;            /* where the value goes, of the type that kind says */
     double min, max;     /* INTEGER, REAL */
     const char *value;   /* what the help calls it */
-    const char *help;
+    const char *help;    /* "": another name of the flag before */
 } flag;
 
 /* One more text of a list; path: or NULL. There must be one in the end. */
@@ -107,26 +107,80 @@ enum { MOST_THREADS = 1024 };
 
 enum { NOT_SAID = INT_MIN }; /* a number that the user left to us, less than any he could give */
 
-#define SAMPLING_NOT_SAID { .repeat_last_n = 64, .repeat_penalty = NOT_SAID, .temperature = NOT_SAID, \
-                            .top_k = NOT_SAID, .top_p = NOT_SAID, .min_p = NOT_SAID }
+typedef struct {
+    pith_sampling how;
+    const char *samplers, *sequence; /* --samplers, --sampler-seq */
+    list breakers;           /* --dry-sequence-breaker */
+    char order[32];          /* what how points to */
+    const char *breaker[32];
+    char text[1024];
+} sampling_choice;
 
-#define SAMPLING_FLAGS(how) \
-    { 't', "temp", REAL, &(how).temperature, 0, 1e6, "T", \
+#define SAMPLING_NOT_SAID { .how = { \
+    .repeat_last_n = 64, .repeat_penalty = NOT_SAID, .temperature = NOT_SAID, .top_k = NOT_SAID, .top_p = NOT_SAID, \
+    .min_p = NOT_SAID, .typical_p = 1, .xtc_threshold = 0.1f, .dynatemp_exponent = 1, .dry_base = 1.75f, \
+    .dry_allowed_length = 2, .dry_last_n = 64, .mirostat_tau = 5, .mirostat_eta = 0.1f, .adaptive_target = -1, \
+    .adaptive_decay = 0.9f } }
+
+#define SAMPLING_FLAGS(c) \
+    { 't', "temp", REAL, &(c).how.temperature, 0, 1e6, "T", \
       "temperature; 0 always takes the likeliest token (0.8 | 1.0)" }, \
-    { 'p', "top-p", REAL, &(how).top_p, 0, 1, "P", \
+    { 0, "temperature", REAL, &(c).how.temperature, 0, 1e6, "T", "" }, \
+    { 'p', "top-p", REAL, &(c).how.top_p, 0, 1, "P", \
       "draw from the fewest tokens whose probabilities add up to P (0.95 | 0.9)" }, \
-    { 0, "top-k", INTEGER, &(how).top_k, 0, INT32_MAX, "K", \
+    { 0, "top-k", INTEGER, &(c).how.top_k, 0, INT32_MAX, "K", \
       "draw from the K likeliest; 0: off (40 | 0)" }, \
-    { 0, "min-p", REAL, &(how).min_p, 0, 1, "P", \
+    { 0, "min-p", REAL, &(c).how.min_p, 0, 1, "P", \
       "draw from those at least P times as likely as the likeliest (0.05 | 0)" }, \
-    { 0, "repeat-penalty", REAL, &(how).repeat_penalty, 0.01, 100, "X", \
+    { 0, "repeat-penalty", REAL, &(c).how.repeat_penalty, 0.01, 100, "X", \
       "make the last tokens less likely; 1: off (1)" }, \
-    { 0, "repeat-last-n", INTEGER, &(how).repeat_last_n, -1, INT32_MAX, "N", \
+    { 0, "repeat-last-n", INTEGER, &(c).how.repeat_last_n, -1, INT32_MAX, "N", \
       "of so many last tokens; -1: all (64)" }, \
-    { 0, "presence-penalty", REAL, &(how).presence_penalty, -100, 100, "X", \
+    { 0, "presence-penalty", REAL, &(c).how.presence_penalty, -100, 100, "X", \
       "subtracted from the logit of each of the last tokens (0)" }, \
-    { 0, "frequency-penalty", REAL, &(how).frequency_penalty, -100, 100, "X", \
-      "the same for each use (0)" }
+    { 0, "frequency-penalty", REAL, &(c).how.frequency_penalty, -100, 100, "X", \
+      "the same for each use (0)" }, \
+    { 0, "typical", REAL, &(c).how.typical_p, 0, 1, "P", \
+      "draw from those as surprising as is expected that add up to P; 1: off (1)" }, \
+    { 0, "typical-p", REAL, &(c).how.typical_p, 0, 1, "P", "" }, \
+    { 0, "top-n-sigma", REAL, &(c).how.top_n_sigma, -1, 1000, "N", \
+      "draw from those within N standard deviations of the largest logit; 0: off (0)" }, \
+    { 0, "top-nsigma", REAL, &(c).how.top_n_sigma, -1, 1000, "N", "" }, \
+    { 0, "xtc-probability", REAL, &(c).how.xtc_probability, 0, 1, "P", \
+      "with this probability only the least likely of the likely tokens stays; 0: off (0)" }, \
+    { 0, "xtc-threshold", REAL, &(c).how.xtc_threshold, 0, 1, "P", \
+      "likely enough for that (0.1)" }, \
+    { 0, "dynatemp-range", REAL, &(c).how.dynatemp_range, 0, 1e6, "X", \
+      "from temperature - X to temperature + X, the colder the surer the model is (0)" }, \
+    { 0, "dynatemp-exp", REAL, &(c).how.dynatemp_exponent, 0, 100, "X", \
+      "how that follows the entropy (1)" }, \
+    { 0, "dry-multiplier", REAL, &(c).how.dry_multiplier, 0, 100, "X", \
+      "make what would go on with a repetition less likely; 0: off (0)" }, \
+    { 0, "dry-base", REAL, &(c).how.dry_base, 0, 100, "X", \
+      "by so many times more for each token that is repeated (1.75)" }, \
+    { 0, "dry-allowed-length", INTEGER, &(c).how.dry_allowed_length, 0, INT32_MAX, "N", \
+      "from repetitions of N tokens on (2)" }, \
+    { 0, "dry-penalty-last-n", INTEGER, &(c).how.dry_last_n, -1, INT32_MAX, "N", \
+      "looking back on N tokens; -1: all (64)" }, \
+    { 0, "dry-sequence-breaker", LIST, &(c).breakers, 0, 0, "TEXT", \
+      "a repetition begins anew at TEXT; may be given often, none: nowhere (\\n : \" *)" }, \
+    { 0, "mirostat", INTEGER, &(c).how.mirostat, 0, 2, "N", \
+      "hold the surprise, by temperature and version 1 or 2 of mirostat alone; 0: off (0)" }, \
+    { 0, "mirostat-ent", REAL, &(c).how.mirostat_tau, 0, 100, "X", "at so many bits (5)" }, \
+    { 0, "mirostat-lr", REAL, &(c).how.mirostat_eta, 0, 100, "X", "correcting it so fast (0.1)" }, \
+    { 0, "adaptive-target", REAL, &(c).how.adaptive_target, -1, 1, "P", \
+      "with adaptive_p among --samplers: prefer tokens of probability P; -1: off (-1)" }, \
+    { 0, "adaptive-decay", REAL, &(c).how.adaptive_decay, 0, 0.99, "X", \
+      "remembering what was drawn so long (0.9)" }, \
+    { 0, "samplers", TEXT, &(c).samplers, 0, 0, "NAMES", \
+      "stages in their order: penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature" }, \
+    { 0, "sampler-seq", TEXT, &(c).sequence, 0, 0, "LETTERS", \
+      "the same by letters (etkpm; edskypmxt as soon as another is used, or --dynatemp-range)" }, \
+    { 0, "sampling-seq", TEXT, &(c).sequence, 0, 0, "LETTERS", "" }
+
+/* What the flags' texts say becomes part of c->how, which then points into *c. */
+int finish_sampling(sampling_choice *c);
+int are_samplers(const char *letters, size_t room); /* 1: fewer than room, and each is one's of pith_sampling.order */
 
 /* What the user did not say is as the model says, else as pith_sampling_default. */
 void fill_sampling(const pith_model *m, pith_sampling *how);

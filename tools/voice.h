@@ -9,7 +9,7 @@ typedef struct {
     const char *prompt, *file, *output, *mode, *system, *format;
     int n_total, n_predict, n_draft, shift, keep, n_sample, parallel;
     uint64_t seed;
-    pith_sampling how;
+    sampling_choice sampling;
     list stop, bias;
     kept_text kept;
     const char *thoughts, *reasoning, *budget_message;
