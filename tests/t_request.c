@@ -67,6 +67,19 @@ TEST(what_is_said_counts) {
     CHECK(r.n_stop == 2 && !strcmp(r.stop[0], "a\n") && !strcmp(r.stop[1], "b"));
     CHECK(r.how.n_bias == 2 && r.how.bias[0].token == 7 && r.how.bias[0].bias == -100 && r.how.bias[1].bias == 1.5f);
     CHECK(r.logprobs == LIST_LOGPROBS && r.n_top == 3 && !strcmp(r.model, "m"));
+    taken("{\"prompt\": \"x\", \"typical_p\": 0.5, \"top_n_sigma\": 1.5, \"xtc_probability\": 0.25, \"xtc_threshold\": 0.125,"
+          "\"dynatemp_range\": 0.75, \"dynatemp_exponent\": 2, \"dry_multiplier\": 0.5, \"dry_base\": 1.5, \"dry_allowed_length\": 3,"
+          "\"dry_penalty_last_n\": -1, \"dry_sequence_breakers\": [\"\\n\", \"ab\"], \"mirostat\": 2, \"mirostat_tau\": 4, \"min_keep\": 2,"
+          "\"mirostat_eta\": 0.25, \"adaptive_target\": 0.5, \"adaptive_decay\": 0.75, \"samplers\": [\"top-k\", \"temperature\"]}");
+    CHECK(r.how.typical_p == 0.5f && r.how.top_n_sigma == 1.5f && r.how.xtc_probability == 0.25f && r.how.xtc_threshold == 0.125f);
+    CHECK(r.how.dynatemp_range == 0.75f && r.how.dynatemp_exponent == 2 && r.how.dry_multiplier == 0.5f && r.how.dry_base == 1.5f);
+    CHECK(r.how.dry_allowed_length == 3 && r.how.dry_last_n == -1 && r.how.n_dry_breaker == 2 && !strcmp(r.how.dry_breaker[1], "ab"));
+    CHECK(r.how.mirostat == 2 && r.how.mirostat_tau == 4 && r.how.mirostat_eta == 0.25f && r.how.min_keep == 2);
+    CHECK(r.how.adaptive_target == 0.5f && r.how.adaptive_decay == 0.75f && !strcmp(r.how.order, "kt"));
+    taken("{\"prompt\": \"x\", \"samplers\": \"edskypmxta\", \"dry_sequence_breakers\": []}");
+    CHECK(!strcmp(r.how.order, "edskypmxta") && r.how.n_dry_breaker == 0);
+    taken("{\"prompt\": \"x\", \"samplers\": []}");
+    CHECK(r.how.order && !*r.how.order);
     taken("{\"prompt\": \"x\", \"logprobs\": true, \"top_logprobs\": 2, \"stop\": \"end\", \"top_k\": -1}");
     CHECK(r.logprobs == CHAT_LOGPROBS && r.n_top == 2 && r.n_stop == 1 && !strcmp(r.stop[0], "end") && r.how.top_k == 0);
     taken("{\"prompt\": \"x\", \"repetition_penalty\": 1.25, \"max_completion_tokens\": 6, \"max_tokens\": 5}");
@@ -159,6 +172,13 @@ TEST(numbers_out_of_range_are_refused) {
     refused(P "\"n\": 1025}", "n", "1024");
     refused("{\"prompt\": [\"a\", \"b\"], \"n\": 600}", "n", "1024 in all");
     refused(P "\"top_p\": 0}", "top_p", "over 0");
+    refused(P "\"mirostat\": 3}", "mirostat", "from 0 to 2");
+    refused(P "\"typical_p\": 2}", "typical_p", "from 0 to 1");
+    refused(P "\"samplers\": [\"tail_free\"]}", "samplers", "names of samplers");
+    refused(P "\"samplers\": [\"\"]}", "samplers", "names of samplers");
+    refused(P "\"samplers\": \"kz\"}", "samplers", "letters of samplers");
+    refused(P "\"samplers\": 5}", "samplers", "an array of names");
+    refused(P "\"dry_sequence_breakers\": [\"\"]}", "dry_sequence_breakers", "not empty");
     refused(P "\"logprobs\": 21}", "logprobs", "from 0 to 20");
     refused(P "\"logprobs\": \"yes\"}", "logprobs", "true, false");
     refused(P "\"top_logprobs\": 3}", "top_logprobs", "needs \"logprobs\": true");
@@ -198,7 +218,7 @@ TEST(lists_that_are_too_long_or_of_other_things_are_refused) {
 TEST(what_would_change_the_text_is_refused_by_name) {
     refused(P "\"temprature\": 1}", "temprature", "is it 'temperature'?");
     CHECK(e.code && !strcmp(e.code, "unknown_parameter"));
-    refused(P "\"mirostat\": 2}", "mirostat", "'mirostat'");
+    refused(P "\"tfs_z\": 0.5}", "tfs_z", "'tfs_z'");
     refused(P "\"stream\": true}", "stream", "need false");
     refused(P "\"echo\": true}", "echo", "need false");
     refused(P "\"suffix\": \"end\"}", "suffix", "need none");

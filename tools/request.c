@@ -63,18 +63,55 @@ static int plain_text(request_reader *k, pith__json value, const char *name, con
 
 /* ---- single fields --------------------------------------------------------------------------- */
 
-static int read_stop(request_reader *k, pith__json v) {
+/* A text, or an array of at most MOST_STOPS of them. */
+static int read_texts(request_reader *k, pith__json v, const char *name, const char ***text, int *n) {
     pith__json item, one = v;
-    request *r = k->r;
     int is_list = pith__json_type(v) == '[';
-    size_t n = is_list ? pith__json_count(v) : 1;
-    if (n > MOST_STOPS) return wrong_field(k->e, "stop", NULL, "stop has too many texts, need at most 32");
-    r->stop = pith__arena_new(&r->arena, n + 1, sizeof *r->stop);
-    if (!r->stop) return no_memory(k->e);
-    for (r->n_stop = 0; is_list ? pith__json_next(&v, NULL, &item) : !r->n_stop; r->n_stop++) {
-        if (plain_text(k, is_list ? item : one, "stop", &r->stop[r->n_stop])) return 1;
-        if (!*r->stop[r->n_stop]) return request_wrong(k->e, is_list ? item : one, "stop", "texts that are not empty");
+    size_t most = is_list ? pith__json_count(v) : 1;
+    char why[80];
+    snprintf(why, sizeof why, "%s has too many texts, need at most %d", name, MOST_STOPS);
+    if (most > MOST_STOPS) return wrong_field(k->e, name, NULL, why);
+    *text = pith__arena_new(&k->r->arena, most + 1, sizeof **text);
+    if (!*text) return no_memory(k->e);
+    for (*n = 0; is_list ? pith__json_next(&v, NULL, &item) : !*n; ++*n) {
+        if (plain_text(k, is_list ? item : one, name, &(*text)[*n])) return 1;
+        if (!*(*text)[*n]) return request_wrong(k->e, is_list ? item : one, name, "texts that are not empty");
     }
+    return 0;
+}
+
+static int read_stop(request_reader *k, pith__json v) { return read_texts(k, v, "stop", &k->r->stop, &k->r->n_stop); }
+
+static int read_breakers(request_reader *k, pith__json v) {
+    const char **text;
+    int code = read_texts(k, v, "dry_sequence_breakers", &text, &k->r->how.n_dry_breaker);
+    if (!code) k->r->how.dry_breaker = text;
+    return code;
+}
+
+/* ["top_k", "temperature"], or their letters: "kt". */
+static int read_samplers(request_reader *k, pith__json v) {
+    enum { ROOM = 32 };
+    char *order = pith__arena_new(&k->r->arena, ROOM, 1);
+    size_t n = 0;
+    pith__json item;
+    const char *name;
+    if (!order) return no_memory(k->e);
+    if (pith__json_type(v) == '"') {
+        if (plain_text(k, v, "samplers", &name)) return 1;
+        if (!are_samplers(name, ROOM)) return request_wrong(k->e, v, "samplers", "letters of samplers, or an array of names");
+        strcpy(order, name);
+    } else if (pith__json_type(v) != '[') {
+        return request_wrong(k->e, v, "samplers", "an array of names");
+    } else {
+        while (pith__json_next(&v, NULL, &item)) {
+            if (plain_text(k, item, "samplers", &name)) return 1;
+            if (!*name || pith_samplers(name, order + n, (int)(ROOM - n), NULL))
+                return request_wrong(k->e, item, "samplers", "names of samplers, at most 31");
+            n += strlen(order + n);
+        }
+    }
+    k->r->how.order = order;
     return 0;
 }
 
@@ -189,6 +226,24 @@ static const field fields[] = {
     { "repeat_last_n", INT, HOW(repeat_last_n), -1, INT32_MAX, "a whole number from -1 to 2147483647", NULL },
     { "frequency_penalty", FLOAT, HOW(frequency_penalty), -100, 100, "a number from -100 to 100", NULL },
     { "presence_penalty", FLOAT, HOW(presence_penalty), -100, 100, "a number from -100 to 100", NULL },
+    { "typical_p", FLOAT, HOW(typical_p), 0, 1, "a number from 0 to 1", NULL },
+    { "top_n_sigma", FLOAT, HOW(top_n_sigma), -1, 1000, "a number from -1 to 1000", NULL },
+    { "xtc_probability", FLOAT, HOW(xtc_probability), 0, 1, "a number from 0 to 1", NULL },
+    { "xtc_threshold", FLOAT, HOW(xtc_threshold), 0, 1, "a number from 0 to 1", NULL },
+    { "dynatemp_range", FLOAT, HOW(dynatemp_range), 0, 1e6, "a number from 0 to 1000000", NULL },
+    { "dynatemp_exponent", FLOAT, HOW(dynatemp_exponent), 0, 100, "a number from 0 to 100", NULL },
+    { "dry_multiplier", FLOAT, HOW(dry_multiplier), 0, 100, "a number from 0 to 100", NULL },
+    { "dry_base", FLOAT, HOW(dry_base), 0, 100, "a number from 0 to 100", NULL },
+    { "dry_allowed_length", INT, HOW(dry_allowed_length), 0, INT32_MAX, "a whole number from 0 to 2147483647", NULL },
+    { "dry_penalty_last_n", INT, HOW(dry_last_n), -1, INT32_MAX, "a whole number from -1 to 2147483647", NULL },
+    { "dry_sequence_breakers", READ, 0, 0, 0, NULL, read_breakers },
+    { "mirostat", INT, HOW(mirostat), 0, 2, "a whole number from 0 to 2", NULL },
+    { "mirostat_tau", FLOAT, HOW(mirostat_tau), 0, 100, "a number from 0 to 100", NULL },
+    { "mirostat_eta", FLOAT, HOW(mirostat_eta), 0, 100, "a number from 0 to 100", NULL },
+    { "adaptive_target", FLOAT, HOW(adaptive_target), -1, 1, "a number from -1 to 1", NULL },
+    { "adaptive_decay", FLOAT, HOW(adaptive_decay), 0, 0.99, "a number from 0 to 0.99", NULL },
+    { "samplers", READ, 0, 0, 0, NULL, read_samplers },
+    { "min_keep", INT, HOW(min_keep), 0, INT32_MAX, "a whole number from 0 to 2147483647", NULL },
     { "logit_bias", READ, 0, 0, 0, NULL, read_logit_bias },
     { "logprobs", READ, 0, 0, 0, NULL, read_logprobs },
     { "top_logprobs", READ, 0, 0, 0, NULL, read_top },
