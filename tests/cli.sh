@@ -615,6 +615,7 @@ done
 verb info --parallel 5 -c 32; grep -q '^memory of 5 texts of 32 tokens' "$dir/out" &&
     awk '{ b[NR] = $(NF - 3) } END { exit !(NR == 5 && b[3] > 1000 && b[4] > 4096 * 2 && b[5] == b[3] + 5 * b[4]) }' "$dir/out"
 fine "info --parallel: one pass, and a session for each text"
+verb info --parallel 2 --cache-type-k q3; refused 1 "q3" "info --parallel of a cache that is none"
 verb info --parallel 0; refused 1 "parallel is '0'" "info of no texts"
 verb info -c 16; grep -q "KV cache *4096 bytes" "$dir/out"; ok $? "info: the cache of another context"
 

@@ -458,7 +458,9 @@ static int open_texts(texts *k, const pith_model *m, model_choice *c, int n_ctx,
     if (n == 1) return open_session(m, c, n_ctx, k->s);
     pith_context context = c->context;
     if (!context.n_ctx) context.n_ctx = n_ctx;
-    k->pass = context.pass = pith_pass_new(m, &context, &e);
+    pith_context rows = context; /* a pass has no more rows than its context has tokens */
+    if (rows.n_ctx < n) rows.n_ctx = n;
+    k->pass = context.pass = pith_pass_new(m, &rows, &e);
     double size = k->pass ? (double)n * (double)pith_session_size(m, &context) : 0, memory = pith__may_use("").memory;
     if (size > memory)
         return complain(FAILED, "no memory for %d texts of %d tokens: %.1f GB, this process may use %.1f", n,

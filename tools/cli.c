@@ -209,25 +209,20 @@ int open_model_or_vocab(const model_choice *c, pith_model **m, pith__store *s) {
 
 enum { FEW = 512 }; /* contexts are not cut below this */
 
-double size_together(const pith_model *m, const pith_context *c, int n, size_t *pass, size_t *session,
-                     pith_error *e) {
-    pith_context with = *c;
-    with.pass = NULL;
-    *pass = pith_pass_size(m, &with);
-    with.pass = pith_pass_new(m, &with, e);
-    *session = with.pass ? pith_session_size(m, &with) : 0;
-    pith_pass_free(with.pass);
-    return (double)*pass + n * (double)*session;
+double size_together(const pith_model *m, const pith_context *c, int n, size_t *pass, size_t *session) {
+    pith_context alone = *c;
+    alone.pass = NULL;
+    *pass = pith_pass_size(m, &alone);
+    *session = pith__session_bytes(m, &alone, PITH__KEEP_NONE);
+    return *pass && *session ? (double)*pass + n * (double)*session : 0;
 }
 
 void fit_context(const pith_model *m, pith_context *c, int n) {
     double memory = pith__may_use("").memory;
     size_t pass, session;
-    pith_error e = { 0, "" };
     if (c->n_ctx) return;
     c->n_ctx = pith_model_shape(m)->n_ctx;
-    while (c->n_ctx >= 2 * FEW && (size_together(m, c, n, &pass, &session, &e) > 0.75 * memory || e.code))
-        c->n_ctx /= 2, e.code = 0;
+    while (c->n_ctx >= 2 * FEW && size_together(m, c, n, &pass, &session) > 0.75 * memory) c->n_ctx /= 2;
 }
 
 int open_session(const pith_model *m, model_choice *c, int n, pith_session **s) {

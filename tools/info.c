@@ -115,8 +115,8 @@ static int print_together(const pith_model *m, const model_choice *c, int n) {
     size_t pass, text;
     output out;
     fit_context(m, &context, n);
-    double all = size_together(m, &context, n, &pass, &text, &e);
-    if (e.code) return report(&e);
+    double all = size_together(m, &context, n, &pass, &text);
+    if (!(all > 0)) return pith_session_place(m, &context, NULL, 0, &e), report(&e); /* which says why */
     int code = output_open(&out, NULL, NULL);
     if (code) return code;
     output_line(&out, "memory of %d texts of %d tokens that go through the model together\n", n, context.n_ctx);

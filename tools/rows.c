@@ -189,7 +189,7 @@ static int make_sessions(rows *k, int n) {
     k->context.n_ctx = room < n || room > k->n_ctx_most ? k->n_ctx_most : room;
     k->pass = pith_pass_new(k->m, &k->context, &e);
     k->context.pass = k->pass;
-    while (most > 1 && size_together(k->m, &k->context, most, &pass, &session, &e) > 0.75 * pith__may_use("").memory)
+    while (most > 1 && size_together(k->m, &k->context, most, &pass, &session) > 0.75 * pith__may_use("").memory)
         most /= 2;
     while (k->pass && k->n_session < most &&
            (k->s[k->n_session] = pith_session_new(k->m, &k->context, &e))) k->n_session++;

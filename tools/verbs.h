@@ -36,9 +36,8 @@ int has_rows(const char *text, size_t n); /* 1: its first line is {"text": "..."
 int score_rows(const pith_model *m, const model_choice *c, line_reader *in, int parallel, int parse_special);
 
 /* Bytes of n sessions of the context with a pass that they share, and of the pass and each of them; c->pass does
- * not count. e.code is set where it is refused. */
-double size_together(const pith_model *m, const pith_context *c, int n, size_t *pass, size_t *session,
-                     pith_error *e);
+ * not count. 0: refused. */
+double size_together(const pith_model *m, const pith_context *c, int n, size_t *pass, size_t *session);
 /* Where no context was asked for: the model's, or less, so that these fit into memory. */
 void fit_context(const pith_model *m, pith_context *c, int n);
 
