@@ -191,6 +191,52 @@ TEST(llama2c_groups_have_the_bits_of_portable) { /* on which runq.c's words hang
         }
 }
 
+/* Up to so many tokens: few, many, and many with some that do not fill a tile. */
+enum { ANY_NUMBER = 50 };
+
+/* y of the first n tokens; in->n is all that is changed. */
+static void first_tokens(const pith__kernels *k, float *y, const pith__tensor *w, const pith__input *in, int n) {
+    pith__input some = *in;
+    some.n = n, some.group = 0, some.arranged = NULL;
+    memset(y, 0xff, (size_t)n * w->rows * 4); /* NaN where nothing is written */
+    product(k, y, w->rows, w, &some);
+}
+
+/* Tokens one by one, by the first of the twins, are what all twins must give for any number of tokens. */
+static void check_any_number(const pith__format *f, size_t rows, size_t cols) {
+    pith__tensor w = random_weights(f, rows, cols, 0);
+    pith__input in = new_input(ANY_NUMBER, cols);
+    float *want = take(ANY_NUMBER * rows * 4), *y = take(ANY_NUMBER * rows * 4);
+    for (int s = 1; s < n_set; s++) {
+        int rounds = f->id == PITH__BF16 && strstr(sets[s]->name, "bf16"); /* inputs to BF16, see math/twins/bf16.inc */
+        for (int t = 0; t < ANY_NUMBER && (s == 1 || rounds); t++) {
+            pith__input one = in;
+            one.x += (size_t)t * cols;
+            first_tokens(sets[s], want + (size_t)t * rows, &w, &one, 1);
+        }
+        for (int n = 1; n <= ANY_NUMBER; n++) {
+            first_tokens(sets[s], y, &w, &in, n);
+            if (memcmp(y, want, (size_t)n * rows * 4))
+                FAIL("%s %s %zux%zu: %d tokens together are not what they are alone", sets[s]->name, f->name, rows,
+                     cols, n);
+        }
+    }
+    free(want), free(y);
+    free_input(&in);
+    free_weights(&w);
+}
+
+TEST(any_number_of_tokens_gives_the_same_bits) {
+    static const size_t rows[] = {7, 16, 37, 64}, of_blocks[] = {32, 256, 288, 512, 768, 1312},
+                        of_floats[] = {5, 48, 62, 256, 300, 520};
+    for (int f = 0; f < n_format; f++)
+        for (size_t i = 0; i < 6; i++) {
+            size_t cols = formats[f]->unpack ? of_blocks[i] : of_floats[i];
+            if (formats[f]->id == PITH__I8) continue; /* see the tests above */
+            if (cols % (size_t)formats[f]->length == 0) check_any_number(formats[f], rows[i % 4], cols);
+        }
+}
+
 /* ---- a new row of the table ------------------------------------------------------------------ */
 
 /* Two formats that no kernel has heard of: a block of 32 with a scale and a minimum, and floats of one byte. */
@@ -404,6 +450,7 @@ int main(void) {
     RUN(matmul_of_blocks);
     RUN(matmul_of_the_largest_numbers);
     RUN(matmul_of_llama2c_groups);
+    RUN(any_number_of_tokens_gives_the_same_bits);
     RUN(llama2c_groups_have_the_bits_of_portable);
     RUN(threads_give_the_same_bits);
     RUN(a_row_of_the_table_is_enough);
