@@ -383,8 +383,8 @@ PITH_SHARED const pith__kernels *pith__portable(const char *name) {
     return !name || !strcmp(name, portable_kernels.name) ? &portable_kernels : NULL;
 }
 
-/* Room for a row as pith__q32; in twins/ for 16 rows as floats, or for 14 inputs in runs of 512 numbers. */
-PITH_SHARED size_t pith__matmul_scratch(size_t cols) { return 16 * sizeof(float) * (cols + 512); }
+/* Room for a row as pith__q32; in twins/ for 16 rows as floats, or for (16, 40, 16) sums. */
+PITH_SHARED size_t pith__matmul_scratch(size_t cols) { return 16 * sizeof(float) * (cols + 768); }
 
 /* A tile has at most 16 tokens, and at most a float for each number; the last tile is a whole one. */
 PITH_SHARED size_t pith__tiles_bytes(size_t n, size_t cols) { return (n + 16) * (cols + 32) * sizeof(float); }
@@ -444,7 +444,7 @@ PITH_SHARED void pith__matmul(const pith__kernels *k, const pith__team *team, fl
     }
     if (tile && in->arranged != w->format) {
         in->arranged = w->format;
-        pith__share(team, ((size_t)in->n + tile / 2) / tile, worth_it, arrange_task, &job);
+        pith__share(team, ((size_t)in->n + tile - 1) / tile, worth_it, arrange_task, &job);
     }
     pith__share(team, (w->rows + job.rows - 1) / job.rows, worth_it, matmul_task, &job);
 }

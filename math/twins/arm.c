@@ -35,12 +35,11 @@
 #define QUERIES 2
 #define KEYS(n) 2
 #define MOST_KEYS 2
-#define FEW 16
-#define PANEL_FROM 16
+#define PANEL_FROM 4
 #define STREAMS(n_block) ((n_block) > 128 ? 2 : 4)
 #define AHEAD(size, n_block) ((n_block) > 128 ? 4096 : 0)
+#define FEW_TOKENS 4
 #define PANEL_TOKENS 4
-#define PANEL_DOTS
 #define OUTER_ROWS 4
 #define OUTER_WIDE 1
 
@@ -137,12 +136,11 @@ PITH_SHARED const pith__kernels *pith__arm(const char *name) {
 #undef QUERIES
 #undef KEYS
 #undef MOST_KEYS
-#undef FEW
 #undef PANEL_FROM
 #undef STREAMS
 #undef AHEAD
 #undef PANEL_TOKENS
-#undef PANEL_DOTS
+#undef FEW_TOKENS
 #undef OUTER_ROWS
 #undef OUTER_WIDE
 

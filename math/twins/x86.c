@@ -69,11 +69,13 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #define ints __m512i
 #define byte64 __m512i
 #define SIGNED_SHIFT 7
-#define FEW 14
-#define PANEL_FROM 14
 #define STREAMS(n_block) ((n_block) > 128 ? 2 : 4)
 #define AHEAD(size, n_block) ((n_block) > 128 ? 4096 : 0)
+
+
+#define FEW_TOKENS 1
 #define PANEL_TOKENS 8
+#define PANEL_FROM 2
 
 #include "avx512.inc"
 #define SUFFIX_NAME "avx512"
@@ -93,11 +95,11 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #undef KEYS
 #undef MOST_KEYS
 #undef SIGNED_SHIFT
-#undef FEW
-#undef PANEL_FROM
 #undef STREAMS
 #undef AHEAD
+#undef PANEL_FROM
 #undef PANEL_TOKENS
+#undef FEW_TOKENS
 
 /* ---- AVX2 ------------------------------------------------------------------------------------ */
 
@@ -116,12 +118,11 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #define ints byte64_avx2
 #define byte64 byte64_avx2
 #define SIGNED_SHIFT -1
-#define FEW 1
-#define PANEL_FROM 4
 #define STREAMS(n_block) 4
 #define AHEAD(size, n_block) ((size) < 512 ? 320 : 0)
+#define FEW_TOKENS 4
 #define PANEL_TOKENS 4
-#define PANEL_DOTS
+#define PANEL_FROM 4
 
 #include "avx2.inc"
 #define SUFFIX_NAME "avx2"
@@ -143,12 +144,11 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #undef KEYS
 #undef MOST_KEYS
 #undef SIGNED_SHIFT
-#undef FEW
-#undef PANEL_FROM
 #undef STREAMS
 #undef AHEAD
+#undef PANEL_FROM
 #undef PANEL_TOKENS
-#undef PANEL_DOTS
+#undef FEW_TOKENS
 
 #undef X86_AT
 #undef X86_TWO
