@@ -180,6 +180,7 @@ typedef struct {
 PITH_SHARED int pith__json_read(pith__json *j, const void *text, size_t n, const char *path,
                                 pith_error *err);
 PITH_SHARED char pith__json_type(pith__json j); /* one of { [ " 0 (a number) t f n, or 0: none */
+PITH_SHARED pith__str pith__json_raw(pith__json j); /* the text of the value */
 PITH_SHARED pith__json pith__json_get(pith__json object, const char *name); /* or none */
 PITH_SHARED void pith__json_pick(pith__json object, const char *const *names, pith__json *values,
                                  size_t n); /* the same for n names at once */

@@ -210,6 +210,10 @@ static const char *json_skip(const char *p, const char *end) {
     return p;
 }
 
+PITH_SHARED pith__str pith__json_raw(pith__json j) {
+    return (pith__str){ j.p, j.p ? (size_t)(json_skip(j.p, j.end) - j.p) : 0 };
+}
+
 PITH_SHARED int pith__json_next(pith__json *it, pith__json *key, pith__json *value) {
     if (!it->p || it->p >= it->end) return 0;
     if (!memchr("{[,", *it->p, 3)) return 0; /* it was the last one, or is no container */
