@@ -100,6 +100,7 @@ replay() { # the fuzz target on files it knows, and on changed copies of them
     tokenizer) seeds=tok.bin ;;
     safetensors) seeds=tiny.safetensors ;;
     session) seeds=tiny.text ;;
+    jinja) seeds=chat.jinja ;;
     *) seeds=tiny.json ;;
     esac
     (cd "$BUILD/seeds" && ASAN_OPTIONS=allocator_may_return_null=1:$ASAN_OPTIONS ../fuzz_$1 $seeds) ||

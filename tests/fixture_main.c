@@ -1,6 +1,6 @@
 /* fixture_main.c - fixture DIR: writes small models and vocabularies there, for cli.sh and to begin fuzzing with:
  * tiny.bin (version 0), tiny.v1.bin, tiny.v2.bin, tok.bin, spm.gguf, bpe.gguf, tiny.safetensors, tiny.json, tiny.text
- * (a text that tiny.bin has read, as pith_session_save writes it), and
+ * (a text that tiny.bin has read, as pith_session_save writes it), chat.jinja, and
  * longrope.80.gguf and longrope.1.gguf: texts over 80 tokens, or all, are rotated by the long factors. */
 #include "../model.h"
 #include "fixture.h"
@@ -108,6 +108,18 @@ static int save_text(const char *dir, const char *name) {
     return bad;
 }
 
+static bytes template(void) { /* of a conversation */
+    static const char text[] =
+        "{%- macro part(p, sep=', ') -%}{{ p|tojson(indent=2) if p is mapping else p|string|trim }}{{ sep }}{%- endmacro %}\n"
+        "{% set ns = namespace(n=0, last='') %}{% for m in messages if m.role != 'tool' %}\n"
+        "  {%- set ns.n = ns.n + loop.index0 * 2 // 3 %}<|{{ m['role'] ~ \"\\n\" }}|>{% generation %}{{ m.content[:5].split('b')|join('-')|upper }}"
+        "{% endgeneration %}{% if loop.last and not m.tools is defined %}{% break %}{% endif %}{% else %}none{% endfor %}"
+        "{% for k, v in (tools or [{}])[0].items()|sort %}{{ part(v, sep=k) }}{% endfor %}{# end #}{{ '%s' % ns.n }}";
+    bytes b = { NULL, 0, 0 };
+    put(&b, text, sizeof text - 1);
+    return b;
+}
+
 int main(int argc, char **argv) {
     if (argc != 2) return fprintf(stderr, "usage: fixture DIR\n"), 1;
     return write_to(argv[1], "tiny.bin", fixture_llama2c(&fixture_tiny, 0, 1)) ||
@@ -120,5 +132,5 @@ int main(int argc, char **argv) {
            write_to(argv[1], "longrope.80.gguf", fixture_gguf(LONGROPE("80"), longrope, 1)) ||
            write_to(argv[1], "longrope.1.gguf", fixture_gguf(LONGROPE("1"), longrope, 1)) ||
            write_to(argv[1], "tiny.safetensors", safetensors()) || write_to(argv[1], "tiny.json", json()) ||
-           save_text(argv[1], "tiny.text");
+           write_to(argv[1], "chat.jinja", template()) || save_text(argv[1], "tiny.text");
 }

@@ -1,5 +1,6 @@
 /* t_memory.c - every allocation fails in turn: a clean error each time, and nothing is lost.
  * Linked with --wrap=malloc,calloc,realloc,free (see the Makefile), so the engine's calls come here. */
+#include "../text/jinja.h"
 #include "../tools/verbs.h"
 #include "fixture.h"
 #include "test.h"
@@ -175,11 +176,41 @@ TEST(texts_take_memory_when_they_begin) {
     free(b.p);
 }
 
+/* Parse a template and run it; 1 when all of it worked. */
+static int render(pith_error *e) {
+    static const char source[] = "{% macro f(x, y=[1]) %}{{ x|upper }}{{ y|tojson }}{% endmacro %}{% set ns = namespace(s='') %}"
+                                 "{% for m in messages|selectattr('role')|list %}{% set ns.s = ns.s ~ m.content * 9 %}{{ f(ns.s) }}{% endfor %}"
+                                 "{% set a %}{{ {'a': (1, 2)}|dictsort }}{% endset %}{{ '%5s|{}'.format(a) % 1 }}{{ 'a,b'.split(',')[::-1] }}";
+    static const char messages[] = "[{\"role\":\"user\",\"content\":\"H\\ni\"},{\"role\":\"user\",\"content\":\"Go\",\"thinking\":\"x\"}]";
+    pith__rendered out = { 0 };
+    pith__conversation c = { .go_on = 0 };
+    pith__jinja *j = pith__jinja_new(source, sizeof source - 1, "t", e);
+    int ok = j && !pith__json_read(&c.messages, messages, sizeof messages - 1, "m", e) && !pith__conversation_render(j, &c, &out, e) && out.n > 100;
+    pith__rendered_free(&out);
+    pith__jinja_free(j);
+    return ok;
+}
+
+TEST(chat_template) {
+    int worked = 0, n = 0;
+    for (; n < 1000 && !worked; n++) {
+        pith_error e = { 0, "" };
+        alive = 0, until_failure = n, counting = 1;
+        worked = render(&e);
+        counting = 0;
+        if (alive) FAIL("allocation %d failing: %d pieces of memory lost", n, alive);
+        if (!worked && e.code != PITH_EMEMORY) FAIL("allocation %d failing: code %d \"%s\"", n, e.code, e.text);
+    }
+    CHECK(worked);
+    CHECK(n > 3);
+}
+
 int main(void) {
     close(mkstemp(kept));
     unlink(kept);
     RUN(a_pass_and_its_sessions_take_what_was_forecast);
     RUN(texts_take_memory_when_they_begin);
+    RUN(chat_template);
     RUN(llama2c_with_tokenizer);
     RUN(llama2c_alone);
     RUN(gguf);

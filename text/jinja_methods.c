@@ -43,7 +43,7 @@ PITH_SHARED pith__jvalue pith__j_apply(pith__jrun *r, const pith__jbuiltin *f, p
 
 PITH_SHARED const pith__jbuiltin *pith__j_named(const pith__jbuiltin *table, size_t n, const pith__jstr *name) {
     for (size_t i = 0; i < n; i++)
-        if (!strncmp(table[i].name, name->p, name->n) && !table[i].name[name->n] && strlen(table[i].name) == name->n)
+        if (name->n && table[i].name[0] == name->p[0] && pith__str_is((pith__str){ name->p, name->n }, table[i].name))
             return &table[i];
     return NULL;
 }

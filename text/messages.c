@@ -1,0 +1,209 @@
+/* messages.c - a conversation through a template, with what transformers does before and after.
+ *
+ * Before: a message's reasoning is there under all names that templates read. After, if the last message is to be
+ * continued: the text ends where that message does. The variables are put together as JSON text: of a name that
+ * stands twice in an object the last value counts, at the place of the first, as in Python. */
+#include "jinja.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char messages_mark[] = "CONTINUE_FINAL_MESSAGE_TAG "; /* as transformers has it */
+
+typedef struct {
+    char *p;
+    size_t n, cap;
+} messages_text; /* the room was counted before */
+
+static void messages_add(messages_text *t, const char *p, size_t n) {
+    if (n > t->cap - t->n) n = t->cap - t->n;
+    if (n) memcpy(t->p + t->n, p, n);
+    t->n += n;
+}
+
+static void messages_say(messages_text *t, const char *s) { messages_add(t, s, strlen(s)); }
+
+static void messages_raw(messages_text *t, pith__json v) {
+    pith__str raw = pith__json_raw(v);
+    messages_add(t, raw.p, raw.n);
+}
+
+/* "text": with the mark before its last quote. */
+static void messages_marked(messages_text *t, pith__json v) {
+    messages_raw(t, v);
+    t->n--;
+    messages_say(t, messages_mark);
+    messages_say(t, "\"");
+}
+
+/* A list of parts, of which the last one with a text is marked. */
+static void messages_marked_parts(messages_text *t, pith__json parts) {
+    pith__json it = parts, part, last = { NULL, NULL };
+    while (pith__json_next(&it, NULL, &part))
+        if (pith__json_type(pith__json_get(part, "text")) == '"') last = part;
+    it = parts;
+    messages_say(t, "[");
+    for (int i = 0; pith__json_next(&it, NULL, &part); i++) {
+        if (i) messages_say(t, ",");
+        messages_raw(t, part);
+        if (part.p != last.p) continue;
+        t->n--;
+        messages_say(t, ",\"text\":");
+        messages_marked(t, pith__json_get(part, "text"));
+        messages_say(t, "}");
+    }
+    messages_say(t, "]");
+}
+
+static void messages_one(messages_text *t, pith__json message, int mark) {
+    static const char *const names[] = { "reasoning_content", "thinking", "reasoning" };
+    pith__json reasoning = { NULL, NULL };
+    pith__str all = pith__json_raw(message);
+    int members = pith__json_count(message) > 0;
+    for (int i = 0; i < 3 && !reasoning.p; i++) {
+        reasoning = pith__json_get(message, names[i]);
+        if (pith__json_type(reasoning) == 'n') reasoning.p = NULL;
+    }
+    messages_say(t, "{");
+    if (reasoning.p) {
+        messages_say(t, "\"thinking\":");
+        messages_raw(t, reasoning);
+        messages_say(t, ",");
+    }
+    messages_add(t, all.p + 1, all.n - 2);
+    if (reasoning.p) {
+        messages_say(t, ",\"reasoning_content\":");
+        messages_raw(t, reasoning);
+    }
+    if (mark && members) {
+        pith__json content = pith__json_get(message, "content");
+        messages_say(t, ",\"content\":");
+        if (pith__json_type(content) == '"') messages_marked(t, content);
+        else messages_marked_parts(t, content);
+    }
+    messages_say(t, "}");
+}
+
+/* The text that is to be continued, or a failure. */
+static int messages_last_text(const pith__jinja *j, const pith__conversation *c, pith__arena *a, pith__str *text,
+                              pith_error *err) {
+    pith__json it = c->messages, m, last = { NULL, NULL }, content, part;
+    const char *what = pith__jinja_what(j);
+    int code = PITH_EFORMAT;
+    while (pith__json_next(&it, NULL, &m)) last = m;
+    if (!last.p) return pith__fail(err, PITH_EDATA, "%s: no message that could be continued", what);
+    content = pith__json_get(last, "content");
+    if (pith__json_type(content) == '"') code = pith__json_string(content, a, text);
+    it = content;
+    if (pith__json_type(content) == '[')
+        while (pith__json_next(&it, NULL, &part)) {
+            pith__json s = pith__json_get(part, "text");
+            if (pith__json_type(s) == '"') code = pith__json_string(s, a, text);
+        }
+    if (code == PITH_EMEMORY) return pith__fail(err, code, "%s: no memory", what);
+    if (code) return pith__fail(err, PITH_EDATA, "%s: the last message has no text that could be continued", what);
+    pith__str all = pith__jinja_text(j);
+    const pith__jstr source = { .p = all.p, .n = all.n }, name = { .p = "content", .n = 7 };
+    pith__jrun r = { .work = INT64_MAX };
+    if (pith__j_find(&r, &source, 0, &name) == SIZE_MAX)
+        return pith__fail(err, PITH_EDATA, "%s: it reads no content, so nothing could be continued", what);
+    return PITH_OK;
+}
+
+static size_t messages_trim(const char **p, size_t n) { /* the white space at both ends of a text */
+    uint32_t c;
+    for (size_t size; n; *p += size, n -= size) {
+        size = pith__utf8_read((const uint8_t *)*p, n, &c);
+        if (!pith__j_space(c)) break;
+    }
+    for (size_t size; n; n -= size) {
+        size = 1;
+        while (size < 4 && size < n && ((unsigned char)(*p)[n - size] & 0xc0) == 0x80) size++;
+        pith__utf8_read((const uint8_t *)*p + n - size, size, &c);
+        if (!pith__j_space(c)) break;
+    }
+    return n;
+}
+
+/* Cut the text where the mark is. If the template trimmed the blank that ends the mark, it trimmed the message. */
+static int messages_cut(const pith__jinja *j, pith__rendered *out, pith__str text, pith_error *err) {
+    size_t n = sizeof messages_mark - 2, at = out->n;
+    const pith__jstr all = { .p = out->text, .n = out->n };
+    pith__jrun r = { .work = INT64_MAX };
+    pith__jstr part = { .p = text.p };
+    part.n = messages_trim(&part.p, text.n);
+    for (at = out->n >= n ? out->n - n + 1 : 0; at > 0 && memcmp(out->text + at - 1, messages_mark, n) != 0; at--)
+        continue;
+    if (!at || pith__j_find(&r, &all, 0, &part) == SIZE_MAX) {
+        pith__rendered_free(out);
+        return pith__fail(err, PITH_EDATA,
+                          "%s: the template does not write the last message as it is, so it cannot be continued",
+                              pith__jinja_what(j));
+    }
+    int kept = at - 1 + n < out->n && out->text[at - 1 + n] == ' ';
+    const char *p = out->text;
+    out->n = at - 1;
+    if (!kept) { /* only the end is trimmed */
+        while (out->n) {
+            p = out->text + out->n - 1;
+            while (p > out->text && ((unsigned char)*p & 0xc0) == 0x80) p--;
+            size_t left = (size_t)(out->text + out->n - p);
+            if (messages_trim(&p, left)) break;
+            out->n -= left;
+        }
+    }
+    out->text[out->n] = 0;
+    return PITH_OK;
+}
+
+static int messages_check(const pith__jinja *j, const pith__conversation *c, pith_error *err) {
+    pith__json it = c->messages, m;
+    const char *what = pith__jinja_what(j);
+    if (pith__json_type(it) != '[') return pith__fail(err, PITH_EDATA, "%s: messages, need an array", what);
+    for (int i = 0; pith__json_next(&it, NULL, &m); i++)
+        if (pith__json_type(m) != '{') return pith__fail(err, PITH_EDATA, "%s: messages[%d] is no object", what, i);
+    return PITH_OK;
+}
+
+/* All variables as one object. */
+static int messages_variables(messages_text *t, const pith__conversation *c, pith__arena *a) {
+    pith__json it = c->messages, m;
+    size_t room, count = pith__json_count(c->messages), left = count;
+    if (pith__mul(&room, 4, pith__json_raw(c->messages).n) || pith__add(&room, room, 128 * count + 512) ||
+        pith__add(&room, room, pith__json_raw(c->tools).n) || pith__add(&room, room, pith__json_raw(c->documents).n))
+        return PITH_EMEMORY;
+    t->cap = room;
+    t->p = pith__arena_new(a, room, 1);
+    if (!t->p) return PITH_EMEMORY;
+    messages_say(t, "{\"messages\":[");
+    while (pith__json_next(&it, NULL, &m)) {
+        messages_one(t, m, c->go_on && left == 1);
+        if (--left) messages_say(t, ",");
+    }
+    messages_say(t, "],\"tools\":");
+    if (c->tools.p) messages_raw(t, c->tools);
+    else messages_say(t, "null");
+    messages_say(t, ",\"documents\":");
+    if (c->documents.p) messages_raw(t, c->documents);
+    else messages_say(t, "null");
+    messages_say(t, c->ask ? ",\"add_generation_prompt\":true}" : ",\"add_generation_prompt\":false}");
+    return PITH_OK;
+}
+
+PITH_SHARED int pith__conversation_render(const pith__jinja *j, const pith__conversation *c, pith__rendered *out,
+                                          pith_error *err) {
+    pith__arena a = { 0 };
+    pith__jinja_variables vars[3] = { { c->special, 1 }, { c->more, 0 }, { { NULL, NULL }, 0 } };
+    pith__str last = { "", 0 };
+    messages_text t = { 0 };
+    *out = (pith__rendered){ 0 };
+    int code = messages_check(j, c, err);
+    if (!code && c->go_on) code = messages_last_text(j, c, &a, &last, err);
+    if (!code && messages_variables(&t, c, &a))
+        code = pith__fail(err, PITH_EMEMORY, "%s: no memory for the messages", pith__jinja_what(j));
+    if (!code) code = pith__json_read(&vars[2].json, t.p, t.n, "messages", err);
+    if (!code) code = pith__jinja_render(j, vars, 3, c->now, out, err);
+    if (!code && c->go_on) code = messages_cut(j, out, last, err);
+    pith__arena_free(&a);
+    return code;
+}
