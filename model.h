@@ -125,6 +125,45 @@ int pith_encode(const pith_model *m, const char *text, size_t len, unsigned flag
 int pith_encode_chat(const pith_model *m, const pith_turn *turns, int n, pith_token *out, int cap,
                      pith_error *err);
 
+/* A chat template: what makes one text of a conversation, as Jinja2 does in transformers. Any number of threads may use
+ * one. A template can neither hang nor exhaust memory; it sees no files, no clock, nothing but what it is given. */
+typedef struct pith_template pith_template;
+
+typedef struct { /* of day; month and day count from 1 */
+    int year, month, day, hour, minute, second;
+} pith_time;
+
+typedef struct {            /* zero-initialised is the default; JSON is UTF-8 and ends with a NUL */
+    const char *messages;   /* [{"role": "user", "content": "Hi"}, ...], or an object of these as "messages", of "tools",
+                             * "documents" and further variables */
+    const char *variables;  /* an object with further ones that go before: {"enable_thinking": false}; or NULL */
+    const char *bos, *eos;  /* the texts of these tokens; NULL: the model's */
+    const pith_time *now;   /* the user's time; NULL: strftime_now is not defined */
+    int no_prompt;          /* 1: do not end with what begins an answer */
+    int go_on;              /* 1: end with the text of the last message, to be continued */
+} pith_conversation;
+
+enum { /* where a byte of the text is from */
+    PITH_FROM_DATA = 1,     /* a message, a tool, a variable; 0: the template itself or the texts of bos, eos */
+    PITH_OF_MODEL = 2       /* it stands in a {% generation %} block: what the model is to learn in training */
+};
+
+typedef struct {
+    char *text;             /* (n) and a NUL */
+    unsigned char *from;    /* (n) PITH_FROM_DATA and so on */
+    size_t n;
+    pith_token *token;      /* (n_token) of the text; only the template's own bytes become control tokens such as */
+    int n_token;            /* <|im_end|>, so that no message ends its turn. NULL: there is no vocabulary */
+} pith_rendering;
+
+/* The template of m, which must outlive it; or the n bytes of text, and then m may be NULL. what: its name in errors,
+ * or NULL. */
+pith_template *pith_template_new(const pith_model *m, const char *text, size_t n, const char *what, pith_error *err);
+void pith_template_free(pith_template *t);
+/* PITH_EDATA: messages that are none, or that the template refuses. Then nothing is to be freed. */
+int  pith_render(const pith_template *t, const pith_conversation *c, pith_rendering *r, pith_error *err);
+void pith_rendering_free(pith_rendering *r);
+
 int pith_is_end(const pith_model *m, pith_token t); /* ends a text or a turn */
 
 /* The token's bytes: perhaps a part of a UTF-8 character, perhaps with a NUL. NULL: no such token. len may be NULL. */

@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         "{\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"Yo\"}],\"reasoning\":\"hm\"}],"
         "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"n\":1.5,\"o\":null,\"p\":[true,-7]}}],"
         "\"special\":{\"bos_token\":\"<s>\"}}";
-    static const pith__moment now = { 2024, 2, 29, 23, 59, 59 };
+    static const pith_time now = { 2024, 2, 29, 23, 59, 59 };
     pith_error e = { 0, "" };
     pith__json j;
     if (pith__json_read(&j, conversation, sizeof conversation - 1, "conversation", &e)) abort();

@@ -6,7 +6,7 @@
 #include <dirent.h>
 #include <stdlib.h>
 
-static const pith__moment friday = { 2025, 3, 14, 15, 9, 26 };
+static const pith_time friday = { 2025, 3, 14, 15, 9, 26 };
 
 static char *read_all(const char *path, size_t *n) {
     pith__file f;
@@ -34,7 +34,7 @@ static void one_case(const pith__jinja *j, pith__json c, pith__json want, pith__
     pith__conversation v = { .messages = pith__json_get(c, "messages"), .tools = pith__json_get(c, "tools"), .special = variables, .now = &friday };
     v.ask = is_true(pith__json_get(c, "add_generation_prompt"));
     v.go_on = is_true(pith__json_get(c, "continue_final_message"));
-    pith__json_read(&v.more, more, strlen(more), "more", NULL);
+    pith__json_read(&v.more[0], more, strlen(more), "more", NULL);
     pith__json_string(pith__json_get(c, "name"), &a, &title);
     int code = j ? pith__conversation_render(j, &v, &out, &e) : PITH_EFORMAT;
     int has_text = pith__json_string(pith__json_get(want, "text"), &a, &text) == PITH_OK;
@@ -190,7 +190,7 @@ TEST(errors_say_where_and_what) {
     refuses("{{ raise_exception('no ' ~ x) }}", "{\"x\":\"tools\"}", "line 1: the template says: no tools");
     refuses("{% include 'a' %}", "{}", "line 1: there is no statement 'include'");
     refuses("{{ l.append(1) }}", "{\"l\":[]}", "line 1: 'append' is not for templates");
-    refuses("{{ strftime_now('%Y') }}", "{}", "the time was not given");
+    refuses("{{ strftime_now('%Y') }}", "{}", "line 1: 'strftime_now' is undefined");
     refuses("{{ 9223372036854775807 + 1 }}", "{}", "more than 64 bits");
     refuses("{{ 1 +\n }}", "{}", "line 2: '}}' where an expression must be");
 }

@@ -76,6 +76,7 @@ static pith__jvalue jinja_look_up(pith__jrun *r, const jinja_frame *f, const pit
         if (v) return *v;
     }
     const pith__jbuiltin *b = pith__j_function(name);
+    if (b && b->call == pith__j_strftime && !r->now) b = NULL; /* templates ask whether it is defined */
     return b ? jinja_bind(r, b, none) : pith__j_undefined(PITH__T_NAME, name);
 }
 
@@ -604,7 +605,7 @@ PITH_SHARED void pith__jinja_free(pith__jinja *j) {
 PITH_SHARED pith__str pith__jinja_text(const pith__jinja *j) { return j->text; }
 PITH_SHARED const char *pith__jinja_what(const pith__jinja *j) { return j->run.what; }
 
-static int jinja_check_moment(const pith__moment *m) {
+static int jinja_check_moment(const pith_time *m) {
     return !m || (m->year >= 1 && m->year <= 9999 && m->month >= 1 && m->month <= 12 && m->day >= 1 && m->day <= 31 &&
                   m->hour >= 0 && m->hour < 24 && m->minute >= 0 && m->minute < 60 && m->second >= 0 && m->second < 61);
 }
@@ -627,7 +628,7 @@ static void jinja_render_in(pith__jrun *r, const pith__jinja *j, const pith__jin
 }
 
 PITH_SHARED int pith__jinja_render(const pith__jinja *j, const pith__jinja_variables *vars, int n_vars,
-                                   const pith__moment *now, pith__rendered *out, pith_error *err) {
+                                   const pith_time *now, pith__rendered *out, pith_error *err) {
     pith__jrun r = { .most = JINJA_MOST_MEMORY, .work = JINJA_MOST_WORK, .line = 1, .err = err, .what = j->run.what,
                      .now = now };
     *out = (pith__rendered){ 0 };

@@ -11,8 +11,6 @@
 
 /* ---- values: text/jinja_value.c --------------------------------------------------------------------- */
 
-enum { PITH__DATA = 1, PITH__GENERATION = 2 }; /* marks of a byte; 0: the template's own */
-
 enum { /* types of a value */
     PITH__T_ABSENT, /* no argument was given */
     PITH__T_UNDEFINED, PITH__T_NONE, PITH__T_BOOL, PITH__T_INT, PITH__T_BIG, PITH__T_FLOAT, PITH__T_STR,
@@ -103,10 +101,6 @@ typedef struct pith__jbound {
     pith__jvalue self;
 } pith__jbound;
 
-typedef struct {
-    int year, month, day, hour, minute, second; /* month and day from 1 */
-} pith__moment;
-
 struct pith__jrun { /* parsing or running: memory, work left, the error */
     pith__arena arena;
     size_t used, most; /* bytes */
@@ -115,7 +109,7 @@ struct pith__jrun { /* parsing or running: memory, work left, the error */
     int code;
     pith_error *err;
     const char *what;  /* the template's name in errors */
-    const pith__moment *now;
+    const pith_time *now;
     pith__jbuffer *out;
     pith__jvalue block; /* the text that the filter of a block gets */
 };
@@ -334,9 +328,9 @@ typedef struct {
     size_t n;
 } pith__rendered;
 
-/* Later variables go before earlier ones of the same name. now NULL: strftime_now fails. */
+/* Later variables go before earlier ones of the same name. now NULL: there is no strftime_now. */
 PITH_SHARED int pith__jinja_render(const pith__jinja *j, const pith__jinja_variables *vars, int n_vars,
-                                   const pith__moment *now, pith__rendered *out, pith_error *err);
+                                   const pith_time *now, pith__rendered *out, pith_error *err);
 PITH_SHARED void pith__rendered_free(pith__rendered *out);
 
 /* ---- conversations: text/messages.c ---------------------------------------------------------------- */
@@ -344,14 +338,15 @@ PITH_SHARED void pith__rendered_free(pith__rendered *out);
 typedef struct { /* what is not there has no type (p NULL) */
     pith__json messages;         /* an array of objects */
     pith__json tools, documents; /* arrays; none: null */
-    pith__json more;             /* an object: further variables (enable_thinking) */
+    pith__json more[2];          /* objects: further variables (enable_thinking), the second before the first */
     pith__json special;          /* an object: bos_token and so on, which count as the template's own */
     int ask;                     /* 1: end with what begins an answer (add_generation_prompt) */
     int go_on;                   /* 1: end with the text of the last message, to be continued */
-    const pith__moment *now;     /* for strftime_now, or NULL */
+    const pith_time *now;     /* for strftime_now; NULL: there is none */
 } pith__conversation;
 
-/* As render_jinja_template of transformers. */
+/* As apply_chat_template of transformers. Of a content of parts, those that are no text are refused; for a template
+ * that knows strings only, they are put together. */
 PITH_SHARED int pith__conversation_render(const pith__jinja *j, const pith__conversation *c, pith__rendered *out,
                                           pith_error *err);
 

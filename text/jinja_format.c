@@ -352,7 +352,7 @@ static int jinja_weekday(int year, int month, int day) { /* 0: Sunday */
     return (y * 365 + y / 4 - y / 100 + y / 400 + jinja_days_before(year, month) + day) % 7;
 }
 
-static int jinja_iso_week(const pith__moment *m, int *year) {
+static int jinja_iso_week(const pith_time *m, int *year) {
     int day = jinja_days_before(m->year, m->month) + m->day - 1,
         monday = (jinja_weekday(m->year, m->month, m->day) + 6) % 7;
     int week = (day - monday + 10) / 7; /* the week of Thursday */
@@ -367,7 +367,7 @@ static int jinja_iso_week(const pith__moment *m, int *year) {
 }
 
 /* One %... of strftime in the locale C; 0: not known. */
-static int jinja_time_part(const pith__moment *m, char c, char *to, int *blank) {
+static int jinja_time_part(const pith_time *m, char c, char *to, int *blank) {
     static const char *const day[] = { "Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday" };
     static const char *const month[] = { "January", "February", "March", "April", "May", "June", "July", "August",
                                          "September", "October", "November", "December" };
@@ -415,11 +415,10 @@ static int jinja_time_part(const pith__moment *m, char c, char *to, int *blank) 
 
 PITH_SHARED pith__jvalue pith__j_strftime(pith__jrun *r, pith__jvalue self, const pith__jvalue *a,
                                           const pith__jargs *all) {
-    const pith__moment *m = r->now;
+    const pith_time *m = r->now;
     pith__jbuffer *b = pith__j_buffer(r);
     (void)self, (void)all;
     if (a[0].type != PITH__T_STR) return pith__j_fail(r, "strftime_now(%s), need a string", pith__j_type(a[0]));
-    if (!m) return pith__j_fail(r, "strftime_now: the time was not given");
     const pith__jstr *s = a[0].as.s;
     for (size_t i = 0; i < s->n && !r->code; i++) {
         char to[64];

@@ -55,11 +55,32 @@ static void messages_marked_parts(messages_text *t, pith__json parts) {
     messages_say(t, "]");
 }
 
-static void messages_one(messages_text *t, pith__json message, int mark) {
+/* The texts of parts as one, with line breaks between, for a template that knows strings only. */
+static void messages_joined(messages_text *t, pith__json parts, int mark) {
+    pith__json part;
+    messages_say(t, "\"");
+    for (int i = 0; pith__json_next(&parts, NULL, &part); i++) {
+        pith__str raw = pith__json_raw(pith__json_get(part, "text"));
+        if (i) messages_say(t, "\\n");
+        messages_add(t, raw.p + 1, raw.n - 2);
+    }
+    messages_say(t, mark ? messages_mark : "");
+    messages_say(t, "\"");
+}
+
+static void messages_content(messages_text *t, pith__json v, int join, int mark) {
+    int parts = pith__json_type(v) == '[';
+    if (parts && join) messages_joined(t, v, mark);
+    else if (parts && mark) messages_marked_parts(t, v);
+    else if (mark && pith__json_type(v) == '"') messages_marked(t, v);
+    else messages_raw(t, v);
+}
+
+/* A message, without what is null in it. */
+static void messages_one(messages_text *t, pith__json message, int join, int mark) {
     static const char *const names[] = { "reasoning_content", "thinking", "reasoning" };
-    pith__json reasoning = { NULL, NULL };
-    pith__str all = pith__json_raw(message);
-    int members = pith__json_count(message) > 0;
+    pith__json reasoning = { NULL, NULL }, key, value;
+    int n = 0;
     for (int i = 0; i < 3 && !reasoning.p; i++) {
         reasoning = pith__json_get(message, names[i]);
         if (pith__json_type(reasoning) == 'n') reasoning.p = NULL;
@@ -68,18 +89,19 @@ static void messages_one(messages_text *t, pith__json message, int mark) {
     if (reasoning.p) {
         messages_say(t, "\"thinking\":");
         messages_raw(t, reasoning);
-        messages_say(t, ",");
+        n++;
     }
-    messages_add(t, all.p + 1, all.n - 2);
+    while (pith__json_next(&message, &key, &value)) {
+        if (pith__json_type(value) == 'n') continue;
+        if (n++) messages_say(t, ",");
+        messages_raw(t, key);
+        messages_say(t, ":");
+        if (pith__json_is(key, "content")) messages_content(t, value, join, mark);
+        else messages_raw(t, value);
+    }
     if (reasoning.p) {
         messages_say(t, ",\"reasoning_content\":");
         messages_raw(t, reasoning);
-    }
-    if (mark && members) {
-        pith__json content = pith__json_get(message, "content");
-        messages_say(t, ",\"content\":");
-        if (pith__json_type(content) == '"') messages_marked(t, content);
-        else messages_marked_parts(t, content);
     }
     messages_say(t, "}");
 }
@@ -156,17 +178,38 @@ static int messages_cut(const pith__jinja *j, pith__rendered *out, pith__str tex
     return PITH_OK;
 }
 
-static int messages_check(const pith__jinja *j, const pith__conversation *c, pith_error *err) {
-    pith__json it = c->messages, m;
-    const char *what = pith__jinja_what(j);
-    if (pith__json_type(it) != '[') return pith__fail(err, PITH_EDATA, "%s: messages, need an array", what);
-    for (int i = 0; pith__json_next(&it, NULL, &m); i++)
-        if (pith__json_type(m) != '{') return pith__fail(err, PITH_EDATA, "%s: messages[%d] is no object", what, i);
+static int messages_check_parts(const char *what, int i, pith__json parts, pith_error *err) {
+    pith__json part;
+    for (int k = 0; pith__json_next(&parts, NULL, &part); k++) {
+        pith__json type = pith__json_get(part, "type");
+        pith__str name = pith__json_raw(type);
+        if (pith__json_type(part) != '{' || (type.p && !pith__json_is(type, "text")))
+            return pith__fail(err, PITH_EDATA, "%s: messages[%d].content[%d] is %.*s, need a text", what, i, k,
+                              name.n < 60 ? (int)name.n : 60, name.n ? name.p : "");
+        if (pith__json_type(pith__json_get(part, "text")) != '"')
+            return pith__fail(err, PITH_EDATA, "%s: messages[%d].content[%d] has no text", what, i, k);
+    }
     return PITH_OK;
 }
 
+/* *parts: 1: a message is made of parts. */
+static int messages_check(const pith__jinja *j, const pith__conversation *c, int *parts, pith_error *err) {
+    pith__json it = c->messages, m;
+    const char *what = pith__jinja_what(j);
+    int code = PITH_OK;
+    if (pith__json_type(it) != '[') return pith__fail(err, PITH_EDATA, "%s: messages, need an array", what);
+    for (int i = 0; !code && pith__json_next(&it, NULL, &m); i++) {
+        if (pith__json_type(m) != '{') return pith__fail(err, PITH_EDATA, "%s: messages[%d] is no object", what, i);
+        pith__json content = pith__json_get(m, "content");
+        if (pith__json_type(content) != '[') continue;
+        *parts = 1;
+        code = messages_check_parts(what, i, content, err);
+    }
+    return code;
+}
+
 /* All variables as one object. */
-static int messages_variables(messages_text *t, const pith__conversation *c, pith__arena *a) {
+static int messages_variables(messages_text *t, const pith__conversation *c, int join, pith__arena *a) {
     pith__json it = c->messages, m;
     size_t room, count = pith__json_count(c->messages), left = count;
     if (pith__mul(&room, 4, pith__json_raw(c->messages).n) || pith__add(&room, room, 128 * count + 512) ||
@@ -177,7 +220,7 @@ static int messages_variables(messages_text *t, const pith__conversation *c, pit
     if (!t->p) return PITH_EMEMORY;
     messages_say(t, "{\"messages\":[");
     while (pith__json_next(&it, NULL, &m)) {
-        messages_one(t, m, c->go_on && left == 1);
+        messages_one(t, m, join, c->go_on && left == 1);
         if (--left) messages_say(t, ",");
     }
     messages_say(t, "],\"tools\":");
@@ -190,20 +233,42 @@ static int messages_variables(messages_text *t, const pith__conversation *c, pit
     return PITH_OK;
 }
 
-PITH_SHARED int pith__conversation_render(const pith__jinja *j, const pith__conversation *c, pith__rendered *out,
-                                          pith_error *err) {
+static int messages_render(const pith__jinja *j, const pith__conversation *c, int join, pith__rendered *out,
+                           pith_error *err) {
     pith__arena a = { 0 };
-    pith__jinja_variables vars[3] = { { c->special, 1 }, { c->more, 0 }, { { NULL, NULL }, 0 } };
+    pith__jinja_variables vars[] = { { c->special, 1 }, { c->more[0], 0 }, { c->more[1], 0 }, { { NULL, NULL }, 0 } };
     pith__str last = { "", 0 };
     messages_text t = { 0 };
-    *out = (pith__rendered){ 0 };
-    int code = messages_check(j, c, err);
-    if (!code && c->go_on) code = messages_last_text(j, c, &a, &last, err);
-    if (!code && messages_variables(&t, c, &a))
+    int code = c->go_on ? messages_last_text(j, c, &a, &last, err) : PITH_OK;
+    if (!code && messages_variables(&t, c, join, &a))
         code = pith__fail(err, PITH_EMEMORY, "%s: no memory for the messages", pith__jinja_what(j));
-    if (!code) code = pith__json_read(&vars[2].json, t.p, t.n, "messages", err);
-    if (!code) code = pith__jinja_render(j, vars, 3, c->now, out, err);
+    if (!code) code = pith__json_read(&vars[3].json, t.p, t.n, "messages", err);
+    if (!code) code = pith__jinja_render(j, vars, 4, c->now, out, err);
     if (!code && c->go_on) code = messages_cut(j, out, last, err);
     pith__arena_free(&a);
     return code;
+}
+
+/* Does the template write the texts of parts, or would it write the list as Python or JSON show it? */
+static int messages_takes_parts(const pith__jinja *j, const pith__conversation *c) {
+    static const char asked[] = "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"PITH-PROBE\"}]}]";
+    const pith__jstr probe = { .p = "PITH-PROBE", .n = 10 };
+    pith__conversation one = *c;
+    pith__rendered out = { 0 };
+    pith__jrun r = { .work = INT64_MAX };
+    one.go_on = 0;
+    int code = pith__json_read(&one.messages, asked, sizeof asked - 1, "probe", NULL);
+    if (!code) code = messages_render(j, &one, 0, &out, NULL);
+    const pith__jstr text = { .p = out.text, .n = out.n };
+    size_t at = code ? SIZE_MAX : pith__j_find(&r, &text, 0, &probe);
+    int takes = at != SIZE_MAX && !(at && strchr("'\"", out.text[at - 1]));
+    pith__rendered_free(&out);
+    return takes;
+}
+
+PITH_SHARED int pith__conversation_render(const pith__jinja *j, const pith__conversation *c, pith__rendered *out,
+                                          pith_error *err) {
+    int parts = 0, code = messages_check(j, c, &parts, err);
+    *out = (pith__rendered){ 0 };
+    return code ? code : messages_render(j, c, parts && !messages_takes_parts(j, c), out, err);
 }
