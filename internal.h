@@ -19,6 +19,9 @@ PITH_SHARED int  pith__tokenizer_encode(const pith__tokenizer *k, const char *te
 PITH_SHARED int  pith__tokenizer_encode_long(const pith__tokenizer *k, const char *text, size_t len,
                                              unsigned flags, pith_token *out, int cap,
                                              const pith__progress *progress);
+/* With control tokens, but not of bytes that mark (len) calls data: nobody writes one into a message. */
+PITH_SHARED int  pith__tokenizer_encode_marked(const pith__tokenizer *k, const char *text, const uint8_t *mark,
+                                               size_t len, pith_token *out, int cap);
 PITH_SHARED pith__str pith__tokenizer_piece(const pith__tokenizer *k, pith_token t); /* its bytes */
 
 /* ---- chat.c: a conversation -> tokens -------------------------------------------------------------- */
@@ -53,6 +56,12 @@ PITH_SHARED void pith__thoughts_begin(pith__thoughts *t, const char *before, siz
 PITH_SHARED void pith__thoughts_put(pith__thoughts *t, const char *p, size_t n, int hidden, pith__parts *to);
 PITH_SHARED void pith__thoughts_end(pith__thoughts *t, pith__parts *to); /* what was held back is no tag */
 PITH_SHARED const char *pith__thoughts_close(const pith__thoughts *t);   /* the tag that would end them; NULL: outside */
+
+/* ---- template.c: a conversation through a chat template --------------------------------------------- */
+
+/* As pith_template_new, of a vocabulary and its tokenizer, both or neither. */
+PITH_SHARED pith_template *pith__template_new(const pith__vocab *v, const pith__tokenizer *k, pith__str text,
+                                              const char *what, pith_error *err);
 
 /* ---- families.c, model.c: an open model ------------------------------------------------------------ */
 

@@ -113,6 +113,7 @@ typedef struct { /* one call of encode */
     size_t room, n_heap;
     const pith__progress *progress;
     size_t asked;       /* how often go_on was */
+    const uint8_t *mark; /* of each byte of the text, or NULL: none is data */
 } bpe_encoder;
 
 /* Long texts ask now and then whether they are still wanted. */
@@ -371,7 +372,46 @@ static int encode_part(void *to, const char *p, size_t n, int32_t id) {
         n = normalize(e, p, n, e->normal);
         e->part = e->normal;
     }
-    return pith__added_split(&e->k->normal, e->part, n, e->control, encode_plain, e);
+    return pith__added_split(&e->k->normal, e->part, n, e->control, NULL, encode_plain, e);
+}
+
+/* A control token that is found in normalised text, at p as it is spelled, in bytes that are no data; or -1. */
+static int32_t own_token_at(const pith__tokenizer *k, const char *p, const uint8_t *mark, size_t left, size_t *size) {
+    int32_t found = -1;
+    *size = 0;
+    for (size_t t = 0; t < k->normal.n; t++) {
+        pith__str s = k->v.piece[k->normal.token[t].id];
+        int fits = k->normal.token[t].flags & PITH__SPECIAL && s.n > *size && s.n <= left && !memcmp(p, s.p, s.n);
+        for (size_t i = 0; fits && i < s.n; i++) fits = !(mark[i] & PITH__DATA);
+        if (fits) found = k->normal.token[t].id, *size = s.n;
+    }
+    return found;
+}
+
+/* As encode_part, of a text where bytes of data must not become control tokens. Those that are found in normalised
+ * text are looked for before, since the marks are those of the text as it is. */
+static int encode_marked(void *to, const char *p, size_t n, int32_t id) {
+    bpe_encoder *e = to;
+    if (id >= 0) return encode_plain(e, p, n, id);
+    const uint8_t *mark = e->mark + (p - e->begin);
+    uint8_t begins[256] = { 0 };
+    size_t start = 0, size;
+    for (size_t t = 0; t < e->k->normal.n; t++)
+        if (e->k->normal.token[t].flags & PITH__SPECIAL)
+            begins[(unsigned char)*e->k->v.piece[e->k->normal.token[t].id].p] = 1;
+    e->control = 0;
+    for (size_t i = 0; i < n && !e->code; i++) {
+        if (!begins[(unsigned char)p[i]] || mark[i] & PITH__DATA) continue;
+        int32_t found = own_token_at(e->k, p + i, mark + i, n - i, &size);
+        if (found < 0) continue;
+        if (i > start) encode_part(e, p + start, i - start, -1);
+        put_token(e, found);
+        i += size - 1;
+        start = i + 1;
+    }
+    if (!e->code && start < n) encode_part(e, p + start, n - start, -1);
+    e->control = 1;
+    return e->code;
 }
 
 /* ---- building: tables ------------------------------------------------------------------------ */
@@ -580,6 +620,27 @@ PITH_SHARED pith__tokenizer *pith__tokenizer_new(const pith__vocab *v, pith_erro
     return NULL;
 }
 
+/* The text that e begins with. */
+static int encode_all(bpe_encoder *e, size_t len, unsigned flags) {
+    const pith__tokenizer *k = e->k;
+    const pith__vocab *v = &k->v;
+    if (len > INT_MAX / 4 - 2) return PITH_EARG; /* a space may be 3 tokens, and one go before each part */
+    e->control = (flags & PITH_SPECIAL) != 0;
+    int normal = k->splitter || k->copies_late ? v->nfc && pith__may_need_nfc(e->begin, len) : 1;
+    if (normal && !(e->normal = malloc(NORMAL_ROOM(len)))) e->code = PITH_EMEMORY;
+    if (k->copies_late && !(e->spaced = malloc(NORMAL_ROOM(len)))) e->code = PITH_EMEMORY;
+    if (flags & PITH_BOS && v->add_bos && v->bos >= 0) put_token(e, v->bos);
+    if (!e->code && len)
+        e->code = pith__added_split(&k->added, e->begin, len, e->control, e->mark,
+                                    e->mark ? encode_marked : encode_part, e);
+    if (flags & PITH_EOS && v->add_eos && v->eos >= 0) put_token(e, v->eos);
+    free(e->normal);
+    free(e->spaced);
+    free(e->symbol);
+    free(e->heap);
+    return e->code ? e->code : (int)e->n_out;
+}
+
 PITH_SHARED int pith__tokenizer_encode(const pith__tokenizer *k, const char *text, size_t len,
                                        unsigned flags, pith_token *out, int cap) {
     return pith__tokenizer_encode_long(k, text, len, flags, out, cap, NULL);
@@ -588,23 +649,17 @@ PITH_SHARED int pith__tokenizer_encode(const pith__tokenizer *k, const char *tex
 PITH_SHARED int pith__tokenizer_encode_long(const pith__tokenizer *k, const char *text, size_t len,
                                             unsigned flags, pith_token *out, int cap,
                                             const pith__progress *progress) {
-    if (len > INT_MAX / 4 - 2) return PITH_EARG; /* a space may be 3 tokens, and one go before each part */
-    const pith__vocab *v = &k->v;
     bpe_encoder e = { .k = k, .out = out, .cap = cap > 0 ? (size_t)cap : 0, .begin = text,
                       .progress = progress };
-    e.control = (flags & PITH_SPECIAL) != 0;
-    int normal = k->splitter || k->copies_late ? v->nfc && pith__may_need_nfc(text, len) : 1;
-    if (normal && !(e.normal = malloc(NORMAL_ROOM(len)))) e.code = PITH_EMEMORY;
-    if (k->copies_late && !(e.spaced = malloc(NORMAL_ROOM(len)))) e.code = PITH_EMEMORY;
-    if (flags & PITH_BOS && v->add_bos && v->bos >= 0) put_token(&e, v->bos);
-    if (!e.code && len)
-        e.code = pith__added_split(&k->added, text, len, e.control, encode_part, &e);
-    if (flags & PITH_EOS && v->add_eos && v->eos >= 0) put_token(&e, v->eos);
-    free(e.normal);
-    free(e.spaced);
-    free(e.symbol);
-    free(e.heap);
-    return e.code ? e.code : (int)e.n_out;
+    return encode_all(&e, len, flags);
+}
+
+PITH_SHARED int pith__tokenizer_encode_marked(const pith__tokenizer *k, const char *text, const uint8_t *mark,
+                                              size_t len, pith_token *out, int cap) {
+    bpe_encoder e = { .k = k, .out = out, .cap = cap > 0 ? (size_t)cap : 0, .begin = text };
+    for (size_t i = 0; i < len && !e.mark; i++)
+        if (mark[i] & PITH__DATA) e.mark = mark;
+    return encode_all(&e, len, PITH_SPECIAL);
 }
 
 PITH_SHARED pith__str pith__tokenizer_piece(const pith__tokenizer *k, pith_token t) {

@@ -153,7 +153,13 @@ PITH_SHARED size_t pith__white_at(const char *p, size_t n) { return white_at(p, 
 
 /* ---- searching a text ------------------------------------------------------------------------ */
 
-PITH_SHARED int pith__added_split(const pith__added_set *a, const char *p, size_t n, int control,
+static int all_own(const uint8_t *mark, size_t n) {
+    size_t i = 0;
+    while (i < n && !(mark[i] & PITH__DATA)) i++;
+    return i == n;
+}
+
+PITH_SHARED int pith__added_split(const pith__added_set *a, const char *p, size_t n, int control, const uint8_t *mark,
                                   pith__added_part *part, void *to) {
     size_t start = 0;       /* behind the last token and what it took along */
     size_t white_end = 0;   /* white space was looked at up to here: many tokens may take the same */
@@ -163,6 +169,10 @@ PITH_SHARED int pith__added_split(const pith__added_set *a, const char *p, size_
         size_t begin = i;
         i += t ? t->s.n : 1;
         if (!t || (t->flags & PITH__SPECIAL && !control)) continue;
+        if (t->flags & PITH__SPECIAL && mark && !all_own(mark + begin, t->s.n)) {
+            i = begin + 1;
+            continue;
+        }
         if (t->flags & PITH__SINGLE_WORD && (word_before(p, begin) || word_at(p + i, n - i))) continue;
         if (t->flags & PITH__LSTRIP && begin > start)
             begin -= white_before(p + start, begin - start, a->metaspace);

@@ -53,9 +53,11 @@ typedef int pith__added_part(void *to, const char *p, size_t n, int32_t id);
 PITH_SHARED void pith__added_sort(pith__added_set *a);
 PITH_SHARED int pith__added_build(pith__added_set *a, pith__arena *arena); /* then, to search in texts */
 PITH_SHARED int32_t pith__added_named(const pith__added_set *a, pith__str name); /* its id, or -1 */
+enum { PITH__DATA = 1, PITH__GENERATION = 2 }; /* marks of a byte: of data, as in a message; written by the model */
+
 /* Gives all parts of a text to part(), whose first result that is not 0 is returned. Without control,
- * tokens that are special are passed over. */
-PITH_SHARED int pith__added_split(const pith__added_set *a, const char *p, size_t n, int control,
+ * tokens that are special are passed over; so are those with a byte that mark (n), if not NULL, calls data. */
+PITH_SHARED int pith__added_split(const pith__added_set *a, const char *p, size_t n, int control, const uint8_t *mark,
                                   pith__added_part *part, void *to);
 PITH_SHARED size_t pith__white_before(const char *p, size_t n); /* bytes of white space p[0..n) ends with */
 PITH_SHARED size_t pith__white_at(const char *p, size_t n);     /* and begins with */
