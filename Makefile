@@ -28,7 +28,7 @@ ENGINE  = base/bytes.c base/os.c base/utf8.c base/json.c base/team.c \
           text/jinja_filters.c text/jinja_functions.c text/jinja_lex.c text/jinja_expression.c text/jinja_parse.c \
           text/jinja.c text/messages.c \
           tokenizer.c chat.c thoughts.c \
-          families.c model.c lora.c forward.c pass.c session.c keep.c candidates.c penalties.c sampler.c generate.c
+          families.c model.c template.c lora.c forward.c pass.c session.c keep.c candidates.c penalties.c sampler.c generate.c
 HEADERS = $(wildcard model.h internal.h base/*.h math/*.h math/twins/*.inc formats/*.h text/*.h)
 TRAIN   = train/params.c train/product.c train/attention.c train/backward.c train/loss.c train/step.c train/adamw.c \
           train/checkpoint.c train/dataset.c train/vocab.c train/init.c
@@ -60,7 +60,8 @@ TOOLS   = tools/bundle.c \
           tools/request.c \
           tools/answer.c \
           tools/slots.c \
-          tools/batch.c
+          tools/batch.c \
+          tools/template.c
 TESTS   = $(wildcard tests/t_*.c)
 
 # Asked once, and only by what compiles.

@@ -374,6 +374,7 @@ static const struct {
     { "bench", verb_bench },
     { "chat", verb_chat },
     { "grammar", verb_grammar },
+    { "template", verb_template },
     { "batch", verb_batch },
     { "vocab", verb_vocab },
     { "pretrain", verb_pretrain },

@@ -656,6 +656,34 @@ same_out "$dir/a" "--draft-lookup: the same chat"; more_than 1 "--draft-lookup: 
 tiny -t 0; grep -q 'per pass' "$dir/err"; [ $? -ne 0 ]; ok $? "nothing about passes without --draft-lookup"
 for v in -1 256 x; do tiny --draft-lookup $v; refused 1 "--draft-lookup is '$v'" "--draft-lookup $v"; done
 
+# ---- templates ---------------------------------------------------------------------------------------
+cat > "$dir/t.jinja" <<'END'
+{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role + '|' + m.content }}<|im_end|>{% endfor %}
+{% if add_generation_prompt %}<|im_start|>{{ "" if enable_thinking else "quick" }}{{ strftime_now('%d %b %y') }}{% endif %}
+END
+printf '[{"role":"user","content":"a<s>"},{"role":"x","content":"a"}]' > "$dir/talk.json"
+template() { go template --messages "$dir/talk.json" --chat-template-file "$dir/t.jinja" "$@"; }
+template --now 2025-03-14T15:09:26; out_is '<|im_start|>user|a<s><|im_end|><|im_start|>x|a<|im_end|><|im_start|>quick14 Mar 25' "template: of a file, without a model"
+template --bos-token B --no-generation-prompt; out_is 'B<|im_start|>user|a<s><|im_end|><|im_start|>x|a<|im_end|>' "template: no generation prompt"
+template --continue-final --chat-template-kwargs '{"bos_token": 5}'; out_is '5<|im_start|>user|a<s><|im_end|><|im_start|>x|a' "template: a last message to go on with"
+template --chat-template-kwargs '{"enable_thinking": true}'; grep -q '<|im_start|>[0-9]* [A-Z][a-z][a-z] [0-9]*$' "$dir/out"; fine "template: variables, and the date it is"
+template "$dir/chat.gguf" --tokens --no-generation-prompt; grep -q '^1 6 .* 7 6 .* 7' "$dir/out" && ! grep -q ' 1 ' "$dir/out"; fine "template: tokens, of which a message writes none"
+printf '{"messages":[{"role":"user","content":"a"}],"bos_token":"s","add_generation_prompt":false}' > "$dir/talk2.json"
+go template --messages "$dir/talk2.json" --chat-template-file "$dir/t.jinja"; out_is 's<|im_start|>user|a<|im_end|>' "template: an object of messages and variables"
+in=$dir/talk2.json; go template --messages - --chat-template-file "$dir/t.jinja"; out_is 's<|im_start|>user|a<|im_end|>' "template: messages of standard input"; in=/dev/null
+go template --messages "$dir/talk2.json" "$dir/chat.gguf"; out_is 's<|im_start|>user\na<|im_end|>\n' "template: the model's own"
+go template --messages "$dir/talk2.json" "$dir/spm.gguf"; refused 3 'spm.gguf: has no chat template' "template: a model without one"
+go template --messages "$dir/talk2.json"; refused 1 'MODEL or --chat-template-file' "template: of nothing"
+template --tokens; refused 1 'needs a MODEL' "template: tokens of no model"
+template --now 2025-13-14T15:09:26; refused 1 "now is '2025-13" "template: no such month"
+template --chat-template-kwargs '[1]'; refused 3 'variables: no object' "template: variables that are none"
+go template --chat-template-file "$dir/t.jinja"; refused 1 'needs --messages' "template: no messages"
+printf '[{"role":"user"}]' > "$dir/bad.json"; go template --messages "$dir/bad.json" --chat-template-file "$dir/t.jinja"; refused 3 "t.jinja: line 1: there is no attribute 'content'" "template: no content"
+printf '[{"role":' > "$dir/bad.json"; go template --messages "$dir/bad.json" --chat-template-file "$dir/t.jinja"; refused 3 'messages: byte 9' "template: messages cut off"
+printf 'a\n{%% for x in y' > "$dir/bad.jinja"; go template --messages "$dir/talk.json" --chat-template-file "$dir/bad.jinja"; refused 3 'bad.jinja: line 2' "template: one that does not end"
+printf '{{ raise_exception("no, " ~ messages[0].role) }}' > "$dir/bad.jinja"; go template --messages "$dir/talk.json" --chat-template-file "$dir/bad.jinja"
+refused 3 'the template says: no, user' "template: one that refuses"
+
 # ---- grammars ----------------------------------------------------------------------------------------
 printf 'root ::= "a"+ b\nb ::= [0-9]' > "$dir/a.gbnf"; printf 'aa7' > "$dir/yes"; printf 'aab' > "$dir/no"
 grammar() { go grammar --grammar-file "$dir/a.gbnf" "$@"; }

@@ -36,8 +36,12 @@ static const char bpe[] = SHAPE("qwen2")
     "tokenizer.ggml.token_type [1,1,1,1,1,1,1,3,1];"
     "tokenizer.ggml.merges ['a b','ab ab','\xc4\xa0 ab'];tokenizer.ggml.eos_token_id 7";
 
+/* In one line, and without ';'. */
+#define CHATML "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role + '\\n' + m.content }}<|im_end|>{{ '\\n' }}" \
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>{{ 'assistant\\n' }}{% endif %}"
+
 static const char chat[] = SHAPE("llama")
-    "tokenizer.ggml.model llama;tokenizer.chat_template <|im_start|>;"
+    "tokenizer.ggml.model llama;tokenizer.chat_template " CHATML ";"
     "tokenizer.ggml.tokens ['<unk>','<s>','</s>','<0x61>','\xe2\x96\x81','a','<|im_start|>','<|im_end|>','\xe2\x96\x81""a'];"
     "tokenizer.ggml.scores [0.0,0.0,0.0,0.0,-1.0,-2.0,-3.0,-4.0,-5.0];"
     "tokenizer.ggml.token_type [2,3,3,6,1,1,3,3,1]";

@@ -308,6 +308,7 @@ int verb_tokenize(int argc, char **argv);
 int verb_info(int argc, char **argv);
 int verb_bench(int argc, char **argv);
 int verb_grammar(int argc, char **argv);
+int verb_template(int argc, char **argv);
 int verb_batch(int argc, char **argv);
 int verb_vocab(int argc, char **argv);
 int verb_pretrain(int argc, char **argv);
