@@ -43,6 +43,12 @@ CASES = r'''
 {{ 'x' in undefined_thing }} {{ undefined_thing in [1] }}
 {{ undefined_thing in 'abc' }}
 {{ undefined_thing|tojson }}
+{{ undefined_thing|int }}
+{{ undefined_thing|float(3) }}
+{{ (1|map('upper')) is defined }} {{ not 5|select('odd') }} {{ [1]|items is string }} {{ undefined_thing|truncate }}|{{ 'x' % undefined_thing }}
+{{ 1|map('upper')|list }}
+{{ m|groupby('nothing') }}
+{% macro f() %}{% endmacro %}{{ f }} {{ [f] }}
 {{ undefined_thing|default }}|{{ undefined_thing|default('x') }} {{ e|default('x') }}|{{ e|default('x', true) }} {{ none|default('y') }} {{ none|d('y', boolean=true) }}
 {{ d.a }} {{ d['a'] }} {{ d.a[1].x }} {{ d.zz is defined }} {{ d.zz }}|{{ d['zz'] }}| {{ d.b is defined }}
 {{ d.zz.yy }}

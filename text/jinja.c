@@ -16,18 +16,11 @@ enum {
     JINJA_DEEPEST_RUN = 700          /* calls of evaluate and run within each other */
 };
 
-typedef struct jinja_frame {
+typedef struct pith__jframe {
     pith__jdict *vars; /* NULL: none yet */
-    struct jinja_frame *up;
+    struct pith__jframe *up;
     int kept;          /* 1: a macro still needs it */
 } jinja_frame;
-
-typedef struct pith__jmacro {
-    const pith__jnode *parameters, *body;
-    const pith__jstr *name;
-    jinja_frame *frame;
-    int uses; /* 1 caller, 2 varargs, 4 kwargs */
-} jinja_a_macro;
 
 typedef struct pith__jloop {
     const pith__jnode *node;
@@ -234,7 +227,7 @@ static int jinja_named_argument(const pith__jargs *all, const pith__jstr *name) 
 }
 
 /* varargs, kwargs and caller: what a macro gets beside its parameters, of which it has n. */
-static void jinja_bind_rest(pith__jrun *r, const jinja_a_macro *m, jinja_frame *f, const pith__jargs *all, int n) {
+static void jinja_bind_rest(pith__jrun *r, const pith__jmacro *m, jinja_frame *f, const pith__jargs *all, int n) {
     static const pith__jstr caller = { .p = "caller", .n = 6 };
     int given = jinja_named_argument(all, &caller);
     if (m->uses & 1) {
@@ -260,7 +253,7 @@ static void jinja_bind_rest(pith__jrun *r, const jinja_a_macro *m, jinja_frame *
     }
 }
 
-static pith__jvalue jinja_call_macro(pith__jrun *r, const jinja_a_macro *m, const pith__jargs *all) {
+static pith__jvalue jinja_call_macro(pith__jrun *r, const pith__jmacro *m, const pith__jargs *all) {
     jinja_frame *f = jinja_new_frame(r, m->frame);
     int i = 0, line = r->line;
     for (const pith__jnode *p = m->parameters; p && !r->code; p = p->next, i++) {
@@ -469,18 +462,18 @@ static pith__jvalue jinja_evaluate(pith__jrun *r, const pith__jnode *n, jinja_fr
 
 /* ---- statements ------------------------------------------------------------------------------------ */
 
-static jinja_a_macro *jinja_new_macro(pith__jrun *r, const pith__jnode *parameters, const pith__jnode *body,
+static pith__jmacro *jinja_new_macro(pith__jrun *r, const pith__jnode *parameters, const pith__jnode *body,
                                       jinja_frame *f) {
     static const pith__jstr caller = { .p = "caller", .n = 6 };
-    jinja_a_macro *m = pith__j_new(r, 1, sizeof *m);
+    pith__jmacro *m = pith__j_new(r, 1, sizeof *m);
     if (!m) return NULL;
-    *m = (jinja_a_macro){ .parameters = parameters, .body = body, .frame = f, .name = &caller };
+    *m = (pith__jmacro){ .parameters = parameters, .body = body, .frame = f, .name = &caller };
     for (; f; f = f->up) f->kept = 1;
     return m;
 }
 
 static void jinja_define(pith__jrun *r, const pith__jnode *n, jinja_frame *f) {
-    jinja_a_macro *m = jinja_new_macro(r, n->a, n->b, f);
+    pith__jmacro *m = jinja_new_macro(r, n->a, n->b, f);
     if (!m) return;
     m->name = n->name;
     m->uses = n->op;
@@ -488,7 +481,7 @@ static void jinja_define(pith__jrun *r, const pith__jnode *n, jinja_frame *f) {
 }
 
 static void jinja_run_call_block(pith__jrun *r, const pith__jnode *n, jinja_frame *f) {
-    jinja_a_macro *m = jinja_new_macro(r, n->b, n->c, f);
+    pith__jmacro *m = jinja_new_macro(r, n->b, n->c, f);
     if (!m) return;
     pith__jvalue v = jinja_call_node_of(r, n->a, f, (pith__jvalue){ .type = PITH__T_MACRO, .as.macro = m });
     pith__j_put_value(r, r->out, v);

@@ -60,6 +60,7 @@ struct pith__jlist {
     pith__jvalue *v; /* (n) */
     size_t n, cap;   /* lists that share v with a longer one have cap 0 */
     size_t at;       /* of ITER: how many were walked */
+    const char *why; /* of ITER: the error that walking it is, or NULL */
 };
 
 struct pith__jdict {
@@ -95,6 +96,13 @@ struct pith__jbuiltin {
     int need;           /* how many must be given */
     pith__jfunction *call;
 };
+
+typedef struct pith__jmacro {
+    const pith__jnode *parameters, *body;
+    const pith__jstr *name;
+    struct pith__jframe *frame; /* where it was defined */
+    int uses;                   /* 1 caller, 2 varargs, 4 kwargs */
+} pith__jmacro;
 
 typedef struct pith__jbound {
     const pith__jbuiltin *builtin;
@@ -150,7 +158,8 @@ PITH_SHARED int pith__j_space(uint32_t c); /* white space, as Python has it */
 PITH_SHARED pith__jvalue pith__j_list(pith__jrun *r, int type, size_t room);
 PITH_SHARED void pith__j_append(pith__jrun *r, pith__jlist *l, pith__jvalue v);
 PITH_SHARED pith__jvalue pith__j_pair(pith__jrun *r, pith__jvalue a, pith__jvalue b); /* a tuple */
-PITH_SHARED pith__jvalue pith__j_iter(pith__jvalue list); /* to be walked once */
+/* What makes a generator of v, even if it failed: then walking it fails. */
+PITH_SHARED pith__jvalue pith__j_later(pith__jrun *r, pith__jvalue v);
 PITH_SHARED pith__jvalue pith__j_dict(pith__jrun *r, int type);
 PITH_SHARED const pith__jvalue *pith__j_get(const pith__jdict *d, pith__jvalue key); /* or NULL */
 PITH_SHARED const pith__jvalue *pith__j_get_named(const pith__jdict *d, const pith__jstr *key);

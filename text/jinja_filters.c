@@ -91,16 +91,22 @@ static pith__jvalue jinja_sorted(pith__jrun *r, const pith__jlist *l, const pith
     return to;
 }
 
-/* by: what to compare items by: paths, or an integer. */
+/* By one attribute, or an item of each. */
 static pith__jvalue jinja_sort_by(pith__jrun *r, const pith__jlist *l, pith__jvalue by, int no_case, int reverse) {
-    pith__jvalue *key = l ? pith__j_new(r, l->n, sizeof *key) : NULL;
-    for (size_t i = 0; key && i < l->n && !r->code; i++) key[i] = jinja_sort_key(r, l->v[i], by, no_case);
+    pith__jvalue *key = l ? pith__j_new(r, l->n, sizeof *key) : NULL, none = { 0 };
+    for (size_t i = 0; key && i < l->n && !r->code; i++) {
+        key[i] = jinja_follow(r, l->v[i], by, none);
+        if (no_case) key[i] = jinja_no_case(r, key[i]);
+    }
     return jinja_sorted(r, l, key, reverse);
 }
 
 PITH__T_BUILTIN(jinja_sort) {
+    const pith__jlist *l = pith__j_items(r, v);
+    pith__jvalue *key = l ? pith__j_new(r, l->n, sizeof *key) : NULL;
     (void)all;
-    return jinja_sort_by(r, pith__j_items(r, v), a[2], !pith__j_true(a[1]), pith__j_true(a[0]));
+    for (size_t i = 0; key && i < l->n && !r->code; i++) key[i] = jinja_sort_key(r, l->v[i], a[2], !pith__j_true(a[1]));
+    return jinja_sorted(r, l, key, pith__j_true(a[0]));
 }
 
 PITH__T_BUILTIN(jinja_dictsort) {
@@ -134,7 +140,7 @@ PITH__T_BUILTIN(jinja_groupby) {
     return groups;
 }
 
-PITH__T_BUILTIN(jinja_unique) {
+PITH__T_BUILTIN(jinja_unique_now) {
     const pith__jlist *l = pith__j_items(r, v);
     pith__jvalue to = pith__j_list(r, PITH__T_ITER, 0), seen = pith__j_dict(r, PITH__T_DICT), none = { 0 };
     (void)all;
@@ -175,7 +181,7 @@ PITH__T_BUILTIN(jinja_sum) {
 
 /* ---- many values ----------------------------------------------------------------------------------- */
 
-PITH__T_BUILTIN(jinja_map) {
+PITH__T_BUILTIN(jinja_map_now) {
     pith__jvalue to = pith__j_list(r, PITH__T_ITER, 0), path = { 0 }, otherwise = { 0 };
     const pith__jlist *l = pith__j_true(v) ? pith__j_items(r, v) : NULL;
     const pith__jbuiltin *f = NULL;
@@ -198,7 +204,7 @@ PITH__T_BUILTIN(jinja_map) {
     return to;
 }
 
-static pith__jvalue jinja_choose(pith__jrun *r, pith__jvalue v, const pith__jargs *all, int by_attribute, int want) {
+static pith__jvalue jinja_choose_now(pith__jrun *r, pith__jvalue v, const pith__jargs *all, int by_attribute, int want) {
     pith__jvalue to = pith__j_list(r, PITH__T_ITER, 0), none = { 0 };
     const pith__jlist *l = pith__j_true(v) ? pith__j_items(r, v) : NULL;
     const pith__jbuiltin *test = NULL;
@@ -216,6 +222,10 @@ static pith__jvalue jinja_choose(pith__jrun *r, pith__jvalue v, const pith__jarg
         if (pith__j_true(test ? pith__j_apply(r, test, x, &rest) : x) == want) pith__j_append(r, to.as.list, l->v[i]);
     }
     return to;
+}
+
+static pith__jvalue jinja_choose(pith__jrun *r, pith__jvalue v, const pith__jargs *all, int by_attribute, int want) {
+    return pith__j_later(r, jinja_choose_now(r, v, all, by_attribute, want));
 }
 
 PITH__T_BUILTIN(jinja_select) { (void)a; return jinja_choose(r, v, all, 0, 1); }
@@ -273,7 +283,7 @@ PITH__T_BUILTIN(jinja_reverse) {
 
 PITH__T_BUILTIN(jinja_length) { (void)a, (void)all; return pith__j_int(pith__j_count(r, v)); }
 
-PITH__T_BUILTIN(jinja_items_filter) {
+PITH__T_BUILTIN(jinja_items_filter_now) {
     pith__jvalue to = pith__j_list(r, PITH__T_ITER, 0);
     PITH__T_UNUSED;
     if (v.type == PITH__T_UNDEFINED) return to;
@@ -283,7 +293,7 @@ PITH__T_BUILTIN(jinja_items_filter) {
     return to;
 }
 
-PITH__T_BUILTIN(jinja_batch) {
+PITH__T_BUILTIN(jinja_batch_now) {
     const pith__jlist *l = pith__j_items(r, v);
     pith__jvalue to = pith__j_list(r, PITH__T_ITER, 0), row = { 0 };
     int64_t n = jinja_number_or(r, a[0], 1);
@@ -298,7 +308,7 @@ PITH__T_BUILTIN(jinja_batch) {
     return to;
 }
 
-PITH__T_BUILTIN(jinja_slice_filter) {
+PITH__T_BUILTIN(jinja_slice_filter_now) {
     const pith__jlist *l = pith__j_items(r, v);
     pith__jvalue to = pith__j_list(r, PITH__T_ITER, 0);
     int64_t n = jinja_number_or(r, a[0], 1), at = 0;
@@ -329,6 +339,7 @@ PITH__T_BUILTIN(jinja_int) {
     double f = 0;
     (void)all;
     if (v.type == PITH__T_INT || v.type == PITH__T_BIG) return v;
+    if (!pith__j_defined(r, v)) return v;
     to.type = PITH__T_INT;
     if (v.type == PITH__T_BOOL) return to;
     if (v.type == PITH__T_STR) to.mark = v.as.s->n ? pith__j_mark(v.as.s, 0) : 0;
@@ -341,7 +352,8 @@ PITH__T_BUILTIN(jinja_int) {
 
 PITH__T_BUILTIN(jinja_float) {
     pith__jvalue to = { .type = PITH__T_FLOAT, .mark = v.mark };
-    (void)r, (void)all;
+    (void)all;
+    if (!pith__j_defined(r, v)) return v;
     if (v.type == PITH__T_STR ? pith__j_read_float(v.as.s->p, v.as.s->n, &to.as.f) : pith__j_number(v, &to.as.f))
         return to;
     return jinja_or(a[0], pith__j_float(0));
@@ -442,6 +454,7 @@ PITH__T_BUILTIN(jinja_truncate) {
     int64_t length = jinja_number_or(r, a[0], 255), leeway = jinja_number_or(r, a[3], 5);
     pith__jvalue end = jinja_or(a[2], pith__j_text(r, "...", 3, 0));
     (void)all;
+    if (v.type != PITH__T_STR && pith__j_count(r, v) <= length + leeway && !r->code) return v;
     if (r->code || v.type != PITH__T_STR || end.type != PITH__T_STR)
         return pith__j_fail(r, "truncate of a %s, need a string", pith__j_type(v));
     int64_t cut = length - (int64_t)pith__j_length(end.as.s);
@@ -493,7 +506,7 @@ PITH__T_BUILTIN(jinja_urlencode) {
         jinja_quote_url(r, b, v, 0);
         return pith__j_done(r, b);
     }
-    const pith__jlist *l = v.type == PITH__T_DICT ? jinja_items_filter(r, v, a, all).as.list : pith__j_items(r, v);
+    const pith__jlist *l = v.type == PITH__T_DICT ? jinja_items_filter_now(r, v, a, all).as.list : pith__j_items(r, v);
     for (size_t i = 0; l && i < l->n && !r->code; i++) {
         const pith__jlist *pair = pith__j_items(r, l->v[i]);
         if (pair && pair->n != 2) return pith__j_fail(r, "urlencode of what is no pairs");
@@ -505,6 +518,13 @@ PITH__T_BUILTIN(jinja_urlencode) {
     }
     return pith__j_done(r, b);
 }
+
+/* What Python makes as it is walked, so that an error comes no sooner. */
+PITH__T_BUILTIN(jinja_unique) { return pith__j_later(r, jinja_unique_now(r, v, a, all)); }
+PITH__T_BUILTIN(jinja_map) { return pith__j_later(r, jinja_map_now(r, v, a, all)); }
+PITH__T_BUILTIN(jinja_items_filter) { return pith__j_later(r, jinja_items_filter_now(r, v, a, all)); }
+PITH__T_BUILTIN(jinja_batch) { return pith__j_later(r, jinja_batch_now(r, v, a, all)); }
+PITH__T_BUILTIN(jinja_slice_filter) { return pith__j_later(r, jinja_slice_filter_now(r, v, a, all)); }
 
 static const pith__jbuiltin jinja_filter[] = {
     { "abs", "", 0, jinja_abs }, { "attr", "name", 1, jinja_attr }, { "batch", "linecount fill_with", 1, jinja_batch },

@@ -208,7 +208,7 @@ PITH_SHARED pith__jvalue pith__j_percent(pith__jrun *r, pith__jvalue format, pit
         if (mark) p.at++, jinja_percent_one(r, b, &p);
     }
     int left = args.type == PITH__T_TUPLE ? p.used < args.as.list->n
-             : !p.used && args.type != PITH__T_DICT && args.type != PITH__T_LIST;
+             : !p.used && args.type != PITH__T_DICT && args.type != PITH__T_LIST && args.type != PITH__T_UNDEFINED;
     if (left && !r->code) pith__j_fail(r, "more values than %%... in a pattern for them");
     return pith__j_done(r, b);
 }

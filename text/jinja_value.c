@@ -225,9 +225,14 @@ PITH_SHARED pith__jvalue pith__j_pair(pith__jrun *r, pith__jvalue a, pith__jvalu
     return t;
 }
 
-PITH_SHARED pith__jvalue pith__j_iter(pith__jvalue list) {
-    if (list.type) list.type = PITH__T_ITER;
-    return list;
+PITH_SHARED pith__jvalue pith__j_later(pith__jrun *r, pith__jvalue v) {
+    if (r->code != PITH_EDATA || !r->err) return v;
+    r->code = 0;
+    v = pith__j_list(r, PITH__T_ITER, 0);
+    if (!r->code) v.as.list->why = pith__j_new(r, 1, sizeof r->err->text);
+    if (!r->code) strcpy((char *)(uintptr_t)v.as.list->why, r->err->text);
+    if (!r->code) *r->err = (pith_error){ 0, "" };
+    return v;
 }
 
 PITH_SHARED pith__jvalue pith__j_dict(pith__jrun *r, int type) {
@@ -530,6 +535,7 @@ PITH_SHARED int pith__j_contains(pith__jrun *r, pith__jvalue in, pith__jvalue v)
         pith__j_fail(r, "nothing can be 'in' a %s", pith__j_type(in));
         return 0;
     }
+    if (in.as.list->why) pith__j_items(r, in);
     size_t *at = &in.as.list->at, i = in.type == PITH__T_ITER ? *at : 0;
     int found = 0;
     for (; !found && !r->code && i < in.as.list->n; i++) found = pith__j_equal(r, in.as.list->v[i], v);
@@ -553,6 +559,7 @@ PITH_SHARED pith__jlist *pith__j_items(pith__jrun *r, pith__jvalue v) {
     pith__jlist *l = pith__j_list(r, PITH__T_LIST, 0).as.list;
     if (!l || r->code || v.type == PITH__T_UNDEFINED) return r->code ? NULL : l;
     if (v.type == PITH__T_ITER) {
+        if (v.as.list->why) r->code = pith__fail(r->err, PITH_EDATA, "%s", v.as.list->why);
         if (v.as.list->n) l->v = v.as.list->v + v.as.list->at;
         l->n = v.as.list->n - v.as.list->at;
         v.as.list->at = v.as.list->n;

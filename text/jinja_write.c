@@ -241,6 +241,11 @@ PITH_SHARED void pith__j_put_repr(pith__jrun *r, pith__jbuffer *b, pith__jvalue 
     case PITH__T_LIST: case PITH__T_TUPLE: case PITH__T_RANGE: case PITH__T_VIEW: case PITH__T_DICT: case PITH__T_SPACE:
         jinja_repr_box(r, b, v);
         break;
+    case PITH__T_MACRO:
+        jinja_puts(r, b, "<Macro '", 0);
+        pith__j_put_part(r, b, v.as.macro->name, 0, v.as.macro->name->n);
+        jinja_puts(r, b, "'>", 0);
+        break;
     default: /* Python writes an address, which no two runs have in common */
         pith__j_fail(r, "a %s has no text", pith__j_type(v));
     }
