@@ -42,7 +42,7 @@ typedef struct {
     int n_merge;
     pith__str *left, *right; /* (n_merge), by rank */
     pith__str pre;       /* the pre-tokeniser's name as GGUF has it: "qwen2" */
-    pith__str chat_template;
+    pith__str chat_template, tool_template; /* the second one where tools are given; no bytes: there is none */
     int bos, eos, unk;   /* -1: none */
     int end[16], n_end;  /* tokens that end a generated text; eos is one of them only if it is here */
     int add_bos, add_eos, ignore_merges, byte_fallback, nfc;

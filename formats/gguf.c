@@ -559,7 +559,7 @@ static int gguf_read_bpe(pith__store *s, pith_error *err) {
 static int gguf_read_special(pith__store *s, pith_error *err) {
     pith__vocab *v = &s->vocab;
     int spm = v->model == PITH__SPM, eot = -1, eom = -1;
-    const pith__key *chat;
+    const pith__key *chat, *tools = NULL;
     int code = gguf_get_id(s, "tokenizer.ggml.bos_token_id", spm ? 1 : -1, &v->bos, err);
     if (!code) code = gguf_get_id(s, "tokenizer.ggml.eos_token_id", spm ? 2 : -1, &v->eos, err);
     if (!code) code = gguf_get_id(s, "tokenizer.ggml.unknown_token_id", spm ? 0 : -1, &v->unk, err);
@@ -568,8 +568,10 @@ static int gguf_read_special(pith__store *s, pith_error *err) {
     if (!code) code = gguf_get_flag(s, "tokenizer.ggml.add_bos_token", &v->add_bos, err);
     if (!code) code = gguf_get_flag(s, "tokenizer.ggml.add_eos_token", &v->add_eos, err);
     if (!code) code = gguf_get(s, "tokenizer.chat_template", PITH__STRING, &chat, err);
+    if (!code) code = gguf_get(s, "tokenizer.chat_template.tool_use", PITH__STRING, &tools, err);
     if (code) return code;
     if (chat) v->chat_template = chat->s;
+    if (tools) v->tool_template = tools->s;
     gguf_add_end(v, v->eos);
     gguf_add_end(v, eot);
     gguf_add_end(v, eom);

@@ -467,13 +467,16 @@ static void hf_special(hf_reading *r, pith__json config, const char *name, int *
     *id = hf_find(r, hf_string(r, j, name));
 }
 
-/* A string, or the one called "default" in a list of {name, template}. */
+/* A string, or those called "default" and "tool_use" in a list of {name, template}. */
 static void hf_chat(hf_reading *r, pith__json j) {
     pith__json item;
     if (pith__json_type(j) == '"') r->v->chat_template = hf_string(r, j, "chat_template");
-    while (pith__json_type(j) != '{' && pith__json_next(&j, NULL, &item))
-        if (pith__json_is(pith__json_get(item, "name"), "default"))
-            r->v->chat_template = hf_string(r, pith__json_get(item, "template"), "chat_template");
+    while (pith__json_type(j) != '{' && pith__json_next(&j, NULL, &item)) {
+        pith__json name = pith__json_get(item, "name");
+        pith__str *to = pith__json_is(name, "default") ? &r->v->chat_template
+                      : pith__json_is(name, "tool_use") ? &r->v->tool_template : NULL;
+        if (to) *to = hf_string(r, pith__json_get(item, "template"), "chat_template");
+    }
 }
 
 static void hf_settings(hf_reading *r, pith__json config) {
@@ -510,6 +513,15 @@ static void hf_others(pith__folder *f) {
     }
 }
 
+/* A file of its own goes before what others say. */
+static int hf_chat_file(pith__folder *f, const char *name, pith__str *to) {
+    const pith__file *jinja = NULL;
+    const char *path = pith__folder_path(f, pith__str_of(name));
+    int code = path ? pith__folder_open(f, path, 0, &jinja) : PITH_EMEMORY;
+    if (jinja) *to = (pith__str){ (const char *)jinja->data, jinja->size };
+    return code;
+}
+
 PITH_SHARED int pith__hf_tokenizer(pith__folder *f) {
     hf_reading r = { .f = f, .v = &f->s->vocab };
     pith__json at;
@@ -525,14 +537,8 @@ PITH_SHARED int pith__hf_tokenizer(pith__folder *f) {
         if (!code && pith__json_type(at)) hf_settings(&r, at);
         if (!code) code = r.code;
     }
-    const pith__file *jinja = NULL;
-    const char *path = code ? NULL : pith__folder_path(f, pith__str_of("chat_template.jinja"));
-    if (!code && !path) code = PITH_EMEMORY;
-    if (!code) code = pith__folder_open(f, path, 0, &jinja);
-    if (jinja) {
-        f->s->vocab.chat_template.p = (const char *)jinja->data;
-        f->s->vocab.chat_template.n = jinja->size;
-    }
+    if (!code) code = hf_chat_file(f, "chat_template.jinja", &r.v->chat_template);
+    if (!code) code = hf_chat_file(f, "additional_chat_templates/tool_use.jinja", &r.v->tool_template);
     if (!code) hf_ends(&f->s->vocab);
     f->s->vocab_padded = 1;
     return code;

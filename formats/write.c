@@ -179,6 +179,7 @@ static void put_vocab(blob *b, const pith__vocab *v) {
     if (spm) put_bool(b, "tokenizer.ggml.add_space_prefix", v->add_space);
     if (v->nfc) put_string(b, "pith.normalizer", pith__str_of("NFC"));
     if (v->chat_template.n) put_string(b, "tokenizer.chat_template", v->chat_template);
+    if (v->tool_template.n) put_string(b, "tokenizer.chat_template.tool_use", v->tool_template);
 }
 
 /* ---- GGUF ------------------------------------------------------------------------------------ */

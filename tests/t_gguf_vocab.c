@@ -9,6 +9,7 @@ TEST(vocab_spm) {
     spm_types(&d, 10); /* one too many is no harm */
     spm_scores(&d, N_SPM);
     key_str(&d, "tokenizer.chat_template", "{{ messages }}");
+    key_str(&d, "tokenizer.chat_template.tool_use", "{{ tools }}");
     REQUIRE(works(read_doc(&d)));
     EQ(v->model, PITH__SPM);
     EQ(v->spelling, PITH__METASPACE);
@@ -30,6 +31,7 @@ TEST(vocab_spm) {
     REQUIRE(v->n_end == 3);
     CHECK(v->end[0] == 2 && v->end[1] == 7 && v->end[2] == 8);
     CHECK(pith__str_is(v->chat_template, "{{ messages }}"));
+    CHECK(pith__str_is(v->tool_template, "{{ tools }}"));
     CHECK(v->added == NULL);
 
     d = spm_doc();
@@ -177,6 +179,7 @@ TEST(vocab_errors) {
         uint32_t type;
     } wrong[] = {
         { "tokenizer.chat_template", U32 },        { "tokenizer.ggml.bos_token_id", F32 },
+        { "tokenizer.chat_template.tool_use", F32 },
         { "tokenizer.ggml.eos_token_id", BOOL },   { "tokenizer.ggml.unknown_token_id", STR },
         { "tokenizer.ggml.eot_token_id", F64 },    { "tokenizer.ggml.add_bos_token", U8 },
         { "tokenizer.ggml.add_eos_token", STR },   { "tokenizer.ggml.add_space_prefix", U32 },

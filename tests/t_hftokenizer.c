@@ -3,6 +3,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "hf_folder.h"
 
+#include <sys/stat.h>
 #include <time.h>
 
 /* ---- tokenizer.json -------------------------------------------------------------------------- */
@@ -439,7 +440,20 @@ TEST(chat_templates) {
         store.path = folder;
         if (pith__folder_read(&store, folder, 0, &error)) FAIL("%s", error.text);
         CHECK(pith__str_is(store.vocab.chat_template, "{{ a }}"));
+        CHECK(pith__str_is(store.vocab.tool_template, i == 1 ? "x" : ""));
     }
+    char path[300];
+    snprintf(path, sizeof path, "%s/additional_chat_templates", folder);
+    CHECK(mkdir(path, 0700) == 0);
+    write_text("additional_chat_templates/tool_use.jinja", "{{ tools }}");
+    pith__store_free(&store);
+    store.path = folder;
+    CHECK(!pith__folder_read(&store, folder, 0, &error));
+    CHECK(pith__str_is(store.vocab.tool_template, "{{ tools }}"));
+    snprintf(path, sizeof path, "%s/additional_chat_templates/tool_use.jinja", folder);
+    CHECK(unlink(path) == 0);
+    snprintf(path, sizeof path, "%s/additional_chat_templates", folder);
+    CHECK(rmdir(path) == 0);
 }
 
 /* ---- the published vocabularies -------------------------------------------------------------- */
