@@ -449,13 +449,6 @@ int pith_encode(const pith_model *m, const char *text, size_t len, unsigned flag
     return m->tokenizer ? pith__tokenizer_encode(m->tokenizer, text, len, flags, out, cap) : PITH_EARG;
 }
 
-int pith_encode_chat(const pith_model *m, const pith_turn *turns, int n, pith_token *out, int cap,
-                     pith_error *err) {
-    if (!m->tokenizer) return pith__fail(err, PITH_EARG, "%s: has no vocabulary", m->store.path);
-    const pith__chat c = { m->tokenizer, &m->store.vocab, m->chat_template };
-    return pith__chat_encode(&c, turns, n, out, cap, err);
-}
-
 int pith_is_end(const pith_model *m, pith_token t) {
     const pith__vocab *v = &m->store.vocab;
     for (int i = 0; i < v->n_end; i++)

@@ -113,15 +113,17 @@ enum {
 typedef struct {
     const char *role, *text; /* role: "system", "user" or "assistant" */
     const pith_token *token; /* (n_token) the tokens the model wrote, used instead of text. If they do not */
-    int n_token;             /* end with the turn's end token, the template's is added. */
+    int n_token;             /* end with the turn's end token, the template's is added. (A model's own chat
+                              * template gets the text, or what the tokens show where there is none.) */
 } pith_turn;
 
 /* Tokens of text (len bytes, any bytes). PITH_EARG without a vocabulary. Capacity as under Sizes. */
 int pith_encode(const pith_model *m, const char *text, size_t len, unsigned flags, pith_token *out,
                 int cap);
 
-/* Tokens of a conversation up to where the assistant speaks. It is always encoded whole: pith_sync then
- * evaluates what is new, since turns of tokens come out as they were evaluated. */
+/* Tokens of a conversation up to where the assistant speaks: as the model's chat template writes it (pith_render says
+ * more), or in the form that options.chat_template names, or that fits a model without a template. It is always encoded
+ * whole: pith_sync then evaluates what is new. */
 int pith_encode_chat(const pith_model *m, const pith_turn *turns, int n, pith_token *out, int cap,
                      pith_error *err);
 
@@ -136,6 +138,8 @@ typedef struct { /* of day; month and day count from 1 */
 typedef struct {            /* zero-initialised is the default; JSON is UTF-8 and ends with a NUL */
     const char *messages;   /* [{"role": "user", "content": "Hi"}, ...], or an object of these as "messages", of "tools",
                              * "documents" and further variables */
+    const pith_turn *turns; /* (n_turn) or, where messages is NULL, these */
+    int n_turn;
     const char *variables;  /* an object with further ones that go before: {"enable_thinking": false}; or NULL */
     const char *bos, *eos;  /* the texts of these tokens; NULL: the model's */
     const pith_time *now;   /* the user's time; NULL: strftime_now is not defined */

@@ -129,6 +129,16 @@ TEST(a_last_message_is_continued) {
     FAILS(chatml, c, "no message that could be continued");
 }
 
+TEST(turns_are_messages) {
+    static const pith_token wrote[] = { BYTES + 'H', BYTES + 'o', BYTES + '"', 2, BYTES + '\n' };
+    const pith_turn turns[] = { { .role = "user", .text = "a\"\\\n\x01" }, { .role = "assistant", .token = wrote, .n_token = 5 } };
+    pith_conversation c = { .turns = turns, .n_turn = 2 };
+    SAYS(chatml, c, 0, 1, "{<s>}{<|im_start|>}user\na\"\\\n\x01{<|im_end|>}\n{<|im_start|>}assistant\nHo\"\n{<|im_end|>}\n"
+                          "{<|im_start|>}assistant\n");
+    c.n_turn = 0;
+    SAYS(chatml, c, 0, 1, "{<s>}{<|im_start|>}assistant\n");
+}
+
 TEST(contents_of_parts) {
     pith_conversation c = { .messages = "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\\u00e9\"},{\"type\":\"text\",\"text\":\"<s>\"}]}]" };
     SAYS(chatml, c, 0, 1, "{<s>}{<|im_start|>}user\na\xc3\xa9\n<s>{<|im_end|>}\n{<|im_start|>}assistant\n");
@@ -141,6 +151,28 @@ TEST(contents_of_parts) {
     FAILS(chatml, c, "messages[0].content[0] has no text");
     c.messages = "[{\"role\":\"user\",\"content\":[5]}]";
     FAILS(chatml, c, "messages[0].content[0]");
+}
+
+TEST(a_template_for_tools_is_taken_where_there_are_some) {
+    pith__tokenizer *k = make_vocab(0);
+    vocab.chat_template = pith__str_of("plain{{ tools }}");
+    vocab.tool_template = pith__str_of("with{{ tools }}");
+    pith_template *t = pith__template_new(&vocab, k, (pith__str){ NULL, 0 }, "t", NULL);
+    static const char *const messages[][2] = { { "[]", "plainNone" }, { "{\"messages\":[],\"tools\":[5]}", "with[5]" },
+                                               { "{\"messages\":[],\"tools\":null}", "plainNone" } };
+    for (int i = 0; i < 3; i++) {
+        pith_conversation c = { .messages = messages[i][0] };
+        pith_rendering r = { 0 };
+        CHECK(t && !pith_render(t, &c, &r, NULL));
+        if (r.text && strcmp(r.text, messages[i][1]) != 0) FAIL("is %s, want %s", r.text, messages[i][1]);
+        pith_rendering_free(&r);
+    }
+    pith_template_free(t);
+    pith_error e = { 0, "" };
+    vocab.tool_template = pith__str_of("{% if %}");
+    CHECK(!pith__template_new(&vocab, k, (pith__str){ NULL, 0 }, "t", &e));
+    CHECK(strstr(e.text, "tool_use: line 1") != NULL);
+    pith__tokenizer_free(k);
 }
 
 TEST(what_is_no_conversation_is_refused) {
@@ -157,8 +189,13 @@ TEST(what_is_no_conversation_is_refused) {
     FAILS("{{ messages[0].role + 'x' }}", c, "t: line 1: there is no attribute 'role'");
     c = (pith_conversation){ .messages = "[]", .bos = "\xff" };
     FAILS(chatml, c, "BOS or EOS");
-    c = (pith_conversation){ 0 };
-    FAILS(chatml, c, "messages is NULL");
+    c = (pith_conversation){ .n_turn = 1 };
+    FAILS(chatml, c, "1 turns at NULL");
+    pith_turn turn = { .text = "a" };
+    c.turns = &turn;
+    FAILS(chatml, c, "turns[0].role is NULL");
+    turn = (pith_turn){ .role = "user" };
+    FAILS(chatml, c, "turns[0] has neither");
     pith_error e = { 0, "" };
     CHECK(!pith_template_new(NULL, NULL, 0, NULL, &e));
     EQ(e.code, PITH_EARG);
@@ -171,7 +208,9 @@ int main(void) {
     RUN(what_the_template_writes_is_tokens_however_it_is_put_together);
     RUN(variables_come_from_where_they_should);
     RUN(a_last_message_is_continued);
+    RUN(turns_are_messages);
     RUN(contents_of_parts);
+    RUN(a_template_for_tools_is_taken_where_there_are_some);
     RUN(what_is_no_conversation_is_refused);
     return DONE();
 }

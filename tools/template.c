@@ -59,8 +59,8 @@ static int open_template(const template_options *o, const pith__store *s, const 
     int code = o->file ? read_text(o->file, &text, &own.n) : 0;
     if (code) return code;
     own.p = text;
-    if (!o->file) own = s->vocab.chat_template;
-    if (!o->file && !own.n) return complain(BAD_DATA, "%s: has no chat template (--chat-template-file)", s->path);
+    if (!o->file && !s->vocab.chat_template.n)
+        return complain(BAD_DATA, "%s: has no chat template (--chat-template-file)", s->path);
     *t = pith__template_new(k ? &s->vocab : NULL, k, own, o->file ? o->file : "chat template", &e);
     free(text);
     return *t ? 0 : report(&e);
