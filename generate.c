@@ -301,8 +301,8 @@ typedef struct {
 /* The next token of a text that has all it needs for it. */
 static void draw(const pith_session *s, pith_generation *g, float *adjusted, float *probs, int32_t *order) {
     writing *w = g->state;
-    thinking *m = w->mind;
     if (g->ended || w->n_left) return;
+    thinking *m = w->mind;
     if (m && m->i_forced < m->n_forced) { w->next = m->forced[m->i_forced++]; return; }
     pith_sampling how = g->how;
     if (!how.drawn) how.drawn = &w->drawn;

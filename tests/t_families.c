@@ -34,7 +34,7 @@ static const char *fixture(const char *format, const char *name) {
 static float *logits_of(const char *path, const pith_token *t, int n, const char *cache, int n_batch,
                         int *n_vocab) {
     pith_error e = { 0, "" };
-    pith_context c = { MOST, n_batch, cache, cache, NULL };
+    pith_context c = { .n_ctx = MOST, .n_batch = n_batch, .cache_k = cache, .cache_v = cache };
     pith_model *m = pith_open(path, NULL, &e);
     pith_session *s = m ? pith_session_new(m, &c, &e) : NULL;
     float *y = NULL;

@@ -80,7 +80,7 @@ static pith_model *open_folder(void) {
 
 /* Logits (N, n_vocab), or NULL. */
 static float *logits_of(const pith_model *m) {
-    pith_context c = { 0, 0, "f32", "f32", NULL };
+    pith_context c = { .n_ctx = 0, .n_batch = 0, .cache_k = "f32", .cache_v = "f32" };
     pith_session *s = m ? pith_session_new(m, &c, &error) : NULL;
     int n_vocab = s ? pith_model_shape(m)->n_vocab : 0;
     float *y = calloc((size_t)N * (size_t)n_vocab + 1, sizeof *y);

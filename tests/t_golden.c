@@ -28,7 +28,7 @@ static void tokens_of(int n_vocab, pith_token *t) {
  * long the text is said to be. */
 static float *logits_of(const pith_model *m, int at_once, int n_batch, int n_text) {
     pith_error e = { 0, "" };
-    pith_context c = { 0, n_batch, "f32", "f32", NULL };
+    pith_context c = { .n_ctx = 0, .n_batch = n_batch, .cache_k = "f32", .cache_v = "f32" };
     pith_session *s = pith_session_new(m, &c, &e);
     int n_vocab = pith_model_shape(m)->n_vocab;
     float *y = calloc((size_t)N * (size_t)n_vocab, sizeof *y);
@@ -102,7 +102,7 @@ TEST(longrope_turns_the_whole_text) {
     CHECK(memcmp(one + (N - 1) * row, far + (N - 1) * row, row * sizeof *one) == 0);
 
     pith_token t[N];
-    pith_context c = { 0, 7, "f32", "f32", NULL };
+    pith_context c = { .n_ctx = 0, .n_batch = 7, .cache_k = "f32", .cache_v = "f32" };
     tokens_of((int)row, t);
     pith_session *s = pith_session_new(lm, &c, NULL);
     EQ(pith_sync(s, t, N, NULL), PITH_OK);

@@ -28,7 +28,7 @@ static pith_model *open_bytes(const bytes *b, int threads) {
 
 /* 0: this model has no such cache. */
 static int open_pair(pair *p, const pith_model *m, const char *cache, int n_batch, int n_draft) {
-    pith_context c = { 0, n_batch, cache, cache, NULL };
+    pith_context c = { .n_ctx = 0, .n_batch = n_batch, .cache_k = cache, .cache_v = cache };
     p->m = m;
     p->n_vocab = pith_model_shape(m)->n_vocab;
     p->plain = pith_session_new(m, &c, NULL);
