@@ -36,6 +36,7 @@ BUNDLED = $(if $(filter 0,$(BUNDLE)),,models/stories.gguf)
 TOOLS   = tools/bundle.c \
           tools/cli.c \
           tools/flags.c \
+          tools/adapters.c \
           tools/output.c \
           tools/kept.c \
           tools/sampling.c \

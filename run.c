@@ -98,6 +98,7 @@ static int read_options(int argc, char **argv, options *o) {
           "guess up to N tokens ahead where the text repeats itself; the same text, sooner (0)" },
         { 0, "trace", SWITCH, &o->trace, 0, 0, "",
           "show every activation of every layer on standard error" },
+        LORA_FLAGS(o->model),
         MODEL_FLAGS(o->model),
         { 0, "version", SWITCH, &o->version, 0, 0, "", "print the version" },
         { 'h', "help", SWITCH, NULL, 0, 0, "", "print this" },
@@ -351,10 +352,10 @@ static int write_or_chat(int argc, char **argv, const char *mode) {
     if (o.seed > INT64_MAX - (uint64_t)(o.n_sample - 1))
         return complain(USAGE, "--samples %d from -s %llu on: seeds end at %lld", o.n_sample,
                         (unsigned long long)o.seed, (long long)INT64_MAX);
-    code = open_model(&o.model, 1, &m);
+    code = open_adapted(&o.model, 1, &m);
     if (code) return code;
     code = run_voice(&o, m);
-    pith_close(m);
+    close_model(&o.model, m);
     if (argc == 1 && code == 0) { /* nothing was asked for, so nobody asked for quiet */
         size_t size;
         bundled_model(&size);

@@ -58,7 +58,7 @@ go tokenise; refused 1 "is it 'tokenize'" "and alone"
 go sing "$dir/tiny.bin"; refused 1 "'sing', need one of: score" "a verb that is none"
 go "$dir/tiny.bin" info; refused 1 "run info $dir/tiny.bin" "the verb after the model"
 go pretrain "$dir/story.txt" --lr 1; refused 1 "is --learning_rate" "a flag that other trainers have"
-go --lr 1; refused 1 "help lists them" "but only where there is one"
+go --epochs 1; refused 1 "help lists them" "but only where there is one"
 tiny -y hi -n 5; refused 1 "-y is of a conversation" "a system prompt outside of a chat"
 go help; [ "$status" -eq 0 ] && [ ! -s "$dir/err" ] && grep -q '^run MODEL' "$dir/out"; ok $? "run help"
 echo "Once upon a time, and so on." > "$dir/story.txt"
@@ -619,6 +619,39 @@ verb info --parallel 2 --cache-type-k q3; refused 1 "q3" "info --parallel of a c
 verb info --parallel 0; refused 1 "parallel is '0'" "info of no texts"
 verb info -c 16; grep -q "KV cache *4096 bytes" "$dir/out"; ok $? "info: the cache of another context"
 
+
+# ---- adapters ----------------------------------------------------------------------------------------
+spm() { of=$1; shift; go $of "$dir/spm.gguf" "$@"; }
+a=$dir/lora.gguf
+spm score -i "ab a" --logits "$dir/base"; cp "$dir/out" "$dir/b"
+spm score -i "ab a" --logits "$dir/one" --lora "$a"; ! cmp -s "$dir/base" "$dir/one"; fine "score --lora: other logits"
+spm score -i "ab a" --logits "$dir/same" --lora-scaled "$a:1"; cmp -s "$dir/one" "$dir/same"; fine "--lora is --lora-scaled A:1"
+spm score -i "ab a" --logits "$dir/same" --lora-scaled "$a:0"; cmp -s "$dir/base" "$dir/same"; fine "--lora-scaled A:0 adds nothing"
+spm score -i "ab a" --logits "$dir/two" --lora "$a,$a"; ! cmp -s "$dir/one" "$dir/two"; fine "--lora A,A: both"
+spm score -i "ab a" --logits "$dir/same" --lora "$a" --lora "$a"; cmp -s "$dir/two" "$dir/same"; fine "is --lora A --lora A"
+spm score -i "ab a" --logits "$dir/same" --lora-scaled "$a:1,$a:1.0"; cmp -s "$dir/two" "$dir/same"; fine "is --lora-scaled A:1,A:1"
+cp "$a" "$dir/a,b"; spm score -i "ab a" --logits "$dir/same" --lora "$dir/a,b"; cmp -s "$dir/one" "$dir/same"; fine "a path with a comma"
+alone "$dir/spm.gguf" -i a -c 32; cp "$dir/alone" "$dir/b"; alone "$dir/spm.gguf" -i a -c 32 --lora "$a"
+spm "" -i a -c 32 -s 5 --samples 5 --lora "$a"; ! cmp -s "$dir/alone" "$dir/b"; same_out "$dir/alone" "--samples with --lora"
+printf '{"prompt":"a","seed":5}\n' > "$dir/q.jsonl"; go batch "$dir/spm.gguf" -f "$dir/q.jsonl" --lora "$a"; cp "$dir/out" "$dir/b"
+go batch "$dir/spm.gguf" -f "$dir/q.jsonl"; ! cmp -s "$dir/out" "$dir/b"; fine "batch --lora"
+go batch "$dir/spm.gguf" -f "$dir/q.jsonl" -o "$dir/answers" --lora "$a"
+go batch "$dir/spm.gguf" -f "$dir/q.jsonl" -o "$dir/answers" --resume; [ "$status" -ne 0 ]; ok $? "batch --resume without the adapter"
+spm bench --n-prompt 8 --n-gen 4 --repetitions 1 --parallel 1,2 --lora "$a"; fine "bench --lora"
+spm "" -i "a ab" -n 9 --lora "$a" --prompt-cache "$dir/kept.lora" > /dev/null
+spm "" -i "a ab" -n 9 --prompt-cache "$dir/kept.lora"; refused 3 "other adapters" "--prompt-cache of a text with an adapter"
+spm "" -i "a ab" -n 9 --lora "$a" --prompt-cache "$dir/kept.lora"; fine "and with it"
+cp "$a" "$dir/b"; spm "" -i a --lora "$a" -o "$a"; refused 1 "adapter itself" "-o over the adapter"; cmp -s "$a" "$dir/b"; ok $? "leaves it"
+for v in "" score batch bench; do go $v --help; grep -q -e '--lora-scaled PATH:X' "$dir/out"; ok $? "help of '$v' names --lora"; done
+spm score -i "ab a" --lora "$dir/no.gguf"; refused 2 no.gguf "an adapter that is not there"
+spm score -i "ab a" --lora "$dir/spm.gguf"; refused 2 "general.type' is none, need adapter" "a model for an adapter"
+spm score -i "ab a" --lora "$dir/tok.bin"; refused 2 "is no adapter" "something else for an adapter"
+spm score -i "ab a" --lora "$dir"; refused 2 adapter_config.json "a folder without an adapter"
+spm score -i "ab a" --lora "$a,"; refused 1 "empty path" "--lora A, with nothing behind it"
+for v in "$a" "$a:" "$a:x" "$a:nan"; do spm score -i "ab a" --lora-scaled "$v"; refused 1 "need PATH:X" "--lora-scaled '${v#"$dir/"}'"; done
+spm score -i "ab a" --lora "$a,$a,$a,$a,$a,$a,$a,$a,$a"; refused 1 "more than 8" "nine adapters"
+go score "$dir/bpe.gguf" -i ab --lora "$a"; refused 2 "is an adapter of a llama" "an adapter of another family"
+head -c 500 "$a" > "$dir/p"; spm score -i "ab a" --lora "$dir/p"; refused 2 "$dir/p" "half an adapter"
 # ---- the texts of llama2.c ---------------------------------------------------------------------------
 data=$shared/data/llama2c; texts=$shared/fixtures
 llama2c() { # llama2c TEXT MODEL TOKENIZER FLAGS...

@@ -1,6 +1,7 @@
 /* fixture_main.c - fixture DIR: writes small models and vocabularies there, for cli.sh and to begin fuzzing with:
  * tiny.bin (version 0), tiny.v1.bin, tiny.v2.bin, tok.bin, spm.gguf, bpe.gguf, tiny.safetensors, tiny.json, tiny.text
- * (a text that tiny.bin has read, as pith_session_save writes it), chat.jinja, and
+ * (a text that tiny.bin has read, as pith_session_save writes it), chat.jinja,
+ * lora.gguf (an adapter of spm.gguf), and
  * longrope.80.gguf and longrope.1.gguf: texts over 80 tokens, or all, are rotated by the long factors. */
 #include "../model.h"
 #include "fixture.h"
@@ -46,6 +47,11 @@ static const char chat[] = SHAPE("llama")
     "tokenizer.ggml.scores [0.0,0.0,0.0,0.0,-1.0,-2.0,-3.0,-4.0,-5.0];"
     "tokenizer.ggml.token_type [2,3,3,6,1,1,3,3,1]";
 
+static const char adapter[] =
+    "general.architecture llama;general.type adapter;adapter.type lora;adapter.lora.alpha 3.0";
+static const char adapter_tensors[] =
+    "blk.{2}.attn_q.weight.lora_a 2 8;blk.{2}.attn_q.weight.lora_b 8 2;blk.{2}.ffn_down.weight.lora_a 2 12;"
+    "blk.{2}.ffn_down.weight.lora_b 8 2";
 static const char tensors[] =
     "token_embd.weight 9 8;output_norm.weight 8;blk.{2}.attn_norm.weight 8;blk.{2}.attn_q.weight 8 8;"
     "blk.{2}.attn_k.weight 4 8;blk.{2}.attn_v.weight 4 8;blk.{2}.attn_output.weight 8 8;"
@@ -131,6 +137,7 @@ int main(int argc, char **argv) {
            write_to(argv[1], "tiny.v2.bin", fixture_llama2c(&fixture_tiny, 2, 1)) ||
            write_to(argv[1], "tok.bin", fixture_tokenizer()) ||
            write_to(argv[1], "spm.gguf", fixture_gguf(spm, tensors, 1)) ||
+           write_to(argv[1], "lora.gguf", fixture_gguf(adapter, adapter_tensors, 1)) ||
            write_to(argv[1], "bpe.gguf", fixture_gguf(bpe, tensors, 1)) ||
            write_to(argv[1], "chat.gguf", fixture_gguf(chat, tensors, 1)) ||
            write_to(argv[1], "longrope.80.gguf", fixture_gguf(LONGROPE("80"), longrope, 1)) ||

@@ -512,6 +512,7 @@ static void make_fingerprint(batch_job *j) {
     h = hash_bytes(h, numbers, sizeof numbers);
     h = hash_bytes(h, floats, sizeof floats);
     h = hash_weights(j->m, hash_bytes(h, big, sizeof big));
+    h ^= adapters_hash(j->m, &o->model);
     snprintf(j->fingerprint, sizeof j->fingerprint, "fp_%016llx", (unsigned long long)h);
 }
 
@@ -624,6 +625,7 @@ int verb_batch(int argc, char **argv) {
         { 0, "chat-template", TEXT, &o.model.options.chat_template, 0, 0, "NAME",
           "form of messages: llama2, chatml, ... (the model's)" },
         { 0, "quiet", SWITCH, &o.model.quiet, 0, 0, "", "on standard error only what is wrong" },
+        LORA_FLAGS(o.model),
         MODEL_FLAGS(o.model),
         { 'h', "help", SWITCH, NULL, 0, 0, "", "print this" },
         { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
@@ -632,7 +634,7 @@ int verb_batch(int argc, char **argv) {
     int code = read_flags(argc, argv, usage, flags, &o.model.path);
     if (code != GO_ON) return code;
     if (!(code = check_options(&o))) code = finish_sampling(&o.sampling);
-    if (!code) code = open_model(&o.model, 1, &m);
+    if (!code) code = open_adapted(&o.model, 1, &m);
     if (code) return code;
     batch_job j = { .o = &o, .m = m, .lock = -1, .last = &j.first, .p = { "request", 0, 0 } };
     int whole = pith_model_shape(m)->n_ctx, n_ctx = o.model.context.n_ctx ? o.model.context.n_ctx : whole;
@@ -642,6 +644,6 @@ int verb_batch(int argc, char **argv) {
         note(o.model.quiet, "a context of %d tokens, while the model was made for %d (-c)", n_ctx, whole);
     code = run_job(&j);
     close_job(&j);
-    pith_close(m);
+    close_model(&o.model, m);
     return code;
 }

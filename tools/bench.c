@@ -499,6 +499,7 @@ int verb_bench(int argc, char **argv) {
         { 0, "type", TEXT, &b.type, 0, 0, "TYPE", "their format: f32, f16, bf16, q8_0, q4_0, q4_k, "
           "q4_k_m, q6_k (f32)" },
         { 0, "json", SWITCH, &b.json, 0, 0, "", "an object a line instead of the table" },
+        LORA_FLAGS(b.model),
         MODEL_FLAGS(b.model),
         { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
     };
@@ -513,8 +514,9 @@ int verb_bench(int argc, char **argv) {
     if (!b.n_prompt && !b.n_gen) return complain(USAGE, "--n-prompt and --n-gen are both 0: nothing to do");
     pith_model *m = NULL;
     b.model.options.n_threads = threads_wanted(b.model.options.n_threads);
-    code = b.shape ? make_shape_model(b.shape, b.type, &b.model.options, &m) : open_model(&b.model, 0, &m);
+    code = b.shape ? make_shape_model(b.shape, b.type, &b.model.options, &m) : open_adapted(&b.model, 0, &m);
+    if (!code && b.shape) code = open_adapters(&b.model, m);
     if (!code) code = run_tests(&b, m);
-    pith_close(m);
+    close_model(&b.model, m);
     return code;
 }

@@ -30,6 +30,9 @@ int output_open(output *o, const char *path, const model_choice *not_this) {
     const char *model = not_this ? not_this->path : NULL; /* NULL: the one that is built in */
     if ((model && same_file(path, model)) || (tokenizer && same_file(path, tokenizer)))
         return complain(USAGE, "%s: is the model itself, need another file to write to", path);
+    for (int i = 0; not_this && i < not_this->context.n_adapter; i++)
+        if (same_file(path, not_this->adapter[i]->store.path))
+            return complain(USAGE, "%s: is the adapter itself, need another file to write to", path);
     pith_error e = { 0, "" };
     o->written = malloc(sizeof *o->written);
     int code = o->written ? pith__writer_open(o->written, path, &e) : pith__fail(&e, PITH_EMEMORY, "%s: no memory", path);

@@ -204,6 +204,7 @@ int verb_score(int argc, char **argv) {
           "rows that go through the model together (16), to the same sums" },
         { 0, "parse-special", SWITCH, &o.parse_special, 0, 0, "",
           "read <|names|> in the text as special tokens" },
+        LORA_FLAGS(o.model),
         MODEL_FLAGS(o.model),
         { 'h', "help", SWITCH, NULL, 0, 0, "", "print this" },
         { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
@@ -214,7 +215,7 @@ int verb_score(int argc, char **argv) {
         return complain(USAGE, "score needs a text: one of -i TEXT, -f FILE, --tokens 1,5,9");
     pith_model *m = NULL;
     scored_text in = { .n = 0 };
-    code = open_model(&o.model, !o.tokens, &m);
+    code = open_adapted(&o.model, !o.tokens, &m);
     if (!code) code = get_input(&o, m, &in);
     if (!code && in.has_rows && (o.logits || o.stride))
         code = complain(USAGE, "%s is of one text, and %s has rows", o.logits ? "--logits" : "--stride", in.lines.name);
@@ -224,6 +225,6 @@ int verb_score(int argc, char **argv) {
     lines_close(&in.lines);
     free(in.text);
     free(in.t);
-    pith_close(m);
+    close_model(&o.model, m);
     return code;
 }

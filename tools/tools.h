@@ -81,6 +81,9 @@ typedef struct {
     pith_options options;
     pith_context context;
     int quiet;
+    list lora, lora_scaled;                /* as they are asked for: LORA_FLAGS */
+    pith_adapter *adapter[PITH_ADAPTERS];  /* (context.n_adapter) once they are open */
+    float scale[PITH_ADAPTERS];
 } model_choice;
 
 enum { MOST_THREADS = 1024 };
@@ -104,6 +107,11 @@ enum { MOST_THREADS = 1024 };
       "keep the whole text in layers with a sliding window too, for --prompt-cache: more memory" }, \
     { 0, "pretokenizer", TEXT, &(c).options.pretokenizer, 0, 0, "NAME", \
       "how text is cut into words, instead of what the file says" }
+
+#define LORA_FLAGS(c) \
+    { 0, "lora", LIST, &(c).lora, 0, 0, "PATH", \
+      "with this LoRA: a PEFT folder or a .gguf; several with commas, or given often" }, \
+    { 0, "lora-scaled", LIST, &(c).lora_scaled, 0, 0, "PATH:X", "the same, X times as strong" }
 
 enum { NOT_SAID = INT_MIN }; /* a number that the user left to us, less than any he could give */
 
@@ -193,6 +201,11 @@ int threads_wanted(int asked);
 
 /* The one that is built in where c has no path. need_text: with a vocabulary, which a llama2.c checkpoint has in a file of its own. */
 int open_model(const model_choice *c, int need_text, pith_model **m);
+
+/* The same with the adapters that are asked for: sessions of c->context then have them. An error leaves *m NULL. */
+int  open_adapted(model_choice *c, int need_text, pith_model **m);
+int  open_adapters(model_choice *c, const pith_model *m); /* of a model that is open */
+void close_model(model_choice *c, pith_model *m); /* and the adapters; m may be NULL */
 
 /* --normalizer NAME, of a vocabulary to be learned: none or nfc. -1: neither, complained. */
 int wants_nfc(const char *name);

@@ -8,6 +8,8 @@
 /* The vocabulary of a model, or one by itself, and what reads text with it. */
 int open_vocab(const model_choice *c, pith__store *s, pith__tokenizer **k);
 
+uint64_t adapters_hash(const pith_model *m, const model_choice *c); /* 0: there are none */
+
 /* The vocabulary of a file, in a store to be freed. */
 int open_vocab_file(pith__store *s, const char *path);
 
