@@ -209,6 +209,256 @@ TEST(same_as_merged) {
     as_merged(golden_named("llama"), 2 * PITH__LOW + 3, 0);
 }
 
+/* ---- PEFT folders ---------------------------------------------------------------------------------- */
+
+#define LAYERS "base_model.model.model.layers."
+static const char config[] =
+    "{'peft_type': 'LORA', 'task_type': 'CAUSAL_LM', 'r': 4, 'lora_alpha': 2, 'use_dora': false, 'bias': 'none',"
+    " 'target_modules': ['q_proj', 'down_proj'], 'modules_to_save': null, 'rank_pattern': {}, 'alpha_pattern': {},"
+    " 'init_lora_weights': true, 'loftq_config': {}, 'unheard_of': [1, {}]}";
+static const char tensors[] =
+    LAYERS "1.self_attn.q_proj.lora_A.weight 4 72;" LAYERS "1.self_attn.q_proj.lora_B.weight 72 4;"
+    LAYERS "2.mlp.down_proj.lora_A.weight 4 100;" LAYERS "2.mlp.down_proj.lora_B.weight 72 4";
+
+/* text with each from replaced by to; from NULL: as it is. */
+static const char *with(const char *text, const char *from, const char *to) {
+    static char buffer[2][4000];
+    static int turn;
+    char *b = buffer[turn++ % 2], *p = b;
+    if (from && !strstr(text, from)) FAIL("no %s in %s", from, text);
+    for (const char *at; from && (at = strstr(text, from)); text = at + strlen(from))
+        p += sprintf(p, "%.*s%s", (int)(at - text), text, to);
+    strcpy(p, text);
+    return b;
+}
+
+static void write_peft(const char *json, const char *list) {
+    char text[4000];
+    snprintf(text, sizeof text, "%s", json);
+    for (char *p = text; *p; p++)
+        if (*p == '\'') *p = '"';
+    bytes b = fixture_safetensors(list, 3);
+    mkdir(in_folder("peft"), 0777);
+    write_bytes("peft/adapter_config.json", text, strlen(text));
+    write_bytes("peft/adapter_model.safetensors", b.p, b.n);
+    free(b.p);
+}
+
+/* What a PEFT folder is for layer l's matrix: its scale; 0: nothing. */
+static float scale_of(const pith_adapter *a, const pith__weight *w) {
+    return a && a->pair[w->index].r ? a->pair[w->index].scale : 0;
+}
+
+TEST(scales) {
+    static const struct { const char *from, *to; float q, down; } cases[] = {
+        { NULL, NULL, 0.5f, 0.5f }, { "'lora_alpha': 2", "'lora_alpha': 6.5", 1.625f, 1.625f },
+        { "'use_dora'", "'use_rslora': true, 'use_dora'", 1, 1 },
+        { "'alpha_pattern': {}", "'alpha_pattern': {'down_proj': 8}", 0.5f, 2 },
+        { "'alpha_pattern': {}", "'alpha_pattern': {'model.layers.1.self_attn.q_proj': 1, 'own_proj': 9}", 0.25f, 0.5f },
+        { "'alpha_pattern': {}", "'alpha_pattern': {'^q_proj': 9, 'layers.2.mlp.down_proj': 4}", 0.5f, 1 },
+        { "'alpha_pattern': {}", "'alpha_pattern': {'q_proj': 8}, 'use_rslora': true", 4, 1 },
+        { "'rank_pattern': {}", "'rank_pattern': {'q_proj': 4, 'k_proj': 9}", 0.5f, 0.5f },
+        { "['q_proj', 'down_proj']", "'all-linear'", 0.5f, 0.5f },
+        { "['q_proj', 'down_proj']", "['v_proj', 'model.layers.2.mlp.down_proj']", 0.5f, 0.5f },
+        { "'init_lora_weights': true", "'init_lora_weights': 'gaussian'", 0.5f, 0.5f },
+        { "'CAUSAL_LM'", "null", 0.5f, 0.5f },
+    };
+    bytes b;
+    pith_model *m = open_golden(golden_named("llama"), &b);
+    REQUIRE(m);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_peft(with(config, cases[i].from, cases[i].to), tensors);
+        pith_adapter *a = open_adapter(m, "peft");
+        NEAR(scale_of(a, &m->layer[1].q), cases[i].q, 1e-7);
+        NEAR(scale_of(a, &m->layer[2].ffn->down), cases[i].down, 1e-7);
+        EQ(scale_of(a, &m->layer[1].k) != 0, 0);
+        pith_adapter_close(a);
+    }
+    pith_close(m);
+    free(b.p);
+}
+
+TEST(other_names_of_tensors) {
+    static const char *const cases[][2] = {
+        { "base_model.model.", "" }, { "base_model.model.model.", "base_model.model.language_model.model." },
+        { "lora_A.weight", "lora_A.default.weight" }, { "lora_B.weight", "lora_B.default.weight" },
+    };
+    bytes b;
+    pith_model *m = open_golden(golden_named("llama"), &b);
+    REQUIRE(m);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_peft(config, with(tensors, cases[i][0], cases[i][1]));
+        pith_adapter *a = open_adapter(m, "peft");
+        CHECK(scale_of(a, &m->layer[1].q) > 0 && scale_of(a, &m->layer[2].ffn->down) > 0);
+        pith_adapter_close(a);
+    }
+    pith_close(m);
+    free(b.p);
+}
+
+/* Hugging Face's names of single experts, on a GGUF model that has them stacked; fused matrices as well. */
+TEST(experts_and_fused_matrices) {
+    bytes b;
+    pith_model *m = open_golden(golden_named("qwen3moe"), &b);
+    REQUIRE(m && m->layer[1].router.tensor.data);
+    const pith__ffn *ffn = m->layer[1].ffn + 1;
+    char list[1000];
+    snprintf(list, sizeof list, LAYERS "1.mlp.experts.1.down_proj.lora_A.weight 4 %d;" LAYERS
+             "1.mlp.experts.1.down_proj.lora_B.weight %d 4;" LAYERS "1.mlp.gate.lora_A.weight 4 %d;" LAYERS
+             "1.mlp.gate.lora_B.weight %d 4", (int)ffn->down.tensor.cols, (int)ffn->down.tensor.rows, m->hyper.n_embd,
+             m->hyper.n_expert);
+    write_peft(config, list);
+    pith_adapter *a = open_adapter(m, "peft");
+    CHECK(scale_of(a, &ffn->down) > 0 && scale_of(a, &m->layer[1].router) > 0);
+    CHECK(scale_of(a, &ffn->up) == 0 && scale_of(a, &m->layer[1].ffn[0].down) == 0);
+    pith_adapter_close(a), pith_close(m), free(b.p);
+
+    m = open_golden(golden_named("phi3"), &b);
+    REQUIRE(m);
+    const pith__layer *l = m->layer;
+    int n_embd = m->hyper.n_embd, n_q = (int)l->q.tensor.rows, n_kv = (int)l->k.tensor.rows, n_ff = m->hyper.n_ff;
+    snprintf(list, sizeof list, LAYERS "0.self_attn.qkv_proj.lora_A.weight 4 %d;" LAYERS
+             "0.self_attn.qkv_proj.lora_B.weight %d 4;" LAYERS "0.mlp.gate_up_proj.lora_A.weight 4 %d;" LAYERS
+             "0.mlp.gate_up_proj.lora_B.weight %d 4", n_embd, n_q + 2 * n_kv, n_embd, 2 * n_ff);
+    write_peft(with(config, "'q_proj', 'down_proj'", "'qkv_proj', 'gate_up_proj'"), list);
+    a = open_adapter(m, "peft");
+    CHECK(scale_of(a, &l->q) > 0 && scale_of(a, &l->k) > 0 && scale_of(a, &l->v) > 0);
+    CHECK(scale_of(a, &l->ffn->gate) > 0 && scale_of(a, &l->ffn->up) > 0 && scale_of(a, &l->ffn->down) == 0);
+    pith_adapter_close(a), pith_close(m), free(b.p);
+}
+
+/* ---- what is refused ------------------------------------------------------------------------------- */
+
+static void refused(const pith_model *m, const char *name, const char *what, const char *word) {
+    pith_error e = { 0, "" };
+    pith_adapter *a = pith_adapter_open(m, in_folder(name), &e);
+    if (a) FAIL("%s: opened", what);
+    else if (!strstr(e.text, word) || strstr(e.text, "(null)")) FAIL("%s: '%s' has no '%s'", what, e.text, word);
+    pith_adapter_close(a);
+}
+
+TEST(configs_that_are_refused) {
+    static const char *const cases[][3] = {
+        { "'LORA'", "'IA3'", "peft_type is" }, { "'peft_type': 'LORA',", "", "has no peft_type" },
+        { "'CAUSAL_LM'", "'SEQ_CLS'", "task_type is" }, { "'r': 4", "'r': 0", "r is 0" }, { "'r': 4", "'r': -4", "r is -4" },
+        { "'r': 4", "'r': 1.5", "r is 1.5" }, { "'r': 4", "'r': '4'", "r is \"4\"" }, { "'r': 4,", "", "has no r" },
+        { "'r': 4", "'r': 8", "need rank 8" }, { "'lora_alpha': 2,", "", "has no lora_alpha" },
+        { "'lora_alpha': 2", "'lora_alpha': 0", "lora_alpha is 0" }, { "'lora_alpha': 2", "'lora_alpha': 1e999", "lora_alpha" },
+        { "'use_dora': false", "'use_dora': true", "DoRA" }, { "'bias': 'none'", "'bias': 'all'", "bias is" },
+        { "'use_dora'", "'fan_in_fan_out': true, 'use_dora'", "fan_in_fan_out" },
+        { "'use_dora'", "'layer_replication': [[0, 3]], 'use_dora'", "layer_replication" },
+        { "'use_dora'", "'trainable_token_indices': [1], 'use_dora'", "embeddings" },
+        { "'use_dora'", "'target_parameters': ['x'], 'use_dora'", "target_parameters" },
+        { "'modules_to_save': null", "'modules_to_save': ['lm_head']", "modules_to_save" },
+        { "'init_lora_weights': true", "'init_lora_weights': 'pissa'", "init_lora_weights" },
+        { "'rank_pattern': {}", "'rank_pattern': {'q_proj': 8}", "need rank 8" },
+        { "'rank_pattern': {}", "'rank_pattern': {'.*q_proj': 4}", "regular expressions" },
+        { "'alpha_pattern': {}", "'alpha_pattern': {'q_proj': 0}", "numbers over 0" },
+        { "'alpha_pattern': {}", "'alpha_pattern': []", "an object" },
+        { "['q_proj', 'down_proj']", "['k_proj']", "target_modules" }, { "{'peft_type'", "['peft_type'", "adapter_config.json" },
+    };
+    bytes b;
+    pith_model *m = open_golden(golden_named("llama"), &b);
+    REQUIRE(m);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_peft(with(config, cases[i][0], cases[i][1]), tensors);
+        refused(m, "peft", cases[i][1], cases[i][2]);
+    }
+    pith_close(m);
+    free(b.p);
+}
+
+#define Q "1.self_attn.q_proj.lora_"
+TEST(tensors_that_are_refused) {
+    static const char *const cases[][3] = {
+        { Q "A.weight 4 72", Q "A.weight 4 71", "q_proj.lora_A' is 4 x 71, need r x 72" },
+        { Q "B.weight 72 4", Q "B.weight 71 4", "q_proj.lora_B' is 71 x 4, need 72 x 4" },
+        { Q "B.weight 72 4", Q "B.weight 72 3", "need rank 4" }, { Q "B.weight 72 4;", "x.bias 4;", "biases" },
+        { ";" LAYERS Q "B.weight 72 4", "", "q_proj.lora_A' has no lora_b" },
+        { LAYERS Q "A.weight 4 72;", "", "q_proj.lora_B' has no lora_a" },
+        { LAYERS "1.", LAYERS "3.", "layers.3.self_attn.q_proj.lora_A' is of no matrix" },
+        { LAYERS "1.", LAYERS "x.", "no linear layer" }, { "q_proj.lora_A", "z_proj.lora_A", "no linear layer" },
+        { LAYERS Q, LAYERS "1.input_layernorm.lora_", "lora_A" }, { "q_proj.lora_A", "q_proj.lora_magnitude_vector", "DoRA" },
+        { LAYERS Q, "base_model.model.model.embed_tokens.lora_embedding_", "embeddings" },
+        { LAYERS Q, "base_model.model.lm_head.lora_", "output matrix" }, { LAYERS Q, LAYERS "1.mlp.experts.0.up_proj.lora_", "is of no matrix" },
+        { LAYERS Q, LAYERS "2.mlp.down_proj.lora_A.weight 4 100;" LAYERS Q, "comes twice" },
+        { LAYERS Q, "model.layers.2.mlp.down_proj.lora_A.weight 4 100;" LAYERS Q, "comes twice" },
+    };
+    bytes b;
+    pith_model *m = open_golden(golden_named("llama"), &b);
+    REQUIRE(m);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_peft(config, with(tensors, cases[i][0], cases[i][1]));
+        refused(m, "peft", cases[i][1], cases[i][2]);
+    }
+    pith_close(m);
+    free(b.p);
+}
+
+/* A number that is none, and a file that ends anywhere. */
+TEST(files_that_are_refused) {
+    bytes b, f = fixture_safetensors(tensors, 3);
+    pith_model *m = open_golden(golden_named("llama"), &b);
+    REQUIRE(m);
+    write_peft(config, tensors);
+    for (size_t n = 0; n < f.n; n += n < 700 ? 1 : 97) {
+        write_bytes("peft/adapter_model.safetensors", f.p, n);
+        refused(m, "peft", "cut", "adapter_model.safetensors");
+    }
+    static const float bad[] = { NAN, INFINITY };
+    for (int i = 0; i < 2; i++) {
+        memcpy(f.p + f.n - 4, bad + i, 4);
+        write_bytes("peft/adapter_model.safetensors", f.p, f.n);
+        refused(m, "peft", "NaN", "down_proj.lora_B' has a number");
+    }
+    unlink(in_folder("peft/adapter_model.safetensors"));
+    refused(m, "peft", "none", "adapter_model.safetensors");
+    write_bytes("peft/adapter_model.bin", "x", 1);
+    refused(m, "peft", "a pickle", "a pickle");
+    unlink(in_folder("peft/adapter_model.bin"));
+    unlink(in_folder("peft/adapter_config.json"));
+    refused(m, "peft", "an empty folder", "adapter_config.json");
+    rmdir(in_folder("peft"));
+    refused(m, "peft", "nothing", "peft");
+    pith_close(m);
+    free(b.p), free(f.p);
+}
+
+TEST(gguf_adapters_that_are_refused) {
+    static const char keys[] = "general.architecture llama;general.type adapter;adapter.type lora;adapter.lora.alpha 2.0";
+    static const char list[] = "blk.0.attn_q.weight.lora_a 4 72;blk.0.attn_q.weight.lora_b 72 4";
+    static const char *const cases[][4] = { /* of the keys, of the tensors */
+        { "lora.alpha 2.0", "x 1", "", "adapter.lora.alpha" }, { "alpha 2.0", "alpha 0.0", "", "over 0" },
+        { "alpha 2.0", "alpha much", "", "adapter.lora.alpha" }, { "type adapter", "type model", "", "general.type" },
+        { "type lora", "type control", "", "adapter.type" }, { "architecture llama", "architecture qwen2", "", "is an adapter of a qwen2" },
+        { "alpha 2.0", "alpha 2.0;adapter.alora.invocation_tokens [1]", "", "aLoRA" },
+        { "", "", "blk.0.attn_q.weight 72 72", "no part of a LoRA" }, { "", "", "output.weight.lora_a 4 72;output.weight.lora_b 515 4", "no matrix" },
+        { "", "", "blk.0.attn_q.weight.lora_a 4 72", "has no lora_b" }, { "", "", "blk.0.ffn_up_exps.weight.lora_a 2 4 72;blk.0.ffn_up_exps.weight.lora_b 2 100 4", "no matrix" },
+        { "", "", "blk.0.attn_qkv.weight.lora_a 4 72;blk.0.attn_qkv.weight.lora_b 216 4;blk.0.attn_k.weight.lora_a 4 72;blk.0.attn_k.weight.lora_b 72 4", "has another" },
+        { "", "", "blk.99999999999.attn_q.weight.lora_a 4 72;blk.99999999999.attn_q.weight.lora_b 72 4", "no matrix" },
+        { "", "", ".lora_a 4 72;.lora_b 72 4", "no part" },
+    };
+    bytes b;
+    pith_model *m = open_golden(golden_named("llama"), &b);
+    REQUIRE(m);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bytes f = fixture_gguf(with(keys, *cases[i][0] ? cases[i][0] : NULL, cases[i][1]), *cases[i][2] ? cases[i][2] : list, 1);
+        write_bytes("one", f.p, f.n);
+        refused(m, "one", *cases[i][2] ? cases[i][2] : cases[i][1], cases[i][3]);
+        free(f.p);
+    }
+    bytes f = fixture_gguf(keys, list, 1);
+    for (size_t n = 0; n < f.n; n += n < 400 ? 1 : 97) {
+        write_bytes("one", f.p, n);
+        refused(m, "one", "cut", "/one");
+    }
+    CHECK(!pith_adapter_open(m, NULL, NULL));
+    pith_adapter_close(NULL);
+    free(f.p);
+    pith_close(m);
+    free(b.p);
+}
+
 /* ---- sessions -------------------------------------------------------------------------------------- */
 
 /* Sessions with one adapter, another, both, and none go through the same passes, to the bits that each has alone. */
@@ -311,6 +561,13 @@ int main(void) {
     if (!mkdtemp(folder)) exit(99);
     RUN(same_logits_as_peft);
     RUN(same_as_merged);
+    RUN(scales);
+    RUN(other_names_of_tensors);
+    RUN(experts_and_fused_matrices);
+    RUN(configs_that_are_refused);
+    RUN(tensors_that_are_refused);
+    RUN(files_that_are_refused);
+    RUN(gguf_adapters_that_are_refused);
     RUN(beside_other_adapters);
     RUN(adapters_of_a_session);
     static const char *const made[] = { "one", "two", "text" };
