@@ -117,6 +117,62 @@ TEST(gguf) {
     torture(path, NULL);
 }
 
+static void write_in(const char *folder, const char *name, bytes b) {
+    char path[100];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    CHECK(save(&b, path) == 0);
+    free(b.p);
+}
+
+static void torture_adapter(const pith_model *m, const char *path) {
+    int worked = 0, n = 0;
+    for (; n < 1000 && !worked; n++) {
+        pith_error e = { 0, "" };
+        alive = 0, until_failure = n, counting = 1;
+        pith_adapter *a = pith_adapter_open(m, path, &e);
+        worked = a != NULL;
+        pith_adapter_close(a);
+        counting = 0;
+        if (alive) FAIL("allocation %d failing: %d pieces of memory lost", n, alive);
+        if (!worked && e.code != PITH_EMEMORY) FAIL("allocation %d failing: code %d \"%s\"", n, e.code, e.text);
+    }
+    CHECK(worked);
+    CHECK(n > 2);
+}
+
+TEST(adapters) {
+    static const char config[] =
+        "{\"peft_type\":\"LORA\",\"r\":2,\"lora_alpha\":2,\"use_rslora\":true,\"alpha_pattern\":{\"q\\u005fproj\":3}}";
+    bytes b = fixture_gguf(
+        "general.architecture llama;llama.block_count 1;llama.embedding_length 8;llama.feed_forward_length 12;"
+        "llama.attention.head_count 2;llama.context_length 32;llama.attention.layer_norm_rms_epsilon 1e-5;"
+        "llama.expert_count 2;llama.expert_used_count 1",
+        "token_embd.weight 9 8;output_norm.weight 8;blk.0.attn_norm.weight 8;blk.0.attn_q.weight 8 8;blk.0.attn_k.weight 8 8;"
+        "blk.0.attn_v.weight 8 8;blk.0.attn_output.weight 8 8;blk.0.ffn_norm.weight 8;blk.0.ffn_gate_inp.weight 2 8;"
+        "blk.0.ffn_gate_exps.weight 2 12 8;blk.0.ffn_up_exps.weight 2 12 8;blk.0.ffn_down_exps.weight 2 8 12", 1);
+    pith_error e = { 0, "" };
+    pith_model *m = pith_open_memory(b.p, b.n, NULL, &e);
+    if (!m) FAIL("%s", e.text);
+    char folder[] = "/tmp/pith_mem_XXXXXX", path[100];
+    if (!m || !mkdtemp(folder)) return;
+    write_in(folder, "a.gguf", fixture_gguf("general.type adapter;adapter.type lora;adapter.lora.alpha 1.0",
+             "blk.0.ffn_up_exps.weight.lora_a 2 3 8;blk.0.ffn_up_exps.weight.lora_b 2 12 3", 1));
+    snprintf(path, sizeof path, "%s/a.gguf", folder);
+    torture_adapter(m, path);
+    unlink(path);
+    bytes text = { 0 };
+    put(&text, config, sizeof config - 1);
+    write_in(folder, "adapter_config.json", text);
+    write_in(folder, "adapter_model.safetensors", fixture_safetensors(
+             "model.layers.0.self_attn.q_proj.lora_A.weight 2 8;model.layers.0.self_attn.q_proj.lora_B.weight 8 2", 1));
+    torture_adapter(m, folder);
+    snprintf(path, sizeof path, "%s/adapter_config.json", folder), unlink(path);
+    snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder), unlink(path);
+    rmdir(folder);
+    pith_close(m);
+    free(b.p);
+}
+
 /* What info --parallel says. */
 TEST(a_pass_and_its_sessions_take_what_was_forecast) {
     enum { N = 8 };
@@ -212,6 +268,7 @@ int main(void) {
     RUN(texts_take_memory_when_they_begin);
     RUN(chat_template);
     RUN(llama2c_with_tokenizer);
+    RUN(adapters);
     RUN(llama2c_alone);
     RUN(gguf);
     return DONE();
