@@ -295,6 +295,9 @@ pith_adapter *pith_adapter_open(const pith_model *m, const char *path, pith_erro
     if (!code && !(a->pair = pith__arena_new(&a->store.arena, (size_t)m->n_weight, sizeof *a->pair)))
         code = no_memory_for(&d);
     if (!code) code = bind_tensors(&d);
+    pith__str *template = &a->store.vocab.chat_template; /* it is in the file */
+    if (!code && template->n && !(template->p = pith__arena_text(&a->store.arena, template->p, template->n)))
+        code = no_memory_for(&d);
     if (code) return pith_adapter_close(a), NULL;
     for (; a->store.n_file > 0; a->store.n_file--) pith__file_close(&a->store.file[a->store.n_file - 1]);
     a->store.n_key = a->store.n_tensor = 0; /* they were in the file */

@@ -208,6 +208,20 @@ static int rename_tensor(peft *p, const char *path, pith__tensor *t, int *n_targ
     return PITH_OK;
 }
 
+/* The template that it was taught with, where the folder says. */
+static int peft_template(pith__folder *f) {
+    pith__json at;
+    const pith__file *jinja = NULL;
+    const char *path = pith__folder_path(f, pith__str_of("chat_template.jinja"));
+    pith__str *to = &f->s->vocab.chat_template;
+    int code = path ? pith__folder_open(f, path, 0, &jinja) : PITH_EMEMORY;
+    if (jinja) *to = (pith__str){ (const char *)jinja->data, jinja->size };
+    if (code || jinja) return code;
+    code = pith__folder_json(f, "tokenizer_config.json", 0, &at, &path);
+    if (code || !pith__json_type(at)) return code;
+    return pith__json_string(pith__json_get(at, "chat_template"), &f->s->arena, to) == PITH_EMEMORY ? PITH_EMEMORY : PITH_OK;
+}
+
 static int read_peft(pith__store *s, int no_mmap, pith_error *err) {
     pith__folder f = { .s = s, .dir = s->path, .no_mmap = no_mmap, .err = err };
     peft p;
@@ -225,6 +239,7 @@ static int read_peft(pith__store *s, int no_mmap, pith_error *err) {
     for (size_t i = 0; i < s->n_tensor && !code; i++) code = rename_tensor(&p, path, &s->tensor[i], &n_target);
     if (!code && !n_target)
         code = pith__json_fail(p.targets, PITH_EFORMAT, p.c.path, "target_modules", "modules that have tensors", err);
+    if (!code && (code = peft_template(&f)) == PITH_EMEMORY) peft_no_memory(&p);
     if (!code && pith__store_add_float(s, "adapter.lora.alpha", p.alpha)) code = peft_no_memory(&p);
     return code ? code : pith__store_sort(s, err);
 }
@@ -254,6 +269,8 @@ static int read_gguf_adapter(pith__store *s, int no_mmap, pith_error *err) {
     if (!code) code = adapter_key(s, "adapter.type", "lora", err);
     if (!code && pith__store_key(s, "adapter.alora.invocation_tokens"))
         code = pith__fail(err, PITH_EARCH, "%s: key 'adapter.alora.invocation_tokens': aLoRA is not built here", s->path);
+    const pith__key *template = code ? NULL : pith__store_key(s, "tokenizer.chat_template");
+    if (template && template->type == PITH__STRING) s->vocab.chat_template = template->s;
     return code;
 }
 

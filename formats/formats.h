@@ -231,8 +231,8 @@ PITH_SHARED int pith__open_memory(pith__store *s, const void *data, size_t size,
 /* ---- formats/adapter.c: a LoRA -> a store ----------------------------------------------------------- */
 
 /* The LoRA in a PEFT folder or a GGUF file: NAME.lora_a (r, in) and NAME.lora_b (out, r) of tensors NAME of the
- * base; the float adapter.lora.alpha, and pith.lora.alpha.NAME where a tensor has its own. An error leaves nothing
- * to free. */
+ * base; the float adapter.lora.alpha, and pith.lora.alpha.NAME where a tensor has its own. vocab.chat_template is the one it
+ * was taught with, if it says so. An error leaves nothing to free. */
 PITH_SHARED int pith__adapter_read(pith__store *s, const char *path, int no_mmap, pith_error *err);
 
 /* ---- formats/write.c: a store -> a file ------------------------------------------------------------ */

@@ -642,6 +642,11 @@ spm "" -i "a ab" -n 9 --lora "$a" --prompt-cache "$dir/kept.lora" > /dev/null
 spm "" -i "a ab" -n 9 --prompt-cache "$dir/kept.lora"; refused 3 "other adapters" "--prompt-cache of a text with an adapter"
 spm "" -i "a ab" -n 9 --lora "$a" --prompt-cache "$dir/kept.lora"; fine "and with it"
 cp "$a" "$dir/b"; spm "" -i a --lora "$a" -o "$a"; refused 1 "adapter itself" "-o over the adapter"; cmp -s "$a" "$dir/b"; ok $? "leaves it"
+echo a > "$dir/in"; in=$dir/in
+for f in "" "--chat-template chatml"; do
+    go "$dir/chat.gguf" -m chat --lora "$a" -n 20 $f; grep -c 'taught with another' "$dir/err"
+done | tr '\n' ' ' | grep -q '^1 0 $'; ok $? "a chat with an adapter that was taught with another template"
+in=/dev/null
 for v in "" score batch bench; do go $v --help; grep -q -e '--lora-scaled PATH:X' "$dir/out"; ok $? "help of '$v' names --lora"; done
 spm score -i "ab a" --lora "$dir/no.gguf"; refused 2 no.gguf "an adapter that is not there"
 spm score -i "ab a" --lora "$dir/spm.gguf"; refused 2 "general.type' is none, need adapter" "a model for an adapter"

@@ -48,7 +48,8 @@ static const char chat[] = SHAPE("llama")
     "tokenizer.ggml.token_type [2,3,3,6,1,1,3,3,1]";
 
 static const char adapter[] =
-    "general.architecture llama;general.type adapter;adapter.type lora;adapter.lora.alpha 3.0";
+    "general.architecture llama;general.type adapter;adapter.type lora;adapter.lora.alpha 3.0;"
+    "tokenizer.chat_template <|im_start|>x";
 static const char adapter_tensors[] =
     "blk.{2}.attn_q.weight.lora_a 2 8;blk.{2}.attn_q.weight.lora_b 8 2;blk.{2}.ffn_down.weight.lora_a 2 12;"
     "blk.{2}.ffn_down.weight.lora_b 8 2";

@@ -296,6 +296,27 @@ TEST(other_names_of_tensors) {
     free(b.p);
 }
 
+/* Where a folder says which chat template it was taught with. */
+TEST(chat_templates) {
+    static const char *const cases[][3] = { /* file, content, template */
+        { "peft/chat_template.jinja", "{{ x }}", "{{ x }}" }, { "peft/tokenizer_config.json", "{\"chat_template\": \"a\\nb\"}", "a\nb" },
+        { "peft/tokenizer_config.json", "{\"chat_template\": null}", "" },
+    };
+    bytes b;
+    pith_model *m = open_golden(golden_named("llama"), &b);
+    REQUIRE(m);
+    write_peft(config, tensors);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_bytes(cases[i][0], cases[i][1], strlen(cases[i][1]));
+        pith_adapter *a = open_adapter(m, "peft");
+        CHECK(a && pith__str_is(a->store.vocab.chat_template, cases[i][2]));
+        pith_adapter_close(a);
+        unlink(in_folder(cases[i][0]));
+    }
+    pith_close(m);
+    free(b.p);
+}
+
 /* Hugging Face's names of single experts, on a GGUF model that has them stacked; fused matrices as well. */
 TEST(experts_and_fused_matrices) {
     bytes b;
@@ -563,6 +584,7 @@ int main(void) {
     RUN(same_as_merged);
     RUN(scales);
     RUN(other_names_of_tensors);
+    RUN(chat_templates);
     RUN(experts_and_fused_matrices);
     RUN(configs_that_are_refused);
     RUN(tensors_that_are_refused);

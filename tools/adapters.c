@@ -51,6 +51,20 @@ int open_adapters(model_choice *c, const pith_model *m) {
     return code;
 }
 
+static pith__str without_blanks(pith__str s) { /* at its end */
+    while (s.n && (s.p[s.n - 1] == '\n' || s.p[s.n - 1] == ' ')) s.n--;
+    return s;
+}
+
+void note_templates(const model_choice *c, const pith_model *m) {
+    pith__str own = without_blanks(m->store.vocab.chat_template);
+    for (int i = 0; i < c->context.n_adapter && !c->options.chat_template; i++) {
+        pith__str its = without_blanks(c->adapter[i]->store.vocab.chat_template);
+        if (its.n && pith__str_cmp(its, own) != 0)
+            note(c->quiet, "%s: was taught with another chat template than the model's", c->adapter[i]->store.path);
+    }
+}
+
 void close_model(model_choice *c, pith_model *m) {
     while (c->context.n_adapter > 0) pith_adapter_close(c->adapter[--c->context.n_adapter]);
     pith_close(m);

@@ -222,6 +222,7 @@ static int begin_talk(talk *k) {
     free(t);
     if (!pith_model_shape(k->v->m)->has_chat && !o->model.options.chat_template)
         note(o->model.quiet, "the model's file has no chat template: it was perhaps not made for conversations");
+    note_templates(&o->model, k->v->m);
     if (k->typed) fprintf(stderr, "/help lists the commands, Ctrl-C ends an answer, Ctrl-D leaves\n");
     return 0;
 }

@@ -205,6 +205,7 @@ int open_model(const model_choice *c, int need_text, pith_model **m);
 /* The same with the adapters that are asked for: sessions of c->context then have them. An error leaves *m NULL. */
 int  open_adapted(model_choice *c, int need_text, pith_model **m);
 int  open_adapters(model_choice *c, const pith_model *m); /* of a model that is open */
+void note_templates(const model_choice *c, const pith_model *m); /* of adapters taught with another chat template */
 void close_model(model_choice *c, pith_model *m); /* and the adapters; m may be NULL */
 
 /* --normalizer NAME, of a vocabulary to be learned: none or nfc. -1: neither, complained. */
