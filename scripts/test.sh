@@ -100,6 +100,7 @@ replay() { # the fuzz target on files it knows, and on changed copies of them
     tokenizer) seeds=tok.bin ;;
     safetensors) seeds=tiny.safetensors ;;
     session) seeds=tiny.text ;;
+    adapter) seeds="lora.gguf lora.json lora.safetensors" ;;
     jinja) seeds=chat.jinja ;;
     *) seeds=tiny.json ;;
     esac

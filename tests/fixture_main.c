@@ -1,7 +1,7 @@
 /* fixture_main.c - fixture DIR: writes small models and vocabularies there, for cli.sh and to begin fuzzing with:
  * tiny.bin (version 0), tiny.v1.bin, tiny.v2.bin, tok.bin, spm.gguf, bpe.gguf, tiny.safetensors, tiny.json, tiny.text
  * (a text that tiny.bin has read, as pith_session_save writes it), chat.jinja,
- * lora.gguf (an adapter of spm.gguf), and
+ * lora.gguf, lora.json, lora.safetensors (adapters of spm.gguf), and
  * longrope.80.gguf and longrope.1.gguf: texts over 80 tokens, or all, are rotated by the long factors. */
 #include "../model.h"
 #include "fixture.h"
@@ -77,6 +77,20 @@ static const char longrope[] =
     "blk.{2}.attn_norm.weight 32;blk.{2}.attn_qkv.weight 64 32;blk.{2}.attn_output.weight 32 32;"
     "blk.{2}.ffn_norm.weight 32;blk.{2}.ffn_up.weight 24 32;blk.{2}.ffn_down.weight 32 12";
 
+static const char peft_tensors[] =
+    "base_model.model.model.layers.{2}.self_attn.q_proj.lora_A.weight 2 8;"
+    "base_model.model.model.layers.{2}.self_attn.q_proj.lora_B.default.weight 8 2";
+
+static bytes peft_config(void) {
+    static const char text[] =
+        "{\"peft_type\":\"LORA\",\"task_type\":null,\"r\":2,\"lora_alpha\":2.5,\"use_rslora\":true,\"use_dora\":false,"
+        "\"bias\":\"none\",\"target_modules\":[\"q_proj\",\"v_proj\"],\"rank_pattern\":{\"v_proj\":4},"
+        "\"alpha_pattern\":{\"^model.layers.0.self_attn.q_proj\":3},\"modules_to_save\":[],\"init_lora_weights\":true}";
+    bytes b = { NULL, 0, 0 };
+    put(&b, text, sizeof text - 1);
+    return b;
+}
+
 static bytes safetensors(void) {
     static const char header[] =
         "{\"__metadata__\":{\"format\":\"pt\"},\"model.norm.weight\":{\"dtype\":\"F32\",\"shape\":[4],"
@@ -139,6 +153,8 @@ int main(int argc, char **argv) {
            write_to(argv[1], "tok.bin", fixture_tokenizer()) ||
            write_to(argv[1], "spm.gguf", fixture_gguf(spm, tensors, 1)) ||
            write_to(argv[1], "lora.gguf", fixture_gguf(adapter, adapter_tensors, 1)) ||
+           write_to(argv[1], "lora.json", peft_config()) ||
+           write_to(argv[1], "lora.safetensors", fixture_safetensors(peft_tensors, 1)) ||
            write_to(argv[1], "bpe.gguf", fixture_gguf(bpe, tensors, 1)) ||
            write_to(argv[1], "chat.gguf", fixture_gguf(chat, tensors, 1)) ||
            write_to(argv[1], "longrope.80.gguf", fixture_gguf(LONGROPE("80"), longrope, 1)) ||
