@@ -30,6 +30,8 @@ typedef struct {
     pith_token *again;   /* (n_ctx) shift: what of the text is evaluated again; or NULL */
     pith_drawn drawn;    /* by the sampler before, where the caller keeps none */
     pith_token next;     /* that the sampler draws in this call; -1: none may come */
+    pith_drawn before;   /* what there was of drawn, for a token that a grammar refuses */
+    pith__constraint *constraint; /* of a grammar, or NULL */
     pith_work *work;     /* (room) of a call in which this text stands first, or NULL */
     int room;
     size_t given, n;     /* bytes of text, and of text and what is held back behind it */
@@ -51,6 +53,7 @@ static void free_writing(writing *w) {
     free(w->mind);
     free(w->again);
     free(w->work);
+    pith__constraint_free(w->constraint);
     free(w);
 }
 
@@ -71,6 +74,11 @@ static int begin(const pith_session *s, pith_generation *g, pith_error *err) {
     if (!w || (g->shift && !w->again) || (g->thoughts && !mind)) {
         free_writing(w);
         return pith__fail(err, PITH_EMEMORY, "%s: no memory to write a text", s->model->store.path);
+    }
+    int code = g->grammar ? pith__constraint_new(&w->constraint, g->grammar, s->model, err) : PITH_OK;
+    if (code) {
+        free_writing(w);
+        return code;
     }
     g->state = w;
     g->token = -1;
@@ -135,12 +143,6 @@ static int give(pith_generation *g, writing *w, int ended) {
     return ended;
 }
 
-static int is_end(const pith_session *s, const pith_generation *g, pith_token t) {
-    for (int i = 0; i < g->n_end; i++)
-        if (g->end[i] == t) return 1;
-    return pith_is_end(s->model, t);
-}
-
 /* Whether the text goes on within thoughts: so where what was evaluated ends in a tag that opens them. */
 static void begin_thinking(const pith_session *s, thinking *m) {
     enum { MANY = 64 };
@@ -182,17 +184,29 @@ static int ponder(const pith_session *s, pith_generation *g, pith_error *err) {
     return due ? force_end(s, g, m, err) : PITH_OK;
 }
 
+/* The token that was drawn, or where the grammar refuses it, another. */
+static pith_token constrain(pith_session *s, pith_generation *g, pith_error *err) {
+    writing *w = g->state;
+    pith_sampling how = g->how;
+    if (!how.drawn) how.drawn = &w->drawn;
+    return pith__constrain(w->constraint, s, g, &how, (pith__first_draw){ w->next, w->before }, err);
+}
+
 /* The token after the session's logits: it was drawn, or ends the thoughts. */
 static int next_token(pith_session *s, pith_generation *g, pith_error *err) {
     writing *w = g->state;
     size_t n;
     pith_token before = s->tokens[s->position - 1], t = w->next;
-    if (t < 0) return pith__fail(err, PITH_EARG, "no token is allowed to come next");
+    if (w->constraint && !(w->mind && w->mind->at.inside)) t = constrain(s, g, err);
+    else if (t < 0) pith__fail(err, PITH_EARG, "no token is allowed to come next");
+    if (t < 0) return PITH_EARG;
     g->token = t;
     g->n_token++;
-    int end = is_end(s, g, t), all = g->n_predict > 0 && g->n_token >= g->n_predict;
+    int end = pith__ends(s->model, g, t), all = g->n_predict > 0 && g->n_token >= g->n_predict;
     int ended = end ? PITH_END : all ? PITH_LIMIT : s->position == s->n_ctx && !w->again ? PITH_FULL : 0;
     const char *text = pith_text(s->model, before, t, &n);
+    g->sentence = w->constraint && pith__constraint_whole(w->constraint);
+    if (!end && g->sentence && pith__constraint_over(w->constraint)) ended = PITH_END;
     if (!end || !w->mind) add_text(s, w, t, text, end ? 0 : n);
     if (ended && w->mind) add_text(s, w, -1, NULL, 0);
     return give(g, w, ended);
@@ -306,6 +320,7 @@ static void draw(const pith_session *s, pith_generation *g, float *adjusted, flo
     if (m && m->i_forced < m->n_forced) { w->next = m->forced[m->i_forced++]; return; }
     pith_sampling how = g->how;
     if (!how.drawn) how.drawn = &w->drawn;
+    w->before = *how.drawn;
     w->next = pith__sample(s, &how, &g->rng, adjusted, probs, order);
 }
 
@@ -393,5 +408,6 @@ void pith_generation_free(pith_generation *g) {
     g->ended = 0;
     g->token = -1;
     g->n_token = 0;
+    g->sentence = 0;
     g->text = g->thought = "", g->n_text = g->n_thought = 0;
 }

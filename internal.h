@@ -6,6 +6,8 @@
 #include "formats/formats.h"
 #include "text/text.h"
 
+#include <stdatomic.h>
+
 /* ---- tokenizer.c: text <-> tokens ------------------------------------------------------------------ */
 
 typedef struct pith__tokenizer pith__tokenizer;
@@ -139,6 +141,7 @@ struct pith_model {
     int n_weight;
     pith__rope rope[2];
     pith__tokenizer *tokenizer; /* NULL: tokens only */
+    _Atomic(pith__trie *) *trie; /* of the tokens, once a grammar has needed it */
     const pith__kernels *kernels;
     pith__kernels groups; /* what kernels points to for a llama2.c file of int8 */
     int n_threads;
@@ -409,5 +412,22 @@ PITH_SHARED pith_token pith__draw(pith__candidates *c, float coin); /* coin: in 
 
 PITH_SHARED void pith__penalise(pith__candidates *c);
 PITH_SHARED void pith__dry(pith__candidates *c);
+
+/* ---- constrain.c: a text that obeys a grammar ------------------------------------------------------- */
+
+typedef struct pith__constraint pith__constraint;
+
+PITH_SHARED int  pith__constraint_new(pith__constraint **c, const pith_grammar *g, const pith_model *m, pith_error *err);
+PITH_SHARED void pith__constraint_free(pith__constraint *c);
+PITH_SHARED int  pith__ends(const pith_model *m, const pith_generation *g, pith_token t); /* a text */
+typedef struct { pith_token token; pith_drawn before; } pith__first_draw; /* as if there were no grammar; drawn before it */
+/* That token, or where it is refused another, which then belongs to the text; or an error. how has memory for drawn. */
+PITH_SHARED pith_token pith__constrain(pith__constraint *c, pith_session *s, pith_generation *g, const pith_sampling *how,
+                                       pith__first_draw first, pith_error *err);
+PITH_SHARED int pith__constraint_whole(const pith__constraint *c); /* 1: the text so far is a sentence */
+PITH_SHARED int pith__constraint_over(const pith__constraint *c);  /* 1: and nothing can come behind it */
+/* Tokens that may come after token before; NULL: none, or an error. It is valid until the next call. */
+PITH_SHARED const uint32_t *pith__constraint_mask(pith__constraint *c, pith_token before, const pith_generation *g,
+                                                  pith_error *err);
 
 #endif

@@ -322,6 +322,8 @@ static void bind_vocab(pith__opening *o) {
     pith_error e = { 0, "" };
     m->tokenizer = pith__tokenizer_new(v, &e);
     if (!m->tokenizer) o->code = pith__fail(o->err, e.code, "%s: %s", m->store.path, e.text);
+    if (!o->code) m->trie = pith__arena_new(&m->store.arena, 1, sizeof *m->trie);
+    if (!o->code && !m->trie) o->code = pith__fail(o->err, PITH_EMEMORY, "%s: no memory", m->store.path);
 }
 
 /* A second thread has to be woken for every matrix, and is late when another process has its core: a
@@ -427,6 +429,7 @@ pith_model *pith_open_memory(const void *data, size_t size, const pith_options *
 void pith_close(pith_model *m) {
     if (!m) return;
     pith__tokenizer_free(m->tokenizer);
+    if (m->trie) pith__trie_free(atomic_load(m->trie));
     pith__store_free(&m->store);
     free(m);
 }

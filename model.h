@@ -376,6 +376,11 @@ typedef struct {             /* zero-initialise it, set what is wanted, and call
     int thoughts;            /* 1: what a reasoning model thinks before it answers is given apart from text, which is */
     int thought_budget;      /*    then the answer. After so many tokens (0: no limit, -1: at once) the thoughts are */
     const char *thought_message; /* ended by this text (or NULL) and the tag that closes them. Said before the first call */
+    const pith_grammar *grammar; /* what the text has to be; NULL: anything. Said before the first call. A token is */
+                             /*           drawn without it, and drawn anew from those it allows only if it refuses */
+                             /*           that one. Tokens that end the text are allowed where it is a sentence, */
+                             /*           and it ends where nothing else can come. Thoughts are */
+                             /*           not of it */
     int cancel;              /* 1: the next call ends it */
     pith_token token;        /* what a call gives: the new token, which the next call evaluates, */
     const char *text;        /* (n_text) and the text that is certain now, in whole characters, */
@@ -384,6 +389,7 @@ typedef struct {             /* zero-initialise it, set what is wanted, and call
     size_t n_thought;
     int thinking;            /* 1: the text is within thoughts */
     int n_token;             /* all tokens so far, one that ended the text among them */
+    int sentence;            /* with a grammar, 1: the text so far is a sentence of it */
     int ended;               /* 0; why it ended: PITH_END, ...; or the code of the error that ended it */
     void *state;             /* the library's */
 } pith_generation;

@@ -99,6 +99,7 @@ static int read_options(int argc, char **argv, options *o) {
         { 0, "trace", SWITCH, &o->trace, 0, 0, "",
           "show every activation of every layer on standard error" },
         LORA_FLAGS(o->model),
+        GRAMMAR_FLAGS(o->grammar),
         MODEL_FLAGS(o->model),
         { 0, "version", SWITCH, &o->version, 0, 0, "", "print the version" },
         { 'h', "help", SWITCH, NULL, 0, 0, "", "print this" },
@@ -318,9 +319,13 @@ static int wants_chat(const options *o, const pith_model *m) {
 static int run_voice(options *o, pith_model *m) {
     voice v = { .m = m };
     pith_bias *bias = NULL;
+    pith_grammar *grammar;
+    int code = open_grammar(&o->grammar, &grammar);
+    if (code) return code;
     v.g = (pith_generation){ .how = o->sampling.how, .rng = o->seed, .stop = o->stop.item, .n_stop = o->stop.n };
+    v.g.grammar = grammar;
     fill_sampling(m, &v.g.how);
-    int code = make_bias(m, o, &bias, &v.g.how);
+    code = make_bias(m, o, &bias, &v.g.how);
     if (!code) code = output_open(&v.out, o->output, &o->model);
     if (!code) {
         if (wants_chat(o, m)) code = only_in_text(o) ? USAGE : converse(&v, o);
@@ -329,6 +334,7 @@ static int run_voice(options *o, pith_model *m) {
         if (!code) code = stopped() ? stopped() : written;
     }
     pith_generation_free(&v.g);
+    pith_grammar_free(grammar);
     free(bias);
     pith_session_free(v.s);
     pith_pass_free(v.pass);

@@ -739,6 +739,13 @@ schema --print; cp "$dir/out" "$dir/s.gbnf"; go grammar --grammar-file "$dir/s.g
 printf '{"items":{"pattern":"("}}' > "$dir/b.json"; go grammar --json-schema-file "$dir/b.json"; refused 3 "b.json: schema: #/items/pattern: " "grammar: no schema"
 go grammar -f "$dir/yes"; refused 1 "--grammar-file" "grammar: without one"
 
+tiny -s 3 -n 100 -j '{"type":"array","items":{"type":"boolean"},"maxItems":3}'; tr -d ' \n' < "$dir/out" | grep -qx '\[\(true\|false\|,\)*\]'; fine "-j: an array"
+tiny -s 3 -n 100 --json-schema-file "$dir/s.json"; cp "$dir/out" "$dir/a"; go grammar --json-schema-file "$dir/s.json" -f "$dir/a"; [ "$status" -eq 0 ]; ok $? "--json-schema-file: the text is what it asks for"
+tiny -s 3 -n 40 --grammar 'root ::= "a"+ "!"{300}'; [ "$status" -eq 0 ] && grep -q '^aa*!*$' "$dir/out" && grep -q '^pith: the text ends in the middle' "$dir/err"; ok $? "--grammar: cut by -n, and it says so"
+tiny --grammar 'root ::= b'; refused 1 "rule 'b' is used and not defined" "--grammar: none that can be"
+tiny --grammar-file "$dir/b.json"; refused 3 'b.json: grammar: line 1' "--grammar-file: no grammar"
+tiny -j '{"type":3}'; refused 1 'schema: #/type: need' "-j: no schema"
+tiny -j '{}' --grammar-file x; refused 1 'need one of --grammar' "a grammar and a schema"
 # ---- a text kept in a file ---------------------------------------------------------------------------
 kept=$dir/kept
 reused() { grep -qx "prompt cache: $1 tokens" "$dir/err"; }

@@ -79,6 +79,7 @@ TEST(no_sentences) {
     not_sentence("root ::= .*", "a\xed\xa0\x80", "byte 1: a byte that is no UTF-8, need any character or the end");
     not_sentence("root ::= .", "\xe4\xbd", "byte 2: the text ends, need any character"); /* half a character */
     not_sentence("root ::= \"a\" | x\nx ::= \"b\" x", "b", "byte 0: \"b\", need \"a\""); /* nothing that begins with b ends */
+    not_sentence("root ::= \"a\" (\"b\" x | \"c\") | \"d\"{3} []\nx ::= \"x\" x", "ab", "byte 1: \"b\", need \"c\"");
     not_sentence("root ::= \"a\" []? \"b\"", "ac", "byte 1: \"c\", need \"b\"");
     not_sentence("root ::= \"a\" root \"b\" | \"ab\"", "aabbb", "byte 4: \"b\", need the end");
     not_sentence("root ::= (\"a\"? \"b\"?){3}", "bbbb", "byte 3: \"b\", need the end");

@@ -174,6 +174,52 @@ static int check_loops(grammar_check *c, pith_error *err) {
     return PITH_OK;
 }
 
+/* The nodes that a node goes on to, if some text is through it: up to 2. */
+static int node_next(const pith_grammar *g, const pith__node *n, uint32_t to[2]) {
+    int is_call = n->kind == PITH__CALL, k = 0;
+    if (n->kind < PITH__FORK || n->kind == PITH__NOWHERE) return 0;
+    if (n->kind == PITH__CLASS && !g->cls[n->b].n_range) return 0;
+    if (is_call && !g->rule[n->b].ends) return 0;
+    to[k++] = n->a;
+    if (is_call && g->rule[n->b].empty) to[k++] = n->c;
+    if (!is_call && n->kind != PITH__CLASS && n->b) to[k++] = n->b;
+    return k;
+}
+
+/* Nodes from which the rule's end cannot be reached lead nowhere: the matcher must not go there, since no text
+ * would come of it. Found backwards, from the end. */
+static int cut_nodes(grammar_check *c, pith_error *err) {
+    pith_grammar *g = c->g;
+    uint32_t *from = calloc(g->n_node + 2, sizeof *from), *user = malloc((2 * g->n_node + 1) * sizeof *user), to[2];
+    size_t n = 0;
+    if (!from || !user) {
+        free(from);
+        free(user);
+        return pith__fail(err, PITH_EMEMORY, "no memory for a grammar");
+    }
+    for (int pass = 0; pass < 2; pass++) { /* who leads to whom: counted, then filled from the back */
+        for (uint32_t i = 0; i < g->n_node; i++)
+            for (int k = node_next(g, &g->node[i], to); k-- > 0;) {
+                if (pass == 0) from[to[k]]++;
+                else user[--from[to[k]]] = i;
+            }
+        for (size_t i = 0; pass == 0 && i <= g->n_node; i++) from[i + 1] += from[i];
+    }
+    c->walks++;
+    c->todo[n++] = PITH__RULE_END;
+    c->seen[PITH__RULE_END] = c->seen[PITH__TEXT_END] = c->walks;
+    while (n > 0) {
+        uint32_t at = c->todo[--n];
+        for (uint32_t k = from[at]; k < from[at + 1]; k++)
+            if (c->seen[user[k]] != c->walks) c->seen[user[k]] = c->walks, c->todo[n++] = user[k];
+    }
+    for (size_t i = 0; i < g->n_node; i++)
+        if (c->seen[i] != c->walks) g->node[i].kind = PITH__NOWHERE;
+    free(from);
+    free(user);
+    return PITH_OK;
+}
+
 PITH_SHARED int pith__grammar_check(pith_grammar *g, pith_error *err) {
     grammar_check c;
     int code = begin_check(&c, g) ? PITH_OK : pith__fail(err, PITH_EMEMORY, "no memory for a grammar");
@@ -187,6 +233,7 @@ PITH_SHARED int pith__grammar_check(pith_grammar *g, pith_error *err) {
     c.n_call = 0;
     if (!code) code = rank_rules(&c, err);
     if (!code && !g->rule[0].ends) code = rule_wrong(&g->rule[0], "has no text that ends", err);
+    if (!code) code = cut_nodes(&c, err);
     end_check(&c);
     return code;
 }

@@ -258,10 +258,9 @@ static void visit_all(pith__matcher *m) {
                 visit_later(m, m->pair[f.first + i].node, m->pair[f.first + i].frame);
             break;
         case PITH__TEXT_END: m->may_end = 1; break;
-        case PITH__CLASS:
-            if (g->cls[n->b].n_range) make_item(m, (match_item){ at.node, at.frame, g->cls[n->b].start });
-            break;
+        case PITH__CLASS: make_item(m, (match_item){ at.node, at.frame, g->cls[n->b].start }); break;
         case PITH__CALL: visit_call(m, n, at.frame); break;
+        case PITH__NOWHERE: break;
         default:
             visit_later(m, n->a, at.frame);
             if (n->b) visit_later(m, n->b, at.frame);

@@ -29,9 +29,10 @@ typedef struct {
 
 static const char base_rules[] =
     "ws ::= (\" \" | \"\\n\" [ \\t]{0,40})?\n"
+    "sp ::= \" \"?\n"
     "value ::= object | array | string | number | \"true\" | \"false\" | \"null\"\n"
     "object ::= \"{\" ws (member (\",\" ws member)* ws)? \"}\"\n"
-    "member ::= string \":\" ws value\n"
+    "member ::= string \":\" sp value\n"
     "array ::= \"[\" ws (value (\",\" ws value)* ws)? \"]\"\n"
     "string ::= \"\\\"\" char* \"\\\"\"\n"
     "char ::= [^\"\\\\\\x00-\\x1F] | \"\\\\\" ([\"\\\\/bfnrt] | \"u\" (\"00\" [0-7] hex | wide))\n"
@@ -437,7 +438,7 @@ static void say_other(rule_writer *w, const pith__case *c) {
         any = 1;
         if (keys) SAY(w, "\"\\\"\" "), say_set(w, keys, 1);
         else SAY(w, "string");
-        SAY(w, " \":\" ws ");
+        SAY(w, " \":\" sp ");
         say_want(w, o->want);
     }
     SAY(w, any ? ")" : "[])");
@@ -471,7 +472,7 @@ static void say_listed(rule_writer *w, size_t id, const pith__case *c, uint32_t 
     if (k < c->max && !pith__want_never(p->want)) {
         SAY(w, k ? " | \",\" ws " : " | ");
         say_json_text(w, p->name);
-        SAY(w, " \":\" ws ");
+        SAY(w, " \":\" sp ");
         say_want(w, p->want);
         SAY(w, " o%zu-%u-%u", id, i + 1, k < most ? k + 1 : most);
     }

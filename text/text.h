@@ -117,7 +117,8 @@ enum {
     PITH__FORK,          /* go on at a, and also at b unless it is 0 */
     PITH__LOOP,          /* the same; what begins at a leads back to here; c: the rule it stands in */
     PITH__CLASS,         /* a character of class b, then a */
-    PITH__CALL           /* rule b, then a; where the rule is empty, c */
+    PITH__CALL,          /* rule b, then a; where the rule is empty, c */
+    PITH__NOWHERE        /* no text comes of it: never gone to */
 };
 
 typedef struct {
@@ -187,6 +188,18 @@ PITH_SHARED int32_t pith__matcher_keep(pith__matcher *m, int32_t state);
 PITH_SHARED unsigned pith__matcher_age(const pith__matcher *m);
 /* What could stand next, in words: "a", [0-9] or the end. Returns to. */
 PITH_SHARED const char *pith__matcher_wants(const pith__matcher *m, int32_t state, char *to, size_t room);
+
+/* ---- text/trie.c: the tokens that a grammar allows ------------------------------------------------------- */
+
+typedef struct pith__trie pith__trie;
+
+/* Of n pieces, which are read only here; those without bytes are never allowed. */
+PITH_SHARED pith__trie *pith__trie_new(const pith__str *piece, size_t n, pith_error *err);
+PITH_SHARED void pith__trie_free(pith__trie *t);
+PITH_SHARED uint32_t pith__trie_depth(const pith__trie *t);
+/* Bit t % 32 of allow[t / 32] becomes 1 if token t may come in the state, else 0. way: room for pith__trie_depth
+ * states. PITH_OK or PITH_EMEMORY. */
+PITH_SHARED int pith__trie_mask(const pith__trie *t, pith__matcher *m, int32_t state, int32_t *way, uint32_t *allow);
 
 /* ---- text/automaton.c: regular sets of texts ------------------------------------------------------- */
 

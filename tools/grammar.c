@@ -7,28 +7,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A grammar from a file. The caller frees it. */
-static int open_grammar(const char *path, int schema, pith_grammar **g) {
+int open_grammar(const grammar_choice *c, pith_grammar **g) {
+    const char *path = c->file ? c->file : c->schema_file, *given = c->text ? c->text : c->schema;
     pith_error e = { 0, "" };
-    char *text;
-    size_t n;
-    int code = read_text(path, &text, &n);
+    char *text = NULL;
+    size_t n = given ? strlen(given) : 0;
+    *g = NULL;
+    if (!path && !given) return 0;
+    if (!c->text + !c->file + !c->schema + !c->schema_file < 3)
+        return complain(USAGE, "need one of --grammar, --grammar-file, --json-schema and --json-schema-file");
+    int code = path ? read_text(path, &text, &n) : 0;
     if (code) return code;
-    *g = schema ? pith_grammar_schema(text, n, &e) : pith_grammar_new(text, n, &e);
+    const char *from = path ? text : given;
+    *g = c->schema || c->schema_file ? pith_grammar_schema(from, n, &e) : pith_grammar_new(from, n, &e);
     free(text);
-    return *g ? 0 : complain(e.code == PITH_EMEMORY ? FAILED : BAD_DATA, "%s: %s", path, e.text);
+    if (*g) return 0;
+    if (e.code == PITH_EMEMORY) return complain(FAILED, "%s", e.text);
+    return path ? complain(BAD_DATA, "%s: %s", path, e.text) : complain(USAGE, "%s", e.text);
 }
 
 int verb_grammar(int argc, char **argv) {
     static const char usage[] =
         "run grammar (--grammar-file F | --json-schema-file F) [-f TEXT] [--print]\n"
         "is the text of a file a sentence of a grammar? Exit code 0: yes, 3: no, and from which byte on\n\n";
-    const char *path = NULL, *schema = NULL, *file = NULL, *model = NULL;
+    grammar_choice choice = { NULL, NULL, NULL, NULL };
+    const char *file = NULL, *model = NULL;
     int print = 0;
     const flag flags[] = {
-        { 0, "grammar-file", TEXT, &path, 0, 0, "FILE", "the grammar, as GBNF; - reads standard input" },
-        { 0, "json-schema-file", TEXT, &schema, 0, 0, "FILE",
-          "a JSON Schema instead; blanks at the text's end are no part of it" },
+        GRAMMAR_FLAGS(choice),
         { 'f', "file", TEXT, &file, 0, 0, "FILE", "the text, every byte of it; - reads standard input" },
         { 0, "print", SWITCH, &print, 0, 0, "", "print the grammar as GBNF" },
         { 'h', "help", SWITCH, NULL, 0, 0, "", "print this" },
@@ -37,15 +43,15 @@ int verb_grammar(int argc, char **argv) {
     int code = read_flags(argc, argv, usage, flags, &model);
     if (code != GO_ON) return code;
     if (model) return complain(USAGE, "'%s' is no flag: a grammar needs no model", model);
-    if (!path == !schema) return complain(USAGE, "need one of --grammar-file FILE and --json-schema-file FILE");
-    pith_grammar *g = NULL;
+    pith_grammar *g;
     pith_error e = { 0, "" };
     char *text = NULL;
     size_t n = 0;
-    code = open_grammar(path ? path : schema, schema != NULL, &g);
+    code = open_grammar(&choice, &g);
+    if (!code && !g) code = complain(USAGE, "need --grammar-file FILE or --json-schema-file FILE");
     if (!code && print) fputs(pith_grammar_text(g), stdout), code = flush_stdout();
     if (!code && file) code = read_text(file, &text, &n);
-    while (schema && n && strchr(" \t\r\n", text[n - 1])) n--; /* behind a document they mean nothing */
+    while ((choice.schema || choice.schema_file) && n && strchr(" \t\r\n", text[n - 1])) n--; /* behind a document they mean nothing */
     if (!code && file && pith_grammar_match(g, text, n, &e))
         code = complain(e.code == PITH_EMEMORY ? FAILED : BAD_DATA, "%s: %s", file, e.text);
     if (!code && !file && !print) note(0, "the grammar is one; -f FILE asks whether a text is of it");

@@ -275,6 +275,20 @@ int  kept_load(const kept_text *k, pith_session *s);
 void kept_say(const kept_text *k, int quiet, int reused, int n); /* how much of a prompt was in it */
 int  kept_save(const kept_text *k, const pith_session *s);
 
+/* ---- grammars -------------------------------------------------------------------------------- */
+
+typedef struct {         /* what a text has to be: one of these, or none */
+    const char *text, *file, *schema, *schema_file;
+} grammar_choice;
+
+#define GRAMMAR_FLAGS(c) \
+    { 0, "grammar", TEXT, &(c).text, 0, 0, "TEXT", "what is written is a sentence of this grammar (GBNF)" }, \
+    { 0, "grammar-file", TEXT, &(c).file, 0, 0, "FILE", "the same from a file" }, \
+    { 'j', "json-schema", TEXT, &(c).schema, 0, 0, "TEXT", "what is written is JSON of this JSON Schema" }, \
+    { 0, "json-schema-file", TEXT, &(c).schema_file, 0, 0, "FILE", "the same from a file" }
+
+int open_grammar(const grammar_choice *c, pith_grammar **g); /* *g NULL: there is none. The caller frees it */
+
 /* ---- output ---------------------------------------------------------------------------------- */
 
 typedef struct {

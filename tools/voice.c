@@ -64,6 +64,8 @@ int say_next(voice *v) {
     if (v->g.thoughts) say_thoughts(v);
     output_text(&v->out, v->g.text, v->g.n_text);
     output_flush(&v->out);
+    if (v->ended && v->ended != PITH_END && v->g.grammar && !v->g.sentence)
+        complain(0, "the text ends in the middle of what the grammar asks for");
     return v->ended ? 0 : GO_ON;
 }
 

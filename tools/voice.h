@@ -6,6 +6,7 @@
 
 typedef struct {
     model_choice model;
+    grammar_choice grammar;
     const char *prompt, *file, *output, *mode, *system, *format;
     int n_total, n_predict, n_draft, shift, keep, n_sample, parallel;
     uint64_t seed;
