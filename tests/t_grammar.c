@@ -120,6 +120,15 @@ TEST(wrong_grammars) {
     wrong("root ::= _x", "neither a part");
 }
 
+TEST(nul_bytes) {
+    pith_error e = { 0, "" };
+    CHECK(!pith_grammar_new("root ::= \"a\"", 14, &e) && strstr(e.text, "neither a part of the rule")); /* with its NUL */
+    CHECK(!pith_grammar_new("root ::= \"\0\" [\0", 15, &e) && e.code == PITH_EDATA);
+    pith_grammar *g = pith_grammar_new("root ::= [\\x00] \"\0\"", 19, &e);
+    CHECK(g && pith_grammar_match(g, "\0\0", 2, &e) == PITH_OK && pith_grammar_match(g, "\0", 1, &e) == PITH_EDATA);
+    pith_grammar_free(g);
+}
+
 /* Text around a part that comes n times. */
 static char *many_times(const char *begin, const char *part, int n, const char *end) {
     size_t k = strlen(part), size = strlen(begin) + k * (size_t)n + strlen(end) + 1;
@@ -276,6 +285,7 @@ int main(void) {
     RUN(sentences);
     RUN(no_sentences);
     RUN(wrong_grammars);
+    RUN(nul_bytes);
     RUN(large_grammars);
     RUN(ambiguous_grammars);
     RUN(deep_texts);

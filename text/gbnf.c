@@ -467,7 +467,7 @@ static gbnf_part gbnf_sequence(gbnf_reader *r) {
         else if (c == '(') x = gbnf_group(r);
         else if (c == '.') x = any_part(r);
         else if (is_name_char(c)) x = one_node(r, PITH__CALL, rule_named(r, gbnf_name(r)));
-        else if (strchr("*+?{", c)) x = (gbnf_part){ 0, 0 }; /* an error, said below */
+        else if (c && strchr("*+?{", c)) x = (gbnf_part){ 0, 0 }; /* an error, said below */
         else break;
         x = gbnf_repeats(r, x);
         if (x.first && !r->code) all = join_parts(r, all, x);
