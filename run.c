@@ -84,7 +84,10 @@ static int read_options(int argc, char **argv, options *o) {
         { 'm', "mode", TEXT, &o->mode, 0, 0, "MODE", "generate or chat (generate)" },
         { 'y', "system-prompt", TEXT, &o->system, 0, 0, "TEXT", "what a chat begins with (nothing)" },
         { 0, "chat-template", TEXT, &o->model.options.chat_template, 0, 0, "NAME",
-          "form of a chat: llama2, chatml, ... (the model's)" },
+          "a chat in one of the forms llama2, chatml, ... (the model's chat template)" },
+        { 0, "chat-template-file", TEXT, &o->template_file, 0, 0, "FILE", "a chat template instead of the model's" },
+        { 0, "chat-template-kwargs", TEXT, &o->variables, 0, 0, "JSON",
+          "variables for the chat template: {\"reasoning_effort\": \"low\"}" },
         { 0, "thoughts", TEXT, &o->thoughts, 0, 0, "HOW",
           "what a reasoning model thinks in a chat: show, dim or hide (dim on a terminal, else show)" },
         { 0, "reasoning", TEXT, &o->reasoning, 0, 0, "HOW", "whether it thinks: on, off or auto, as its template does (auto)" },
@@ -298,6 +301,7 @@ static int generate(voice *v, options *o) {
 /* A text has no use for them. */
 static int only_in_chat(const options *o) {
     const char *name = o->system ? "-y" : o->model.options.chat_template ? "--chat-template"
+                     : o->template_file ? "--chat-template-file" : o->variables ? "--chat-template-kwargs"
                      : o->no_drop ? "--no-drop" : o->thoughts ? "--thoughts" : o->reasoning ? "--reasoning"
                      : o->thought_budget != -1 || o->budget_message ? "--reasoning-budget" : NULL;
     return name ? complain(USAGE, "%s is of a conversation: -m chat", name) : 0;

@@ -722,6 +722,15 @@ printf 'a\n{%% for x in y' > "$dir/bad.jinja"; go template --messages "$dir/talk
 printf '{{ raise_exception("no, " ~ messages[0].role) }}' > "$dir/bad.jinja"; go template --messages "$dir/talk.json" --chat-template-file "$dir/bad.jinja"
 refused 3 'the template says: no, user' "template: one that refuses"
 
+own() { go "$dir/chat.gguf" -m chat -i a -t 0 -n 30 "$@"; }
+own --quiet; cp "$dir/out" "$dir/b"; own --quiet --chat-template-file "$dir/other.jinja"; refused 3 'other.jinja' "chat: a template that is not there"
+printf '{{ messages[0].content }}' > "$dir/other.jinja"; own --quiet --chat-template-file "$dir/other.jinja"; [ "$status" -eq 0 ] && ! cmp -s "$dir/b" "$dir/out"; ok $? "chat: another template, another answer"
+printf '{{ raise_exception("no " ~ enable_thinking ~ x) }}' > "$dir/other.jinja"
+own --quiet --chat-template-file "$dir/other.jinja" --reasoning off --chat-template-kwargs '{"x": 5}'; grep -q 'other.jinja: line 1: the template says: no False5' "$dir/err" && [ "$status" -eq 3 ]; ok $? "chat: --reasoning off and variables reach the template"
+own --quiet --chat-template-kwargs '[1]'; grep -q 'variables: no object' "$dir/err" && [ "$status" -eq 3 ]; ok $? "chat: variables that are none"
+tiny -m chat -i a --quiet --chat-template-kwargs '{}'; refused 1 'the model has none' "chat: variables for no template"
+tiny -i a --chat-template-kwargs '{}'; refused 1 'of a conversation' "chat: variables for no chat"
+
 # ---- grammars ----------------------------------------------------------------------------------------
 printf 'root ::= "a"+ b\nb ::= [0-9]' > "$dir/a.gbnf"; printf 'aa7' > "$dir/yes"; printf 'aab' > "$dir/no"
 grammar() { go grammar --grammar-file "$dir/a.gbnf" "$@"; }

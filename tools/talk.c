@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- the user's turn ------------------------------------------------------------------------- */
@@ -76,6 +77,56 @@ static int next_turn(talk *k, char **text) {
 
 /* ---- what the model reads -------------------------------------------------------------------- */
 
+/* The template of --chat-template-file, else the model's; none where --chat-template names a form, or there is none. */
+static int open_form(talk *k) {
+    const options *o = k->o;
+    pith_error e = { 0, "" };
+    char *text = NULL;
+    size_t n = 0;
+    int own = !o->model.options.chat_template && pith_model_shape(k->v->m)->has_chat;
+    int code = o->template_file ? read_text(o->template_file, &text, &n) : 0;
+    if (!code && (own || text)) {
+        k->form = pith_template_new(k->v->m, text, n, o->template_file, &e);
+        if (!k->form) code = complain(e.code == PITH_EMEMORY ? FAILED : BAD_DATA, "%s", e.text);
+    }
+    free(text);
+    if (!code && !k->form && o->variables)
+        return complain(USAGE, "--chat-template-kwargs is of a chat template, and the model has none");
+    return code;
+}
+
+/* The variables of --chat-template-kwargs, before which stands whether to think; the caller frees them. */
+static char *form_variables(const options *o) {
+    const char *given = o->variables ? o->variables + strspn(o->variables, " \t\r\n") : "{}";
+    int on = o->reasoning && !strcmp(o->reasoning, "on"), off = o->reasoning && !strcmp(o->reasoning, "off");
+    size_t room = strlen(given) + 100;
+    char *text = malloc(room);
+    const char *how = on ? "true" : "false", *rest = *given == '{' ? given + 1 + strspn(given + 1, " \t\r\n") : NULL;
+    if (text && (!rest || (!on && !off))) strcpy(text, given); /* what is no object is refused later */
+    else if (text)
+        snprintf(text, room, "{\"enable_thinking\":%s,\"thinking\":%s%s%s", how, how, *rest == '}' ? "" : ",", rest);
+    return text;
+}
+
+static int encode_in_form(const talk *k, const pith_turn *turn, pith_token **t, int *n) {
+    pith_error e = { 0, "" };
+    pith_rendering r;
+    time_t now = time(NULL);
+    const struct tm *tm = localtime(&now);
+    pith_time at = { 1970, 1, 1, 0, 0, 0 };
+    if (tm) at = (pith_time){ tm->tm_year + 1900, tm->tm_mon + 1, tm->tm_mday, tm->tm_hour, tm->tm_min, tm->tm_sec };
+    char *variables = form_variables(k->o);
+    const pith_conversation c = { .turns = turn, .n_turn = k->all.n, .variables = variables, .now = &at };
+    int code = variables ? 0 : complain(FAILED, "no memory for the conversation");
+    if (!code && pith_render(k->form, &c, &r, &e)) code = report(&e);
+    free(variables);
+    if (code) return code;
+    *t = r.token, *n = r.n_token;
+    r.token = NULL;
+    pith_rendering_free(&r);
+    return 0;
+}
+
 /* Tokens of the conversation; the caller frees *t. */
 static int encode_talk(const talk *k, pith_token **t, int *n) {
     pith_error e = { 0, "" };
@@ -84,6 +135,11 @@ static int encode_talk(const talk *k, pith_token **t, int *n) {
     for (int i = 0; turn && i < k->all.n; i++) {
         const message *said = k->all.m + i;
         turn[i] = (pith_turn){ said->role, said->text, said->token, said->n_token };
+    }
+    if (turn && k->form) {
+        int code = encode_in_form(k, turn, t, n);
+        free(turn);
+        return code;
     }
     *n = turn ? pith_encode_chat(m, turn, k->all.n, NULL, 0, &e) : 0;
     *t = turn && *n >= 0 ? malloc((size_t)(*n + 1) * sizeof **t) : NULL;
@@ -217,10 +273,10 @@ static int begin_talk(talk *k) {
     const options *o = k->o;
     pith_token *t;
     int n, code = o->system && *o->system ? add_message(&k->all, "system", strdup(o->system)) : 0;
-    if (!code) code = encode_talk(k, &t, &n);
+    if (!code && !k->form) code = encode_talk(k, &t, &n); /* many templates want a question first */
     if (code) return code;
-    free(t);
-    if (!pith_model_shape(k->v->m)->has_chat && !o->model.options.chat_template)
+    if (!k->form) free(t);
+    if (!pith_model_shape(k->v->m)->has_chat && !o->model.options.chat_template && !k->form)
         note(o->model.quiet, "the model's file has no chat template: it was perhaps not made for conversations");
     note_templates(&o->model, k->v->m);
     if (k->typed) fprintf(stderr, "/help lists the commands, Ctrl-C ends an answer, Ctrl-D leaves\n");
@@ -272,10 +328,12 @@ int converse(voice *v, options *o) {
     v->eos = shape->eos;
     v->g.end = &v->eos, v->g.n_end = 1;
     interrupts_end_answers(k.typed);
-    code = begin_talk(&k);
+    code = open_form(&k);
+    if (!code) code = begin_talk(&k);
     if (!code && given) code = get_prompt(o, &text, &n);
     if (!code) code = take_turns(&k, text, given && !isatty(STDIN_FILENO));
     free_messages(&k.all);
+    pith_template_free(k.form);
     free_editor(&k.editor);
     say_drafts(v, o);
     if ((code == 0 || code == 130) && kept_save(&o->kept, v->s)) code = FAILED;

@@ -10,6 +10,7 @@ typedef struct {
     voice *v;
     options *o;
     messages all;            /* it is encoded whole for every answer */
+    pith_template *form;     /* what writes it; NULL: a form of --chat-template, or the one that fits the model */
     int n_ctx;               /* tokens that it may have */
     int keeps_all;           /* nothing is forgotten: a full context ends the conversation */
     int typed;               /* a person types at a terminal: lines are edited, commands obeyed */

@@ -13,6 +13,7 @@ typedef struct {
     sampling_choice sampling;
     list stop, bias;
     kept_text kept;
+    const char *template_file, *variables; /* of --chat-template-file, --chat-template-kwargs */
     const char *thoughts, *reasoning, *budget_message;
     int thought_budget;  /* --reasoning-budget */
     int parse_special, ignore_eos, trace, version, no_drop;
