@@ -193,6 +193,8 @@ CASES = r'''
 {{ namespace(_x=1) }}
 {{ dict(a=1, b=2) }} {{ dict({'a': 1}, b=3) }} {{ dict([('x', 1)]) }} {{ range(3)|list }} {{ range(1, 4)|list }} {{ range(5, 0, -2)|list }} {{ range(3) }} {{ range(0)|list }} {{ range(2, 5)[1] }} {{ range(5)[1:3]|list }}
 {{ range(1000000) }}
+{{ range(9)[2:7:2]|list }} {{ range(9)[::-1]|list }} {{ range(9)[-1] }} {{ range(9)[9] is defined }} {{ 3 in range(1, 9, 2) }} {{ 4 in range(1, 9, 2) }} {{ range(3) == range(3) }} {{ range(5)|last }} {{ range(5)|sum }} {{ range(5).index(3) }} {{ range(2)|length }} {% for i in range(5, 0, -2) %}{{ i }}{{ loop.last }}{{ loop.length }}{{ loop.nextitem }}{% endfor %}
+{% for i in range(3) %}{% for j in range(i, -1, -1) %}{{ i }}{{ j }} {% if j == 1 %}{% break %}{% endif %}{% endfor %}{% endfor %}{% for i in range(4) if i % 2 %}{{ i }}/{{ loop.length }}{% endfor %}
 {{ range('a') }}
 {{ range(1, 2, 0) }}
 {% set x %}a{{ a }}b{% endset %}[{{ x }}] {% set x | upper | trim %} abc {% endset %}[{{ x }}] {{ x is string }}

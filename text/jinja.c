@@ -10,9 +10,10 @@
 enum {
     JINJA_MOST_TEXT = 1 << 19,       /* bytes of a template: the longest known has 20,000 */
     JINJA_MOST_PARSED = 24 << 20,    /* bytes of memory for its tree */
-    JINJA_MOST_MEMORY = 32 << 20,    /* of a run, with as much again for each byte of the variables */
-    JINJA_MEMORY_PER_BYTE = 16,
-    JINJA_MOST_WORK = 10000000,      /* steps of a run: a conversation of 200 turns takes 20,000 */
+    JINJA_MOST_MEMORY = 32 << 20,    /* of a run, and for each byte of its variables */
+    JINJA_MEMORY_PER_BYTE = 64,
+    JINJA_MOST_WORK = 12000000,      /* steps of a run: a conversation of 200 turns takes 20,000; */
+    JINJA_WORK_PER_BYTE = 12,        /* some templates look back over all messages for each */
     JINJA_DEEPEST_RUN = 700          /* calls of evaluate and run within each other */
 };
 
@@ -25,7 +26,7 @@ typedef struct pith__jframe {
 typedef struct pith__jloop {
     const pith__jnode *node;
     jinja_frame *outer, *test; /* around the loop; where its condition is asked */
-    const pith__jlist *items;
+    pith__jvalue items;        /* a list or a range */
     size_t raw;                /* how many of them were looked at */
     int chosen;                /* 1: the loop's condition holds for all of them */
     pith__jvalue ahead, now, before, changed; /* ABSENT: none */
@@ -51,10 +52,8 @@ static void jinja_assign_name(pith__jrun *r, jinja_frame *f, const pith__jstr *n
     if (!r->code) pith__j_set_named(r, f->vars, name, v);
 }
 
-static void jinja_assign_text(pith__jrun *r, jinja_frame *f, const char *name, pith__jvalue v) {
-    pith__jvalue key = pith__j_text(r, name, strlen(name), 0);
-    if (!r->code) jinja_assign_name(r, f, key.as.s, v);
-}
+static const pith__jstr jinja_the_loop = { .p = "loop", .n = 4 }, jinja_the_caller = { .p = "caller", .n = 6 },
+                        jinja_the_varargs = { .p = "varargs", .n = 7 }, jinja_the_kwargs = { .p = "kwargs", .n = 6 };
 
 static pith__jvalue jinja_bind(pith__jrun *r, const pith__jbuiltin *f, pith__jvalue self) {
     pith__jbound *b = pith__j_new(r, 1, sizeof *b);
@@ -105,8 +104,8 @@ static void jinja_empty_frame(pith__jrun *r, jinja_frame **f) { /* what was set 
 
 /* The next item for which the loop's condition holds, or ABSENT. It waits in ahead until it is taken. */
 static pith__jvalue jinja_peek_item(pith__jrun *r, jinja_a_loop *l) {
-    while (!l->ahead.type && l->raw < l->items->n && pith__j_work(r, 1)) {
-        pith__jvalue v = l->items->v[l->raw++];
+    while (!l->ahead.type && l->raw < l->items.as.list->n && pith__j_work(r, 1)) {
+        pith__jvalue v = pith__j_nth(l->items, l->raw++);
         if (l->node->c && !l->chosen) {
             jinja_empty_frame(r, &l->test);
             if (r->code) break;
@@ -120,14 +119,14 @@ static pith__jvalue jinja_peek_item(pith__jrun *r, jinja_a_loop *l) {
 
 /* Of all that the loop walks over. With a condition, all items are asked for now. */
 static int64_t jinja_loop_length(pith__jrun *r, jinja_a_loop *l) {
-    if (!l->node->c || l->chosen) return l->index + 1 + (l->ahead.type != 0) + (int64_t)(l->items->n - l->raw);
+    if (!l->node->c || l->chosen) return l->index + 1 + (l->ahead.type != 0) + (int64_t)(l->items.as.list->n - l->raw);
     pith__jvalue rest = pith__j_list(r, PITH__T_LIST, 0);
     while (!r->code && jinja_peek_item(r, l).type) {
         pith__j_append(r, rest.as.list, l->ahead);
         l->ahead.type = PITH__T_ABSENT;
     }
     if (r->code) return 0;
-    l->items = rest.as.list;
+    l->items = rest;
     l->raw = 0;
     l->chosen = 1;
     return l->index + 1 + (int64_t)rest.as.list->n;
@@ -189,7 +188,7 @@ static int jinja_walk(pith__jrun *r, jinja_a_loop *l) { /* 1: the body ran at le
         l->index++;
         any = 1;
         jinja_empty_frame(r, &inner);
-        jinja_assign_text(r, inner, "loop", self);
+        jinja_assign_name(r, inner, &jinja_the_loop, self);
         jinja_assign(r, n->a, l->now, inner);
         control = r->code ? JINJA_BREAK : jinja_run(r, n->d->a, inner);
     }
@@ -199,7 +198,8 @@ static int jinja_walk(pith__jrun *r, jinja_a_loop *l) { /* 1: the body ran at le
 static int jinja_loop(pith__jrun *r, const pith__jnode *n, jinja_frame *f, pith__jvalue over, int64_t depth) {
     jinja_a_loop *l = pith__j_new(r, 1, sizeof *l);
     if (!l) return JINJA_GO_ON;
-    *l = (jinja_a_loop){ .node = n, .outer = f, .index = -1, .depth = depth, .items = pith__j_items(r, over) };
+    if (over.type != PITH__T_RANGE) over = (pith__jvalue){ .type = PITH__T_LIST, .as.list = pith__j_items(r, over) };
+    *l = (jinja_a_loop){ .node = n, .outer = f, .index = -1, .depth = depth, .items = over };
     if (n->c) l->test = jinja_new_frame(r, f);
     if (r->code || jinja_walk(r, l) || r->code) return JINJA_GO_ON;
     return n->d->b ? jinja_run(r, n->d->b, jinja_new_frame(r, f)) : JINJA_GO_ON;
@@ -228,11 +228,10 @@ static int jinja_named_argument(const pith__jargs *all, const pith__jstr *name) 
 
 /* varargs, kwargs and caller: what a macro gets beside its parameters, of which it has n. */
 static void jinja_bind_rest(pith__jrun *r, const pith__jmacro *m, jinja_frame *f, const pith__jargs *all, int n) {
-    static const pith__jstr caller = { .p = "caller", .n = 6 };
-    int given = jinja_named_argument(all, &caller);
+    int given = jinja_named_argument(all, &jinja_the_caller);
     if (m->uses & 1) {
-        pith__jvalue none = pith__j_undefined(PITH__T_NAME, &caller);
-        jinja_assign_text(r, f, "caller", given >= 0 ? all->named[given] : none);
+        pith__jvalue none = pith__j_undefined(PITH__T_NAME, &jinja_the_caller);
+        jinja_assign_name(r, f, &jinja_the_caller, given >= 0 ? all->named[given] : none);
     }
     pith__jvalue rest = pith__j_list(r, PITH__T_TUPLE, 0), named = pith__j_dict(r, PITH__T_DICT);
     for (int i = n; i < all->n && !r->code; i++) pith__j_append(r, rest.as.list, all->v[i]);
@@ -244,9 +243,9 @@ static void jinja_bind_rest(pith__jrun *r, const pith__jmacro *m, jinja_frame *f
     }
     if (r->code) return;
     int length = pith__j_shown(m->name);
-    if (m->uses & 2) jinja_assign_text(r, f, "varargs", rest);
+    if (m->uses & 2) jinja_assign_name(r, f, &jinja_the_varargs, rest);
     else if (rest.as.list->n) pith__j_fail(r, "macro %.*s takes at most %d arguments", length, m->name->p, n);
-    if (m->uses & 4) jinja_assign_text(r, f, "kwargs", named);
+    if (m->uses & 4) jinja_assign_name(r, f, &jinja_the_kwargs, named);
     else if (!r->code && named.as.dict->n) {
         const pith__jstr *name = named.as.dict->pair->as.s;
         pith__j_fail(r, "macro %.*s takes no argument '%.*s' here", length, m->name->p, pith__j_shown(name), name->p);
@@ -464,10 +463,9 @@ static pith__jvalue jinja_evaluate(pith__jrun *r, const pith__jnode *n, jinja_fr
 
 static pith__jmacro *jinja_new_macro(pith__jrun *r, const pith__jnode *parameters, const pith__jnode *body,
                                       jinja_frame *f) {
-    static const pith__jstr caller = { .p = "caller", .n = 6 };
     pith__jmacro *m = pith__j_new(r, 1, sizeof *m);
     if (!m) return NULL;
-    *m = (pith__jmacro){ .parameters = parameters, .body = body, .frame = f, .name = &caller };
+    *m = (pith__jmacro){ .parameters = parameters, .body = body, .frame = f, .name = &jinja_the_caller };
     for (; f; f = f->up) f->kept = 1;
     return m;
 }
@@ -628,7 +626,8 @@ PITH_SHARED int pith__jinja_render(const pith__jinja *j, const pith__jinja_varia
     if (!jinja_check_moment(now)) return pith__fail(err, PITH_EARG, "%s: there is no such time", r.what);
     for (int i = 0; i < n_vars; i++) {
         size_t bytes = pith__json_raw(vars[i].json).n;
-        if (bytes < SIZE_MAX / 64) r.most += JINJA_MEMORY_PER_BYTE * bytes, r.work += (int64_t)bytes;
+        if (bytes < SIZE_MAX / 64)
+            r.most += JINJA_MEMORY_PER_BYTE * bytes, r.work += JINJA_WORK_PER_BYTE * (int64_t)bytes;
     }
     jinja_render_in(&r, j, vars, n_vars);
     if (!r.code) out->text = malloc(2 * r.out->n + 1);

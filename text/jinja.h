@@ -61,6 +61,7 @@ struct pith__jlist {
     size_t n, cap;   /* lists that share v with a longer one have cap 0 */
     size_t at;       /* of ITER: how many were walked */
     const char *why; /* of ITER: the error that walking it is, or NULL */
+    int64_t from, step; /* of RANGE, which has no v: item i is from + i * step */
 };
 
 struct pith__jdict {
@@ -157,6 +158,7 @@ PITH_SHARED int pith__j_space(uint32_t c); /* white space, as Python has it */
 
 PITH_SHARED pith__jvalue pith__j_list(pith__jrun *r, int type, size_t room);
 PITH_SHARED void pith__j_append(pith__jrun *r, pith__jlist *l, pith__jvalue v);
+PITH_SHARED pith__jvalue pith__j_nth(pith__jvalue list, size_t i); /* i < n: also of a range */
 PITH_SHARED pith__jvalue pith__j_pair(pith__jrun *r, pith__jvalue a, pith__jvalue b); /* a tuple */
 /* What makes a generator of v, even if it failed: then walking it fails. */
 PITH_SHARED pith__jvalue pith__j_later(pith__jrun *r, pith__jvalue v);

@@ -204,7 +204,8 @@ PITH__T_BUILTIN(jinja_map_now) {
     return to;
 }
 
-static pith__jvalue jinja_choose_now(pith__jrun *r, pith__jvalue v, const pith__jargs *all, int by_attribute, int want) {
+static pith__jvalue jinja_choose_now(pith__jrun *r, pith__jvalue v, const pith__jargs *all, int by_attribute,
+                                     int want) {
     pith__jvalue to = pith__j_list(r, PITH__T_ITER, 0), none = { 0 };
     const pith__jlist *l = pith__j_true(v) ? pith__j_items(r, v) : NULL;
     const pith__jbuiltin *test = NULL;

@@ -1,6 +1,7 @@
 /* jinja_functions.c - the functions that a template can call, beside its own macros. */
 #include "jinja.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { JINJA_LONGEST_RANGE = 100000 }; /* as the sandbox of Jinja2 has it */
@@ -13,10 +14,12 @@ PITH__T_BUILTIN(jinja_range) {
             return pith__j_defined(r, a[i]) ? pith__j_fail(r, "range of a %s, need integers", pith__j_type(a[i])) : v;
     int64_t from = a[1].type ? a[0].as.i : 0, to = a[1].type ? a[1].as.i : a[0].as.i, step = a[2].type ? a[2].as.i : 1;
     if (!step) return pith__j_fail(r, "range with a step of 0");
-    double many = ((double)to - (double)from) / (double)step;
+    double many = ceil(((double)to - (double)from) / (double)step);
     if (many > JINJA_LONGEST_RANGE) return pith__j_fail(r, "range of more than %d numbers", JINJA_LONGEST_RANGE);
-    for (double k = 0; k < many && pith__j_work(r, 1); k++)
-        pith__j_append(r, l.as.list, pith__j_int(from + (int64_t)k * step));
+    if (r->code) return l;
+    l.as.list->n = many > 0 ? (size_t)many : 0;
+    l.as.list->from = from;
+    l.as.list->step = step;
     return l;
 }
 

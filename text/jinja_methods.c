@@ -461,14 +461,14 @@ static const pith__jbuiltin jinja_string_method[] = {
 PITH__T_BUILTIN(jinja_list_index) {
     (void)all;
     for (size_t i = 0; i < v.as.list->n && !r->code; i++)
-        if (pith__j_equal(r, v.as.list->v[i], *a)) return pith__j_int((int64_t)i);
+        if (pith__j_equal(r, pith__j_nth(v, i), *a)) return pith__j_int((int64_t)i);
     return pith__j_fail(r, "what index() looks for is not in the list");
 }
 
 PITH__T_BUILTIN(jinja_list_count) {
     int64_t n = 0;
     (void)all;
-    for (size_t i = 0; i < v.as.list->n && !r->code; i++) n += pith__j_equal(r, v.as.list->v[i], *a);
+    for (size_t i = 0; i < v.as.list->n && !r->code; i++) n += pith__j_equal(r, pith__j_nth(v, i), *a);
     return pith__j_int(n);
 }
 
@@ -574,7 +574,7 @@ static pith__jvalue jinja_at(pith__jrun *r, pith__jvalue v, int64_t i) {
     }
     int64_t n = (int64_t)v.as.list->n;
     if (i < 0) i += n;
-    return i >= 0 && i < n ? v.as.list->v[i] : (pith__jvalue){ 0 };
+    return i >= 0 && i < n ? pith__j_nth(v, (size_t)i) : (pith__jvalue){ 0 };
 }
 
 PITH_SHARED pith__jvalue pith__j_item(pith__jrun *r, pith__jvalue v, pith__jvalue key) {

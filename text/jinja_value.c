@@ -219,6 +219,11 @@ PITH_SHARED void pith__j_append(pith__jrun *r, pith__jlist *l, pith__jvalue v) {
     l->v[l->n++] = v;
 }
 
+PITH_SHARED pith__jvalue pith__j_nth(pith__jvalue list, size_t i) {
+    const pith__jlist *l = list.as.list;
+    return list.type == PITH__T_RANGE ? pith__j_int(l->from + (int64_t)i * l->step) : l->v[i];
+}
+
 PITH_SHARED pith__jvalue pith__j_pair(pith__jrun *r, pith__jvalue a, pith__jvalue b) {
     pith__jvalue t = pith__j_list(r, PITH__T_TUPLE, 2);
     if (!r->code) pith__j_append(r, t.as.list, a), pith__j_append(r, t.as.list, b);
@@ -483,7 +488,7 @@ PITH_SHARED int pith__j_equal(pith__jrun *r, pith__jvalue a, pith__jvalue b) {
         same = jinja_equal_dicts(r, a.as.dict, b.as.dict);
     } else if (!r->code) {
         same = a.as.list->n == b.as.list->n;
-        for (size_t i = 0; same && i < a.as.list->n; i++) same = pith__j_equal(r, a.as.list->v[i], b.as.list->v[i]);
+        for (size_t i = 0; same && i < a.as.list->n; i++) same = pith__j_equal(r, pith__j_nth(a, i), pith__j_nth(b, i));
     }
     r->depth--;
     return same;
@@ -538,7 +543,7 @@ PITH_SHARED int pith__j_contains(pith__jrun *r, pith__jvalue in, pith__jvalue v)
     if (in.as.list->why) pith__j_items(r, in);
     size_t *at = &in.as.list->at, i = in.type == PITH__T_ITER ? *at : 0;
     int found = 0;
-    for (; !found && !r->code && i < in.as.list->n; i++) found = pith__j_equal(r, in.as.list->v[i], v);
+    for (; !found && !r->code && i < in.as.list->n; i++) found = pith__j_equal(r, pith__j_nth(in, i), v);
     if (in.type == PITH__T_ITER) *at = i;
     return found;
 }
@@ -554,8 +559,7 @@ PITH_SHARED pith__jlist *pith__j_items(pith__jrun *r, pith__jvalue v) {
         pith__j_fail(r, "a %s has no items to walk over", pith__j_type(v));
         return NULL;
     }
-    if (v.type == PITH__T_LIST || v.type == PITH__T_TUPLE || v.type == PITH__T_RANGE || v.type == PITH__T_VIEW)
-        return r->code ? NULL : v.as.list;
+    if (v.type == PITH__T_LIST || v.type == PITH__T_TUPLE || v.type == PITH__T_VIEW) return r->code ? NULL : v.as.list;
     pith__jlist *l = pith__j_list(r, PITH__T_LIST, 0).as.list;
     if (!l || r->code || v.type == PITH__T_UNDEFINED) return r->code ? NULL : l;
     if (v.type == PITH__T_ITER) {
@@ -563,6 +567,8 @@ PITH_SHARED pith__jlist *pith__j_items(pith__jrun *r, pith__jvalue v) {
         if (v.as.list->n) l->v = v.as.list->v + v.as.list->at;
         l->n = v.as.list->n - v.as.list->at;
         v.as.list->at = v.as.list->n;
+    } else if (v.type == PITH__T_RANGE) {
+        for (size_t i = 0; i < v.as.list->n && !r->code; i++) pith__j_append(r, l, pith__j_nth(v, i));
     } else if (v.type == PITH__T_DICT) {
         for (size_t i = 0; i < v.as.dict->n; i++) pith__j_append(r, l, v.as.dict->pair[2 * i]);
     } else {
@@ -642,7 +648,13 @@ PITH_SHARED pith__jvalue pith__j_slice(pith__jrun *r, pith__jvalue v, const pith
         return v;
     }
     size_t n = jinja_slice_count(r, (int64_t)v.as.list->n, part, &from, &step);
-    pith__jvalue to = pith__j_list(r, v.type, n);
+    pith__jvalue to = pith__j_list(r, v.type, v.type == PITH__T_RANGE ? 0 : n);
+    if (!r->code && v.type == PITH__T_RANGE) {
+        to.as.list->n = n;
+        to.as.list->from = v.as.list->from + from * v.as.list->step;
+        to.as.list->step = v.as.list->step * step;
+        return to;
+    }
     for (size_t i = 0; i < n && !r->code; i++, from += step) pith__j_append(r, to.as.list, v.as.list->v[from]);
     return to;
 }

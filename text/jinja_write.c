@@ -203,8 +203,8 @@ static void jinja_repr_dict(pith__jrun *r, pith__jbuffer *b, const pith__jdict *
 
 static void jinja_repr_range(pith__jrun *r, pith__jbuffer *b, const pith__jlist *l) {
     char to[100];
-    long long first = l->n ? (long long)l->v[0].as.i : 0, step = l->n > 1 ? (long long)l->v[1].as.i - first : 1;
-    int n = sprintf(to, "range(%lld, %lld", first, l->n ? (long long)l->v[l->n - 1].as.i + (step < 0 ? -1 : 1) : 0);
+    long long first = (long long)l->from, step = (long long)l->step, end = first + (long long)l->n * step;
+    int n = sprintf(to, "range(%lld, %lld", first, end);
     if (step != 1) n += sprintf(to + n, ", %lld", step);
     sprintf(to + n, ")");
     jinja_puts(r, b, to, 0);
