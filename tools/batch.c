@@ -73,14 +73,6 @@ typedef struct {
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
-static uint64_t hash_bytes(uint64_t h, const void *p, size_t n) { /* FNV-1a */
-    const uint8_t *b = p;
-    for (size_t i = 0; i < n; i++) h = (h ^ b[i]) * 0x100000001b3u;
-    return h;
-}
-
-static const uint64_t hash_start = 0xcbf29ce484222325u;
-
 static int grow_names(name_set *s) {
     name_set more = { NULL, 0, s->room ? 2 * s->room : 1024 };
     more.at = calloc(more.room, sizeof *more.at);
@@ -99,7 +91,7 @@ static int grow_names(name_set *s) {
 
 /* 1: it is new; 0: it came before; -1: no memory. */
 static int add_name(name_set *s, const char *name) {
-    uint64_t h = hash_bytes(hash_start, name, strlen(name)) | 1;
+    uint64_t h = pith__hash(0, name, strlen(name)) | 1;
     if (2 * s->n >= s->room && !grow_names(s)) return -1;
     size_t i = h % s->room;
     for (; s->at[i]; i = (i + 1) % s->room)
@@ -188,7 +180,7 @@ static int next_entry(batch_job *j, entry **to, pith__json *fields) {
     if (!e) return complain(FAILED, "%s: no memory for line %zu", j->in.name, j->in.number);
     e->line = j->in.number;
     e->n_text = 1;
-    e->hash = hash_bytes(hash_bytes(hash_start, j->in.p, j->in.n), &j->n_request, sizeof j->n_request);
+    e->hash = pith__hash(pith__hash(0, j->in.p, j->in.n), &j->n_request, sizeof j->n_request);
     j->n_request++;
     identify(j, e, fields);
     snprintf(id, sizeof id, "\"%s-%016llx\"", kinds[e->is_openai ? 2 : e->is_chat], (unsigned long long)e->hash);
@@ -482,8 +474,8 @@ static uint64_t hash_weights(const pith_model *m, uint64_t h) {
     for (const pith__weight *w = m->weights; w; w = w->next) {
         const pith__tensor *t = &w->tensor;
         size_t n = t->data ? t->rows * t->row_bytes : 0;
-        h = hash_bytes(h, t->data, n < SOME ? n : SOME);
-        if (w->floats) h = hash_bytes(h, w->floats, t->cols * sizeof *w->floats);
+        h = pith__hash(h, t->data, n < SOME ? n : SOME);
+        if (w->floats) h = pith__hash(h, w->floats, t->cols * sizeof *w->floats);
     }
     return h;
 }
@@ -505,13 +497,13 @@ static void make_fingerprint(batch_job *j) {
                              how->dry_base, how->mirostat_tau, how->mirostat_eta, how->adaptive_target,
                              how->adaptive_decay };
     const uint64_t big[] = { s->n_param, s->n_byte, o->seed };
-    uint64_t h = hash_start;
+    uint64_t h = 0;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        h = hash_bytes(h, texts[i] ? texts[i] : "", texts[i] ? strlen(texts[i]) + 1 : 1);
-    for (int i = 0; i < how->n_dry_breaker; i++) h = hash_bytes(h, how->dry_breaker[i], strlen(how->dry_breaker[i]) + 1);
-    h = hash_bytes(h, numbers, sizeof numbers);
-    h = hash_bytes(h, floats, sizeof floats);
-    h = hash_weights(j->m, hash_bytes(h, big, sizeof big));
+        h = pith__hash(h, texts[i] ? texts[i] : "", texts[i] ? strlen(texts[i]) + 1 : 1);
+    for (int i = 0; i < how->n_dry_breaker; i++) h = pith__hash(h, how->dry_breaker[i], strlen(how->dry_breaker[i]) + 1);
+    h = pith__hash(h, numbers, sizeof numbers);
+    h = pith__hash(h, floats, sizeof floats);
+    h = hash_weights(j->m, pith__hash(h, big, sizeof big));
     h ^= adapters_hash(j->m, &o->model);
     snprintf(j->fingerprint, sizeof j->fingerprint, "fp_%016llx", (unsigned long long)h);
 }
