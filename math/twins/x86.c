@@ -59,6 +59,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #define V(name) name##_avx512
 #define vec __m512
 #define FLOAT_TOKENS 16
+#define ROW_TOKENS 4
 #define OUTER_ROWS 12
 #define OUTER_WIDE 2
 #define QUERIES 4
@@ -89,6 +90,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #undef ints
 #undef byte64
 #undef FLOAT_TOKENS
+#undef ROW_TOKENS
 #undef OUTER_ROWS
 #undef OUTER_WIDE
 #undef QUERIES
@@ -107,6 +109,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #define V(name) name##_avx2
 #define vec vec_avx2
 #define FLOAT_TOKENS 6
+#define ROW_TOKENS 2
 #define OUTER_ROWS 6
 #define OUTER_WIDE 1
 #define QUERIES 4
@@ -138,6 +141,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #undef ints
 #undef byte64
 #undef FLOAT_TOKENS
+#undef ROW_TOKENS
 #undef OUTER_ROWS
 #undef OUTER_WIDE
 #undef QUERIES
