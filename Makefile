@@ -57,7 +57,7 @@ TOOLS   = tools/bundle.c \
           tools/voice.c \
           tools/commands.c \
           tools/talk.c \
-          tools/grammar.c \
+          tools/grammar.c tools/masks.c \
           tools/request.c \
           tools/answer.c \
           tools/slots.c \

@@ -830,6 +830,12 @@ ok $? "--prompt-cache in a folder that is not there: the text, and an error"
 rm -f "$kept"; interrupt INT 130 "SIGINT with --prompt-cache" "$dir/tiny.bin" -z "$dir/tok.bin" -t 0 -n 0 -c 20000 --ignore-eos -i onceand --prompt-cache "$kept"
 tiny -t 0 -n 40 -i onceand; cp "$dir/out" "$dir/a"; tiny -t 0 -n 40 -i onceand --prompt-cache "$kept"; reused "4 of 5" && same_out "$dir/a" "keeps what is there"
 
+go bench "$dir/v.gguf" --grammar --repetitions 1 --json; [ "$status" -ne 0 ]; ok $? "bench --grammar: no vocabulary"
+tiny_bench() { go bench "$dir/tok.bin" --grammar --repetitions 1 "$@"; }
+tiny_bench --json; grep -q '^{"test": "grammar", "tokens": 300, "masks": [0-9]*, "median_ms": 0\.[0-9]*' "$dir/out"; fine "bench --grammar"
+tiny_bench --json-schema-file "$dir/s.json"; [ "$(grep -c '^|' "$dir/out")" -eq 3 ]; fine "bench --grammar: of a schema"
+go bench --grammar --shape llama-1b; refused 1 "needs a vocabulary" "bench --grammar --shape"
+
 # ---- learning ----------------------------------------------------------------------------------------
 awk 'BEGIN { for (i = 0; i < 400; i++) printf "the %d cats and the %d hats. ", i % 7, i % 11 }' > "$dir/learn.txt"
 cp "$dir/learn.txt" "$dir/learn.old"

@@ -73,12 +73,40 @@ static int use(const char *model, const char *tokenizer, pith_error *e) {
     return ok;
 }
 
-static void torture(const char *model, const char *tokenizer) {
+/* A grammar, a schema, and a text that is of them. */
+static int use_grammar(const char *model, const char *tokenizer, pith_error *e) {
+    (void)model, (void)tokenizer;
+    static const char gbnf[] = "root ::= (\"a\" | x){2,3} [^b]*\nx ::= \"c\" x \"d\" | \"e\"\n";
+    static const char schema[] = "{\"type\": \"object\", \"properties\": {\"a\": {\"pattern\": \"^x+$\", \"maxLength\": 3}}}";
+    pith_grammar *g = pith_grammar_new(gbnf, sizeof gbnf - 1, e), *s = g ? pith_grammar_schema(schema, sizeof schema - 1, e) : NULL;
+    int ok = s && pith_grammar_match(g, "acceddzz", 8, e) == PITH_OK && pith_grammar_match(s, "{\"a\": \"xx\"}", 11, e) == PITH_OK;
+    pith_grammar_free(g);
+    pith_grammar_free(s);
+    return ok;
+}
+
+/* A model writes a text that obeys. */
+static int use_constraint(const char *model, const char *tokenizer, pith_error *e) {
+    pith_model *m = pith_open(model, &(pith_options){ .tokenizer = tokenizer, .n_threads = 1, .no_mmap = 1 }, e);
+    pith_session *s = m ? pith_session_new(m, NULL, e) : NULL;
+    pith_grammar *g = s ? pith_grammar_new("root ::= \"a\" [bc]{3}", 21, e) : NULL;
+    pith_generation out = { .grammar = g, .n_predict = 9 };
+    int code = g ? pith_eval(s, (pith_token[]){ 1 }, 1, e) : PITH_EMEMORY;
+    while (!code) code = pith_generate(s, &out, e);
+    int ok = code == PITH_END && out.sentence;
+    pith_generation_free(&out);
+    pith_grammar_free(g);
+    pith_session_free(s);
+    pith_close(m);
+    return ok;
+}
+
+static void torture_with(int (*work)(const char *, const char *, pith_error *), const char *model, const char *tokenizer) {
     int worked = 0, n = 0;
     for (; n < 5000 && !worked; n++) {
         pith_error e = { 0, "" };
         alive = 0, until_failure = n, counting = 1;
-        worked = use(model, tokenizer, &e);
+        worked = work(model, tokenizer, &e);
         counting = 0;
         if (alive) FAIL("allocation %d failing: %d pieces of memory lost", n, alive);
         if (!worked && e.code != PITH_EMEMORY) FAIL("allocation %d failing: code %d \"%s\"", n, e.code, e.text);
@@ -86,6 +114,11 @@ static void torture(const char *model, const char *tokenizer) {
     CHECK(worked);
     CHECK(n > 3);
 }
+
+static void torture(const char *model, const char *tokenizer) { torture_with(use, model, tokenizer); }
+static void obey(const char *model, const char *tokenizer) { torture_with(use_constraint, model, tokenizer); }
+
+TEST(grammars) { torture_with(use_grammar, NULL, NULL); }
 
 static void with_file(bytes b, char *path, void (*work)(const char *, const char *), const char *other) {
     close(mkstemp(path));
@@ -101,6 +134,7 @@ TEST(llama2c_with_tokenizer) {
     CHECK(save(&t, tok) == 0);
     free(t.p);
     with_file(fixture_llama2c(&fixture_tiny, 2, 1), model, torture, tok);
+    obey(model, tok);
     unlink(tok);
     unlink(model);
 }
@@ -271,5 +305,6 @@ int main(void) {
     RUN(adapters);
     RUN(llama2c_alone);
     RUN(gguf);
+    RUN(grammars);
     return DONE();
 }

@@ -1,22 +1,23 @@
 /* automaton.c - regular sets of texts, as deterministic finite automata over characters.
  *
  * A pattern, a list of words, a length, a range of numbers: each becomes an automaton, and what must be true at
- * once is their product. They are made in the classical way (Hopcroft, Motwani & Ullman 2006): subsets of the nodes of a
- * nondeterministic one, states that lead nowhere cut off, equal states made one. */
+ * once is their product. They are made in the classical way (Hopcroft, Motwani & Ullman 2006): subsets of the nodes
+ * of a nondeterministic one, states that lead nowhere cut off, equal states made one. */
 #include "text.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { MOST_NFA = 100000, MOST_MINIMAL = 4000, NOWHERE = INT32_MAX };
+enum { NO_MEMORY = 1, TOO_LARGE }; /* what failed */
 
 /* ---- the nondeterministic one -------------------------------------------------------------------- */
 
 PITH_SHARED uint32_t pith__nfa_add(pith__nfa *m, uint32_t kind, uint32_t a, uint32_t b) {
-    if (m->n_node >= MOST_NFA && !m->failed) m->failed = 2;
+    if (m->n_node >= MOST_NFA && !m->failed) m->failed = TOO_LARGE;
     pith__nfa_node *more = m->failed ? NULL : pith__more(m->node, &m->node_room, m->n_node + 1, sizeof *more);
     if (!more) {
-        m->failed = m->failed ? m->failed : 1;
+        m->failed = m->failed ? m->failed : NO_MEMORY;
         return 0;
     }
     m->node = more;
@@ -27,7 +28,7 @@ PITH_SHARED uint32_t pith__nfa_add(pith__nfa *m, uint32_t kind, uint32_t a, uint
 PITH_SHARED uint32_t pith__nfa_set(pith__nfa *m, pith__charset *s, uint32_t next) {
     pith__charset *more = m->failed || s->failed ? NULL : pith__more(m->set, &m->set_room, m->n_set + 1, sizeof *more);
     if (!more) {
-        m->failed = m->failed ? m->failed : 1;
+        m->failed = m->failed ? m->failed : NO_MEMORY;
         pith__charset_free(s);
         return 0;
     }
@@ -65,7 +66,7 @@ static void make_state(dfa_maker *k, int ends) {
     uint8_t *e = pith__more(k->ends, &k->ends_room, k->n + 1, 1);
     if (e) k->ends = e;
     if (!first || !e || k->n >= PITH__MOST_STATES) {
-        k->failed = 1;
+        k->failed = first && e ? TOO_LARGE : NO_MEMORY;
         return;
     }
     k->first[k->n] = (uint32_t)k->n_arc;
@@ -83,7 +84,7 @@ static void make_arc(dfa_maker *k, uint32_t from, uint32_t to, uint32_t next) {
     }
     pith__arc *more = pith__more(k->arc, &k->arc_room, k->n_arc + 1, sizeof *more);
     if (!more) {
-        k->failed = 1;
+        k->failed = NO_MEMORY;
         return;
     }
     k->arc = more;
@@ -194,7 +195,8 @@ static pith__dfa *finish_dfa(dfa_maker *k, pith__arena *a) {
     uint8_t *alive = malloc(k->n + 1);
     uint32_t *cls = malloc((k->n + 1) * sizeof *cls), *fresh = malloc((k->n + 1) * sizeof *fresh);
     uint32_t *slot = malloc(slots * sizeof *slot);
-    pith__dfa *d = NULL;
+    pith__dfa *d = k->failed == TOO_LARGE ? new_dfa(a, 0, 0) : NULL;
+    if (d) d->too_large = 1;
     if (!k->failed && alive && cls && fresh && slot) {
         uint32_t n = 0;
         mark_alive(k, alive);
@@ -246,7 +248,7 @@ static int subset_close(subset_maker *k, size_t n, int begin, int end) {
         } else if (node->kind != PITH__NFA_BEGIN) {
             uint32_t *more = pith__more(k->pool, &k->pool_room, k->n_pool + 1, sizeof *more);
             if (more) k->pool = more, k->pool[k->n_pool++] = at;
-            else k->failed = 1;
+            else k->failed = NO_MEMORY;
             found |= node->kind == PITH__NFA_FOUND;
         }
     }
@@ -274,7 +276,8 @@ static uint32_t subset_of(subset_maker *k, size_t from) {
         return s;
     }
     uint32_t *more = pith__more(k->first, &k->first_room, k->n + 2, sizeof *more);
-    if (!more || k->n >= PITH__MOST_STATES || k->n_pool > UINT32_MAX / 2) return k->failed = 1, 0;
+    if (!more) return k->failed = NO_MEMORY, 0;
+    if (k->n >= PITH__MOST_STATES || k->n_pool > UINT32_MAX / 2) return k->failed = TOO_LARGE, 0;
     k->first = more;
     k->first[k->n] = (uint32_t)from;
     k->first[k->n + 1] = (uint32_t)k->n_pool;
@@ -285,7 +288,7 @@ static uint32_t subset_of(subset_maker *k, size_t from) {
 static void subset_cut(subset_maker *k, uint32_t c) {
     uint32_t *more = pith__more(k->cut, &k->cut_room, k->n_cut + 1, sizeof *more);
     if (more) k->cut = more, k->cut[k->n_cut++] = c;
-    else k->failed = 1;
+    else k->failed = NO_MEMORY;
 }
 
 static int begin_subsets(subset_maker *k, const pith__nfa *m) {
@@ -297,7 +300,10 @@ static int begin_subsets(subset_maker *k, const pith__nfa *m) {
     subset_cut(k, 0);
     subset_cut(k, PITH__LAST_CHAR + 1);
     for (size_t i = 0; i < m->n_set && !k->failed; i++)
-        for (size_t j = 0; j < m->set[i].n; j++) subset_cut(k, m->set[i].range[j].from), subset_cut(k, m->set[i].range[j].to + 1);
+        for (size_t j = 0; j < m->set[i].n; j++) {
+            subset_cut(k, m->set[i].range[j].from);
+            subset_cut(k, m->set[i].range[j].to + 1);
+        }
     if (!k->slot || !k->seen || !k->todo || k->failed) return 0;
     size_t n = 0;
     qsort(k->cut, k->n_cut, sizeof *k->cut, node_order);
@@ -352,7 +358,7 @@ PITH_SHARED pith__dfa *pith__dfa_of(const pith__nfa *m, uint32_t start, pith__ar
             }
         }
     } else {
-        k.failed = 1;
+        k.failed = m->failed ? m->failed : NO_MEMORY;
     }
     free(k.pool);
     free(k.first);
@@ -360,7 +366,7 @@ PITH_SHARED pith__dfa *pith__dfa_of(const pith__nfa *m, uint32_t start, pith__ar
     free(k.seen);
     free(k.todo);
     free(k.cut);
-    out.failed |= k.failed;
+    out.failed = out.failed ? out.failed : k.failed;
     return finish_dfa(&out, a);
 }
 
@@ -383,7 +389,8 @@ static uint32_t product_state(dfa_product *p, uint32_t x, uint32_t y) {
     if (more_x) p->of_x = more_x;
     uint32_t *more_y = pith__more(p->of_y, &p->y_room, p->n + 1, sizeof *more_y);
     if (more_y) p->of_y = more_y;
-    if (!more_x || !more_y || p->n >= PITH__MOST_STATES) return p->failed = 1, 0;
+    if (!more_x || !more_y) return p->failed = NO_MEMORY, 0;
+    if (p->n >= PITH__MOST_STATES) return p->failed = TOO_LARGE, 0;
     p->of_x[p->n] = x;
     p->of_y[p->n] = y;
     p->slot[at] = (uint32_t)p->n + 1;
@@ -402,7 +409,8 @@ static uint32_t arc_at(const pith__dfa *d, uint32_t s, uint32_t *i, uint32_t c, 
 }
 
 static void product_arcs(dfa_product *p, dfa_maker *out, uint32_t s) {
-    uint32_t x = p->of_x[s], y = p->of_y[s], c = 0, i = x == NOWHERE ? 0 : p->x->first[x], j = y == NOWHERE ? 0 : p->y->first[y];
+    uint32_t x = p->of_x[s], y = p->of_y[s], c = 0;
+    uint32_t i = x == NOWHERE ? 0 : p->x->first[x], j = y == NOWHERE ? 0 : p->y->first[y];
     while (c <= PITH__LAST_CHAR && !p->failed) {
         uint32_t x_to, y_to, x_next = arc_at(p->x, x, &i, c, &x_to), y_next = arc_at(p->y, y, &j, c, &y_to);
         uint32_t to = x_to < y_to ? x_to : y_to;
@@ -421,7 +429,7 @@ PITH_SHARED pith__dfa *pith__dfa_join(const pith__dfa *x, const pith__dfa *y, in
     dfa_maker out = { 0 };
     for (p.slots = 64; p.slots < 4 * (size_t)PITH__MOST_STATES;) p.slots *= 2;
     p.slot = calloc(p.slots, sizeof *p.slot);
-    p.failed = !p.slot;
+    p.failed = p.slot ? 0 : NO_MEMORY;
     if (!p.failed) product_state(&p, x->n ? 0 : NOWHERE, y->n ? 0 : NOWHERE);
     for (uint32_t s = 0; s < p.n && !p.failed && !out.failed; s++) {
         int x_ends = p.of_x[s] != NOWHERE && x->ends[p.of_x[s]], y_ends = p.of_y[s] != NOWHERE && y->ends[p.of_y[s]];
@@ -431,7 +439,7 @@ PITH_SHARED pith__dfa *pith__dfa_join(const pith__dfa *x, const pith__dfa *y, in
     free(p.slot);
     free(p.of_x);
     free(p.of_y);
-    out.failed |= p.failed;
+    out.failed = out.failed ? out.failed : p.failed;
     return finish_dfa(&out, a);
 }
 

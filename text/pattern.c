@@ -357,12 +357,10 @@ PITH_SHARED pith__dfa *pith__pattern(pith__str pattern, pith__arena *a, pith_err
     pattern_link(&r, before.last, start); /* text before it, as much as there is */
     pattern_link(&r, x.last, found);
     if (!r.m.failed) r.m.node[start].a = x.first, r.m.node[start].b = before.first;
-    pith__dfa *d = r.why || r.m.failed ? NULL : pith__dfa_of(&r.m, start, a);
-    if (!d) {
-        int large = r.m.failed != 1 && !r.why;
-        pith__fail(err, !r.why && !large ? PITH_EMEMORY : PITH_EDATA, "%s",
-                   r.why ? r.why : large ? "the pattern needs too many states" : "no memory for a pattern");
-    }
+    pith__dfa *d = r.why ? NULL : pith__dfa_of(&r.m, start, a);
+    if (r.why) pith__fail(err, PITH_EDATA, "%s", r.why);
+    else if (!d) pith__fail(err, PITH_EMEMORY, "no memory for a pattern");
+    else if (d->too_large) pith__fail(err, PITH_EDATA, "the pattern needs too many states");
     pith__nfa_free(&r.m);
-    return d;
+    return d && d->too_large ? NULL : d;
 }

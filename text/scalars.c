@@ -236,8 +236,8 @@ PITH_SHARED pith__case *pith__multiple_cases(const pith__keyword *k) {
     uint32_t of;
     double f;
     if (!pith__json_float(k->value, &f) || f <= 0) return pith__keyword_wrong(k, "a number over 0");
-    if (f != (double)(of = f < 5000 ? (uint32_t)f : 0) || !of) {
-        pith__schema_fail(k->r, k->value.p, "multipleOf is not enforced but for whole numbers below 5000");
+    if (f != (double)(of = f < 1000 ? (uint32_t)f : 0) || !of) {
+        pith__schema_fail(k->r, k->value.p, "multipleOf is not enforced but for whole numbers below 1000");
         return NULL;
     }
     return number_set(k, pith__numbers_multiple(of, &k->r->arena, &e), &e, 0);

@@ -52,9 +52,13 @@ PITH_SHARED void pith__schema_fail(pith__schema *r, const char *at, const char *
     r->code = pith__fail(r->err, PITH_EDATA, "schema: %s: %s", pointer, what);
 }
 
+static void schema_no_memory(pith__schema *r) {
+    if (!r->code) r->code = pith__fail(r->err, PITH_EMEMORY, "no memory for a schema");
+}
+
 PITH_SHARED void *pith__schema_new(pith__schema *r, size_t n, size_t size) {
     void *p = r->code ? NULL : pith__arena_new(&r->arena, n, size);
-    if (!p && !r->code) r->code = pith__fail(r->err, PITH_EMEMORY, "no memory for a schema");
+    if (!p) schema_no_memory(r);
     return p;
 }
 
@@ -64,9 +68,10 @@ static void schema_work(pith__schema *r, const char *at, size_t n) {
 }
 
 PITH_SHARED pith__dfa *pith__schema_dfa(pith__schema *r, const char *at, pith__dfa *d, const pith_error *e) {
-    if (d) schema_work(r, at, 16 + d->n + d->first[d->n]);
-    else if (e && e->code) pith__schema_fail(r, at, "%s", e->text);
-    else pith__schema_fail(r, at, "this needs too many states");
+    if (d && d->too_large) pith__schema_fail(r, at, "this needs too many states");
+    else if (d) schema_work(r, at, 16 + d->n + d->first[d->n]);
+    else if (e && e->code && e->code != PITH_EMEMORY) pith__schema_fail(r, at, "%s", e->text);
+    else schema_no_memory(r);
     return d;
 }
 
@@ -110,7 +115,7 @@ PITH_SHARED pith__want *pith__want_of(pith__schema *r, const pith__demand *deman
     pith__want *w = pith__schema_new(r, 1, sizeof *w);
     if (w) w->demand = pith__schema_new(r, n, sizeof *demand);
     if (!more || !w || !w->demand) {
-        if (!r->code) r->code = pith__fail(r->err, PITH_EMEMORY, "no memory for a schema");
+        schema_no_memory(r);
         return NULL;
     }
     if (n) memcpy(w->demand, demand, n * sizeof *demand);

@@ -215,6 +215,7 @@ typedef struct {
     uint32_t *first;     /* (n + 1) */
     uint8_t *ends;       /* (n) 1: the text may end here */
     uint32_t n;
+    int too_large;       /* 1: it would have more than PITH__MOST_STATES, and is of no use */
 } pith__dfa;
 
 /* Parts of a text, and what comes behind them: made by a reader of patterns, or of lists of texts. */
@@ -236,7 +237,7 @@ PITH_SHARED uint32_t pith__nfa_add(pith__nfa *m, uint32_t kind, uint32_t a, uint
 PITH_SHARED uint32_t pith__nfa_set(pith__nfa *m, pith__charset *s, uint32_t next); /* takes s, which is tidy */
 PITH_SHARED void pith__nfa_free(pith__nfa *m);
 
-/* All of these give a DFA in memory of a, or NULL: no memory, or more than PITH__MOST_STATES. */
+/* All of these give a DFA in memory of a, or NULL: no memory. */
 enum { PITH__MOST_STATES = 20000 };
 PITH_SHARED pith__dfa *pith__dfa_of(const pith__nfa *m, uint32_t start, pith__arena *a);
 enum { PITH__AND, PITH__OR, PITH__AND_NOT };

@@ -341,6 +341,8 @@ typedef struct {
     model_choice model;
     const char *shape, *type, *parallel;
     int n_prompt, n_gen, n_depth, repetitions, json;
+    int masks;           /* --grammar */
+    grammar_choice grammar;
     int n_text[MOST_PARALLEL], n_parallel; /* of --parallel */
 } bench_flags;
 
@@ -498,6 +500,10 @@ int verb_bench(int argc, char **argv) {
           "llama-15m, llama-110m, qwen3-0.6b, llama-1b" },
         { 0, "type", TEXT, &b.type, 0, 0, "TYPE", "their format: f32, f16, bf16, q8_0, q4_0, q4_k, "
           "q4_k_m, q6_k (f32)" },
+        { 0, "grammar", SWITCH, &b.masks, 0, 0, "",
+          "instead, the time to find the tokens that a JSON Schema of 30 fields allows; MODEL may be a vocabulary" },
+        { 0, "grammar-file", TEXT, &b.grammar.file, 0, 0, "FILE", "or those of this grammar" },
+        { 0, "json-schema-file", TEXT, &b.grammar.schema_file, 0, 0, "FILE", "or of this JSON Schema" },
         { 0, "json", SWITCH, &b.json, 0, 0, "", "an object a line instead of the table" },
         LORA_FLAGS(b.model),
         MODEL_FLAGS(b.model),
@@ -506,6 +512,9 @@ int verb_bench(int argc, char **argv) {
     int code = read_flags(argc, argv, "usage: run bench MODEL|--shape NAME [options]\n", flags,
                           &b.model.path);
     if (code != GO_ON) return code;
+    if (!b.masks && (b.grammar.file || b.grammar.schema_file)) return complain(USAGE, "a grammar is for --grammar");
+    if (b.masks && b.shape) return complain(USAGE, "--grammar needs a vocabulary, which --shape has not");
+    if (b.masks) return bench_masks(&b.model, &b.grammar, 4 * b.repetitions, b.json);
     if (b.shape && b.model.path)
         return complain(USAGE, "a model, %s, and --shape %s: need one of them", b.model.path, b.shape);
     if (b.type && !b.shape) return complain(USAGE, "--type is of --shape: a model has its own");
