@@ -50,6 +50,8 @@ TOOLS   = tools/bundle.c \
           tools/score.c \
           tools/tokenize.c \
           tools/info.c \
+          tools/grammar.c \
+          tools/masks.c \
           tools/bench.c \
           tools/trace.c \
           tools/samples.c \
@@ -57,7 +59,6 @@ TOOLS   = tools/bundle.c \
           tools/voice.c \
           tools/commands.c \
           tools/talk.c \
-          tools/grammar.c tools/masks.c \
           tools/request.c \
           tools/answer.c \
           tools/slots.c \

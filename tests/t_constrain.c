@@ -59,8 +59,8 @@ static int write_all(pith_generation *g, char *text, size_t *n, pith_error *e) {
 static const char *const grammars[] = {
     "root ::= \"yes\" | \"no\"", "root ::= [a-z]{3,9} \"!\"", "root ::= \"once\" (\" \" [a-z]+){2} \".\"?",
     "root ::= ([\xea\xb0\x80-\xed\x9e\xa3] \"\xc3\xa9\"){2,4}", "root ::= \"(\" root? \")\"",
-    "{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"string\", \"maxLength\": 5}, "
-    "\"b\": {\"enum\": [1, \"x\", null]}}, \"required\": [\"a\"], \"additionalProperties\": false}",
+    ("{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"string\", \"maxLength\": 5}, "
+    "\"b\": {\"enum\": [1, \"x\", null]}}, \"required\": [\"a\"], \"additionalProperties\": false}"),
     "{\"type\": \"array\", \"items\": {\"type\": \"integer\", \"minimum\": -5, \"maximum\": 120}, \"maxItems\": 4}",
 };
 enum { N_GRAMMAR = sizeof grammars / sizeof *grammars };

@@ -89,7 +89,7 @@ static int use_grammar(const char *model, const char *tokenizer, pith_error *e) 
 static int use_constraint(const char *model, const char *tokenizer, pith_error *e) {
     pith_model *m = pith_open(model, &(pith_options){ .tokenizer = tokenizer, .n_threads = 1, .no_mmap = 1 }, e);
     pith_session *s = m ? pith_session_new(m, NULL, e) : NULL;
-    pith_grammar *g = s ? pith_grammar_new("root ::= \"a\" [bc]{3}", 21, e) : NULL;
+    pith_grammar *g = s ? pith_grammar_new("root ::= \"a\" [bc]{3}", 20, e) : NULL;
     pith_generation out = { .grammar = g, .n_predict = 9 };
     int code = g ? pith_eval(s, (pith_token[]){ 1 }, 1, e) : PITH_EMEMORY;
     while (!code) code = pith_generate(s, &out, e);
