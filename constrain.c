@@ -178,12 +178,12 @@ static int may_come(const pith__constraint *c, pith_token before, const pith_gen
     return state_after(c, p, n) > PITH__DEAD;
 }
 
-PITH_SHARED pith_token pith__constrain(pith__constraint *c, pith_session *s, pith_generation *g, const pith_sampling *how,
-                                       pith__first_draw first, pith_error *err) {
-    pith_token before = s->tokens[s->position - 1], t = first.token;
+PITH_SHARED pith_token pith__constrained(pith__constraint *c, pith_session *s, pith_generation *g, const pith__draw_again *d,
+                                         pith_error *err) {
+    pith_token before = s->tokens[s->position - 1], t = d->t;
     if (!may_come(c, before, g, t)) {
-        pith_sampling allowed = *how;
-        *how->drawn = first.before; /* a token that is refused leaves nothing behind */
+        pith_sampling allowed = *d->how;
+        *allowed.drawn = d->drawn; /* a token that is refused leaves nothing behind */
         allowed.allow = pith__constraint_mask(c, before, g, err);
         if (!allowed.allow) return PITH_EARG;
         t = pith_sample(s, &allowed, &g->rng);

@@ -29,9 +29,9 @@ typedef struct {
     int keep;            /* shift: tokens at the beginning that stay */
     pith_token *again;   /* (n_ctx) shift: what of the text is evaluated again; or NULL */
     pith_drawn drawn;    /* by the sampler before, where the caller keeps none */
-    pith_token next;     /* that the sampler draws in this call; -1: none may come */
-    pith_drawn before;   /* what there was of drawn, for a token that a grammar refuses */
+    pith_drawn drawn_before; /* what it was before this call's draw */
     pith__constraint *constraint; /* of a grammar, or NULL */
+    pith_token next;     /* that the sampler draws in this call; -1: none may come */
     pith_work *work;     /* (room) of a call in which this text stands first, or NULL */
     int room;
     size_t given, n;     /* bytes of text, and of text and what is held back behind it */
@@ -184,22 +184,23 @@ static int ponder(const pith_session *s, pith_generation *g, pith_error *err) {
     return due ? force_end(s, g, m, err) : PITH_OK;
 }
 
-/* The token that was drawn, or where the grammar refuses it, another. */
-static pith_token constrain(pith_session *s, pith_generation *g, pith_error *err) {
+/* The token that was drawn, or another one if the grammar refuses it. Thoughts are free. */
+static pith_token obey(pith_session *s, pith_generation *g, pith_token t, pith_error *err) {
     writing *w = g->state;
     pith_sampling how = g->how;
-    if (!how.drawn) how.drawn = &w->drawn;
-    return pith__constrain(w->constraint, s, g, &how, (pith__first_draw){ w->next, w->before }, err);
+    if (w->constraint && !(w->mind && w->mind->at.inside)) {
+        if (!how.drawn) how.drawn = &w->drawn;
+        return pith__constrained(w->constraint, s, g, &(pith__draw_again){ t, &how, w->drawn_before }, err);
+    }
+    return t < 0 ? pith__fail(err, PITH_EARG, "no token is allowed to come next") : t;
 }
 
 /* The token after the session's logits: it was drawn, or ends the thoughts. */
 static int next_token(pith_session *s, pith_generation *g, pith_error *err) {
     writing *w = g->state;
     size_t n;
-    pith_token before = s->tokens[s->position - 1], t = w->next;
-    if (w->constraint && !(w->mind && w->mind->at.inside)) t = constrain(s, g, err);
-    else if (t < 0) pith__fail(err, PITH_EARG, "no token is allowed to come next");
-    if (t < 0) return PITH_EARG;
+    pith_token before = s->tokens[s->position - 1], t = obey(s, g, w->next, err);
+    if (t < 0) return t;
     g->token = t;
     g->n_token++;
     int end = pith__ends(s->model, g, t), all = g->n_predict > 0 && g->n_token >= g->n_predict;
@@ -320,7 +321,7 @@ static void draw(const pith_session *s, pith_generation *g, float *adjusted, flo
     if (m && m->i_forced < m->n_forced) { w->next = m->forced[m->i_forced++]; return; }
     pith_sampling how = g->how;
     if (!how.drawn) how.drawn = &w->drawn;
-    w->before = *how.drawn;
+    w->drawn_before = *how.drawn;
     w->next = pith__sample(s, &how, &g->rng, adjusted, probs, order);
 }
 

@@ -420,10 +420,14 @@ typedef struct pith__constraint pith__constraint;
 PITH_SHARED int  pith__constraint_new(pith__constraint **c, const pith_grammar *g, const pith_model *m, pith_error *err);
 PITH_SHARED void pith__constraint_free(pith__constraint *c);
 PITH_SHARED int  pith__ends(const pith_model *m, const pith_generation *g, pith_token t); /* a text */
-typedef struct { pith_token token; pith_drawn before; } pith__first_draw; /* as if there were no grammar; drawn before it */
-/* That token, or where it is refused another, which then belongs to the text; or an error. how has memory for drawn. */
-PITH_SHARED pith_token pith__constrain(pith__constraint *c, pith_session *s, pith_generation *g, const pith_sampling *how,
-                                       pith__first_draw first, pith_error *err);
+typedef struct {         /* a token as it was drawn without the grammar, and how to draw another one */
+    pith_token t;
+    const pith_sampling *how; /* with memory for drawn, */
+    pith_drawn drawn;    /*      which was this before */
+} pith__draw_again;
+/* That token, or where the grammar refuses it another; it then belongs to the text. Or an error. */
+PITH_SHARED pith_token pith__constrained(pith__constraint *c, pith_session *s, pith_generation *g,
+                                         const pith__draw_again *d, pith_error *err);
 PITH_SHARED int pith__constraint_whole(const pith__constraint *c); /* 1: the text so far is a sentence */
 PITH_SHARED int pith__constraint_over(const pith__constraint *c);  /* 1: and nothing can come behind it */
 /* Tokens that may come after token before; NULL: none, or an error. It is valid until the next call. */
