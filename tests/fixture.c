@@ -26,7 +26,7 @@ void put_f32(bytes *b, float v) { put(b, &v, 4); }
 int save(const bytes *b, const char *path) {
     FILE *f = fopen(path, "wb");
     if (!f) return 1;
-    size_t n = fwrite(b->p, 1, b->n, f);
+    size_t n = b->n ? fwrite(b->p, 1, b->n, f) : 0;
     return fclose(f) != 0 || n != b->n;
 }
 
