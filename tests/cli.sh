@@ -383,6 +383,11 @@ think --n-predict 8 --thoughts hide; out_is "\n" "chat: --thoughts hide"
 think --n-predict 30 --reasoning-budget 2 --reasoning-budget-message stop
 sed -n 2p "$dir/out" | grep -q 'stop' && [ "$(tail -n +5 "$dir/out" | wc -c)" -gt 9 ]; ok $? "chat: --reasoning-budget ends them with its message"
 think --n-predict 30 --reasoning off; [ -s "$dir/out" ] && ! grep -q think "$dir/out"; ok $? "chat: --reasoning off"
+{ printf '%s' "{% if messages|length > 2 and 'reasoning_content' not in messages[1] %}{{ raise_exception('forgotten') }}{% endif %}"
+  printf '%s' "{% for m in messages %}{{ m.role + m.content }}{% endfor %}<think>"; } > "$dir/thinks.jinja"
+printf 'the\nonce\n' > "$dir/said"; in=$dir/said
+tiny -m chat --chat-template-file "$dir/thinks.jinja" -t 0 -c 300 --n-predict 12 --reasoning-budget 2; in=/dev/null
+[ "$status" -eq 0 ] && [ "$(grep -c '^</think>' "$dir/out")" -eq 2 ]; ok $? "chat: a template gets old thoughts as reasoning_content"
 think --thoughts dimm; refused 1 "show, dim or hide" "--thoughts lists what it may be"
 think --reasoning no; refused 1 "on, off or auto" "--reasoning too"
 tiny -i the --reasoning off; refused 1 "is of a conversation" "--reasoning outside of a chat"

@@ -28,23 +28,38 @@ void free_messages(messages *all) {
 
 /* ---- as a file ------------------------------------------------------------------------------- */
 
+static void write_messages(const messages *all, output *o) {
+    output_line(o, "[");
+    for (int i = 0; i < all->n; i++) {
+        const message *m = all->m + i;
+        output_line(o, "%s\n  {\"role\": \"%s\", \"content\": ", i ? "," : "", m->role);
+        output_json(o, m->text, strlen(m->text));
+        if (m->thought) {
+            output_line(o, ", \"reasoning_content\": ");
+            output_json(o, m->thought, strlen(m->thought));
+        }
+        output_line(o, "}");
+    }
+    output_line(o, "\n]\n");
+}
+
 int save_messages(const messages *all, const char *path, const model_choice *not_this) {
     output o;
     int code = output_open(&o, path, not_this);
     if (code) return code;
-    output_line(&o, "[");
-    for (int i = 0; i < all->n; i++) {
-        const message *m = all->m + i;
-        output_line(&o, "%s\n  {\"role\": \"%s\", \"content\": ", i ? "," : "", m->role);
-        output_json(&o, m->text, strlen(m->text));
-        if (m->thought) {
-            output_line(&o, ", \"reasoning_content\": ");
-            output_json(&o, m->thought, strlen(m->thought));
-        }
-        output_line(&o, "}");
-    }
-    output_line(&o, "\n]\n");
+    write_messages(all, &o);
     return output_close(&o, 1);
+}
+
+char *messages_as_json(const messages *all) {
+    output o;
+    char *text = NULL;
+    size_t n;
+    if (output_memory(&o, &text, &n)) return NULL;
+    write_messages(all, &o);
+    int failed = fclose(o.file) != 0 || o.code;
+    if (failed) free(text), text = NULL;
+    return text;
 }
 
 static char *copy_of(pith__json j, pith__arena *a) {

@@ -23,6 +23,7 @@ void free_messages(messages *all);
 /* A file of JSON: an array of {"role": ..., "content": ..., "reasoning_content": ...}, or an object that has it as
  * "messages". What cannot be read leaves *all as it was. */
 int save_messages(const messages *all, const char *path, const model_choice *not_this);
+char *messages_as_json(const messages *all); /* the same, to be freed; NULL: no memory */
 int load_messages(messages *all, const char *path);
 
 #endif

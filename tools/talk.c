@@ -108,18 +108,19 @@ static char *form_variables(const options *o) {
     return text;
 }
 
-static int encode_in_form(const talk *k, const pith_turn *turn, pith_token **t, int *n) {
+static int encode_in_form(const talk *k, pith_token **t, int *n) {
     pith_error e = { 0, "" };
     pith_rendering r;
     time_t now = time(NULL);
     const struct tm *tm = localtime(&now);
     pith_time at = { 1970, 1, 1, 0, 0, 0 };
     if (tm) at = (pith_time){ tm->tm_year + 1900, tm->tm_mon + 1, tm->tm_mday, tm->tm_hour, tm->tm_min, tm->tm_sec };
-    char *variables = form_variables(k->o);
-    const pith_conversation c = { .turns = turn, .n_turn = k->all.n, .variables = variables, .now = &at };
-    int code = variables ? 0 : complain(FAILED, "no memory for the conversation");
+    char *variables = form_variables(k->o), *said = messages_as_json(&k->all);
+    const pith_conversation c = { .messages = said, .variables = variables, .now = &at };
+    int code = variables && said ? 0 : complain(FAILED, "no memory for the conversation");
     if (!code && pith_render(k->form, &c, &r, &e)) code = report(&e);
     free(variables);
+    free(said);
     if (code) return code;
     *t = r.token, *n = r.n_token;
     r.token = NULL;
@@ -131,15 +132,11 @@ static int encode_in_form(const talk *k, const pith_turn *turn, pith_token **t, 
 static int encode_talk(const talk *k, pith_token **t, int *n) {
     pith_error e = { 0, "" };
     const pith_model *m = k->v->m;
+    if (k->form) return encode_in_form(k, t, n);
     pith_turn *turn = calloc((size_t)k->all.n + 1, sizeof *turn);
     for (int i = 0; turn && i < k->all.n; i++) {
         const message *said = k->all.m + i;
         turn[i] = (pith_turn){ said->role, said->text, said->token, said->n_token };
-    }
-    if (turn && k->form) {
-        int code = encode_in_form(k, turn, t, n);
-        free(turn);
-        return code;
     }
     *n = turn ? pith_encode_chat(m, turn, k->all.n, NULL, 0, &e) : 0;
     *t = turn && *n >= 0 ? malloc((size_t)(*n + 1) * sizeof **t) : NULL;
