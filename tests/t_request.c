@@ -58,11 +58,11 @@ TEST(what_is_not_said_is_as_the_rules_say) {
 }
 
 TEST(what_is_said_counts) {
-    taken("{\"max_tokens\": 5, \"temperature\": 0.25, \"top_p\": 0.5, \"top_k\": 7, \"min_p\": 0.125, \"seed\": 9223372036854775807,"
+    taken("{\"max_tokens\": 5, \"temperature\": 0.25, \"top_p\": 0.5, \"top_k\": 7, \"min_p\": 0.125, \"seed\": 9223372036854775805,"
           "\"n\": 3, \"repeat_penalty\": 1.5, \"repeat_last_n\": -1, \"frequency_penalty\": -0.5, \"presence_penalty\": 2,"
           "\"stop\": [\"a\\n\", \"b\"], \"logit_bias\": {\"7\": -100, \"9\": 1.5}, \"logprobs\": 3, \"model\": \"m\", \"prompt\": \"x\"}");
     CHECK(r.n_predict == 5 && r.how.temperature == 0.25f && r.how.top_p == 0.5f && r.how.top_k == 7 && r.how.min_p == 0.125f);
-    CHECK(r.has_seed && r.seed == INT64_MAX && r.n == 3 && r.how.repeat_penalty == 1.5f && r.how.repeat_last_n == -1);
+    CHECK(r.has_seed && r.seed == INT64_MAX - 2 && r.n == 3 && r.how.repeat_penalty == 1.5f && r.how.repeat_last_n == -1);
     CHECK(r.how.frequency_penalty == -0.5f && r.how.presence_penalty == 2);
     CHECK(r.n_stop == 2 && !strcmp(r.stop[0], "a\n") && !strcmp(r.stop[1], "b"));
     CHECK(r.how.n_bias == 2 && r.how.bias[0].token == 7 && r.how.bias[0].bias == -100 && r.how.bias[1].bias == 1.5f);
@@ -171,6 +171,7 @@ TEST(numbers_out_of_range_are_refused) {
     refused(P "\"n\": 0}", "n", "from 1");
     refused(P "\"n\": 1025}", "n", "1024");
     refused("{\"prompt\": [\"a\", \"b\"], \"n\": 600}", "n", "1024 in all");
+    refused(P "\"n\": 3, \"seed\": 9223372036854775806}", "seed", "beyond 9223372036854775807");
     refused(P "\"top_p\": 0}", "top_p", "over 0");
     refused(P "\"mirostat\": 3}", "mirostat", "from 0 to 2");
     refused(P "\"typical_p\": 2}", "typical_p", "from 0 to 1");

@@ -479,6 +479,8 @@ static int read_whole(request_reader *k, pith__json fields_of) {
     if (r->is_chat ? read_chat(k) : read_prompts(k)) return 1;
     if ((int64_t)r->n * r->n_prompt > MOST_TEXTS)
         return wrong_field(k->e, "n", NULL, "n texts of each prompt are more than 1024 in all");
+    if (r->has_seed && r->seed > (uint64_t)(INT64_MAX - ((int64_t)r->n * r->n_prompt - 1)))
+        return wrong_field(k->e, "seed", NULL, "the texts from seed on need seeds beyond 9223372036854775807");
     return 0;
 }
 
