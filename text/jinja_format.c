@@ -117,15 +117,16 @@ static pith__jvalue jinja_next_argument(pith__jrun *r, jinja_pattern *p) {
     return p->args.type == PITH__T_TUPLE ? p->args.as.list->v[p->used++] : (p->used++, p->args);
 }
 
-static int jinja_pattern_int(const pith__jstr *s, size_t *at) {
+static int jinja_pattern_int(pith__jrun *r, const pith__jstr *s, size_t *at) {
     int v = 0;
     for (; *at < s->n && s->p[*at] >= '0' && s->p[*at] <= '9'; ++*at)
         if (v < 100000) v = 10 * v + (s->p[*at] - '0');
+    if (v >= 100000) pith__j_fail(r, "a width of %d or more in a pattern, need less than 100000", v);
     return v;
 }
 
 static int jinja_pattern_size(pith__jrun *r, jinja_pattern *p) {
-    if (p->at >= p->s->n || p->s->p[p->at] != '*') return jinja_pattern_int(p->s, &p->at);
+    if (p->at >= p->s->n || p->s->p[p->at] != '*') return jinja_pattern_int(r, p->s, &p->at);
     p->at++;
     pith__jvalue v = jinja_next_argument(r, p);
     return v.type == PITH__T_INT && v.as.i > -100000 && v.as.i < 100000 ? (int)v.as.i : 0;
@@ -228,9 +229,9 @@ static void jinja_read_spec(pith__jrun *r, const pith__jstr *t, jinja_spec *s) {
     if (at < t->n && t->p[at] && strchr("+- ", t->p[at])) s->sign = t->p[at++];
     if (at < t->n && t->p[at] == '#') s->alternate = 1, at++;
     if (at < t->n && t->p[at] == '0' && !s->align) s->align = '=', s->fill = pith__j_text(r, "0", 1, 0);
-    s->width = jinja_pattern_int(t, &at);
+    s->width = jinja_pattern_int(r, t, &at);
     if (at < t->n && (t->p[at] == ',' || t->p[at] == '_')) s->group = t->p[at++];
-    if (at < t->n && t->p[at] == '.') at++, s->precision = jinja_pattern_int(t, &at);
+    if (at < t->n && t->p[at] == '.') at++, s->precision = jinja_pattern_int(r, t, &at);
     if (at < t->n) s->type = t->p[at++];
     if (at < t->n || (s->type && !strchr("sdboxXcneEfFgG%", s->type)))
         pith__j_fail(r, "no format specification is ':%.*s'", pith__j_shown(t), t->p);
