@@ -13,7 +13,7 @@ static void child(int report_to) {
     int code;
     do {
         code = edit_line("> ", &with, &line);
-        const char *what = code == LINE_READ ? "LINE|" : code == LINE_END ? "END|" : "BREAK|";
+        const char *what = code == LINE_READ ? "LINE|" : code == LINE_END ? "END|" : code == LINE_BREAK ? "BREAK|" : "DROPPED|";
         if (line && write(report_to, line, strlen(line)) < 0) _exit(1);
         if (write(report_to, what, strlen(what)) < 0) _exit(1);
         free(line);
@@ -80,8 +80,9 @@ TEST(a_paste_of_lines_is_one_line) {
 }
 
 TEST(ctrl_c_and_ctrl_d_leave) {
-    gives("abc\003", "BREAK|");
-    gives("one\rabc\003", "oneLINE|BREAK|");
+    gives("\003", "BREAK|");
+    gives("abc\003", "DROPPED|");
+    gives("one\rabc\003", "oneLINE|DROPPED|");
     gives(END, "END|");
 }
 

@@ -301,7 +301,7 @@ static void named_key(edit *e) {
 static int press(edit *e, int c) {
     switch (c) {
     case '\r': case '\n': return LINE_READ;
-    case 'C' & CTRL: return LINE_BREAK;
+    case 'C' & CTRL: return e->n == e->begin ? LINE_BREAK : LINE_DROPPED;
     case 0: /* what a Ctrl-D has become that was typed before the terminal was made raw */
         if (e->n == e->begin) return LINE_END;
         break;

@@ -11,11 +11,12 @@ typedef struct {            /* zero-initialise it */
     size_t n_in, i_in;
 } line_editor;
 
-enum { LINE_READ, LINE_END, LINE_BREAK, LINE_FAILED };
+enum { LINE_READ, LINE_END, LINE_BREAK, LINE_DROPPED, LINE_FAILED };
 
 /* Asks on standard error and reads from standard input, which both are terminals. LINE_READ: *line is what was
  * typed or pasted, in UTF-8, several lines perhaps, without the last line end; the caller frees it. LINE_END:
- * Ctrl-D on an empty line, or there is no more. LINE_BREAK: Ctrl-C. LINE_FAILED: no memory. */
+ * Ctrl-D on an empty line, or there is no more. LINE_BREAK: Ctrl-C, LINE_DROPPED: the
+ * same where something was typed. LINE_FAILED: no memory. */
 int  edit_line(const char *question, line_editor *with, char **line);
 int  can_edit(void); /* 1: both are terminals that know how to move a cursor */
 void free_editor(line_editor *with);

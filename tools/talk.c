@@ -12,17 +12,19 @@
 
 /* ---- the user's turn ------------------------------------------------------------------------- */
 
-static void prompt_with(const char *text) {
+static void prompt_with(const talk *k, const char *text) {
+    if (k->o->model.quiet && !isatty(STDIN_FILENO)) return;
     fprintf(stderr, isatty(STDERR_FILENO) ? "%s" : "%s\n", text);
 }
 
 /* A line from standard input without its end, NULL at the end of input; the caller frees it. */
-static int ask(const char *question, char **line) {
+static int ask(const talk *k, const char *question, char **line) {
     size_t room = 0, n;
     *line = NULL;
-    prompt_with(question);
+    prompt_with(k, question);
     ssize_t got = stopped() ? -1 : getline(line, &room, stdin);
     int code = got < 0 ? 0 : clean_text("standard input", *line, (n = (size_t)got, &n));
+    if (got >= 0 && !code && memchr(*line, 0, n)) code = complain(BAD_DATA, "standard input: a line with a NUL");
     if (got >= 0 && !code) {
         if (n && (*line)[n - 1] == '\n') (*line)[n - 1] = 0;
         return 0;
@@ -33,18 +35,18 @@ static int ask(const char *question, char **line) {
     return code;
 }
 
-/* The same at a terminal. Ctrl-C is asked about once. */
+/* The same at a terminal. Ctrl-C drops what was typed; only where that is nothing, the second leaves. */
 static int ask_person(talk *k, const char *question, char **line) {
-    int code = edit_line(question, &k->editor, line);
-    if (code == LINE_BREAK) {
+    int code, asked = 0;
+    while ((code = edit_line(question, &k->editor, line)) == LINE_DROPPED || (code == LINE_BREAK && !asked)) {
         fprintf(stderr, "(Ctrl-C once more, Ctrl-D or /exit leaves)\n");
-        code = edit_line(question, &k->editor, line);
+        asked = 1;
     }
     if (code == LINE_FAILED) return complain(FAILED, "no memory for the line");
     return code == LINE_BREAK ? 130 : 0;
 }
 
-/* After a line that begins with """: all lines up to one that ends so. */
+/* After a line that begins with """: all lines up to one that ends so. Ctrl-C drops them: *text is empty. */
 static int ask_for_more(talk *k, char **text) {
     static const char mark[] = "\"\"\"";
     memmove(*text, *text + 3, strlen(*text + 3) + 1);
@@ -56,8 +58,11 @@ static int ask_for_more(talk *k, char **text) {
             return 0;
         }
         char *line;
-        int code = ask_person(k, "... ", &line);
-        if (code || !line) return code;
+        int code = edit_line("... ", &k->editor, &line);
+        if (code == LINE_BREAK || code == LINE_DROPPED)
+            return fprintf(stderr, "(the message is dropped)\n"), **text = 0;
+        if (code == LINE_FAILED) return complain(FAILED, "no memory for the line");
+        if (!line) return 0;
         size_t more = strlen(line);
         char *both = realloc(*text, n + more + 2);
         if (both) *text = both, both[n] = '\n', memcpy(both + n + 1, line, more + 1);
@@ -68,7 +73,7 @@ static int ask_for_more(talk *k, char **text) {
 
 /* What the user says next; *text NULL: nothing more. */
 static int next_turn(talk *k, char **text) {
-    if (!k->typed) return ask("User: ", text);
+    if (!k->typed) return ask(k, "User: ", text);
     int code = ask_person(k, "> ", text);
     if (!code && *text && !strncmp(*text, "\"\"\"", 3)) code = ask_for_more(k, text);
     if (code) free(*text), *text = NULL;
@@ -247,7 +252,7 @@ static int exchange(talk *k) {
         return GO_ON;
     }
     if (code != GO_ON || stopped()) return code == GO_ON ? 0 : code;
-    if (!k->typed) prompt_with("Assistant: ");
+    if (!k->typed) prompt_with(k, "Assistant: ");
     int room = k->n_ctx - n + 1, most = o->n_predict > 0 ? o->n_predict : k->typed && o->n_predict < -1 ? ANSWER_TOKENS : 0;
     int few = most > 0 && most < room;
     code = answer(k, few ? most : room);
