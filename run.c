@@ -169,7 +169,7 @@ static int total_tokens(const options *o, int llama2c, int n_prompt, int n_ctx, 
     if (n == NOT_SAID && new == NOT_SAID) new = NEW_TOKENS;
     *why = new == NOT_SAID ? "-n" : "--n-predict";
     if (new != NOT_SAID) n = new < 0 || new > n_ctx - n_prompt ? n_ctx : n_prompt - 1 + new;
-    if (n > 0 && n < n_ctx) return n;
+    if ((n > 0 || new == 0) && n < n_ctx) return n;
     *why = "-c";
     return n_ctx;
 }
@@ -309,6 +309,10 @@ static int only_in_chat(const options *o) {
 
 /* And a conversation has none for these. */
 static int only_in_text(const options *o) {
+    if (o->n_predict == 0) return complain(USAGE, "--n-predict 0 leaves a conversation without answers");
+    if (o->model.options.chat_template && (o->template_file || o->variables))
+        return complain(USAGE, "--chat-template names a form, which takes no %s",
+                        o->template_file ? "--chat-template-file" : "--chat-template-kwargs");
     const char *name = o->shift ? "--context-shift" : o->n_sample > 1 ? "--samples" : o->format ? "--format" : NULL;
     return name ? complain(USAGE, "%s is of a text, not of a conversation", name) : 0;
 }

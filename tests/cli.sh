@@ -211,6 +211,7 @@ tiny -i a -f "$dir/prompt"; refused 1 "-f" "-i and -f together"
 tiny -n 1 -i "the once"; out_is "the\n" "-n less than the prompt prints so many tokens"
 tiny -n 2 -i "the once"; out_is "the \n" "and one more"
 tiny --n-predict 0 -i "the once"; out_is "the once\n" "--n-predict 0"
+go "$dir/chat.gguf" --n-predict 0 -i a; out_is "a\n" "--n-predict 0 after a prompt of one token"
 tiny -n 64 -i "$(printf 'z%.0s' $(seq 100))"; refused 1 "102 tokens, the context 64" "a prompt too long"
 tiny -n 7 -c 5 -i "once once once once"; refused 1 "the context 5" "a prompt too long for -c"
 tiny -n 0 -t 0; cp "$dir/out" "$dir/b"; tiny -n 100000 -t 0; same_out "$dir/b" "-n is cut to the context"
@@ -388,6 +389,12 @@ think --n-predict 30 --reasoning off; [ -s "$dir/out" ] && ! grep -q think "$dir
 printf 'the\nonce\n' > "$dir/said"; in=$dir/said
 tiny -m chat --chat-template-file "$dir/thinks.jinja" -t 0 -c 300 --n-predict 12 --reasoning-budget 2; in=/dev/null
 [ "$status" -eq 0 ] && [ "$(grep -c '^</think>' "$dir/out")" -eq 2 ]; ok $? "chat: a template gets old thoughts as reasoning_content"
+think --n-predict 0; refused 1 "without answers" "chat: --n-predict 0"
+think --chat-template-file "$dir/thinks.jinja"; refused 1 "takes no --chat-template-file" "chat: a form and a template"
+think --chat-template-kwargs '{}'; refused 1 "takes no --chat-template-kwargs" "chat: a form and variables"
+think --quiet --n-predict 4; [ "$status" -eq 0 ] && [ ! -s "$dir/err" ]; ok $? "chat: --quiet asks nothing of a pipe"
+printf 'the\0once\n' > "$dir/said"; in=$dir/said; tiny -m chat -n 60; in=/dev/null
+[ "$status" -eq 3 ] && grep -q NUL "$dir/err"; ok $? "chat: a NUL in a line"
 think --thoughts dimm; refused 1 "show, dim or hide" "--thoughts lists what it may be"
 think --reasoning no; refused 1 "on, off or auto" "--reasoning too"
 tiny -i the --reasoning off; refused 1 "is of a conversation" "--reasoning outside of a chat"

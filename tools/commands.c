@@ -23,7 +23,9 @@ static int undo(talk *k, const char *rest) {
     (void)rest;
     if (k->all.n - has_system(k) < 2) return complain(USAGE, "nothing was said that could be taken back"), GO_ON;
     char *asked = k->all.m[k->all.n - 2].text;
-    fprintf(stderr, "taken back: %.60s%s\n", asked, strlen(asked) > 60 ? "..." : "");
+    size_t n = strlen(asked);
+    for (n = n < 60 ? n : 60; (asked[n] & 0xc0) == 0x80; n--) continue; /* no half of a character */
+    fprintf(stderr, "taken back: %.*s%s\n", (int)n, asked, asked[n] ? "..." : "");
     drop_messages(&k->all, k->all.n - 2, 2);
     return GO_ON;
 }
@@ -60,8 +62,8 @@ static int set(talk *k, const char *rest) {
         { 0, "n-predict", INTEGER, &n_predict, -1, INT32_MAX, "N", "tokens of an answer; -1: no limit" },
         { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
     };
-    char name[64], value[64], verb[] = "/set";
-    if (sscanf(rest, " %60s %60s", name + 2, value) != 2)
+    char name[64], value[64], more, verb[] = "/set";
+    if (sscanf(rest, " %60s %60s %c", name + 2, value, &more) != 2)
         return complain(USAGE, "/set needs a name and a value, as in /set temp 0.5"), GO_ON;
     memcpy(name, "--", 2);
     const char *model = NULL;
@@ -69,6 +71,7 @@ static int set(talk *k, const char *rest) {
     how->how = k->v->g.how;
     how->samplers = how->sequence = NULL, how->breakers.n = 0;
     if (read_flags(3, argv, "/set NAME VALUE\n", flags, &model) != GO_ON || finish_sampling(how)) return *how = before, GO_ON;
+    if (n_predict == 0) return *how = before, complain(USAGE, "an answer of 0 tokens is none; -1: no limit"), GO_ON;
     k->v->g.how = how->how, k->v->g.rng = seed, o->n_predict = n_predict;
     return GO_ON;
 }
