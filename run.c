@@ -185,7 +185,7 @@ static void note_limit(const voice *v, const options *o, int n_prompt, int total
         note(quiet, "%d of %d texts end where they have all the tokens of %s", v->n_cut, o->n_sample, why);
     else if (!strcmp(why, "-c")) note(quiet, "the context of %d tokens is full (-c)", total);
     else if (!strcmp(why, "-n")) note(quiet, "the text ends here, at %d tokens in all (-n)", total);
-    else note(quiet, "the text ends here, after %d new tokens (--n-predict)", v->g.n_token);
+    else note(quiet, "the text ends here, after %lld new tokens (--n-predict)", v->n_new);
 }
 
 static int too_long(int n_prompt, int n_ctx) {
@@ -243,6 +243,8 @@ static int write_many(voice *v, const options *o, const prompt *p, int total) {
                   .n_shown = tokens_shown(p, total), .g = v->g, .n = o->n_sample, .parallel = o->parallel,
                   .jsonl = o->format && !strcmp(o->format, "jsonl"), .out = &v->out };
     int code = write_samples(&w);
+    if (w.n_half && o->n_sample == 1) complain(0, "the text ends in the middle of what the grammar asks for");
+    else if (w.n_half) complain(0, "%d of %d texts end in the middle of what the grammar asks for", w.n_half, w.n);
     v->n_cut = w.n_cut;
     v->n_new = w.n_token;
     return code;

@@ -513,6 +513,7 @@ static void gbnf_rule(gbnf_reader *r) {
     gbnf_part x = gbnf_choice(r);
     if (r->p < r->end && *r->p != '\n' && *r->p != '\r')
         gbnf_wrong(r, *r->p == ')' ? "a ) without its ("
+                                   : *r->p == '<' || *r->p == '!' ? "a token by its name, <name> or !<name>, is not supported"
                                    : "something that is neither a part of the rule nor the end of its line");
     if (r->code) return;
     lead_to(r, x.last, PITH__RULE_END);

@@ -116,6 +116,7 @@ static int end_text(crowd *c, place *p) {
     c->w->n_token += p->g.n_token;
     p->n_token = 0;
     c->w->n_cut += p->g.n_token && (p->g.ended == PITH_LIMIT || p->g.ended == PITH_FULL);
+    c->w->n_half += p->g.grammar && p->g.n_token && p->g.ended != PITH_END && !p->g.sentence;
     p->got = (sample){ NULL, NULL, 0, 0 };
     p->index = -1;
     pith_generation_free(&p->g);

@@ -324,6 +324,7 @@ typedef struct {
     int jsonl;           /* 1: an object a line, 0: texts with a line <|endoftext|> between them */
     output *out;
     int n_cut;           /* what comes of it: texts that the model did not end, */
+    int n_half;          /* those that end in the middle of a sentence of the grammar, */
     long long n_token;   /* and all their new tokens */
 } samples;
 
