@@ -396,6 +396,8 @@ think --chat-template-kwargs '{}'; refused 1 "takes no --chat-template-kwargs" "
 think --quiet --n-predict 4; [ "$status" -eq 0 ] && [ ! -s "$dir/err" ]; ok $? "chat: --quiet asks nothing of a pipe"
 printf 'the\0once\n' > "$dir/said"; in=$dir/said; tiny -m chat -n 60; in=/dev/null
 [ "$status" -eq 3 ] && grep -q NUL "$dir/err"; ok $? "chat: a NUL in a line"
+[ ! -c /dev/full ] || { printf 'the\n' | "$run" "$dir/tiny.bin" -z "$dir/tok.bin" -m chat --quiet > /dev/full 2> "$dir/err"; [ $? -eq 4 ] && [ "$(wc -l < "$dir/err")" -eq 1 ]; }
+ok $? "chat: a full disk has one message"
 think --thoughts dimm; refused 1 "show, dim or hide" "--thoughts lists what it may be"
 think --reasoning no; refused 1 "on, off or auto" "--reasoning too"
 tiny -i the --reasoning off; refused 1 "is of a conversation" "--reasoning outside of a chat"

@@ -340,5 +340,5 @@ int converse(voice *v, options *o) {
     say_drafts(v, o);
     if ((code == 0 || code == 130) && kept_save(&o->kept, v->s)) code = FAILED;
     if (code) return code;
-    return given || k.typed || feof(stdin) || stopped() ? 0 : complain(FAILED, "standard input cannot be read");
+    return given || k.typed || feof(stdin) || stopped() || v->out.code ? 0 : complain(FAILED, "standard input cannot be read");
 }
