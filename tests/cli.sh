@@ -398,6 +398,9 @@ printf 'the\0once\n' > "$dir/said"; in=$dir/said; tiny -m chat -n 60; in=/dev/nu
 [ "$status" -eq 3 ] && grep -q NUL "$dir/err"; ok $? "chat: a NUL in a line"
 [ ! -c /dev/full ] || { printf 'the\n' | "$run" "$dir/tiny.bin" -z "$dir/tok.bin" -m chat --quiet > /dev/full 2> "$dir/err"; [ $? -eq 4 ] && [ "$(wc -l < "$dir/err")" -eq 1 ]; }
 ok $? "chat: a full disk has one message"
+missing=; for f in $("$run" --help | grep -o '^ .*  --[a-z-]*\|^ *-., --[a-z-]*' | grep -o -- '--[a-z-]*'); do
+    grep -qF -- "$(echo "$f" | sed 's/-/\\-/g')" scripts/pith.1 || missing="$missing $f"; done # from the project's folder, as make test
+[ -z "$missing" ]; ok $? "the man page has every flag of --help:$missing"
 think --thoughts dimm; refused 1 "show, dim or hide" "--thoughts lists what it may be"
 think --reasoning no; refused 1 "on, off or auto" "--reasoning too"
 tiny -i the --reasoning off; refused 1 "is of a conversation" "--reasoning outside of a chat"
