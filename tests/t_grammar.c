@@ -122,7 +122,7 @@ TEST(wrong_grammars) {
 
 TEST(nul_bytes) {
     pith_error e = { 0, "" };
-    CHECK(!pith_grammar_new("root ::= \"a\"", 14, &e) && strstr(e.text, "neither a part of the rule")); /* with its NUL */
+    CHECK(!pith_grammar_new("root ::= \"a\"", 13, &e) && strstr(e.text, "neither a part of the rule")); /* with its NUL */
     CHECK(!pith_grammar_new("root ::= \"\0\" [\0", 15, &e) && e.code == PITH_EDATA);
     pith_grammar *g = pith_grammar_new("root ::= [\\x00] \"\0\"", 19, &e);
     CHECK(g && pith_grammar_match(g, "\0\0", 2, &e) == PITH_OK && pith_grammar_match(g, "\0", 1, &e) == PITH_EDATA);
