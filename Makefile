@@ -1,4 +1,4 @@
-# make            build ./run           make test    all tests, offline, under a minute
+# make            build ./run           make test    all tests, offline, in about two minutes
 # make dist       dist/pith.c, pith.h   make check   the same under ASan and UBSan
 # make fuzz       looks for input that breaks a reader, FUZZ_SECONDS each (clang)
 # make install PREFIX=/usr/local        make PORTABLE=1  without the kernels of math/twins/

@@ -468,8 +468,9 @@ done
 tell -t 0.9 --samplers "adaptive_p" --adaptive-target 0.01; differs "$dir/a" "adaptive-p takes part"
 tell -t 0 -n 250; cp "$dir/out" "$dir/long"
 tell -t 0 -n 250 --dry-multiplier 5 --dry-penalty-last-n -1 --dry-sequence-breaker none; differs "$dir/long" "DRY keeps greedy text from repeating itself"
-cp "$dir/out" "$dir/b"; tell -t 0 -n 250 --dry-multiplier 5 --dry-penalty-last-n -1 --dry-sequence-breaker " "; same_out "$dir/long" "but not over a breaker"
-tell -t 0 -n 250 --dry-multiplier 5 --dry-penalty-last-n -1 --dry-sequence-breaker "\\n" --dry-sequence-breaker qqq; same_out "$dir/b" "breakers that do not come break nothing"
+cp "$dir/out" "$dir/b"; breakers=; for b in a e i o u y . , "'"; do breakers="$breakers --dry-sequence-breaker $b"; done # no two tokens without one
+tell -t 0 -n 250 --dry-multiplier 5 --dry-penalty-last-n -1 --dry-sequence-breaker " " $breakers; same_out "$dir/long" "but not over a breaker"
+tell -t 0 -n 250 --dry-multiplier 5 --dry-penalty-last-n -1 --dry-sequence-breaker zzz --dry-sequence-breaker qqq; same_out "$dir/b" "breakers that do not come break nothing"
 
 # ---- NaN ---------------------------------------------------------------------------------------------
 cp "$dir/tiny.bin" "$dir/nan.bin" # the embedding of BOS, row 1 of (300, 32) after 28 bytes
