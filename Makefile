@@ -121,7 +121,7 @@ check:
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
 fuzz:
-	$(MAKE) BUILD=build/fuzz CC=clang NO_OPENMP=1 CFLAGS="$(FUZZ_FLAGS) -fsanitize=fuzzer-no-link" \
+	$(MAKE) BUILD=build/fuzz CC=clang NO_OPENMP=1 PORTABLE=1 CFLAGS="$(FUZZ_FLAGS) -fsanitize=fuzzer-no-link" \
 	    LDFLAGS="$(FUZZ_FLAGS)" build/fuzz/libpith.a build/fuzz/fixture
 	sh scripts/fuzz.sh build/fuzz $(FUZZ_SECONDS) $(FUZZ_FLAGS)
 
