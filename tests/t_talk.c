@@ -1,5 +1,6 @@
 /* t_talk.c - a conversation as a person types it: the program at a terminal of its own, with the bundled model. */
 #include "test.h"
+#include "tools/tools.h"
 #include "terminal.h"
 
 static char folder[64];      /* for files of this test */
@@ -84,6 +85,19 @@ TEST(settings_change_and_wrong_ones_do_not) {
     CHECK(says("temp 0 ") && says("nosuch") && says("/set needs"));
 }
 
+TEST(show_has_what_set_can_set) {
+    sampling_choice c = SAMPLING_NOT_SAID;
+    const flag flags[] = { SAMPLING_FLAGS(c), { 0, NULL, 0, NULL, 0, 0, NULL, NULL } };
+    talk("/set mirostat 2\r/set mirostat-ent 3.5\r/set seed 77\r/set dry-sequence-breaker ab\r/thoughts hide\r/reasoning off\r/show\r/exit\r");
+    CHECK(says("  mirostat 2  ") && says("mirostat-ent 3.5") && says("seed 77") && says("n-predict 4"));
+    CHECK(says("dry-sequence-breaker 'ab'\r\n") || says("dry-sequence-breaker 'ab'  "));
+    CHECK(says("thoughts hide  reasoning off  reasoning-budget -1"));
+    for (const flag *f = flags; f->help; f++)
+        if (*f->help && strcmp(f->name, "samplers")) CHECK(says(f->name)); /* whose letters are shown: sampler-seq */
+    talk("/set samplers penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature\r/show\r/exit\r");
+    CHECK(says("sampler-seq edskypmxt"));
+}
+
 TEST(an_answer_can_be_had_again) {
     talk("/again\r/undo\rhello\r/again\r/clear\r/again\r/exit\r");
     EQ(lines_of(text_of("answers")), 2);
@@ -108,6 +122,7 @@ int main(void) {
     RUN(lines_are_edited);
     RUN(commands_are_obeyed_and_not_said);
     RUN(settings_change_and_wrong_ones_do_not);
+    RUN(show_has_what_set_can_set);
     RUN(an_answer_can_be_had_again);
     RUN(ctrl_c_twice_leaves);
     snprintf(command, sizeof command, "rm -rf %s", folder);

@@ -50,20 +50,22 @@ static int set_system(talk *k, const char *rest) {
     return GO_ON;
 }
 
+/* What /set sets and /show shows. */
+#define TALK_FLAGS(how, seed, n_predict) \
+    SAMPLING_FLAGS(how), \
+    { 's', "seed", SEED, &(seed), 0, 0, "N", "start of the random numbers" }, \
+    { 0, "n-predict", INTEGER, &(n_predict), -1, INT32_MAX, "N", "tokens of an answer; -1: no limit" }, \
+    { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
+
 /* "temp 0.5", as the flags of the command line have it. */
 static int set(talk *k, const char *rest) {
     options *o = k->o;
     sampling_choice *how = &o->sampling, before = *how;
-    uint64_t seed = k->v->g.rng;
+    uint64_t seed = o->seed;
     int n_predict = o->n_predict;
-    const flag flags[] = {
-        SAMPLING_FLAGS(*how),
-        { 's', "seed", SEED, &seed, 0, 0, "N", "start of the random numbers" },
-        { 0, "n-predict", INTEGER, &n_predict, -1, INT32_MAX, "N", "tokens of an answer; -1: no limit" },
-        { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
-    };
-    char name[64], value[64], more, verb[] = "/set";
-    if (sscanf(rest, " %60s %60s %c", name + 2, value, &more) != 2)
+    const flag flags[] = { TALK_FLAGS(*how, seed, n_predict) };
+    char name[64], value[128], more, verb[] = "/set";
+    if (sscanf(rest, " %60s %127s %c", name + 2, value, &more) != 2)
         return complain(USAGE, "/set needs a name and a value, as in /set temp 0.5"), GO_ON;
     memcpy(name, "--", 2);
     const char *model = NULL;
@@ -72,15 +74,48 @@ static int set(talk *k, const char *rest) {
     how->samplers = how->sequence = NULL, how->breakers.n = 0;
     if (read_flags(3, argv, "/set NAME VALUE\n", flags, &model) != GO_ON || finish_sampling(how)) return *how = before, GO_ON;
     if (n_predict == 0) return *how = before, complain(USAGE, "an answer of 0 tokens is none; -1: no limit"), GO_ON;
-    k->v->g.how = how->how, k->v->g.rng = seed, o->n_predict = n_predict;
+    k->v->g.how = how->how, o->n_predict = n_predict;
+    if (!strcmp(name, "--seed")) k->v->g.rng = o->seed = seed;
     return GO_ON;
 }
 
+/* The texts at which DRY begins anew, quoted. */
+static int show_breakers(char *to, size_t room, const pith_sampling *how) {
+    int n = snprintf(to, room, "%s", how->n_dry_breaker ? "" : " none");
+    for (int i = 0; i < how->n_dry_breaker && n < (int)room; i++)
+        n += snprintf(to + n, room - (size_t)n, strcmp(how->dry_breaker[i], "\n") ? " '%s'" : " '\\n'", how->dry_breaker[i]);
+    return n < (int)room ? n : (int)room - 1;
+}
+
+/* "top-p 0.95"; nothing where another row says it. */
+static int show_setting(const flag *f, char *to, size_t room, const pith_sampling *how) {
+    int n = snprintf(to, room, "%s", f->name);
+    if (!*f->help || !strcmp(f->name, "samplers")) return 0;
+    if (f->kind == INTEGER) return n + snprintf(to + n, room - (size_t)n, " %d", *(const int *)f->to);
+    if (f->kind == REAL) return n + snprintf(to + n, room - (size_t)n, " %g", *(const float *)f->to);
+    if (f->kind == SEED) return n + snprintf(to + n, room - (size_t)n, " %llu", (unsigned long long)*(const uint64_t *)f->to);
+    if (f->kind == LIST) return n + show_breakers(to + n, room - (size_t)n, how);
+    return n + snprintf(to + n, room - (size_t)n, " %s", how->order ? how->order : "usual");
+}
+
 static int show(talk *k, const char *rest) {
+    enum { COLUMNS = 78 };
+    const options *o = k->o;
+    sampling_choice now = { .how = k->v->g.how };
+    uint64_t seed = o->seed;
+    int n_predict = o->n_predict, used = 0;
+    const flag flags[] = { TALK_FLAGS(now, seed, n_predict) };
+    char one[200];
     (void)rest;
-    const pith_sampling *how = &k->v->g.how;
-    fprintf(stderr, "temp %g  top-k %d  top-p %g  min-p %g  repeat-penalty %g\n", how->temperature, how->top_k,
-            how->top_p, how->min_p, how->repeat_penalty);
+    if (n_predict < -1) n_predict = ANSWER_TOKENS;
+    for (const flag *f = flags; f->help; f++) {
+        int n = show_setting(f, one, sizeof one, &now.how);
+        if (!n) continue;
+        fprintf(stderr, "%s%s", !used ? "" : used + 2 + n > COLUMNS ? "\n" : "  ", one);
+        used = used && used + 2 + n <= COLUMNS ? used + 2 + n : n;
+    }
+    fprintf(stderr, "\nthoughts %s  reasoning %s  reasoning-budget %d\n", thoughts_names[k->v->thoughts],
+            o->reasoning ? o->reasoning : "auto", o->thought_budget);
     fprintf(stderr, "context %d tokens, %d messages\n", k->n_ctx, k->all.n);
     if (has_system(k)) fprintf(stderr, "system: %s\n", k->all.m[0].text);
     return GO_ON;

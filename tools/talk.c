@@ -240,8 +240,6 @@ static int read_it(talk *k, int *n) {
     return code ? code : GO_ON;
 }
 
-enum { ANSWER_TOKENS = 4096 }; /* at a terminal, where the user does not say */
-
 /* The assistant's answer to what was said last. An exit code, or GO_ON for the next. */
 static int exchange(talk *k) {
     voice *v = k->v;

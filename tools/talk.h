@@ -6,6 +6,8 @@
 #include "messages.h"
 #include "voice.h"
 
+enum { ANSWER_TOKENS = 4096 }; /* of an answer at most, at a terminal, where the user does not say */
+
 typedef struct {
     voice *v;
     options *o;
