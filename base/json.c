@@ -5,6 +5,7 @@
  * strings are views of the text unless they hold an escape. Nothing here recurses. */
 #include "base.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { JSON_DEPTH = 64 };
@@ -162,7 +163,11 @@ PITH_SHARED int pith__json_read(pith__json *j, const void *text, size_t n, const
     j->end = c.end;
     if (check_text(&c)) return PITH_OK;
     j->p = NULL;
-    return pith__fail(err, PITH_EFORMAT, "%s: byte %zu: %s", path, (size_t)(c.p - from), c.why);
+    char line[40] = ""; /* for those who wrote the text by hand */
+    size_t number = 1;
+    for (const char *p = from; p < c.p; p++) number += *p == '\n';
+    if (number > 1) snprintf(line, sizeof line, ", line %zu", number);
+    return pith__fail(err, PITH_EFORMAT, "%s: byte %zu%s: %s", path, (size_t)(c.p - from), line, c.why);
 }
 
 /* ---- walking --------------------------------------------------------------------------------- */

@@ -62,29 +62,74 @@ char *messages_as_json(const messages *all) {
     return text;
 }
 
-static char *copy_of(pith__json j, pith__arena *a) {
+/* A text at a place such as messages[2].content. */
+static int read_place(pith__json j, const char *path, const char *place, pith__arena *a, pith__str *s) {
+    pith_error e = { 0, "" };
+    if (pith__json_type(j) != '"') pith__json_fail(j, PITH_EDATA, path, place, "a text", &e);
+    else if (pith__json_half(j)) pith__json_fail(j, PITH_EDATA, path, place, "whole characters", &e);
+    else if (pith__json_string(j, a, s)) return complain(FAILED, "%s: no memory", path);
+    else if (memchr(s->p, 0, s->n)) pith__json_fail(j, PITH_EDATA, path, place, "a text without NUL", &e);
+    return e.code ? complain(BAD_DATA, "%s", e.text) : 0;
+}
+
+/* Text behind what *to has, in a line of its own where that is something. */
+static int add_line(char **to, pith__str s, int first) {
+    size_t n = *to ? strlen(*to) : 0;
+    char *longer = realloc(*to, n + s.n + 2);
+    if (!longer) return complain(FAILED, "no memory for the conversation");
+    *to = longer;
+    if (!first) longer[n++] = '\n';
+    if (s.n) memcpy(longer + n, s.p, s.n);
+    longer[n + s.n] = 0;
+    return 0;
+}
+
+/* A text, or parts that are texts, which are joined by line ends, as pith_render does. *text is to be freed. */
+static int read_content(pith__json j, const char *path, const char *place, pith__arena *a, char **text) {
+    pith__json part;
+    pith_error e = { 0, "" };
+    char where[80];
     pith__str s;
-    if (pith__json_string(j, a, &s) || memchr(s.p, 0, s.n)) return NULL;
-    char *copy = malloc(s.n + 1);
-    if (copy) memcpy(copy, s.p, s.n), copy[s.n] = 0;
-    return copy;
+    int code = 0, i = 0;
+    *text = NULL;
+    if (pith__json_type(j) != '[') return (code = read_place(j, path, place, a, &s)) ? code : add_line(text, s, 1);
+    for (code = add_line(text, pith__str_of(""), 1); !code && pith__json_next(&j, NULL, &part); i++) {
+        pith__json type = pith__json_get(part, "type");
+        snprintf(where, sizeof where, "%s[%d].type", place, i);
+        if (pith__json_type(type) && !pith__json_is(type, "text"))
+            return pith__json_fail(type, PITH_EDATA, path, where, "\"text\"", &e), complain(BAD_DATA, "%s", e.text);
+        snprintf(where, sizeof where, "%s[%d].text", place, i);
+        code = read_place(pith__json_get(part, "text"), path, where, a, &s);
+        if (!code) code = add_line(text, s, i == 0);
+    }
+    return code;
 }
 
 static int load_message(messages *all, pith__json j, const char *path, pith__arena *a) {
     static const char *const roles[] = { "system", "user", "assistant" };
-    pith__json role = pith__json_get(j, "role"), text = pith__json_get(j, "content");
-    pith__json thought = pith__json_get(j, "reasoning_content");
+    pith__json role = pith__json_get(j, "role"), thought = pith__json_get(j, "reasoning_content");
+    pith_error e = { 0, "" };
     const char *known = NULL;
+    char place[60], *text = NULL;
+    pith__str s = { "", 0 };
+    snprintf(place, sizeof place, "messages[%d].role", all->n);
     for (int i = 0; i < 3; i++)
-        if (pith__json_type(role) == '"' && pith__json_is(role, roles[i])) known = roles[i];
-    if (!known) return complain(BAD_DATA, "%s: message %d: role is none of system, user, assistant", path, all->n + 1);
-    if (pith__json_type(text) != '"')
-        return complain(BAD_DATA, "%s: message %d: content is not a text", path, all->n + 1);
-    char *copy = copy_of(text, a);
-    if (!copy) return complain(BAD_DATA, "%s: message %d: content has a NUL, or no memory for it", path, all->n + 1);
-    int code = add_message(all, known, copy);
-    if (!code && pith__json_type(thought) == '"') all->m[all->n - 1].thought = copy_of(thought, a);
-    return code;
+        if (pith__json_is(role, roles[i])) known = roles[i];
+    if (!known) {
+        pith__json_fail(role, PITH_EDATA, path, place, "\"system\", \"user\" or \"assistant\"", &e);
+        return complain(BAD_DATA, "%s", e.text);
+    }
+    snprintf(place, sizeof place, "messages[%d].tool_calls", all->n);
+    if (pith__json_type(pith__json_get(j, "tool_calls")) == '[')
+        return complain(BAD_DATA, "%s: %s: a conversation at a terminal has no tools", path, place);
+    snprintf(place, sizeof place, "messages[%d].content", all->n);
+    int code = read_content(pith__json_get(j, "content"), path, place, a, &text);
+    snprintf(place, sizeof place, "messages[%d].reasoning_content", all->n);
+    int thinks = !code && pith__json_type(thought) && pith__json_type(thought) != 'n';
+    if (thinks) code = read_place(thought, path, place, a, &s);
+    if (code) return free(text), code;
+    code = add_message(all, known, text);
+    return code || !thinks ? code : add_line(&all->m[all->n - 1].thought, s, 1);
 }
 
 /* A conversation is a system's message or none, then turns of user and assistant, in turn. */
@@ -93,9 +138,9 @@ static int check_order(const messages *all, const char *path) {
     for (int i = first; i < all->n; i++) {
         const char *want = (i - first) % 2 ? "assistant" : "user";
         if (strcmp(all->m[i].role, want) != 0)
-            return complain(BAD_DATA, "%s: message %d is the %s's, need the %s's", path, i + 1, all->m[i].role, want);
+            return complain(BAD_DATA, "%s: messages[%d].role is \"%s\", need \"%s\"", path, i, all->m[i].role, want);
     }
-    if ((all->n - first) % 2) return complain(BAD_DATA, "%s: the last message needs its answer", path);
+    if ((all->n - first) % 2) return complain(BAD_DATA, "%s: messages[%d], the last, is a question without its answer", path, all->n - 1);
     return 0;
 }
 
@@ -110,7 +155,8 @@ int load_messages(messages *all, const char *path) {
     if (code) return code;
     if (pith__json_read(&j, text, n, path, &e)) code = complain(BAD_DATA, "%s", e.text);
     if (!code && pith__json_type(j) == '{') j = pith__json_get(j, "messages");
-    if (!code && pith__json_type(j) != '[') code = complain(BAD_DATA, "%s: is no array of messages", path);
+    if (!code && pith__json_type(j) != '[')
+        code = complain(BAD_DATA, "%s: has no array of messages: [{\"role\": \"user\", \"content\": ...}, ...]", path);
     for (it = j; !code && pith__json_next(&it, NULL, &value);) code = load_message(&now, value, path, &a);
     if (!code) code = check_order(&now, path);
     pith__arena_free(&a);
