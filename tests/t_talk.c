@@ -103,7 +103,7 @@ TEST(parts_are_joined_and_what_cannot_be_read_changes_nothing) {
         { "[{\"role\": \"user\", \"content\": \"a\\u0000\"}]", "need a text without NUL" },
         { "[{\"role\": \"user\", \"content\": \"a\"},\n {\"role\": \"user\", \"content\": \"b\"}]", "messages[1].role is \"user\", need \"assistant\"" },
         { "[{\"role\": \"user\", \"content\": \"a\"}]", "messages[0], the last, is a question" },
-        { "[{\"role\": \"user\", \"content\": \"a\"},\n {\"role\": \"assi", "edited: byte 61, line 2: the end inside a string" },
+        { "[{\"role\": \"user\", \"content\": \"a\"},\n {\"role\": \"assi", "edited: byte 50, line 2: the end inside a string" },
         { "{\"role\": \"user\"}", "edited: has no array of messages" },
     };
     char command[400];

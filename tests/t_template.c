@@ -101,7 +101,7 @@ TEST(variables_come_from_where_they_should) {
                                  "{{ add_generation_prompt }}|{{ messages|length }}";
     pith_conversation c = { .messages = "[]" };
     SAYS(source, c, 0, 0, "<s>|</s>|False||None|None|True|0");
-    c = (pith_conversation){ .messages = "{\"messages\":[{}],\"tools\":[1],\"x\":\"a\",\"bos_token\":\"no\"}", .no_prompt = 1 };
+    c = (pith_conversation){ .messages = "{\"messages\":[{\"role\":\"s\"}],\"tools\":[1],\"x\":\"a\",\"bos_token\":\"no\"}", .no_prompt = 1 };
     SAYS(source, c, 0, 0, "no|</s>|False|a|[1]|None|False|1");
     c.variables = "{\"x\":{\"y\":2}}";
     c.bos = "B\"\\\n", c.eos = "";
@@ -153,6 +153,25 @@ TEST(contents_of_parts) {
     FAILS(chatml, c, "messages[0].content[0]");
 }
 
+TEST(a_message_without_its_fields_is_named) {
+    static const char adds[] = "{% for m in messages %}{{ m.role + ': ' + m.content }}{% endfor %}";
+    static const char calls[] = "{% for m in messages %}{% if m.tool_calls %}called{% else %}{{ m.content }}{% endif %}{% endfor %}";
+    pith_conversation c = { .messages = "[{\"role\":\"user\",\"content\":\"a\"},{\"content\":\"a\"}]" };
+    FAILS(chatml, c, "has no messages[1].role, need a string");
+    c.messages = "[{\"role\":null,\"content\":\"a\"}]";
+    FAILS(chatml, c, "messages[0].role is null, need a string");
+    c.messages = "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"user\",\"content\":null}]";
+    FAILS(adds, c, "line 1: there is no attribute 'content': messages[1].content is null, need a text");
+    c.messages = "[{\"role\":\"user\",\"content\":{}}]";
+    FAILS(adds, c, ": messages[0].content is {}, need a text");
+    c.messages = "[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{}]},{\"role\":\"user\",\"content\":\"b\"}]";
+    SAYS(calls, c, 0, 0, "calledb");
+    FAILS(adds, c, ": messages[0].content is null, need a text such as \"\"");
+    FAILS("{{ raise_exception('no') }}", c, "the template says: no");
+    c.messages = "[{\"role\":\"assistant\",\"tool_calls\":[{}]},{\"role\":\"user\"}]";
+    FAILS(adds, c, ": has no messages[1].content, need a text");
+}
+
 TEST(a_template_for_tools_is_taken_where_there_are_some) {
     pith__tokenizer *k = make_vocab(0);
     vocab.chat_template = pith__str_of("plain{{ tools }}");
@@ -186,7 +205,7 @@ TEST(what_is_no_conversation_is_refused) {
     pith_conversation c = { .messages = "[]", .variables = "[]" };
     FAILS(chatml, c, "variables: no object");
     c = (pith_conversation){ .messages = "[{\"content\":\"a\"}]" };
-    FAILS("{{ messages[0].role + 'x' }}", c, "t: line 1: there is no attribute 'role'");
+    FAILS("{{ messages[0].role + 'x' }}", c, "t: has no messages[0].role, need a string");
     c = (pith_conversation){ .messages = "[]", .bos = "\xff" };
     FAILS(chatml, c, "BOS or EOS");
     c = (pith_conversation){ .n_turn = 1 };
@@ -210,6 +229,7 @@ int main(void) {
     RUN(a_last_message_is_continued);
     RUN(turns_are_messages);
     RUN(contents_of_parts);
+    RUN(a_message_without_its_fields_is_named);
     RUN(a_template_for_tools_is_taken_where_there_are_some);
     RUN(what_is_no_conversation_is_refused);
     return DONE();

@@ -5,6 +5,7 @@
  * stands twice in an object the last value counts, at the place of the first, as in Python. */
 #include "jinja.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -200,6 +201,11 @@ static int messages_check(const pith__jinja *j, const pith__conversation *c, int
     if (pith__json_type(it) != '[') return pith__fail(err, PITH_EDATA, "%s: messages, need an array", what);
     for (int i = 0; !code && pith__json_next(&it, NULL, &m); i++) {
         if (pith__json_type(m) != '{') return pith__fail(err, PITH_EDATA, "%s: messages[%d] is no object", what, i);
+        if (pith__json_type(pith__json_get(m, "role")) != '"') { /* many templates would leave it out without a word */
+            char name[40];
+            snprintf(name, sizeof name, "messages[%d].role", i);
+            return pith__json_fail(pith__json_get(m, "role"), PITH_EDATA, what, name, "a string", err);
+        }
         pith__json content = pith__json_get(m, "content");
         if (pith__json_type(content) != '[') continue;
         *parts = 1;
@@ -266,9 +272,29 @@ static int messages_takes_parts(const pith__jinja *j, const pith__conversation *
     return takes;
 }
 
+/* A template that fails often fails at a content that is no text: say which. Those of tool calls may be null, so they
+ * are named only where there is no other. */
+static int messages_blame(const pith__conversation *c, pith_error *err) {
+    pith__json it = c->messages, m, bad = { NULL, NULL };
+    const pith_error before = *err;
+    char name[60];
+    int at = -1, calls = 1;
+    for (int i = 0; calls && pith__json_next(&it, NULL, &m); i++) {
+        pith__json content = pith__json_get(m, "content");
+        int called = pith__json_type(pith__json_get(m, "tool_calls")) == '[';
+        if (pith__json_type(content) == '"' || pith__json_type(content) == '[' || (called && at >= 0)) continue;
+        at = i, bad = content, calls = called;
+    }
+    if (at < 0 || (calls && strstr(before.text, "the template says"))) return PITH_EDATA;
+    snprintf(name, sizeof name, "messages[%d].content", at);
+    return pith__json_fail(bad, PITH_EDATA, before.text, name, calls ? "a text such as \"\"" : "a text", err);
+}
+
 PITH_SHARED int pith__conversation_render(const pith__jinja *j, const pith__conversation *c, pith__rendered *out,
                                           pith_error *err) {
     int parts = 0, code = messages_check(j, c, &parts, err);
     *out = (pith__rendered){ 0 };
-    return code ? code : messages_render(j, c, parts && !messages_takes_parts(j, c), out, err);
+    if (code) return code;
+    code = messages_render(j, c, parts && !messages_takes_parts(j, c), out, err);
+    return code == PITH_EDATA && err ? messages_blame(c, err) : code;
 }
