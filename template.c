@@ -27,6 +27,13 @@ PITH_SHARED pith_template *pith__template_new(const pith__vocab *v, const pith__
     t->k = k;
     int own = !text.p;
     if (own) text = v->chat_template;
+    size_t blank = 0;
+    while (blank < text.n && strchr(" \t\r\n", text.p[blank]) && text.p[blank]) blank++;
+    if (blank == text.n) {
+        pith__fail(err, PITH_EFORMAT, "%s: is empty, need a template that writes the messages", what);
+        pith_template_free(t);
+        return NULL;
+    }
     t->jinja = pith__jinja_new(text.p, text.n, what, err);
     if (t->jinja && own && v->tool_template.n)
         t->tools = pith__jinja_new(v->tool_template.p, v->tool_template.n, "chat template tool_use", err);

@@ -395,7 +395,14 @@ think --chat-template-file "$dir/thinks.jinja"; refused 1 "takes no --chat-templ
 think --chat-template-kwargs '{}'; refused 1 "takes no --chat-template-kwargs" "chat: a form and variables"
 think --quiet --n-predict 4; [ "$status" -eq 0 ] && [ ! -s "$dir/err" ]; ok $? "chat: --quiet asks nothing of a pipe"
 printf 'the\0once\n' > "$dir/said"; in=$dir/said; tiny -m chat -n 60; in=/dev/null
-[ "$status" -eq 3 ] && grep -q NUL "$dir/err"; ok $? "chat: a NUL in a line"
+[ "$status" -eq 3 ] && grep -q 'line 1, byte 3: a NUL' "$dir/err"; ok $? "chat: a NUL in a line"
+printf 'the\nonce\n\353\260\n' > "$dir/said"; in=$dir/said; tiny -m chat -t 0 --n-predict 2; in=/dev/null
+[ "$status" -eq 3 ] && [ "$(wc -l < "$dir/out")" -eq 2 ] && grep -q 'standard input: line 3, byte 0: bytes that are not UTF-8' "$dir/err"
+ok $? "chat: a line that is no UTF-8, after the answers before it"
+printf ' \n\t\n' > "$dir/blank.jinja"; tiny -m chat -i the --quiet --chat-template-file "$dir/blank.jinja"
+refused 3 'blank.jinja: is empty' "chat: a template without anything"
+printf '{%% if false %%}a{%% endif %%}' > "$dir/blank.jinja"; tiny -m chat -i the --quiet --chat-template-file "$dir/blank.jinja"
+refused 3 'template writes nothing' "chat: a template that writes nothing"
 [ ! -c /dev/full ] || { printf 'the\n' | "$run" "$dir/tiny.bin" -z "$dir/tok.bin" -m chat --quiet > /dev/full 2> "$dir/err"; [ $? -eq 4 ] && [ "$(wc -l < "$dir/err")" -eq 1 ]; }
 ok $? "chat: a full disk has one message"
 missing=; for f in $("$run" --help | grep -o '^ .*  --[a-z-]*\|^ *-., --[a-z-]*' | grep -o -- '--[a-z-]*'); do

@@ -206,6 +206,8 @@ TEST(what_is_no_conversation_is_refused) {
     FAILS(chatml, c, "variables: no object");
     c = (pith_conversation){ .messages = "[{\"content\":\"a\"}]" };
     FAILS("{{ messages[0].role + 'x' }}", c, "t: has no messages[0].role, need a string");
+    FAILS("", c, "t: is empty");
+    FAILS(" \n", c, "t: is empty");
     c = (pith_conversation){ .messages = "[]", .bos = "\xff" };
     FAILS(chatml, c, "BOS or EOS");
     c = (pith_conversation){ .n_turn = 1 };

@@ -96,8 +96,10 @@ static int read_content(pith__json j, const char *path, const char *place, pith_
     for (code = add_line(text, pith__str_of(""), 1); !code && pith__json_next(&j, NULL, &part); i++) {
         pith__json type = pith__json_get(part, "type");
         snprintf(where, sizeof where, "%s[%d].type", place, i);
-        if (pith__json_type(type) && !pith__json_is(type, "text"))
-            return pith__json_fail(type, PITH_EDATA, path, where, "\"text\"", &e), complain(BAD_DATA, "%s", e.text);
+        if (pith__json_type(type) && !pith__json_is(type, "text")) {
+            pith__json_fail(type, PITH_EDATA, path, where, "\"text\"", &e);
+            return complain(BAD_DATA, "%s", e.text);
+        }
         snprintf(where, sizeof where, "%s[%d].text", place, i);
         code = read_place(pith__json_get(part, "text"), path, where, a, &s);
         if (!code) code = add_line(text, s, i == 0);
@@ -140,7 +142,8 @@ static int check_order(const messages *all, const char *path) {
         if (strcmp(all->m[i].role, want) != 0)
             return complain(BAD_DATA, "%s: messages[%d].role is \"%s\", need \"%s\"", path, i, all->m[i].role, want);
     }
-    if ((all->n - first) % 2) return complain(BAD_DATA, "%s: messages[%d], the last, is a question without its answer", path, all->n - 1);
+    if ((all->n - first) % 2)
+        return complain(BAD_DATA, "%s: messages[%d], the last, is a question without its answer", path, all->n - 1);
     return 0;
 }
 

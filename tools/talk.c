@@ -4,6 +4,7 @@
  * that begin with / are commands, and Ctrl-C ends an answer; in a pipe each line is a turn and nothing else. */
 #define _XOPEN_SOURCE 700
 #include "talk.h"
+#include "verbs.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,14 +18,26 @@ static void prompt_with(const talk *k, const char *text) {
     fprintf(stderr, isatty(STDERR_FILENO) ? "%s" : "%s\n", text);
 }
 
+/* Is line number of standard input, n bytes, text that a message can be? */
+static int check_line(const char *line, size_t n, int number) {
+    for (size_t i = 0; i < n;) {
+        int length = pith__utf8_length((const uint8_t *)line + i, n - i);
+        if (length <= 0) return complain(BAD_DATA, "standard input: line %d, byte %zu: bytes that are not UTF-8", number, i);
+        if (!line[i]) return complain(BAD_DATA, "standard input: line %d, byte %zu: a NUL", number, i);
+        i += (size_t)length;
+    }
+    return 0;
+}
+
 /* A line from standard input without its end, NULL at the end of input; the caller frees it. */
-static int ask(const talk *k, const char *question, char **line) {
+static int ask(talk *k, const char *question, char **line) {
     size_t room = 0, n;
     *line = NULL;
     prompt_with(k, question);
     ssize_t got = stopped() ? -1 : getline(line, &room, stdin);
     int code = got < 0 ? 0 : clean_text("standard input", *line, (n = (size_t)got, &n));
-    if (got >= 0 && !code && memchr(*line, 0, n)) code = complain(BAD_DATA, "standard input: a line with a NUL");
+    if (got >= 0) k->n_line++;
+    if (got >= 0 && !code) code = check_line(*line, n, k->n_line);
     if (got >= 0 && !code) {
         if (n && (*line)[n - 1] == '\n') (*line)[n - 1] = 0;
         return 0;
@@ -128,9 +141,9 @@ static int encode_in_form(const talk *k, pith_token **t, int *n) {
     free(said);
     if (code) return code;
     *t = r.token, *n = r.n_token;
-    r.token = NULL;
+    if (*n) r.token = NULL;
     pith_rendering_free(&r);
-    return 0;
+    return *n ? 0 : complain(BAD_DATA, "the chat template writes nothing for this conversation");
 }
 
 /* Tokens of the conversation; the caller frees *t. */

@@ -17,6 +17,7 @@ typedef struct {
     int keeps_all;           /* nothing is forgotten: a full context ends the conversation */
     int typed;               /* a person types at a terminal: lines are edited, commands obeyed */
     line_editor editor;
+    int n_line;              /* lines of standard input, where it is none */
     int talked;              /* tokens of the conversation so far */
     int n_dropped;           /* messages that the context had no room for */
     int n_read, n_known, n_written; /* tokens: of the last question, of these known before, of the answer */
