@@ -164,6 +164,28 @@ PITH_SHARED void   pith__step_end(pith__step *step, pith__loss *loss); /* adds t
 PITH_SHARED int    pith__step_score(pith__step *step, const pith__sequence *s, int n, pith__loss *loss,
                                     pith_error *err);
 
+/* ---- train/drift.c: how far two models are from each other -------------------------------------------- */
+
+typedef struct {
+    pith_session *a, *b; /* of one model, with other adapters, or of two that share a vocabulary; their texts go */
+    pith_token begin;    /* stands before each window of the text; -1: nothing, and the first token is not predicted */
+    int window;          /* tokens that are predicted in one context; 0: as many as the sessions hold, at most that */
+    const pith__progress *progress;
+} pith__drift_plan;
+
+typedef struct {         /* over the tokens that were predicted */
+    int64_t n;
+    double kl, most_kl;  /* KL(A || B), natural logarithm: the sum, and the largest */
+    double nll_a, nll_b; /* -log p(the token that came): sums */
+    int64_t same_top;    /* of how many both find the same token likeliest */
+} pith__drift_sums;
+
+/* Adds a text t (n) to *sums, which an error leaves as they are. each: (n) KL at every token that was predicted, or
+ * NULL. Logits exist of a few tokens at a time. Every bit is the same for any number of threads. */
+PITH_SHARED int pith__drift(const pith__drift_plan *p, const pith_token *t, int n, double *each,
+                            pith__drift_sums *sums, pith_error *err);
+PITH_SHARED double pith__quantile(double *x, size_t n, double q); /* sorts x; q 0.5: the median */
+
 /* ---- train/adamw.c: gradients -> better weights ----------------------------------------------------- */
 
 /* Loshchilov and Hutter 2019, arXiv:1711.05101 */
