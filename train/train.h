@@ -186,6 +186,20 @@ PITH_SHARED int pith__drift(const pith__drift_plan *p, const pith_token *t, int 
                             pith__drift_sums *sums, pith_error *err);
 PITH_SHARED double pith__quantile(double *x, size_t n, double q); /* sorts x; q 0.5: the median */
 
+/* ---- train/recall.c: what a model says by heart ------------------------------------------------------ */
+
+enum { PITH__RECALL_MOST = 64 }; /* so many tokens of the second half are looked at */
+
+typedef struct {         /* of second halves of examples */
+    int64_t n, n_repeated; /* tokens; those that the model repeats before one that it does not */
+    int n_example, n_whole; /* examples; those that it repeats to the end */
+} pith__recall_sums;
+
+/* Adds n examples to *sums, which an error leaves as they are. Examples that teach less than two tokens are passed
+ * over. The session loses its text; its context must hold the longest example. */
+PITH_SHARED int pith__recall(pith_session *s, const pith__sequence *e, int n, const pith__progress *progress,
+                             pith__recall_sums *sums, pith_error *err);
+
 /* ---- train/adamw.c: gradients -> better weights ----------------------------------------------------- */
 
 /* Loshchilov and Hutter 2019, arXiv:1711.05101 */
