@@ -43,6 +43,8 @@ TOOLS   = tools/bundle.c \
           tools/line.c \
           tools/jsonl.c \
           tools/vocab.c \
+          tools/checkpoints.c \
+          tools/forecast.c \
           tools/trainer.c \
           tools/pretrain.c \
           tools/likelihood.c \

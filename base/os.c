@@ -238,7 +238,7 @@ PITH_SHARED void pith__unlock(int descriptor) {
     if (descriptor >= 0) close(descriptor);
 }
 
-PITH_SHARED void pith__remove(const char *path) { unlink(path); }
+PITH_SHARED void pith__remove(const char *path) { remove(path); }
 
 PITH_SHARED void pith__remove_named(const char *folder, const char *begin, const char *end) {
     DIR *d = opendir(folder);

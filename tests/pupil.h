@@ -230,7 +230,7 @@ static void pupil_free(pupil *u) {
 }
 
 static double pupil_learn(pupil *u, float scale) {
-    pith__loss loss = { 0, 0 };
+    pith__loss loss = { 0, 0, 0 };
     pith_error e = { 0, "" };
     if (pith__learn(u->tape, u->t, u->target, N, scale, &loss, &e)) FAIL("%s", e.text);
     return loss.sum;

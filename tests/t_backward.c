@@ -8,7 +8,7 @@
 /* ---- finite differences of whole models -------------------------------------------------- */
 
 static double pupil_score(pupil *u) {
-    pith__loss loss = { 0, 0 };
+    pith__loss loss = { 0, 0, 0 };
     if (pith__score(u->tape, u->t, u->target, N, &loss, NULL)) FAIL("no loss");
     return loss.sum;
 }

@@ -38,7 +38,7 @@ static void big_free(big_pupil *u) {
 
 /* n tokens, each predicting the next. */
 static double big_learn(big_pupil *u, int sequence, int n) {
-    pith__loss loss = { 0, 0 };
+    pith__loss loss = { 0, 0, 0 };
     const pith_token *t = u->t[sequence];
     EQ(pith__learn(u->tape, t, t + 1, n - 1, 0.01f, &loss, NULL), PITH_OK);
     EQ(loss.n, n - 1);
@@ -72,7 +72,7 @@ TEST(any_threads_and_recomputation) {
 TEST(sequences_add_up) {
     bytes b = fixture_llama2c(&big, 1, 3);
     big_pupil u;
-    pith__loss loss = { 0, 0 }, again = { 0, 0 };
+    pith__loss loss = { 0, 0, 0 }, again = { 0, 0, 0 };
     REQUIRE(!big_new(&u, &b, 2, NULL, PITH__KEEP_ALL));
     big_learn(&u, 0, BIG_N), big_learn(&u, 1, 40), big_learn(&u, 2, 70);
     float *want = copy_of(u.p.g, u.p.n);
@@ -97,7 +97,7 @@ TEST(steps_of_any_shape) {
         static const int at_a_time[] = { 7, 1, 3, 4 };
         big_pupil u;
         pith__sequence s[7];
-        pith__loss got = { 0, 0 }, again = { 0, 0 };
+        pith__loss got = { 0, 0, 0 }, again = { 0, 0, 0 };
         REQUIRE(!big_new(&u, &b, 1 + i, NULL, PITH__KEEP_ALL));
         for (int k = 0; k < 7; k++)
             s[k] = (pith__sequence){ u.t[k % 3], u.t[k % 3] + 1, BIG_N - 1 - 5 * k };
@@ -163,7 +163,7 @@ static pith__sequence part_of(const pupil *u, int k) {
  * the shards are summed, the first one first. (n) */
 static float *sum_of_shards(const family *f) {
     pupil u;
-    pith__loss loss = { 0, 0 };
+    pith__loss loss = { 0, 0, 0 };
     if (pupil_new(&u, f, 1, NULL, PITH__KEEP_ALL)) return NULL;
     float *sum = calloc(u.p.n, sizeof *sum);
     for (int shard = 0; shard < 4; shard++) {
@@ -195,7 +195,7 @@ TEST(shards_of_every_family) {
         for (int threads = 1; threads <= 4; threads++) {
             pupil u;
             pith__sequence s[N_SEQUENCE];
-            pith__loss loss = { 0, 0 };
+            pith__loss loss = { 0, 0, 0 };
             REQUIRE(!pupil_new(&u, &all_families[i], threads, NULL, PITH__KEEP_ALL));
             pith__step *step = pith__step_new(u.m, &u.p, N, N_SEQUENCE, threads == 3 ? PITH__KEEP_STREAM : PITH__KEEP_ALL,
                                               NULL);
@@ -222,7 +222,7 @@ TEST(through_int8) {
         pith_options opt = { .n_threads = 2 };
         pith_model *m = pith_open_memory(v2.p, v2.n, &opt, NULL);
         big_pupil u;
-        pith__loss loss = { 0, 0 };
+        pith__loss loss = { 0, 0, 0 };
         REQUIRE(m && !big_new(&u, &v1, 1, NULL, PITH__KEEP_ALL));
         pith__tape *y = pith__tape_new(m, NULL, BIG_N, PITH__KEEP_ALL, NULL);
         REQUIRE(y);
@@ -254,7 +254,7 @@ TEST(int8_becomes_floats_that_learn) {
     pith_options opt = { .n_threads = 2 };
     pith_model *m = pith_open_memory(b.p, b.n, &opt, NULL);
     pith_token t[41];
-    pith__loss before = { 0, 0 }, loss = { 0, 0 }, after = { 0, 0 };
+    pith__loss before = { 0, 0, 0 }, loss = { 0, 0, 0 }, after = { 0, 0, 0 };
     pith__params p;
     for (int i = 0; i < 41; i++) t[i] = i * i % BIG_VOCAB;
     pith__tape *tape = pith__tape_new(m, NULL, 40, PITH__KEEP_ALL, NULL);
@@ -284,7 +284,7 @@ TEST(int8_becomes_floats_that_learn) {
 /* The loss of a text is the sum of its tokens' losses, the first one first. */
 TEST(order_of_losses) {
     pupil u;
-    pith__loss whole = { 0, 0 }, one = { 0, 0 };
+    pith__loss whole = { 0, 0, 0 }, one = { 0, 0, 0 };
     pith_token target[N];
     double want = 0;
     REQUIRE(!pupil_new(&u, &all_families[9], 1, NULL, PITH__KEEP_ALL));
@@ -302,7 +302,7 @@ TEST(order_of_losses) {
 TEST(untrained_is_ln_vocab) {
     for (int i = 0; i < N_FAMILY; i++) {
         pupil u;
-        pith__loss loss = { 0, 0 };
+        pith__loss loss = { 0, 0, 0 };
         REQUIRE(!pupil_new(&u, &all_families[i], 1, NULL, PITH__KEEP_ALL));
         shrink(&u, 0.03f);
         EQ(pith__score(u.tape, u.t, u.target, N, &loss, NULL), PITH_OK);
@@ -333,7 +333,7 @@ TEST(overfits_a_batch) {
 
 TEST(refusals) {
     pupil u;
-    pith__loss loss = { 0, 0 };
+    pith__loss loss = { 0, 0, 0 };
     pith_error e = { 0, "" };
     REQUIRE(!pupil_new(&u, &all_families[0], 1, NULL, PITH__KEEP_ALL));
     u.target[5] = VOCAB;

@@ -122,12 +122,23 @@ static int unknown_flag(const char *arg, const flag *flags) {
     return complain(USAGE, "unknown flag '%s', --help lists them", arg);
 }
 
+static int boolean(const char *s, long long *to) {
+    static const char *const words[2][4] = { { "false", "False", "0", "no" }, { "true", "True", "1", "yes" } };
+    for (int i = 0; i < 8; i++)
+        if (!strcmp(s, words[i / 4][i % 4])) return *to = i / 4, 1;
+    return 0;
+}
+
 static int set_flag(const flag *f, const char *arg, const char *value) {
     long long i = 0;
     double x = 0;
     list *l = f->to;
     switch (f->kind) {
     case SWITCH: *(int *)f->to = 1; return 0;
+    case BOOLEAN:
+        if (value && !boolean(value, &i)) return complain(USAGE, "%s is '%s', need true or false", arg, value);
+        *(int *)f->to = value ? (int)i : 1;
+        return 0;
     case TEXT: *(const char **)f->to = value; return 0;
     case LIST:
         if (l->n == sizeof l->item / sizeof *l->item)
@@ -166,6 +177,16 @@ int add_text(list *texts, const char *path) {
     return texts->n ? 0 : complain(USAGE, "no text given, see --help");
 }
 
+static void print_flag_help(const flag *f) {
+    const char *at = strchr(f->help, '%');
+    printf("%.*s", at ? (int)(at - f->help) : (int)strlen(f->help), f->help);
+    if (at && f->kind == TEXT) printf("%s", *(const char **)f->to);
+    else if (at && f->kind == REAL) printf("%g", (double)*(float *)f->to);
+    else if (at && f->kind == SEED) printf("%llu", (unsigned long long)*(uint64_t *)f->to);
+    else if (at) printf("%d", *(int *)f->to);
+    printf("%s\n", at ? at + 1 : "");
+}
+
 static int print_help(const char *usage, const flag *flags) {
     printf("%s", usage);
     for (const flag *f = flags; f->help; f++) {
@@ -176,17 +197,20 @@ static int print_help(const char *usage, const flag *flags) {
         if (f->name) n += snprintf(left + n, sizeof left - (size_t)n, "%s--%s",
                                    f->letter ? ", " : "  ", f->name);
         snprintf(left + n, sizeof left - (size_t)n, " %s", f->value);
-        printf("  %-30s %s\n", left, f->help);
+        printf("  %-30s ", left);
+        print_flag_help(f);
     }
     return flush_stdout();
 }
 
-int read_flags(int argc, char **argv, const char *usage, const flag *flags, const char **model) {
+int read_flags_and_files(int argc, char **argv, const char *usage, const flag *flags, const char **model, list *files) {
     for (int i = 1; i < argc; i++) {
         char *arg = argv[i], *value = NULL;
         if (*arg != '-' || !arg[1]) {
-            if (*model) return complain(USAGE, "'%s' after the model '%s': one model, and flags", arg, *model);
-            *model = arg;
+            int code = *model ? files ? add_text(files, arg) : complain(USAGE, "'%s' after the model '%s': one model, "
+                       "and flags", arg, *model) : 0;
+            if (code) return code;
+            if (!*model) *model = arg;
             continue;
         }
         if (!strcmp(arg, "-h") || !strcmp(arg, "--help")) return print_help(usage, flags);
@@ -194,10 +218,16 @@ int read_flags(int argc, char **argv, const char *usage, const flag *flags, cons
         if (!f) return unknown_flag(arg, flags);
         if (arg[1] == '-' && (value = strchr(arg, '='))) *value++ = 0;
         if (f->kind == SWITCH && value) return complain(USAGE, "%s takes no value", arg);
-        if (f->kind != SWITCH && !value && !(value = argv[++i]))
+        long long yes;
+        if (f->kind == BOOLEAN && !value && i + 1 < argc && boolean(argv[i + 1], &yes)) value = argv[++i];
+        if (f->kind != SWITCH && f->kind != BOOLEAN && !value && !(value = argv[++i]))
             return complain(USAGE, "%s needs a value", arg);
         int code = set_flag(f, arg, value);
         if (code) return code;
     }
     return GO_ON;
+}
+
+int read_flags(int argc, char **argv, const char *usage, const flag *flags, const char **model) {
+    return read_flags_and_files(argc, argv, usage, flags, model, NULL);
 }

@@ -50,7 +50,8 @@ typedef struct {
     int n;
 } list;
 
-enum { SWITCH, INTEGER, REAL, SEED, TEXT, LIST }; /* int int float uint64_t char* list */
+enum { SWITCH, BOOLEAN, INTEGER, REAL, SEED, TEXT, LIST }; /* int int int float uint64_t char* list */
+/* BOOLEAN: --flag, --flag true or --flag false, as Hugging Face's programs have it */
 
 typedef struct {         /* a row of a table of flags; the last row has no help */
     char letter;         /* the t of -t, or 0 */
@@ -59,7 +60,7 @@ typedef struct {         /* a row of a table of flags; the last row has no help 
     void *to;            /* where the value goes, of the type that kind says */
     double min, max;     /* INTEGER, REAL */
     const char *value;   /* what the help calls it */
-    const char *help;    /* "": another name of the flag before */
+    const char *help;    /* "": another name of the flag before; its % stands for the value before it is set */
 } flag;
 
 /* One more text of a list; path: or NULL. There must be one in the end. */
@@ -67,6 +68,8 @@ int add_text(list *texts, const char *path);
 
 /* Reads argv[1..] into flags; what is not a flag is the model. GO_ON, or an exit code. */
 int read_flags(int argc, char **argv, const char *usage, const flag *flags, const char **model);
+/* The same; what follows the model are files, if not NULL. */
+int read_flags_and_files(int argc, char **argv, const char *usage, const flag *flags, const char **model, list *files);
 int is_near(const char *word, const char *name); /* 1: about a third of the letters differ, or fewer */
 int read_integer(const char *s, long long min, long long max, long long *to); /* 1: s is one */
 int read_real(const char *s, double min, double max, double *to);

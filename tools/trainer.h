@@ -1,16 +1,13 @@
-/* trainer.h - a training as run pretrain makes it: what the user asks for, what it works with, and its loop. */
+/* trainer.h - a training: what the user asks for, what it works with, its loop, and what an objective gives to it. */
 #ifndef PITH_TRAINER_H
 #define PITH_TRAINER_H
 
 #include "verbs.h"
 #include "../train/train.h"
 
-typedef struct { /* what the user asks for */
-    list texts;
-    const char *eval;
+typedef struct { /* what the user asks of any training: TRAINING_FLAGS */
+    const char *folder, *schedule, *resume, *eval;
     float hold_out;
-    const char *tokenizer, *normalizer, *folder, *schedule, *resume, *out_type;
-    int dim, layers, heads, kv_heads, ffn, context, vocab_size, untied; /* 0: not said */
     int batch, accumulate, max_steps, warmup, threads, recompute;
     int eval_steps, save_steps, log_steps, max_eval, keep;
     int dry_run, overwrite, load_best, last; /* last: to go on from the last checkpoint */
@@ -18,44 +15,142 @@ typedef struct { /* what the user asks for */
     uint64_t seed;
 } train_options;
 
+/* Names and defaults as Hugging Face's trainers have them; help shows a default where it has (%). */
+#define TRAINING_FLAGS(o) \
+    { 'o', "output-dir", TEXT, &(o)->folder, 0, 0, "DIR", "where everything is written" }, \
+    { 0, "eval-file", TEXT, &(o)->eval, 0, 0, "FILE", "what the model is scored on" }, \
+    { 0, "validation-split", REAL, &(o)->hold_out, 0, 0.9, "P", "else this part of the data is held out (%)" }, \
+    { 0, "learning-rate", REAL, &(o)->lr, 0, 1e6, "X", "(%)" }, \
+    { 0, "lr-scheduler-type", TEXT, &(o)->schedule, 0, 0, "NAME", \
+      "constant, linear, cosine, cosine_with_min_lr (%)" }, \
+    { 0, "min-lr-rate", REAL, &(o)->min_lr, 0, 1, "X", "part of the rate left at the end (0)" }, \
+    { 0, "warmup-steps", INTEGER, &(o)->warmup, -1, INT_MAX, "N", "to the full rate; -1: a twentieth of all (%)" }, \
+    { 0, "max-steps", INTEGER, &(o)->max_steps, -1, INT_MAX, "N", "0 or -1: as --num_train_epochs gives (-1)" }, \
+    { 0, "num-train-epochs", REAL, &(o)->epochs, 0, 1e6, "X", "times through the data (%)" }, \
+    { 0, "per-device-train-batch-size", INTEGER, &(o)->batch, 1, 1 << 20, "N", "sequences (%)" }, \
+    { 0, "gradient-accumulation-steps", INTEGER, &(o)->accumulate, 1, 1 << 20, "N", \
+      "as many times that make a step (%)" }, \
+    { 0, "gradient-checkpointing", BOOLEAN, &(o)->recompute, 0, 0, "", "less memory, a third more time" }, \
+    { 0, "weight-decay", REAL, &(o)->decay, 0, 100, "X", "(%)" }, \
+    { 0, "max-grad-norm", REAL, &(o)->max_norm, 0, 1e9, "X", "(%; 0: any)" }, \
+    { 0, "adam-beta1", REAL, &(o)->beta1, 0, 0.9999, "X", "(%)" }, \
+    { 0, "adam-beta2", REAL, &(o)->beta2, 0, 0.999999, "X", "(%)" }, \
+    { 0, "adam-epsilon", REAL, &(o)->eps, 1e-30, 1, "X", "(%)" }, \
+    { 's', "seed", SEED, &(o)->seed, 0, 0, "N", "(%)" }, \
+    { 0, "eval-steps", INTEGER, &(o)->eval_steps, -1, INT_MAX, "N", \
+      "score every N steps (-1: a tenth of all, at most 500; 0: never)" }, \
+    { 0, "max-eval-samples", INTEGER, &(o)->max_eval, 1, INT_MAX, "N", "on at most N sequences (%)" }, \
+    { 0, "save-steps", INTEGER, &(o)->save_steps, 0, INT_MAX, "N", "checkpoints (%; 0: never)" }, \
+    { 0, "save-total-limit", INTEGER, &(o)->keep, 0, 1000, "N", "keep the last N (%; 0: all)" }, \
+    { 0, "logging-steps", INTEGER, &(o)->log_steps, 1, INT_MAX, "N", "a line of the log (%)" }, \
+    { 0, "resume-from-checkpoint", TEXT, &(o)->resume, 0, 0, "NAME", "a checkpoint, or last" }, \
+    { 0, "overwrite-output-dir", BOOLEAN, &(o)->overwrite, 0, 0, "", "begin anew where a run was" }, \
+    { 0, "load-best-model-at-end", BOOLEAN, &(o)->load_best, 0, 0, "", \
+      "write the model that scored best, not the last" }, \
+    { 0, "threads", INTEGER, &(o)->threads, 0, MOST_THREADS, "N", "(one a physical core)" }, \
+    { 0, "dry-run", BOOLEAN, &(o)->dry_run, 0, 0, "", "say what it would take and stop" }
+
+typedef struct trainer trainer;
+
+typedef struct { /* a step, before it is taken */
+    int64_t n_sequence;
+    int64_t n_count, n_token; /* tokens that count, and all */
+} step_size;
+
+typedef struct { /* a checkpoint is OUT/checkpoint-N and this */
+    const char *tail;    /* ".gguf": a file; or "/state.gguf": a folder, whole once it has this */
+    const char *const *others; /* what else is in such a folder; ends with NULL */
+} checkpoint_form;
+
+/* What a verb teaches. One loop teaches them all: an objective is a value. A function that returns an int gives an
+ * exit code, or 0. */
 typedef struct {
-    const train_options *o;
-    pith__store from;      /* the checkpoint, or where the vocabulary is from */
-    pith__arena arena;     /* a vocabulary that was learned */
-    pith__vocab vocab;
+    checkpoint_form form;
+    const char *const *outputs;  /* names of what the run writes into OUT; ends with NULL */
+    int n_model;                 /* the first so many are what the run is for */
+    /* Step is a number from 0 on, or of a checkpoint: what is learned from depends on it and the seed alone. */
+    void (*size)(const trainer *t, int64_t step, step_size *s);
+    /* Sequence i of a step. room: (2, n_ctx + 1) tokens that it may use. */
+    void (*sequence)(trainer *t, int64_t step, int64_t i, pith_token *room, pith__sequence *s);
+    void (*held_out)(trainer *t, int i, pith_token *room, pith__sequence *s); /* of t->n_eval */
+    int  (*measure)(trainer *t, const pith__loss *loss); /* what else an evaluation finds: for the terminal's line and the log's */
+    int  (*show)(trainer *t);    /* after that line */
+    int  (*save)(trainer *t, int64_t step); /* what stands beside the state of a checkpoint that is a folder; or NULL */
+    int  (*keep_best)(trainer *t);
+    int  (*load_best)(trainer *t, const char **path); /* *path: where it is; without load_best, only that */
+    int  (*finish)(trainer *t);  /* write what the run is for */
+} objective;
+
+struct trainer {
+    train_options *o;
+    const objective *what;
+    void *of;              /* the objective's own */
     pith_model *m;
+    const pith__store *base; /* whose keys a checkpoint gets */
+    pith__store from;      /* the checkpoint */
+    pith__arena arena;
     pith__params params;
     pith__adamw adam;      /* its step is the number of steps taken */
     pith__step *step;
-    pith__dataset data;
-    pith_token *token;     /* (PITH__SHARDS, n_ctx + 1) */
+    pith_token *room;      /* (PITH__SHARDS, 2, n_ctx + 1) */
     int lock, n_ctx, terminal, schedule;
-    int64_t batch_size;    /* sequences in a step */
+    int64_t batch_size;    /* sequences in a step, if no end of an epoch cuts it */
     int64_t total, warmup; /* steps */
+    double per_epoch;      /* steps in an epoch */
     int64_t eval_steps;    /* from one evaluation to the next; 0: none */
+    int n_eval;            /* sequences held out */
+    uint64_t key;          /* of the data */
     double best;           /* the lowest loss on what is held out, and */
     int64_t best_step;     /* the step that had it, -1: none had any */
     int n_worse;           /* evaluations since then */
     output log;
     progress shown;        /* of long work before the first step */
     double untrained;      /* the loss of one who knows nothing: log of the vocabulary's size */
-    double loss_sum;       /* of the steps since the last line of the log, */
+    pith__loss since;      /* of the steps since the last line of the log, */
+    double loss_sum;       /* the sum of their means, */
     int loss_n;            /* and how many */
     double smooth;         /* loss, averaged over the last steps; -1: none yet */
     double norm, rate;     /* gradient's norm and learning rate of the last step */
+    int64_t seen;          /* tokens learned from, in all and */
+    int64_t seen_before;   /* when this process began */
     double start;          /* when, */
-    int64_t start_step;    /* and with what step this process began */
+    int64_t start_step;    /* and with what step it began */
     int64_t saved;         /* the step of the last checkpoint in the folder, -1: none */
     int64_t checked;       /* the last step whose weights were found to be good, -1: none */
     double began;          /* when everything did */
-} trainer;
+};
+
+/* ---- tools/checkpoints.c: the folder of a run ------------------------------------------------- */
 
 const char *trainer_path(trainer *t, const char *name); /* OUT/NAME, in its memory; NULL: none left, complained */
-int  trainer_wave(const trainer *t, int64_t left); /* sequences that are learned from at once, of those left */
-void trainer_numbers(const trainer *t, double *x); /* (PITH__MARK_NUMBERS) */
-void print_duration(double s);
+int  check_options(train_options *o);                   /* of TRAINING_FLAGS, before anything is opened */
+int  trainer_check_input(trainer *t, const char *in);   /* in, or NULL, is not what the run writes */
+int  trainer_open_folder(trainer *t);
+int  trainer_find_checkpoint(trainer *t); /* o->resume is a path then, or NULL: there is none yet */
+int  trainer_bad_checkpoint(trainer *t, const pith_error *e, int code);
+int  trainer_resume(trainer *t);          /* from t->from */
+int  trainer_save(trainer *t);            /* a checkpoint, and no more than --save_total_limit stay */
 
-int trainer_open_log(trainer *t);
-int trainer_run(trainer *t); /* all steps that are left, with log, evaluation and checkpoints; then the model */
+/* ---- tools/forecast.c: a run before it begins ------------------------------- */
+
+int  check_memory(double bytes, const char *what);
+int  trainer_memory(trainer *t, size_t held); /* takes it; held: bytes of the model that stay in memory */
+int  trainer_plan(trainer *t);                /* its steps, of per_epoch, key and n_eval */
+/* Text: what the data are. read, eval: tokens of memory that data take, and that an evaluation reads. */
+int  trainer_forecast(trainer *t, const char *weights, double held, double data, double eval_tokens);
+void print_duration(double s);
+int  trainer_wave(const trainer *t, int64_t left); /* sequences that are learned from at once, of those left */
+pith_token *trainer_room(const trainer *t, int k); /* (2, n_ctx + 1) tokens for sequence k of a wave */
+void trainer_sequences(trainer *t, int64_t i, int n, pith__sequence *s); /* sequences i to i + n of the next step */
+
+/* ---- tools/trainer.c: the loop --------------------------------------------------------------- */
+
+void trainer_begin(trainer *t, train_options *o, const objective *what, void *of);
+void log_number(trainer *t, const char *name, double x); /* in the log's line: , "name": x */
+int  trainer_open_log(trainer *t);
+int  trainer_run(trainer *t); /* all steps that are left, with log, evaluation and checkpoints; then the model */
+void trainer_free(trainer *t);
+
+int say_diverged(trainer *t, int64_t step, const char *what, double x);
 
 #endif

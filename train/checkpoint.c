@@ -59,13 +59,13 @@ PITH_SHARED pith__tensor *pith__learned_tensors(const pith__params *p, pith__are
     return t;
 }
 
-PITH_SHARED int pith__checkpoint_save(const pith_model *m, const pith__params *p,
+PITH_SHARED int pith__checkpoint_save(const pith__store *base, const pith__params *p,
                                       const pith__adamw *adam, const pith__mark *mark,
                                       const char *path, pith_error *err) {
     const int64_t value[MARKS] = { mark->step, mark->seed, mark->batch, mark->texts };
-    size_t n = p->n_param, n_key = m->store.n_key;
+    size_t n = p->n_param, n_key = base->n_key;
     pith__arena a = { NULL, 0 };
-    pith__store s = m->store;
+    pith__store s = *base;
     s.key = pith__arena_new(&a, n_key + MARKS + PITH__MARK_NUMBERS, sizeof *s.key);
     pith__tensor *t = pith__arena_new(&a, 3 * n, sizeof *t);
     int failed = !s.key || !t;
@@ -77,7 +77,7 @@ PITH_SHARED int pith__checkpoint_save(const pith_model *m, const pith__params *p
         t[2 * n + i] = float_tensor(&a, q, squares, adam->v + at);
         failed = !t[n + i].data || !t[2 * n + i].data;
     }
-    if (!failed) memcpy(s.key, m->store.key, n_key * sizeof *s.key);
+    if (!failed) memcpy(s.key, base->key, n_key * sizeof *s.key);
     for (size_t i = 0; i < MARKS && !failed; i++)
         s.key[n_key + i] =
             (pith__key){ .name = pith__str_of(marks[i]), .type = PITH__INT, .i = value[i] };

@@ -20,9 +20,10 @@ static float largest(const float *x, size_t n) {
 }
 
 /* Gives -log softmax(x)[target]; x becomes its softmax. The largest softmax value is 1 / sum(exp(x - max)); its
- * log replaces a second pass. */
-static double cross_entropy(const pith__kernels *k, float *x, size_t n, pith_token target) {
+ * log replaces a second pass. *right: 1 when no token is likelier. */
+static double cross_entropy(const pith__kernels *k, float *x, size_t n, pith_token target, uint8_t *right) {
     double below = (double)largest(x, n) - x[target];
+    *right = below <= 0;
     k->softmax(x, n);
     return below - log(largest(x, n));
 }
@@ -46,6 +47,7 @@ typedef struct { /* a sequence on its way */
     int code;
     int t0; /* tokens t0 to t0 + tape->rows are at the logits */
     double each[PITH__LOSS_ROWS];
+    uint8_t right[PITH__LOSS_ROWS];
 } sequence_job;
 
 /* Token t0 + i: its logits become their gradient. */
@@ -57,7 +59,7 @@ static void token_loss(const void *data, size_t i, uint8_t *scratch) {
     pith_token target = j->target[(size_t)j->t0 + i];
     float *x = tape->logits + i * n, *slope = NULL, c = h->logit_softcap;
     (void)scratch;
-    j->each[i] = 0;
+    j->each[i] = 0, j->right[i] = 0;
     if (target < 0) {
         memset(x, 0, n * sizeof *x);
         return;
@@ -66,7 +68,7 @@ static void token_loss(const void *data, size_t i, uint8_t *scratch) {
         slope = tape->slope + i * n;
         for (size_t k = 0; k < n; k++) slope[k] = 1 - x[k] / c * (x[k] / c);
     }
-    j->each[i] = cross_entropy(tape->s->pass->kernels, x, n, target);
+    j->each[i] = cross_entropy(tape->s->pass->kernels, x, n, target, &j->right[i]);
     if (j->scale != 0) d_cross_entropy(h, x, slope, n, target, j->scale);
 }
 
@@ -84,7 +86,7 @@ static void rows_loss(sequence_job *j, int n) {
     }
     pith__logits_of(tape->s->pass, j->t0, n, tape->logits);
     pith__share(&tape->s->pass->team, (size_t)n, pith__worth_it((size_t)n * m->head.tensor.rows), token_loss, j);
-    for (int i = 0; i < n; i++) j->loss->sum += j->each[i];
+    for (int i = 0; i < n; i++) j->loss->sum += j->each[i], j->loss->n_right += j->right[i];
     j->loss->n += counted;
     if (j->scale == 0) return;
     pith__d_input(tape, d_xn, tape->logits, &m->head.tensor, (size_t)n, 0);

@@ -55,6 +55,11 @@ PITH_SHARED size_t pith__step_size(const pith_model *m, const pith__params *p, i
            (size_t)n_thread * pith__tape_size(m, n_ctx, keep);
 }
 
+static void add_loss(pith__loss *to, const pith__loss *l) {
+    to->sum += l->sum;
+    to->n += l->n, to->n_right += l->n_right;
+}
+
 /* ---- a step ------------------------------------------------------------------------------ */
 
 typedef struct {
@@ -128,11 +133,11 @@ PITH_SHARED int pith__step_learn(pith__step *step, const pith__sequence *s, int 
 
 PITH_SHARED int pith__step_score(pith__step *step, const pith__sequence *s, int n, pith__loss *loss,
                                  pith_error *err) {
-    pith__loss each[PITH__SHARDS] = { { 0, 0 } };
+    pith__loss each[PITH__SHARDS] = { { 0, 0, 0 } };
     shards_job job = { .step = step, .s = s, .n = n, .loss = each };
     step->taken = 0;
     int code = run_shards(&job, err);
-    for (int i = 0; i < step->n_shard && !code; i++) loss->sum += each[i].sum, loss->n += each[i].n;
+    for (int i = 0; i < step->n_shard && !code; i++) add_loss(loss, &each[i]);
     return code;
 }
 
@@ -148,6 +153,6 @@ static void sum_shards(const void *data, size_t task, uint8_t *scratch) {
 
 PITH_SHARED void pith__step_end(pith__step *step, pith__loss *loss) {
     shards_job job = { .step = step };
-    for (int i = 0; i < step->n_shard; i++) loss->sum += step->loss[i].sum, loss->n += step->loss[i].n;
+    for (int i = 0; i < step->n_shard; i++) add_loss(loss, &step->loss[i]);
     if (step->n_shard > 1) over_shards(&job, sum_shards, (step->p->n + SHARD_PART - 1) / SHARD_PART);
 }

@@ -124,6 +124,7 @@ PITH_SHARED void pith__backward(const pith__tape *tape, const pith_token *tokens
 typedef struct {
     double sum;          /* of -log p(target), natural logarithm, over the tokens that count */
     int64_t n;           /* how many counted */
+    int64_t n_right;     /* and how many of these were the likeliest */
 } pith__loss;
 
 /* Run the sequence t from position 0; target[i] is what should follow t[i], or negative where it does not
@@ -240,7 +241,7 @@ PITH_SHARED const char *pith__mark_name(int i); /* of a number, as Hugging Face 
 
 /* The weights as tensors of floats, which lie where p has them; in memory of a. NULL: no memory. */
 PITH_SHARED pith__tensor *pith__learned_tensors(const pith__params *p, pith__arena *a);
-PITH_SHARED int pith__checkpoint_save(const pith_model *m, const pith__params *p,
+PITH_SHARED int pith__checkpoint_save(const pith__store *base, const pith__params *p,
                                       const pith__adamw *adam, const pith__mark *mark,
                                       const char *path, pith_error *err);
 PITH_SHARED int pith__weights_load(const pith__store *s, pith__params *p, pith_error *err); /* no more */

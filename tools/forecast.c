@@ -1,0 +1,156 @@
+/* forecast.c - a run before it begins: its memory, its steps and their sequences, and the time that they take. */
+#include "trainer.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+void print_duration(double s) {
+    if (s < 120) fprintf(stderr, "%.0f s", s);
+    else if (s < 6000) fprintf(stderr, "%.0f min", s / 60);
+    else fprintf(stderr, "%.0fh%02d", floor(s / 3600), (int)(fmod(s, 3600) / 60));
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+/* Some systems promise more memory than they have, and end the process when it is used. */
+int check_memory(double bytes, const char *what) {
+    double all = pith__may_use("").memory;
+    if (bytes <= all) return 0;
+    return complain(FAILED, "%s would take %.1f GB of memory, this process may use %.1f: need a smaller model, "
+                    "or shorter sequences", what, bytes * 1e-9, all * 1e-9);
+}
+
+static int keep_of(const train_options *o) { return o->recompute ? PITH__KEEP_STREAM : PITH__KEEP_ALL; }
+
+int trainer_memory(trainer *t, size_t held) {
+    pith_error e = { 0, "" };
+    const train_options *o = t->o;
+    size_t n = t->params.n;
+    t->adam = (pith__adamw){ .beta1 = o->beta1,
+                             .beta2 = o->beta2,
+                             .eps = o->eps,
+                             .weight_decay = o->decay,
+                             .m = calloc(n, sizeof(float)),
+                             .v = calloc(n, sizeof(float)) };
+    t->room = calloc(PITH__SHARDS * 2 * ((size_t)t->n_ctx + 1), sizeof *t->room);
+    if (!t->adam.m || !t->adam.v || !t->room)
+        return complain(FAILED, "no memory to train %zu parameters", n);
+    int n_sequence = o->batch * o->accumulate; /* fits, see check_options */
+    double bytes = (double)pith__step_size(t->m, &t->params, t->n_ctx, n_sequence, keep_of(o));
+    int code = check_memory(bytes + 8.0 * (double)n + (double)held, "training with sequences so long");
+    if (code) return code;
+    t->step = pith__step_new(t->m, &t->params, t->n_ctx, n_sequence, keep_of(o), &e);
+    return t->step ? 0 : complain(FAILED, "%s", e.text);
+}
+
+/* ---- steps ----------------------------------------------------------------------------------- */
+
+/* Refuse a run of no steps, or with a rate of 0 throughout; warn when warm-up never reaches the learning rate. */
+static int check_schedule(const trainer *t) {
+    const train_options *o = t->o;
+    int64_t peak = t->warmup < t->total ? t->warmup : t->total - 1; /* the step of the highest rate */
+    if (t->total < 1) return complain(USAGE, "no step would be taken: --num_train_epochs is %g", (double)o->epochs);
+    double part = pith__schedule(t->schedule, peak, t->warmup, t->total, (double)o->min_lr);
+    if (!(part * (double)o->lr > 0))
+        return complain(USAGE, "nothing would be learned: the rate is 0 in each of %lld steps (--learning_rate %g, "
+                        "--warmup_steps %lld)", (long long)t->total, (double)o->lr, (long long)t->warmup);
+    if (t->warmup >= t->total)
+        fprintf(stderr, "pith: --warmup_steps %lld is not less than the run's %lld steps: the rate only comes to "
+                "%.3g\n", (long long)t->warmup, (long long)t->total, part * (double)o->lr);
+    return 0;
+}
+
+int trainer_plan(trainer *t) {
+    const train_options *o = t->o;
+    t->batch_size = (int64_t)o->batch * o->accumulate;
+    t->total = o->max_steps > 0 ? o->max_steps : (int64_t)ceil((double)o->epochs * t->per_epoch);
+    t->eval_steps = o->eval_steps >= 0 ? o->eval_steps : t->total < 5000 ? (t->total + 9) / 10 : 500;
+    t->warmup = o->warmup >= 0 ? o->warmup : t->total / 20;
+    t->schedule = pith__schedule_named(o->schedule);
+    return check_schedule(t);
+}
+
+/* ---- sequences ------------------------------------------------------------------------------- */
+
+/* Sequences that are learned from at once, of so many that are left. */
+int trainer_wave(const trainer *t, int64_t left) {
+    return left < t->step->n_shard ? (int)left : t->step->n_shard;
+}
+
+pith_token *trainer_room(const trainer *t, int k) { return t->room + (size_t)k * 2 * ((size_t)t->n_ctx + 1); }
+
+void trainer_sequences(trainer *t, int64_t i, int n, pith__sequence *s) {
+    for (int k = 0; k < n; k++) t->what->sequence(t, t->adam.step, i + k, trainer_room(t, k), &s[k]);
+}
+
+/* ---- time ------------------------------------------------------------------------------------ */
+
+/* Seconds that a token takes, by the clock: the first sequences are learned from for half a second, and
+ * forgotten. */
+static int time_a_token(trainer *t, double *token) {
+    pith_error e = { 0, "" };
+    pith__loss loss = { 0, 0, 0 };
+    double start = 0;
+    step_size size;
+    t->what->size(t, t->adam.step, &size);
+    int64_t i = 0, tokens = 0;
+    pith__step_begin(t->step);
+    for (int n = 0; n < 2 || (seconds() - start < 0.5 && n < 50); n++) {
+        pith__sequence s[PITH__SHARDS];
+        int wave = trainer_wave(t, size.n_sequence - i);
+        trainer_sequences(t, i, wave, s);
+        for (int k = 0; k < wave && n == 0; k++) s[k].n = s[k].n > 64 ? 64 : s[k].n; /* the first find memory for the others */
+        if (pith__step_learn(t->step, s, wave, 1e-6f, &e)) return complain(FAILED, "%s", e.text);
+        if (stopped()) return stopped();
+        for (int k = 0; k < wave && n > 0; k++) tokens += s[k].n;
+        if (n == 0) start = seconds();
+        i = i + wave < size.n_sequence ? i + wave : 0;
+    }
+    *token = (seconds() - start) / (double)tokens;
+    pith__step_end(t->step, &loss);
+    return 0;
+}
+
+/* Tokens that are left to learn from. */
+static double tokens_left(const trainer *t) {
+    double n = 0;
+    for (int64_t step = t->adam.step; step < t->total; step++) {
+        step_size s;
+        t->what->size(t, step, &s);
+        n += (double)s.n_token;
+    }
+    return n;
+}
+
+/* Muennighoff et al. 2023, arXiv:2305.16264: what is read again is worth less each time, after 16 times little. */
+static void say_epochs(double epochs) {
+    if (epochs > 16)
+        fprintf(stderr, "pith: the text is read %.0f times: after about 16 it is learned by heart: need more text or "
+                "fewer steps\n", epochs);
+}
+
+enum { PROGRAM_MB = 3 }; /* itself, its libraries and the vocabulary, as measured */
+
+int trainer_forecast(trainer *t, const char *weights, double held, double data, double eval_tokens) {
+    double n = (double)t->params.n, mb = 4e-6 * n, token = 0, grads = mb * t->step->n_shard;
+    double acts = 1e-6 * (double)pith__step_size(t->m, &t->params, t->n_ctx, (int)t->batch_size,
+                                                  keep_of(t->o)) - grads;
+    double rest = PROGRAM_MB + 1e-6 * data;
+    int64_t left = t->total > t->adam.step ? t->total - t->adam.step : 0;
+    fprintf(stderr,
+            "memory       %s %.0f MB, gradients %.0f, optimizer %.0f, activations %.0f, program and "
+            "text %.0f: %.0f MB\n",
+            weights, held * 1e-6, grads, 2 * mb, acts, rest, held * 1e-6 + 2 * mb + grads + acts + rest);
+    double before = t->o->dry_run ? seconds() - t->began : 0; /* vocabulary and tokens, which the run makes again */
+    int code = time_a_token(t, &token);
+    if (code) return code;
+    double evaluations = t->eval_steps ? (double)(left / t->eval_steps) + (left % t->eval_steps != 0) : 0;
+    double tokens = tokens_left(t), epochs = (double)t->total / t->per_epoch;
+    double spent = before + tokens * token + evaluations * eval_tokens * token / 3; /* the way back is two thirds */
+    fprintf(stderr, "time         about ");
+    print_duration(spent + 3e-9 * n * (double)left);
+    fprintf(stderr, ": %lld steps of %.0f tokens, %.2f epochs, at %.0f tokens/s\n", (long long)left,
+            left ? tokens / (double)left : 0, epochs, 1 / token);
+    say_epochs(epochs);
+    return 0;
+}
