@@ -237,8 +237,20 @@ PITH_SHARED int pith__adapter_read(pith__store *s, const char *path, int no_mmap
 
 /* ---- formats/write.c: a store -> a file ------------------------------------------------------------ */
 
-/* The keys and the vocabulary of s, and n tensors, matrices in format to: a .gguf file. PITH_EARCH: the
- * format has no place for this. */
+typedef struct {             /* a tensor that is to be written */
+    const pith__tensor *tensor; /* its name and shape in the file; its numbers too, unless there is */
+    void (*row)(const void *data, size_t r, float *y); /* what gives row r (cols); or NULL */
+    const void *data;
+    const pith__format *to;  /* the format in the file; that of the tensor and no row: its bytes are copied */
+} pith__out;
+
+/* The format of a tensor in GGUF, where matrices are of format to. */
+PITH_SHARED const pith__format *pith__gguf_format(const pith__tensor *t, const pith__format *to);
+PITH_SHARED size_t pith__out_bytes(const pith__out *o);
+PITH_SHARED int pith__out_put(pith__writer *w, const pith__out *o, pith_error *err); /* one row after the other */
+/* The keys and the vocabulary of s, and n tensors: a .gguf file. PITH_EARCH: the format has no place for this. */
+PITH_SHARED int pith__gguf_put(const pith__store *s, const pith__out *out, size_t n, const char *path, pith_error *err);
+/* The same of tensors as they are, matrices in format to. */
 PITH_SHARED int pith__gguf_write(const pith__store *s, const pith__tensor *tensor, size_t n,
                                  const pith__format *to, const char *path, pith_error *err);
 /* The same without the vocabulary, in floats: llama2.c's version 0. */

@@ -187,43 +187,49 @@ static void put_vocab(blob *b, const pith__vocab *v) {
 enum { ALIGNMENT = 32 };
 
 /* Vectors stay floats; rows that are no whole number of blocks become F16. */
-static const pith__format *format_in_file(const pith__tensor *t, const pith__format *to) {
+PITH_SHARED const pith__format *pith__gguf_format(const pith__tensor *t, const pith__format *to) {
     if (t->n_dim < 2) return pith__format_of(PITH__F32);
     return t->cols % (size_t)to->length ? pith__format_of(PITH__F16) : to;
 }
 
-static uint64_t bytes_in_file(const pith__tensor *t, const pith__format *f) {
-    uint64_t n = (uint64_t)t->rows * (t->cols / (size_t)f->length) * (uint64_t)f->bytes;
-    return (n + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+static size_t out_row_bytes(const pith__out *o) {
+    return o->tensor->cols / (size_t)o->to->length * (size_t)o->to->bytes;
 }
 
-static void put_tensor_table(blob *b, const pith__tensor *tensor, size_t n,
-                             const pith__format *to) {
+PITH_SHARED size_t pith__out_bytes(const pith__out *o) { return o->tensor->rows * out_row_bytes(o); }
+
+static uint64_t bytes_in_file(const pith__out *o) {
+    return (pith__out_bytes(o) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+static void put_tensor_table(blob *b, const pith__out *out, size_t n) {
     uint64_t offset = 0;
     for (size_t i = 0; i < n; i++) {
-        const pith__tensor *t = &tensor[i];
-        const pith__format *f = format_in_file(t, to);
+        const pith__tensor *t = out[i].tensor;
         blob_string(b, t->name);
         blob_number(b, (uint64_t)t->n_dim, 4);
         for (int d = t->n_dim - 1; d >= 0; d--) blob_number(b, t->shape[d], 8);
-        blob_number(b, (uint64_t)f->id, 4);
+        blob_number(b, (uint64_t)out[i].to->id, 4);
         blob_number(b, offset, 8);
-        offset += bytes_in_file(t, f);
+        offset += bytes_in_file(&out[i]);
     }
 }
 
-static int put_tensor_data(pith__writer *w, const pith__tensor *t, const pith__format *f,
-                           pith_error *err) {
-    static const uint8_t zeros[ALIGNMENT] = { 0 };
-    size_t bytes = t->cols / (size_t)f->length * (size_t)f->bytes;
+PITH_SHARED int pith__out_put(pith__writer *w, const pith__out *o, pith_error *err) {
+    const pith__tensor *t = o->tensor;
+    size_t bytes = out_row_bytes(o);
+    if (!o->row && t->format == o->to && !t->scale) { /* as it is */
+        pith__writer_put(w, t->data, t->rows * bytes);
+        return PITH_OK;
+    }
     float *x = malloc(t->cols * sizeof *x);
     uint8_t *y = malloc(bytes);
     for (size_t r = 0; x && y && r < t->rows && !w->failed; r++) {
-        pith__row_floats(t, r, x);
-        f->encode(y, x, t->cols);
+        if (o->row) o->row(o->data, r, x);
+        else pith__row_floats(t, r, x);
+        o->to->encode(y, x, t->cols);
         pith__writer_put(w, y, bytes);
     }
-    pith__writer_put(w, zeros, (size_t)(bytes_in_file(t, f) - (uint64_t)t->rows * bytes));
     int code = x && y ? PITH_OK
                       : pith__fail(err, PITH_EMEMORY, "%s: no memory to write '%.*s'", w->path,
                                    (int)t->name.n, t->name.p);
@@ -232,22 +238,38 @@ static int put_tensor_data(pith__writer *w, const pith__tensor *t, const pith__f
     return code;
 }
 
-static void put_keys(blob *b, const pith__store *s, const pith__format *to) {
+/* llama.cpp's number for the format that most of the weights have. */
+static int file_type(const pith__out *out, size_t n) {
+    static const struct { int id, type; } known[] = {
+        { PITH__F32, 0 }, { PITH__F16, 1 }, { PITH__Q4_0, 2 }, { PITH__Q4_1, 3 }, { PITH__Q8_0, 7 }, { PITH__Q5_0, 8 },
+        { PITH__Q5_1, 9 }, { PITH__Q2_K, 10 }, { PITH__Q3_K, 12 }, { PITH__Q4_K, 15 }, { PITH__Q5_K, 17 },
+        { PITH__Q6_K, 18 }, { PITH__IQ4_NL, 25 }, { PITH__IQ4_XS, 30 }, { PITH__BF16, 32 }, { PITH__MXFP4, 38 },
+    };
+    size_t most = 0;
+    int type = 0;
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
+        size_t all = 0;
+        for (size_t i = 0; i < n; i++)
+            if (out[i].to->id == known[k].id) all += out[i].tensor->rows * out[i].tensor->cols;
+        if (all > most) most = all, type = known[k].type;
+    }
+    return type;
+}
+
+static void put_keys(blob *b, const pith__store *s, int type) {
     for (size_t i = 0; i < s->n_key; i++)
         if (!is_layout(s->key[i].name)) put_known(b, &s->key[i]);
     if (!pith__store_key(s, "tokenizer.ggml.model") && s->vocab.model != PITH__NONE)
         put_vocab(b, &s->vocab);
-    int type = to->id == PITH__F16 ? 1 : to->id == PITH__Q8_0 ? 7 : 0;
-    put_int(b, "general.file_type", type); /* llama.cpp's number for the most of the weights */
+    put_int(b, "general.file_type", type);
     put_int(b, "general.quantization_version", 2);
 }
 
-static int put_gguf(pith__writer *w, const pith__store *s, const pith__tensor *tensor, size_t n,
-                    const pith__format *to, pith_error *err) {
+static int put_gguf(pith__writer *w, const pith__store *s, const pith__out *out, size_t n, pith_error *err) {
     static const uint8_t zeros[ALIGNMENT] = { 0 };
     blob head = { 0 }, body = { 0 };
-    put_keys(&body, s, to);
-    put_tensor_table(&body, tensor, n, to);
+    put_keys(&body, s, file_type(out, n));
+    put_tensor_table(&body, out, n);
     blob_put(&head, "GGUF", 4);
     blob_number(&head, 3, 4);
     blob_number(&head, n, 8);
@@ -260,8 +282,10 @@ static int put_gguf(pith__writer *w, const pith__store *s, const pith__tensor *t
     if (!code) pith__writer_put(w, head.p, head.n);
     free(head.p);
     free(body.p);
-    for (size_t i = 0; !code && i < n; i++)
-        code = put_tensor_data(w, &tensor[i], format_in_file(&tensor[i], to), err);
+    for (size_t i = 0; !code && i < n; i++) {
+        code = pith__out_put(w, &out[i], err);
+        pith__writer_put(w, zeros, (size_t)(bytes_in_file(&out[i]) - pith__out_bytes(&out[i])));
+    }
     return code;
 }
 
@@ -272,17 +296,30 @@ static int close_written(pith__writer *w, int code, pith_error *err) {
     return code;
 }
 
-PITH_SHARED int pith__gguf_write(const pith__store *s, const pith__tensor *tensor, size_t n,
-                                 const pith__format *to, const char *path, pith_error *err) {
+PITH_SHARED int pith__gguf_put(const pith__store *s, const pith__out *out, size_t n, const char *path,
+                               pith_error *err) {
     const pith__vocab *v = &s->vocab;
     if (v->model == PITH__BPE && v->spelling != PITH__BYTE_LETTERS)
         return pith__fail(err, PITH_EARCH, "%s: GGUF has no place for merges of such a vocabulary", path);
-    if (s->norm_plus_one || s->qk_halves)
-        return pith__fail(err, PITH_EARCH, "%s: GGUF wants these weights in another order", path);
-    if (!to->encode) return pith__fail(err, PITH_EARG, "%s: %s cannot be written", path, to->name);
+    for (size_t i = 0; i < n; i++)
+        if (!out[i].to->encode && (out[i].row || out[i].to != out[i].tensor->format))
+            return pith__fail(err, PITH_EARG, "%s: %s cannot be written", path, out[i].to->name);
     pith__writer w;
     int code = pith__writer_open(&w, path, err);
-    return code ? code : close_written(&w, put_gguf(&w, s, tensor, n, to, err), err);
+    return code ? code : close_written(&w, put_gguf(&w, s, out, n, err), err);
+}
+
+PITH_SHARED int pith__gguf_write(const pith__store *s, const pith__tensor *tensor, size_t n,
+                                 const pith__format *to, const char *path, pith_error *err) {
+    if (s->norm_plus_one || s->qk_halves)
+        return pith__fail(err, PITH_EARCH, "%s: GGUF wants these weights in another order", path);
+    pith__out *out = calloc(n ? n : 1, sizeof *out);
+    for (size_t i = 0; out && i < n; i++)
+        out[i] = (pith__out){ .tensor = &tensor[i], .to = pith__gguf_format(&tensor[i], to) };
+    int code = out ? pith__gguf_put(s, out, n, path, err)
+                   : pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", path);
+    free(out);
+    return code;
 }
 
 /* ---- llama2.c -------------------------------------------------------------------------------- */
