@@ -222,8 +222,26 @@ enum { PITH__LOW = 64 }; /* so much of a rank is computed at a time, so scratch 
 PITH_SHARED void pith__adapt(const pith__adapted *by, const pith__kernels *k, const pith__team *team, float *y,
                              const pith__weight *w, const float *x, int n, float *low);
 PITH_SHARED int pith__same_adapters(const pith__adapted *a, const pith__adapted *b);
+/* Where row r of the base's w is in a file whose q and k are stored for half-split rotation (halves) or for neighbours. */
+PITH_SHARED size_t pith__row_where(const pith_model *m, const pith__weight *w, int halves, size_t r);
 /* Of their numbers and scales; 0: there are none. */
 PITH_SHARED uint64_t pith__hash_adapters(const pith_model *m, const pith__adapted *by);
+
+/* ---- export.c: an adapter -> files ------------------------------------------------------------------ */
+
+typedef struct {         /* what its files say beyond its numbers */
+    const char *base;    /* the model that it was made for, as Python is to find it; NULL: not said */
+    double dropout;      /* that it was taught with */
+    int rslora;          /* 1: say alpha for alpha / sqrt(r) */
+    pith__str chat_template; /* it was taught with this one; no bytes: none */
+} pith__adapter_about;
+
+/* A PEFT folder, which is made where it is not there; a GGUF file of llama.cpp's. The same adapter gives the same
+ * numbers in them whatever file the base is. */
+PITH_SHARED int pith__adapter_write_peft(const pith_adapter *a, const pith__adapter_about *about, const char *folder,
+                                         pith_error *err);
+PITH_SHARED int pith__adapter_write_gguf(const pith_adapter *a, const pith__adapter_about *about, const char *path,
+                                         pith_error *err);
 
 /* ---- forward.c: tokens -> logits ------------------------------------------------------------------- */
 

@@ -83,6 +83,17 @@ PITH_SHARED uint64_t pith__hash_adapters(const pith_model *m, const pith__adapte
     return x;
 }
 
+/* Llamas' rows of q and k lie as RoPE pairs them: in Hugging Face's folders channel i of a head with i + n_rot / 2, in
+ * GGUF with its neighbour (gather_pairs in forward.c). */
+PITH_SHARED size_t pith__row_where(const pith_model *m, const pith__weight *w, int halves, size_t r) {
+    size_t dim = (size_t)m->hyper.head_dim, half = (size_t)m->hyper.n_rot / 2, i = r % dim;
+    const pith__layer *l = m->layer;
+    while (w != &l->q && w != &l->k && l + 1 < m->layer + m->hyper.n_layer) l++;
+    if ((w != &l->q && w != &l->k) || m->hyper.rope_half || halves == m->store.qk_halves || i >= 2 * half) return r;
+    if (halves) return r - i + i / 2 + i % 2 * half; /* the base has neighbours */
+    return r - i + (i < half ? 2 * i : 2 * (i - half) + 1);
+}
+
 /* ---- where a tensor of an adapter belongs ---------------------------------------------------------- */
 
 typedef struct { /* an adapter while it is read */
@@ -115,19 +126,6 @@ static int refuse(const reading *d, const pith__tensor *t, const char *why) {
 
 static int no_memory_for(const reading *d) { return pith__fail(d->err, PITH_EMEMORY, "%s: no memory", d->a->store.path); }
 
-/* Llamas' rows of q and k lie as RoPE pairs them: in Hugging Face's folders channel i of a head with i + n_rot / 2, in
- * GGUF with its neighbour (gather_pairs in forward.c). The row of the adapter for a row of the base. */
-static size_t row_of(const reading *d, const pith__weight *w, size_t r) {
-    const pith_model *m = d->a->model;
-    size_t dim = (size_t)m->hyper.head_dim, half = (size_t)m->hyper.n_rot / 2, i = r % dim;
-    const pith__layer *l = m->layer;
-    while (w != &l->q && w != &l->k && l + 1 < m->layer + m->hyper.n_layer) l++;
-    if ((w != &l->q && w != &l->k) || m->hyper.rope_half || d->a->store.qk_halves == m->store.qk_halves || i >= 2 * half)
-        return r;
-    if (d->a->store.qk_halves) return r - i + i / 2 + i % 2 * half; /* the base has neighbours */
-    return r - i + (i < half ? 2 * i : 2 * (i - half) + 1);
-}
-
 /* Row r of t to y; a number that is none is an error. */
 static int read_row(const reading *d, const pith__tensor *t, size_t r, float *y) {
     pith__row_floats(t, r, y);
@@ -156,7 +154,7 @@ static int bind_pair(const reading *d, const pith__weight *w, size_t a0, size_t 
     int code = PITH_OK;
     for (size_t k = 0; k < r && !code; k++) code = read_row(d, d->low, a0 + k, p->a + k * cols);
     for (size_t i = 0; i < rows && !code; i++) {
-        code = read_row(d, d->high, b0 + row_of(d, w, i), row);
+        code = read_row(d, d->high, b0 + pith__row_where(d->a->model, w, d->a->store.qk_halves, i), row);
         for (size_t k = 0; k < r; k++) p->b[k * rows + i] = row[k];
     }
     p->r = (int)r;

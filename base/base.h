@@ -147,6 +147,18 @@ PITH_SHARED void pith__writer_put(pith__writer *w, const void *p, size_t n); /* 
 PITH_SHARED void pith__writer_rewind(pith__writer *w); /* go back to the first byte, to write over it */
 PITH_SHARED int  pith__writer_commit(pith__writer *w, pith_error *err);
 PITH_SHARED void pith__writer_drop(pith__writer *w); /* nothing was written */
+/* Commit; where code says that the file could not be made, drop, and the old one stays. */
+PITH_SHARED int  pith__writer_close(pith__writer *w, int code, pith_error *err);
+
+/* A folder being written: beside its name, and renamed when all of it is there. One that is there gets its files
+ * one by one. Files go into at; after open comes one commit or drop. */
+typedef struct {
+    char *path, *at; /* at is path: the folder was there */
+} pith__new_folder;
+
+PITH_SHARED int  pith__new_folder_open(pith__new_folder *f, const char *path, pith_error *err);
+PITH_SHARED int  pith__new_folder_commit(pith__new_folder *f, pith_error *err);
+PITH_SHARED void pith__new_folder_drop(pith__new_folder *f);
 
 /* For training, which writes into a folder: tools/pretrain.c, tools/trainer.c. */
 PITH_SHARED int  pith__make_folder(const char *path, pith_error *err); /* or find it there */

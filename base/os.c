@@ -213,6 +213,12 @@ PITH_SHARED int pith__writer_commit(pith__writer *w, pith_error *err) {
     return code;
 }
 
+PITH_SHARED int pith__writer_close(pith__writer *w, int code, pith_error *err) {
+    if (!code) return pith__writer_commit(w, err);
+    pith__writer_drop(w);
+    return code;
+}
+
 /* ---- folders and locks ----------------------------------------------------------------------------- */
 
 PITH_SHARED int pith__make_folder(const char *path, pith_error *err) {
@@ -249,6 +255,47 @@ PITH_SHARED void pith__remove_named(const char *folder, const char *begin, const
         if (!strcmp(e->d_name + length - n, end)) unlinkat(dirfd(d), e->d_name, 0);
     }
     if (d) closedir(d);
+}
+
+static void new_folder_free(pith__new_folder *f) {
+    if (f->at != f->path) free(f->at);
+    free(f->path);
+    memset(f, 0, sizeof *f);
+}
+
+PITH_SHARED int pith__new_folder_open(pith__new_folder *f, const char *path, pith_error *err) {
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--; /* "OUT/" */
+    f->path = malloc(n + 1);
+    f->at = malloc(n + 64);
+    int has_names = f->path && f->at, there = pith__path_kind(path) == 'd';
+    if (has_names) {
+        snprintf(f->path, n + 1, "%s", path);
+        snprintf(f->at, n + 64, "%s.%ld.part", f->path, (long)getpid());
+    }
+    if (has_names && there) free(f->at), f->at = f->path;
+    if (has_names && (there || mkdir(f->at, 0777) == 0)) return PITH_OK;
+    int code = has_names ? pith__fail(err, PITH_EIO, "%s: cannot be made a folder: %s", path, strerror(errno))
+                         : pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", path);
+    new_folder_free(f);
+    return code;
+}
+
+PITH_SHARED void pith__new_folder_drop(pith__new_folder *f) {
+    if (f->at != f->path) {
+        pith__remove_named(f->at, "", "");
+        rmdir(f->at);
+    }
+    new_folder_free(f);
+}
+
+PITH_SHARED int pith__new_folder_commit(pith__new_folder *f, pith_error *err) {
+    int code = PITH_OK;
+    if (f->at != f->path && rename(f->at, f->path) != 0)
+        code = pith__fail(err, PITH_EIO, "%s: cannot be made a folder: %s", f->path, strerror(errno));
+    if (code) pith__new_folder_drop(f);
+    else new_folder_free(f);
+    return code;
 }
 
 PITH_SHARED size_t pith__numbered(const char *folder, const char *begin, const char *end,

@@ -258,4 +258,25 @@ PITH_SHARED int pith__llama2c_write(const pith__store *s, const pith__tensor *te
                                     const char *path, pith_error *err);
 PITH_SHARED int pith__tokenizer_write(const pith__vocab *v, const char *path, pith_error *err);
 
+/* ---- formats/hfwrite.c: what Hugging Face's programs read ------------------------------------------- */
+
+/* n tensors under the names they have, in the order of these: a .safetensors file. Formats: F32, F16, BF16. */
+PITH_SHARED int pith__safetensors_write(const pith__out *out, size_t n, const char *path, pith_error *err);
+
+typedef struct {             /* adapter_config.json: r and alpha of all modules but those with a pattern */
+    const char *base;        /* the model that it is an adapter of, as its user names it; NULL: not said */
+    int r, rslora;           /* rslora 1: deltas are alpha / sqrt(r) B A, not alpha / r B A */
+    double alpha, dropout;
+    const char *const *target; /* (n_target) names of modules, or ends of names */
+    size_t n_target;
+    const struct pith__peft_pattern { const char *module; int r; double alpha; } *pattern; /* (n_pattern) */
+    size_t n_pattern;
+    pith__str chat_template; /* no bytes: none */
+} pith__peft;
+
+/* Its files in a folder: adapter_model.safetensors, of tensors as peft names them, adapter_config.json,
+ * chat_template.jinja. */
+PITH_SHARED int pith__peft_write(const pith__peft *p, const pith__out *out, size_t n, const char *folder,
+                                 pith_error *err);
+
 #endif

@@ -289,13 +289,6 @@ static int put_gguf(pith__writer *w, const pith__store *s, const pith__out *out,
     return code;
 }
 
-/* What could not be made is dropped, and the old file stays. */
-static int close_written(pith__writer *w, int code, pith_error *err) {
-    if (!code) return pith__writer_commit(w, err);
-    pith__writer_drop(w);
-    return code;
-}
-
 PITH_SHARED int pith__gguf_put(const pith__store *s, const pith__out *out, size_t n, const char *path,
                                pith_error *err) {
     const pith__vocab *v = &s->vocab;
@@ -306,7 +299,7 @@ PITH_SHARED int pith__gguf_put(const pith__store *s, const pith__out *out, size_
             return pith__fail(err, PITH_EARG, "%s: %s cannot be written", path, out[i].to->name);
     pith__writer w;
     int code = pith__writer_open(&w, path, err);
-    return code ? code : close_written(&w, put_gguf(&w, s, out, n, err), err);
+    return code ? code : pith__writer_close(&w, put_gguf(&w, s, out, n, err), err);
 }
 
 PITH_SHARED int pith__gguf_write(const pith__store *s, const pith__tensor *tensor, size_t n,
@@ -442,7 +435,7 @@ PITH_SHARED int pith__llama2c_write(const pith__store *s, const pith__tensor *te
     pith__writer w;
     int code = check_llama2c(s, &z, path, err);
     if (!code) code = pith__writer_open(&w, path, err);
-    return code ? code : close_written(&w, put_llama2c(&w, &z, tensor, n, err), err);
+    return code ? code : pith__writer_close(&w, put_llama2c(&w, &z, tensor, n, err), err);
 }
 
 /* ---- tokenizer.bin --------------------------------------------------------------------------- */
