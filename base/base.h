@@ -72,6 +72,7 @@ PITH_SHARED int pith__add(size_t *r, size_t a, size_t b);
 /* A hash of n bytes, which goes on from h: where one byte differs, the hash differs. It does not protect from those
  * who choose their bytes. */
 PITH_SHARED uint64_t pith__hash(uint64_t h, const void *p, size_t n);
+PITH_SHARED uint64_t pith__random_at(uint64_t seed, uint64_t i); /* number i of the sequence called seed */
 
 typedef struct pith__chunk pith__chunk;
 typedef struct {
@@ -91,6 +92,9 @@ typedef struct {
 PITH_SHARED pith__str pith__str_of(const char *s);
 PITH_SHARED int pith__str_cmp(pith__str a, pith__str b); /* as memcmp, the shorter first */
 PITH_SHARED int pith__str_is(pith__str a, const char *s);
+
+/* How many letters must be changed, added or left out to make b of a. Of b no more than 63 letters, or INT_MAX. */
+PITH_SHARED int pith__letters_apart(const char *a, const char *b);
 
 /* " a b c": known(0) and so on, to the first that has no bytes. Returns to. */
 PITH_SHARED const char *pith__names(char *to, size_t room, pith__str (*known)(int i));

@@ -1,9 +1,10 @@
-/* bytes.c - errors, checked sizes, a hash, memory that is freed together, views, and the cursor.
+/* bytes.c - errors, checked sizes, a hash, random numbers, memory that is freed together, views, and the cursor.
  *
  * Bytes of a file are taken from a cursor, which compares every request with what is left. Nothing here
  * talks to the operating system. */
 #include "base.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +50,7 @@ PITH_SHARED int pith__add(size_t *r, size_t a, size_t b) {
     return 0;
 }
 
-/* ---- hash ------------------------------------------------------------------------------------------ */
+/* ---- hash, and random numbers by counting ------------------------------------------------------------ */
 
 /* One to one in h, and in the eight bytes. */
 static uint64_t hash_eight(uint64_t h, const uint8_t *p) {
@@ -76,6 +77,17 @@ PITH_SHARED uint64_t pith__hash(uint64_t h, const void *p, size_t n) {
     if (n) memcpy(last, b, n);
     last[7] = (uint8_t)n;
     return hash_eight(h, last);
+}
+
+/* The finalizer of splitmix64: Steele, Lea and Flood 2014, doi:10.1145/2714064.2660195. */
+static uint64_t scramble(uint64_t z) {
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+PITH_SHARED uint64_t pith__random_at(uint64_t seed, uint64_t i) {
+    return scramble(scramble(seed + 0x9e3779b97f4a7c15u) + (i + 1) * 0x9e3779b97f4a7c15u);
 }
 
 /* ---- arena ----------------------------------------------------------------------------------------- */
@@ -136,6 +148,25 @@ PITH_SHARED int pith__str_cmp(pith__str a, pith__str b) {
 
 PITH_SHARED int pith__str_is(pith__str a, const char *s) {
     return pith__str_cmp(a, pith__str_of(s)) == 0;
+}
+
+/* Levenshtein's distance. */
+PITH_SHARED int pith__letters_apart(const char *a, const char *b) {
+    int row[64], n = (int)strlen(b);
+    if (n > 63) return INT_MAX;
+    for (int j = 0; j <= n; j++) row[j] = j;
+    for (int i = 1; *a && i < 64; i++, a++) {
+        int corner = row[0];
+        row[0] = i;
+        for (int j = 1; j <= n; j++) {
+            int best = corner + (*a != b[j - 1]);
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            corner = row[j];
+            row[j] = best;
+        }
+    }
+    return row[n];
 }
 
 PITH_SHARED const char *pith__names(char *to, size_t room, pith__str (*known)(int i)) {

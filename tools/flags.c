@@ -1,5 +1,6 @@
 /* flags.c - a table of flags reads the command line and prints the help. */
 #include "tools.h"
+#include "../base/base.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -45,25 +46,6 @@ int read_ids(const char *s, pith_token **ids, int *n) {
 
 /* ---- flags ----------------------------------------------------------------------------------- */
 
-/* How many letters must be changed, added or left out to make b of a (Levenshtein's distance). */
-static int distance(const char *a, const char *b) {
-    int row[64], n = (int)strlen(b);
-    if (n > 63) return INT_MAX;
-    for (int j = 0; j <= n; j++) row[j] = j;
-    for (int i = 1; *a && i < 64; i++, a++) {
-        int corner = row[0];
-        row[0] = i;
-        for (int j = 1; j <= n; j++) {
-            int best = corner + (*a != b[j - 1]);
-            if (row[j] + 1 < best) best = row[j] + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            corner = row[j];
-            row[j] = best;
-        }
-    }
-    return row[n];
-}
-
 /* Is name, up to its end or '=', the flag's long name? '_' counts as '-'. */
 static int same_name(const char *name, const char *flag_name) {
     for (; *name && *name != '='; name++, flag_name++)
@@ -72,7 +54,7 @@ static int same_name(const char *name, const char *flag_name) {
 }
 
 int is_near(const char *word, const char *name) {
-    return 3 * distance(word, name) <= (int)strlen(name) + 2;
+    return 3 * pith__letters_apart(word, name) <= (int)strlen(name) + 2;
 }
 
 static const flag *find_flag(const char *arg, const flag *flags) {
@@ -109,7 +91,9 @@ static const char *known_elsewhere(const char *arg, const flag *flags) {
 }
 
 /* The first letter is seldom the wrong one. */
-static int far(const char *word, const char *name) { return 2 * distance(word, name) + (*word != *name); }
+static int far(const char *word, const char *name) {
+    return 2 * pith__letters_apart(word, name) + (*word != *name);
+}
 
 static int unknown_flag(const char *arg, const flag *flags) {
     const char *other = known_elsewhere(arg, flags), *nearest = NULL;

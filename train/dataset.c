@@ -14,18 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- random numbers by counting -------------------------------------------------------------- */
-
-/* The finalizer of splitmix64: Steele, Lea and Flood 2014, doi:10.1145/2714064.2660195. */
-static uint64_t scramble(uint64_t z) {
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
-PITH_SHARED uint64_t pith__random_at(uint64_t seed, uint64_t i) {
-    return scramble(scramble(seed + 0x9e3779b97f4a7c15u) + (i + 1) * 0x9e3779b97f4a7c15u);
-}
+/* ---- an order that is shuffled ---------------------------------------------------------------- */
 
 /* Number i of a permutation of 0 to n - 1 that takes no memory: four rounds of Feistel's
  * construction shuffle the numbers of 2 * half bits; those that come out too large go through it

@@ -251,8 +251,6 @@ PITH_SHARED int pith__checkpoint_load(const pith__store *s, pith__params *p, pit
 
 /* ---- train/dataset.c: text files -> tokens to learn from -------------------------------------------- */
 
-PITH_SHARED uint64_t pith__random_at(uint64_t seed, uint64_t i); /* number i of the sequence called seed */
-
 typedef struct {         /* the documents of a file, one after the other */
     const char *path;
     pith__file file;
