@@ -197,8 +197,9 @@ PITH_SHARED pith_model *pith__model_of(pith__store *s, const pith_options *opt, 
 typedef struct {
     int r;               /* 0: nothing */
     float scale;         /* alpha / r */
-    float *a;            /* (r, cols) */
+    float *a;            /* (r, cols); matrices that are one in the file share it */
     float *b;            /* (r, rows) the transpose of B, whose columns are added to y */
+    size_t at_a, at_b;   /* training: their first numbers in a gradient, or PITH__FROZEN */
 } pith__pair;
 
 struct pith_adapter {
@@ -214,6 +215,20 @@ typedef struct { /* adapters at work, in the order in which they are added */
         float scale;
     } of[PITH_ADAPTERS];
 } pith__adapted;
+
+typedef struct { /* n rows between a wide matrix and a low-rank one */
+    const pith__kernels *kernels;
+    const pith__team *team;
+    const float *m;      /* (n_k, cols) rows of A, or of B's transpose */
+    const float *x;      /* (n, cols) */
+    float *low;          /* (n, n_k) */
+    float *y;            /* (n, cols) */
+    size_t n, n_k, cols;
+    float scale;
+} pith__low_rank;
+
+PITH_SHARED void pith__to_low(const pith__low_rank *j);   /* low = scale x m^T */
+PITH_SHARED void pith__from_low(const pith__low_rank *j); /* y += low m */
 
 enum { PITH__LOW = 64 }; /* so much of a rank is computed at a time, so scratch memory has one size for all */
 

@@ -14,48 +14,49 @@
 
 /* ---- y += s B (A x) -------------------------------------------------------------------------------- */
 
-typedef struct { /* a slice of the rank, ranks k0 to k0 + n_k, for n rows */
-    const pith__kernels *kernels;
-    const pith__pair *pair;
-    const float *x;      /* (n, cols) */
-    float *low;          /* (n, n_k) */
-    float *y;            /* (n, rows) */
-    size_t n, cols, rows, k0, n_k;
-    float scale;
-} low_rank;
+enum { FEW_RANKS = 4, SOME_COLUMNS = 512 }; /* of the low-rank matrix: what a task takes */
 
-enum { FEW_RANKS = 4, SOME_ROWS = 512 }; /* of A, and of B: what a task takes */
-
-static void times_a(const void *data, size_t i, uint8_t *scratch) {
+static void to_low(const void *data, size_t i, uint8_t *scratch) {
     (void)scratch;
-    const low_rank *j = data;
+    const pith__low_rank *j = data;
     size_t few = (j->n_k + FEW_RANKS - 1) / FEW_RANKS, t = i / few, k = i % few * FEW_RANKS;
     size_t end = j->n_k - k < FEW_RANKS ? j->n_k : k + FEW_RANKS;
-    const float *x = j->x + t * j->cols, *a = j->pair->a + j->k0 * j->cols;
-    for (; k < end; k++) j->low[t * j->n_k + k] = j->scale * j->kernels->dot(x, a + k * j->cols, j->cols);
+    const float *x = j->x + t * j->cols;
+    for (; k < end; k++) j->low[t * j->n_k + k] = j->scale * j->kernels->dot(x, j->m + k * j->cols, j->cols);
 }
 
-static void times_b(const void *data, size_t i, uint8_t *scratch) {
+static void from_low(const void *data, size_t i, uint8_t *scratch) {
     (void)scratch;
-    const low_rank *j = data;
-    size_t r = i * SOME_ROWS;
-    pith__outer o = { .y = j->y + r, .y_row = j->rows, .a = j->low, .a_row = j->n_k, .a_col = 1,
-                      .b = j->pair->b + j->k0 * j->rows + r, .b_row = j->rows, .m = j->n, .n_k = j->n_k, .add = 1 };
-    o.n = j->rows - r < SOME_ROWS ? j->rows - r : SOME_ROWS;
+    const pith__low_rank *j = data;
+    size_t c = i * SOME_COLUMNS;
+    pith__outer o = { .y = j->y + c, .y_row = j->cols, .a = j->low, .a_row = j->n_k, .a_col = 1, .b = j->m + c,
+                      .b_row = j->cols, .m = j->n, .n_k = j->n_k, .add = 1 };
+    o.n = j->cols - c < SOME_COLUMNS ? j->cols - c : SOME_COLUMNS;
     j->kernels->outer(&o);
+}
+
+PITH_SHARED void pith__to_low(const pith__low_rank *j) {
+    size_t n_task = j->n * ((j->n_k + FEW_RANKS - 1) / FEW_RANKS);
+    pith__share(j->team, n_task, pith__worth_it(j->n * j->n_k * j->cols), to_low, j);
+}
+
+PITH_SHARED void pith__from_low(const pith__low_rank *j) {
+    size_t n_task = (j->cols + SOME_COLUMNS - 1) / SOME_COLUMNS;
+    pith__share(j->team, n_task, pith__worth_it(j->n * j->n_k * j->cols), from_low, j);
 }
 
 PITH_SHARED void pith__adapt(const pith__adapted *by, const pith__kernels *k, const pith__team *team, float *y,
                              const pith__weight *w, const float *x, int n, float *low) {
     for (int i = 0; i < by->n; i++) {
         const pith__pair *pair = by->of[i].adapter->pair + w->index;
-        low_rank j = { .kernels = k, .pair = pair, .x = x, .low = low, .y = y, .n = (size_t)n, .cols = w->tensor.cols,
-                       .rows = w->tensor.rows, .scale = pair->scale * by->of[i].scale };
-        for (size_t r = (size_t)pair->r; j.k0 < r; j.k0 += j.n_k) {
-            j.n_k = r - j.k0 < PITH__LOW ? r - j.k0 : PITH__LOW;
-            size_t a = j.n * ((j.n_k + FEW_RANKS - 1) / FEW_RANKS), b = (j.rows + SOME_ROWS - 1) / SOME_ROWS;
-            pith__share(team, a, pith__worth_it(j.n * j.n_k * j.cols), times_a, &j);
-            pith__share(team, b, pith__worth_it(j.n * j.n_k * j.rows), times_b, &j);
+        pith__low_rank j = { .kernels = k, .team = team, .x = x, .y = y, .low = low, .n = (size_t)n };
+        j.scale = pair->scale * by->of[i].scale;
+        for (size_t k0 = 0, r = (size_t)pair->r; k0 < r; k0 += j.n_k) {
+            j.n_k = r - k0 < PITH__LOW ? r - k0 : PITH__LOW;
+            j.cols = w->tensor.cols, j.m = pair->a + k0 * j.cols;
+            pith__to_low(&j);
+            j.cols = w->tensor.rows, j.m = pair->b + k0 * j.cols;
+            pith__from_low(&j);
         }
     }
 }
@@ -141,23 +142,24 @@ static double alpha_of(const reading *d) {
     return k ? k->f : d->alpha;
 }
 
-/* The matrix w gets r rows of A from a0 on, and its rows of B from b0 on. */
-static int bind_pair(const reading *d, const pith__weight *w, size_t a0, size_t r, size_t b0) {
+/* The matrix w gets r rows of A from a0 on, or those of shared, and its rows of B from b0 on. */
+static int bind_pair(const reading *d, const pith__weight *w, size_t a0, size_t r, size_t b0, float *shared) {
     pith__arena *arena = &d->a->store.arena;
     pith__pair *p = d->a->pair + w->index;
     size_t cols = w->tensor.cols, rows = w->tensor.rows;
     if (p->r) return refuse(d, d->low, "is for a matrix that has another here");
-    p->a = pith__arena_new(arena, r, cols * sizeof *p->a);
+    p->a = shared ? shared : pith__arena_new(arena, r, cols * sizeof *p->a);
     p->b = pith__arena_new(arena, r, rows * sizeof *p->b);
     float *row = pith__arena_new(arena, r, sizeof *row);
     if (!p->a || !p->b || !row) return no_memory_for(d);
     int code = PITH_OK;
-    for (size_t k = 0; k < r && !code; k++) code = read_row(d, d->low, a0 + k, p->a + k * cols);
+    for (size_t k = 0; k < r && !code && !shared; k++) code = read_row(d, d->low, a0 + k, p->a + k * cols);
     for (size_t i = 0; i < rows && !code; i++) {
         code = read_row(d, d->high, b0 + pith__row_where(d->a->model, w, d->a->store.qk_halves, i), row);
         for (size_t k = 0; k < r; k++) p->b[k * rows + i] = row[k];
     }
     p->r = (int)r;
+    p->at_a = p->at_b = PITH__FROZEN;
     p->scale = (float)(alpha_of(d) / (double)r);
     return code;
 }
@@ -178,7 +180,7 @@ static int bind_pairs(const reading *d, const pith__weight *const *w, size_t n, 
     }
     int code = PITH_OK;
     for (size_t i = 0; i < n && !code; i++) {
-        code = bind_pair(d, w[i], a0, r, b0);
+        code = bind_pair(d, w[i], a0, r, b0, i && !stack ? d->a->pair[w[0]->index].a : NULL);
         b0 += w[i]->tensor.rows;
         if (stack) a0 += r;
     }
