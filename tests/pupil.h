@@ -210,6 +210,11 @@ typedef struct { /* a model that learns */
     pith_token t[N], target[N];
 } pupil;
 
+static void pupil_texts(pupil *u) {
+    for (int i = 0; i < N; i++) u->t[i] = (i * i * 7 + 3 * i + 5) % VOCAB;
+    for (int i = 0; i < N; i++) u->target[i] = i % 7 == 3 ? (i % 2 ? -100 : -1) : (i * 11 + 2) % VOCAB;
+}
+
 static int pupil_new(pupil *u, const family *f, int threads, const char *kernels, int keep) {
     pith_error e = { 0, "" };
     memset(u, 0, sizeof *u);
@@ -218,8 +223,7 @@ static int pupil_new(pupil *u, const family *f, int threads, const char *kernels
     if (pith__params_new(&u->p, u->m, &e)) FAIL("%s", e.text);
     u->tape = pith__tape_new(u->m, u->p.g, N, keep, &e);
     if (!u->tape) FAIL("%s", e.text);
-    for (int i = 0; i < N; i++) u->t[i] = (i * i * 7 + 3 * i + 5) % VOCAB;
-    for (int i = 0; i < N; i++) u->target[i] = i % 7 == 3 ? (i % 2 ? -100 : -1) : (i * 11 + 2) % VOCAB;
+    pupil_texts(u);
     return !u->tape;
 }
 

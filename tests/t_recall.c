@@ -162,7 +162,7 @@ TEST(taught) {
     REQUIRE(tape && memory);
     adam.m = memory, adam.v = memory + params.n;
     for (int i = 0; i < 60; i++) {
-        pith__loss loss = { 0, 0 };
+        pith__loss loss = { 0, 0, 0 };
         pith__params_zero(&params);
         EQ(pith__learn(tape, e.t, e.target, LONG - 1, 1.0f / (LONG - 1), &loss, NULL), PITH_OK);
         pith__adamw_step(&adam, &params, 1e-2, 1);

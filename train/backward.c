@@ -100,11 +100,12 @@ static void d_add_bias(const d_block *b, const float *dy, const pith__weight *bi
         for (size_t i = 0; i < cols; i++) d_bias[i] += dy[t * cols + i];
 }
 
-/* Forward: y = x through w. */
+/* Forward: y = x through w, and through the adapters. */
 static void d_project(const d_block *b, float *dx, const float *dy, const pith__weight *w,
                       const float *x, size_t n, int add) {
     pith__d_input(b->tape, dx, dy, &w->tensor, n, add);
     pith__d_weight(b->tape, w, dy, x, n);
+    pith__d_adapt(b->tape, dx, dy, w, x, n);
 }
 
 /* Forward: y = norm(x, w) of the stream, or x itself in a family without this norm. Adds to d.x. */
@@ -230,6 +231,7 @@ static void d_route(const d_block *b, const float *x, float *dx) {
         pith__input in = tape->s->pass->in;
         in.x = x, in.n = (int)b->n, in.cols = b->n_embd, in.group = 0;
         pith__matmul(k, &tape->s->pass->team, tape->route, n, &b->layer->router.tensor, &in);
+        pith__adapt(&tape->s->adapted, k, &tape->s->pass->team, tape->route, &b->layer->router, x, in.n, tape->s->pass->low);
     }
     for (size_t i = 0; i < b->n * n; i += n) {
         if (!b->h->expert_norm) k->softmax(tape->route + i, n);
@@ -336,6 +338,7 @@ static size_t place_tape(pith__tape *tape, const pith_pass *p, float *memory) {
         { &tape->dv, n * heads },
         { &tape->scale, n * (size_t)h->n_head },
         { &tape->route, n * (size_t)h->n_expert },
+        { &tape->d_low, n * PITH__LOW },
         { &tape->panel, pith__panel_floats(pith__widest(h)) },
         { &tape->logits, logits },
         { &tape->slope, h->logit_softcap > 0 ? logits : 0 },

@@ -53,6 +53,18 @@ static void point_weights(const pith__params *p, pith_model *m) {
     }
 }
 
+PITH_SHARED int pith__params_place(pith__params *p, const pith_model *m) {
+    p->team.n_threads = m->n_threads;
+    p->team.scratch = (uint8_t *)p->param; /* no bytes of it are used, but NULL + 0 is undefined in C */
+    p->n = 0;
+    for (size_t i = 0; i < p->n_param; i++) p->n += p->param[i].n;
+    p->n_shard = shards_of(p->n);
+    p->g = pith__arena_new(&p->arena, p->n, (size_t)p->n_shard * sizeof *p->g);
+    float *g = p->g;
+    for (size_t i = 0; g && i < p->n_param; g += p->param[i++].n) p->param[i].g = g;
+    return g ? PITH_OK : PITH_EMEMORY;
+}
+
 /* Keep the parameters that are marked, and take memory for their gradients. Matrices of a file become
  * floats. */
 static int make_params(pith__params *p, const pith_model *m, pith_error *err) {
@@ -60,22 +72,17 @@ static int make_params(pith__params *p, const pith_model *m, pith_error *err) {
     for (size_t i = 0; i < p->n_param; i++)
         if (p->param[i].w) p->param[n++] = p->param[i];
     p->n_param = n;
-    for (size_t i = 0; i < n; i++) p->n += p->param[i].n;
-    p->n_shard = shards_of(p->n);
-    p->g = pith__arena_new(&p->arena, p->n, (size_t)p->n_shard * sizeof *p->g);
-    float *g = p->g;
-    for (size_t i = 0; i < n && g; i++) {
+    int code = pith__params_place(p, m);
+    for (size_t i = 0; i < n && !code; i++) {
         pith__param *q = &p->param[i];
         const pith__tensor *t = q->tensor;
-        q->g = g;
-        g += q->n;
         if (!q->decay) continue; /* its floats are there */
         if (!m->store.n_file && t->format->id == PITH__F32) continue;
         q->w = pith__arena_new(&p->arena, q->n, sizeof *q->w);
         if (!q->w) return pith__fail(err, PITH_EMEMORY, "%s: no memory to train", m->store.path);
         for (size_t r = 0; r < t->rows; r++) pith__row_floats(t, r, q->w + r * t->cols);
     }
-    return g ? PITH_OK : pith__fail(err, PITH_EMEMORY, "%s: no memory to train", m->store.path);
+    return code ? pith__fail(err, code, "%s: no memory to train", m->store.path) : PITH_OK;
 }
 
 PITH_SHARED void pith__params_free(pith__params *p) {
@@ -87,9 +94,7 @@ PITH_SHARED int pith__params_new(pith__params *p, pith_model *m, pith_error *err
     const pith__store *s = &m->store;
     int code = PITH_OK;
     memset(p, 0, sizeof *p);
-    p->team.n_threads = m->n_threads;
     p->param = pith__arena_new(&p->arena, s->n_tensor, sizeof *p->param);
-    p->team.scratch = (uint8_t *)p->param; /* no bytes of it are used, but NULL + 0 is undefined in C */
     if (!p->param) code = pith__fail(err, PITH_EMEMORY, "%s: no memory to train", s->path);
     for (size_t i = 0; !code && i < s->n_tensor; i++, p->n_param++) {
         const pith__tensor *t = &s->tensor[i];

@@ -47,6 +47,11 @@ PITH_SHARED pith__step *pith__step_new(const pith_model *m, pith__params *p, int
     return step;
 }
 
+PITH_SHARED void pith__step_adapter(pith__step *step, const pith_adapter *a) {
+    pith__adapted by = { .n = a != NULL, .of = { { a, 1 } } };
+    for (int i = 0; i < step->n_tape; i++) step->tape[i]->s->adapted = by;
+}
+
 PITH_SHARED size_t pith__step_size(const pith_model *m, const pith__params *p, int n_ctx,
                                    int n_sequence, int keep) {
     int n_shard = shards_used(p, n_sequence),

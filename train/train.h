@@ -32,7 +32,7 @@ typedef struct {         /* numbers that learn: one tensor of the file */
 enum { PITH__SHARDS = 4 };
 
 typedef struct {
-    pith__param *param;  /* (n_param), in the order of their names */
+    pith__param *param;  /* (n_param), of a model in the order of their names */
     size_t n_param;
     size_t n;            /* numbers in all of them together */
     int n_shard;
@@ -46,6 +46,8 @@ typedef struct {
  * files (n_file 0) must be F32 in memory that can be written, and stay where they are. p must live as long
  * as m is used. */
 PITH_SHARED int  pith__params_new(pith__params *p, pith_model *m, pith_error *err);
+/* Memory for the gradients of parameters that are listed, and how many numbers and shards there are. */
+PITH_SHARED int  pith__params_place(pith__params *p, const pith_model *m);
 PITH_SHARED void pith__params_zero(pith__params *p); /* the gradients */
 PITH_SHARED void pith__params_free(pith__params *p);
 
@@ -67,6 +69,7 @@ typedef struct {
     float *slope;        /* (rows, n_vocab) logit_softcap: its derivative at each logit */
     float *scale;        /* (n, n_head) of the rows of a norm */
     float *route;        /* (n, n_expert) */
+    float *d_low;        /* (n, PITH__LOW) */
     float *panel;        /* columns of a matrix side by side, see make_panels */
     float *scratch;      /* (n_threads, scratch_floats) */
     size_t scratch_floats;
@@ -103,6 +106,26 @@ PITH_SHARED void pith__d_attend(const pith__d_attention *a);
 PITH_SHARED size_t pith__d_attend_scratch(size_t n, size_t head_dim); /* floats for a thread */
 /* Forward: p = softmax(x). dp becomes dx. */
 PITH_SHARED void pith__d_softmax(const pith__kernels *k, float *dp, const float *p, size_t n);
+
+/* ---- train/adapt.c: an adapter that learns ----------------------------------------------------------- */
+
+typedef struct {
+    int r;               /* rank */
+    float alpha;         /* the product of B and A is taken alpha / r times, */
+    int rslora;          /* 1: or alpha / sqrt(r) times */
+    const char *const *target; /* (n_target) names of modules as PEFT has them: "q_proj", "mlp.up_proj" */
+    int n_target;        /* 0: all linear layers but routers and the output matrix, as by the name "all-linear" */
+    uint64_t seed;       /* of A; B is 0 */
+} pith__lora_plan;
+
+/* Close it with pith_adapter_close. PITH_EARG: a name that no linear layer of m has. */
+PITH_SHARED pith_adapter *pith__adapter_new(const pith_model *m, const pith__lora_plan *plan, pith_error *err);
+/* The numbers of a, new or opened, learn; they stay where they are, and all weights of m are frozen. A matrix B is
+ * (r, rows), as pith__pair has it. p must not live longer than a. */
+PITH_SHARED int  pith__adapter_params(pith__params *p, pith_adapter *a, const pith_model *m, pith_error *err);
+/* Forward: y += what the adapters of the tape's session have for w. Adds to dx, and to gradients of A and B. */
+PITH_SHARED void pith__d_adapt(const pith__tape *tape, float *dx, const float *dy, const pith__weight *w,
+                               const float *x, size_t n);
 
 /* ---- train/backward.c: the backward pass of the Transformer, last block first ----------------------- */
 
@@ -155,6 +178,8 @@ typedef struct {
 PITH_SHARED pith__step *pith__step_new(const pith_model *m, pith__params *p, int n_ctx, int n_sequence,
                                        int keep, pith_error *err);
 PITH_SHARED void   pith__step_free(pith__step *step);
+/* All sequences from now on run with a, or, NULL, without an adapter. */
+PITH_SHARED void   pith__step_adapter(pith__step *step, const pith_adapter *a);
 PITH_SHARED size_t pith__step_size(const pith_model *m, const pith__params *p, int n_ctx, int n_sequence,
                                    int keep); /* bytes, gradients and activations */
 /* A step: begin, learn any number of times, end. Then p has the gradients of all sequences. */

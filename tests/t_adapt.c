@@ -1,0 +1,217 @@
+/* t_adapt.c - an adapter that learns: its gradients against finite differences, the same bits for any threads, and
+ * first gradients that torch computed (../shared/tuning). */
+#include "pupil.h"
+#include "slopes.h"
+
+static pith_adapter *new_adapter(const pith_model *m, int r, const char *const *target, int n_target) {
+    pith__lora_plan plan = { .r = r, .alpha = 1.5f * (float)r, .target = target, .n_target = n_target, .seed = 3 };
+    pith_error e = { 0, "" };
+    pith_adapter *a = pith__adapter_new(m, &plan, &e);
+    if (!a) FAIL("%s", e.text);
+    return a;
+}
+
+/* A pupil whose model is frozen, and whose adapter learns. */
+static pith_adapter *adapted_pupil(pupil *u, const family *f, int r, const char *const *target, int n_target, int threads,
+                                   const char *kernels, int keep) {
+    pith_error e = { 0, "" };
+    memset(u, 0, sizeof *u);
+    u->m = make(f, threads, kernels);
+    pith_adapter *a = u->m ? new_adapter(u->m, r, target, n_target) : NULL;
+    if (!a || pith__adapter_params(&u->p, a, u->m, &e)) FAIL("%s", e.text);
+    u->tape = pith__tape_new(u->m, u->p.g, N, keep, &e);
+    if (!u->tape) FAIL("%s", e.text);
+    u->tape->s->adapted = (pith__adapted){ .n = 1, .of = { { a, 1 } } };
+    pupil_texts(u);
+    return a;
+}
+
+static void disturb(const pith__params *p, float by) { /* A and B both get numbers that are no longer as at first */
+    uint64_t state = 11;
+    for (size_t j = 0; j < p->n_param; j++)
+        for (size_t i = 0; i < p->param[j].n; i++) p->param[j].w[i] += by * fixture_random(&state);
+}
+
+/* ---- a new adapter ----------------------------------------------------------------------- */
+
+static const char *const all_names[] = { "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj" };
+
+/* What a new adapter is made of; it changes nothing. */
+TEST(changes_nothing_at_first) {
+    for (int i = 0; i < N_FAMILY; i++) {
+        pupil u, plain;
+        pith_adapter *a = adapted_pupil(&u, &all_families[i], 3, NULL, 0, 1, NULL, PITH__KEEP_ALL);
+        REQUIRE(a && !pupil_new(&plain, &all_families[i], 1, NULL, PITH__KEEP_ALL));
+        NEAR(pupil_learn(&u, 1), pupil_learn(&plain, 1), 0);
+        for (size_t j = 0; j < u.p.n_param; j++) {
+            const pith__param *q = &u.p.param[j];
+            double most = 0, sum = 0, slope = 0, edge = 1 / sqrt((double)q->tensor->cols);
+            int is_a = q->tensor->name.p[q->tensor->name.n - 1] == 'a';
+            for (size_t k = 0; k < q->n; k++)
+                most = fmax(most, fabs(q->w[k])), sum += q->w[k], slope = fmax(slope, fabs(q->g[k]));
+            EQ(q->tensor->rows, 3);
+            CHECK(is_a ? most > 0.7 * edge && most <= edge && fabs(sum) < 0.4 * edge * (double)q->n : most == 0);
+            CHECK(is_a ? slope == 0 : slope > 0); /* dA = s dlow^T x, and dlow = dy B is 0 */
+        }
+        pith_adapter_close(a), pupil_free(&u), pupil_free(&plain);
+    }
+}
+
+static size_t targets(const family *f, const char *const *names, int n) {
+    pith_model *m = make(f, 1, NULL);
+    pith_adapter *a = new_adapter(m, 2, names, n);
+    pith__params p;
+    if (!a || pith__adapter_params(&p, a, m, NULL)) FAIL("%s", f->name);
+    size_t n_param = p.n_param;
+    pith__params_free(&p), pith_adapter_close(a), pith_close(m);
+    return n_param;
+}
+
+static const family *family_named(const char *name) {
+    const family *f = all_families;
+    while (strcmp(f->name, name) != 0) f++;
+    return f;
+}
+
+TEST(names_of_targets) {
+    static const struct { const char *family, *names[3]; size_t n; } cases[] = {
+        { "llama", { 0 }, 28 }, { "llama", { "all-linear" }, 28 }, { "llama", { "q_proj" }, 4 },
+        { "llama", { "q_proj", "mlp.down_proj" }, 8 }, { "llama", { "layers.1.self_attn.q_proj" }, 2 },
+        { "llama of a folder", { "model.layers.0.mlp.gate_proj", "q_proj", "q_proj" }, 6 },
+        { "mixtral", { 0 }, 2 * 2 * (4 + 12) }, { "mixtral", { "w1", "w2" }, 2 * 2 * 8 }, { "mixtral", { "up_proj" }, 16 },
+        { "mixtral", { "gate" }, 4 }, { "mixtral of old", { "experts.3.w2" }, 4 }, { "qwen3moe", { "mlp.gate" }, 4 },
+        { "qwen3moe", { "experts.0.down_proj", "gate_proj" }, 4 + 16 },
+        { "phi3", { 0 }, 2 * (1 + 3 + 2 + 1 + 2 + 2) }, { "phi3", { "qkv_proj" }, 2 * 4 }, { "phi3", { "gate_up_proj" }, 2 * 3 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int n = 0;
+        while (n < 3 && cases[i].names[n]) n++;
+        size_t got = targets(family_named(cases[i].family), cases[i].names, n);
+        if (got != cases[i].n) FAIL("%s %s: %zu, want %zu", cases[i].family, cases[i].names[0], got, cases[i].n);
+    }
+}
+
+TEST(plans_that_are_refused) {
+    static const char *const prj[] = { "v_proj", "q_prj" }, *const fused[] = { "q_proj" }, *const head[] = { "lm_head" };
+    const struct { pith__lora_plan plan; const char *family, *says; } cases[] = {
+        { { .r = 4, .alpha = 8, .target = prj, .n_target = 2 }, "llama", "llama has no linear layer 'q_prj', is it 'q_proj'?" },
+        { { .r = 4, .alpha = 8, .target = fused, .n_target = 1 }, "phi3", "phi3 has no linear layer 'q_proj', is it 'o_proj'?" },
+        { { .r = 4, .alpha = 8, .target = head, .n_target = 1 }, "llama", "llama has no linear layer 'lm_head'" },
+        { { .r = 0, .alpha = 8 }, "llama", "the rank of an adapter is 0, need 1 to 65536" },
+        { { .r = 4, .alpha = 0 }, "llama", "the alpha of an adapter is 0, need a number over 0" },
+        { { .r = 4, .alpha = NAN }, "llama", "the alpha of an adapter is nan, need a number over 0" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        pith_model *m = make(family_named(cases[i].family), 1, NULL);
+        pith_error e = { 0, "" };
+        CHECK(!pith__adapter_new(m, &cases[i].plan, &e));
+        EQ(e.code, PITH_EARG);
+        if (!strstr(e.text, cases[i].says)) FAIL("says '%s', want '%s'", e.text, cases[i].says);
+        pith_close(m);
+    }
+}
+
+static double scale_of(int r, float alpha, int rslora) {
+    pith_model *m = make(&all_families[0], 1, NULL);
+    pith__lora_plan plan = { .r = r, .alpha = alpha, .rslora = rslora };
+    pith_adapter *a = pith__adapter_new(m, &plan, NULL);
+    double scale = a->pair[m->layer[1].o.index].scale;
+    pith_adapter_close(a), pith_close(m);
+    return scale;
+}
+
+TEST(scales) {
+    NEAR(scale_of(16, 32, 0), 2, 0);
+    NEAR(scale_of(16, 32, 1), 8, 0);
+    NEAR(scale_of(3, 1, 0), 1.0 / 3, 1e-7);
+}
+
+/* ---- gradients --------------------------------------------------------------------------- */
+
+/* Every A and B; the rank may be more than what is computed at a time. */
+static void slopes_of(const family *f, int r, const char *const *target, int n_target, int keep) {
+    pupil u;
+    pith_adapter *a = adapted_pupil(&u, f, r, target, n_target, 1, NULL, keep);
+    REQUIRE(a);
+    disturb(&u.p, r > 8 ? 0.05f : 0.2f);
+    NEAR(pupil_learn(&u, 1), pupil_score(&u), 0);
+    for (size_t j = 0; j < u.p.n_param; j++) check_param(&u, &u.p.param[j], f->name);
+    pith_adapter_close(a), pupil_free(&u);
+}
+
+TEST(every_pair_of_every_family) {
+    static const char *const router[] = { "gate", "all-linear" };
+    for (int i = 0; i < N_FAMILY; i++) slopes_of(&all_families[i], 3, NULL, 0, PITH__KEEP_ALL);
+    slopes_of(&all_families[0], PITH__LOW + 5, all_names, 7, PITH__KEEP_ALL);
+    slopes_of(family_named("mixtral"), 2, router, 2, PITH__KEEP_ALL);
+    slopes_of(family_named("moe, not normed"), 2, router, 2, PITH__KEEP_ALL);
+    slopes_of(family_named("gemma3"), 2, NULL, 0, PITH__KEEP_STREAM);
+}
+
+/* ---- the same bits ----------------------------------------------------------------------- */
+
+/* 1 to 4 threads, and with blocks that run again. */
+static void same_bits(const family *f, int r, const char *kernels) {
+    float *want = NULL;
+    for (int i = 0; i < 6; i++) {
+        pupil u;
+        pith_adapter *a = adapted_pupil(&u, f, r, NULL, 0, 1 + i % 4, kernels, i < 4 ? PITH__KEEP_ALL : PITH__KEEP_STREAM);
+        REQUIRE(a);
+        disturb(&u.p, 0.2f);
+        pupil_learn(&u, 1), pupil_learn(&u, -0.5f);
+        if (i == 0) want = copy_of(u.p.g, u.p.n);
+        if (memcmp(want, u.p.g, u.p.n * sizeof *want)) FAIL("%s, %s: other bits in run %d", f->name, kernels, i);
+        pith_adapter_close(a), pupil_free(&u);
+    }
+    free(want);
+}
+
+TEST(any_threads_and_recomputation) {
+    for (size_t k = 0; k < sizeof kernel_names / sizeof *kernel_names; k++)
+        for (int i = 0; kernels_named(kernel_names[k]) && i < N_FAMILY; i += k ? 1 : 3)
+            same_bits(&all_families[i], i ? 3 : 70, kernel_names[k]);
+}
+
+/* Steps of seven sequences, with the adapter, without it, and with it again. */
+TEST(steps_with_and_without) {
+    float *want = NULL;
+    double with = 0, without = 0;
+    for (int threads = 1; threads <= 4; threads++) {
+        pupil u;
+        pith_adapter *a = adapted_pupil(&u, &all_families[3], 3, NULL, 0, threads, NULL, PITH__KEEP_ALL);
+        REQUIRE(a);
+        disturb(&u.p, 0.2f);
+        pith__step *step = pith__step_new(u.m, &u.p, N, 7, threads % 2 ? PITH__KEEP_ALL : PITH__KEEP_STREAM, NULL);
+        pith__loss loss[3] = { { 0, 0, 0 } };
+        pith__sequence s[7];
+        REQUIRE(step);
+        for (int k = 0; k < 7; k++) s[k] = (pith__sequence){ u.t + k, u.target + k, N - 7 - k };
+        pith__step_adapter(step, a);
+        pith__step_begin(step);
+        for (int k = 0; k < 7; k += threads)
+            EQ(pith__step_learn(step, s + k, threads < 7 - k ? threads : 7 - k, 0.01f, NULL), PITH_OK);
+        pith__step_end(step, &loss[0]);
+        if (threads == 1) want = copy_of(u.p.g, u.p.n);
+        CHECK(memcmp(want, u.p.g, u.p.n * sizeof *want) == 0);
+        pith__step_adapter(step, NULL);
+        EQ(pith__step_score(step, s, 7, &loss[1], NULL), PITH_OK);
+        pith__step_adapter(step, a);
+        EQ(pith__step_score(step, s, 7, &loss[2], NULL), PITH_OK);
+        if (threads == 1) with = loss[2].sum, without = loss[1].sum;
+        CHECK(loss[2].sum == with && loss[1].sum == without && fabs(with - without) > 0.1);
+        NEAR(loss[0].sum, with, 1e-9 * with);
+        pith__step_free(step), pith_adapter_close(a), pupil_free(&u);
+    }
+    free(want);
+}
+
+int main(void) {
+    RUN(changes_nothing_at_first);
+    RUN(names_of_targets);
+    RUN(plans_that_are_refused);
+    RUN(scales);
+    RUN(every_pair_of_every_family);
+    RUN(any_threads_and_recomputation);
+    RUN(steps_with_and_without);
+    return DONE();
+}
