@@ -149,7 +149,9 @@ typedef struct {            /* zero-initialised is the default; JSON is UTF-8 an
 
 enum { /* where a byte of the text is from */
     PITH_FROM_DATA = 1,     /* a message, a tool, a variable; 0: the template itself or the texts of bos, eos */
-    PITH_OF_MODEL = 2       /* it stands in a {% generation %} block: what the model is to learn in training */
+    PITH_OF_MODEL = 2,      /* it stands in a {% generation %} block: what the model is to learn in training */
+    PITH_OF_CONTENT = 4,    /* of the content of a message whose role is assistant; or of what else such a message has: */
+    PITH_OF_ASIDE = 8       /*     thoughts, tool calls. Both are PITH_FROM_DATA too */
 };
 
 typedef struct {

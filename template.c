@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-_Static_assert((int)PITH_FROM_DATA == (int)PITH__DATA && (int)PITH_OF_MODEL == (int)PITH__GENERATION, "the same marks");
+_Static_assert((int)PITH_FROM_DATA == (int)PITH__DATA && (int)PITH_OF_MODEL == (int)PITH__GENERATION &&
+               (int)PITH_OF_CONTENT == (int)PITH__CONTENT && (int)PITH_OF_ASIDE == (int)PITH__ASIDE, "the same marks");
 
 struct pith_template {
     pith__jinja *jinja, *tools; /* tools: where there are some, or NULL */

@@ -128,10 +128,14 @@ TEST(what_jinja2_makes_of_it) {
     CHECK(texts > 150 && errors > 60);
 }
 
-/* Where each byte is from: . the template, d the data; , and D: the same in a generation block. */
+/* Where each byte is from: . the template, d the data; , and D: the same in a generation block; of an assistant's message:
+ * c the content, a what else it has. */
 static void marks_are(const char *source, const char *text, const char *want) {
     static const char data[] = "{\"s\":\"Hi <x>\",\"m\":[{\"role\":\"user\",\"content\":\" a,b \"},{\"role\":\"thief\",\"content\":\"c\"}],"
-                               "\"i\":42,\"d\":{\"k\":[1,\"v\",null]}}", own[] = "{\"bos\":\"<s>\"}";
+                               "\"i\":42,\"d\":{\"k\":[1,\"v\",null]},"
+                               "\"messages\":[{\"role\":\"user\",\"content\":\"Q\"},{\"role\":\"assistant\",\"thinking\":\"hm\","
+                               "\"content\":\" Yes \",\"tool_calls\":[{\"name\":\"f\",\"role\":\"user\"}]},"
+                               "{\"role\":\"model\",\"content\":[{\"text\":\"p\"}]}]}", own[] = "{\"bos\":\"<s>\"}";
     pith__jinja_variables v[2] = { { { NULL, NULL }, 0 }, { { NULL, NULL }, 1 } };
     pith_error e = { 0, "" };
     pith__rendered out = { 0 };
@@ -140,11 +144,20 @@ static void marks_are(const char *source, const char *text, const char *want) {
     pith__json_read(&v[1].json, own, sizeof own - 1, "own", NULL);
     pith__jinja *j = pith__jinja_new(source, strlen(source), "t", &e);
     if (j) pith__jinja_render(j, v, 2, NULL, &out, &e);
-    for (size_t i = 0; i < out.n && i < 199; i++) map[i] = ".d,D"[out.mark[i] & 3];
+    for (size_t i = 0; i < out.n && i < 199; i++) map[i] = ".d,D?c?C?a?A"[out.mark[i] & 15];
     if (!out.text || strcmp(out.text, text) != 0 || strcmp(map, want) != 0)
         FAIL("%s\n#   is   \"%s\" %s\n#        \"%s\"", source, out.text ? out.text : "", e.text, map);
     pith__rendered_free(&out);
     pith__jinja_free(j);
+}
+
+TEST(what_an_assistant_said_is_known) {
+    marks_are("{% for m in messages[:2] %}<{{ m.role }}>{{ m.thinking }}{{ m.content|trim|upper }};{% endfor %}",
+              "<user>Q;<assistant>hmYES;", "......d............aaccc.");
+    marks_are("{{ messages[1].tool_calls[0].name }}{{ messages[1].tool_calls|tojson }}", "f[{\"name\": \"f\", \"role\": \"user\"}]",
+              "a..aaaaaa..aaa..aaaaaa..........");
+    marks_are("{{ messages[2].content[0].text }}{% generation %}{{ messages[1].content }}x{% endgeneration %}", "p Yes x", "cCCCCC,");
+    marks_are("{{ m[1].content }}", "c", "d"); /* a list of another name has no assistant */
 }
 
 TEST(each_byte_knows_where_it_is_from) {
@@ -256,6 +269,7 @@ TEST(bombs_do_not_go_off) {
 }
 
 int main(void) {
+    RUN(what_an_assistant_said_is_known);
     RUN(each_byte_knows_where_it_is_from);
     RUN(errors_say_where_and_what);
     RUN(bombs_do_not_go_off);

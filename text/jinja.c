@@ -601,6 +601,27 @@ static int jinja_check_moment(const pith_time *m) {
                   m->hour >= 0 && m->hour < 24 && m->minute >= 0 && m->minute < 60 && m->second >= 0 && m->second < 61);
 }
 
+/* A message; what an assistant said is marked as such. */
+static pith__jvalue jinja_message(pith__jrun *r, pith__json j, uint8_t mark) {
+    pith__json role = pith__json_get(j, "role"), key, value;
+    if (!pith__json_is(role, "assistant") && !pith__json_is(role, "model")) return pith__j_of_json(r, j, mark);
+    pith__jvalue v = pith__j_dict(r, PITH__T_DICT);
+    while (!r->code && pith__json_next(&j, &key, &value)) {
+        uint8_t said = pith__json_is(key, "role") ? 0 : pith__json_is(key, "content") ? PITH__CONTENT : PITH__ASIDE;
+        pith__jvalue k = pith__j_of_json(r, key, mark);
+        pith__j_set(r, v.as.dict, k, pith__j_of_json(r, value, said ? mark | said : 0));
+    }
+    return v;
+}
+
+static pith__jvalue jinja_messages(pith__jrun *r, pith__json j, uint8_t mark) {
+    pith__json value;
+    if (pith__json_type(j) != '[') return pith__j_of_json(r, j, mark);
+    pith__jvalue v = pith__j_list(r, PITH__T_LIST, 0);
+    while (!r->code && pith__json_next(&j, NULL, &value)) pith__j_append(r, v.as.list, jinja_message(r, value, mark));
+    return v;
+}
+
 static void jinja_render_in(pith__jrun *r, const pith__jinja *j, const pith__jinja_variables *vars, int n_vars) {
     jinja_frame *given = jinja_new_frame(r, NULL), *top = jinja_new_frame(r, given);
     for (int i = 0; i < n_vars; i++) {
@@ -610,7 +631,8 @@ static void jinja_render_in(pith__jrun *r, const pith__jinja *j, const pith__jin
             if (pith__json_string(key, &r->arena, &name) == PITH_EMEMORY)
                 r->code = pith__fail(r->err, PITH_EMEMORY, "%s: no memory", r->what);
             pith__jvalue k = pith__j_text(r, name.p, name.n, 0);
-            pith__jvalue v = pith__j_of_json(r, value, vars[i].own ? 0 : PITH__DATA);
+            uint8_t mark = vars[i].own ? 0 : PITH__DATA;
+            pith__jvalue v = pith__str_is(name, "messages") ? jinja_messages(r, value, mark) : pith__j_of_json(r, value, mark);
             if (!r->code) jinja_assign_name(r, given, k.as.s, v);
         }
     }

@@ -335,7 +335,7 @@ typedef struct {
 
 typedef struct {
     char *text;
-    uint8_t *mark; /* (n) PITH__DATA, PITH__GENERATION */
+    uint8_t *mark; /* (n) PITH__DATA and so on */
     size_t n;
 } pith__rendered;
 

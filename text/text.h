@@ -53,7 +53,10 @@ typedef int pith__added_part(void *to, const char *p, size_t n, int32_t id);
 PITH_SHARED void pith__added_sort(pith__added_set *a);
 PITH_SHARED int pith__added_build(pith__added_set *a, pith__arena *arena); /* then, to search in texts */
 PITH_SHARED int32_t pith__added_named(const pith__added_set *a, pith__str name); /* its id, or -1 */
-enum { PITH__DATA = 1, PITH__GENERATION = 2 }; /* marks of a byte: of data, as in a message; written by the model */
+enum { /* marks of a byte: of data, as in a message; in a generation block; of an assistant's message: its content, and
+        * what else it has: thoughts, tool calls */
+    PITH__DATA = 1, PITH__GENERATION = 2, PITH__CONTENT = 4, PITH__ASIDE = 8
+};
 
 /* Gives all parts of a text to part(), whose first result that is not 0 is returned. Without control,
  * tokens that are special are passed over; so are those with a byte that mark (n), if not NULL, calls data. */
