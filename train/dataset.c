@@ -122,29 +122,32 @@ static int text_of(pith__documents *d, pith__json j, pith__str *text, pith_error
     return PITH_OK;
 }
 
-static int next_line(pith__documents *d, pith__str *text, pith_error *err) {
-    const char *line_end = memchr(d->p, '\n', (size_t)(d->end - d->p));
+/* The value of the next line that is not blank. */
+static int next_line(pith__documents *d, pith__json *j, pith_error *err) {
     pith_error e = { 0, "" };
-    pith__json j = { NULL, NULL };
-    pith__str line = line_at(d->p, d->end);
-    *text = (pith__str){ line.p, 0 };
-    d->p = line_end ? line_end + 1 : d->end;
-    d->count++;
-    if (line.n == 0) return PITH_OK;
-    if (pith__json_read(&j, line.p, line.n, d->path, &e))
-        return pith__fail(err, PITH_EDATA, "line %zu: %s", d->count, e.text);
-    return text_of(d, j, text, err);
+    pith__str line = { d->p, 0 };
+    while (d->p < d->end && !line.n) {
+        const char *line_end = memchr(d->p, '\n', (size_t)(d->end - d->p));
+        line = line_at(d->p, d->end);
+        d->p = line_end ? line_end + 1 : d->end;
+        d->count++;
+    }
+    if (line.n && pith__json_read(j, line.p, line.n, "JSON", &e))
+        return pith__fail(err, PITH_EDATA, "%s: line %zu: %s", d->path, d->count, e.text);
+    return PITH_OK;
 }
 
-static int next_item(pith__documents *d, pith__str *text, pith_error *err) {
-    pith__json value;
-    if (!pith__json_next(&d->array, NULL, &value)) {
-        d->p = d->end;
-        return PITH_OK;
-    }
-    d->p = value.p;
-    d->count++;
-    return text_of(d, value, text, err);
+static int next_item(pith__documents *d, pith__json *j) {
+    int more = pith__json_next(&d->array, NULL, j);
+    if (!more) *j = (pith__json){ NULL, NULL };
+    d->p = more ? j->p : d->end;
+    d->count += (size_t)more;
+    return PITH_OK;
+}
+
+PITH_SHARED int pith__documents_row(pith__documents *d, pith__json *row, pith_error *err) {
+    *row = (pith__json){ NULL, NULL };
+    return d->kind == PITH__JSON_ARRAY ? next_item(d, row) : next_line(d, row, err);
 }
 
 /* Lines that end as Windows has them are as all others. */
@@ -174,9 +177,10 @@ PITH_SHARED int pith__documents_next(pith__documents *d, pith__str *text, pith_e
     pith__arena_free(&d->arena);
     *text = (pith__str){ d->p, 0 };
     while (d->p < d->end && !code && !text->n) {
-        if (d->kind == PITH__JSON_LINES) code = next_line(d, text, err);
-        else if (d->kind == PITH__JSON_ARRAY) code = next_item(d, text, err);
-        else *text = next_text(d);
+        pith__json row = { NULL, NULL };
+        if (d->kind == PITH__PROSE) *text = next_text(d);
+        else code = pith__documents_row(d, &row, err);
+        if (!code && row.p) code = text_of(d, row, text, err);
     }
     if (!code) code = without_returns(d, text, err);
     return code ? code : normalise(d, text, err);

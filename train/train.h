@@ -292,6 +292,9 @@ enum { PITH__PROSE, PITH__JSON_LINES, PITH__JSON_ARRAY };
 
 /* PITH_EDATA: the file cannot be read, or is no text. */
 PITH_SHARED int  pith__documents_open(pith__documents *d, const char *path, pith_error *err);
+/* The next row of JSON, whatever it holds: a line that is not blank, or an item. row->p NULL: no more. Prose is read as
+ * lines, which are then no JSON. */
+PITH_SHARED int  pith__documents_row(pith__documents *d, pith__json *row, pith_error *err);
 /* text->n 0: no more. */
 PITH_SHARED int  pith__documents_next(pith__documents *d, pith__str *text, pith_error *err);
 PITH_SHARED void pith__documents_close(pith__documents *d);
