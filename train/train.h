@@ -342,6 +342,92 @@ PITH_SHARED int  pith__dataset_eval_windows(const pith__dataset *d, int n_ctx);
 /* The tokens of a held-out window; the result is how many of them are predicted. */
 PITH_SHARED int  pith__dataset_eval_window(const pith__dataset *d, int n_ctx, int i, pith_token *t);
 
+/* ---- train/fields.c: a row of a data set -> what there is to learn in it ------------------------------ */
+
+enum { PITH__ROW_TEXT, PITH__ROW_PAIR, PITH__ROW_MESSAGES, PITH__ROW_TURNS, PITH__ROW_TOKENS };
+
+typedef struct {         /* in memory of an arena, or of the row */
+    int kind;
+    pith__str text, completion; /* TEXT: a text; PAIR: a prompt and what follows it */
+    const char *messages, *prompt_messages; /* MESSAGES, TURNS: JSON for pith_render; TURNS: the prompt's messages alone too */
+    pith__json ids, completion_mask, assistant_masks, labels; /* TOKENS */
+} pith__row;
+
+/* where: of the row, for errors. PITH_EDATA: of no kind, or wrong. has_template 0: Alpaca's rows become texts. */
+PITH_SHARED int pith__row_read(pith__row *r, pith__json j, const char *where, int has_template, pith__arena *a,
+                               pith_error *err);
+
+/* ---- train/answers.c: which tokens of a conversation are the assistant's ------------------------------- */
+
+typedef struct {         /* what a template puts around a turn */
+    const pith_model *m;
+    pith_token end;      /* that ends it, or -1 */
+    pith_rendering asked; /* a short conversation up to where an answer begins: asked.token[opening ..] is what the */
+    int opening, n_opening; /* template puts before one; n_opening 0: nothing, or it cannot be told */
+} pith__turns;
+
+enum { PITH__EMPTY_ANSWER = 128 }; /* beside pith_rendering's marks: before this byte stands an answer without text */
+
+PITH_SHARED void pith__turns_open(pith__turns *f, const pith_model *m, const pith_template *form,
+                                  const pith_conversation *like); /* like: variables and time */
+PITH_SHARED void pith__turns_close(pith__turns *f);
+/* counts (n_token): 1 for what the assistant is to learn; all 1: for every token. *endless 1: the last answer has no token
+ * that ends it. */
+PITH_SHARED int  pith__turns_count(const pith__turns *f, const pith_rendering *r, int all, uint8_t *counts, int *endless,
+                                   pith_error *err);
+/* *has 1: of the tokens from number from on, some are of messages, and not only of the template. */
+PITH_SHARED int  pith__turns_data_from(const pith__turns *f, const pith_rendering *r, int from, int *has, pith_error *err);
+
+/* ---- train/examples.c: rows -> tokens with a mask ----------------------------------------------------- */
+
+typedef struct {
+    const pith_token *t; /* (n) */
+    const uint8_t *counts; /* (n) 1: the token is to be learned; 0 for the first one */
+    int n;
+    size_t file, line;   /* where it is from: path[file], line (or item of an array) from 1 */
+} pith__example;
+
+typedef struct {
+    pith__texts train;   /* files */
+    pith__texts eval;    /* n 0: a part of train is held out instead */
+    double hold_out;     /* that part, 0 to 1 */
+    const pith_template *form; /* NULL: there is none, and no row may have messages */
+    const char *variables; /* for the template, a JSON object; or NULL */
+    const pith_time *now;  /* or NULL */
+    int every_token;     /* 1: of a conversation every token counts; 0: the assistant's turns */
+    int prompts_too;     /* 1: of prompt and completion every token counts; 0: the completion's */
+    int max_length;      /* tokens; longer examples are cut. 0: no limit */
+    int keep_end;        /* 1: at their beginning, 0: at their end */
+    int parse_special;   /* 1: in plain texts (not in messages) "<|im_end|>" is read as that token */
+} pith__examples_plan;
+
+typedef struct {         /* of some examples: how many, and the first */
+    size_t n, file, line;
+} pith__some;
+
+typedef struct {
+    size_t n_train, n_eval; /* examples to learn from, and held out: 0 to n_train - 1, and those behind them */
+    size_t n_token, n_label; /* of those to learn from: tokens, and those that count */
+    int longest;         /* tokens of the longest, of all */
+    pith__some cut;      /* were longer than max_length */
+    pith__some skipped;  /* have nothing to learn: left out */
+    pith__some endless;  /* the last assistant's turn has no end token, or was cut before it */
+    pith__some look_alike; /* plain texts with the name of a control token, which stays text */
+    size_t n_same;       /* examples held out that are also among those to learn from */
+    uint64_t key;        /* of all tokens and what counts: the same, the same training */
+    struct pith__example_at *at; /* (n_train + n_eval) */
+    pith_token *token;   /* of all examples, one after the other */
+    uint8_t *counts;
+} pith__examples;
+
+/* PITH_EDATA: a row that is wrong, with its file and line; or there is nothing to learn in any. */
+PITH_SHARED int  pith__examples_open(pith__examples *x, const pith_model *m, const pith__examples_plan *plan,
+                                     const pith__progress *progress, pith_error *err);
+PITH_SHARED void pith__examples_close(pith__examples *x);
+PITH_SHARED pith__example pith__examples_get(const pith__examples *x, size_t i);
+/* What pith__learn takes: target (n - 1) of the tokens t[0 .. n - 1), the last of which is only predicted. */
+PITH_SHARED void pith__example_targets(const pith__example *e, pith_token *target);
+
 /* ---- train/vocab.c: learn a vocabulary --------------------------------------------------------------- */
 
 typedef struct {
