@@ -62,6 +62,8 @@ TOOLS   = tools/bundle.c \
           tools/voice.c \
           tools/commands.c \
           tools/talk.c \
+          tools/values.c \
+          tools/prompts.c \
           tools/request.c \
           tools/answer.c \
           tools/slots.c \

@@ -13,54 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct {          /* at work */
-    request *r;
-    const request_rules *rules;
-    request_error *e;
-    pith__json prompt, messages; /* read when all else is */
-    int64_t top_logprobs, best_of;
-    int has_top;
-} request_reader;
-
-/* ---- what is wrong --------------------------------------------------------------------------- */
-
-static const char here[] = "request";
-
-int request_wrong(request_error *e, pith__json value, const char *name, const char *need) {
-    snprintf(e->param, sizeof e->param, "%s", name);
-    pith__json_fail(value, PITH_EDATA, here, name, need, &e->error);
-    return 1;
-}
-
-static int wrong_field(request_error *e, const char *name, const char *code, const char *text) {
-    snprintf(e->param, sizeof e->param, "%s", name);
-    e->code = code;
-    pith__fail(&e->error, PITH_EDATA, "%s: %s", here, text);
-    return 1;
-}
-
-static int no_memory(request_error *e) {
-    pith__fail(&e->error, PITH_EMEMORY, "%s: no memory", here);
-    return 1;
-}
-
-/* ---- texts ----------------------------------------------------------------------------------- */
-
-int request_text(pith__json value, const char *name, pith__arena *a, pith__str *s, request_error *e) {
-    if (pith__json_type(value) != '"') return request_wrong(e, value, name, "a string");
-    if (pith__json_half(value)) return request_wrong(e, value, name, "whole characters, not half a surrogate pair");
-    return pith__json_string(value, a, s) ? no_memory(e) : 0;
-}
-
-/* One that ends in a NUL. */
-static int plain_text(request_reader *k, pith__json value, const char *name, const char **text) {
-    pith__str s;
-    if (request_text(value, name, &k->r->arena, &s, k->e)) return 1;
-    if (memchr(s.p, 0, s.n)) return request_wrong(k->e, value, name, "a text without NUL");
-    *text = pith__arena_text(&k->r->arena, s.p, s.n);
-    return *text ? 0 : no_memory(k->e);
-}
-
 /* ---- single fields --------------------------------------------------------------------------- */
 
 /* A text, or an array of at most MOST_STOPS of them. */
@@ -70,11 +22,11 @@ static int read_texts(request_reader *k, pith__json v, const char *name, const c
     size_t most = is_list ? pith__json_count(v) : 1;
     char why[80];
     snprintf(why, sizeof why, "%s has too many texts, need at most %d", name, MOST_STOPS);
-    if (most > MOST_STOPS) return wrong_field(k->e, name, NULL, why);
+    if (most > MOST_STOPS) return request_refuse(k->e, name, NULL, why);
     *text = pith__arena_new(&k->r->arena, most + 1, sizeof **text);
-    if (!*text) return no_memory(k->e);
+    if (!*text) return request_no_memory(k->e);
     for (*n = 0; is_list ? pith__json_next(&v, NULL, &item) : !*n; ++*n) {
-        if (plain_text(k, is_list ? item : one, name, &(*text)[*n])) return 1;
+        if (request_plain(k, is_list ? item : one, name, &(*text)[*n])) return 1;
         if (!*(*text)[*n]) return request_wrong(k->e, is_list ? item : one, name, "texts that are not empty");
     }
     return 0;
@@ -96,16 +48,16 @@ static int read_samplers(request_reader *k, pith__json v) {
     size_t n = 0;
     pith__json item;
     const char *name;
-    if (!order) return no_memory(k->e);
+    if (!order) return request_no_memory(k->e);
     if (pith__json_type(v) == '"') {
-        if (plain_text(k, v, "samplers", &name)) return 1;
+        if (request_plain(k, v, "samplers", &name)) return 1;
         if (!are_samplers(name, ROOM)) return request_wrong(k->e, v, "samplers", "letters of samplers, or an array of names");
         strcpy(order, name);
     } else if (pith__json_type(v) != '[') {
         return request_wrong(k->e, v, "samplers", "an array of names");
     } else {
         while (pith__json_next(&v, NULL, &item)) {
-            if (plain_text(k, item, "samplers", &name)) return 1;
+            if (request_plain(k, item, "samplers", &name)) return 1;
             if (!*name || pith_samplers(name, order + n, (int)(ROOM - n), NULL))
                 return request_wrong(k->e, item, "samplers", "names of samplers, at most 31");
             n += strlen(order + n);
@@ -123,15 +75,15 @@ static int read_logit_bias(request_reader *k, pith__json v) {
     size_t n = 0;
     if (pith__json_type(v) != '{') return request_wrong(k->e, v, "logit_bias", "an object of token ids and numbers");
     while (pith__json_next(&at, &key, &value)) n++;
-    if (n > MOST_BIASES) return wrong_field(k->e, "logit_bias", NULL, "logit_bias has more than 4096 tokens");
+    if (n > MOST_BIASES) return request_refuse(k->e, "logit_bias", NULL, "logit_bias has more than 4096 tokens");
     pith_bias *bias = pith__arena_new(&r->arena, n + 1, sizeof *bias);
-    if (!bias) return no_memory(k->e);
+    if (!bias) return request_no_memory(k->e);
     r->how.bias = bias, r->how.n_bias = 0;
     while (pith__json_next(&v, &key, &value)) {
         const char *id;
         long long t;
         double x;
-        if (plain_text(k, key, "logit_bias", &id)) return 1;
+        if (request_plain(k, key, "logit_bias", &id)) return 1;
         if (!read_integer(id, 0, n_vocab - 1, &t))
             return request_wrong(k->e, key, "logit_bias", "ids of tokens of the vocabulary");
         if (!pith__json_float(value, &x) || !(fabs(x) <= 100))
@@ -162,7 +114,7 @@ static int read_seed(request_reader *k, pith__json v) {
     return 0;
 }
 
-static int read_model(request_reader *k, pith__json v) { return plain_text(k, v, "model", &k->r->model); }
+static int read_model(request_reader *k, pith__json v) { return request_plain(k, v, "model", &k->r->model); }
 static int read_prompt(request_reader *k, pith__json v) { return k->prompt = v, 0; }
 static int read_messages(request_reader *k, pith__json v) { return k->messages = v, 0; }
 
@@ -175,22 +127,6 @@ static int read_top(request_reader *k, pith__json v) {
 
 static int read_best_of(request_reader *k, pith__json v) {
     return pith__json_int(v, &k->best_of) ? 0 : request_wrong(k->e, v, "best_of", "a whole number");
-}
-
-/* Whether a field asks for what happens without it: false, [], "", {"type": "text"}, ["text"]. */
-static int is_neutral(pith__json v) {
-    static const char *const words[] = { "", "none", "auto", "text", "default" };
-    pith__json item = v;
-    switch (pith__json_type(v)) {
-    case 'f': return 1;
-    case '[': return pith__json_count(v) == 0 || (pith__json_count(v) == 1 && pith__json_next(&v, NULL, &item) &&
-                                                  pith__json_is(item, "text"));
-    case '{': return pith__json_is(pith__json_get(v, "type"), "text");
-    default:
-        for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-            if (pith__json_is(v, words[i])) return 1;
-        return 0;
-    }
 }
 
 /* ---- the table of fields --------------------------------------------------------------------- */
@@ -272,12 +208,12 @@ enum { N_FIELD = sizeof fields / sizeof *fields };
 static int unknown_field(request_reader *k, pith__json key) {
     char text[160];
     const char *name, *near = NULL;
-    if (plain_text(k, key, "a field's name", &name)) return 1;
+    if (request_plain(k, key, "a field's name", &name)) return 1;
     for (int i = 0; i < N_FIELD && !near; i++)
         if (is_near(name, fields[i].name)) near = fields[i].name;
     if (near) snprintf(text, sizeof text, "no field '%.40s' is known, is it '%s'?", name, near);
     else snprintf(text, sizeof text, "no field '%.40s' is known, and without it the text might be another", name);
-    return wrong_field(k->e, name, "unknown_parameter", text);
+    return request_refuse(k->e, name, "unknown_parameter", text);
 }
 
 static int read_field(request_reader *k, const field *f, pith__json v) {
@@ -295,7 +231,7 @@ static int read_field(request_reader *k, const field *f, pith__json v) {
         *(int *)(void *)at = (int)i;
         return 0;
     case READ: return f->read(k, v);
-    case NEUTRAL: return is_neutral(v) ? 0 : request_wrong(k->e, v, f->name, f->need);
+    case NEUTRAL: return request_neutral(v) ? 0 : request_wrong(k->e, v, f->name, f->need);
     default: return 0;
     }
 }
@@ -311,151 +247,6 @@ static int read_fields(request_reader *k, pith__json object) {
     return 0;
 }
 
-/* ---- prompts --------------------------------------------------------------------------------- */
-
-/* Takes n tokens over, which were allocated with room to spare. */
-static int add_prompt(request_reader *k, pith_token *t, int n, const char *name) {
-    request *r = k->r;
-    pith_token *kept = pith__arena_new(&r->arena, (size_t)n + 1, sizeof *kept);
-    if (kept && n) memcpy(kept, t, (size_t)n * sizeof *t);
-    free(t);
-    if (!kept) return no_memory(k->e);
-    r->prompt[r->n_prompt++] = (request_prompt){ kept, n };
-    if (n <= k->rules->n_ctx) return 0;
-    char text[96];
-    snprintf(text, sizeof text, "the prompt has %d tokens, the context %d", n, k->rules->n_ctx);
-    return wrong_field(k->e, name, "context_length_exceeded", text);
-}
-
-static int encode_prompt(request_reader *k, pith_token *t, size_t room, pith__str text) {
-    const pith_model *m = k->rules->m;
-    const pith_shape *shape = pith_model_shape(m);
-    unsigned flags = PITH_BOS | (k->rules->parse_special ? PITH_SPECIAL : 0);
-    int n = pith_encode(m, text.p, text.n, flags, t, (int)room);
-    if (n < 0 || (size_t)n > room) {
-        free(t);
-        if (n == PITH_EMEMORY) return no_memory(k->e);
-        return wrong_field(k->e, "prompt", NULL, "the prompt cannot be made tokens");
-    }
-    if (n == 0) t[n++] = shape->bos >= 0 ? shape->bos : shape->eos; /* some families begin with nothing */
-    if (t[0] >= 0) return add_prompt(k, t, n, "prompt");
-    free(t);
-    return wrong_field(k->e, "prompt", NULL, "the prompt is empty, and this model has no token to begin with");
-}
-
-static int text_prompt(request_reader *k, pith__json v) {
-    pith__str text;
-    if (request_text(v, "prompt", &k->r->arena, &text, k->e)) return 1;
-    size_t room = text.n + 3; /* a token is a byte or more */
-    if (room > INT_MAX / 4) return request_wrong(k->e, v, "prompt", "a shorter text");
-    pith_token *t = malloc(room * sizeof *t);
-    return t ? encode_prompt(k, t, room, text) : no_memory(k->e);
-}
-
-static int token_prompt(request_reader *k, pith__json v) {
-    int n_vocab = pith_model_shape(k->rules->m)->n_vocab, n = 0;
-    pith__json item;
-    pith_token *t = malloc((pith__json_count(v) + 1) * sizeof *t);
-    if (!t) return no_memory(k->e);
-    while (pith__json_next(&v, NULL, &item)) {
-        int64_t id;
-        if (!pith__json_int(item, &id) || id < 0 || id >= n_vocab) {
-            free(t);
-            return request_wrong(k->e, item, "prompt", "a text, or token ids of the vocabulary");
-        }
-        t[n++] = (pith_token)id;
-    }
-    return add_prompt(k, t, n, "prompt");
-}
-
-/* A text, the tokens of one, or an array of texts or of tokens. */
-static int read_prompts(request_reader *k) {
-    request *r = k->r;
-    pith__json all = k->prompt, first = { NULL, NULL }, item, at = all;
-    char type = pith__json_type(all);
-    if (type == '[' && !pith__json_next(&at, NULL, &first))
-        return request_wrong(k->e, all, "prompt", "a text, or tokens");
-    int many = pith__json_type(first) == '"' || pith__json_type(first) == '[';
-    size_t n = many ? pith__json_count(all) : 1;
-    if (n > MOST_TEXTS) return wrong_field(k->e, "prompt", NULL, "more than 1024 prompts in one request");
-    r->prompt = pith__arena_new(&r->arena, n, sizeof *r->prompt);
-    if (!r->prompt) return no_memory(k->e);
-    if (!many) return type == '[' ? token_prompt(k, all) : text_prompt(k, all);
-    for (at = all; pith__json_next(&at, NULL, &item);) {
-        int is_list = pith__json_type(item) == '[';
-        if (is_list && !pith__json_count(item)) return request_wrong(k->e, item, "prompt", "a text, or tokens");
-        if (is_list ? token_prompt(k, item) : text_prompt(k, item)) return 1;
-    }
-    return 0;
-}
-
-/* ---- conversations --------------------------------------------------------------------------- */
-
-/* A text, or parts that are texts, which are joined by line ends. */
-static int read_content(request_reader *k, pith__json v, const char **text) {
-    pith__json part, at = v;
-    if (pith__json_type(v) != '[') return plain_text(k, v, "content", text);
-    size_t room = 1, n = 0, i = 0;
-    while (pith__json_next(&at, NULL, &part)) {
-        if (!pith__json_is(pith__json_get(part, "type"), "text"))
-            return request_wrong(k->e, pith__json_get(part, "type"), "content", "parts of the type \"text\"");
-        if (plain_text(k, pith__json_get(part, "text"), "text", text)) return 1;
-        room += strlen(*text) + 1;
-    }
-    char *all = pith__arena_new(&k->r->arena, room, 1);
-    if (!all) return no_memory(k->e);
-    for (at = v; pith__json_next(&at, NULL, &part);) {
-        if (plain_text(k, pith__json_get(part, "text"), "text", text)) return 1;
-        if (i++) all[n++] = '\n';
-        size_t len = strlen(*text);
-        memcpy(all + n, *text, len);
-        n += len;
-    }
-    *text = all;
-    return 0;
-}
-
-static int read_turn(request_reader *k, pith__json message, pith_turn *turn) {
-    pith__json key, value, content = { NULL, NULL };
-    if (pith__json_type(message) != '{') return request_wrong(k->e, message, "messages", "objects of role and content");
-    while (pith__json_next(&message, &key, &value)) {
-        if (pith__json_type(value) == 'n' || pith__json_is(key, "name")) continue;
-        if (pith__json_is(key, "content")) {
-            content = value;
-        } else if (pith__json_is(key, "role")) {
-            if (plain_text(k, value, "role", &turn->role)) return 1;
-        } else if (!is_neutral(value)) {
-            return request_wrong(k->e, key, "messages", "role and content, which are read");
-        }
-    }
-    if (!turn->role) return wrong_field(k->e, "messages", NULL, "a message has no role");
-    if (!strcmp(turn->role, "developer")) turn->role = "system"; /* as it is called now */
-    return read_content(k, content, &turn->text);
-}
-
-static int read_chat(request_reader *k) {
-    const pith_model *m = k->rules->m;
-    pith__json all = k->messages, message;
-    size_t n_turn = pith__json_count(all);
-    pith_error *err = &k->e->error;
-    if (pith__json_type(all) != '[' || !n_turn || n_turn > INT_MAX)
-        return request_wrong(k->e, all, "messages", "an array of messages");
-    pith_turn *turn = pith__arena_new(&k->r->arena, n_turn, sizeof *turn);
-    k->r->prompt = pith__arena_new(&k->r->arena, 1, sizeof *k->r->prompt);
-    if (!turn || !k->r->prompt) return no_memory(k->e);
-    for (int i = 0; pith__json_next(&all, NULL, &message); i++)
-        if (read_turn(k, message, &turn[i])) return 1;
-    int n = pith_encode_chat(m, turn, (int)n_turn, NULL, 0, err);
-    pith_token *t = n < 0 ? NULL : malloc((size_t)(n + 1) * sizeof *t);
-    if (t) n = pith_encode_chat(m, turn, (int)n_turn, t, n, err);
-    if (t && n >= 0) return add_prompt(k, t, n, "messages");
-    free(t);
-    if (n >= 0) return no_memory(k->e);
-    snprintf(k->e->param, sizeof k->e->param, "messages");
-    if (n != PITH_EMEMORY) err->code = PITH_EDATA;
-    return 1;
-}
-
 /* ---- the whole request ----------------------------------------------------------------------- */
 
 static int read_whole(request_reader *k, pith__json fields_of) {
@@ -463,24 +254,24 @@ static int read_whole(request_reader *k, pith__json fields_of) {
     if (pith__json_type(fields_of) != '{') return request_wrong(k->e, fields_of, "the request", "an object");
     if (read_fields(k, fields_of)) return 1;
     if (!k->prompt.p == !k->messages.p)
-        return wrong_field(k->e, k->prompt.p ? "messages" : "prompt", "missing_required_parameter",
+        return request_refuse(k->e, k->prompt.p ? "messages" : "prompt", "missing_required_parameter",
                            k->prompt.p ? "has both a prompt and messages, need one of them"
                                        : "has neither a prompt nor messages");
     if (k->best_of && k->best_of != r->n)
-        return wrong_field(k->e, "best_of", NULL, "best_of is not n: all texts are given");
+        return request_refuse(k->e, "best_of", NULL, "best_of is not n: all texts are given");
     if (k->has_top && r->logprobs != CHAT_LOGPROBS)
-        return wrong_field(k->e, "top_logprobs", NULL, "top_logprobs needs \"logprobs\": true");
+        return request_refuse(k->e, "top_logprobs", NULL, "top_logprobs needs \"logprobs\": true");
     if (k->has_top) r->n_top = (int)k->top_logprobs;
     if (r->how.top_k < 0) r->how.top_k = 0; /* off, by another name */
     r->is_chat = k->messages.p != NULL;
     if (r->is_chat && r->logprobs == LIST_LOGPROBS)
-        return wrong_field(k->e, "logprobs", NULL, "logprobs is a number, need true or false and top_logprobs");
+        return request_refuse(k->e, "logprobs", NULL, "logprobs is a number, need true or false and top_logprobs");
     if (r->n_completion) r->n_predict = r->n_completion;
-    if (r->is_chat ? read_chat(k) : read_prompts(k)) return 1;
+    if (r->is_chat ? request_chat(k) : request_prompts(k)) return 1;
     if ((int64_t)r->n * r->n_prompt > MOST_TEXTS)
-        return wrong_field(k->e, "n", NULL, "n texts of each prompt are more than 1024 in all");
+        return request_refuse(k->e, "n", NULL, "n texts of each prompt are more than 1024 in all");
     if (r->has_seed && r->seed > (uint64_t)(INT64_MAX - ((int64_t)r->n * r->n_prompt - 1)))
-        return wrong_field(k->e, "seed", NULL, "the texts from seed on need seeds beyond 9223372036854775807");
+        return request_refuse(k->e, "seed", NULL, "the texts from seed on need seeds beyond 9223372036854775807");
     return 0;
 }
 

@@ -1,6 +1,8 @@
 /* request.h - requests for texts and their answers in OpenAI's form: what run batch and a server share.
  *
- *     request.c   the fields of a request -> prompts as tokens, sampling, limits
+ *     values.c    the values of its fields
+ *     prompts.c   its prompt or its messages -> tokens
+ *     request.c   the fields of a request -> all that is asked for
  *     answer.c    a text as it comes -> the answer
  *     slots.c     many texts, written together
  *
@@ -50,16 +52,40 @@ typedef struct {         /* zero-initialised is empty */
     const char *model;   /* the name it asked for, or NULL */
 } request;
 
+typedef struct {         /* at work */
+    request *r;
+    const request_rules *rules;
+    request_error *e;
+    pith__json prompt, messages; /* read when all else is */
+    int64_t top_logprobs, best_of;
+    int has_top;
+} request_reader;
+
 /* The fields of a request. 0, or *e says what is wrong and *r is empty. */
 int  request_read(request *r, const request_rules *rules, pith__json fields, request_error *e);
 void request_free(request *r);
 int  request_is_chat(pith__json fields);
 /* How many texts it asks for; 1 where it does not say that rightly. */
 int  request_texts(pith__json fields);
+
+/* ---- values.c -------------------------------------------------------------------------------- */
+
 /* "WHAT: NAME is VALUE, need NEED" into *e; code: a short name, or NULL. Returns 1. */
 int  request_wrong(request_error *e, pith__json value, const char *name, const char *need);
 /* A string of a request, whole characters only. 0, or *e says what is wrong. */
 int  request_text(pith__json value, const char *name, pith__arena *a, pith__str *s, request_error *e);
+/* The same, one that ends in a NUL. */
+int  request_plain(request_reader *k, pith__json value, const char *name, const char **text);
+/* 1: the field asks for what happens without it: false, [], "", {"type": "text"}, ["text"]. */
+int  request_neutral(pith__json value);
+/* "request: TEXT" of the field name. Both return 1. */
+int  request_refuse(request_error *e, const char *name, const char *code, const char *text);
+int  request_no_memory(request_error *e);
+
+/* ---- prompts.c ------------------------------------------------------------------------------- */
+
+int  request_prompts(request_reader *k); /* k->prompt, or k->messages: 0, or k->e says what is wrong */
+int  request_chat(request_reader *k);
 
 /* ---- answer.c -------------------------------------------------------------------------------- */
 
