@@ -917,6 +917,12 @@ for i in 1 2 3; do
     go -i "The dog" --n-predict 12 -s $((40 + i)) --stop '"'; printf 'The dog%s\n' "$(text_of $i "$dir/answers")" > "$dir/a"
     same_out "$dir/a" "batch: text $i is that of run with its seed"
 done
+printf '%s\n' '{"prompt": "The dog", "json_schema": {"enum": [12, 345]}, "seed": 3}' '{"prompt": "a", "json_schema": {"type": "x"}}' \
+    '{"prompt": "The dog", "grammar": "root ::= [a-c]{4}", "max_tokens": 2, "seed": 3}' > "$dir/obey.jsonl"
+go batch -f "$dir/obey.jsonl"; [ "$status" -eq 3 ] && grep -q '^{.*"line":2,.*schema: #/type: need' "$dir/out"; ok $? "batch: a bad schema is an error of its line"
+cp "$dir/out" "$dir/b"; go -i "The dog" -s 3 -j '{"enum": [12, 345]}'; printf 'The dog%s\n' "$(text_of 1 "$dir/b")" > "$dir/a"
+same_out "$dir/a" "batch: a text of a schema is that of run"
+sed -n 3p "$dir/b" | grep -q '"text":"[abc]*".*"finish_reason":"length"'; ok $? "batch: a sentence that was cut ends by length"
 echo '{"messages": [{"role": "system", "content": "b"}, {"role": "user", "content": "the"}], "max_tokens": 6, "seed": 7}' > "$dir/said"
 go batch "$dir/tiny.bin" -z "$dir/tok.bin" -f "$dir/said"; text_of 1 "$dir/out" > "$dir/a"
 tiny -m chat -y b -i the -s 7 --n-predict 6; same_out "$dir/a" "batch: messages are as a chat"

@@ -146,9 +146,37 @@ TEST(conversations) {
     refused("{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"logprobs\": 2}", "logprobs", "true or false");
 }
 
-/* ---- what is refused --------------------------------------------------------------------------- */
-
 #define P "{\"prompt\": \"x\", "
+#define FORMAT(s) P "\"response_format\": {\"type\": \"json_schema\", \"json_schema\": {\"name\": \"n\", \"schema\": " s "}}}"
+
+static int obeys(const char *text) { return r.grammar && !pith_grammar_match(r.grammar, text, strlen(text), NULL); }
+
+TEST(what_a_text_has_to_be) {
+    taken(P "\"response_format\": {\"type\": \"text\"}, \"grammar\": null}");
+    CHECK(!r.grammar);
+    taken(P "\"response_format\": {\"type\": \"json_object\"}}");
+    CHECK(obeys("{\"a\": [1]}") && !obeys("[1]"));
+    taken(P "\"response_format\": {\"type\": \"json_object\", \"schema\": {\"const\": 7}}}");
+    CHECK(obeys("7") && !obeys("8"));
+    taken(FORMAT("{\"type\": \"boolean\"}"));
+    CHECK(obeys("true") && !obeys("1"));
+    taken(P "\"json_schema\": {\"enum\": [\"\\u00e9\"]}}");
+    CHECK(obeys("\"\xc3\xa9\"") && !obeys("\"e\""));
+    taken(P "\"grammar\": \"root ::= \\\"yes\\\" | \\\"no\\\"\"}");
+    CHECK(obeys("no") && !obeys("maybe"));
+    refused(FORMAT("{\"properties\": {\"a\": {\"type\": \"intger\"}}}"), "response_format", "#/properties/a/type: need");
+    CHECK(e.code && !strcmp(e.code, "invalid_schema"));
+    refused(FORMAT("5"), "response_format", "schema: #");
+    refused(P "\"json_schema\": {\"$ref\": \"#/x\"}}", "json_schema", "schema: #/$ref");
+    refused(P "\"grammar\": \"root ::= item\"}", "grammar", "grammar: line 1: rule 'item'");
+    refused(P "\"grammar\": {}}", "grammar", "a string");
+    refused(P "\"grammar\": \"root ::= [a]\", \"json_schema\": {}}", "grammar", "has two of");
+    refused(P "\"response_format\": {\"type\": \"xml\"}}", "response_format", "is \"xml\"");
+    refused(P "\"response_format\": \"json_object\"}", "response_format", "need the type");
+    refused(P "\"response_format\": {\"type\": \"json_schema\"}}", "response_format", "\"schema\"");
+}
+
+/* ---- what is refused --------------------------------------------------------------------------- */
 
 TEST(numbers_out_of_range_are_refused) {
     static const char *const integers[] = { "max_tokens", "max_completion_tokens", "n", "seed", "top_logprobs" };
@@ -224,7 +252,6 @@ TEST(what_would_change_the_text_is_refused_by_name) {
     refused(P "\"echo\": true}", "echo", "need false");
     refused(P "\"suffix\": \"end\"}", "suffix", "need none");
     refused(P "\"best_of\": 3}", "best_of", "is not n");
-    refused(P "\"response_format\": {\"type\": \"json_object\"}}", "response_format", "json_object");
     refused(P "\"tools\": [{\"type\": \"function\"}]}", "tools", "need none");
     refused(P "\"tool_choice\": \"required\"}", "tool_choice", "need \"none\"");
     refused(P "\"modalities\": [\"text\", \"audio\"]}", "modalities", "need [\"text\"]");
@@ -260,6 +287,7 @@ int main(void) {
     RUN(prompts_of_all_kinds);
     RUN(special_tokens_are_read_where_that_is_wanted);
     RUN(conversations);
+    RUN(what_a_text_has_to_be);
     RUN(numbers_out_of_range_are_refused);
     RUN(lists_that_are_too_long_or_of_other_things_are_refused);
     RUN(what_would_change_the_text_is_refused_by_name);

@@ -17,7 +17,7 @@ int choice_begin(choice *c, const pith_model *m, const request *r, int index, ui
     const pith_shape *shape = pith_model_shape(m);
     *c = (choice){ .r = r, .prompt = &r->prompt[index / r->n], .index = index, .seed = seed };
     c->g = (pith_generation){ .how = r->how, .rng = seed, .n_predict = r->n_predict, .stop = r->stop,
-                              .n_stop = r->n_stop };
+                              .n_stop = r->n_stop, .grammar = r->grammar };
     if (r->is_chat) c->g.end = &shape->eos, c->g.n_end = 1; /* ends a turn, where llama2.c's models end with BOS */
     /* llama2.c draws at every position, of a prompt too; so do its conversations here. */
     int draws = r->is_chat && shape->llama2c && r->how.temperature > 0;

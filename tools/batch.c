@@ -597,6 +597,7 @@ int verb_batch(int argc, char **argv) {
         "OpenAI's batches (custom_id, method, url, body). Fields beside it, as OpenAI has them: max_tokens\n"
         "temperature top_p top_k min_p seed stop n logprobs top_logprobs logit_bias frequency_penalty\n"
         "presence_penalty repeat_penalty repeat_last_n; the options below are for requests that do not say.\n"
+        "What is written obeys response_format (json_object, json_schema), json_schema or grammar (GBNF).\n"
         "Without a seed, the texts of the file have -s, -s plus 1, ... in their order; with one, those of n\n"
         "have seed, seed plus 1, ...: each is the text that run MODEL -i TEXT -s SEED writes.\n"
         "A request that cannot be answered has an answer with \"error\"; then the exit code is 3.\n"

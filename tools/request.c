@@ -2,6 +2,7 @@
  *
  *     {"prompt": "Once upon", "max_tokens": 50, "temperature": 0, "stop": ["\n"]}
  *     {"messages": [{"role": "user", "content": "Hello"}], "seed": 7, "n": 2, "logprobs": true}
+ *     {"prompt": "A dog: ", "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "object"}}}}
  *
  * A field that would change the text and is not known here is an error: a text that was written without it
  * would not be what was asked for. null is as if the field were not there.
@@ -118,6 +119,10 @@ static int read_model(request_reader *k, pith__json v) { return request_plain(k,
 static int read_prompt(request_reader *k, pith__json v) { return k->prompt = v, 0; }
 static int read_messages(request_reader *k, pith__json v) { return k->messages = v, 0; }
 
+static int read_format(request_reader *k, pith__json v) { return k->format = v, 0; }
+static int read_gbnf(request_reader *k, pith__json v) { return k->gbnf = v, 0; }
+static int read_schema(request_reader *k, pith__json v) { return k->schema = v, 0; }
+
 static int read_top(request_reader *k, pith__json v) {
     if (!pith__json_int(v, &k->top_logprobs) || k->top_logprobs < 0 || k->top_logprobs > MOST_TOP)
         return request_wrong(k->e, v, "top_logprobs", "a whole number from 0 to 20");
@@ -184,6 +189,9 @@ static const field fields[] = {
     { "logprobs", READ, 0, 0, 0, NULL, read_logprobs },
     { "top_logprobs", READ, 0, 0, 0, NULL, read_top },
     { "model", READ, 0, 0, 0, NULL, read_model },
+    { "response_format", READ, 0, 0, 0, NULL, read_format },
+    { "grammar", READ, 0, 0, 0, NULL, read_gbnf },
+    { "json_schema", READ, 0, 0, 0, NULL, read_schema },
     /* These say who asks, or how the work is to be done, not what comes of it. */
     { .name = "id", .kind = TAKEN }, { .name = "custom_id", .kind = TAKEN }, { .name = "user", .kind = TAKEN },
     { .name = "metadata", .kind = TAKEN }, { .name = "store", .kind = TAKEN }, { .name = "service_tier", .kind = TAKEN },
@@ -193,7 +201,6 @@ static const field fields[] = {
     { .name = "stream", .kind = NEUTRAL, .need = "false: the answer comes whole" },
     { .name = "echo", .kind = NEUTRAL, .need = "false: the prompt is not said again (but run score scores it)" },
     { .name = "suffix", .kind = NEUTRAL, .need = "none: a text is written from its beginning on" },
-    { .name = "response_format", .kind = NEUTRAL, .need = "{\"type\": \"text\"}" },
     { .name = "modalities", .kind = NEUTRAL, .need = "[\"text\"]" },
     { .name = "tools", .kind = NEUTRAL, .need = "none" }, { .name = "tool_choice", .kind = NEUTRAL, .need = "\"none\"" },
     { .name = "functions", .kind = NEUTRAL, .need = "none" },
@@ -247,6 +254,41 @@ static int read_fields(request_reader *k, pith__json object) {
     return 0;
 }
 
+/* ---- what a text has to be ------------------------------------------------------------------- */
+
+/* The grammar of a JSON Schema, or what GBNF says; name: the field that asks for it. */
+static int make_grammar(request_reader *k, const char *name, pith__str text, int is_schema) {
+    pith_error err = { 0, "" };
+    if (k->r->grammar)
+        return request_refuse(k->e, name, NULL, "has two of response_format, grammar and json_schema, need one of them");
+    k->r->grammar = is_schema ? pith_grammar_schema(text.p, text.n, &err) : pith_grammar_new(text.p, text.n, &err);
+    if (k->r->grammar) return 0;
+    if (err.code == PITH_EMEMORY) return request_no_memory(k->e);
+    return request_refuse(k->e, name, is_schema ? "invalid_schema" : "invalid_grammar", err.text);
+}
+
+/* {"type": "json_schema", "json_schema": {"schema": {...}}}; "json_object" is any object, or (llama.cpp's) one of a
+ * schema beside it. */
+static int make_format(request_reader *k, pith__json v) {
+    static const char name[] = "response_format";
+    pith__json type = pith__json_get(v, "type"), schema = pith__json_get(v, "schema");
+    int is_schema = pith__json_is(type, "json_schema");
+    if (pith__json_is(type, "text")) return 0;
+    if (!is_schema && !pith__json_is(type, "json_object"))
+        return request_wrong(k->e, type.p ? type : v, name, "the type \"text\", \"json_object\" or \"json_schema\"");
+    if (is_schema) schema = pith__json_get(pith__json_get(v, "json_schema"), "schema");
+    if (is_schema && !schema.p) return request_wrong(k->e, v, name, "\"json_schema\": {\"schema\": {...}}");
+    return make_grammar(k, name, schema.p ? pith__json_raw(schema) : pith__str_of("{\"type\": \"object\"}"), 1);
+}
+
+static int make_grammars(request_reader *k) {
+    pith__str text;
+    if (k->format.p && make_format(k, k->format)) return 1;
+    if (k->schema.p && make_grammar(k, "json_schema", pith__json_raw(k->schema), 1)) return 1;
+    if (!k->gbnf.p) return 0;
+    return request_text(k->gbnf, "grammar", &k->r->arena, &text, k->e) || make_grammar(k, "grammar", text, 0);
+}
+
 /* ---- the whole request ----------------------------------------------------------------------- */
 
 static int read_whole(request_reader *k, pith__json fields_of) {
@@ -267,7 +309,7 @@ static int read_whole(request_reader *k, pith__json fields_of) {
     if (r->is_chat && r->logprobs == LIST_LOGPROBS)
         return request_refuse(k->e, "logprobs", NULL, "logprobs is a number, need true or false and top_logprobs");
     if (r->n_completion) r->n_predict = r->n_completion;
-    if (r->is_chat ? request_chat(k) : request_prompts(k)) return 1;
+    if (make_grammars(k) || (r->is_chat ? request_chat(k) : request_prompts(k))) return 1;
     if ((int64_t)r->n * r->n_prompt > MOST_TEXTS)
         return request_refuse(k->e, "n", NULL, "n texts of each prompt are more than 1024 in all");
     if (r->has_seed && r->seed > (uint64_t)(INT64_MAX - ((int64_t)r->n * r->n_prompt - 1)))
@@ -285,6 +327,7 @@ int request_read(request *r, const request_rules *rules, pith__json fields_of, r
 }
 
 void request_free(request *r) {
+    pith_grammar_free(r->grammar);
     pith__arena_free(&r->arena);
     memset(r, 0, sizeof *r);
 }

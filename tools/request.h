@@ -43,6 +43,7 @@ typedef struct {         /* zero-initialised is empty */
     int n_prompt;
     int n;               /* texts of each prompt */
     pith_sampling how;
+    pith_grammar *grammar; /* of its texts, or NULL */
     const char **stop;   /* (n_stop) */
     int n_stop;
     int n_predict, n_completion; /* new tokens: max_tokens, and its later name if that was there */
@@ -56,7 +57,7 @@ typedef struct {         /* at work */
     request *r;
     const request_rules *rules;
     request_error *e;
-    pith__json prompt, messages; /* read when all else is */
+    pith__json prompt, messages, format, gbnf, schema; /* read when all else is */
     int64_t top_logprobs, best_of;
     int has_top;
 } request_reader;
