@@ -44,11 +44,6 @@ struct entry {           /* a request, until its answer is written */
     size_t n_answer;
 };
 
-typedef struct {         /* names that came: a hash each */
-    uint64_t *at;        /* (room), 0: free */
-    size_t n, room;
-} name_set;
-
 typedef struct {
     const batch_options *o;
     const pith_model *m;
@@ -70,36 +65,6 @@ typedef struct {
     char fingerprint[24], name[128]; /* of the model */
     progress p;
 } batch_job;
-
-/* ---- names ----------------------------------------------------------------------------------- */
-
-static int grow_names(name_set *s) {
-    name_set more = { NULL, 0, s->room ? 2 * s->room : 1024 };
-    more.at = calloc(more.room, sizeof *more.at);
-    if (!more.at) return 0;
-    for (size_t i = 0; i < s->room; i++) {
-        if (!s->at[i]) continue;
-        size_t j = s->at[i] % more.room;
-        while (more.at[j]) j = (j + 1) % more.room;
-        more.at[j] = s->at[i];
-        more.n++;
-    }
-    free(s->at);
-    *s = more;
-    return 1;
-}
-
-/* 1: it is new; 0: it came before; -1: no memory. */
-static int add_name(name_set *s, const char *name) {
-    uint64_t h = pith__hash(0, name, strlen(name)) | 1;
-    if (2 * s->n >= s->room && !grow_names(s)) return -1;
-    size_t i = h % s->room;
-    for (; s->at[i]; i = (i + 1) % s->room)
-        if (s->at[i] == h) return 0;
-    s->at[i] = h;
-    s->n++;
-    return 1;
-}
 
 /* ---- reading a request ----------------------------------------------------------------------- */
 

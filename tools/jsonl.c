@@ -83,3 +83,32 @@ int lines_next(line_reader *l) {
     } while (is_blank(l));
     return GO_ON;
 }
+
+/* ---- names ----------------------------------------------------------------------------------- */
+
+static int grow_names(name_set *s) {
+    name_set more = { NULL, 0, s->room ? 2 * s->room : 1024 };
+    more.at = calloc(more.room, sizeof *more.at);
+    if (!more.at) return 0;
+    for (size_t i = 0; i < s->room; i++) {
+        if (!s->at[i]) continue;
+        size_t j = s->at[i] % more.room;
+        while (more.at[j]) j = (j + 1) % more.room;
+        more.at[j] = s->at[i];
+        more.n++;
+    }
+    free(s->at);
+    *s = more;
+    return 1;
+}
+
+int add_name(name_set *s, const char *name) {
+    uint64_t h = pith__hash(0, name, strlen(name)) | 1;
+    if (2 * s->n >= s->room && !grow_names(s)) return -1;
+    size_t i = h % s->room;
+    for (; s->at[i]; i = (i + 1) % s->room)
+        if (s->at[i] == h) return 0;
+    s->at[i] = h;
+    s->n++;
+    return 1;
+}

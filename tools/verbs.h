@@ -32,6 +32,13 @@ typedef struct {            /* over the tokens that were scored */
 
 void print_sums(const sums *k); /* "tokens N  nll X  perplexity Y  bits/byte Z" on stderr */
 
+typedef struct {         /* names that came: a hash each */
+    uint64_t *at;        /* (room), 0: free */
+    size_t n, room;
+} name_set;
+
+int add_name(name_set *s, const char *name); /* 1: it is new; 0: it came before; -1: no memory */
+
 int has_rows(const char *text, size_t n); /* 1: its first line is {"text": "..."} or {"prompt": "..."} */
 
 /* run score of JSONL, so many rows at once. */
