@@ -59,6 +59,7 @@ TOOLS   = tools/bundle.c \
           tools/trace.c \
           tools/samples.c \
           tools/messages.c \
+          tools/template.c \
           tools/voice.c \
           tools/commands.c \
           tools/talk.c \
@@ -67,8 +68,7 @@ TOOLS   = tools/bundle.c \
           tools/request.c \
           tools/answer.c \
           tools/slots.c \
-          tools/batch.c \
-          tools/template.c
+          tools/batch.c
 TESTS   = $(wildcard tests/t_*.c)
 
 # Asked once, and only by what compiles.

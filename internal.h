@@ -64,6 +64,7 @@ PITH_SHARED const char *pith__thoughts_close(const pith__thoughts *t);   /* the 
 /* As pith_template_new, of a vocabulary and its tokenizer, both or neither. text.p NULL: the vocabulary's own. */
 PITH_SHARED pith_template *pith__template_new(const pith__vocab *v, const pith__tokenizer *k, pith__str text,
                                               const char *what, pith_error *err);
+PITH_SHARED pith__str pith__template_text(const pith_template *t); /* the program */
 
 /* ---- families.c, model.c: an open model ------------------------------------------------------------ */
 

@@ -62,6 +62,8 @@ void pith_template_free(pith_template *t) {
     free(t);
 }
 
+PITH_SHARED pith__str pith__template_text(const pith_template *t) { return pith__jinja_text(t->jinja); }
+
 /* ---- special tokens as JSON -------------------------------------------------------------------------- */
 
 static char *template_json(char *to, const char *p, size_t n) { /* with at most 6 bytes for each */

@@ -926,6 +926,13 @@ sed -n 3p "$dir/b" | grep -q '"text":"[abc]*".*"finish_reason":"length"'; ok $? 
 echo '{"messages": [{"role": "system", "content": "b"}, {"role": "user", "content": "the"}], "max_tokens": 6, "seed": 7}' > "$dir/said"
 go batch "$dir/tiny.bin" -z "$dir/tok.bin" -f "$dir/said"; text_of 1 "$dir/out" > "$dir/a"
 tiny -m chat -y b -i the -s 7 --n-predict 6; same_out "$dir/a" "batch: messages are as a chat"
+printf '%s' "{{ bos_token }}{{ messages[0].content }}{{ strftime_now('%d') }}{{ end }}" > "$dir/form.jinja"
+printf '%s\n' '{"messages": [{"role": "user", "content": "The dog"}], "max_tokens": 9, "seed": 2}' '{"prompt": "The dog14 saw", "max_tokens": 9, "seed": 2}' > "$dir/said"
+go batch -f "$dir/said" --chat-template-file "$dir/form.jinja" --chat-template-kwargs '{"end": " saw"}' --now 2025-03-14T15:09:26
+[ -n "$(text_of 1 "$dir/out")" ] && [ "$(text_of 1 "$dir/out")" = "$(text_of 2 "$dir/out")" ]; ok $? "batch: messages through a chat template, at a time"
+go batch -f "$dir/said" --chat-template-kwargs '{}' --chat-template llama2; refused 1 "has none" "batch: variables without a template"
+go batch -f "$dir/said" --chat-template-file "$dir/form.jinja" --chat-template-kwargs '5'; refused 1 "need {" "batch: variables that are no object"
+go batch -f "$dir/said" --now noon; refused 1 "such as 2025" "batch: a time that is none"
 in=$dir/ask.jsonl; go batch -f - -s 41 --parallel 1; in=/dev/null; same_out "$dir/answers" "batch reads standard input"
 go batch -f "$dir/ask.jsonl" -s 41 -o "$dir/b.jsonl"; cmp -s "$dir/answers" "$dir/b.jsonl"; ok $? "batch -o"
 go batch -f "$dir/ask.jsonl" -s 41 -o "$dir/b.jsonl"; refused 1 "b.jsonl: has something in it" "batch does not write over answers"

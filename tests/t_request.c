@@ -132,7 +132,7 @@ TEST(conversations) {
           "{\"type\": \"text\", \"text\": \"kind\"}]}, {\"content\": \"Hi\", \"role\": \"user\", \"name\": \"Eve\"},"
           "{\"role\": \"assistant\", \"content\": \"Ho\", \"tool_calls\": [], \"refusal\": null}, {\"role\": \"user\", \"content\": \"Yes\"}]}");
     CHECK(r.is_chat && r.n_prompt == 1 && r.prompt[0].n == n && !memcmp(r.prompt[0].t, t, (size_t)n * sizeof *t));
-    refused("{\"messages\": []}", "messages", "an array of messages");
+    refused("{\"messages\": []}", "messages", "is empty, need one message");
     refused("{\"messages\": \"hi\"}", "messages", "an array of messages");
     refused("{\"messages\": [\"hi\"]}", "messages", "objects");
     refused("{\"messages\": [{\"content\": \"a\"}]}", "messages", "no role");
@@ -144,6 +144,56 @@ TEST(conversations) {
     refused("{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image_url\"}]}]}", "content", "image_url");
     refused("{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"prompt\": \"b\"}", "messages", "both");
     refused("{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"logprobs\": 2}", "logprobs", "true or false");
+}
+
+/* Everything that a request says to the template, and the two that are said outside of it. */
+static const char template[] =
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% if m.tool_calls %}{{ m.tool_calls[0].id }}{% endif %}{% endfor %}"
+    "{% if tools %}T{{ tools[0].name }}{% endif %}{% if thinking %}K{{ thinking }}{% endif %}E{{ effort }}{{ reasoning_effort }}"
+    "{{ strftime_now('%Y-%m') }}{% if add_generation_prompt %}<go>{% endif %}";
+
+static void says(const char *request_of, const char *text) {
+    pith_token t[512];
+    taken(request_of);
+    int n = pith_encode(model, text, strlen(text), 0, t, 512);
+    if (r.n_prompt != 1 || r.prompt[0].n != n || memcmp(r.prompt[0].t, t, (size_t)n * sizeof *t) != 0)
+        FAIL("%s: is not %s", request_of, text);
+}
+
+#define HI "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]"
+
+TEST(conversations_through_a_template) {
+    static const pith_time now = { 2025, 3, 14, 15, 9, 26 };
+    pith_template *form = pith_template_new(model, template, sizeof template - 1, "form", NULL);
+    REQUIRE(form);
+    rules.form = form, rules.now = &now;
+    says(HI "}", "<user>HiE2025-03<go>");
+    says("{\"messages\": [{\"role\": \"developer\", \"content\": \"Be\"}, {\"content\": \"Hi\", \"role\": \"user\"},"
+         "{\"role\": \"assistant\", \"content\": null, \"tool_calls\": [{\"id\": \"7\"}]},"
+         "{\"role\": \"tool\", \"tool_call_id\": \"7\", \"content\": \"x\"}]}",
+         "<system>Be<user>Hi<assistant>7<tool>xE2025-03<go>");
+    says(HI ", \"tools\": [{\"name\": \"f\"}], \"tool_choice\": \"auto\"}", "<user>HiTfE2025-03<go>");
+    says(HI ", \"tools\": [{\"name\": \"f\"}], \"tool_choice\": \"none\"}", "<user>HiE2025-03<go>");
+    says(HI ", \"tools\": []}", "<user>HiE2025-03<go>");
+    rules.variables = "{\"thinking\": \"a\", \"effort\": \"b\"}";
+    says(HI ", \"chat_template_kwargs\": {\"effort\": \"c\"}, \"reasoning_effort\": \"low\"}", "<user>HiKaEclow2025-03<go>");
+    rules.variables = NULL;
+    says(HI ", \"chat_template_kwargs\": {\"add_generation_prompt\": false, \"messages\": 5}}", "<user>HiE2025-03");
+    refused(HI ", \"chat_template_kwargs\": \"x\"}", "chat_template_kwargs", "an object");
+    refused(HI ", \"tools\": {}}", "tools", "an array of objects");
+    refused(HI ", \"tools\": [1]}", "tools", "an array of objects");
+    refused("{\"messages\": [{\"role\": \"user\"}]}", "content", "has no content");
+    refused("{\"messages\": [{\"role\": \"user\", \"content\": \"a\", \"images\": [\"x\"]}]}", "messages", "\"images\"");
+    refused("{\"messages\": [{\"role\": \"user\", \"content\": \"\\ud800\"}]}", "content", "half a surrogate");
+    pith_template_free(form);
+    rules.form = pith_template_new(model, "{{ raise_exception('no: ' + messages[0].role) }}developer", 57, "form", NULL);
+    refused("{\"messages\": [{\"role\": \"developer\", \"content\": \"a\"}]}", "messages", "no: developer");
+    refused(HI ", \"reasoning_effort\": \"low\"}", "reasoning_effort", "does not read it");
+    pith_template_free((pith_template *)(uintptr_t)rules.form);
+    rules.form = NULL;
+    refused(HI ", \"tools\": [{}]}", "tools", "own chat template");
+    refused(HI ", \"chat_template_kwargs\": {}}", "chat_template_kwargs", "chat template");
+    refused(HI ", \"reasoning_effort\": \"low\"}", "reasoning_effort", "no chat template");
 }
 
 #define P "{\"prompt\": \"x\", "
@@ -252,10 +302,12 @@ TEST(what_would_change_the_text_is_refused_by_name) {
     refused(P "\"echo\": true}", "echo", "need false");
     refused(P "\"suffix\": \"end\"}", "suffix", "need none");
     refused(P "\"best_of\": 3}", "best_of", "is not n");
-    refused(P "\"tools\": [{\"type\": \"function\"}]}", "tools", "need none");
-    refused(P "\"tool_choice\": \"required\"}", "tool_choice", "need \"none\"");
+    refused(P "\"tools\": [{\"type\": \"function\"}]}", "tools", "need messages");
+    refused(P "\"chat_template_kwargs\": {\"a\": 1}}", "chat_template_kwargs", "need messages");
+    refused(P "\"tool_choice\": \"required\"}", "tool_choice", "a call is not forced");
+    refused(P "\"tool_choice\": {\"type\": \"function\"}}", "tool_choice", "a call is not forced");
     refused(P "\"modalities\": [\"text\", \"audio\"]}", "modalities", "need [\"text\"]");
-    refused(P "\"reasoning_effort\": \"high\"}", "reasoning_effort", "high");
+    refused(P "\"reasoning_effort\": \"high\"}", "reasoning_effort", "need messages");
     refused(P "\"\\ud800\": 1}", "a field's name", "half a surrogate");
 }
 
@@ -263,7 +315,7 @@ TEST(what_changes_nothing_is_taken) {
     taken(P "\"user\": \"u\", \"metadata\": {\"a\": \"b\"}, \"store\": true, \"service_tier\": \"auto\", \"safety_identifier\": \"s\","
           "\"prompt_cache_key\": \"k\", \"parallel_tool_calls\": true, \"prediction\": {}, \"stream_options\": {}}");
     taken(P "\"stream\": false, \"echo\": false, \"suffix\": \"\", \"best_of\": 2, \"n\": 2, \"response_format\": {\"type\": \"text\"},"
-          "\"tools\": [], \"tool_choice\": \"auto\", \"functions\": [], \"modalities\": [\"text\"]}");
+          "\"tools\": [], \"tool_choice\": \"auto\", \"functions\": [], \"reasoning_effort\": \"none\", \"modalities\": [\"text\"]}");
 }
 
 TEST(how_many_texts_a_request_asks_for) {
@@ -287,6 +339,7 @@ int main(void) {
     RUN(prompts_of_all_kinds);
     RUN(special_tokens_are_read_where_that_is_wanted);
     RUN(conversations);
+    RUN(conversations_through_a_template);
     RUN(what_a_text_has_to_be);
     RUN(numbers_out_of_range_are_refused);
     RUN(lists_that_are_too_long_or_of_other_things_are_refused);

@@ -21,7 +21,7 @@
 
 typedef struct {
     model_choice model;
-    const char *file, *output;
+    const char *file, *output, *form, *variables, *now; /* form: of --chat-template-file */
     int parallel, n_predict, resume, parse_special;
     uint64_t seed;
     sampling_choice sampling;
@@ -48,6 +48,8 @@ typedef struct {
     const batch_options *o;
     const pith_model *m;
     request_rules rules;
+    pith_template *form; /* of conversations, or NULL */
+    pith_time now;
     line_reader in;
     output out;
     int lock;            /* of the output's file, or -1 */
@@ -451,7 +453,8 @@ static void make_fingerprint(batch_job *j) {
     const pith_shape *s = pith_model_shape(j->m);
     const pith_sampling *how = &j->rules.how;
     const char *const texts[] = { PITH_VERSION, s->arch, o->model.options.chat_template, o->model.options.pretokenizer,
-                                  o->model.context.cache_k, o->model.context.cache_v, how->order };
+                                  o->model.context.cache_k, o->model.context.cache_v, how->order, o->variables, o->now };
+    const pith__str form = j->form ? pith__template_text(j->form) : pith__str_of("");
     const int numbers[] = { s->n_layer, s->n_embd, s->n_head, s->n_kv_head, s->head_dim, s->n_ff, s->n_vocab,
                             j->rules.n_ctx, j->rules.n_predict, j->rules.parse_special, how->top_k,
                             how->repeat_last_n, how->dry_allowed_length, how->dry_last_n, how->n_dry_breaker,
@@ -466,7 +469,7 @@ static void make_fingerprint(batch_job *j) {
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         h = pith__hash(h, texts[i] ? texts[i] : "", texts[i] ? strlen(texts[i]) + 1 : 1);
     for (int i = 0; i < how->n_dry_breaker; i++) h = pith__hash(h, how->dry_breaker[i], strlen(how->dry_breaker[i]) + 1);
-    h = pith__hash(h, numbers, sizeof numbers);
+    h = pith__hash(pith__hash(h, form.p, form.n), numbers, sizeof numbers);
     h = pith__hash(h, floats, sizeof floats);
     h = hash_weights(j->m, pith__hash(h, big, sizeof big));
     h ^= adapters_hash(j->m, &o->model);
@@ -531,6 +534,19 @@ static int run_job(batch_job *j) {
     return code == GO_ON ? 0 : verdict(j);
 }
 
+/* How conversations become prompts. An exit code. */
+static int open_conversations(batch_job *j) {
+    const batch_options *o = j->o;
+    pith_error e = { 0, "" };
+    pith__json v;
+    int code = open_chat_form(j->m, &o->model, o->form, &j->form);
+    if (!code) code = read_time(o->now, &j->now);
+    if (code || !o->variables) return code;
+    if (!j->form) return complain(USAGE, "--chat-template-kwargs is of a chat template, and the model has none");
+    if (pith__json_read(&v, o->variables, strlen(o->variables), "--chat-template-kwargs", &e)) return complain(USAGE, "%s", e.text);
+    return pith__json_type(v) == '{' ? 0 : complain(USAGE, "--chat-template-kwargs is no object, need {...}");
+}
+
 static void close_job(batch_job *j) {
     slots_close(&j->k);
     for (entry *e = j->first; e; e = j->first) {
@@ -538,6 +554,7 @@ static void close_job(batch_job *j) {
         free_entry(e);
     }
     lines_close(&j->in);
+    pith_template_free(j->form);
     free(j->ended);
     free(j->names.at);
 }
@@ -562,6 +579,8 @@ int verb_batch(int argc, char **argv) {
         "OpenAI's batches (custom_id, method, url, body). Fields beside it, as OpenAI has them: max_tokens\n"
         "temperature top_p top_k min_p seed stop n logprobs top_logprobs logit_bias frequency_penalty\n"
         "presence_penalty repeat_penalty repeat_last_n; the options below are for requests that do not say.\n"
+        "Messages go through the model's chat template, with tools, tool_choice (auto, none), reasoning_effort and\n"
+        "chat_template_kwargs; what a model writes to call a tool is in its text.\n"
         "What is written obeys response_format (json_object, json_schema), json_schema or grammar (GBNF).\n"
         "Without a seed, the texts of the file have -s, -s plus 1, ... in their order; with one, those of n\n"
         "have seed, seed plus 1, ...: each is the text that run MODEL -i TEXT -s SEED writes.\n"
@@ -581,7 +600,12 @@ int verb_batch(int argc, char **argv) {
         { 0, "parse-special", SWITCH, &o.parse_special, 0, 0, "",
           "read <|names|> in prompts as special tokens" },
         { 0, "chat-template", TEXT, &o.model.options.chat_template, 0, 0, "NAME",
-          "form of messages: llama2, chatml, ... (the model's)" },
+          "form of messages instead of the model's template: llama2, chatml, ..." },
+        { 0, "chat-template-file", TEXT, &o.form, 0, 0, "FILE", "a template instead of the model's" },
+        { 0, "chat-template-kwargs", TEXT, &o.variables, 0, 0, "JSON",
+          "variables for it, before chat_template_kwargs of a request: {\"enable_thinking\": false}" },
+        { 0, "now", TEXT, &o.now, 0, 0, "TIME",
+          "for templates that write the date: 2025-03-14T15:09:26 (the time it is)" },
         { 0, "quiet", SWITCH, &o.model.quiet, 0, 0, "", "on standard error only what is wrong" },
         LORA_FLAGS(o.model),
         MODEL_FLAGS(o.model),
@@ -596,11 +620,13 @@ int verb_batch(int argc, char **argv) {
     if (code) return code;
     batch_job j = { .o = &o, .m = m, .lock = -1, .last = &j.first, .p = { "request", 0, 0 } };
     int whole = pith_model_shape(m)->n_ctx, n_ctx = o.model.context.n_ctx ? o.model.context.n_ctx : whole;
-    j.rules = (request_rules){ m, o.sampling.how, o.n_predict < 0 ? 0 : o.n_predict, n_ctx, o.parse_special };
+    code = open_conversations(&j);
+    j.rules = (request_rules){ m, o.sampling.how, o.n_predict < 0 ? 0 : o.n_predict, n_ctx, o.parse_special, j.form,
+                               o.variables, &j.now };
     fill_sampling(m, &j.rules.how);
     if (n_ctx > whole)
         note(o.model.quiet, "a context of %d tokens, while the model was made for %d (-c)", n_ctx, whole);
-    code = run_job(&j);
+    if (!code) code = run_job(&j);
     close_job(&j);
     close_model(&o.model, m);
     return code;

@@ -108,8 +108,19 @@ static int read_content(request_reader *k, pith__json v, const char **text) {
     return 0;
 }
 
-static int read_turn(request_reader *k, pith__json message, pith_turn *turn) {
+/* What messages have beside role and content: a template may read it, a named form does not. */
+static int is_for_template(pith__json key) {
+    static const char *const names[] = { "tool_calls", "tool_call_id", "tool_plan", "reasoning_content", "reasoning",
+                                         "thinking", "prefix" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (pith__json_is(key, names[i])) return 1;
+    return 0;
+}
+
+/* *role: its value. What a form cannot say is refused, unless it says nothing: [], false, "". */
+static int read_turn(request_reader *k, pith__json message, pith_turn *turn, pith__json *role) {
     pith__json key, value, content = { NULL, NULL };
+    int more = 0;
     if (pith__json_type(message) != '{') return request_wrong(k->e, message, "messages", "objects of role and content");
     while (pith__json_next(&message, &key, &value)) {
         if (pith__json_type(value) == 'n' || pith__json_is(key, "name")) continue;
@@ -117,34 +128,132 @@ static int read_turn(request_reader *k, pith__json message, pith_turn *turn) {
             content = value;
         } else if (pith__json_is(key, "role")) {
             if (request_plain(k, value, "role", &turn->role)) return 1;
+            *role = value;
+        } else if (k->rules->form && is_for_template(key)) {
+            more = 1;
         } else if (!request_neutral(value)) {
             return request_wrong(k->e, key, "messages", "role and content, which are read");
         }
     }
     if (!turn->role) return request_refuse(k->e, "messages", NULL, "a message has no role");
-    if (!strcmp(turn->role, "developer")) turn->role = "system"; /* as it is called now */
+    if (more && !content.p) return 0; /* a call of a tool says nothing else */
     return read_content(k, content, &turn->text);
 }
 
-int request_chat(request_reader *k) {
-    const pith_model *m = k->rules->m;
-    pith__json all = k->messages, message;
-    size_t n_turn = pith__json_count(all);
-    pith_error *err = &k->e->error;
-    if (pith__json_type(all) != '[' || !n_turn || n_turn > INT_MAX)
-        return request_wrong(k->e, all, "messages", "an array of messages");
-    pith_turn *turn = pith__arena_new(&k->r->arena, n_turn, sizeof *turn);
-    k->r->prompt = pith__arena_new(&k->r->arena, 1, sizeof *k->r->prompt);
-    if (!turn || !k->r->prompt) return request_no_memory(k->e);
-    for (int i = 0; pith__json_next(&all, NULL, &message); i++)
-        if (read_turn(k, message, &turn[i])) return 1;
-    int n = pith_encode_chat(m, turn, (int)n_turn, NULL, 0, err);
-    pith_token *t = n < 0 ? NULL : malloc((size_t)(n + 1) * sizeof *t);
-    if (t) n = pith_encode_chat(m, turn, (int)n_turn, t, n, err);
-    if (t && n >= 0) return add_prompt(k, t, n, "messages");
+/* Takes n tokens over, or says why there are none. */
+static int add_chat(request_reader *k, pith_token *t, int n, const pith_error *err) {
+    if (n > 0 && t) return add_prompt(k, t, n, "messages");
     free(t);
-    if (n >= 0) return request_no_memory(k->e);
-    snprintf(k->e->param, sizeof k->e->param, "messages");
-    if (n != PITH_EMEMORY) err->code = PITH_EDATA;
-    return 1;
+    if (n == PITH_EMEMORY || (n > 0 && !t)) return request_no_memory(k->e);
+    if (n == 0) return request_refuse(k->e, "messages", NULL, "the conversation has no tokens");
+    return request_refuse(k->e, "messages", NULL, err->text);
+}
+
+/* In the form of --chat-template, or the one that fits a model without a template. */
+static int encode_in_form(request_reader *k, pith_turn *turn, int n_turn) {
+    const pith_model *m = k->rules->m;
+    pith_error err = { 0, "" };
+    if (k->tools.p) return request_refuse(k->e, "tools", NULL, "tools need the model's own chat template, which it has not");
+    if (k->variables.p)
+        return request_refuse(k->e, "chat_template_kwargs", NULL,
+                              "chat_template_kwargs are of a chat template, which the model has not");
+    if (k->effort.p && !request_neutral(k->effort))
+        return request_wrong(k->e, k->effort, "reasoning_effort", "none: there is no chat template that reads it");
+    for (int i = 0; i < n_turn; i++)
+        if (!strcmp(turn[i].role, "developer")) turn[i].role = "system"; /* as it is called now */
+    int n = pith_encode_chat(m, turn, n_turn, NULL, 0, &err);
+    pith_token *t = n < 0 ? NULL : malloc((size_t)(n + 1) * sizeof *t);
+    if (t) n = pith_encode_chat(m, turn, n_turn, t, n, &err);
+    return add_chat(k, t, n, &err);
+}
+
+/* ---- through a chat template ------------------------------------------------------------------ */
+
+static void put_raw(output *o, pith__json v) {
+    pith__str raw = pith__json_raw(v);
+    output_bytes(o, raw.p, raw.n);
+}
+
+static void put_members(output *o, pith__json object) {
+    pith__json key, value;
+    if (pith__json_type(object) != '{') return;
+    while (pith__json_next(&object, &key, &value)) put_raw(o, key), output_line(o, ":"), put_raw(o, value), output_line(o, ",");
+}
+
+static int reads(const pith_template *t, const char *name) {
+    pith__str text = pith__template_text(t);
+    size_t n = strlen(name);
+    for (size_t i = 0; i + n <= text.n; i++)
+        if (!memcmp(text.p + i, name, n)) return 1;
+    return 0;
+}
+
+/* The messages, where role[i] that the template does not know is written "system". */
+static void put_messages(output *o, const request_reader *k, const pith__json *role, size_t n) {
+    pith__str all = pith__json_raw(k->messages);
+    const char *from = all.p;
+    for (size_t i = 0; i < n && !reads(k->rules->form, "developer"); i++) {
+        if (!pith__json_is(role[i], "developer")) continue;
+        output_bytes(o, from, (size_t)(role[i].p - from));
+        output_line(o, "\"system\"");
+        from = role[i].p + pith__json_raw(role[i]).n;
+    }
+    output_bytes(o, from, (size_t)(all.p + all.n - from));
+}
+
+/* {variables of the rules, the request's own, "messages": [...], "tools": [...]}: of equal names the last counts. */
+static char *conversation_json(const request_reader *k, const pith__json *role, size_t n) {
+    pith__json given = { NULL, NULL };
+    char *text = NULL;
+    size_t size;
+    output o;
+    if (output_memory(&o, &text, &size)) return NULL;
+    output_line(&o, "{");
+    const char *usual = k->rules->variables;
+    if (usual && !pith__json_read(&given, usual, strlen(usual), "", NULL)) put_members(&o, given);
+    if (k->effort.p) output_line(&o, "\"reasoning_effort\":"), put_raw(&o, k->effort), output_line(&o, ",");
+    put_members(&o, k->variables);
+    output_line(&o, "\"messages\":");
+    put_messages(&o, k, role, n);
+    if (k->tools.p) output_line(&o, ",\"tools\":"), put_raw(&o, k->tools);
+    output_line(&o, "}");
+    int bad = fclose(o.file) != 0 || o.code;
+    if (bad) free(text), text = NULL;
+    return text;
+}
+
+static int encode_with_template(request_reader *k, const pith__json *role, size_t n) {
+    if (k->effort.p && !reads(k->rules->form, "reasoning_effort")) {
+        if (!request_neutral(k->effort))
+            return request_wrong(k->e, k->effort, "reasoning_effort", "none: the chat template does not read it");
+        k->effort.p = NULL;
+    }
+    char *text = conversation_json(k, role, n);
+    pith_conversation c = { .messages = text, .now = k->rules->now };
+    pith_rendering r;
+    pith_error err = { 0, "" };
+    if (!text) return request_no_memory(k->e);
+    int code = pith_render(k->rules->form, &c, &r, &err);
+    free(text);
+    if (code) return add_chat(k, NULL, code, &err);
+    pith_token *t = r.token;
+    r.token = NULL;
+    int n_token = r.n_token;
+    pith_rendering_free(&r);
+    return add_chat(k, t, n_token, &err);
+}
+
+int request_chat(request_reader *k) {
+    pith__json all = k->messages, message;
+    size_t n_turn = pith__json_count(all), i = 0;
+    if (pith__json_type(all) != '[' || n_turn > INT_MAX)
+        return request_wrong(k->e, all, "messages", "an array of messages");
+    if (!n_turn) return request_refuse(k->e, "messages", NULL, "messages is empty, need one message or more");
+    pith_turn *turn = pith__arena_new(&k->r->arena, n_turn, sizeof *turn);
+    pith__json *role = pith__arena_new(&k->r->arena, n_turn, sizeof *role);
+    k->r->prompt = pith__arena_new(&k->r->arena, 1, sizeof *k->r->prompt);
+    if (!turn || !role || !k->r->prompt) return request_no_memory(k->e);
+    for (; pith__json_next(&all, NULL, &message); i++)
+        if (read_turn(k, message, &turn[i], &role[i])) return 1;
+    return k->rules->form ? encode_with_template(k, role, n_turn) : encode_in_form(k, turn, (int)n_turn);
 }

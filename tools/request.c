@@ -123,6 +123,30 @@ static int read_format(request_reader *k, pith__json v) { return k->format = v, 
 static int read_gbnf(request_reader *k, pith__json v) { return k->gbnf = v, 0; }
 static int read_schema(request_reader *k, pith__json v) { return k->schema = v, 0; }
 
+static int read_effort(request_reader *k, pith__json v) { return k->effort = v, 0; }
+
+static int read_variables(request_reader *k, pith__json v) {
+    if (pith__json_type(v) != '{') return request_wrong(k->e, v, "chat_template_kwargs", "an object of variables");
+    k->variables = v;
+    return 0;
+}
+
+static int read_tools(request_reader *k, pith__json v) {
+    pith__json item, at = v;
+    if (pith__json_type(v) != '[') return request_wrong(k->e, v, "tools", "an array of objects");
+    while (pith__json_next(&at, NULL, &item))
+        if (pith__json_type(item) != '{') return request_wrong(k->e, item, "tools", "an array of objects");
+    if (pith__json_count(v)) k->tools = v;
+    return 0;
+}
+
+/* Whether the model may call tools; a call cannot be forced. */
+static int read_tool_choice(request_reader *k, pith__json v) {
+    k->no_tools = pith__json_is(v, "none");
+    if (k->no_tools || pith__json_is(v, "auto")) return 0;
+    return request_wrong(k->e, v, "tool_choice", "\"auto\" or \"none\": a call is not forced");
+}
+
 static int read_top(request_reader *k, pith__json v) {
     if (!pith__json_int(v, &k->top_logprobs) || k->top_logprobs < 0 || k->top_logprobs > MOST_TOP)
         return request_wrong(k->e, v, "top_logprobs", "a whole number from 0 to 20");
@@ -202,10 +226,12 @@ static const field fields[] = {
     { .name = "echo", .kind = NEUTRAL, .need = "false: the prompt is not said again (but run score scores it)" },
     { .name = "suffix", .kind = NEUTRAL, .need = "none: a text is written from its beginning on" },
     { .name = "modalities", .kind = NEUTRAL, .need = "[\"text\"]" },
-    { .name = "tools", .kind = NEUTRAL, .need = "none" }, { .name = "tool_choice", .kind = NEUTRAL, .need = "\"none\"" },
+    { "tools", READ, 0, 0, 0, NULL, read_tools },
+    { "tool_choice", READ, 0, 0, 0, NULL, read_tool_choice },
+    { "chat_template_kwargs", READ, 0, 0, 0, NULL, read_variables },
+    { "reasoning_effort", READ, 0, 0, 0, NULL, read_effort },
     { .name = "functions", .kind = NEUTRAL, .need = "none" },
     { .name = "function_call", .kind = NEUTRAL, .need = "\"none\"" },
-    { .name = "reasoning_effort", .kind = NEUTRAL, .need = "none" },
     { .name = "audio", .kind = NEUTRAL, .need = "none" },
 };
 #undef HOW
@@ -309,6 +335,11 @@ static int read_whole(request_reader *k, pith__json fields_of) {
     if (r->is_chat && r->logprobs == LIST_LOGPROBS)
         return request_refuse(k->e, "logprobs", NULL, "logprobs is a number, need true or false and top_logprobs");
     if (r->n_completion) r->n_predict = r->n_completion;
+    if (k->no_tools) k->tools.p = NULL;
+    const char *of_chat = k->tools.p ? "tools" : k->variables.p ? "chat_template_kwargs"
+                        : k->effort.p && !request_neutral(k->effort) ? "reasoning_effort" : NULL;
+    if (!r->is_chat && of_chat)
+        return request_refuse(k->e, of_chat, NULL, "tools, chat_template_kwargs and reasoning_effort need messages");
     if (make_grammars(k) || (r->is_chat ? request_chat(k) : request_prompts(k))) return 1;
     if ((int64_t)r->n * r->n_prompt > MOST_TEXTS)
         return request_refuse(k->e, "n", NULL, "n texts of each prompt are more than 1024 in all");

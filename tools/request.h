@@ -26,6 +26,9 @@ typedef struct {         /* how requests are read, and what is so where they do 
     int n_predict;       /* new tokens of a text; 0: no limit */
     int n_ctx;           /* prompt and text at most */
     int parse_special;   /* 1: names of special tokens in a prompt are read */
+    const pith_template *form; /* of messages; NULL: that of pith_encode_chat, which runs no template */
+    const char *variables; /* for it, a JSON object, where a request does not say; or NULL */
+    const pith_time *now; /* for it; or NULL */
 } request_rules;
 
 typedef struct {
@@ -57,7 +60,9 @@ typedef struct {         /* at work */
     request *r;
     const request_rules *rules;
     request_error *e;
-    pith__json prompt, messages, format, gbnf, schema; /* read when all else is */
+    pith__json prompt, messages, format, gbnf, schema; /* read when all else is; */
+    pith__json tools, variables, effort; /* messages: what else the chat template gets */
+    int no_tools;
     int64_t top_logprobs, best_of;
     int has_top;
 } request_reader;

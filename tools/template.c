@@ -13,8 +13,7 @@ typedef struct {
     int no_prompt, go_on, tokens;
 } template_options;
 
-/* "2025-03-14T15:09:26", or the time it is. */
-static int read_time(const char *s, pith_time *t) {
+int read_time(const char *s, pith_time *t) {
     char end;
     if (!s) {
         time_t now = time(NULL);
@@ -30,6 +29,20 @@ static int read_time(const char *s, pith_time *t) {
         t->minute >= 0 && t->minute < 60 && t->second >= 0 && t->second < 61)
         return 0;
     return complain(USAGE, "--now is '%s', need a time such as 2025-03-14T15:09:26", s);
+}
+
+int open_chat_form(const pith_model *m, const model_choice *c, const char *file, pith_template **t) {
+    pith_error e = { 0, "" };
+    char *text = NULL;
+    size_t n = 0;
+    int code = file ? read_text(file, &text, &n) : 0;
+    *t = NULL;
+    if (!code && (text || (!c->options.chat_template && pith_model_shape(m)->has_chat))) {
+        *t = pith_template_new(m, text, n, file, &e);
+        if (!*t) code = complain(e.code == PITH_EMEMORY ? FAILED : BAD_DATA, "%s", e.text);
+    }
+    free(text);
+    return code;
 }
 
 static int print_rendering(const template_options *o, const pith_template *t, const char *messages,

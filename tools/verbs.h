@@ -20,6 +20,10 @@ int open_model_or_vocab(const model_choice *c, pith_model **m, pith__store *s);
 int encode_with(const pith__tokenizer *k, const char *text, size_t n, unsigned flags,
                 pith_token **tokens, int *count);
 
+/* The chat template of a file, else the model's own. *t NULL: there is none, or --chat-template names another form. */
+int open_chat_form(const pith_model *m, const model_choice *c, const char *file, pith_template **t);
+int read_time(const char *s, pith_time *t); /* of --now: "2025-03-14T15:09:26"; NULL: the time it is */
+
 double log_total(const float *x, int n); /* log of the sum of exp(x): log softmax is a logit minus this */
 /* log softmax of the logits x (n) at token t, and how many tokens stand before it: likelier, or as likely and
  * first. */
