@@ -205,6 +205,138 @@ TEST(steps_with_and_without) {
     free(want);
 }
 
+/* ---- what torch and peft compute --------------------------------------------------------- */
+
+static const char *tuning(const char *of, const char *file) {
+    static char name[200], path[512];
+    snprintf(name, sizeof name, "tuning/%s/%s", of, file);
+    const char *p = fixture_shared(name);
+    snprintf(path, sizeof path, "%s", p ? p : "");
+    return path;
+}
+
+enum { ROWS = 16, LONGEST = 200, STEPS = 20 };
+typedef struct { /* rows of a data file: tokens, and what should follow each */
+    pith_token t[ROWS][LONGEST], target[ROWS][LONGEST];
+    int length[ROWS], n;
+} text_rows;
+
+/* A row is "ids ; mask"; a bit of the mask says that the token is a label. */
+static void read_rows(text_rows *rows, const char *path) {
+    FILE *f = fopen(path, "r");
+    char line[8192], *p;
+    rows->n = 0;
+    while (f && fgets(line, sizeof line, f)) {
+        int n = 0, i = 0;
+        if (*line == '#' || rows->n == ROWS) continue;
+        pith_token *t = rows->t[rows->n], *target = rows->target[rows->n];
+        for (p = line; *p != ';' && n < LONGEST; p++) t[n++] = (int)strtol(p, &p, 10);
+        for (p++; i < n; i++)
+            if (strtol(p, &p, 10) && i) target[i - 1] = t[i];
+            else if (i) target[i - 1] = -1;
+        rows->length[rows->n++] = n - 1;
+    }
+    if (f) fclose(f);
+}
+
+/* How far the gradients, or with weights 1 the numbers, of an adapter are from a file that has them as peft does. */
+static double off_from(const pith__params *p, const char *path, int weights) {
+    FILE *f = fopen(path, "rb");
+    double off = 0, all = 0;
+    for (size_t j = 0; f && j < p->n_param; j++) {
+        const pith__param *q = &p->param[j];
+        size_t rows = q->tensor->rows, cols = q->tensor->cols, turned = q->tensor->name.p[q->tensor->name.n - 1] == 'b';
+        for (size_t i = 0; i < q->n; i++) {
+            float want, got = (weights ? q->w : q->g)[turned ? i % rows * cols + i / rows : i];
+            if (fread(&want, sizeof want, 1, f) != 1) FAIL("%s is short", path);
+            off += ((double)got - want) * ((double)got - want), all += (double)want * want;
+        }
+    }
+    if (!f || fgetc(f) != EOF) FAIL("%s is longer", path);
+    if (f) fclose(f);
+    return sqrt(off / all);
+}
+
+typedef struct {
+    const char *name, *rows;
+    double lr, decay;
+    int schedule, warmup;
+} reference_run;
+
+static double known_column(const char *path, int step, int column) {
+    FILE *f = fopen(path, "r");
+    char line[400];
+    double x[3] = { NAN, NAN, NAN };
+    int at = -1;
+    while (f && at != step && fgets(line, sizeof line, f))
+        if (sscanf(line, "%d %lf %lf %lf", &at, x, x + 1, x + 2) != 4) at = -1;
+    if (f) fclose(f);
+    return at == step ? x[column] : (double)NAN;
+}
+
+/* Step k, from 1: four rows, in turn. */
+static void one_step(pith__step *step, const text_rows *rows, int k, pith__loss *loss) {
+    pith__sequence s[4];
+    int labels = 0;
+    for (int i = 0; i < 4; i++) {
+        int row = (4 * (k - 1) + i) % rows->n;
+        s[i] = (pith__sequence){ rows->t[row], rows->target[row], rows->length[row] };
+        for (int t = 0; t < s[i].n; t++) labels += s[i].target[t] >= 0;
+    }
+    pith__step_begin(step);
+    EQ(pith__step_learn(step, s, 4, 1.0f / (float)labels, NULL), PITH_OK);
+    pith__step_end(step, loss);
+    EQ(loss->n, labels);
+}
+
+/* Losses, norms and rates of all steps; the first gradient, the last weights. base: a folder or a GGUF file. */
+static void same_run(const char *of, const reference_run *r, const char *base, int n_threads) {
+    static text_rows rows;
+    char table[64], grads[64], last[64];
+    pith_error e = { 0, "" };
+    pith__params p;
+    int gguf = strcmp(base, "base") != 0; /* q and k are in another order there, so files cannot be compared */
+    pith_model *m = pith_open(tuning(of, base), &(pith_options){ .n_threads = n_threads }, &e);
+    pith_adapter *a = m ? pith_adapter_open(m, tuning(of, "lora/start"), &e) : NULL;
+    if (!a || pith__adapter_params(&p, a, m, &e)) FAIL("%s", e.text);
+    pith__step *step = pith__step_new(m, &p, LONGEST, 4, PITH__KEEP_ALL, &e);
+    pith__adamw adam = { .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = (float)r->decay };
+    adam.m = calloc(2 * p.n, sizeof *adam.m), adam.v = adam.m + p.n;
+    snprintf(table, sizeof table, "sft/%s.txt", r->name), snprintf(grads, sizeof grads, "sft/%s.grad_step1.f32", r->name);
+    snprintf(last, sizeof last, "sft/%s.final_weights.f32", r->name);
+    read_rows(&rows, tuning(of, r->rows));
+    if (!step || !rows.n) FAIL("%s: %d rows", r->rows, rows.n);
+    pith__step_adapter(step, a);
+    for (int k = 1; k <= STEPS && rows.n; k++) {
+        pith__loss loss = { 0 };
+        one_step(step, &rows, k, &loss);
+        double norm = pith__grad_norm(&p), mean = loss.sum / (double)loss.n;
+        double lr = r->lr * pith__schedule(r->schedule, k - 1, r->warmup, STEPS, 0);
+        NEAR(mean, known_column(tuning(of, table), k, 0), 1e-5 * mean);
+        NEAR(norm, known_column(tuning(of, table), k, 1), 2e-5 * norm);
+        NEAR(lr, known_column(tuning(of, table), k, 2), 1e-8);
+        if (k == 1 && !gguf && *tuning(of, grads)) NEAR(off_from(&p, tuning(of, grads), 0), 0, 1e-5);
+        pith__adamw_step(&adam, &p, lr, fmin(1, 1 / (norm + 1e-6)));
+    }
+    if (!gguf && *tuning(of, last)) NEAR(off_from(&p, tuning(of, last), 1), 0, 1.6e-5);
+    free(adam.m);
+    pith__step_free(step), pith__params_free(&p), pith_adapter_close(a), pith_close(m);
+}
+
+static const reference_run runs[] = {
+    { "linear_wd0", "data/sft_prompt_completion.completion.ids", 0.01, 0, PITH__LINEAR, 4 },
+    { "cosine_wd001", "data/sft_messages.assistant.ids", 0.01, 0.01, PITH__COSINE, 4 },
+    { "constant_wd0", "data/sft_messages.full.ids", 0.005, 0, PITH__CONSTANT, 0 },
+};
+
+TEST(same_training_as_peft) {
+    if (!fixture_shared("tuning/README.md")) SKIP("no ../shared/tuning");
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+        same_run("llama", &runs[i], "base", 1 + (int)i), same_run("llama", &runs[i], "base.gguf", 2);
+        same_run("qwen2", &runs[i], "base", 2), same_run("qwen2", &runs[i], "base.gguf", 1);
+    }
+}
+
 int main(void) {
     RUN(changes_nothing_at_first);
     RUN(names_of_targets);
@@ -213,5 +345,6 @@ int main(void) {
     RUN(every_pair_of_every_family);
     RUN(any_threads_and_recomputation);
     RUN(steps_with_and_without);
+    RUN(same_training_as_peft);
     return DONE();
 }
