@@ -48,6 +48,7 @@ TOOLS   = tools/bundle.c \
           tools/forecast.c \
           tools/trainer.c \
           tools/pretrain.c \
+          tools/sft.c \
           tools/likelihood.c \
           tools/rows.c \
           tools/score.c \

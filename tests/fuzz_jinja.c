@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         int code = pith__conversation_render(t, &c, &out, &e);
         if (code != e.code || (code != 0) != (out.text == NULL) || (code && !e.text[0])) abort();
         for (size_t i = 0; i < out.n; i++)
-            if (out.mark[i] > 7) abort();
+            if (out.mark[i] > 15) abort();
         pith__rendered_free(&out);
     }
     pith__jinja_free(t);

@@ -1,4 +1,4 @@
-/* pretrain_run.h - what the tests of run pretrain share: a folder, a text of a small grammar, a run and its log. */
+/* pretrain_run.h - what the tests of trainings share: a folder, a text of a small grammar, a run and its log. */
 #ifndef PRETRAIN_RUN_H
 #define PRETRAIN_RUN_H
 #include "fixture.h"
@@ -54,9 +54,9 @@ static inline void end_quiet(int keep) {
     if (f) fclose(f);
 }
 
-/* run pretrain with flags, separated by spaces; {} stands for the tests' folder. Later flags win. */
-static inline int pretrain(const char *flags) {
-    char text[4096], *argv[80] = { "pretrain" }, *p = text;
+/* A verb with flags, separated by spaces; {} stands for the tests' folder. Later flags win. */
+static inline int run_verb(int (*verb)(int argc, char **argv), char *name, const char *flags) {
+    char text[4096], *argv[80] = { name }, *p = text;
     int argc = 1, keep;
     for (const char *f = flags; *f && p < text + 3900; f++) {
         if (*f == '{') p += sprintf(p, "%s", folder), f++;
@@ -65,10 +65,12 @@ static inline int pretrain(const char *flags) {
     *p = 0;
     for (char *word = strtok(text, " "); word && argc < 79; word = strtok(NULL, " ")) argv[argc++] = word;
     begin_quiet(&keep);
-    int code = verb_pretrain(argc, argv);
+    int code = verb(argc, argv);
     end_quiet(keep);
     return code;
 }
+
+static inline int pretrain(const char *flags) { return run_verb(verb_pretrain, "pretrain", flags); }
 
 #define TINY "{}/grammar.txt --vocab_size 300 --dim 16 --layers 2 --heads 4 --kv-heads 2 --ffn 32 --context 24 " \
              "--per_device_train_batch_size 2 --learning_rate 0.01 --warmup_steps 2 --eval_steps 0 " \

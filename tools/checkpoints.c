@@ -26,7 +26,7 @@ static int is_last(const char *resume) {
     return resume && (!strcmp(resume, "last") || !strcmp(resume, "true") || !strcmp(resume, "True"));
 }
 
-int check_options(train_options *o) {
+int check_training(train_options *o) {
     if (!o->folder) return complain(USAGE, "no --output_dir given");
     o->last = is_last(o->resume);
     if (o->accumulate > INT_MAX / o->batch)
@@ -249,4 +249,29 @@ int trainer_save(trainer *t) {
     for (size_t i = 0; t->o->keep && i + (size_t)t->o->keep < n && i < MOST && step[i] < t->saved; i++)
         if (remove_checkpoint(t, step[i])) return FAILED;
     return 0;
+}
+
+/* The model that scored best so far is kept beside the checkpoints: a long run may learn its text by heart
+ * (overfitting). */
+int trainer_keep_weights(trainer *t) {
+    pith_error e = { 0, "" };
+    const char *path = trainer_path(t, "best.gguf");
+    pith__tensor *tensor = path ? pith__learned_tensors(&t->params, &t->arena) : NULL;
+    if (!tensor) return path ? complain(FAILED, "%s: no memory to write it", path) : FAILED;
+    const pith__format *to = pith__format_of(PITH__F32);
+    return pith__gguf_write(t->base, tensor, t->params.n_param, to, path, &e) ? report(&e) : 0;
+}
+
+int trainer_load_weights(trainer *t, const char **path) {
+    pith_error e = { 0, "" };
+    pith__store s;
+    const char *best = trainer_path(t, "best.gguf");
+    if (!best) return FAILED;
+    if (access(best, F_OK) != 0) return 0;
+    *path = best;
+    if (!t->o->load_best) return 0;
+    if (pith__open(&s, best, NULL, &e)) return complain(FAILED, "%s", e.text);
+    int code = pith__weights_load(&s, &t->params, &e) ? report(&e) : 0;
+    pith__store_free(&s);
+    return code;
 }

@@ -182,6 +182,7 @@ static int print_help(const char *usage, const flag *flags) {
                                    f->letter ? ", " : "  ", f->name);
         snprintf(left + n, sizeof left - (size_t)n, " %s", f->value);
         printf("  %-30s ", left);
+        if (strlen(left) > 30) printf("\n%33s", "");
         print_flag_help(f);
     }
     return flush_stdout();

@@ -35,7 +35,7 @@ int trainer_memory(trainer *t, size_t held) {
     t->room = calloc(PITH__SHARDS * 2 * ((size_t)t->n_ctx + 1), sizeof *t->room);
     if (!t->adam.m || !t->adam.v || !t->room)
         return complain(FAILED, "no memory to train %zu parameters", n);
-    int n_sequence = o->batch * o->accumulate; /* fits, see check_options */
+    int n_sequence = o->batch * o->accumulate; /* fits, see check_training */
     double bytes = (double)pith__step_size(t->m, &t->params, t->n_ctx, n_sequence, keep_of(o));
     int code = check_memory(bytes + 8.0 * (double)n + (double)held, "training with sequences so long");
     if (code) return code;

@@ -64,7 +64,7 @@ static int read_pretrain_options(int argc, char **argv, pretrain_options *o) {
         { 0, "context", INTEGER, &o->context, 1, 1 << 20, "N", "tokens of a sequence (256)" },
         { 0, "untied", SWITCH, &o->untied, 0, 0, "", "an output matrix apart from the embedding" },
         { 0, "outtype", TEXT, &o->out_type, 0, 0, "TYPE", "of model.gguf: f32, f16, q8_0 (%)" },
-        TRAINING_FLAGS(&o->train),
+        TRAINING_FLAGS(&o->train, "1e-3", "0.05"),
         { 'h', "help", SWITCH, NULL, 0, 0, "", "print this" },
         { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
     };
@@ -73,7 +73,7 @@ static int read_pretrain_options(int argc, char **argv, pretrain_options *o) {
     int code = read_flags(argc, argv, pretrain_usage, flags, &text);
     if (code != GO_ON) return code;
     if ((code = add_text(&o->texts, text))) return code;
-    if ((code = check_options(&o->train))) return code;
+    if ((code = check_training(&o->train))) return code;
     if (o->normalizer && wants_nfc(o->normalizer) < 0) return USAGE;
     const pith__format *f = pith__format_named(o->out_type);
     if (!f || (f->id != PITH__F32 && f->id != PITH__F16 && f->id != PITH__Q8_0))
@@ -282,31 +282,6 @@ static int write_sample(trainer *t) {
 
 /* ---- what it writes -------------------------------------------------------------------------- */
 
-/* The model that scored best so far is kept beside the checkpoints: a long run may learn its text by heart
- * (overfitting). */
-static int pretrain_keep_best(trainer *t) {
-    pith_error e = { 0, "" };
-    const char *path = trainer_path(t, "best.gguf");
-    pith__tensor *tensor = path ? pith__learned_tensors(&t->params, &t->arena) : NULL;
-    if (!tensor) return path ? complain(FAILED, "%s: no memory to write it", path) : FAILED;
-    const pith__format *to = pith__format_of(PITH__F32);
-    return pith__gguf_write(t->base, tensor, t->params.n_param, to, path, &e) ? report(&e) : 0;
-}
-
-static int pretrain_load_best(trainer *t, const char **path) {
-    pith_error e = { 0, "" };
-    pith__store s;
-    const char *best = trainer_path(t, "best.gguf");
-    if (!best) return FAILED;
-    if (access(best, F_OK) != 0) return 0;
-    *path = best;
-    if (!t->o->load_best) return 0;
-    if (pith__open(&s, best, NULL, &e)) return complain(FAILED, "%s", e.text);
-    int code = pith__weights_load(&s, &t->params, &e) ? report(&e) : 0;
-    pith__store_free(&s);
-    return code;
-}
-
 static int pretrain_finish(trainer *t) {
     const pretraining *p = pretraining_of(t);
     const char *gguf = trainer_path(t, "model.gguf"), *bin = trainer_path(t, "model.bin");
@@ -330,7 +305,7 @@ static const char *const pretrain_outputs[] = { "model.gguf", "model.bin", "toke
 static const objective pretraining_objective = {
     .form = { ".gguf", NULL }, .outputs = pretrain_outputs, .n_model = 3, .size = pretrain_size,
     .sequence = pretrain_sequence, .held_out = pretrain_held_out, .measure = pretrain_measure, .show = write_sample,
-    .keep_best = pretrain_keep_best, .load_best = pretrain_load_best, .finish = pretrain_finish
+    .keep_best = trainer_keep_weights, .load_best = trainer_load_weights, .finish = pretrain_finish
 };
 
 /* ---- everything a run needs ------------------------------------------------------------------ */

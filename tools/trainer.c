@@ -212,9 +212,8 @@ static int take_step(trainer *t) {
     if (t->norm <= 0 && mean > 0.5 * t->untrained) /* nothing is learned any more */
         return say_diverged(t, step, "the gradient's norm", t->norm);
     if (is_diverged(t, t->smooth)) return say_diverged(t, step, "the loss", t->smooth);
-    double most = (double)t->o->max_norm;
-    pith__adamw_step(&t->adam, &t->params, t->rate,
-                     most > 0 && t->norm > most ? most / t->norm : 1);
+    double most = (double)t->o->max_norm, clip = most > 0 ? most / (t->norm + 1e-6) : 1; /* as PyTorch clips */
+    pith__adamw_step(&t->adam, &t->params, t->rate, clip < 1 ? clip : 1);
     t->loss_sum += mean;
     t->loss_n++;
     t->since.n += loss.n, t->since.n_right += loss.n_right;
@@ -250,6 +249,11 @@ int trainer_run(trainer *t) {
         if (every(step, o->log_steps) || last) code = log_step(t);
         if (!code && t->eval_steps && (every(step, t->eval_steps) || last)) code = evaluate_now(t);
         if (!code && o->save_steps && (every(step, o->save_steps) || last)) code = save_progress(t);
+        if (o->patience && t->n_worse >= o->patience) {
+            fprintf(stderr, "%sno better evaluation since step %lld: that is the end (--early_stopping_patience %d)\n",
+                    t->terminal ? "\n" : "", (long long)t->best_step, o->patience);
+            break;
+        }
     }
     if (t->terminal) fprintf(stderr, "\n");
     if (!code) code = check_learned(t);

@@ -9,18 +9,19 @@ typedef struct { /* what the user asks of any training: TRAINING_FLAGS */
     const char *folder, *schedule, *resume, *eval;
     float hold_out;
     int batch, accumulate, max_steps, warmup, threads, recompute;
-    int eval_steps, save_steps, log_steps, max_eval, keep;
+    int eval_steps, save_steps, log_steps, max_eval, keep, patience;
     int dry_run, overwrite, load_best, last; /* last: to go on from the last checkpoint */
     float epochs, lr, min_lr, decay, max_norm, beta1, beta2, eps;
     uint64_t seed;
 } train_options;
 
-/* Names and defaults as Hugging Face's trainers have them; help shows a default where it has (%). */
-#define TRAINING_FLAGS(o) \
+/* Names and defaults as Hugging Face's trainers have them; help shows a default where it has (%), and in rate and part
+ * those of the verb. */
+#define TRAINING_FLAGS(o, rate, part) \
     { 'o', "output-dir", TEXT, &(o)->folder, 0, 0, "DIR", "where everything is written" }, \
     { 0, "eval-file", TEXT, &(o)->eval, 0, 0, "FILE", "what the model is scored on" }, \
-    { 0, "validation-split", REAL, &(o)->hold_out, 0, 0.9, "P", "else this part of the data is held out (%)" }, \
-    { 0, "learning-rate", REAL, &(o)->lr, 0, 1e6, "X", "(%)" }, \
+    { 0, "validation-split", REAL, &(o)->hold_out, 0, 0.9, "P", "else this part of the data is held out (" part ")" }, \
+    { 0, "learning-rate", REAL, &(o)->lr, 0, 1e6, "X", "(" rate ")" }, \
     { 0, "lr-scheduler-type", TEXT, &(o)->schedule, 0, 0, "NAME", \
       "constant, linear, cosine, cosine_with_min_lr (%)" }, \
     { 0, "min-lr-rate", REAL, &(o)->min_lr, 0, 1, "X", "part of the rate left at the end (0)" }, \
@@ -47,6 +48,8 @@ typedef struct { /* what the user asks of any training: TRAINING_FLAGS */
     { 0, "overwrite-output-dir", BOOLEAN, &(o)->overwrite, 0, 0, "", "begin anew where a run was" }, \
     { 0, "load-best-model-at-end", BOOLEAN, &(o)->load_best, 0, 0, "", \
       "write the model that scored best, not the last" }, \
+    { 0, "early-stopping-patience", INTEGER, &(o)->patience, 0, INT_MAX, "N", \
+      "end after N evaluations without a better one (0: never)" }, \
     { 0, "threads", INTEGER, &(o)->threads, 0, MOST_THREADS, "N", "(one a physical core)" }, \
     { 0, "dry-run", BOOLEAN, &(o)->dry_run, 0, 0, "", "say what it would take and stop" }
 
@@ -123,13 +126,15 @@ struct trainer {
 /* ---- tools/checkpoints.c: the folder of a run ------------------------------------------------- */
 
 const char *trainer_path(trainer *t, const char *name); /* OUT/NAME, in its memory; NULL: none left, complained */
-int  check_options(train_options *o);                   /* of TRAINING_FLAGS, before anything is opened */
+int  check_training(train_options *o);                   /* of TRAINING_FLAGS, before anything is opened */
 int  trainer_check_input(trainer *t, const char *in);   /* in, or NULL, is not what the run writes */
 int  trainer_open_folder(trainer *t);
 int  trainer_find_checkpoint(trainer *t); /* o->resume is a path then, or NULL: there is none yet */
 int  trainer_bad_checkpoint(trainer *t, const pith_error *e, int code);
 int  trainer_resume(trainer *t);          /* from t->from */
 int  trainer_save(trainer *t);            /* a checkpoint, and no more than --save_total_limit stay */
+int  trainer_keep_weights(trainer *t);    /* for an objective's keep_best and load_best: best.gguf */
+int  trainer_load_weights(trainer *t, const char **path);
 
 /* ---- tools/forecast.c: a run before it begins ------------------------------- */
 

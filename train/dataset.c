@@ -19,7 +19,7 @@
 /* Number i of a permutation of 0 to n - 1 that takes no memory: four rounds of Feistel's
  * construction shuffle the numbers of 2 * half bits; those that come out too large go through it
  * again. */
-static uint64_t shuffled(uint64_t seed, uint64_t n, uint64_t i) {
+PITH_SHARED uint64_t pith__shuffled(uint64_t seed, uint64_t n, uint64_t i) {
     int half = 1;
     while (half < 32 && (uint64_t)1 << 2 * half < n) half++;
     uint64_t mask = ((uint64_t)1 << half) - 1;
@@ -488,7 +488,7 @@ static uint64_t document_from(const pith__dataset *d, uint64_t at) {
 PITH_SHARED void pith__dataset_window(pith__dataset *d, int n_ctx, uint64_t seed, uint64_t i,
                                       pith_token *t) {
     uint64_t n = pith__dataset_windows(d, n_ctx), epoch = i / n, order = pith__random_at(seed, 2 * epoch);
-    uint64_t window = shuffled(pith__random_at(seed, 2 * epoch + 1), n, i % n);
+    uint64_t window = pith__shuffled(pith__random_at(seed, 2 * epoch + 1), n, i % n);
     if (order != d->order) { /* another epoch: look for its beginning once */
         d->order = order;
         d->offset = order % d->n_train;

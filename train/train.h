@@ -276,6 +276,8 @@ PITH_SHARED int pith__checkpoint_load(const pith__store *s, pith__params *p, pit
 
 /* ---- train/dataset.c: text files -> tokens to learn from -------------------------------------------- */
 
+PITH_SHARED uint64_t pith__shuffled(uint64_t seed, uint64_t n, uint64_t i); /* number i of a permutation of 0 to n - 1 */
+
 typedef struct {         /* the documents of a file, one after the other */
     const char *path;
     pith__file file;

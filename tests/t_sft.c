@@ -1,0 +1,235 @@
+/* t_sft.c - run sft: every step against transformers, peft and trl (../shared/tuning); threads, batches and resumes to
+ * the bit; what it writes; what it refuses. */
+#define _POSIX_C_SOURCE 200809L
+#include "pretrain_run.h"
+
+#include <math.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static int sft(const char *flags) { return run_verb(verb_sft, "sft", flags); }
+
+static const char *tuning(const char *family, const char *file) {
+    static char path[4][512];
+    static int turn;
+    char name[200], *to = path[turn++ % 4];
+    snprintf(name, sizeof name, "tuning/%s/%s", family, file);
+    const char *p = fixture_shared(name);
+    snprintf(to, sizeof path[0], "%s", p ? p : "missing");
+    return to;
+}
+
+static const char *const families[] = { "llama", "qwen2" };
+enum { FAMILIES = 2, STEPS = 20 };
+
+/* ---- the steps of a reference ------------------------------------------------------------------------- */
+
+/* The table's columns 2 to 4: loss, norm, rate of each step. */
+static int read_steps(const char *path, double x[STEPS][3]) {
+    char line[1024];
+    int n = 0, step;
+    FILE *f = fopen(path, "rb");
+    while (f && n < STEPS && fgets(line, sizeof line, f))
+        if (sscanf(line, "%d %lf %lf %lf", &step, &x[n][0], &x[n][1], &x[n][2]) == 4) n++;
+    if (f) fclose(f);
+    return n;
+}
+
+static double distance(const double *a, const double *b, int n) {
+    double d = 0, all = 0;
+    for (int i = 0; i < n; i++) d += (a[i] - b[i]) * (a[i] - b[i]), all += b[i] * b[i];
+    return sqrt(d / all);
+}
+
+/* Runs with flags as the reference did, and compares what the log says of every step. */
+static void compare_steps(const char *family, const char *table, const char *flags, double tolerance) {
+    static const char *const names[] = { "loss", "grad_norm", "learning_rate" };
+    double want[STEPS][3], got[STEPS];
+    char all[2048];
+    int n = read_steps(tuning(family, table), want);
+    if (n < 5) FAIL("%s: %d steps", table, n);
+    snprintf(all, sizeof all, "%s %s --output_dir {}/steps --overwrite_output_dir --max_steps %d "
+             "--per_device_train_batch_size 2 --gradient_accumulation_steps 2 --train_sampling_strategy sequential "
+             "--logging_steps 1 --validation_split 0 --save_steps 0 --max_grad_norm 1", tuning(family, "base"), flags, n);
+    EQ(sft(all), 0);
+    for (int k = 0; k < 3; k++) {
+        double column[STEPS];
+        if (log_numbers("steps/train.log.jsonl", names[k], got, STEPS) != n) FAIL("%s: not %d of %s", said, n, names[k]);
+        for (int i = 0; i < n; i++) column[i] = want[i][k];
+        double d = distance(got, column, n);
+        if (!(d < tolerance)) FAIL("%s %s: %s differs by %g", family, table, names[k], d);
+    }
+}
+
+/* The numbers of two adapters of a model, A and B of all matrices: relative, l2. */
+static double adapters_apart(const char *model, const char *x, const char *y) {
+    pith_error e = { 0, "" };
+    pith_options opt = { .n_threads = 1 };
+    pith_model *m = pith_open(model, &opt, &e);
+    pith_adapter *a = m ? pith_adapter_open(m, x, &e) : NULL, *b = a ? pith_adapter_open(m, y, &e) : NULL;
+    double d = 0, all = 0;
+    if (!b) FAIL("%s", e.text);
+    for (const pith__weight *w = b ? m->weights : NULL; w; w = w->next) {
+        const pith__pair *p = a->pair + w->index, *q = b->pair + w->index;
+        if (p->r != q->r) FAIL("rank %d and %d", p->r, q->r);
+        for (size_t i = 0; p->r == q->r && i < (size_t)p->r * w->tensor.cols; i++)
+            d += pow((double)p->a[i] - q->a[i], 2), all += pow(q->a[i], 2);
+        for (size_t i = 0; p->r == q->r && i < (size_t)p->r * w->tensor.rows; i++)
+            d += pow((double)p->b[i] - q->b[i], 2), all += pow(q->b[i], 2);
+    }
+    pith_adapter_close(a), pith_adapter_close(b), pith_close(m);
+    return all > 0 ? sqrt(d / all) : 1;
+}
+
+/* Losses, norms and rates of each step, and what was learned. */
+TEST(steps_of_transformers) {
+    if (!fixture_shared("tuning/README.md")) SKIP("no ../shared/tuning");
+    for (int i = 0; i < FAMILIES; i++) {
+        char flags[2048];
+        const char *f = families[i];
+        snprintf(flags, sizeof flags, "%s --init_adapter %s --learning_rate 0.01 --lr_scheduler_type linear "
+                 "--warmup_steps 4 --weight_decay 0 --adam_beta2 0.999",
+                 tuning(f, "data/sft_prompt_completion.jsonl"), tuning(f, "lora/start"));
+        compare_steps(f, "sft/linear_wd0.txt", flags, 3e-5);
+        double d = adapters_apart(tuning(f, "base"), in_folder("steps"), tuning(f, "sft/linear_wd0.final"));
+        if (!(d < 1e-4)) FAIL("%s: the adapter differs by %g", f, d);
+        snprintf(flags, sizeof flags, "%s --init_adapter %s --learning_rate 0.01 --lr_scheduler_type cosine "
+                 "--warmup_steps 4 --weight_decay 0.01 --chat-template-file %s",
+                 tuning(f, "data/sft_messages.jsonl"), tuning(f, "lora/start"),
+                 tuning(f, "data/training_chat_template.jinja"));
+        compare_steps(f, "sft/cosine_wd001.txt", flags, 3e-5);
+        d = adapters_apart(tuning(f, "base"), in_folder("steps"), tuning(f, "sft/cosine_wd001.final"));
+        if (!(d < 1e-4)) FAIL("%s: the adapter differs by %g", f, d);
+        snprintf(flags, sizeof flags, "%s --init_adapter %s --learning_rate 0.005 --lr_scheduler_type constant "
+                 "--assistant_only_loss false", tuning(f, "data/sft_messages.jsonl"), tuning(f, "lora/start"));
+        compare_steps(f, "sft/constant_wd0.txt", flags, 3e-5);
+    }
+}
+
+TEST(full_steps_of_transformers) {
+    if (!fixture_shared("tuning/README.md")) SKIP("no ../shared/tuning");
+    for (int i = 0; i < FAMILIES; i++) {
+        char flags[2048];
+        snprintf(flags, sizeof flags, "%s --full --learning_rate 1e-3 --lr_scheduler_type constant --weight_decay 0.01",
+                 tuning(families[i], "data/sft_prompt_completion.jsonl"));
+        compare_steps(families[i], "full/steps.txt", flags, 3e-5);
+    }
+}
+
+/* ---- runs of a small model ------------------------------------------------------------------------------- */
+
+#define SMALL "{}/m/model.gguf {}/rows.jsonl --max_steps 12 --per_device_train_batch_size 4 --learning_rate 0.01 " \
+              "--logging_steps 1 --lora_r 4 --validation_split 0 --threads 1 "
+
+/* A model of the grammar, and rows of what follows what in it. */
+static void make_small(void) {
+    char *text = calloc(1, 100000), *p = text;
+    make_grammar();
+    if (pretrain(TINY "-o {}/m --max_steps 5")) FAIL("%s", said);
+    for (int i = 0; i < 60; i++) {
+        p += sprintf(p, "{\"prompt\": \"One day, the cat found %d\", \"completion\": \" things", i);
+        for (int k = 0; k < i % 7; k++) p += sprintf(p, " and %d more", i * k);
+        p += sprintf(p, "\"}\n");
+    }
+    text_file("rows.jsonl", text, (size_t)(p - text));
+    free(text);
+}
+
+static void same_adapters_of(const char *a, const char *b) {
+    char p[100], q[100];
+    snprintf(p, sizeof p, "%s/adapter_model.safetensors", a), snprintf(q, sizeof q, "%s/adapter_model.safetensors", b);
+    CHECK(same_files(p, q));
+    snprintf(p, sizeof p, "%s/adapter.gguf", a), snprintf(q, sizeof q, "%s/adapter.gguf", b);
+    CHECK(same_files(p, q));
+}
+
+/* However a step is divided, over threads or over time, its bits are the same. */
+TEST(same_bits) {
+    EQ(sft(SMALL "-o {}/bits0"), 0);
+    static const char *const others[] = {
+        "--threads 3", "--per_device_train_batch_size 2 --gradient_accumulation_steps 2",
+        "--per_device_train_batch_size 1 --gradient_accumulation_steps 4", "--gradient_checkpointing true"
+    };
+    for (int i = 0; i < 4; i++) {
+        char flags[1000];
+        snprintf(flags, sizeof flags, SMALL "-o {}/bits1 --overwrite_output_dir %s", others[i]);
+        EQ(sft(flags), 0);
+        same_adapters_of("bits0", "bits1");
+    }
+    EQ(sft(SMALL "-o {}/bits2 --save_steps 5"), 0); /* stopped after step 10 */
+    char command[300];
+    snprintf(command, sizeof command, "rm -rf %s/checkpoint-12 %s/adapter*", in_folder("bits2"), in_folder("bits2"));
+    EQ(system(command), 0);
+    EQ(sft(SMALL "-o {}/bits2 --resume_from_checkpoint last"), 0);
+    CHECK(strstr(said, "bits2/checkpoint-10/state.gguf"));
+    same_adapters_of("bits0", "bits2");
+    EQ(sft(SMALL "-o {}/bits3 --seed 43"), 0); /* another order is another adapter */
+    CHECK(!same_files("bits0/adapter.gguf", "bits3/adapter.gguf"));
+}
+
+TEST(dry_run) {
+    EQ(sft(SMALL "-o {}/none --dry-run --max_length 30"), 0);
+    CHECK(strstr(said, "60 to learn from, 0 held out") && strstr(said, "were cut") && strstr(said, "memory"));
+    CHECK(!there("none"));
+}
+
+TEST(early_end) {
+    EQ(sft(SMALL "-o {}/early --validation_split 0.3 --learning_rate 0.5 --max_steps 200 --eval_steps 1 --warmup_steps 0 "
+                 "--lr_scheduler_type constant --early_stopping_patience 2 --load_best_model_at_end"), 0);
+    CHECK(strstr(said, "that is the end (--early_stopping_patience 2)"));
+    CHECK(there("early/best/adapter_config.json"));
+    CHECK(same_files("early/best/adapter_model.safetensors", "early/adapter_model.safetensors"));
+}
+
+/* ---- what is refused ------------------------------------------------------------------------------------- */
+
+TEST(refused) {
+    text_file("empty.jsonl", "", 0);
+    text_file("broken.jsonl", "{\"text\": \"a\"}\n{\"text\": \n", 24);
+    text_file("nothing.jsonl", "{\"prompt\": \"a\", \"completion\": \"\"}\n", 34);
+    static const struct { const char *flags, *says; int code; } rows[] = {
+        { "{}/m/model.gguf -o {}/z", "no data", USAGE },
+        { "-o {}/z", "no model", USAGE },
+        { "{}/m/model.gguf {}/rows.jsonl", "--output_dir", USAGE },
+        { "{}/m/model.gguf {}/missing.jsonl -o {}/z", "missing.jsonl", BAD_DATA },
+        { "{}/m/model.gguf {}/empty.jsonl -o {}/z", "empty.jsonl", BAD_DATA },
+        { "{}/m/model.gguf {}/broken.jsonl -o {}/z", "broken.jsonl: line 2", BAD_DATA },
+        { "{}/missing.gguf {}/rows.jsonl -o {}/z", "missing.gguf", NOT_LOADED },
+        { "{}/m/model.gguf {}/rows.jsonl -o {}/z --lora_r 0", "--lora_r", USAGE },
+        { "{}/m/model.gguf {}/rows.jsonl -o {}/z --lora_target_modules q_prj", "q_proj", USAGE },
+        { "{}/m/model.gguf {}/rows.jsonl -o {}/z --init_adapter {}/m", "adapter_config.json", NOT_LOADED },
+        { "{}/m/model.gguf {}/rows.jsonl -o {}/z --truncation middle", "keep_start", USAGE },
+        { "{}/m/model.gguf {}/rows.jsonl -o {}/z --packing=maybe", "true or false", USAGE },
+        { "{}/m/model.gguf {}/rows.jsonl -o {}/z --full --init_adapter {}/m", "--full", USAGE },
+        { "{}/m/model.gguf {}/rows.jsonl -o {}/bits0", "--overwrite_output_dir", USAGE },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        int code = sft(rows[i].flags), lines = 0;
+        for (const char *p = said; *p; p++) lines += !strncmp(p, "pith: ", 6);
+        if (code != rows[i].code || !strstr(said, rows[i].says) || lines != 1)
+            FAIL("%s: exit %d, want %d; said: %s", rows[i].flags, code, rows[i].code, said);
+    }
+}
+
+/* A rate that is too high: the last good checkpoint stays. */
+TEST(divergence) {
+    EQ(sft(SMALL "-o {}/wild --learning_rate 1000 --max_grad_norm 0 --save_steps 1 --max_steps 60 --lr_scheduler_type constant"), FAILED);
+    CHECK(strstr(said, "diverged") && strstr(said, "--learning_rate"));
+    CHECK(!there("wild/adapter.gguf"));
+}
+
+int main(void) {
+    char remove[160];
+    if (!mkdtemp(folder)) return 99;
+    make_small();
+    RUN(steps_of_transformers);
+    RUN(full_steps_of_transformers);
+    RUN(same_bits);
+    RUN(dry_run);
+    RUN(early_end);
+    RUN(refused);
+    RUN(divergence);
+    snprintf(remove, sizeof remove, "rm -rf %s", folder);
+    if (system(remove)) return 99;
+    return DONE();
+}
