@@ -44,6 +44,7 @@ TOOLS   = tools/bundle.c \
           tools/line.c \
           tools/jsonl.c \
           tools/vocab.c \
+          tools/probes.c \
           tools/curves.c \
           tools/checkpoints.c \
           tools/forecast.c \
