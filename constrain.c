@@ -4,7 +4,7 @@
  * the tokens that it allows found out (text/trie.c), and one of those is drawn anew: a text that obeys by itself costs
  * no more than one without a grammar, and is the same. Tokens that end a text are allowed where the text so far is a
  * sentence. What a token adds to a text is what is shown of it, so a space that is left out after BOS counts for
- * nothing, and tokens that show nothing are never allowed. */
+ * nothing, and tokens that show nothing are allowed only where the grammar names them. */
 #include "internal.h"
 
 #include <stdlib.h>
@@ -14,8 +14,10 @@ enum { N_MASK = 64 };    /* remembered, by their state: the same ones come again
 
 struct pith__constraint {
     const pith_model *model;
+    const pith_grammar *g;
     pith__matcher *m;
     const pith__trie *trie;
+    int32_t *id;         /* (g->n_token) the tokens that the grammar names */
     int32_t state;       /* of the text so far */
     unsigned age;        /* of the matcher when the masks were made */
     int32_t *way;        /* scratch of the walk */
@@ -50,21 +52,48 @@ static const pith__trie *trie_of(const pith_model *m, pith_error *err) {
     return none;
 }
 
+/* ---- tokens by name --------------------------------------------------------------------------------------- */
+
+static int wrong_token(const pith__named_token *t, const char *what, pith_error *err) {
+    return pith__fail(err, PITH_EDATA, "grammar: line %u: %.*s %s", t->line, (int)(t->name.n < 60 ? t->name.n : 60),
+                      t->name.p, what);
+}
+
+/* The token of each name, which has to be one; id may be NULL. */
+static int find_tokens(const pith_grammar *g, const pith_model *m, int32_t *id, pith_error *err) {
+    if (!m->trie) return pith__fail(err, PITH_EARG, "%s: a grammar needs a model with a vocabulary", m->store.path);
+    for (size_t i = 0; i < g->n_token; i++) {
+        const pith__named_token *t = &g->token[i];
+        pith_token found[2] = { t->id, 0 };
+        if (t->id < 0 && pith_encode(m, t->name.p, t->name.n, PITH_SPECIAL, found, 2) != 1)
+            return wrong_token(t, "is not one token of the vocabulary", err);
+        if (found[0] >= m->hyper.n_vocab) return wrong_token(t, "is beyond the vocabulary", err);
+        if (!t->not && pith_is_end(m, found[0])) return wrong_token(t, "ends a text, so it cannot be a part of one", err);
+        if (id) id[i] = found[0];
+    }
+    return PITH_OK;
+}
+
+int pith_grammar_fits(const pith_grammar *g, const pith_model *m, pith_error *err) { return find_tokens(g, m, NULL, err); }
+
 /* ---- a text ---------------------------------------------------------------------------------------------- */
 
 PITH_SHARED int pith__constraint_new(pith__constraint **to, const pith_grammar *g, const pith_model *m, pith_error *err) {
     *to = NULL;
-    if (!m->trie) return pith__fail(err, PITH_EARG, "%s: a grammar needs a model with a vocabulary", m->store.path);
+    int code = find_tokens(g, m, NULL, err);
+    if (code) return code;
     const pith__trie *trie = trie_of(m, err);
     pith__constraint *c = trie ? calloc(1, sizeof *c) : NULL;
     if (c) {
         c->model = m;
+        c->g = g;
+        c->id = malloc((g->n_token + 1) * sizeof *c->id);
         c->trie = trie;
         c->n_word = ((size_t)m->hyper.n_vocab + 31) / 32;
         for (int i = 0; i < N_MASK; i++) c->of[i] = -1;
         c->way = malloc(pith__trie_depth(trie) * sizeof *c->way);
         c->allow = malloc(c->n_word * sizeof *c->allow);
-        c->m = c->way && c->allow ? pith__matcher_new(g, err) : NULL;
+        c->m = c->way && c->allow && c->id && !find_tokens(g, m, c->id, err) ? pith__matcher_new(g, err) : NULL;
         if (c->m) c->state = pith__matcher_start(c->m);
         if (c->m) return *to = c, PITH_OK;
     }
@@ -78,6 +107,7 @@ PITH_SHARED void pith__constraint_free(pith__constraint *c) {
     pith__matcher_free(c->m);
     free(c->allow);
     free(c->way);
+    free(c->id);
     free(c);
 }
 
@@ -93,11 +123,20 @@ PITH_SHARED int pith__ends(const pith_model *m, const pith_generation *g, pith_t
     return pith_is_end(m, t);
 }
 
-/* The state after a text of a token: PITH__DEAD where it is refused or empty, or an error. */
-static int32_t state_after(const pith__constraint *c, const char *text, size_t n) {
+PITH_SHARED int pith__constraint_names(const pith__constraint *c) { return c->g->n_token > 0; }
+
+/* The state after the text of token t: PITH__DEAD where it is refused or empty, or an error. */
+static int32_t state_after_text(const pith__constraint *c, pith_token before, pith_token t) {
+    size_t n;
+    const char *text = pith_text(c->model, before, t, &n);
     int32_t state = n ? c->state : PITH__DEAD;
     for (size_t i = 0; i < n && state > PITH__DEAD; i++) state = pith__matcher_next(c->m, state, (uint8_t)text[i]);
     return state;
+}
+
+/* And as the token that it is. */
+static int32_t state_after(const pith__constraint *c, pith_token before, pith_token t) {
+    return pith__matcher_token(c->m, c->state, c->id, t, state_after_text(c, before, t));
 }
 
 /* ---- masks ------------------------------------------------------------------------------------------------ */
@@ -133,13 +172,22 @@ static const uint32_t *mask_of_state(pith__constraint *c, pith_error *err) {
 static int mask_of_first(pith__constraint *c, pith_token before) {
     memset(c->allow, 0, c->n_word * sizeof *c->allow);
     for (pith_token t = 0; t < c->model->hyper.n_vocab; t++) {
-        size_t n;
-        const char *p = pith_text(c->model, before, t, &n);
-        int32_t state = state_after(c, p, n);
+        int32_t state = state_after_text(c, before, t);
         if (state < 0) return 0;
         set_bit(c->allow, t, state != PITH__DEAD);
     }
     return 1;
+}
+
+/* The tokens that are allowed by their names; !<name> allows all others but those without a piece. */
+static void allow_named(pith__constraint *c) {
+    int i;
+    for (size_t k = 0; (i = pith__matcher_named(c->m, c->state, k)) >= 0; k++) {
+        size_t n;
+        if (!c->g->token[i].not) set_bit(c->allow, c->id[i], 1);
+        for (pith_token t = 0; c->g->token[i].not && t < c->model->hyper.n_vocab; t++)
+            if (t != c->id[i] && pith_piece(c->model, t, &n) && n) set_bit(c->allow, t, 1);
+    }
 }
 
 PITH_SHARED const uint32_t *pith__constraint_mask(pith__constraint *c, pith_token before, const pith_generation *g,
@@ -154,6 +202,7 @@ PITH_SHARED const uint32_t *pith__constraint_mask(pith__constraint *c, pith_toke
         if (!mask) return NULL;
         memcpy(c->allow, mask, c->n_word * sizeof *c->allow);
     }
+    allow_named(c);
     for (int i = 0; i < v->n_end; i++)
         if (v->end[i] >= 0 && v->end[i] < c->model->hyper.n_vocab) set_bit(c->allow, v->end[i], may_end);
     for (int i = 0; i < g->n_end; i++)
@@ -172,10 +221,8 @@ PITH_SHARED const uint32_t *pith__constraint_mask(pith__constraint *c, pith_toke
 /* ---- draws ------------------------------------------------------------------------------------------------ */
 
 static int may_come(const pith__constraint *c, pith_token before, const pith_generation *g, pith_token t) {
-    size_t n;
     if (t < 0 || pith__ends(c->model, g, t)) return t >= 0 && pith__constraint_whole(c);
-    const char *p = pith_text(c->model, before, t, &n);
-    return state_after(c, p, n) > PITH__DEAD;
+    return state_after(c, before, t) > PITH__DEAD;
 }
 
 PITH_SHARED pith_token pith__constrained(pith__constraint *c, pith_session *s, pith_generation *g, const pith__draw_again *d,
@@ -189,8 +236,6 @@ PITH_SHARED pith_token pith__constrained(pith__constraint *c, pith_session *s, p
         t = pith_sample(s, &allowed, &g->rng);
         if (t < 0 || !has_bit(allowed.allow, t)) return pith__fail(err, PITH_EARG, "no token is allowed to come next");
     }
-    size_t n;
-    const char *p = pith_text(c->model, before, t, &n);
-    if (!pith__ends(c->model, g, t)) c->state = pith__matcher_keep(c->m, state_after(c, p, n));
+    if (!pith__ends(c->model, g, t)) c->state = pith__matcher_keep(c->m, state_after(c, before, t));
     return t;
 }

@@ -184,11 +184,13 @@ static int ponder(const pith_session *s, pith_generation *g, pith_error *err) {
     return due ? force_end(s, g, m, err) : PITH_OK;
 }
 
-/* The token that was drawn, or another one if the grammar refuses it. Thoughts are free. */
+/* The token that was drawn, or another one if the grammar refuses it. Thoughts are free, but for a grammar that names
+ * tokens: such are written for all of a text. */
 static pith_token obey(pith_session *s, pith_generation *g, pith_token t, pith_error *err) {
     writing *w = g->state;
     pith_sampling how = g->how;
-    if (w->constraint && !(w->mind && w->mind->at.inside)) {
+    int is_free = w->mind && w->mind->at.inside && w->constraint && !pith__constraint_names(w->constraint);
+    if (w->constraint && !is_free) {
         if (!how.drawn) how.drawn = &w->drawn;
         return pith__constrained(w->constraint, s, g, &(pith__draw_again){ t, &how, w->drawn_before }, err);
     }

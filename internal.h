@@ -462,6 +462,7 @@ typedef struct {         /* a token as it was drawn without the grammar, and how
 /* That token, or where the grammar refuses it another; it then belongs to the text. Or an error. */
 PITH_SHARED pith_token pith__constrained(pith__constraint *c, pith_session *s, pith_generation *g,
                                          const pith__draw_again *d, pith_error *err);
+PITH_SHARED int pith__constraint_names(const pith__constraint *c); /* 1: the grammar names tokens */
 PITH_SHARED int pith__constraint_whole(const pith__constraint *c); /* 1: the text so far is a sentence */
 PITH_SHARED int pith__constraint_over(const pith__constraint *c);  /* 1: and nothing can come behind it */
 /* Tokens that may come after token before; NULL: none, or an error. It is valid until the next call. */

@@ -346,9 +346,12 @@ typedef struct pith_grammar pith_grammar;
 
 pith_grammar *pith_grammar_new(const char *gbnf, size_t len, pith_error *err);
 pith_grammar *pith_grammar_schema(const char *json, size_t len, pith_error *err); /* texts that are JSON of a JSON Schema */
+/* May texts of m have to be of it? PITH_EDATA: it names a token, as <think>, that the vocabulary of m does not have. */
+int           pith_grammar_fits(const pith_grammar *g, const pith_model *m, pith_error *err);
 void          pith_grammar_free(pith_grammar *g);
 const char   *pith_grammar_text(const pith_grammar *g); /* the GBNF that it was read from */
-/* Is text (len bytes) a sentence of it? PITH_OK, or PITH_EDATA and "byte N: ..." with what could stand there. */
+/* Is text (len bytes) a sentence of it? PITH_OK, or PITH_EDATA and "byte N: ..." with what could stand there. PITH_EARG:
+ * it names tokens, which a text does not tell from others. */
 int           pith_grammar_match(const pith_grammar *g, const char *text, size_t len, pith_error *err);
 
 /* ---- generating -------------------------------------------------------- */
@@ -382,7 +385,7 @@ typedef struct {             /* zero-initialise it, set what is wanted, and call
                              /*           drawn without it, and drawn anew from those it allows only if it refuses */
                              /*           that one. Tokens that end the text are allowed where it is a sentence, */
                              /*           and it ends where nothing else can come. Thoughts are */
-                             /*           not of it */
+                             /*           not of it, unless it names tokens */
     int cancel;              /* 1: the next call ends it */
     pith_token token;        /* what a call gives: the new token, which the next call evaluates, */
     const char *text;        /* (n_text) and the text that is certain now, in whole characters, */

@@ -331,7 +331,7 @@ static int run_voice(options *o, pith_model *m) {
     voice v = { .m = m };
     pith_bias *bias = NULL;
     pith_grammar *grammar;
-    int code = open_grammar(&o->grammar, &grammar);
+    int code = open_grammar(&o->grammar, m, &grammar);
     if (code) return code;
     v.g = (pith_generation){ .how = o->sampling.how, .rng = o->seed, .stop = o->stop.item, .n_stop = o->stop.n };
     v.g.grammar = grammar;

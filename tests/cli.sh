@@ -779,7 +779,11 @@ tiny -s 3 -n 100 --json-schema-file "$dir/s.json"; cp "$dir/out" "$dir/a"; go gr
 tiny -s 3 -n 40 --grammar 'root ::= "a"+ "!"{300}'; [ "$status" -eq 0 ] && grep -q '^aa*!*$' "$dir/out" && grep -q '^pith: the text ends in the middle' "$dir/err"; ok $? "--grammar: cut by -n, and it says so"
 tiny -s 3 -n 40 --grammar 'root ::= "a"+ "!"{300}' --samples 2; grep -q '^pith: 2 of 2 texts end in the middle' "$dir/err"; ok $? "--grammar: --samples says it too"
 tiny -s 3 -n 40 --grammar 'root ::= "a"+ "!"{300}' --format jsonl; grep -q '^pith: the text ends in the middle' "$dir/err"; ok $? "and --format jsonl"
-tiny --grammar 'root ::= !<b>'; refused 1 "token by its name" "--grammar: a token of the vocabulary"
+tiny --grammar 'root ::= !<b>'; refused 1 "line 1: <b> is not one token of the vocabulary" "--grammar: a token that the vocabulary does not have"
+tiny -s 3 -n 9 -i a --grammar 'root ::= !<[100]>{2} <[100]>'; grep -q '^a.*a$' "$dir/out"; fine "--grammar: a token by its number"
+go grammar --grammar 'root ::= <b>'; [ "$status" -eq 0 ] && grep -q '^note: a grammar of 1 rule, with tokens' "$dir/err"; ok $? "grammar: one that names tokens"
+go grammar --grammar 'root ::= <b>' -f "$dir/yes"; refused 1 "names the token <b>" "grammar: no text tells tokens"
+grammar; [ "$status" -eq 0 ] && grep -q '^note: .*a.gbnf: a grammar of 2 rules; -f' "$dir/err"; ok $? "grammar: without a text it says what was read"
 tiny --grammar 'root ::= b'; refused 1 "rule 'b' is used and not defined" "--grammar: none that can be"
 tiny --grammar-file "$dir/b.json"; refused 3 'b.json: grammar: line 1' "--grammar-file: no grammar"
 tiny -j '{"type":3}'; refused 1 'schema: #/type: need' "-j: no schema"
@@ -862,6 +866,7 @@ tiny -t 0 -n 40 -i onceand; cp "$dir/out" "$dir/a"; tiny -t 0 -n 40 -i onceand -
 go bench "$dir/v.gguf" --grammar --repetitions 1 --json; [ "$status" -ne 0 ]; ok $? "bench --grammar: no vocabulary"
 tiny_bench() { go bench "$dir/tok.bin" --grammar --repetitions 1 "$@"; }
 tiny_bench --json; grep -q '^{"test": "grammar", "tokens": 300, "masks": [0-9]*, "median_ms": 0\.[0-9]*' "$dir/out"; fine "bench --grammar"
+echo 'root ::= <[5]>' > "$dir/t.gbnf"; tiny_bench --grammar-file "$dir/t.gbnf"; refused 1 "names tokens" "bench --grammar: one that names tokens"
 tiny_bench --json-schema-file "$dir/s.json"; [ "$(grep -c '^|' "$dir/out")" -eq 3 ]; fine "bench --grammar: of a schema"
 go bench --grammar --shape llama-1b; refused 1 "needs a vocabulary" "bench --grammar --shape"
 

@@ -226,6 +226,80 @@ TEST(masks_are_what_bytes_say) {
     pith__trie_free(t);
 }
 
+/* A grammar that names tokens: what is written has them, though other tokens have the same text. */
+TEST(tokens_by_their_names) {
+    enum { A = BYTE + 'a' };
+    int others = 0;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        char text[4 * MOST];
+        size_t n;
+        pith_error e = { 0, "" };
+        pith_grammar *rules = grammar("root ::= <[100]> !<[100]>{3} (<[100]> | \"b\") \".\"");
+        pith_generation g = { .how = { .temperature = 1 }, .rng = seed, .n_predict = 30, .grammar = rules };
+        set_up();
+        read_prompt("the");
+        int at = pith_position(session), code = write_all(&g, text, &n, &e);
+        EQ(code, PITH_END);
+        for (int i = at; i < at + 4; i++) CHECK((session->tokens[i] == A) == (i == at));
+        others += session->tokens[at + 4] != A;
+        CHECK(n > 2 && text[0] == 'a' && text[n - 1] == '.');
+        pith_generation_free(&g);
+        pith_grammar_free(rules);
+    }
+    CHECK(others > 0 && others < 20);
+}
+
+TEST(a_token_and_its_bytes) {
+    pith_grammar *g = grammar("root ::= <[7]> \"1\" | \"ab\" \"2\" | !<x> \"3\" | [a] <[7]>{2}");
+    pith__matcher *m = pith__matcher_new(g, NULL);
+    const int32_t id[] = { 7, 9, 7 };
+    char wants[80];
+    static const struct { int32_t t; const char *text, *then; } cases[] = {
+        { 7, "ab", "[1-3]" }, { 8, "ab", "[23]" }, { 9, "ab", "\"2\"" }, { 9, "", "" }, { 7, "", "[13]" }, { 8, "a", "[3b] or <[7]>" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int32_t start = pith__matcher_start(m), state = *cases[i].text ? start : PITH__DEAD;
+        for (const char *p = cases[i].text; *p; p++) state = pith__matcher_next(m, state, (uint8_t)*p);
+        state = pith__matcher_token(m, start, id, cases[i].t, state);
+        if (strcmp(pith__matcher_wants(m, state, wants, sizeof wants), cases[i].then) != 0) FAIL("case %d: %s", (int)i, wants);
+    }
+    int32_t state = pith__matcher_next(m, pith__matcher_start(m), 'a');
+    state = pith__matcher_token(m, pith__matcher_keep(m, state), id, 7, PITH__DEAD);
+    CHECK(state > 0 && !pith__matcher_may_end(m, state) && pith__matcher_named(m, state, 0) == 2);
+    CHECK(pith__matcher_token(m, state, id, 8, PITH__DEAD) == PITH__DEAD);
+    state = pith__matcher_token(m, state, id, 7, PITH__DEAD);
+    CHECK(state > 0 && pith__matcher_may_end(m, state) && !pith__matcher_may_go_on(m, state));
+    pith__matcher_free(m);
+    pith_grammar_free(g);
+}
+
+TEST(tokens_that_a_vocabulary_does_not_have) {
+    static const char *const wrong[][2] = {
+        { "root ::= \"a\" |\n <[100000]>", "line 2: <[100000]> is beyond the vocabulary" },
+        { "root ::= <think>", "line 1: <think> is not one token" },
+        { "root ::= \"a\" <[1]>", "<[1]> ends a text" }, { "root ::= x\nx ::= !<no>", "line 2: <no> is not one token" },
+    };
+    pith_error e = { 0, "" };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        pith_grammar *rules = grammar(wrong[i][0]);
+        pith_generation g = { .grammar = rules };
+        EQ(pith_grammar_fits(rules, model, &e), PITH_EDATA);
+        if (!strstr(e.text, wrong[i][1])) FAIL("%s: %s", wrong[i][0], e.text);
+        set_up();
+        read_prompt("the");
+        e.text[0] = 0;
+        EQ(pith_generate(session, &g, &e), PITH_EDATA);
+        CHECK(strstr(e.text, wrong[i][1]));
+        EQ(pith_grammar_match(rules, "a", 1, &e), PITH_EARG);
+        CHECK(strstr(e.text, "names the token <"));
+        pith_generation_free(&g);
+        pith_grammar_free(rules);
+    }
+    pith_grammar *rules = grammar("root ::= !<[1]> | <[0]>");
+    EQ(pith_grammar_fits(rules, model, &e), PITH_OK);
+    pith_grammar_free(rules);
+}
+
 TEST(what_is_forgotten_goes_on) { /* many states: the matcher drops them, and the text goes on as if it had not */
     pith_grammar *g = grammar("root ::= (\"a\" root \"b\" | \"c\" root \"d\")?");
     pith__matcher *m = pith__matcher_new(g, NULL);
@@ -249,6 +323,9 @@ int main(void) {
     RUN(end_tokens_are_allowed_in_a_sentence_only);
     RUN(where_no_token_can_come_it_says_so);
     RUN(masks_are_what_bytes_say);
+    RUN(tokens_by_their_names);
+    RUN(a_token_and_its_bytes);
+    RUN(tokens_that_a_vocabulary_does_not_have);
     RUN(what_is_forgotten_goes_on);
     pith_session_free(session);
     pith_close(model);

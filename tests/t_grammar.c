@@ -118,6 +118,14 @@ TEST(wrong_grammars) {
     wrong("root ::= \"a\" b ::= \"c\"", "neither a part of the rule");
     wrong("root \"a\"", "::= is missing");
     wrong("root ::= _x", "neither a part");
+    wrong("root ::= <think", "without its closing >");
+    wrong("root ::= <[]>", "is <[7]>");
+    wrong("root ::= <[7>", "is <[7]>");
+    wrong("root ::= <[7", "is <[7]>");
+    wrong("root ::= <[99999999999]>", "too large");
+    wrong("root ::= \"a\" ! <x>", "stands before a token");
+    wrong("root ::= <a> root", "has no text that ends");
+    wrong("root ::= <[\xff]>", "is <[7]>");
 }
 
 TEST(nul_bytes) {

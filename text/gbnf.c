@@ -1,7 +1,7 @@
 /* gbnf.c - reads GBNF, the form in which llama.cpp writes grammars.
  *
  *     root  ::= item ("," item)*      # a rule: a name, ::=, alternatives with | between
- *     item  ::= [a-z]+ | "x\n" | .{2,3}
+ *     item  ::= [a-z]+ | "x\n" | .{2,3} | <think> | !<[7]>
  *
  * A rule becomes a graph of nodes (text.h). A line break ends a rule, but not in parentheses and not after |
  * or ::=. What stands more than twice by a count is one rule of its own that is called as often. Classes are
@@ -456,6 +456,37 @@ static gbnf_part any_part(gbnf_reader *r) {
     return class_part(r, &s);
 }
 
+/* The digits and the brackets of <[7]>: the token 7. */
+static int32_t token_number(gbnf_reader *r) {
+    int32_t id = 0;
+    const char *from = ++r->p;
+    for (; gbnf_at(r) >= '0' && gbnf_at(r) <= '9'; r->p++) {
+        if (id > (INT32_MAX - 9) / 10) gbnf_wrong(r, "the number of a token is too large");
+        id = 10 * id + (gbnf_at(r) - '0');
+    }
+    if (r->p == from || r->end - r->p < 2 || memcmp(r->p, "]>", 2) != 0) gbnf_wrong(r, "a token by its number is <[7]>");
+    r->p += r->p < r->end;
+    return id;
+}
+
+/* <name>, <[7]>, !<name> or !<[7]>. */
+static gbnf_part token_part(gbnf_reader *r) {
+    pith_grammar *g = r->g;
+    pith__named_token t = { .id = -1, .line = (uint32_t)gbnf_line(r), .not = *r->p == '!' };
+    r->p += t.not;
+    t.name.p = r->p;
+    if (gbnf_at(r) != '<') gbnf_wrong(r, "! stands before a token: !<name> or !<[7]>");
+    gbnf_step(r);
+    if (gbnf_at(r) == '[') t.id = token_number(r);
+    while (r->p < r->end && *r->p != '>') r->p++;
+    if (r->p == r->end) gbnf_wrong(r, "a token without its closing >");
+    gbnf_step(r);
+    if (r->code || !GBNF_MORE(r, token)) return (gbnf_part){ 0, 0 };
+    t.name.n = (size_t)(r->p - t.name.p);
+    g->token[g->n_token] = t;
+    return one_node(r, PITH__TOKEN, (uint32_t)g->n_token++);
+}
+
 /* What stands between bars. */
 static gbnf_part gbnf_sequence(gbnf_reader *r) {
     gbnf_part all = { 0, 0 };
@@ -466,6 +497,7 @@ static gbnf_part gbnf_sequence(gbnf_reader *r) {
         else if (c == '[') x = gbnf_class(r);
         else if (c == '(') x = gbnf_group(r);
         else if (c == '.') x = any_part(r);
+        else if (c == '<' || c == '!') x = token_part(r);
         else if (is_name_char(c)) x = one_node(r, PITH__CALL, rule_named(r, gbnf_name(r)));
         else if (c && strchr("*+?{", c)) x = (gbnf_part){ 0, 0 }; /* an error, said below */
         else break;
@@ -513,7 +545,6 @@ static void gbnf_rule(gbnf_reader *r) {
     gbnf_part x = gbnf_choice(r);
     if (r->p < r->end && *r->p != '\n' && *r->p != '\r')
         gbnf_wrong(r, *r->p == ')' ? "a ) without its ("
-                                   : *r->p == '<' || *r->p == '!' ? "a token by its name, <name> or !<name>, is not supported"
                                    : "something that is neither a part of the rule nor the end of its line");
     if (r->code) return;
     lead_to(r, x.last, PITH__RULE_END);
@@ -600,6 +631,7 @@ void pith_grammar_free(pith_grammar *g) {
     free(g->range);
     free(g->edge);
     free(g->state);
+    free(g->token);
     free(g);
 }
 

@@ -47,6 +47,9 @@ static walk_result walk_rule(grammar_check *c, uint32_t first, uint32_t stop, in
             int some = g->cls[node->b].n_range > 0;
             result.takes |= some;
             if (by == BY_ALL || (by == BY_ENDING && some)) c->todo[n++] = node->a;
+        } else if (node->kind == PITH__TOKEN) {
+            result.takes = 1;
+            if (by != BY_EMPTY) c->todo[n++] = node->a;
         } else if (node->kind == PITH__CALL) {
             const pith__rule *rule = &g->rule[node->b];
             result.takes |= rule->takes;
@@ -182,7 +185,7 @@ static int node_next(const pith_grammar *g, const pith__node *n, uint32_t to[2])
     if (is_call && !g->rule[n->b].ends) return 0;
     to[k++] = n->a;
     if (is_call && g->rule[n->b].empty) to[k++] = n->c;
-    if (!is_call && n->kind != PITH__CLASS && n->b) to[k++] = n->b;
+    if ((n->kind == PITH__FORK || n->kind == PITH__LOOP) && n->b) to[k++] = n->b;
     return k;
 }
 

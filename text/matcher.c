@@ -17,7 +17,7 @@
 #include <string.h>
 
 typedef struct {
-    uint32_t node, frame, byte; /* byte: the state within the character */
+    uint32_t node, frame, byte; /* byte: the state within the character; 0: none, the node is a token */
 } match_item;
 
 typedef struct {
@@ -150,11 +150,15 @@ static size_t match_bytes(const pith__matcher *m) {
            (m->state.n + m->frame.n) * (sizeof(match_set) + 8) + m->state.n * (size_t)m->g->n_kind * sizeof *m->next;
 }
 
-/* The state of the items made. */
+/* The state of the items made, each once. */
 static int32_t state_of(pith__matcher *m) {
     int fresh;
     if (m->failed || !MATCH_MORE(m, item, item_room, m->n_item + m->n_made + 1)) return 0;
     if (m->n_made > 1) qsort(m->made, m->n_made, sizeof *m->made, item_order);
+    size_t kept = m->n_made ? 1 : 0;
+    for (size_t i = 1; i < m->n_made; i++)
+        if (item_order(&m->made[i], &m->made[kept - 1]) != 0) m->made[kept++] = m->made[i];
+    m->n_made = kept;
     if (m->n_made) memcpy(m->item + m->n_item, m->made, m->n_made * sizeof *m->made);
     match_set want = { (uint32_t)m->n_item, (uint32_t)m->n_made, (uint32_t)m->may_end };
     uint32_t state = find_set(m, &m->state, (const uint32_t *)m->item, 3, want, &fresh);
@@ -259,6 +263,7 @@ static void visit_all(pith__matcher *m) {
             break;
         case PITH__TEXT_END: m->may_end = 1; break;
         case PITH__CLASS: make_item(m, (match_item){ at.node, at.frame, g->cls[n->b].start }); break;
+        case PITH__TOKEN: make_item(m, (match_item){ at.node, at.frame, 0 }); break;
         case PITH__CALL: visit_call(m, n, at.frame); break;
         case PITH__NOWHERE: break;
         default:
@@ -329,6 +334,40 @@ PITH_SHARED int32_t pith__matcher_next(pith__matcher *m, int32_t state, uint8_t 
     int kind = m->g->kind[byte];
     int32_t next = m->next[(size_t)state * (size_t)m->g->n_kind + (size_t)kind];
     return next != UNKNOWN ? next : match_step(m, state, kind);
+}
+
+/* The node of item i of a state, if that is a token; or NULL. */
+static const pith__node *token_node(const pith__matcher *m, int32_t state, uint32_t i) {
+    const pith__node *n = &m->g->node[m->item[m->state.set[state].first + i].node];
+    return n->kind == PITH__TOKEN ? n : NULL;
+}
+
+PITH_SHARED int pith__matcher_named(const pith__matcher *m, int32_t state, size_t i) {
+    match_set s = m->state.set[state];
+    for (uint32_t k = 0; m->g->n_token && k < s.n; k++) {
+        const pith__node *n = token_node(m, state, k);
+        if (n && !i--) return (int)n->b;
+    }
+    return -1;
+}
+
+PITH_SHARED int32_t pith__matcher_token(pith__matcher *m, int32_t state, const int32_t *id, int32_t t, int32_t bytes) {
+    if (bytes < 0 || pith__matcher_named(m, state, 0) < 0) return bytes;
+    if (match_bytes(m) > MATCH_HARD) return PITH_EMEMORY;
+    begin_step(m);
+    match_set s = m->state.set[state];
+    for (uint32_t i = 0; i < s.n; i++) {
+        const pith__node *n = token_node(m, state, i);
+        if (n && (id[n->b] == t) == !m->g->token[n->b].not) visit_later(m, n->a, m->item[s.first + i].frame);
+    }
+    if (!m->n_todo) return bytes;
+    visit_all(m);
+    enter_rules(m);
+    s = m->state.set[bytes];
+    for (uint32_t i = 0; i < s.n; i++) make_item(m, m->item[s.first + i]);
+    m->may_end |= (int)s.may_end;
+    int32_t to = state_of(m);
+    return m->failed ? PITH_EMEMORY : to;
 }
 
 /* ---- the matcher ------------------------------------------------------------------------------------- */
@@ -466,6 +505,7 @@ PITH_SHARED const char *pith__matcher_wants(const pith__matcher *m, int32_t stat
     pith__charset all = { 0 };
     size_t n = 0, chars = 0;
     for (uint32_t i = 0; i < s.n; i++) {
+        if (token_node(m, state, i)) continue;
         const pith__class *c = &g->cls[g->node[m->item[s.first + i].node].b];
         const pith__range *r = g->range + c->range;
         for (uint32_t k = 0; k < c->n_range; k++) pith__charset_add(&all, r[k].from, r[k].to);
@@ -483,7 +523,11 @@ PITH_SHARED const char *pith__matcher_wants(const pith__matcher *m, int32_t stat
     } else if (chars) {
         n = write_class(&all, "[", to, room);
     }
-    if (s.may_end) snprintf(to + n, room - n, n ? " or the end" : "the end");
+    int named = pith__matcher_named(m, state, 0);
+    if (named >= 0 && n < room)
+        n += (size_t)snprintf(to + n, room - n, "%s%s%.*s", n ? " or " : "", g->token[named].not ? "!" : "",
+                              (int)(g->token[named].name.n < 40 ? g->token[named].name.n : 40), g->token[named].name.p);
+    if (s.may_end && n < room) snprintf(to + n, room - n, n ? " or the end" : "the end");
     pith__charset_free(&all);
     return to;
 }
@@ -506,6 +550,9 @@ static int text_wrong(const pith__matcher *m, int32_t state, pith__str text, siz
 }
 
 int pith_grammar_match(const pith_grammar *g, const char *text, size_t len, pith_error *err) {
+    if (g->n_token)
+        return pith__fail(err, PITH_EARG, "line %u of the grammar names the token %.*s, which no text tells from others",
+                          g->token[0].line, (int)(g->token[0].name.n < 60 ? g->token[0].name.n : 60), g->token[0].name.p);
     pith__matcher *m = pith__matcher_new(g, err);
     pith__str all = { text, len };
     int code = m ? PITH_OK : PITH_EMEMORY;

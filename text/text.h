@@ -121,6 +121,7 @@ enum {
     PITH__LOOP,          /* the same; what begins at a leads back to here; c: the rule it stands in */
     PITH__CLASS,         /* a character of class b, then a */
     PITH__CALL,          /* rule b, then a; where the rule is empty, c */
+    PITH__TOKEN,         /* a whole token of a vocabulary, as grammar.token[b] says, then a */
     PITH__NOWHERE        /* no text comes of it: never gone to */
 };
 
@@ -149,6 +150,13 @@ typedef struct {
     uint32_t next;       /* byte state after such a byte; 0: the character is complete */
 } pith__edge;
 
+typedef struct {         /* <think>, <[7]>; with ! before it any token but that one */
+    pith__str name;      /* with its brackets, as it stands in the grammar */
+    int32_t id;          /* -1: the vocabulary says, by the name */
+    uint32_t line;
+    int not;
+} pith__named_token;
+
 struct pith_grammar {
     char *text;          /* (n_text) and a NUL: the GBNF it was read from */
     size_t n_text;
@@ -158,8 +166,9 @@ struct pith_grammar {
     pith__range *range;
     pith__edge *edge;
     uint32_t *state;     /* (n_state + 1) byte state i has edge[state[i] .. state[i + 1]) */
-    size_t n_node, n_rule, n_cls, n_range, n_edge, n_state;
-    size_t node_room, rule_room, cls_room, range_room, edge_room, state_room;
+    pith__named_token *token;
+    size_t n_node, n_rule, n_cls, n_range, n_edge, n_state, n_token;
+    size_t node_room, rule_room, cls_room, range_room, edge_room, state_room, token_room;
     uint8_t kind[256];   /* bytes of one kind are taken everywhere alike: */
     int n_kind;          /*     0 .. n_kind - 1 */
 };
@@ -183,6 +192,11 @@ PITH_SHARED void pith__matcher_free(pith__matcher *m);
 PITH_SHARED int32_t pith__matcher_start(const pith__matcher *m);
 /* After one byte more: a state, PITH__DEAD, or PITH_EMEMORY. */
 PITH_SHARED int32_t pith__matcher_next(pith__matcher *m, int32_t state, uint8_t byte);
+/* After token t as a whole, which is more than its bytes where the grammar names it. bytes: the state after these, or
+ * PITH__DEAD; id: (grammar.n_token) the tokens of the vocabulary. A state, PITH__DEAD, or PITH_EMEMORY. */
+PITH_SHARED int32_t pith__matcher_token(pith__matcher *m, int32_t state, const int32_t *id, int32_t t, int32_t bytes);
+/* The tokens that are named to come next: the i-th, as an index into grammar.token; -1: there are no more. */
+PITH_SHARED int  pith__matcher_named(const pith__matcher *m, int32_t state, size_t i);
 PITH_SHARED int  pith__matcher_may_end(const pith__matcher *m, int32_t state);
 PITH_SHARED int  pith__matcher_may_go_on(const pith__matcher *m, int32_t state);
 /* Forgets all other states if they have become many; the same state then has another number. */

@@ -141,7 +141,8 @@ int bench_masks(const model_choice *c, const grammar_choice *given, int document
     if (!given->text && !given->file && !given->schema && !given->schema_file) usual.schema = schema = write_schema();
     b.n = s.vocab.n;
     b.piece = malloc((size_t)b.n * sizeof *b.piece);
-    code = open_grammar(&usual, &g);
+    code = open_grammar(&usual, NULL, &g);
+    if (!code && g->n_token) code = complain(USAGE, "a grammar that names tokens is not measured");
     if (!code && (!b.piece || !g)) code = complain(FAILED, "no memory for a grammar");
     for (int t = 0; t < b.n && b.piece; t++) {
         b.piece[t] = pith__tokenizer_piece(k, t);

@@ -288,7 +288,7 @@ static int make_grammar(request_reader *k, const char *name, pith__str text, int
     if (k->r->grammar)
         return request_refuse(k->e, name, NULL, "has two of response_format, grammar and json_schema, need one of them");
     k->r->grammar = is_schema ? pith_grammar_schema(text.p, text.n, &err) : pith_grammar_new(text.p, text.n, &err);
-    if (k->r->grammar) return 0;
+    if (k->r->grammar && !pith_grammar_fits(k->r->grammar, k->rules->m, &err)) return 0;
     if (err.code == PITH_EMEMORY) return request_no_memory(k->e);
     return request_refuse(k->e, name, is_schema ? "invalid_schema" : "invalid_grammar", err.text);
 }

@@ -290,7 +290,8 @@ typedef struct {         /* what a text has to be: one of these, or none */
     { 'j', "json-schema", TEXT, &(c).schema, 0, 0, "TEXT", "what is written is JSON of this JSON Schema" }, \
     { 0, "json-schema-file", TEXT, &(c).schema_file, 0, 0, "FILE", "the same from a file" }
 
-int open_grammar(const grammar_choice *c, pith_grammar **g); /* *g NULL: there is none. The caller frees it */
+/* For texts of m, or NULL. *g NULL: there is none. The caller frees it */
+int open_grammar(const grammar_choice *c, const pith_model *m, pith_grammar **g);
 
 /* ---- output ---------------------------------------------------------------------------------- */
 
