@@ -4,6 +4,7 @@
 #include "test.h"
 
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 static int is_document(const pith_grammar *g, const char *text, size_t n) {
@@ -172,6 +173,27 @@ TEST(what_is_refused) {
     refused("{\"enum\": []}", "nothing can satisfy this");
 }
 
+/* Refused, or of a few rules: either soon, and in little memory. */
+TEST(counts_within_counts) {
+    static const char *const too_large[] = { "([ab]{1,200}[bc]{1,200}){1,50}", "((a{0,20}b{0,20}){0,20}c){0,20}", "(a|b){1,1000}(a|c){1,1000}",
+                                             "(a{0,999}){0,999}", ".{0,1000}a.{0,1000}" };
+    char text[200];
+    double start = (double)clock();
+    for (size_t i = 0; i < sizeof too_large / sizeof *too_large; i++) {
+        snprintf(text, sizeof text, "{\"type\": \"string\", \"pattern\": \"^%s$\"}", too_large[i]);
+        refused(text, "#/pattern: the pattern needs too many states");
+    }
+    CHECK(((double)clock() - start) / CLOCKS_PER_SEC < 30); /* 1 s; much slower with sanitizers */
+    judge("{\"type\": \"string\", \"pattern\": \"^(ab?){0,3}(c{0,2}d){1,2}$\"}", "\"d\"\n\"ababcd\"\n\"aabaccdccd\"\n\"dd\"",
+          "\"\"\n\"ab\"\n\"aaaad\"\n\"cccd\"\n\"ddd\"\n\"cdc\"");
+    judge("{\"type\": \"string\", \"pattern\": \"^(a?b?c?d?){0,250}$\"}", "\"\"\n\"dddcba\"", "\"e\"");
+    judge("{\"type\": \"string\", \"pattern\": \"^([a-z]{1,16}-?){1,24}$\"}", "\"abc-d-efghij\"", "\"-a\"\n\"a--b\"");
+    char all[8000] = "{\"properties\": {", *p = all + strlen(all);
+    for (int i = 0; i < 50; i++) p += sprintf(p, "%s\"p%d\": {\"pattern\": \"^([a-z]{1,16}-?){1,%d}$\"}", i ? ", " : "", i, 20 + i % 5);
+    strcpy(p, "}}");
+    refused(all, "the schema is too large");
+}
+
 /* ---- ../shared/chat/grammar ------------------------------------------------------------------------------ */
 
 static void judge_shared(pith__json one) {
@@ -222,6 +244,7 @@ int main(void) {
     RUN(objects);
     RUN(schemas_together);
     RUN(what_is_refused);
+    RUN(counts_within_counts);
     RUN(vectors);
     return DONE();
 }

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_NFA = 100000, MOST_MINIMAL = 4000, NOWHERE = INT32_MAX };
+enum { MOST_NFA = 100000, MOST_POOL = 1 << 22, MOST_VISITS = 1 << 26, MOST_REFINED = 1 << 23, NOWHERE = INT32_MAX };
 enum { NO_MEMORY = 1, TOO_LARGE }; /* what failed */
 
 /* ---- the nondeterministic one -------------------------------------------------------------------- */
@@ -51,6 +51,7 @@ typedef struct {         /* states and their arcs, the arcs of a state one behin
     uint32_t *first;
     uint8_t *ends;
     size_t n, n_arc, arc_room, first_room, ends_room;
+    size_t work;         /* steps that were taken */
     int failed;
 } dfa_maker;
 
@@ -140,12 +141,16 @@ static uint32_t state_hash(const dfa_maker *k, const uint32_t *cls, uint32_t s) 
     return dfa_hash(h, end);
 }
 
-/* Moore's refinement: classes of states, split until none splits. cls: NOWHERE for those that are not alive. */
-static uint32_t refine(const dfa_maker *k, uint32_t *cls, uint32_t *fresh, uint32_t *slot, size_t slots) {
+/* Moore's refinement: classes of states, split until none splits. cls: NOWHERE for those that are not alive. 0: that
+ * takes too long. */
+static uint32_t refine(dfa_maker *k, uint32_t *cls, uint32_t *fresh, uint32_t *slot, size_t slots) {
     uint32_t n = 0, was;
+    const size_t most = k->work + MOST_REFINED;
     do {
         was = n;
         n = 0;
+        k->work += k->n + k->n_arc;
+        if (k->work > most) return 0;
         memset(slot, 0, slots * sizeof *slot);
         for (uint32_t i = 0; i < k->n; i++) {
             if (cls[i] == NOWHERE) continue;
@@ -200,11 +205,13 @@ static pith__dfa *finish_dfa(dfa_maker *k, pith__arena *a) {
     if (!k->failed && alive && cls && fresh && slot) {
         uint32_t n = 0;
         mark_alive(k, alive);
-        int minimal = k->n <= MOST_MINIMAL;
-        for (size_t i = 0; i < k->n; i++) cls[i] = !alive[i] ? NOWHERE : minimal ? k->ends[i] : n++;
-        if (minimal) n = refine(k, cls, fresh, slot, slots);
+        for (size_t i = 0; i < k->n; i++) cls[i] = alive[i] ? k->ends[i] : NOWHERE;
+        n = refine(k, cls, fresh, slot, slots);
+        int minimal = n > 0;
+        for (size_t i = 0; !minimal && i < k->n; i++) cls[i] = alive[i] ? n++ : NOWHERE;
         d = k->n && alive[0] ? classes_dfa(k, cls, n, a) : new_dfa(a, 0, 0);
     }
+    if (d) d->work = k->work / 128;
     free(alive);
     free(cls);
     free(fresh);
@@ -221,12 +228,14 @@ typedef struct {         /* sets of nodes that were met: set i is pool[first[i] 
     size_t n, n_pool, pool_room, first_room, slots;
     uint32_t *seen, *todo; /* (n_node) of the walk, (2 n_node + 2) */
     uint32_t walk;
+    size_t visits;       /* of nodes, in all walks */
     uint32_t *cut;       /* (n_cut) characters at which some set begins or ends, rising, from 0 to behind the last */
     size_t n_cut, cut_room;
     int failed;
 } subset_maker;
 
 static void subset_later(subset_maker *k, size_t *n, uint32_t node) {
+    k->visits++;
     if (k->seen[node] == k->walk) return;
     k->seen[node] = k->walk;
     k->todo[(*n)++] = node;
@@ -277,7 +286,7 @@ static uint32_t subset_of(subset_maker *k, size_t from) {
     }
     uint32_t *more = pith__more(k->first, &k->first_room, k->n + 2, sizeof *more);
     if (!more) return k->failed = NO_MEMORY, 0;
-    if (k->n >= PITH__MOST_STATES || k->n_pool > UINT32_MAX / 2) return k->failed = TOO_LARGE, 0;
+    if (k->n >= PITH__MOST_STATES || k->n_pool > MOST_POOL) return k->failed = TOO_LARGE, 0;
     k->first = more;
     k->first[k->n] = (uint32_t)from;
     k->first[k->n + 1] = (uint32_t)k->n_pool;
@@ -337,6 +346,8 @@ static uint32_t subset_next(subset_maker *k, uint32_t s, uint32_t c, int *any) {
     }
     subset_close(k, n, 0, 0);
     *any = k->n_pool > from;
+    k->visits += k->first[s + 1] - k->first[s];
+    if (k->visits > MOST_VISITS) return k->failed = TOO_LARGE, 0;
     return *any ? subset_of(k, from) : 0;
 }
 
@@ -367,6 +378,7 @@ PITH_SHARED pith__dfa *pith__dfa_of(const pith__nfa *m, uint32_t start, pith__ar
     free(k.todo);
     free(k.cut);
     out.failed = out.failed ? out.failed : k.failed;
+    out.work = k.visits;
     return finish_dfa(&out, a);
 }
 
@@ -440,6 +452,7 @@ PITH_SHARED pith__dfa *pith__dfa_join(const pith__dfa *x, const pith__dfa *y, in
     free(p.of_x);
     free(p.of_y);
     out.failed = out.failed ? out.failed : p.failed;
+    out.work = 8 * (out.n + out.n_arc);
     return finish_dfa(&out, a);
 }
 

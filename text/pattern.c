@@ -299,23 +299,21 @@ static pattern_part pattern_star(pattern_reader *r, pattern_part x) {
     return (pattern_part){ fork, last };
 }
 
-static pattern_part pattern_maybe(pattern_reader *r, pattern_part x) {
-    uint32_t fork = pattern_fork(r, x.first, x.last);
-    return (pattern_part){ fork, x.last };
-}
-
-/* x from min to max times; its text begins at from. */
+/* x from min to max times; its text begins at from: x x (x (x)?)?, so that what is left out is so with all behind it. */
 static pattern_part pattern_repeat(pattern_reader *r, pattern_part x, const char *from, int min, int max) {
     pattern_part all = pattern_nothing(r);
+    uint32_t last = pattern_fork(r, 0, 0);
     if (min > MOST_PATTERN_COUNT || max > MOST_PATTERN_COUNT) pattern_wrong(r, "a count over 1000 in {}");
     if (max >= 0 && max < min) pattern_wrong(r, "{} ends before it begins");
     int copies = max < 0 ? min + 1 : max;
     for (int i = 0; i < copies && !r->why && !r->m.failed; i++) {
         pattern_part copy = i ? pattern_again(r, from) : x;
-        if (i >= min) copy = max < 0 ? pattern_star(r, copy) : pattern_maybe(r, copy);
+        if (i >= min && max < 0) copy = pattern_star(r, copy);
+        else if (i >= min) copy.first = pattern_fork(r, copy.first, last);
         all = pattern_join(r, all, copy);
     }
-    return all;
+    pattern_link(r, all.last, last);
+    return (pattern_part){ all.first, last };
 }
 
 static pattern_part pattern_piece(pattern_reader *r) {

@@ -69,7 +69,7 @@ static void schema_work(pith__schema *r, const char *at, size_t n) {
 
 PITH_SHARED pith__dfa *pith__schema_dfa(pith__schema *r, const char *at, pith__dfa *d, const pith_error *e) {
     if (d && d->too_large) pith__schema_fail(r, at, "this needs too many states");
-    else if (d) schema_work(r, at, 16 + d->n + d->first[d->n]);
+    else if (d) schema_work(r, at, 16 + d->n + d->first[d->n] + d->work);
     else if (e && e->code && e->code != PITH_EMEMORY) pith__schema_fail(r, at, "%s", e->text);
     else schema_no_memory(r);
     return d;

@@ -232,7 +232,8 @@ typedef struct {
     uint32_t *first;     /* (n + 1) */
     uint8_t *ends;       /* (n) 1: the text may end here */
     uint32_t n;
-    int too_large;       /* 1: it would have more than PITH__MOST_STATES, and is of no use */
+    int too_large;       /* 1: it would have more than PITH__MOST_STATES, or took too long, and is of no use */
+    size_t work;         /* what it took to make it, in about as many steps as it had states in between */
 } pith__dfa;
 
 /* Parts of a text, and what comes behind them: made by a reader of patterns, or of lists of texts. */
