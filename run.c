@@ -73,7 +73,7 @@ static int read_options(int argc, char **argv, options *o) {
         { 0, "parallel", INTEGER, &o->parallel, 1, 1024, "N",
           "of --samples, so many at a time; the texts do not depend on it (16)" },
         { 0, "format", TEXT, &o->format, 0, 0, "FORMAT",
-          "text, or jsonl: an object a line with index, seed, text, tokens, finish_reason (text)" },
+          "text, or jsonl: an object a line with index, seed, text (prompt and all), tokens (the new ones), finish_reason (text)" },
         { 0, "logit-bias", LIST, &o->bias, 0, 0, "ID+X", "add X to a token's logit; also ID-X" },
         { 0, "ignore-eos", SWITCH, &o->ignore_eos, 0, 0, "", "never end before -n" },
         { 0, "stop", LIST, &o->stop, 0, 0, "TEXT", "end before this text; may be given often" },

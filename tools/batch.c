@@ -259,6 +259,10 @@ static int read_entry(batch_job *j) {
     j->n_text += (uint64_t)e->n_text;
     if (e->error.error.code || request_read(&e->r, &j->rules, fields, &e->error)) return finish(j, e) ? FAILED : GO_ON;
     e->n_text = e->r.n * e->r.n_prompt;
+    if (!e->r.has_seed && seed > (uint64_t)INT64_MAX - (uint64_t)(e->n_text - 1)) {
+        wrong(e, "seed", NULL, "request: has no seed, and those from -s on end at 9223372036854775807");
+        return finish(j, e) ? FAILED : GO_ON;
+    }
     e->c = calloc((size_t)e->n_text, sizeof *e->c);
     if (!e->c) return complain(FAILED, "%s: no memory for line %zu", j->in.name, e->line);
     for (int i = 0; i < e->n_text; i++) {
@@ -583,7 +587,8 @@ int verb_batch(int argc, char **argv) {
         "chat_template_kwargs; what a model writes to call a tool is in its text.\n"
         "What is written obeys response_format (json_object, json_schema), json_schema or grammar (GBNF).\n"
         "Without a seed, the texts of the file have -s, -s plus 1, ... in their order; with one, those of n\n"
-        "have seed, seed plus 1, ...: each is the text that run MODEL -i TEXT -s SEED writes.\n"
+        "have seed, seed plus 1, ...: each is the text that run MODEL -i TEXT -s SEED writes. (\"seed\": 0 is one of\n"
+        "them, though -s 0 is the time.)\n"
         "A request that cannot be answered has an answer with \"error\"; then the exit code is 3.\n"
         "What is in ANSWERS.jsonl stays: --resume keeps its whole lines and goes on behind them.\n\n";
     batch_options o = { .parallel = 16, .n_predict = 256, .seed = 1, .sampling = SAMPLING_NOT_SAID };

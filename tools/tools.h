@@ -107,7 +107,7 @@ enum { MOST_THREADS = 1024 };
     { 0, "cache-type-v", TEXT, &(c).context.cache_v, 0, 0, "TYPE", \
       "values in the cache: f32, f16 or q8_0" }, \
     { 0, "swa-full", SWITCH, &(c).context.swa_full, 0, 0, "", \
-      "keep the whole text in layers with a sliding window too, for --prompt-cache: more memory" }, \
+      "keep the whole text in layers with a sliding window too, so that no beginning is read again: more memory" }, \
     { 0, "pretokenizer", TEXT, &(c).options.pretokenizer, 0, 0, "NAME", \
       "how text is cut into words, instead of what the file says" }
 
