@@ -935,6 +935,9 @@ printf '%s' "{{ bos_token }}{{ messages[0].content }}{{ strftime_now('%d') }}{{ 
 printf '%s\n' '{"messages": [{"role": "user", "content": "The dog"}], "max_tokens": 9, "seed": 2}' '{"prompt": "The dog14 saw", "max_tokens": 9, "seed": 2}' > "$dir/said"
 go batch -f "$dir/said" --chat-template-file "$dir/form.jinja" --chat-template-kwargs '{"end": " saw"}' --now 2025-03-14T15:09:26
 [ -n "$(text_of 1 "$dir/out")" ] && [ "$(text_of 1 "$dir/out")" = "$(text_of 2 "$dir/out")" ]; ok $? "batch: messages through a chat template, at a time"
+echo '{"messages": [{"role": "user", "content": "The dog"}], "max_tokens": 9, "seed": 2, "logprobs": true, "json_schema": {}}' > "$dir/muse"
+go batch -f "$dir/muse" --chat-template-file "$dir/form.jinja" --chat-template-kwargs '{"end": "<think>"}' --now 2025-03-14T15:09:26
+grep -q '"content":"","reasoning_content":"[^"].*"logprobs":{"content":\[\]' "$dir/out"; ok $? "batch: thoughts are given apart, and obey no schema"
 go batch -f "$dir/said" --chat-template-kwargs '{}' --chat-template llama2; refused 1 "has none" "batch: variables without a template"
 go batch -f "$dir/said" --chat-template-file "$dir/form.jinja" --chat-template-kwargs '5'; refused 1 "need {" "batch: variables that are no object"
 go batch -f "$dir/said" --now noon; refused 1 "such as 2025" "batch: a time that is none"

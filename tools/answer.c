@@ -17,18 +17,20 @@ int choice_begin(choice *c, const pith_model *m, const request *r, int index, ui
     const pith_shape *shape = pith_model_shape(m);
     *c = (choice){ .r = r, .prompt = &r->prompt[index / r->n], .index = index, .seed = seed };
     c->g = (pith_generation){ .how = r->how, .rng = seed, .n_predict = r->n_predict, .stop = r->stop,
-                              .n_stop = r->n_stop, .grammar = r->grammar };
+                              .n_stop = r->n_stop, .grammar = r->grammar, .thoughts = r->is_chat };
     if (r->is_chat) c->g.end = &shape->eos, c->g.n_end = 1; /* ends a turn, where llama2.c's models end with BOS */
     /* llama2.c draws at every position, of a prompt too; so do its conversations here. */
     int draws = r->is_chat && shape->llama2c && r->how.temperature > 0;
     for (int i = 1; draws && i < c->prompt->n; i++) pith_random(&c->g.rng);
-    return output_memory(&c->out, &c->text, &c->n_text);
+    return output_memory(&c->out, &c->text, &c->n_text) || output_memory(&c->mind, &c->thought, &c->n_thought);
 }
 
 void choice_free(choice *c) {
     if (c->out.file) fclose(c->out.file);
+    if (c->mind.file) fclose(c->mind.file);
     pith_generation_free(&c->g);
     free(c->text);
+    free(c->thought);
     free(c->told);
     free(c->top);
     memset(c, 0, sizeof *c);
@@ -73,12 +75,16 @@ static void tell_token(choice *c, const pith_session *s, pith_token before) {
 }
 
 void choice_take(choice *c, const pith_session *s) {
+    int thought = c->thinking || c->g.thinking; /* a tag is of the thoughts */
     output_bytes(&c->out, c->g.text, c->g.n_text);
-    if (c->g.ended) output_flush(&c->out); /* sets text and n_text */
+    output_bytes(&c->mind, c->g.thought, c->g.n_thought);
+    if (c->g.ended) output_flush(&c->out), output_flush(&c->mind); /* sets text and n_text */
+    c->thinking = c->g.thinking;
     if (c->g.token < 0 || c->g.ended == PITH_END || c->g.ended < 0) return;
+    c->is_nan |= isnan(pith_logits(s)[c->g.token]);
+    if (thought) return; /* logprobs are of the answer */
     pith_token before = s->tokens[s->position - 1];
     if (c->r->logprobs) tell_token(c, s, before);
-    c->is_nan |= isnan(pith_logits(s)[c->g.token]);
     size_t n;
     pith_text(s->model, before, c->g.token, &n);
     c->shown += n;
@@ -222,6 +228,7 @@ static void put_choice(output *o, const pith_model *m, const choice *c) {
     output_line(o, "{\"index\":%d,", c->index);
     put_text(o, c->r->is_chat ? "\"message\":{\"role\":\"assistant\",\"content\":" : "\"text\":");
     output_json(o, c->text, c->n_text);
+    if (c->n_thought) put_text(o, ",\"reasoning_content\":"), output_json(o, c->thought, c->n_thought);
     put_text(o, c->r->is_chat ? ",\"refusal\":null},\"logprobs\":" : ",\"logprobs\":");
     if (c->r->logprobs == CHAT_LOGPROBS) put_chat_logprobs(o, m, c);
     else if (c->r->logprobs == LIST_LOGPROBS) put_list_logprobs(o, m, c);

@@ -113,9 +113,10 @@ typedef struct {         /* a text of a request, from its prompt to its end */
     uint64_t seed;
     pith_generation g;
     pith_error error;    /* why it failed, if g.ended is an error */
-    output out;          /* to text */
-    char *text;          /* (n_text) */
-    size_t n_text, shown; /* shown: bytes of its tokens, before a stop text cut them */
+    output out, mind;    /* to text, to thought */
+    char *text, *thought; /* (n_text), (n_thought) of a conversation, what is thought before the answer */
+    size_t n_text, n_thought, shown; /* shown: bytes of its tokens, before a stop text cut them */
+    int thinking;        /* the last token was within thoughts */
     int is_nan;          /* 1: a token was drawn from logits that are none */
     told_token *told;    /* (n_told, of room), where logprobs are wanted */
     likely_token *top;   /* (n_told, r->n_top) */
