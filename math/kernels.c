@@ -383,7 +383,7 @@ PITH_SHARED const pith__kernels *pith__portable(const char *name) {
     return !name || !strcmp(name, portable_kernels.name) ? &portable_kernels : NULL;
 }
 
-/* Room for a row as pith__q32; in twins/ for 16 rows as floats, or for (16, 40, 16) sums. */
+/* Room for a row as pith__q32; in twins/ for 16 rows as floats, or for (16, PITH__FEW, 16) sums. */
 PITH_SHARED size_t pith__matmul_scratch(size_t cols) { return 16 * sizeof(float) * (cols + 768); }
 
 /* A tile has at most 16 tokens, and at most a float for each number; the last tile is a whole one. */
@@ -425,10 +425,11 @@ static void matmul_task(const void *data, size_t i, uint8_t *scratch) {
 }
 
 /* A task is some rows: about eight tasks for each thread, or, with many tokens, 32 rows (two panels) each. So all
- * threads end at about the same time. */
+ * threads end at about the same time. Few tokens have long tasks, because the rows that panels.inc fetches ahead
+ * are of use only to the thread that goes on with them. */
 static size_t rows_of_task(const pith__tensor *w, int n_token, int n_threads) {
     size_t n_task = 8 * (size_t)n_threads, rows = (w->rows + 16 * n_task - 1) / (16 * n_task) * 16;
-    return n_token >= 8 && rows > 32 ? 32 : rows;
+    return n_token > PITH__FEW && rows > 32 ? 32 : rows;
 }
 
 /* Quantises and arranges the inputs, if the matmul before did not do it, and then multiplies. */
