@@ -40,6 +40,7 @@
 #define STREAMS(n_block) ((n_block) > 128 ? 2 : 4)
 #define AHEAD(size, n_block) ((n_block) > 128 ? 4096 : 0)
 #define FEW_TOKENS 4
+#define FEW_KERNEL KERNEL
 #define PANEL_TOKENS 4
 #define OUTER_ROWS 4
 #define OUTER_WIDE 1
@@ -143,6 +144,7 @@ PITH_SHARED const pith__kernels *pith__arm(const char *name) {
 #undef AHEAD
 #undef PANEL_TOKENS
 #undef FEW_TOKENS
+#undef FEW_KERNEL
 #undef OUTER_ROWS
 #undef OUTER_WIDE
 

@@ -73,8 +73,8 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #define STREAMS(n_block) ((n_block) > 128 ? 2 : 4)
 #define AHEAD(size, n_block) ((n_block) > 128 ? 4096 : 0)
 
-
 #define FEW_TOKENS 1
+#define FEW_KERNEL INLINE
 #define PANEL_TOKENS 8
 #define PANEL_FROM 2
 
@@ -102,6 +102,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #undef PANEL_FROM
 #undef PANEL_TOKENS
 #undef FEW_TOKENS
+#undef FEW_KERNEL
 
 /* ---- AVX2 ------------------------------------------------------------------------------------ */
 
@@ -124,6 +125,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #define STREAMS(n_block) 4
 #define AHEAD(size, n_block) ((size) < 512 ? 320 : 0)
 #define FEW_TOKENS 4
+#define FEW_KERNEL KERNEL
 #define PANEL_TOKENS 4
 #define PANEL_FROM 4
 
@@ -153,6 +155,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #undef PANEL_FROM
 #undef PANEL_TOKENS
 #undef FEW_TOKENS
+#undef FEW_KERNEL
 
 #undef X86_AT
 #undef X86_TWO
