@@ -39,44 +39,52 @@ static int spell(const pith__vocab *v, const pith_rendering *r, spelled_text *s)
 
 /* ---- where tokens are --------------------------------------------------------------------------------- */
 
-/* Bytes of a text that are this piece, in which a space may stand for a U+2581; 0: it does not begin so. */
-static size_t same_bytes(const char *p, size_t n, pith__str piece) {
-    size_t i = 0;
-    for (size_t k = 0; k < piece.n; k++) {
-        if (i < n && p[i] == piece.p[k]) i++;
-        else if (piece.p[k] == ' ' && n - i >= 3 && !memcmp(p + i, "\xe2\x96\x81", 3)) i += 3;
-        else return 0;
-    }
-    return i;
-}
+typedef struct {
+    const spelled_text *s;
+    size_t at;           /* bytes of the text that tokens were found for */
+    size_t from;         /* where the last byte was found */
+    int n_meta;          /* bytes of a U+2581 that were just seen */
+} placing;
 
-/* The place of a token in what is left of a text: *skip bytes that became none, or went to the token before, then so many
- * of its own. A tokenizer may put a space before a text, drop white space beside a special token, or write what it does
- * not know as one token. */
-static size_t find_token(const pith__vocab *v, const char *p, size_t n, pith_token t, pith__str piece, size_t *skip) {
+/* The next byte of a token. What a tokenizer does to a text: a space may be put before it, or stand for U+2581 or be
+ * spelled as that; white space beside a special token and what the vocabulary cannot write may be gone. 0: not found. */
+static int place_byte(placing *w, char c) {
     enum { NEAR = 64 };
-    size_t size = same_bytes(p, n, piece);
-    *skip = 0;
-    if (size || !n) return size;
-    if (t == v->unk) return pith__least(n, pith__utf8_length((const uint8_t *)p, n) > 0
-                                               ? (size_t)pith__utf8_length((const uint8_t *)p, n) : 1);
-    if (piece.n > 1 && *piece.p == ' ' && (size = same_bytes(p, n, (pith__str){ piece.p + 1, piece.n - 1 }))) return size;
-    for (size_t at = 1; at < n && at <= NEAR && piece.n && !(piece.n == 1 && *piece.p == ' '); at++)
-        if ((size = same_bytes(p + at, n - at, piece))) return *skip = at, size;
-    return 0;
+    static const char meta[] = "\xe2\x96\x81";
+    const char *p = w->s->text + w->at;
+    size_t left = w->s->n - w->at, skip = 0;
+    w->from = w->at;
+    if (left && *p == c && !w->n_meta) return w->at++, 1;
+    if (c == ' ') return w->at += left >= 3 && !memcmp(p, meta, 3) ? 3 : 0, 1;
+    if (c == meta[w->n_meta]) {
+        if (++w->n_meta == 3) w->n_meta = 0, w->at += left && *p == ' ';
+        return 1;
+    }
+    w->n_meta = 0;
+    while (skip < left && p[skip] != c) skip++;
+    if (skip == left || skip > NEAR + pith__white_at(p, left)) return 0;
+    w->from += skip;
+    w->at += skip + 1;
+    return 1;
 }
 
 /* at[i]: where token i begins, at[n_token]: the end. 0: the tokens do not spell the text. */
 static int place_tokens(const pith_model *m, const spelled_text *s, const pith_rendering *r, size_t *at) {
-    size_t pos = 0, skip;
+    placing w = { .s = s };
     for (int i = 0; i < r->n_token; i++) {
         pith__str piece = pith__tokenizer_piece(m->tokenizer, r->token[i]);
-        size_t size = find_token(&m->store.vocab, s->text + pos, s->n - pos, r->token[i], piece, &skip);
-        at[i] = pos + skip;
-        pos += skip + size;
+        at[i] = w.at;
+        if (r->token[i] == m->store.vocab.unk && w.at < s->n) { /* some character that no piece has */
+            for (w.at++; w.at < s->n && (s->text[w.at] & 0xc0) == 0x80;) w.at++;
+            continue;
+        }
+        for (size_t k = 0; k < piece.n; k++) {
+            if (!place_byte(&w, piece.p[k])) return 0;
+            if (k == 0) at[i] = w.from;
+        }
     }
     at[r->n_token] = s->n;
-    return s->n - pos == pith__white_at(s->text + pos, s->n - pos);
+    return s->n - w.at == pith__white_at(s->text + w.at, s->n - w.at);
 }
 
 /* ---- which of them count ------------------------------------------------------------------------------ */

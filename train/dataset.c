@@ -62,13 +62,13 @@ static int find_kind(pith__documents *d, pith_error *err) {
     pith__str whole = trimmed(d->p, d->end), line = line_at(whole.p, d->end);
     int array = whole.n && *whole.p == '[';
     d->kind = PITH__PROSE;
-    if (ends_in(d->path, ".jsonl") || ends_in(d->path, ".ndjson")) {
-        d->kind = PITH__JSON_LINES;
-    } else if (array && !pith__json_read(&j, whole.p, whole.n, d->path, &e)) {
+    if (array && !pith__json_read(&j, whole.p, whole.n, d->path, &e)) {
         d->array = j;
-        pith__json_next(&j, NULL, &first);
+        int empty = !pith__json_next(&j, NULL, &first);
         char type = pith__json_type(first);
-        if (type == '{' || type == '"' || ends_in(d->path, ".json")) d->kind = PITH__JSON_ARRAY;
+        if (empty || type == '{' || type == '"' || ends_in(d->path, ".json")) d->kind = PITH__JSON_ARRAY;
+    } else if (ends_in(d->path, ".jsonl") || ends_in(d->path, ".ndjson")) {
+        d->kind = PITH__JSON_LINES;
     } else if (line.n && *line.p == '{' && !pith__json_read(&j, line.p, line.n, d->path, NULL)) {
         d->kind = PITH__JSON_LINES;
     } else if (ends_in(d->path, ".json")) {

@@ -307,9 +307,11 @@ static int add_file(example_maker *w, const char *path, const pith__progress *pr
     static const char what[] = "rows to tokens: byte";
     pith__documents d;
     pith__json j;
+    size_t n = 0;
     int code = pith__documents_open(&d, path, w->err);
     if (code) return code;
     while (!(code = pith__documents_row(&d, &j, w->err)) && j.p) {
+        n++;
         w->line = d.count;
         snprintf(w->where, sizeof w->where, "%.120s: %s %zu", path, d.kind == PITH__JSON_ARRAY ? "item" : "line", d.count);
         code = add_row(w, j);
@@ -318,7 +320,7 @@ static int add_file(example_maker *w, const char *path, const pith__progress *pr
         if (code) break;
     }
     pith__tell(progress, what, 1, 1, NULL);
-    if (!code && !d.count) code = pith__fail(w->err, PITH_EDATA, "%s: has no rows", path);
+    if (!code && !n) code = pith__fail(w->err, PITH_EDATA, "%s: has no rows", path);
     pith__documents_close(&d);
     return code;
 }
@@ -376,13 +378,18 @@ static int hold_out(example_maker *w, size_t *n_train) {
     return PITH_OK;
 }
 
+static int fail_empty(example_maker *w, const pith__texts *files) {
+    const pith__examples *x = w->x;
+    char cut[64] = "";
+    if (x->cut.n)
+        snprintf(cut, sizeof cut, "; %zu %s cut to %d tokens", x->cut.n, x->cut.n > 1 ? "were" : "was", w->plan->max_length);
+    return pith__fail(w->err, PITH_EDATA, "%s: nothing to learn in %zu example%s, the first of line %zu%s", files->path[0],
+                      x->skipped.n, x->skipped.n > 1 ? "s" : "", x->skipped.line, cut);
+}
+
 static int finish(example_maker *w, size_t n_first) {
     pith__examples *x = w->x;
     size_t n_train = n_first;
-    const char *path = w->plan->train.n ? w->plan->train.path[0] : "no file";
-    if (!n_first)
-        return pith__fail(w->err, PITH_EDATA, "%s: nothing to learn in %zu rows, the first in line %zu%s", path, x->skipped.n,
-                          x->skipped.line, x->cut.n ? ": all are cut before it (--max_length)" : "");
     int code = w->plan->eval.n ? count_same(w, n_first) : hold_out(w, &n_train);
     if (code) return code;
     x->n_train = n_train, x->n_eval = w->n - n_train;
@@ -406,7 +413,9 @@ PITH_SHARED int pith__examples_open(pith__examples *x, const pith_model *m, cons
     pith__turns_open(&w.turns, m, plan->form, &like);
     int code = add_files(&w, &plan->train, 0, progress);
     size_t n_first = w.n;
+    if (!code && !n_first) code = fail_empty(&w, &plan->train);
     if (!code) code = add_files(&w, &plan->eval, (size_t)plan->train.n, progress);
+    if (!code && plan->eval.n && w.n == n_first) code = fail_empty(&w, &plan->eval);
     if (!code) code = finish(&w, n_first);
     pith__turns_close(&w.turns);
     pith__arena_free(&w.arena);
