@@ -57,6 +57,47 @@ run.c @ cli @ total < n_prompt - 1 @ total < n_prompt
 tools/likelihood.c @ cli @ x[i] > x[t] || (x[i] == x[t] && i < t) @ x[i] > x[t] || (x[i] == x[t] && i > t)
 tools/likelihood.c @ cli @ k->nll / log(2) / @ k->nll /
 tools/score.c @ cli @ w.done = w.end; @ w.done = w.end - 1;
+text/jinja.c @ jinja answers @ pith__json_is(key, "content") ? PITH__CONTENT @ pith__json_is(key, "value") ? PITH__CONTENT
+train/fields.c @ examples @ w.f[F_PROMPT].p && w.f[F_COMPLETION].p @ w.f[F_PROMPT].p
+train/fields.c @ examples @ if (has_system) put_message(w, "system", system); @ ;
+train/fields.c @ examples @ put_words(w, "\\\\n"); @ ;
+train/fields.c @ examples @ instead && type != '[' @ type != '['
+train/fields.c @ examples @ if (!code && !i) code = pith__fail(w->err, PITH_EDATA, "%s: %s is empty @ if (0) code = pith__fail(w->err, PITH_EDATA, "%s: %s is empty
+train/fields.c @ examples @ (w->f[F_KWARGS].p && pith__json_raw(w->f[F_KWARGS]).n > 2) @ (w->f[F_KWARGS].p)
+train/answers.c @ answers @ r->from[i] & ~PITH__EMPTY_ANSWER @ r->from[i]
+train/answers.c @ answers @ !memcmp(p, meta, 3) ? 3 : 0 @ !memcmp(p, meta, 3) ? 0 : 0
+train/answers.c @ answers @ left && *p == ' '; @ 1;
+train/answers.c @ answers @ w->from += skip; @ ;
+train/answers.c @ answers @ while (w.at < s->n && (s->text[w.at] & 0xc0) == 0x80) w.at++ @ ;
+train/answers.c @ answers @ (marks_of(&s, at, i) & PITH_OF_MODEL) != 0 @ (marks_of(&s, at, i) & ANSWER) != 0
+train/answers.c @ answers @ t == f->end || pith_is_end(f->m, t) @ pith_is_end(f->m, t)
+train/answers.c @ answers @ t == f->end || pith_is_end(f->m, t) @ t == f->end
+train/answers.c @ answers @ !(s->mark[first] & PITH_OF_ASIDE)) return i; @ 1) return i;
+train/answers.c @ answers @ if (marks & PITH__EMPTY_ANSWER) open = 1 @ if (0) open = 1
+train/answers.c @ answers @ int from = open ? next : turn_start(f, s, at, r->token, i); @ int from = turn_start(f, s, at, r->token, i);
+train/answers.c @ answers @ open && marks & PITH_FROM_DATA @ 0
+train/answers.c @ answers @ if (!blocked) memset @ memset
+train/answers.c @ answers @ if (counts[i] && ends_turn @ if (ends_turn
+train/examples.c @ examples @ if (w->plan->keep_end) @ if (!w->plan->keep_end)
+train/examples.c @ examples answers @ for (size_t i = 1; i < n; i++) label += counts[i]; @ for (size_t i = 0; i < n; i++) label += counts[i];
+train/examples.c @ examples answers @ x->counts[w->n_token] = 0; @ ;
+train/examples.c @ examples @ if (!has_bos) flags |= PITH_BOS; @ flags |= PITH_BOS;
+train/examples.c @ examples @ end.n)) all.n -= end.n; @ end.n)) ;
+train/examples.c @ examples @ if (v->eos >= 0) both.t[both.n++] = v->eos; @ ;
+train/examples.c @ examples @ if (w->plan->prompts_too) same = 0; @ ;
+train/examples.c @ answers @ if (!w->plan->prompts_too) memset(counts, 0, (size_t)same); @ memset(counts, 0, (size_t)same);
+train/examples.c @ answers @ if (!code && differs) @ if (0)
+train/examples.c @ answers @ if (same && i < r->n) r->from[i] |= PITH__EMPTY_ANSWER; @ if (i < r->n) r->from[i] |= PITH__EMPTY_ANSWER;
+train/examples.c @ answers @ while (i < r->n && r->from[i] & PITH_OF_CONTENT) i++; @ ;
+train/examples.c @ examples @ i < t->n && k == t->t[i] @ i < t->n
+train/examples.c @ examples @ if (i == t->n) return PITH_OK; @ return PITH_OK;
+train/examples.c @ examples @ (out > 0 && out < w->n) @ 1
+train/examples.c @ examples @ if (!*n_train) *n_train = w->n; @ ;
+train/examples.c @ examples @ pith__random_at(2, hash) < part * 0x1p64 @ pith__random_at(2, hash % 977) > part * 0x1p64
+train/examples.c @ examples @ (size_t)parsed != n) note @ 0) note
+train/examples.c @ examples @ e->counts[i + 1] ? @ e->counts[i] ?
+train/examples.c @ examples @ pith__hash(pith__hash(n, t, n * sizeof *t), x->counts + w->n_token, n) @ pith__hash(n, t, n * sizeof *t)
+train/dataset.c @ examples @ empty || type == '{' @ type == '{'
 train/backward.c @ backward step @ d_project(b, dx, b->d.route, &b->layer->router, x, b->n, 1) @ d_project(b, dx, b->d.route, &b->layer->router, x, b->n, 0)
 train/loss.c @ backward step @ c = h->logit_softcap @ c = h->attn_softcap
 train/adamw.c @ step pretrain @ lr * a->weight_decay @ a->weight_decay

@@ -430,6 +430,19 @@ PITH_SHARED pith__example pith__examples_get(const pith__examples *x, size_t i);
 /* What pith__learn takes: target (n - 1) of the tokens t[0 .. n - 1), the last of which is only predicted. */
 PITH_SHARED void pith__example_targets(const pith__example *e, pith_token *target);
 
+/* ---- train/packs.c: packing ---------------------------------------------------------------------------- */
+
+typedef struct {         /* each example to learn from is in one of n packs */
+    size_t n;
+    uint32_t *first;     /* (n + 1) pack i has example[first[i] .. first[i + 1]), in their order, */
+    uint32_t *example;   /*         numbers for pith__examples_get */
+} pith__packs;
+
+/* The examples of a pack have together at most max_length tokens, or as many as the longest has where that is more. They stay
+ * sequences of their own. */
+PITH_SHARED int  pith__packs_make(pith__packs *p, const pith__examples *x, int max_length, pith_error *err);
+PITH_SHARED void pith__packs_free(pith__packs *p);
+
 /* ---- train/vocab.c: learn a vocabulary --------------------------------------------------------------- */
 
 typedef struct {
