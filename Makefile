@@ -32,7 +32,7 @@ ENGINE  = base/bytes.c base/os.c base/utf8.c base/json.c base/team.c \
 HEADERS = $(wildcard model.h internal.h base/*.h math/*.h math/twins/*.inc formats/*.h text/*.h)
 TRAIN   = train/params.c train/product.c train/attention.c train/adapt.c train/backward.c train/loss.c train/step.c train/drift.c \
           train/recall.c train/adamw.c \
-          train/checkpoint.c train/dataset.c train/fields.c train/answers.c train/examples.c train/vocab.c train/init.c
+          train/checkpoint.c train/dataset.c train/fields.c train/answers.c train/examples.c train/packs.c train/vocab.c train/init.c
 BUNDLED = $(if $(filter 0,$(BUNDLE)),,models/stories.gguf)
 TOOLS   = tools/bundle.c \
           tools/cli.c \
@@ -48,6 +48,7 @@ TOOLS   = tools/bundle.c \
           tools/curves.c \
           tools/checkpoints.c \
           tools/forecast.c \
+          tools/show.c \
           tools/trainer.c \
           tools/pretrain.c \
           tools/sft.c \

@@ -60,7 +60,6 @@ tools/score.c @ cli @ w.done = w.end; @ w.done = w.end - 1;
 text/jinja.c @ jinja answers @ pith__json_is(key, "content") ? PITH__CONTENT @ pith__json_is(key, "value") ? PITH__CONTENT
 train/fields.c @ examples @ w.f[F_PROMPT].p && w.f[F_COMPLETION].p @ w.f[F_PROMPT].p
 train/fields.c @ examples @ if (has_system) put_message(w, "system", system); @ ;
-train/fields.c @ examples @ put_words(w, "\\\\n"); @ ;
 train/fields.c @ examples @ instead && type != '[' @ type != '['
 train/fields.c @ examples @ if (!code && !i) code = pith__fail(w->err, PITH_EDATA, "%s: %s is empty @ if (0) code = pith__fail(w->err, PITH_EDATA, "%s: %s is empty
 train/fields.c @ examples @ (w->f[F_KWARGS].p && pith__json_raw(w->f[F_KWARGS]).n > 2) @ (w->f[F_KWARGS].p)
@@ -68,7 +67,7 @@ train/answers.c @ answers @ r->from[i] & ~PITH__EMPTY_ANSWER @ r->from[i]
 train/answers.c @ answers @ !memcmp(p, meta, 3) ? 3 : 0 @ !memcmp(p, meta, 3) ? 0 : 0
 train/answers.c @ answers @ left && *p == ' '; @ 1;
 train/answers.c @ answers @ w->from += skip; @ ;
-train/answers.c @ answers @ while (w.at < s->n && (s->text[w.at] & 0xc0) == 0x80) w.at++ @ ;
+train/answers.c @ answers @ (s->text[w.at] & 0xc0) == 0x80;) w.at++ @ 0;) w.at++
 train/answers.c @ answers @ (marks_of(&s, at, i) & PITH_OF_MODEL) != 0 @ (marks_of(&s, at, i) & ANSWER) != 0
 train/answers.c @ answers @ t == f->end || pith_is_end(f->m, t) @ pith_is_end(f->m, t)
 train/answers.c @ answers @ t == f->end || pith_is_end(f->m, t) @ t == f->end
@@ -85,7 +84,7 @@ train/examples.c @ examples @ if (!has_bos) flags |= PITH_BOS; @ flags |= PITH_B
 train/examples.c @ examples @ end.n)) all.n -= end.n; @ end.n)) ;
 train/examples.c @ examples @ if (v->eos >= 0) both.t[both.n++] = v->eos; @ ;
 train/examples.c @ examples @ if (w->plan->prompts_too) same = 0; @ ;
-train/examples.c @ answers @ if (!w->plan->prompts_too) memset(counts, 0, (size_t)same); @ memset(counts, 0, (size_t)same);
+train/examples.c @ answers @ if (!code && !w->plan->prompts_too) memset @ if (!code) memset
 train/examples.c @ answers @ if (!code && differs) @ if (0)
 train/examples.c @ answers @ if (same && i < r->n) r->from[i] |= PITH__EMPTY_ANSWER; @ if (i < r->n) r->from[i] |= PITH__EMPTY_ANSWER;
 train/examples.c @ answers @ while (i < r->n && r->from[i] & PITH_OF_CONTENT) i++; @ ;
@@ -97,6 +96,9 @@ train/examples.c @ examples @ pith__random_at(2, hash) < part * 0x1p64 @ pith__r
 train/examples.c @ examples @ (size_t)parsed != n) note @ 0) note
 train/examples.c @ examples @ e->counts[i + 1] ? @ e->counts[i] ?
 train/examples.c @ examples @ pith__hash(pith__hash(n, t, n * sizeof *t), x->counts + w->n_token, n) @ pith__hash(n, t, n * sizeof *t)
+train/packs.c @ examples @ (t->room[2 * i] < n) @ (t->room[2 * i] <= n)
+train/packs.c @ examples @ max_length > x->longest ? max_length : x->longest @ x->longest
+tools/show.c @ examples @ packs ? packs->example[k] : k @ k
 train/dataset.c @ examples @ empty || type == '{' @ type == '{'
 train/backward.c @ backward step @ d_project(b, dx, b->d.route, &b->layer->router, x, b->n, 1) @ d_project(b, dx, b->d.route, &b->layer->router, x, b->n, 0)
 train/loss.c @ backward step @ c = h->logit_softcap @ c = h->attn_softcap

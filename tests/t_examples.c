@@ -1,6 +1,7 @@
 /* t_examples.c - rows of JSON to tokens with a mask: kinds of rows, which tokens count, what is cut, left out, held out. */
 #include "made_rows.h"
 #include "fixture.h"
+#include "../tools/show.h"
 
 
 /* ---- the references of shared/tuning --------------------------------------------------------------- */
@@ -384,6 +385,100 @@ TEST(it_can_be_stopped) {
     pith_close(m);
 }
 
+/* ---- packing ------------------------------------------------------------------------------------------ */
+
+TEST(packs_are_filled_in_order) {
+    static const char rows[] = "{\"input_ids\":[5,5,5,5,5]}\n{\"input_ids\":[6,6,6,6]}\n{\"input_ids\":[7,7,7,7]}\n{\"input_ids\":[8,8]}\n"
+                               "{\"input_ids\":[9,9,9]}\n{\"input_ids\":[10,10]}\n{\"input_ids\":[11,11,11,11,11,11,11,11]}\n";
+    static const uint32_t want[] = { 0, 3, 1, 2, 4, 5, 6 }, first[] = { 0, 2, 4, 6, 7 };
+    pith__examples x;
+    pith__packs p;
+    REQUIRE(!open_with(&x, "r", rows, (pith__examples_plan){ .max_length = 8 }));
+    REQUIRE(!pith__packs_make(&p, &x, 8, NULL));
+    EQ(p.n, 4);
+    for (int i = 0; i < 7; i++) EQ(p.example[i], want[i]);
+    for (int i = 0; i < 5; i++) EQ(p.first[i], first[i]);
+    pith__packs_free(&p);
+    pith__packs_free(&p);
+    pith__examples_close(&x);
+}
+
+/* Against the plain search: each example goes into the first pack that has room. */
+TEST(packs_of_many) {
+    enum { MANY = 500, MOST = 50 };
+    char *text = malloc(MANY * (MOST * 2 + 32)), *p = text;
+    int n[MANY], room[MANY], pack[MANY], n_pack = 0;
+    uint64_t seed = 3;
+    for (int i = 0; i < MANY; i++) {
+        n[i] = 2 + (int)(pith__random_at(seed, (uint64_t)i) % (MOST - 1));
+        p += sprintf(p, "{\"input_ids\":[");
+        for (int k = 0; k < n[i]; k++) p += sprintf(p, "%s5", k ? "," : "");
+        p += sprintf(p, "]}\n");
+        room[i] = MOST;
+        for (pack[i] = 0; room[pack[i]] < n[i];) pack[i]++;
+        room[pack[i]] -= n[i];
+        if (pack[i] >= n_pack) n_pack = pack[i] + 1;
+    }
+    pith__examples x;
+    pith__packs got;
+    REQUIRE(!open_with(&x, "r", text, (pith__examples_plan){ .max_length = MOST }));
+    REQUIRE(!pith__packs_make(&got, &x, MOST, NULL));
+    EQ(got.n, n_pack);
+    for (uint32_t i = 0; i < got.n; i++)
+        for (uint32_t k = got.first[i]; k < got.first[i + 1]; k++) {
+            EQ(pack[got.example[k]], i);
+            CHECK(k == got.first[i] || got.example[k - 1] < got.example[k]);
+        }
+    EQ(got.first[got.n], MANY);
+    pith__packs_free(&got);
+    pith__examples_close(&x);
+    free(text);
+}
+
+/* ---- shown -------------------------------------------------------------------------------------------- */
+
+static const char *printed(const pith__packs *packs, const pith__examples *x, const pith_model *m, const pith__examples_plan *plan, size_t n) {
+    static char said[4096];
+    int keep = dup(1);
+    fflush(stdout);
+    if (!freopen(in_folder("out"), "wb", stdout)) exit(99);
+    int code = show_examples(m, x, packs, plan, n);
+    fflush(stdout);
+    dup2(keep, 1);
+    close(keep);
+    FILE *f = fopen(in_folder("out"), "rb");
+    said[f ? fread(said, 1, sizeof said - 1, f) : 0] = 0;
+    if (f) fclose(f);
+    EQ(code, 0);
+    return said;
+}
+
+TEST(examples_are_shown_as_they_are_learned) {
+    pith_model *m = rows_model(NULL);
+    const char *path = rows_file("r.jsonl", "{\"prompt\":\"a\",\"completion\":\"\\n\"}\n\n{\"input_ids\":[68,69]}\n{\"text\":\"c\"}\n");
+    pith__examples_plan plan = { .train = { &path, 1 }, .max_length = 6 };
+    pith__examples x;
+    pith__packs packs;
+    char want[1000];
+    REQUIRE(!pith__examples_open(&x, m, &plan, NULL, NULL));
+    REQUIRE(!pith__packs_make(&packs, &x, 6, NULL));
+    const char *got = printed(NULL, &x, m, &plan, 1);
+    snprintf(want, sizeof want, "id\tpiece\tcounts\tposition\texample\n# %s:1: 4 tokens, 2 count\n1\t\"<s>\"\t0\t0\t0\n"
+             "100\t\"a\"\t0\t1\t0\n13\t\"\\n\"\t1\t2\t0\n2\t\"</s>\"\t1\t3\t0\n", path);
+    if (strcmp(got, want) != 0) FAIL("%s\n# want %s", got, want);
+    size_t n = strlen(want);
+    got = printed(&packs, &x, m, &plan, 1);
+    char *second = strstr(want, "# ");
+    memmove(second + 25, second, n - (size_t)(second - want) + 1);
+    memcpy(second, "# sequence 0: 2 examples\n", 25);
+    snprintf(want + n + 25, sizeof want - n - 25, "# %s:3: 2 tokens, 1 count\n68\t\"A\"\t0\t0\t1\n69\t\"B\"\t1\t1\t1\n", path);
+    if (strcmp(got, want) != 0) FAIL("%s\n# want %s", got, want);
+    CHECK(strstr(printed(NULL, &x, m, &plan, 99), "\t2\n"));
+    pith__packs_free(&packs);
+    pith__examples_close(&x);
+    pith_close(m);
+}
+
 int main(void) {
     if (!mkdtemp(folder)) return 99;
     make_vocab();
@@ -401,6 +496,9 @@ int main(void) {
     RUN(few_examples_are_held_out_too);
     RUN(a_file_of_its_own_is_held_out);
     RUN(it_can_be_stopped);
+    RUN(packs_are_filled_in_order);
+    RUN(packs_of_many);
+    RUN(examples_are_shown_as_they_are_learned);
     remove_folder();
     return DONE();
 }
