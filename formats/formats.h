@@ -239,15 +239,15 @@ PITH_SHARED int pith__adapter_read(pith__store *s, const char *path, int no_mmap
 
 typedef struct {             /* a tensor that is to be written */
     const pith__tensor *tensor; /* its name and shape in the file; its numbers too, unless there is */
-    void (*row)(const void *data, size_t r, float *y); /* what gives row r (cols); or NULL */
-    const void *data;
-    const pith__format *to;  /* the format in the file; that of the tensor and no row: its bytes are copied */
+    int (*rows)(void *data, size_t r, size_t n, uint8_t *y); /* what gives rows r to r + n as they are in the file; */
+    void *data;              /* not PITH_OK: an error, which it has said */
+    const pith__format *to;  /* the format in the file; that of the tensor and no rows: its bytes are copied */
 } pith__out;
 
 /* The format of a tensor in GGUF, where matrices are of format to. */
 PITH_SHARED const pith__format *pith__gguf_format(const pith__tensor *t, const pith__format *to);
 PITH_SHARED size_t pith__out_bytes(const pith__out *o);
-PITH_SHARED int pith__out_put(pith__writer *w, const pith__out *o, pith_error *err); /* one row after the other */
+PITH_SHARED int pith__out_put(pith__writer *w, const pith__out *o, pith_error *err);
 /* The keys and the vocabulary of s, and n tensors: a .gguf file. PITH_EARCH: the format has no place for this. */
 PITH_SHARED int pith__gguf_put(const pith__store *s, const pith__out *out, size_t n, const char *path, pith_error *err);
 /* The same of tensors as they are, matrices in format to. */
@@ -260,8 +260,21 @@ PITH_SHARED int pith__tokenizer_write(const pith__vocab *v, const char *path, pi
 
 /* ---- formats/hfwrite.c: what Hugging Face's programs read ------------------------------------------- */
 
-/* n tensors under the names they have, in the order of these: a .safetensors file. Formats: F32, F16, BF16. */
-PITH_SHARED int pith__safetensors_write(const pith__out *out, size_t n, const char *path, pith_error *err);
+/* n tensors under the names they have, in the order of these: a .safetensors file. Formats: F32, F16, BF16.
+ * merged: what its metadata says under pith.merged, or NULL. */
+PITH_SHARED int pith__safetensors_write(const pith__out *out, size_t n, const char *merged, const char *path,
+                                        pith_error *err);
+
+typedef struct {             /* what is in a folder beside the weights */
+    const char *from;        /* the folder, or a .safetensors file in it, whose config.json, tokenizer.json, ... are copied */
+    const pith__format *dtype; /* that config.json is to name; NULL: what it does */
+    pith__str chat_template; /* instead of its own; no bytes: its own */
+    const char *merged;
+} pith__folder_files;
+
+/* A Hugging Face folder; out has that one's names. */
+PITH_SHARED int pith__folder_write(const pith__folder_files *f, const pith__out *out, size_t n, const char *folder,
+                                   pith_error *err);
 
 typedef struct {             /* adapter_config.json: r and alpha of all modules but those with a pattern */
     const char *base;        /* the model that it is an adapter of, as its user names it; NULL: not said */

@@ -54,9 +54,11 @@ static int out_by_name(const void *a, const void *b) {
 }
 
 /* Spaces fill it up to a multiple of 8 bytes. */
-static void put_st_header(hf_text *to, const pith__out *const *out, size_t n) {
+static void put_st_header(hf_text *to, const pith__out *const *out, size_t n, const char *merged) {
     size_t at = 0;
-    put_format(to, "{\"__metadata__\":{\"format\":\"pt\"}");
+    put_format(to, "{\"__metadata__\":{\"format\":\"pt\"");
+    if (merged) put_format(to, ",\"pith.merged\":"), put_json_text(to, pith__str_of(merged));
+    put_format(to, "}");
     for (size_t i = 0; i < n; i++) {
         const pith__tensor *t = out[i]->tensor;
         put_format(to, ",");
@@ -71,20 +73,21 @@ static void put_st_header(hf_text *to, const pith__out *const *out, size_t n) {
     while (to->n % 8) put_bytes(to, " ", 1);
 }
 
-static int put_safetensors(pith__writer *w, const pith__out *const *out, size_t n, pith_error *err) {
+static int put_safetensors(pith__writer *w, const pith__out *const *out, size_t n, const char *merged, pith_error *err) {
     hf_text top = { NULL, 0 };
     uint8_t length[8];
-    put_st_header(&top, out, n);
+    put_st_header(&top, out, n, merged);
     for (int i = 0; i < 8; i++) length[i] = (uint8_t)((uint64_t)top.n >> 8 * i);
     pith__writer_put(w, length, sizeof length);
     top = (hf_text){ w, 0 };
-    put_st_header(&top, out, n);
+    put_st_header(&top, out, n, merged);
     int code = PITH_OK;
     for (size_t i = 0; i < n && !code; i++) code = pith__out_put(w, out[i], err);
     return code;
 }
 
-PITH_SHARED int pith__safetensors_write(const pith__out *out, size_t n, const char *path, pith_error *err) {
+PITH_SHARED int pith__safetensors_write(const pith__out *out, size_t n, const char *merged, const char *path,
+                                        pith_error *err) {
     const pith__out **order = calloc(n ? n : 1, sizeof *order);
     if (!order) return pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", path);
     pith__writer w;
@@ -97,9 +100,19 @@ PITH_SHARED int pith__safetensors_write(const pith__out *out, size_t n, const ch
     }
     if (!code) qsort(order, n, sizeof *order, out_by_name);
     if (!code) code = pith__writer_open(&w, path, err);
-    if (!code) code = pith__writer_close(&w, put_safetensors(&w, order, n, err), err);
+    if (!code) code = pith__writer_close(&w, put_safetensors(&w, order, n, merged, err), err);
     free(order);
     return code;
+}
+
+/* ---- files of a folder ----------------------------------------------------------------------- */
+
+static char *path_in(const char *folder, const char *name, pith_error *err) { /* to be freed */
+    size_t n = strlen(folder) + strlen(name) + 2;
+    char *path = malloc(n);
+    if (path) snprintf(path, n, "%s/%s", folder, name);
+    else pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", folder);
+    return path;
 }
 
 /* ---- a PEFT folder --------------------------------------------------------------------------- */
@@ -137,14 +150,6 @@ static void put_peft_config(hf_text *to, const pith__peft *p) {
                p->rslora ? "true" : "false");
 }
 
-static char *path_in(const char *folder, const char *name, pith_error *err) { /* to be freed */
-    size_t n = strlen(folder) + strlen(name) + 2;
-    char *path = malloc(n);
-    if (path) snprintf(path, n, "%s/%s", folder, name);
-    else pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", folder);
-    return path;
-}
-
 /* One small file: adapter_config.json of p, or the text s. */
 static int write_small(const char *folder, const char *name, const pith__peft *p, pith__str s, pith_error *err) {
     char *path = path_in(folder, name, err);
@@ -164,11 +169,96 @@ PITH_SHARED int pith__peft_write(const pith__peft *p, const pith__out *out, size
     int code = pith__new_folder_open(&f, folder, err);
     if (code) return code;
     char *path = path_in(f.at, "adapter_model.safetensors", err);
-    code = path ? pith__safetensors_write(out, n, path, err) : PITH_EMEMORY;
+    code = path ? pith__safetensors_write(out, n, NULL, path, err) : PITH_EMEMORY;
     free(path);
     if (!code) code = write_small(f.at, "adapter_config.json", p, none, err);
     if (!code && p->chat_template.n) code = write_small(f.at, "chat_template.jinja", NULL, p->chat_template, err);
     if (!code) return pith__new_folder_commit(&f, err);
     pith__new_folder_drop(&f);
+    return code;
+}
+
+/* ---- a model's folder ------------------------------------------------------------------------ */
+
+/* config.json, which names the type of the weights in up to four places. */
+static int write_config(const pith__folder_files *f, const pith__file *config, const char *path, pith_error *err) {
+    static const char *const names[] = { "torch_dtype", "dtype" };
+    const char *type = f->dtype->id == PITH__F32 ? "float32" : f->dtype->id == PITH__F16 ? "float16" : "bfloat16";
+    pith__json top, at[4];
+    int code = pith__json_read(&top, config->data, config->size, path, err);
+    if (code) return code;
+    size_t n = 0;
+    for (int i = 0; i < 4; i++) {
+        pith__json object = i < 2 ? top : pith__json_get(top, "text_config");
+        pith__json j = pith__json_type(object) == '{' ? pith__json_get(object, names[i % 2]) : object;
+        if (pith__json_type(j) != '"') continue;
+        size_t k = n++;
+        for (; k > 0 && at[k - 1].p > j.p; k--) at[k] = at[k - 1];
+        at[k] = j;
+    }
+    pith__writer w;
+    const char *p = (const char *)config->data, *end = p + config->size;
+    code = pith__writer_open(&w, path, err);
+    for (size_t i = 0; i < n && !code; i++) {
+        pith__str raw = pith__json_raw(at[i]);
+        pith__writer_put(&w, p, (size_t)(raw.p - p));
+        put_json_text(&(hf_text){ &w, 0 }, pith__str_of(type));
+        p = raw.p + raw.n;
+    }
+    if (!code) pith__writer_put(&w, p, (size_t)(end - p));
+    return code ? code : pith__writer_commit(&w, err);
+}
+
+/* A file of the old folder; none is copied where there is none. */
+static int copy_file(const pith__folder_files *f, const char *old, const char *name, const char *folder, pith_error *err) {
+    char *from = path_in(old, name, err), *to = from ? path_in(folder, name, err) : NULL;
+    pith__file file;
+    int code = to ? PITH_OK : PITH_EMEMORY;
+    if (!code && pith__path_kind(from)) {
+        code = pith__file_open(&file, from, 0, err);
+        if (!code && f->dtype && !strcmp(name, "config.json")) {
+            code = write_config(f, &file, to, err);
+        } else if (!code) {
+            code = write_small(folder, name, NULL, (pith__str){ (const char *)file.data, file.size }, err);
+        }
+        if (file.data) pith__file_close(&file);
+    }
+    free(from);
+    free(to);
+    return code;
+}
+
+static int copy_files(const pith__folder_files *f, const char *folder, pith_error *err) {
+    static const char *const names[] = {
+        "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+        "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model", "chat_template.json", "chat_template.jinja" };
+    size_t length = strlen(f->from);
+    char *old = malloc(length + 2);
+    if (!old) return pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", folder);
+    memcpy(old, f->from, length + 1);
+    char *slash = pith__path_kind(old) == 'd' ? NULL : strrchr(old, '/');
+    if (slash) *slash = 0;
+    else if (pith__path_kind(old) != 'd') strcpy(old, ".");
+    int code = PITH_OK;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !code; i++) {
+        int template = f->chat_template.n && !strncmp(names[i], "chat_template.", strlen("chat_template."));
+        if (!template) code = copy_file(f, old, names[i], folder, err);
+    }
+    free(old);
+    return code;
+}
+
+PITH_SHARED int pith__folder_write(const pith__folder_files *f, const pith__out *out, size_t n, const char *folder,
+                                   pith_error *err) {
+    pith__new_folder to;
+    int code = pith__new_folder_open(&to, folder, err);
+    if (code) return code;
+    char *path = path_in(to.at, "model.safetensors", err);
+    code = path ? pith__safetensors_write(out, n, f->merged, path, err) : PITH_EMEMORY;
+    free(path);
+    if (!code) code = copy_files(f, to.at, err);
+    if (!code && f->chat_template.n) code = write_small(to.at, "chat_template.jinja", NULL, f->chat_template, err);
+    if (!code) return pith__new_folder_commit(&to, err);
+    pith__new_folder_drop(&to);
     return code;
 }

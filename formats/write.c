@@ -215,26 +215,36 @@ static void put_tensor_table(blob *b, const pith__out *out, size_t n) {
     }
 }
 
+static int encode_rows(const pith__out *o, size_t r, size_t n, uint8_t *y) {
+    float *x = malloc(o->tensor->cols * sizeof *x);
+    for (size_t i = 0; x && i < n; i++) {
+        pith__row_floats(o->tensor, r + i, x);
+        o->to->encode(y + i * out_row_bytes(o), x, o->tensor->cols);
+    }
+    free(x);
+    return x ? PITH_OK : PITH_EMEMORY;
+}
+
+/* Some rows at a time, so that memory is bounded. */
 PITH_SHARED int pith__out_put(pith__writer *w, const pith__out *o, pith_error *err) {
+    enum { AT_ONCE = 1 << 20 }; /* bytes */
     const pith__tensor *t = o->tensor;
-    size_t bytes = out_row_bytes(o);
-    if (!o->row && t->format == o->to && !t->scale) { /* as it is */
+    size_t bytes = out_row_bytes(o), most = bytes < AT_ONCE ? AT_ONCE / bytes : 1;
+    if (!o->rows && t->format == o->to && !t->scale) { /* as it is */
         pith__writer_put(w, t->data, t->rows * bytes);
         return PITH_OK;
     }
-    float *x = malloc(t->cols * sizeof *x);
-    uint8_t *y = malloc(bytes);
-    for (size_t r = 0; x && y && r < t->rows && !w->failed; r++) {
-        if (o->row) o->row(o->data, r, x);
-        else pith__row_floats(t, r, x);
-        o->to->encode(y, x, t->cols);
-        pith__writer_put(w, y, bytes);
+    if (most > t->rows) most = t->rows;
+    uint8_t *y = malloc(most * bytes);
+    int code = y ? PITH_OK : PITH_EMEMORY;
+    for (size_t r = 0, n; r < t->rows && !code && !w->failed; r += n) {
+        n = t->rows - r < most ? t->rows - r : most;
+        code = o->rows ? o->rows(o->data, r, n, y) : encode_rows(o, r, n, y);
+        if (!code) pith__writer_put(w, y, n * bytes);
     }
-    int code = x && y ? PITH_OK
-                      : pith__fail(err, PITH_EMEMORY, "%s: no memory to write '%.*s'", w->path,
-                                   (int)t->name.n, t->name.p);
-    free(x);
     free(y);
+    if (code == PITH_EMEMORY)
+        pith__fail(err, code, "%s: no memory to write '%.*s'", w->path, (int)t->name.n, t->name.p);
     return code;
 }
 
@@ -295,7 +305,7 @@ PITH_SHARED int pith__gguf_put(const pith__store *s, const pith__out *out, size_
     if (v->model == PITH__BPE && v->spelling != PITH__BYTE_LETTERS)
         return pith__fail(err, PITH_EARCH, "%s: GGUF has no place for merges of such a vocabulary", path);
     for (size_t i = 0; i < n; i++)
-        if (!out[i].to->encode && (out[i].row || out[i].to != out[i].tensor->format))
+        if (!out[i].to->encode && (out[i].rows || out[i].to != out[i].tensor->format))
             return pith__fail(err, PITH_EARG, "%s: %s cannot be written", path, out[i].to->name);
     pith__writer w;
     int code = pith__writer_open(&w, path, err);
