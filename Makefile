@@ -28,7 +28,7 @@ ENGINE  = base/bytes.c base/os.c base/utf8.c base/json.c base/team.c \
           text/jinja_filters.c text/jinja_functions.c text/jinja_lex.c text/jinja_expression.c text/jinja_parse.c \
           text/jinja.c text/messages.c \
           tokenizer.c chat.c thoughts.c \
-          families.c model.c template.c lora.c export.c forward.c pass.c session.c keep.c candidates.c penalties.c sampler.c constrain.c generate.c
+          families.c model.c template.c lora.c export.c merge.c forward.c pass.c session.c keep.c candidates.c penalties.c sampler.c constrain.c generate.c
 HEADERS = $(wildcard model.h internal.h base/*.h math/*.h math/twins/*.inc formats/*.h text/*.h)
 TRAIN   = train/params.c train/product.c train/attention.c train/adapt.c train/backward.c train/loss.c train/step.c train/drift.c \
           train/recall.c train/adamw.c \
@@ -56,6 +56,7 @@ TOOLS   = tools/bundle.c \
           tools/rows.c \
           tools/score.c \
           tools/tokenize.c \
+          tools/merge.c \
           tools/info.c \
           tools/grammar.c \
           tools/masks.c \

@@ -161,8 +161,9 @@ static int fill_tensors(exporting *x, const lora_module *m, float scale) {
     size_t cols = m->w[0]->tensor.cols, r = (size_t)m->r, n = m->stack ? (size_t)m->n : 1, rows = 0, k0 = 0, row0 = 0;
     for (int p = 0; p < m->n; p++) rows += m->w[p]->tensor.rows;
     module_name(x, m, module);
-    snprintf(a_name, sizeof a_name, "%s%s.%s", x->gguf ? "" : "base_model.model.", module, x->gguf ? "lora_a" : "lora_A.weight");
-    snprintf(b_name, sizeof b_name, "%s%s.%s", x->gguf ? "" : "base_model.model.", module, x->gguf ? "lora_b" : "lora_B.weight");
+    const char *begin = x->gguf ? "" : "base_model.model.";
+    snprintf(a_name, sizeof a_name, "%s%s.%s", begin, module, x->gguf ? "lora_a" : "lora_A.weight");
+    snprintf(b_name, sizeof b_name, "%s%s.%s", begin, module, x->gguf ? "lora_b" : "lora_B.weight");
     float *a = new_tensor(x, a_name, n, r, cols), *b = new_tensor(x, b_name, n, rows / n, r);
     for (int p = 0; a && b && p < m->n; p++) {
         const pith__weight *w = m->w[p];
@@ -211,7 +212,8 @@ static int add_adapter_keys(const exporting *x, pith__store *s, double alpha) {
     pith__str t = x->about->chat_template;
     char *template = pith__arena_text(&s->arena, t.p, t.n);
     return template && !pith__store_add_string(s, "general.architecture", x->a->model->hyper.arch) &&
-           !pith__store_add_string(s, "general.type", "adapter") && !pith__store_add_string(s, "adapter.type", "lora") &&
+           !pith__store_add_string(s, "general.type", "adapter") &&
+           !pith__store_add_string(s, "adapter.type", "lora") &&
            !pith__store_add_float(s, "adapter.lora.alpha", alpha) &&
            (!t.n || !pith__store_add_string(s, "tokenizer.chat_template", template));
 }
@@ -227,7 +229,8 @@ PITH_SHARED int pith__adapter_write_gguf(const pith_adapter *a, const pith__adap
     while (!first->r) first++;
     float alpha = (float)((double)first->scale * first->r);
     int good = add_adapter_keys(&x, &s, (double)alpha);
-    for (size_t i = 0; i < x.n && good; i++) good = fill_tensors(&x, &x.module[i], (float)((double)alpha / x.module[i].r));
+    for (lora_module *m = x.module; m < x.module + x.n && good; m++)
+        good = fill_tensors(&x, m, (float)((double)alpha / m->r));
     pith__out *out = tensors_out(&x);
     code = good && out ? pith__store_sort(&s, err) : PITH_EMEMORY;
     if (!code) code = pith__gguf_put(&s, out, x.n_tensor, path, err);
@@ -239,7 +242,7 @@ PITH_SHARED int pith__adapter_write_gguf(const pith_adapter *a, const pith__adap
 
 /* ---- PEFT ------------------------------------------------------------------------------------------ */
 
-/* What a reader multiplies by this again gives the scale; a number of few digits, as it was once asked for, if it does. */
+/* What gives the scale again when it is read: a number of few digits, as it was once asked for, if that does. */
 static double peft_alpha(const exporting *x, const lora_module *m) {
     double r = (double)m->r, by = x->about->rslora ? sqrt(r) / r : 1 / r, exact = (double)m->scale / by;
     float near = (float)exact, again = (float)((double)near * by);
@@ -263,7 +266,8 @@ static void name_targets(exporting *x, const char *const *module, pith__peft *p,
         if (ends[k].whole) target[p->n_target++] = ends[k].name;
     for (size_t i = 0; i < x->n; i++) {
         int named = !x->module[i].r;
-        for (size_t k = 0; k < n_end && !named; k++) named = ends[k].whole && !strcmp(ends[k].name, strrchr(module[i], '.') + 1);
+        for (size_t k = 0; k < n_end && !named; k++)
+            named = ends[k].whole && !strcmp(ends[k].name, strrchr(module[i], '.') + 1);
         if (!named) target[p->n_target++] = module[i];
     }
     p->target = target;

@@ -259,6 +259,34 @@ PITH_SHARED int pith__adapter_write_peft(const pith_adapter *a, const pith__adap
 PITH_SHARED int pith__adapter_write_gguf(const pith_adapter *a, const pith__adapter_about *about, const char *path,
                                          pith_error *err);
 
+/* ---- merge.c: a model with other weights -> files ---------------------------------------------------- */
+
+typedef struct {         /* what merging did to a tensor; sums over its numbers */
+    char name[PITH__HF_NAME]; /* in the file that was written */
+    const pith__format *from, *to;
+    double weights, delta, moved; /* squares of the weights, of the deltas, of what rounding moved their sums by */
+} pith__merged;
+
+typedef struct {
+    const pith_model *m;
+    const pith__adapted *by;  /* merged into it; NULL: none */
+    const pith__tensor *learned; /* (n_learned) by name: floats instead of its own, as training leaves them */
+    size_t n_learned;
+    const pith__format *to;   /* of all matrices; NULL: each keeps its own, or becomes F16 if that is only read */
+    pith__str chat_template;  /* instead of its own; no bytes: its own */
+    const char *merged;       /* the key pith.merged, see pith__merge_name; NULL: as it was */
+    const pith__progress *progress; /* or NULL */
+    pith__merged *report;     /* (n_report <= the tensors of the model) those that adapters change; NULL: not wanted */
+    size_t n_report;
+} pith__merge;
+
+PITH_SHARED int pith__merge_gguf(pith__merge *p, const char *path, pith_error *err);
+/* Of a model from a Hugging Face folder: such a folder. */
+PITH_SHARED int pith__merge_folder(pith__merge *p, const char *folder, pith_error *err);
+/* What pith.merged is to be when these are merged too: "NAME, HASH; ...", in memory of a. PITH_EARG: one is there. */
+PITH_SHARED int pith__merge_name(const pith_model *m, const pith__adapted *by, char **to, pith__arena *a,
+                                 pith_error *err);
+
 /* ---- forward.c: tokens -> logits ------------------------------------------------------------------- */
 
 /* What a block leaves behind for n tokens. Inference uses one layer's buffers again for the next

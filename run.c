@@ -27,7 +27,7 @@ static const options defaults = {
 static const char usage[] =
     "run MODEL [options]        write a text\n"
     "run chat MODEL [options]   hold a conversation (also -m chat)\n"
-    "run VERB MODEL [options]   batch, score, tokenize, info, bench; run VERB --help says more\n"
+    "run VERB MODEL [options]   batch, score, tokenize, info, bench, merge; run VERB --help says more\n"
     "run VERB TEXT [options]    vocab, pretrain: learn a vocabulary, a model from a text file\n"
     "run sft MODEL DATA.jsonl   teach a model by examples\n"
     "MODEL is a llama2.c checkpoint (and -z tokenizer.bin), a .gguf or a Hugging Face folder;\n"
@@ -397,6 +397,7 @@ static const struct {
     { "vocab", verb_vocab },
     { "pretrain", verb_pretrain },
     { "sft", verb_sft },
+    { "merge", verb_merge },
 };
 
 enum { N_VERB = sizeof verbs / sizeof *verbs };

@@ -73,7 +73,8 @@ static void put_st_header(hf_text *to, const pith__out *const *out, size_t n, co
     while (to->n % 8) put_bytes(to, " ", 1);
 }
 
-static int put_safetensors(pith__writer *w, const pith__out *const *out, size_t n, const char *merged, pith_error *err) {
+static int put_safetensors(pith__writer *w, const pith__out *const *out, size_t n, const char *merged,
+                           pith_error *err) {
     hf_text top = { NULL, 0 };
     uint8_t length[8];
     put_st_header(&top, out, n, merged);
@@ -210,7 +211,8 @@ static int write_config(const pith__folder_files *f, const pith__file *config, c
 }
 
 /* A file of the old folder; none is copied where there is none. */
-static int copy_file(const pith__folder_files *f, const char *old, const char *name, const char *folder, pith_error *err) {
+static int copy_file(const pith__folder_files *f, const char *old, const char *name, const char *folder,
+                     pith_error *err) {
     char *from = path_in(old, name, err), *to = from ? path_in(folder, name, err) : NULL;
     pith__file file;
     int code = to ? PITH_OK : PITH_EMEMORY;
@@ -231,7 +233,8 @@ static int copy_file(const pith__folder_files *f, const char *old, const char *n
 static int copy_files(const pith__folder_files *f, const char *folder, pith_error *err) {
     static const char *const names[] = {
         "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-        "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model", "chat_template.json", "chat_template.jinja" };
+        "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model", "chat_template.json", "chat_template.jinja",
+    };
     size_t length = strlen(f->from);
     char *old = malloc(length + 2);
     if (!old) return pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", folder);

@@ -1,0 +1,486 @@
+/* merge.c - a model with other weights -> files: with adapters merged into it, or as training left it.
+ *
+ * W' = W + s B A for each matrix: rows are added up in float64 and rounded once, a few at a time, so that memory is
+ * bounded. What an adapter does not change is copied. The files are a .gguf, or, of a Hugging Face folder, such a
+ * folder; llamas' q and k are brought into the order that the file wants (see pith__row_where). What rounding loses
+ * is measured on the way: a delta of less than half a step of a 4-bit format is gone. */
+#include "internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct merging merging;
+
+typedef struct {         /* rows of an output tensor that come from one place */
+    const pith__tensor *from;
+    const pith__weight *w; /* adapters may have a pair for it; NULL: it is no matrix of the model */
+    size_t row0, out0, rows; /* the first row in from, and in the output */
+} merge_part;
+
+typedef struct {         /* a tensor of the file */
+    merging *g;
+    pith__tensor tensor; /* its name and shape */
+    const pith__format *to;
+    merge_part *part;    /* (n_part) */
+    size_t n_part;
+    int touched;         /* an adapter changes it */
+    int reorder;         /* its rows, of a bias its numbers, are brought into GGUF's order */
+    float plus;          /* added to each number: norms of the Gemmas */
+    pith__merged *report; /* or NULL */
+} merge_tensor;
+
+struct merging {
+    pith__merge *plan;
+    const pith_model *m;
+    int gguf;            /* else a folder */
+    const pith__weight **weight; /* (n_weight) its matrices by the tensors' names */
+    size_t n_weight;
+    size_t *order;       /* (head_dim) where a row of q or k comes from; NULL: where it is */
+    size_t widest;       /* columns */
+    pith__arena arena;
+    merge_tensor *tensor; /* (n) */
+    pith__out *out;      /* (n) */
+    size_t n, done, all; /* bytes, for the progress */
+    pith_error *err;
+    pith__team team;
+};
+
+/* ---- rows ------------------------------------------------------------------------------------------ */
+
+typedef struct {         /* rows on their way */
+    const merge_tensor *t;
+    size_t r0;
+    uint8_t *y;
+    double *sum;         /* (rows, 3) squares of W, of the delta, of what rounding moved it */
+} merge_rows;
+
+/* The float next to x that is odd where x is no float, so that rounding it again to fewer bits is as rounding once. */
+static float round_to_odd(double x) {
+    float y = (float)x;
+    uint32_t u;
+    if (!(fabs(x) < HUGE_VAL) || !((double)y < x || (double)y > x)) return y;
+    memcpy(&u, &y, sizeof u);
+    if (fabs((double)y) > fabs(x)) u--;
+    u |= 1;
+    memcpy(&y, &u, sizeof y);
+    return y;
+}
+
+/* d (cols) += what the adapters have for row r of w. */
+static void add_delta(const merging *g, const pith__weight *w, size_t r, double *d) {
+    const pith__adapted *by = g->plan->by;
+    size_t cols = w->tensor.cols, rows = w->tensor.rows;
+    for (int i = 0; by && i < by->n; i++) {
+        const pith__pair *p = by->of[i].adapter->pair + w->index;
+        double s = (double)p->scale * (double)by->of[i].scale;
+        for (size_t k = 0; k < (size_t)p->r; k++) {
+            double b = s * (double)p->b[k * rows + r];
+            const float *a = p->a + k * cols;
+            for (size_t c = 0; c < cols; c++) d[c] += b * (double)a[c];
+        }
+    }
+}
+
+static double square_sum(const double *x, size_t n) {
+    double s = 0;
+    for (size_t i = 0; i < n; i++) s += x[i] * x[i];
+    return s;
+}
+
+/* Encodes d (cols), the exact row, and measures what that moves it by. x: scratch. */
+static void round_row(const merge_tensor *t, const double *d, float *x, uint8_t *y, double *moved) {
+    int halves = t->to->id == PITH__F16 || t->to->id == PITH__BF16;
+    size_t cols = t->tensor.cols;
+    for (size_t c = 0; c < cols; c++) x[c] = halves ? round_to_odd(d[c]) : (float)d[c];
+    t->to->encode(y, x, cols);
+    if (!moved) return;
+    pith__tensor back = { .format = t->to, .n_dim = 1, .rows = 1, .cols = cols, .data = y };
+    back.row_bytes = t->tensor.row_bytes;
+    pith__row_floats(&back, 0, x);
+    for (size_t c = 0; c < cols; c++) *moved += ((double)x[c] - d[c]) * ((double)x[c] - d[c]);
+}
+
+static void merge_row(const void *data, size_t i, uint8_t *scratch) {
+    const merge_rows *j = data;
+    const merge_tensor *t = j->t;
+    const merge_part *p = t->part;
+    size_t cols = t->tensor.cols, r = j->r0 + i, dim = (size_t)t->g->m->hyper.head_dim;
+    double *d = (double *)(void *)scratch;
+    float *x = (float *)(void *)(d + t->g->widest);
+    while (r >= p->out0 + p->rows) p++;
+    r -= p->out0;
+    if (t->reorder && t->tensor.n_dim > 1) r = r - r % dim + t->g->order[r % dim];
+    pith__row_floats(p->from, p->row0 + r, x);
+    memset(d, 0, cols * sizeof *d);
+    if (p->w) add_delta(t->g, p->w, r, d);
+    double *sum = j->sum + 3 * i;
+    if (t->touched) sum[1] = square_sum(d, cols);
+    for (size_t c = 0; c < cols; c++) {
+        sum[0] += (double)x[c] * (double)x[c];
+        d[c] += (double)x[c] + (double)t->plus;
+    }
+    if (t->reorder && t->tensor.n_dim == 1) {
+        for (size_t c = 0; c < cols; c++) x[c] = (float)d[c - c % dim + t->g->order[c % dim]];
+        for (size_t c = 0; c < cols; c++) d[c] = (double)x[c];
+    }
+    round_row(t, d, x, j->y + i * t->tensor.row_bytes, t->touched ? &sum[2] : NULL);
+}
+
+static int merge_some_rows(void *data, size_t r0, size_t n, uint8_t *y) {
+    merge_tensor *t = data;
+    merging *g = t->g;
+    merge_rows j = { .t = t, .r0 = r0, .y = y, .sum = calloc(n, 3 * sizeof *j.sum) };
+    if (!j.sum) return PITH_EMEMORY;
+    pith__share(&g->team, n, pith__worth_it(n * t->tensor.cols * 16), merge_row, &j);
+    for (size_t i = 0; i < n && t->report; i++) {
+        t->report->weights += j.sum[3 * i];
+        t->report->delta += j.sum[3 * i + 1];
+        t->report->moved += j.sum[3 * i + 2];
+    }
+    free(j.sum);
+    g->done += n * t->tensor.row_bytes;
+    return g->plan->progress ? pith__tell(g->plan->progress, "merging", g->done, g->all, g->err) : PITH_OK;
+}
+
+/* ---- what is written ------------------------------------------------------------------------------- */
+
+static int tensor_order(const void *name, const void *t) {
+    return pith__str_cmp(*(const pith__str *)name, ((const pith__tensor *)t)->name);
+}
+
+/* The tensor's numbers: what was learned, or the model's own. */
+static const pith__tensor *numbers_of(const merging *g, const pith__tensor *t) {
+    const pith__merge *p = g->plan;
+    if (!p->n_learned) return t;
+    const pith__tensor *own = bsearch(&t->name, p->learned, p->n_learned, sizeof *own, tensor_order);
+    return own ? own : t;
+}
+
+static int ends_with(pith__str s, const char *end) {
+    size_t n = strlen(end);
+    return s.n >= n && !memcmp(s.p + s.n - n, end, n);
+}
+
+static int weight_order(const void *a, const void *b) {
+    const pith__weight *x = *(const pith__weight *const *)a, *y = *(const pith__weight *const *)b;
+    int order = pith__str_cmp(x->tensor.name, y->tensor.name);
+    return order ? order : (x->from > y->from) - (x->from < y->from);
+}
+
+static int list_weights(merging *g) {
+    g->weight = pith__arena_new(&g->arena, (size_t)g->m->n_weight, sizeof *g->weight);
+    for (const pith__weight *w = g->m->weights; w && g->weight; w = w->next)
+        if (!w->floats && w != &g->m->head) g->weight[g->n_weight++] = w; /* a head may be the embedding again */
+    if (g->weight) qsort(g->weight, g->n_weight, sizeof *g->weight, weight_order);
+    return g->weight != NULL;
+}
+
+/* The first matrix that lies in the tensor of that name, and how many do. */
+static const pith__weight *const *weights_in(const merging *g, pith__str name, size_t *n) {
+    size_t lo = 0, hi = g->n_weight;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (pith__str_cmp(g->weight[mid]->tensor.name, name) < 0) lo = mid + 1;
+        else hi = mid;
+    }
+    for (*n = 0; lo + *n < g->n_weight && !pith__str_cmp(g->weight[lo + *n]->tensor.name, name);) ++*n;
+    return g->weight + lo;
+}
+
+/* The rows of the model's tensor own are the next ones of t, which has room for its parts. */
+static void add_parts(const merging *g, merge_tensor *t, const pith__tensor *own) {
+    size_t n, row = 0;
+    const pith__weight *const *w = weights_in(g, own->name, &n);
+    if (t->n_part) row = t->part[t->n_part - 1].out0 + t->part[t->n_part - 1].rows;
+    const merge_part whole = { .from = numbers_of(g, own), .out0 = row, .rows = own->rows };
+    if (!n) t->part[t->n_part++] = whole;
+    for (size_t k = 0; k < n; k++) {
+        merge_part *p = &t->part[t->n_part++];
+        *p = whole;
+        p->w = w[k], p->row0 = w[k]->from / own->cols, p->out0 += p->row0, p->rows = w[k]->tensor.rows;
+        for (int i = 0; g->plan->by && i < g->plan->by->n; i++)
+            t->touched |= g->plan->by->of[i].adapter->pair[p->w->index].r > 0;
+    }
+}
+
+/* The format that the tensor has in the file: what was asked for, or its own. */
+static const pith__format *format_of(const merging *g, const merge_tensor *t, const pith__tensor *own) {
+    const pith__format *to = g->plan->to, *f = own->format;
+    if (!g->gguf) return to ? to : f;
+    if (to || own->n_dim < 2) return pith__gguf_format(own, to ? to : f);
+    int computed = t->touched || t->reorder || t->n_part > 1 || own->scale; /* the last: llama2.c's int8 */
+    return computed && !f->encode ? pith__format_of(PITH__F16) : f;
+}
+
+static int is_part(pith__str name, const char *q, const char *k) {
+    return name.n > 4 && !memcmp(name.p, "blk.", 4) && (ends_with(name, q) || ends_with(name, k));
+}
+
+static int has_norm(pith__str s) {
+    size_t at = 0;
+    while (at + 4 <= s.n && memcmp(s.p + at, "norm", 4) != 0) at++;
+    return at + 4 <= s.n;
+}
+
+/* How its numbers differ from those of own, adapters apart. */
+static void set_change(const merging *g, merge_tensor *t, const pith__tensor *own) {
+    pith__str name = own->name;
+    int q_or_k = is_part(name, ".attn_q.weight", ".attn_k.weight") || is_part(name, ".attn_q.bias", ".attn_k.bias");
+    int learned = numbers_of(g, own) != own; /* a norm then is 1 + w */
+    t->reorder = g->order && q_or_k;
+    if (g->m->store.norm_plus_one && has_norm(name) && learned == !g->gguf) t->plus = g->gguf ? 1 : -1;
+}
+
+/* The tensor NAME of the file is tensor own of the model, or a stack of n such tensors. 0: no memory. */
+static int add_tensor(merging *g, const char *name, const pith__tensor *const *own, size_t n) {
+    merge_tensor *t = &g->tensor[g->n];
+    size_t n_weight;
+    weights_in(g, own[0]->name, &n_weight);
+    char *copy = pith__arena_text(&g->arena, name, strlen(name));
+    pith__tensor *from = pith__arena_new(&g->arena, 1, sizeof *from); /* its numbers, should they be copied */
+    t->part = pith__arena_new(&g->arena, n * (n_weight + 1), sizeof *t->part);
+    if (!copy || !t->part || !from) return 0;
+    t->g = g;
+    t->tensor = *own[0];
+    for (size_t i = 0; i < n; i++) add_parts(g, t, own[i]);
+    if (n > 1) t->tensor.n_dim = 3, t->tensor.shape[0] = n;
+    if (n > 1) t->tensor.shape[1] = own[0]->rows, t->tensor.shape[2] = own[0]->cols;
+    t->tensor.rows *= n;
+    set_change(g, t, own[0]);
+    t->to = format_of(g, t, own[0]);
+    t->tensor.name = pith__str_of(copy);
+    t->tensor.row_bytes = t->tensor.cols / (size_t)t->to->length * (size_t)t->to->bytes;
+    if (t->touched && g->plan->report) {
+        t->report = &g->plan->report[g->plan->n_report++];
+        *t->report = (pith__merged){ .from = own[0]->format, .to = t->to };
+        snprintf(t->report->name, sizeof t->report->name, "%s", name);
+    }
+    int computed = t->touched || t->reorder || n > 1 || t->plus > 0 || t->plus < 0;
+    if (t->tensor.cols > g->widest) g->widest = t->tensor.cols;
+    if (computed) g->all += t->tensor.rows * t->tensor.row_bytes;
+    *from = *t->part->from;
+    from->name = t->tensor.name;
+    g->out[g->n++] = (pith__out){ .tensor = computed ? &t->tensor : from, .to = t->to, .data = t,
+                                  .rows = computed ? merge_some_rows : NULL };
+    return 1;
+}
+
+/* The experts of a layer in a folder are tensors of their own; in GGUF they are a stack. 0: no memory. */
+static int add_stack(merging *g, int l, const char *part) {
+    const pith__store *s = &g->m->store;
+    size_t n = (size_t)g->m->hyper.n_expert;
+    char name[PITH__HF_NAME];
+    const pith__tensor **own = pith__arena_new(&g->arena, n, sizeof *own);
+    for (size_t e = 0; own && e < n; e++) {
+        snprintf(name, sizeof name, "blk.%d.%.20s.%zu.weight", l, part, e);
+        own[e] = pith__store_tensor(s, name);
+    }
+    snprintf(name, sizeof name, "blk.%d.%.20s_exps.weight", l, part);
+    return own && add_tensor(g, name, own, n);
+}
+
+/* One tensor of the model, under the name that the file has for it. 0: no memory. */
+static int add_own(merging *g, const pith__tensor *own) {
+    const pith__store *s = &g->m->store;
+    char gguf[PITH__HF_NAME], room[PITH__HF_NAME], part[32];
+    int l, e, used = 0;
+    snprintf(gguf, sizeof gguf, "%.*s", own->name.n < sizeof gguf ? (int)own->name.n : 0, own->name.p);
+    if (!g->gguf) { /* rope factors are in config.json there */
+        return !strncmp(gguf, "rope_", 5) || add_tensor(g, pith__shown_name(s, gguf, room), &own, 1);
+    }
+    int expert = s->is_folder && sscanf(gguf, "blk.%9d.%31[a-z_].%9d.weight%n", &l, part, &e, &used) == 3 && used;
+    if (!expert) return add_tensor(g, gguf, &own, 1);
+    return e != 0 || add_stack(g, l, part);
+}
+
+/* Where GGUF has a row of q or k, within its head, and where the model has it. */
+static int make_order(merging *g) {
+    const pith_model *m = g->m;
+    if (!g->gguf || !m->hyper.rope_gather) return 1;
+    size_t dim = (size_t)m->hyper.head_dim;
+    g->order = pith__arena_new(&g->arena, dim, sizeof *g->order);
+    for (size_t i = 0; g->order && i < dim; i++) g->order[pith__row_where(m, &m->layer->q, 0, i)] = i;
+    return g->order != NULL;
+}
+
+static int no_memory_to_merge(merging *g) {
+    return pith__fail(g->err, PITH_EMEMORY, "%s: no memory to write it anew", g->m->store.path);
+}
+
+static int begin_merge(merging *g, pith__merge *plan, int gguf, pith_error *err) {
+    const pith_model *m = plan->m;
+    size_t n = m->store.n_tensor;
+    *g = (merging){ .plan = plan, .m = m, .gguf = gguf, .err = err };
+    plan->n_report = 0;
+    int good = list_weights(g) && make_order(g);
+    if (good) g->tensor = pith__arena_new(&g->arena, n, sizeof *g->tensor);
+    if (good) g->out = pith__arena_new(&g->arena, n, sizeof *g->out);
+    good = good && g->tensor && g->out;
+    for (size_t i = 0; i < n && good; i++) good = add_own(g, &m->store.tensor[i]);
+    g->team.n_threads = m->n_threads;
+    g->team.scratch_bytes = (g->widest * (sizeof(double) + sizeof(float)) + 63) / 64 * 64;
+    if (good) g->team.scratch = pith__arena_new(&g->arena, (size_t)m->n_threads, g->team.scratch_bytes);
+    return good && g->team.scratch ? PITH_OK : no_memory_to_merge(g);
+}
+
+/* ---- the keys -------------------------------------------------------------------------------------- */
+
+/* The store that GGUF's keys and vocabulary are written from: the model's own, with what is new. */
+static int make_keys(merging *g, pith__store *to) {
+    const pith__store *s = &g->m->store;
+    const pith__merge *p = g->plan;
+    pith__str template = p->chat_template;
+    *to = (pith__store){ .path = s->path, .vocab = s->vocab };
+    to->key = pith__arena_new(&g->arena, s->n_key + 2, sizeof *to->key);
+    if (!to->key) return no_memory_to_merge(g);
+    for (size_t i = 0; i < s->n_key; i++) {
+        pith__key k = s->key[i];
+        if (p->merged && pith__str_is(k.name, "pith.merged")) continue;
+        if (template.n && pith__str_is(k.name, "tokenizer.chat_template")) k.s = template;
+        to->key[to->n_key++] = k;
+    }
+    int in_keys = pith__store_key(s, "tokenizer.chat_template") || !pith__store_key(s, "tokenizer.ggml.model");
+    pith__key text = { .name = pith__str_of("tokenizer.chat_template"), .type = PITH__STRING, .s = template };
+    if (template.n) to->vocab.chat_template = template;
+    if (template.n && !in_keys) to->key[to->n_key++] = text;
+    if (p->merged) text.name = pith__str_of("pith.merged"), text.s = pith__str_of(p->merged);
+    if (p->merged) to->key[to->n_key++] = text;
+    return pith__store_sort(to, g->err);
+}
+
+/* An embedding may have more rows than a folder's vocabulary has pieces; GGUF wants as many. */
+static int pad_vocab(merging *g, pith__vocab *v) {
+    size_t n = (size_t)g->m->hyper.n_vocab, have = (size_t)v->n;
+    if (v->model == PITH__NONE || have >= n) return PITH_OK;
+    pith__str *piece = pith__arena_new(&g->arena, n, sizeof *piece);
+    uint8_t *type = pith__arena_new(&g->arena, n, 1);
+    float *score = pith__arena_new(&g->arena, n, sizeof *score);
+    if (!piece || !type || !score) return no_memory_to_merge(g);
+    memcpy(piece, v->piece, have * sizeof *piece);
+    memcpy(type, v->type, have);
+    if (v->score) memcpy(score, v->score, have * sizeof *score);
+    for (size_t i = have; i < n; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "[PAD%zu]", i);
+        char *copy = pith__arena_text(&g->arena, name, strlen(name));
+        if (!copy) return no_memory_to_merge(g);
+        piece[i] = pith__str_of(copy), type[i] = PITH__UNUSED;
+    }
+    v->piece = piece, v->type = type, v->score = score, v->n = (int)n;
+    return PITH_OK;
+}
+
+/* ---- writing --------------------------------------------------------------------------------------- */
+
+typedef struct {
+    merging *g;
+    const pith__store *s;
+    const char *to;
+    int code;
+} merge_job;
+
+static void write_merged(void *data) {
+    merge_job *j = data;
+    const pith__merge *p = j->g->plan;
+    if (j->g->gguf) {
+        j->code = pith__gguf_put(j->s, j->g->out, j->g->n, j->to, j->g->err);
+        return;
+    }
+    const pith__folder_files f = { .from = p->m->store.path, .dtype = p->to, .chat_template = p->chat_template,
+                                   .merged = p->merged };
+    j->code = pith__folder_write(&f, j->g->out, j->g->n, j->to, j->g->err);
+}
+
+PITH_SHARED int pith__merge_gguf(pith__merge *p, const char *path, pith_error *err) {
+    merging g;
+    pith__store s;
+    int code = begin_merge(&g, p, 1, err);
+    if (!code) code = make_keys(&g, &s);
+    if (!code) code = pad_vocab(&g, &s.vocab);
+    merge_job j = { &g, &s, path, code };
+    if (!code) pith__together(&g.team, write_merged, &j);
+    pith__arena_free(&g.arena);
+    return j.code;
+}
+
+/* Tensors that are not read here would be missing. */
+static int check_folder(const pith__merge *p, const char *folder, pith_error *err) {
+    const pith__store *s = &p->m->store;
+    int id = p->to ? p->to->id : PITH__F32;
+    if (!s->is_folder)
+        return pith__fail(err, PITH_EARG, "%s: is to be a Hugging Face folder, for which %s has no config.json: need a"
+                          " name that ends in .gguf", folder, s->path);
+    if (s->n_dropped)
+        return pith__fail(err, PITH_EARCH, "%s: has %zu tensors that are not read here ('%.*s'), which %s would lack:"
+                          " need a name that ends in .gguf", s->path, s->n_dropped,
+                          s->dropped.n < 100 ? (int)s->dropped.n : 100, s->dropped.p, folder);
+    if (id == PITH__F32 || id == PITH__F16 || id == PITH__BF16) return PITH_OK;
+    return pith__fail(err, PITH_EARG, "%s: is to be a Hugging Face folder, which has no %s: need f32, f16 or bf16",
+                      folder, p->to->name);
+}
+
+PITH_SHARED int pith__merge_folder(pith__merge *p, const char *folder, pith_error *err) {
+    merging g;
+    int code = check_folder(p, folder, err);
+    if (code) return code;
+    code = begin_merge(&g, p, 0, err);
+    merge_job j = { &g, NULL, folder, code };
+    if (!code) pith__together(&g.team, write_merged, &j);
+    pith__arena_free(&g.arena);
+    return j.code;
+}
+
+/* ---- which adapters are in it ---------------------------------------------------------------------- */
+
+/* Of an adapter's numbers, whatever files it and its base come from. */
+static uint64_t hash_of(const pith_adapter *a, float *room) {
+    uint64_t x = 1;
+    for (const pith__weight *w = a->model->weights; w; w = w->next) {
+        const pith__pair *p = a->pair + w->index;
+        size_t rows = w->tensor.rows;
+        const float head[] = { (float)w->index, (float)p->r, p->scale };
+        if (!p->r) continue;
+        x = pith__hash(x, head, sizeof head);
+        x = pith__hash(x, p->a, (size_t)p->r * w->tensor.cols * sizeof *p->a);
+        for (size_t k = 0; k < (size_t)p->r; k++) {
+            for (size_t r = 0; r < rows; r++) room[pith__row_where(a->model, w, 0, r)] = p->b[k * rows + r];
+            x = pith__hash(x, room, rows * sizeof *room);
+        }
+    }
+    return x;
+}
+
+static const char *name_of_path(const char *path) {
+    const char *name = path, *end = path;
+    for (; *end; end++)
+        if (*end == '/' && end[1] && end[1] != '/') name = end + 1;
+    return name;
+}
+
+PITH_SHARED int pith__merge_name(const pith_model *m, const pith__adapted *by, char **to, pith__arena *a,
+                                 pith_error *err) {
+    const pith__key *k = pith__store_key(&m->store, "pith.merged");
+    pith__str old = k && k->type == PITH__STRING ? k->s : (pith__str){ "", 0 };
+    size_t widest = 1, room = old.n + 1;
+    for (const pith__weight *w = m->weights; w; w = w->next)
+        if (w->tensor.rows > widest) widest = w->tensor.rows;
+    for (int i = 0; i < by->n; i++) room += strlen(by->of[i].adapter->store.path) + 32;
+    float *rows = pith__arena_new(a, widest, sizeof *rows);
+    char *text = *to = pith__arena_new(a, room, 1);
+    if (!rows || !text) return pith__fail(err, PITH_EMEMORY, "%s: no memory to write it anew", m->store.path);
+    memcpy(text, old.p, old.n);
+    for (int i = 0; i < by->n; i++) {
+        const pith_adapter *one = by->of[i].adapter;
+        const char *path = one->store.path, *name = name_of_path(path);
+        char hash[24];
+        snprintf(hash, sizeof hash, "%016llx", (unsigned long long)hash_of(one, rows));
+        if (strstr(text, hash))
+            return pith__fail(err, PITH_EARG, "%s: the adapter is merged into %s already, or is given twice", path,
+                              m->store.path);
+        size_t n = strlen(text), length = strcspn(name, "/");
+        snprintf(text + n, room - n, "%s%.*s, %s", n ? "; " : "", (int)length, name, hash);
+    }
+    return PITH_OK;
+}
