@@ -110,7 +110,7 @@ fuzz_programs = $(patsubst tests/%.c,$(BUILD)/%,$(filter-out tests/fuzz_main.c,$
 $(BUILD)/tests/t_%.o: ALL_CFLAGS += -D_GNU_SOURCE -I.
 $(BUILD)/tests/fuzz_%.o: ALL_CFLAGS += -I.
 $(BUILD)/t_%: $(BUILD)/tests/t_%.o $(BUILD)/tests/fixture.o $(BUILD)/libpith.a
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(WRAP) $^ -lm -o $@
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(WRAP) $(filter %.o %.a,$^) -lm -o $@
 # Every allocation of this one can be made to fail.
 $(BUILD)/t_memory: WRAP = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
 # And every rename of this one.
@@ -119,10 +119,10 @@ $(BUILD)/t_write: WRAP = -Wl,--wrap=rename
 $(BUILD)/no_bundle: tools/bundle.c $(call objects,$(filter-out tools/bundle.c,$(ENGINE) $(TRAIN) $(TOOLS)) run.c)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -lm -o $@
 $(BUILD)/fixture: $(BUILD)/tests/fixture_main.o $(BUILD)/tests/fixture.o $(BUILD)/libpith.a
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -lm -o $@
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(filter %.o %.a,$^) -lm -o $@
 # libFuzzer's targets, with a main of our own that replays files and changes of them.
 $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz_%.o $(BUILD)/tests/fuzz_main.o $(BUILD)/libpith.a
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -lm -o $@
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(filter %.o %.a,$^) -lm -o $@
 
 test: $(RUN) $(test_programs) $(fuzz_programs) $(BUILD)/fixture $(BUILD)/no_bundle dist
 	@BUILD=$(BUILD) RUN=./$(RUN) CC="$(CC)" MAKE="$(MAKE_COMMAND)" ENGINE_OBJECTS="$(call objects,$(ENGINE) $(TRAIN) $(TOOLS) run.c)" \
