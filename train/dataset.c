@@ -67,7 +67,9 @@ static int find_kind(pith__documents *d, pith_error *err) {
         int empty = !pith__json_next(&j, NULL, &first);
         char type = pith__json_type(first);
         if (empty || type == '{' || type == '"' || ends_in(d->path, ".json")) d->kind = PITH__JSON_ARRAY;
-    } else if (ends_in(d->path, ".jsonl") || ends_in(d->path, ".ndjson")) {
+    }
+    if (d->kind == PITH__JSON_ARRAY) return PITH_OK;
+    if (ends_in(d->path, ".jsonl") || ends_in(d->path, ".ndjson")) {
         d->kind = PITH__JSON_LINES;
     } else if (line.n && *line.p == '{' && !pith__json_read(&j, line.p, line.n, d->path, NULL)) {
         d->kind = PITH__JSON_LINES;
