@@ -66,7 +66,7 @@ static void adapt(const pith_pass *p, float *y, const pith__weight *w, const pit
     for (int t = 0, n; t < in->n; t += n) {
         const pith__adapted *by = &p->part[part_of[t]].s->adapted;
         for (n = 1; t + n < in->n && pith__same_adapters(&p->part[part_of[t + n]].s->adapted, by); n++) continue;
-        pith__adapt(by, p->kernels, &p->team, y + (size_t)t * w->tensor.rows, w, in->x + (size_t)t * in->cols, n, p->low);
+        pith__adapt(p, by, y + (size_t)t * w->tensor.rows, w, in->x + (size_t)t * in->cols, n);
     }
 }
 

@@ -215,7 +215,11 @@ typedef struct { /* adapters at work, in the order in which they are added */
         const pith_adapter *adapter;
         float scale;
     } of[PITH_ADAPTERS];
+    float dropout;       /* training: see pith__low_rank; else 0 */
+    uint64_t seed;
 } pith__adapted;
+
+enum { PITH__LOW = 64 }; /* so much of a rank is computed at a time, so scratch memory has one size for all */
 
 typedef struct { /* n rows between a wide matrix and a low-rank one */
     const pith__kernels *kernels;
@@ -226,17 +230,20 @@ typedef struct { /* n rows between a wide matrix and a low-rank one */
     float *y;            /* (n, cols) */
     size_t n, n_k, cols;
     float scale;
+    float dropout;       /* so much of x is taken for 0, and the rest for 1 / (1 - dropout) times more; */
+    uint64_t seed;       /* which numbers: by token and column, */
+    float *dropped;      /* (n, cols) and what is left of x, where dropout is not 0 */
 } pith__low_rank;
 
 PITH_SHARED void pith__to_low(const pith__low_rank *j);   /* low = scale x m^T */
 PITH_SHARED void pith__from_low(const pith__low_rank *j); /* y += low m */
+PITH_SHARED void pith__drop(const pith__low_rank *j, size_t t, float *y, const float *x); /* row t, both (cols) */
+/* What adapter i of by has for w: all but m, x, y and sizes. */
+PITH_SHARED pith__low_rank pith__low_rank_of(const pith_pass *p, const pith__adapted *by, int i, const pith__weight *w);
 
-enum { PITH__LOW = 64 }; /* so much of a rank is computed at a time, so scratch memory has one size for all */
-
-/* y (n, rows) += what they have for the matrix w, of x (n, cols). low: (n, PITH__LOW) scratch. A row of y depends on
- * its own row of x alone. */
-PITH_SHARED void pith__adapt(const pith__adapted *by, const pith__kernels *k, const pith__team *team, float *y,
-                             const pith__weight *w, const float *x, int n, float *low);
+/* y (n, rows) += what they have for the matrix w, of x (n, cols). A row of y depends on its own row of x alone. */
+PITH_SHARED void pith__adapt(const pith_pass *p, const pith__adapted *by, float *y, const pith__weight *w, const float *x,
+                             int n);
 PITH_SHARED int pith__same_adapters(const pith__adapted *a, const pith__adapted *b);
 /* Where row r of the base's w is in a file whose q and k are stored for half-split rotation (halves) or for neighbours. */
 PITH_SHARED size_t pith__row_where(const pith_model *m, const pith__weight *w, int halves, size_t r);
@@ -354,6 +361,7 @@ struct pith_pass {
     float **product_to;  /* (n_batch) where each of its rows goes */
     int adapted;         /* 1: a session of the parts has adapters */
     float *low;          /* (n_batch, PITH__LOW) scratch of theirs */
+    float *dropped;      /* (n_batch, pith__widest) the same, of a pass that trains */
     int *picked;         /* (n_batch) experts: the parts of the rows that one expert has */
     int n_product;       /* 0: no room */
     float *adjusted, *probs; /* (n_vocab) scratch of the sampler: logits, and probabilities */

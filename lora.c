@@ -14,49 +14,72 @@
 
 /* ---- y += s B (A x) -------------------------------------------------------------------------------- */
 
-enum { FEW_RANKS = 4, SOME_COLUMNS = 512 }; /* of the low-rank matrix: what a task takes */
+enum { FEW_TOKENS = 8, SOME_TOKENS = 48, SOME_COLUMNS = 512 }; /* what a task takes */
+
+PITH_SHARED void pith__drop(const pith__low_rank *j, size_t t, float *y, const float *x) {
+    uint64_t seed = pith__random_at(j->seed, t), four = 0;
+    uint32_t least = (uint32_t)lrintf(j->dropout * 0x1p16f);
+    float more = 1 / (1 - j->dropout);
+    for (size_t i = 0; i < j->cols; i++, four >>= 16) {
+        if (i % 4 == 0) four = pith__random_at(seed, i / 4);
+        y[i] = (uint16_t)four < least ? 0 : x[i] * more;
+    }
+}
 
 static void to_low(const void *data, size_t i, uint8_t *scratch) {
-    (void)scratch;
     const pith__low_rank *j = data;
-    size_t few = (j->n_k + FEW_RANKS - 1) / FEW_RANKS, t = i / few, k = i % few * FEW_RANKS;
-    size_t end = j->n_k - k < FEW_RANKS ? j->n_k : k + FEW_RANKS;
-    const float *x = j->x + t * j->cols;
-    for (; k < end; k++) j->low[t * j->n_k + k] = j->scale * j->kernels->dot(x, j->m + k * j->cols, j->cols);
+    size_t t = i * FEW_TOKENS, n = j->n - t < FEW_TOKENS ? j->n - t : FEW_TOKENS;
+    pith__tensor m = { .format = pith__format_of(PITH__F32), .rows = j->n_k, .cols = j->cols,
+                       .data = (const uint8_t *)j->m, .row_bytes = j->cols * sizeof *j->m };
+    pith__input in = { .x = j->x + t * j->cols, .n = (int)n, .cols = j->cols };
+    pith__product p = { j->low + t * j->n_k, j->n_k, &m, &in };
+    if (j->dropout > 0) {
+        for (size_t k = t; k < t + n; k++) pith__drop(j, k, j->dropped + k * j->cols, j->x + k * j->cols);
+        in.x = j->dropped + t * j->cols;
+    }
+    j->kernels->matmul(&p, 0, j->n_k, scratch);
+    for (size_t k = t * j->n_k; k < (t + n) * j->n_k; k++) j->low[k] *= j->scale;
 }
 
 static void from_low(const void *data, size_t i, uint8_t *scratch) {
     (void)scratch;
     const pith__low_rank *j = data;
-    size_t c = i * SOME_COLUMNS;
-    pith__outer o = { .y = j->y + c, .y_row = j->cols, .a = j->low, .a_row = j->n_k, .a_col = 1, .b = j->m + c,
-                      .b_row = j->cols, .m = j->n, .n_k = j->n_k, .add = 1 };
+    size_t wide = (j->cols + SOME_COLUMNS - 1) / SOME_COLUMNS, t = i / wide * SOME_TOKENS, c = i % wide * SOME_COLUMNS;
+    pith__outer o = { .y = j->y + t * j->cols + c, .y_row = j->cols, .a = j->low + t * j->n_k, .a_row = j->n_k, .a_col = 1,
+                      .b = j->m + c, .b_row = j->cols, .n_k = j->n_k, .add = 1 };
+    o.m = j->n - t < SOME_TOKENS ? j->n - t : SOME_TOKENS;
     o.n = j->cols - c < SOME_COLUMNS ? j->cols - c : SOME_COLUMNS;
     j->kernels->outer(&o);
 }
 
 PITH_SHARED void pith__to_low(const pith__low_rank *j) {
-    size_t n_task = j->n * ((j->n_k + FEW_RANKS - 1) / FEW_RANKS);
+    size_t n_task = (j->n + FEW_TOKENS - 1) / FEW_TOKENS;
     pith__share(j->team, n_task, pith__worth_it(j->n * j->n_k * j->cols), to_low, j);
 }
 
 PITH_SHARED void pith__from_low(const pith__low_rank *j) {
-    size_t n_task = (j->cols + SOME_COLUMNS - 1) / SOME_COLUMNS;
+    size_t n_task = (j->n + SOME_TOKENS - 1) / SOME_TOKENS * ((j->cols + SOME_COLUMNS - 1) / SOME_COLUMNS);
     pith__share(j->team, n_task, pith__worth_it(j->n * j->n_k * j->cols), from_low, j);
 }
 
-PITH_SHARED void pith__adapt(const pith__adapted *by, const pith__kernels *k, const pith__team *team, float *y,
-                             const pith__weight *w, const float *x, int n, float *low) {
+PITH_SHARED pith__low_rank pith__low_rank_of(const pith_pass *p, const pith__adapted *by, int i, const pith__weight *w) {
+    return (pith__low_rank){ .kernels = p->kernels, .team = &p->team, .low = p->low, .dropped = p->dropped,
+                             .scale = by->of[i].adapter->pair[w->index].scale * by->of[i].scale,
+                             .dropout = by->dropout, .seed = pith__random_at(by->seed, (uint64_t)w->index) };
+}
+
+PITH_SHARED void pith__adapt(const pith_pass *p, const pith__adapted *by, float *y, const pith__weight *w, const float *x,
+                             int n) {
     for (int i = 0; i < by->n; i++) {
         const pith__pair *pair = by->of[i].adapter->pair + w->index;
-        pith__low_rank j = { .kernels = k, .team = team, .x = x, .y = y, .low = low, .n = (size_t)n };
-        j.scale = pair->scale * by->of[i].scale;
-        for (size_t k0 = 0, r = (size_t)pair->r; k0 < r; k0 += j.n_k) {
-            j.n_k = r - k0 < PITH__LOW ? r - k0 : PITH__LOW;
-            j.cols = w->tensor.cols, j.m = pair->a + k0 * j.cols;
-            pith__to_low(&j);
-            j.cols = w->tensor.rows, j.m = pair->b + k0 * j.cols;
-            pith__from_low(&j);
+        pith__low_rank a = pith__low_rank_of(p, by, i, w), b = a;
+        a.n = b.n = (size_t)n, a.x = x, b.y = y;
+        a.cols = w->tensor.cols, b.cols = w->tensor.rows;
+        for (size_t k = 0, r = (size_t)pair->r; k < r; k += a.n_k) {
+            a.n_k = b.n_k = r - k < PITH__LOW ? r - k : PITH__LOW;
+            a.m = pair->a + k * a.cols, b.m = pair->b + k * b.cols;
+            pith__to_low(&a);
+            pith__from_low(&b);
         }
     }
 }

@@ -104,6 +104,8 @@ PITH_SHARED void pith__pass_place(pith_pass *p, pith__room *r) {
     p->product_to = pith__take_room(r, n_batch, sizeof *p->product_to);
     p->adjusted = pith__take_room(r, n_vocab, sizeof *p->adjusted);
     p->low = pith__take_room(r, n_batch, PITH__LOW * sizeof *p->low);
+    int trains = p->keep == PITH__KEEP_ALL || p->keep == PITH__KEEP_STREAM;
+    p->dropped = pith__take_room(r, trains ? n_batch : 0, wide * sizeof *p->dropped);
     p->picked = pith__take_room(r, h->n_expert ? n_batch : 0, sizeof *p->picked);
     p->probs = pith__take_room(r, n_vocab, sizeof *p->probs);
     p->order = pith__take_room(r, n_vocab, sizeof *p->order);

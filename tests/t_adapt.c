@@ -205,6 +205,81 @@ TEST(steps_with_and_without) {
     free(want);
 }
 
+/* ---- dropout ----------------------------------------------------------------------------- */
+
+/* The part that is left out, and that the mean of what is left is the mean. */
+TEST(dropped_numbers) {
+    enum { ROWS_ = 40, COLS = 999 };
+    static float x[COLS], y[ROWS_][COLS];
+    for (int i = 0; i < COLS; i++) x[i] = 1;
+    static const float parts[] = { 0.05f, 0.5f, 0.9f };
+    for (int k = 0; k < 3; k++) {
+        pith__low_rank j = { .cols = COLS, .dropout = parts[k], .seed = 7 };
+        double sum = 0, zeros = 0, beside = 0, above = 0;
+        for (size_t t = 0; t < ROWS_; t++) {
+            pith__drop(&j, t, y[t], x);
+            for (int i = 0; i < COLS; i++) {
+                sum += y[t][i], zeros += y[t][i] == 0;
+                beside += i && (y[t][i] == 0) == (y[t][i - 1] == 0), above += t && (y[t][i] == 0) == (y[t - 1][i] == 0);
+            }
+        }
+        double all = ROWS_ * COLS, p = (double)parts[k], same = p * p + (1 - p) * (1 - p);
+        NEAR(zeros / all, p, 0.01);
+        NEAR(sum / all, 1, 0.1 * p + 0.01);
+        NEAR(beside / (ROWS_ * (COLS - 1)), same, 0.015);
+        NEAR(above / ((ROWS_ - 1) * COLS), same, 0.015);
+    }
+}
+
+TEST(slopes_with_dropout) {
+    for (int i = 0; i < N_FAMILY; i += 3) {
+        pupil u;
+        pith_adapter *a = adapted_pupil(&u, &all_families[i], 3, NULL, 0, 1, NULL, i % 2 ? PITH__KEEP_ALL : PITH__KEEP_STREAM);
+        REQUIRE(a);
+        disturb(&u.p, 0.2f);
+        double without = pupil_score(&u);
+        u.tape->s->adapted.dropout = 0.3f, u.tape->s->adapted.seed = 5;
+        CHECK(fabs(pupil_score(&u) - without) > 0.01);
+        NEAR(pupil_learn(&u, 1), pupil_score(&u), 0);
+        for (size_t j = 0; j < u.p.n_param; j++) check_param(&u, &u.p.param[j], all_families[i].name);
+        pith_adapter_close(a), pupil_free(&u);
+    }
+}
+
+/* A step's gradient and loss with this dropout and seed, in parts of so many sequences; and what it scores. */
+static float *dropped_step(int threads, float dropout, uint64_t seed, int at_once, double *loss, double *score) {
+    pupil u;
+    pith__sequence s[7];
+    pith__loss learned = { 0 }, scored = { 0 };
+    pith_adapter *a = adapted_pupil(&u, &all_families[3], 3, NULL, 0, threads, NULL, PITH__KEEP_ALL);
+    disturb(&u.p, 0.2f);
+    pith__step *step = pith__step_new(u.m, &u.p, N, 7, PITH__KEEP_ALL, NULL);
+    for (int k = 0; k < 7; k++) s[k] = (pith__sequence){ u.t, u.target, N };
+    pith__step_adapter(step, a);
+    pith__step_dropout(step, dropout, seed);
+    pith__step_begin(step);
+    for (int k = 0; k < 7; k += at_once)
+        EQ(pith__step_learn(step, s + k, at_once < 7 - k ? at_once : 7 - k, 0.01f, NULL), PITH_OK);
+    pith__step_end(step, &learned);
+    EQ(pith__step_score(step, s, 7, &scored, NULL), PITH_OK);
+    *loss = learned.sum, *score = scored.sum;
+    float *g = copy_of(u.p.g, u.p.n);
+    pith__step_free(step), pith_adapter_close(a), pupil_free(&u);
+    return g;
+}
+
+TEST(dropout_of_steps) {
+    double loss, score, l, s;
+    float *want = dropped_step(1, 0.1f, 9, 7, &loss, &score), *g = dropped_step(3, 0.1f, 9, 2, &l, &s);
+    CHECK(l == loss && s == score && !memcmp(g, want, 100 * sizeof *g));
+    free(g), g = dropped_step(1, 0.1f, 10, 7, &l, &s);
+    CHECK(fabs(l - loss) > 1e-3 && s == score && memcmp(g, want, 100 * sizeof *g));
+    free(g), g = dropped_step(2, 0, 10, 7, &l, &s);
+    NEAR(l, s, 1e-9 * s);
+    CHECK(s == score && fabs(l - loss) > 1e-3);
+    free(g), free(want);
+}
+
 /* ---- what torch and peft compute --------------------------------------------------------- */
 
 static const char *tuning(const char *of, const char *file) {
@@ -345,6 +420,9 @@ int main(void) {
     RUN(every_pair_of_every_family);
     RUN(any_threads_and_recomputation);
     RUN(steps_with_and_without);
+    RUN(dropped_numbers);
+    RUN(slopes_with_dropout);
+    RUN(dropout_of_steps);
     RUN(same_training_as_peft);
     return DONE();
 }

@@ -214,51 +214,71 @@ PITH_SHARED int pith__adapter_params(pith__params *p, pith_adapter *a, const pit
 
 typedef struct { /* g (n_k, cols) += low^T x */
     const pith__low_rank *of;
+    const float *x;
     float *g;
 } d_low;
 
-enum { SOME_COLUMNS = 64 }; /* of g, for a task */
+enum { PART_COLUMNS = 64 }; /* of g, for a task */
 
 static void d_low_task(const void *data, size_t i, uint8_t *scratch) {
     (void)scratch;
     const d_low *d = data;
     const pith__low_rank *j = d->of;
-    size_t c = i * SOME_COLUMNS;
-    pith__outer o = { .y = d->g + c, .y_row = j->cols, .a = j->low, .a_row = 1, .a_col = j->n_k, .b = j->x + c,
-                      .b_row = j->cols, .m = j->n_k, .n = pith__least(j->cols - c, SOME_COLUMNS), .n_k = j->n, .add = 1 };
+    size_t c = i * PART_COLUMNS;
+    pith__outer o = { .y = d->g + c, .y_row = j->cols, .a = j->low, .a_row = 1, .a_col = j->n_k, .b = d->x + c,
+                      .b_row = j->cols, .m = j->n_k, .n = pith__least(j->cols - c, PART_COLUMNS), .n_k = j->n, .add = 1 };
     j->kernels->outer(&o);
 }
 
 /* The gradient of the rows of m: a sum over the tokens, the first to the last. */
-static void add_d_low(const pith__low_rank *j, float *g) {
-    d_low d = { j, g };
-    pith__share(j->team, (j->cols + SOME_COLUMNS - 1) / SOME_COLUMNS, pith__worth_it(j->n * j->n_k * j->cols), d_low_task, &d);
+static void add_d_low(const pith__low_rank *j, const float *x, float *g) {
+    d_low d = { j, x, g };
+    pith__share(j->team, (j->cols + PART_COLUMNS - 1) / PART_COLUMNS, pith__worth_it(j->n * j->n_k * j->cols), d_low_task, &d);
 }
 
-/* Forward: low = scale x A^T, y += low B^T. With d_low = scale dy B: dx += d_low A, dA += d_low^T x, dB^T += low^T dy. */
+/* dx += low m, where the numbers of x that were dropped get nothing. */
+static void add_dropped(const pith__low_rank *of, float *dx) {
+    pith__low_rank j = *of;
+    j.y = j.dropped;
+    memset(j.y, 0, j.n * j.cols * sizeof *j.y);
+    pith__from_low(&j);
+    for (size_t t = 0; t < j.n; t++) {
+        float *y = j.y + t * j.cols;
+        pith__drop(&j, t, y, y);
+        for (size_t i = 0; i < j.cols; i++) dx[t * j.cols + i] += y[i];
+    }
+}
+
+/* Forward: low = scale x A^T, y += low B^T, for ranks k to k + n_k. With d_low = scale dy B: dA += d_low^T x,
+ * dB^T += low^T dy, dx += d_low A. a and b are for x and dy; n_k of both is set. */
+static void d_ranks(const pith__tape *tape, const pith__pair *pair, pith__low_rank *a, pith__low_rank *b, size_t k) {
+    float *low = a->low;
+    int learns = tape->g && pair->at_a != PITH__FROZEN;
+    a->m = pair->a + k * a->cols, b->m = pair->b + k * b->cols;
+    if (learns) {
+        pith__to_low(a);
+        b->low = low;
+        add_d_low(b, b->x, tape->g + pair->at_b + k * b->cols);
+    }
+    a->low = b->low = tape->d_low;
+    pith__to_low(b);
+    if (learns) add_d_low(a, a->dropout > 0 ? a->dropped : a->x, tape->g + pair->at_a + k * a->cols);
+    if (a->dropout > 0) add_dropped(a, a->y);
+    else pith__from_low(a);
+    a->low = low;
+}
+
 PITH_SHARED void pith__d_adapt(const pith__tape *tape, float *dx, const float *dy, const pith__weight *w,
                                const float *x, size_t n) {
-    const pith_session *s = tape->s;
-    for (int i = 0; i < s->adapted.n; i++) {
-        const pith__pair *pair = s->adapted.of[i].adapter->pair + w->index;
-        pith__low_rank j = { .kernels = s->pass->kernels, .team = &s->pass->team, .n = n };
-        int learns = tape->g && pair->at_a != PITH__FROZEN;
-        j.scale = pair->scale * s->adapted.of[i].scale;
-        for (size_t k = 0, r = (size_t)pair->r; k < r; k += j.n_k) {
-            j.n_k = pith__least(r - k, PITH__LOW);
-            j.cols = w->tensor.rows, j.m = pair->b + k * j.cols;
-            j.x = dy, j.low = tape->d_low;
-            pith__to_low(&j);
-            j.cols = w->tensor.cols, j.m = pair->a + k * j.cols;
-            j.y = dx;
-            pith__from_low(&j);
-            if (!learns) continue;
-            j.x = x;
-            add_d_low(&j, tape->g + pair->at_a + k * j.cols);
-            j.low = s->pass->low;
-            pith__to_low(&j);
-            j.cols = w->tensor.rows, j.x = dy;
-            add_d_low(&j, tape->g + pair->at_b + k * j.cols);
+    const pith__adapted *by = &tape->s->adapted;
+    for (int i = 0; i < by->n; i++) {
+        const pith__pair *pair = by->of[i].adapter->pair + w->index;
+        pith__low_rank a = pith__low_rank_of(tape->s->pass, by, i, w), b = a;
+        a.n = b.n = n, a.x = x, a.y = dx, b.x = dy, b.dropout = 0;
+        a.cols = w->tensor.cols, b.cols = w->tensor.rows;
+        for (size_t k = 0, r = (size_t)pair->r; k < r; k += a.n_k) {
+            a.n_k = b.n_k = pith__least(r - k, PITH__LOW);
+            d_ranks(tape, pair, &a, &b, k);
         }
     }
 }

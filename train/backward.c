@@ -231,7 +231,7 @@ static void d_route(const d_block *b, const float *x, float *dx) {
         pith__input in = tape->s->pass->in;
         in.x = x, in.n = (int)b->n, in.cols = b->n_embd, in.group = 0;
         pith__matmul(k, &tape->s->pass->team, tape->route, n, &b->layer->router.tensor, &in);
-        pith__adapt(&tape->s->adapted, k, &tape->s->pass->team, tape->route, &b->layer->router, x, in.n, tape->s->pass->low);
+        pith__adapt(tape->s->pass, &tape->s->adapted, tape->route, &b->layer->router, x, in.n);
     }
     for (size_t i = 0; i < b->n * n; i += n) {
         if (!b->h->expert_norm) k->softmax(tape->route + i, n);

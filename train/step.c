@@ -52,6 +52,11 @@ PITH_SHARED void pith__step_adapter(pith__step *step, const pith_adapter *a) {
     for (int i = 0; i < step->n_tape; i++) step->tape[i]->s->adapted = by;
 }
 
+PITH_SHARED void pith__step_dropout(pith__step *step, float dropout, uint64_t seed) {
+    step->dropout = dropout;
+    step->dropout_seed = seed;
+}
+
 PITH_SHARED size_t pith__step_size(const pith_model *m, const pith__params *p, int n_ctx,
                                    int n_sequence, int keep) {
     int n_shard = shards_used(p, n_sequence),
@@ -113,6 +118,8 @@ static void run_shard(const void *data, size_t shard, uint8_t *scratch) {
     for (int i = 0; i < j->n && !j->code[shard]; i++) {
         const pith__sequence *s = &j->s[i];
         if ((step->taken + i) % step->n_shard != (int64_t)shard) continue;
+        tape->s->adapted.dropout = j->scale == 0 ? 0 : step->dropout;
+        tape->s->adapted.seed = pith__random_at(step->dropout_seed, (uint64_t)(step->taken + i));
         j->code[shard] =
             j->scale == 0
                 ? pith__score(tape, s->t, s->target, s->n, &j->loss[shard], &j->err[shard])

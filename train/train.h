@@ -169,6 +169,8 @@ typedef struct {
     pith__params *p;
     int n_shard, n_tape; /* gradients that sequences add to in turn; threads at work */
     int64_t taken;       /* sequences of the step so far */
+    float dropout;       /* of adapters, and its random numbers in this step */
+    uint64_t dropout_seed;
     pith__loss loss[PITH__SHARDS];
     pith__tape *tape[PITH__SHARDS]; /* (n_tape) */
     pith__team team;     /* a thread's scratch memory is a pointer to its tape */
@@ -182,6 +184,9 @@ PITH_SHARED void   pith__step_free(pith__step *step);
 PITH_SHARED void   pith__step_adapter(pith__step *step, const pith_adapter *a);
 PITH_SHARED size_t pith__step_size(const pith_model *m, const pith__params *p, int n_ctx, int n_sequence,
                                    int keep); /* bytes, gradients and activations */
+/* Of what adapters get, so much (0 to 1, not 1) is left out while they learn, and nothing when they are scored. Say so
+ * before each step, with another seed: a function of the step's number, so that a step taken again is the same. */
+PITH_SHARED void   pith__step_dropout(pith__step *step, float dropout, uint64_t seed);
 /* A step: begin, learn any number of times, end. Then p has the gradients of all sequences. */
 PITH_SHARED void   pith__step_begin(pith__step *step);
 PITH_SHARED int    pith__step_learn(pith__step *step, const pith__sequence *s, int n, float scale,
