@@ -17,7 +17,10 @@ enum {
     BUNDLE = 8             /* rows of w that one task lays out */
 };
 
-PITH_SHARED size_t pith__panel_floats(size_t cols) { return DEPTH * (cols + PANEL); }
+/* Of one panel. The same row of all panels lies on other lines of the cache for each: powers of two apart they would not. */
+static size_t panel_size(size_t n_k) { return (n_k + 1) * PANEL; }
+
+PITH_SHARED size_t pith__panel_floats(size_t cols) { return (cols + PANEL - 1) / PANEL * panel_size(DEPTH); }
 PITH_SHARED size_t pith__product_scratch(void) { return ROWS * DEPTH; }
 
 typedef struct { /* y (m, n) = a (m, k) w (k, n), or y += */
@@ -38,7 +41,7 @@ static void make_panels(const product *p, size_t k, float *whole) {
     float *to = p->tape->panel + k * PANEL;
     int apart = f->id == PITH__I8; /* the scales do not lie in the row */
     if (apart) pith__row_floats(w, p->k0 + k, whole);
-    for (size_t j = 0; j < w->cols; j += PANEL, to += p->n_k * PANEL) {
+    for (size_t j = 0; j < w->cols; j += PANEL, to += panel_size(p->n_k)) {
         size_t n = pith__least(w->cols - j, PANEL);
         if (f->id == PITH__F32 && n == PANEL) {
             memcpy(to, row + j * sizeof *to, PANEL * sizeof *to); /* a size known to the compiler */
@@ -88,7 +91,7 @@ static void product_task(const void *data, size_t task, uint8_t *scratch) {
         for (size_t r = 0; r < m; r += step) {
             o.y = p->y + (i + r) * cols + j;
             o.a = p->a_col == 1 ? a : a + r * p->n_k;
-            o.b = p->tape->panel + j * p->n_k;
+            o.b = p->tape->panel + j / PANEL * panel_size(p->n_k);
             o.m = pith__least(m - r, step), o.n = pith__least(end - j, PANEL);
             p->tape->s->pass->kernels->outer(&o);
         }
