@@ -51,6 +51,7 @@ TOOLS   = tools/bundle.c \
           tools/show.c \
           tools/trainer.c \
           tools/pretrain.c \
+          tools/forgetting.c \
           tools/sft.c \
           tools/likelihood.c \
           tools/rows.c \

@@ -50,7 +50,7 @@ static void compare_steps(const char *family, const char *table, const char *fla
     if (n < 5) FAIL("%s: %d steps", table, n);
     snprintf(all, sizeof all, "%s %s --output_dir {}/steps --overwrite_output_dir --max_steps %d "
              "--per_device_train_batch_size 2 --gradient_accumulation_steps 2 --train_sampling_strategy sequential "
-             "--logging_steps 1 --validation_split 0 --save_steps 0 --max_grad_norm 1", tuning(family, "base"), flags, n);
+             "--logging_steps 1 --validation_split 0 --save_steps 0 --max_grad_norm 1 --eval_steps 0", tuning(family, "base"), flags, n);
     EQ(sft(all), 0);
     for (int k = 0; k < 3; k++) {
         double column[STEPS];
@@ -119,7 +119,7 @@ TEST(full_steps_of_transformers) {
 /* ---- runs of a small model ------------------------------------------------------------------------------- */
 
 #define SMALL "{}/m/model.gguf {}/rows.jsonl --max_steps 12 --per_device_train_batch_size 4 --learning_rate 0.01 " \
-              "--logging_steps 1 --lora_r 4 --validation_split 0 --threads 1 "
+              "--logging_steps 1 --lora_r 4 --validation_split 0 --threads 1 --eval_steps 0 "
 
 /* A model of the grammar, and rows of what follows what in it. */
 static void make_small(void) {
@@ -181,6 +181,24 @@ TEST(early_end) {
     CHECK(same_files("early/best/adapter_model.safetensors", "early/adapter_model.safetensors"));
 }
 
+/* Before the first step and after the last: what is forgotten, how far the model is from itself, the picture. */
+TEST(forgetting) {
+    double x[20];
+    EQ(sft(SMALL "-o {}/watched --eval_steps 6 --validation_split 0.2"), 0);
+    EQ(log_numbers("watched/train.log.jsonl", "kl", x, 20), 3);
+    CHECK(x[0] >= 0 && x[0] <= 0 && x[1] > 0 && x[2] > x[1]);
+    EQ(log_numbers("watched/train.log.jsonl", "forget_loss", x, 20), 3);
+    CHECK(x[0] > 1 && (x[2] < x[0] || x[2] > x[0]));
+    EQ(log_numbers("watched/train.log.jsonl", "memorised", x, 20), 3);
+    EQ(log_numbers("watched/train.log.jsonl", "eval_loss", x, 20), 3);
+    CHECK(there("watched/train.svg"));
+    double full[20];
+    EQ(sft(SMALL "-o {}/watched2 --eval_steps 6 --validation_split 0.2 --full --learning_rate 0.1 --forget_file {}/grammar.txt"), 0);
+    EQ(log_numbers("watched2/train.log.jsonl", "kl", full, 20), 3);
+    CHECK(full[0] >= 0 && full[0] <= 0 && full[1] > 0);
+    CHECK(strstr(said, "warning: the loss on general text"));
+}
+
 /* ---- what is refused ------------------------------------------------------------------------------------- */
 
 TEST(refused) {
@@ -227,6 +245,7 @@ int main(void) {
     RUN(same_bits);
     RUN(dry_run);
     RUN(early_end);
+    RUN(forgetting);
     RUN(refused);
     RUN(divergence);
     snprintf(remove, sizeof remove, "rm -rf %s", folder);

@@ -301,7 +301,7 @@ static int pretrain_finish(trainer *t) {
 }
 
 static const char *const pretrain_outputs[] = { "model.gguf", "model.bin", "tokenizer.bin", "best.gguf",
-                                                "train.tokens", "train.log.jsonl", NULL };
+                                                "train.tokens", "train.log.jsonl", "train.svg", NULL };
 static const objective pretraining_objective = {
     .form = { ".gguf", NULL }, .outputs = pretrain_outputs, .n_model = 3, .size = pretrain_size,
     .sequence = pretrain_sequence, .held_out = pretrain_held_out, .measure = pretrain_measure, .show = write_sample,

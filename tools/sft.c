@@ -17,7 +17,7 @@ typedef struct { /* what the user asks for */
     train_options train;
     model_choice model;
     list files;
-    const char *template_file, *variables, *targets, *init, *out_type, *truncation, *sampling;
+    const char *template_file, *variables, *targets, *init, *out_type, *truncation, *sampling, *forget;
     int r, rslora, full, assistant_only, completion_only, packing, max_length, show;
     float alpha, dropout;
 } sft_options;
@@ -28,6 +28,7 @@ typedef struct { /* the objective: what an assistant says, after what it was tol
     pith_template *form;  /* NULL: the model has none */
     pith__examples data;
     pith_adapter *adapter; /* NULL: --full */
+    forgetting watch;
     pith__store state;    /* of no keys: what a checkpoint begins with */
     char *text;           /* of --chat-template-file */
     pith__str written;    /* the template that is written beside the adapter */
@@ -84,7 +85,7 @@ static int read_sft_options(int argc, char **argv, sft_options *o) {
           "of messages, only what the assistant says counts (true)" },
         { 0, "completion-only-loss", BOOLEAN, &o->completion_only, 0, 0, "true|false",
           "of prompts and completions, only the completions (true)" },
-        { 0, "max-length", INTEGER, &o->max_length, 2, 1 << 20, "N", "tokens of an example (%)" },
+        { 0, "max-length", INTEGER, &o->max_length, 2, 1 << 20, "N", "tokens of an example, at most the model's context (%)" },
         { 0, "truncation", TEXT, &o->truncation, 0, 0, "MODE", "of a longer one: keep_start or keep_end (%)" },
         { 0, "truncation-mode", TEXT, &o->truncation, 0, 0, "MODE", "" },
         { 0, "packing", BOOLEAN, &o->packing, 0, 0, "", "a sequence of a step is several short examples" },
@@ -92,6 +93,7 @@ static int read_sft_options(int argc, char **argv, sft_options *o) {
         { 0, "chat-template-file", TEXT, &o->template_file, 0, 0, "FILE", "instead of the model's" },
         { 0, "chat-template-kwargs", TEXT, &o->variables, 0, 0, "JSON", "variables for it" },
         { 0, "show", INTEGER, &o->show, 0, INT_MAX, "N", "print N examples as they are learned (0)" },
+        { 0, "forget-file", TEXT, &o->forget, 0, 0, "FILE", "general text to watch what is forgotten (one is built in)" },
         { 'z', "tokenizer", TEXT, &o->model.options.tokenizer, 0, 0, "FILE", "of a llama2.c checkpoint" },
         { 0, "no-mmap", SWITCH, &o->model.options.no_mmap, 0, 0, "", "read the model into memory" },
         { 0, "kernels", TEXT, &o->model.options.kernels, 0, 0, "NAME", "arithmetic to use: portable, ... (the fastest)" },
@@ -159,14 +161,22 @@ static void sft_held_out(trainer *t, int i, pith_token *room, pith__sequence *to
     learn_example(&e, room, to);
 }
 
-static int sft_measure(trainer *t, const pith__loss *loss) {
-    (void)t, (void)loss;
-    return 0;
-}
+enum { ASKED = 16 }; /* examples that a memory of them is looked for in */
 
-static int sft_show(trainer *t) {
-    (void)t;
-    return 0;
+static int sft_measure(trainer *t, const pith__loss *loss) {
+    tuning *s = tuning_of(t);
+    size_t n = s->data.n_train < ASKED ? s->data.n_train : ASKED, room = 2 * ((size_t)t->n_ctx + 1);
+    pith__sequence example[ASKED];
+    pith_token *target = calloc(n * room, sizeof *target);
+    (void)loss;
+    if (!target) return complain(FAILED, "no memory to ask for examples");
+    for (size_t i = 0; i < n; i++) {
+        pith__example e = pith__examples_get(&s->data, i * s->data.n_train / n);
+        learn_example(&e, target + i * room, &example[i]);
+    }
+    int code = forgetting_measure(&s->watch, t, example, (int)n);
+    free(target);
+    return code;
 }
 
 /* ---- what it writes -------------------------------------------------------------------------- */
@@ -256,18 +266,18 @@ static int make_checkpoint_folder(trainer *t, int64_t step) {
 }
 
 static const char *const adapter_outputs[] = { "adapter_model.safetensors", "adapter_config.json", "adapter.gguf",
-                                               "train.log.jsonl", NULL };
-static const char *const full_outputs[] = { "model.gguf", "best.gguf", "train.log.jsonl", NULL };
+                                               "train.log.jsonl", "train.svg", NULL };
+static const char *const full_outputs[] = { "model.gguf", "best.gguf", "train.log.jsonl", "train.svg", NULL };
 
 static const objective adapter_objective = {
     .form = { "/state.gguf", adapter_files }, .outputs = adapter_outputs, .n_model = 3, .size = sft_size,
-    .sequence = sft_sequence, .held_out = sft_held_out, .measure = sft_measure, .show = sft_show,
+    .sequence = sft_sequence, .held_out = sft_held_out, .at_start = 1, .measure = sft_measure,
     .save = save_adapter, .keep_best = keep_best_adapter, .load_best = load_best_adapter, .finish = finish_adapter
 };
 static const char *const no_files[] = { NULL };
 static const objective full_objective = {
     .form = { "/state.gguf", no_files }, .outputs = full_outputs, .n_model = 1, .size = sft_size,
-    .sequence = sft_sequence, .held_out = sft_held_out, .measure = sft_measure, .show = sft_show,
+    .sequence = sft_sequence, .held_out = sft_held_out, .at_start = 1, .measure = sft_measure,
     .save = make_checkpoint_folder, .keep_best = trainer_keep_weights, .load_best = trainer_load_weights, .finish = finish_full
 };
 
@@ -316,10 +326,12 @@ static int open_examples(tuning *s) {
     const struct tm *tm = localtime(&now);
     pith_time at = { 1970, 1, 1, 0, 0, 0 };
     if (tm) at = (pith_time){ tm->tm_year + 1900, tm->tm_mon + 1, tm->tm_mday, tm->tm_hour, tm->tm_min, tm->tm_sec };
+    int n_ctx = pith_model_shape(t->m)->n_ctx;
     pith__examples_plan plan = {
         .train = { o->files.item, o->files.n }, .eval = { &t->o->eval, t->o->eval != NULL },
         .hold_out = (double)t->o->hold_out, .form = s->form, .variables = o->variables, .now = &at,
-        .every_token = !o->assistant_only, .prompts_too = !o->completion_only, .max_length = o->max_length,
+        .every_token = !o->assistant_only, .prompts_too = !o->completion_only,
+        .max_length = o->max_length < n_ctx ? o->max_length : n_ctx,
         .keep_end = !strcmp(o->truncation, "keep_end")
     };
     int code = 0;
@@ -427,13 +439,14 @@ static int forecast(tuning *s) {
     fprintf(stderr, "parameters   %zu learn%s\n", t->params.n, s->adapter ? ", the model's own stay as they are" : "");
     fprintf(stderr, "examples     %zu to learn from, %zu held out; %zu tokens, of which %zu count; the longest has %d\n",
             x->n_train, x->n_eval, x->n_token, x->n_label, x->longest);
-    say_some(s, &x->cut, "were cut to --max_length");
+    say_some(s, &x->cut, "were cut to --max_length, or to the model's context");
     say_some(s, &x->skipped, "are left out: nothing in them counts");
     say_some(s, &x->endless, "do not end in the template's end token, so nothing teaches to stop there");
     say_some(s, &x->look_alike, "have the name of a control token in their text, where it stays text");
     if (x->n_same) fprintf(stderr, "pith: %zu of the examples held out are also among those to learn from\n", x->n_same);
     return trainer_forecast(t, s->adapter ? "model and adapter" : "weights", (double)held,
-                            5 * each * (double)(x->n_train + x->n_eval), each * scored);
+                            5 * each * (double)(x->n_train + x->n_eval),
+                            each * (scored + ASKED) + 2.0 * s->watch.n_text);
 }
 
 static int sft(tuning *s) {
@@ -451,6 +464,7 @@ static int sft(tuning *s) {
     if (code) return code;
     t->untrained = log((double)t->m->hyper.n_vocab);
     if (t->o->resume) code = trainer_resume(t);
+    if (!code && t->eval_steps != 0) code = forgetting_open(&s->watch, t, s->adapter, &s->o->model, s->o->forget);
     if (!code) code = forecast(s);
     if (code || t->o->dry_run) return code;
     code = trainer_open_log(t);
@@ -469,6 +483,7 @@ int verb_sft(int argc, char **argv) {
         fprintf(stderr, "stopped before the first step; to begin again, give the same command\n");
     pith__examples_close(&s.data);
     pith_template_free(s.form);
+    forgetting_close(&s.watch);
     trainer_free(&s.t);
     pith_adapter_close(s.adapter);
     free(s.text);

@@ -22,6 +22,14 @@ static int note_score(trainer *t, int64_t step, double loss) {
     return 0;
 }
 
+static int note_probe(trainer *t, probe p) {
+    probe *more = realloc(t->history, ((size_t)t->n_history + 1) * sizeof *more);
+    if (!more) return complain(FAILED, "no memory for the evaluations");
+    t->history = more;
+    t->history[t->n_history++] = p;
+    return 0;
+}
+
 /* Lines of an earlier run up to the step that this one begins with are kept. */
 static int keep_log(trainer *t, const char *path) {
     char *text = NULL, *line;
@@ -41,11 +49,13 @@ static int keep_log(trainer *t, const char *path) {
             pith__json_int(pith__json_get(j, "step"), &step);
         if (step > t->adam.step) continue;
         output_bytes(&o, line, length);
-        double loss;
+        double loss = NAN, general = NAN;
         if (pith__json_float(pith__json_get(j, "eval_loss"), &loss)) note_score(t, step, loss);
+        if (pith__json_float(pith__json_get(j, "forget_loss"), &general) || !isnan(loss))
+            if ((code = note_probe(t, (probe){ step, loss, general }))) break;
     }
     free(text);
-    return output_close(&o, 1);
+    return code ? code : output_close(&o, 1);
 }
 
 int trainer_open_log(trainer *t) {
@@ -113,26 +123,44 @@ static int score_held_out(trainer *t, pith__loss *loss) {
     return stopped();
 }
 
+/* What evaluations so far are to be warned of. */
+static void warn_of_history(const trainer *t, int rises) {
+    char text[512];
+    if (t->what->at_start && probe_warning(t->history, t->n_history, text, sizeof text)) fprintf(stderr, "%s", text);
+    if (!t->what->at_start && rises) /* overfitting */
+        fprintf(stderr, "held-out loss rises since step %lld (%.4f): the text is being learned by heart\n",
+                (long long)t->best_step, t->best);
+}
+
+static int draw_log(trainer *t) {
+    const char *log = trainer_path(t, "train.log.jsonl"), *svg = trainer_path(t, "train.svg");
+    return log && svg ? curves_write(log, svg) : FAILED;
+}
+
 static int evaluate_now(trainer *t) {
     pith__loss loss;
+    double mean = NAN;
     int rises = 0, code = score_held_out(t, &loss);
     if (code) return code == stopped() ? 0 : code;
+    if (!loss.n && !t->what->at_start) return 0;
     output_line(&t->log, "{\"step\": %lld", (long long)t->adam.step);
     fprintf(stderr, "%sstep %lld/%lld", t->terminal ? "\r\033[K" : "", (long long)t->adam.step, (long long)t->total);
     if (loss.n) {
-        double mean = loss.sum / (double)loss.n;
+        mean = loss.sum / (double)loss.n;
         fprintf(stderr, "  eval loss %.4f", mean);
         log_number(t, "eval_loss", mean);
         rises = note_score(t, t->adam.step, mean);
     }
+    t->forget_loss = NAN;
     code = t->what->measure(t, &loss);
     fprintf(stderr, "\n");
-    if (rises) /* overfitting */
-        fprintf(stderr, "held-out loss rises since step %lld (%.4f): the text is being learned by heart\n",
-                (long long)t->best_step, t->best);
+    if (code && code == stopped()) return 0;
+    if (!code) code = note_probe(t, (probe){ t->adam.step, mean, t->forget_loss });
+    if (!code) warn_of_history(t, rises);
     if (!code && loss.n && t->best_step == t->adam.step) code = t->what->keep_best(t);
-    if (!code) code = t->what->show(t);
+    if (!code && t->what->show) code = t->what->show(t);
     int logged = log_end(t);
+    if (!code && !logged) code = draw_log(t);
     return code ? code : logged;
 }
 
@@ -224,7 +252,7 @@ static int take_step(trainer *t) {
 /* Which model is the last, and which the best; --load_best_model_at_end. */
 static int choose_best(trainer *t) {
     const char *path = NULL;
-    if (t->best_step < 1 || t->best_step == t->adam.step) return 0;
+    if (t->best_step < 0 || t->best_step == t->adam.step) return 0;
     int code = t->what->load_best(t, &path);
     if (path)
         fprintf(stderr, "the best evaluation was at step %lld, with a loss of %.4f: %s%s\n", (long long)t->best_step,
@@ -240,7 +268,7 @@ int trainer_run(trainer *t) {
     t->start_step = t->adam.step;
     t->seen_before = t->seen;
     t->smooth = -1;
-    int code = 0;
+    int code = t->what->at_start && t->eval_steps && !t->adam.step ? evaluate_now(t) : 0;
     while (!code && t->adam.step < t->total) {
         code = take_step(t);
         if (code) break;
@@ -277,7 +305,7 @@ void trainer_begin(trainer *t, train_options *o, const objective *what, void *of
 void trainer_free(trainer *t) {
     if (t->log.file) fclose(t->log.file);
     pith__step_free(t->step);
-    free(t->room), free(t->adam.m), free(t->adam.v);
+    free(t->history), free(t->room), free(t->adam.m), free(t->adam.v);
     pith__params_free(&t->params);
     pith_close(t->m);
     pith__store_free(&t->from);

@@ -2,6 +2,7 @@
 #ifndef PITH_TRAINER_H
 #define PITH_TRAINER_H
 
+#include "probes.h"
 #include "verbs.h"
 #include "../train/train.h"
 
@@ -76,8 +77,9 @@ typedef struct {
     /* Sequence i of a step. room: (2, n_ctx + 1) tokens that it may use. */
     void (*sequence)(trainer *t, int64_t step, int64_t i, pith_token *room, pith__sequence *s);
     void (*held_out)(trainer *t, int i, pith_token *room, pith__sequence *s); /* of t->n_eval */
+    int  at_start;       /* 1: evaluate before the first step, and also where nothing is held out */
     int  (*measure)(trainer *t, const pith__loss *loss); /* what else an evaluation finds: for the terminal's line and the log's */
-    int  (*show)(trainer *t);    /* after that line */
+    int  (*show)(trainer *t);    /* after that line; or NULL */
     int  (*save)(trainer *t, int64_t step); /* what stands beside the state of a checkpoint that is a folder; or NULL */
     int  (*keep_best)(trainer *t);
     int  (*load_best)(trainer *t, const char **path); /* *path: where it is; without load_best, only that */
@@ -106,6 +108,9 @@ struct trainer {
     double best;           /* the lowest loss on what is held out, and */
     int64_t best_step;     /* the step that had it, -1: none had any */
     int n_worse;           /* evaluations since then */
+    probe *history;        /* (n_history) all evaluations */
+    int n_history;
+    double forget_loss;    /* what measure() found on general text, or NAN */
     output log;
     progress shown;        /* of long work before the first step */
     double untrained;      /* the loss of one who knows nothing: log of the vocabulary's size */
@@ -155,6 +160,20 @@ void log_number(trainer *t, const char *name, double x); /* in the log's line: ,
 int  trainer_open_log(trainer *t);
 int  trainer_run(trainer *t); /* all steps that are left, with log, evaluation and checkpoints; then the model */
 void trainer_free(trainer *t);
+
+/* ---- tools/forgetting.c ---------------------------------------------------------------------- */
+
+typedef struct {
+    pith_model *base;      /* --full: the model as it was */
+    pith_session *now, *before;
+    pith_token *text;      /* (n_text) general */
+    int n_text, window;    /* window: tokens of it in one context */
+} forgetting;
+
+/* a: the adapter that learns; NULL: the model of *t does, which *c opens as it was. file: a general text, or NULL. */
+int  forgetting_open(forgetting *f, trainer *t, const pith_adapter *a, const model_choice *c, const char *file);
+int  forgetting_measure(forgetting *f, trainer *t, const pith__sequence *example, int n_example);
+void forgetting_close(forgetting *f);
 
 int say_diverged(trainer *t, int64_t step, const char *what, double x);
 
