@@ -132,6 +132,9 @@ static void make_small(void) {
         p += sprintf(p, "\"}\n");
     }
     text_file("rows.jsonl", text, (size_t)(p - text));
+    p = text;
+    for (int i = 0; i < 20; i++) p += sprintf(p, "{\"text\": \"%c\"}\n", 'a' + i);
+    text_file("short.jsonl", text, (size_t)(p - text));
     free(text);
 }
 
@@ -173,6 +176,17 @@ TEST(dry_run) {
     CHECK(!there("none"));
 }
 
+/* A pack is as many examples as fit: one step of one pack learns from several. */
+TEST(packing) {
+    double one, pack;
+    EQ(sft(SMALL "-o {}/pack --per_device_train_batch_size 1 --max_steps 1"), 0);
+    REQUIRE(log_numbers("pack/train.log.jsonl", "num_tokens", &one, 1) == 1);
+    EQ(sft("{}/m/model.gguf {}/short.jsonl -o {}/pack --overwrite_output_dir --packing --per_device_train_batch_size 1 "
+           "--max_steps 1 --max_length 24 --eval_steps 0"), 0);
+    REQUIRE(log_numbers("pack/train.log.jsonl", "num_tokens", &pack, 1) == 1);
+    CHECK(pack > 12 && pack <= 24);
+}
+
 TEST(early_end) {
     EQ(sft(SMALL "-o {}/early --validation_split 0.3 --learning_rate 0.5 --max_steps 200 --eval_steps 1 --warmup_steps 0 "
                  "--lr_scheduler_type constant --early_stopping_patience 2 --load_best_model_at_end"), 0);
@@ -197,6 +211,7 @@ TEST(forgetting) {
     EQ(log_numbers("watched2/train.log.jsonl", "kl", full, 20), 3);
     CHECK(full[0] >= 0 && full[0] <= 0 && full[1] > 0);
     CHECK(strstr(said, "warning: the loss on general text"));
+    CHECK(there("watched2/model.gguf") && !there("watched2/model"));
 }
 
 /* ---- what is refused ------------------------------------------------------------------------------------- */
@@ -244,6 +259,7 @@ int main(void) {
     RUN(full_steps_of_transformers);
     RUN(same_bits);
     RUN(dry_run);
+    RUN(packing);
     RUN(early_end);
     RUN(forgetting);
     RUN(refused);

@@ -5,6 +5,7 @@
  * Teaches a LoRA of a model, whose own weights stay as they are in whatever format, or with --full all weights. Rows
  * become tokens in train/examples.c, the loop is in trainer.c. Flags have the names that TRL and PEFT give them. */
 #define _POSIX_C_SOURCE 200809L
+#include "show.h"
 #include "trainer.h"
 
 #include <math.h>
@@ -32,8 +33,7 @@ typedef struct { /* the objective: what an assistant says, after what it was tol
     pith__store state;    /* of no keys: what a checkpoint begins with */
     char *text;           /* of --chat-template-file */
     pith__str written;    /* the template that is written beside the adapter */
-    const pith__format *format; /* --full: of the model's matrices */
-    size_t *pack;         /* (n_unit + 1) --packing: the first example of each pack; the last number is n_train */
+    pith__packs packs;    /* --packing */
     int64_t n_unit, steps; /* packs or examples to learn from; steps in an epoch */
 } tuning;
 
@@ -65,6 +65,9 @@ static int check_sft_options(sft_options *o) {
     if (!code) code = one_of("--truncation", o->truncation, "keep_start", "keep_end");
     if (!code) code = one_of("--train_sampling_strategy", o->sampling, "random", "sequential");
     if (!code && o->full && o->init) code = complain(USAGE, "--init_adapter is of no use with --full");
+    const pith__format *to = o->out_type ? pith__format_named(o->out_type) : NULL;
+    if (!code && o->out_type && (!to || (to->id != PITH__F32 && to->id != PITH__F16 && to->id != PITH__BF16)))
+        code = complain(USAGE, "--outtype is '%s', need f32, f16 or bf16", o->out_type);
     if (!code && !o->full && o->out_type) code = complain(USAGE, "--outtype is of a model: need --full");
     if (!code && !o->files.n) code = complain(USAGE, "no data given: need run sft MODEL DATA.jsonl");
     if (o->train.lr < 0) o->train.lr = o->full ? 2e-5f : 2e-4f; /* TRL's, and what it advises for LoRA */
@@ -119,20 +122,24 @@ static int64_t unit_at(const tuning *s, int64_t step, int64_t k) {
     return (int64_t)pith__shuffled(seed, (uint64_t)s->n_unit, (uint64_t)i);
 }
 
-/* The examples of a unit: *first, and so many after it. */
-static int64_t unit_examples(const tuning *s, int64_t unit, int64_t *first) {
-    *first = s->o->packing ? (int64_t)s->pack[unit] : unit;
-    return s->o->packing ? (int64_t)s->pack[unit + 1] - *first : 1;
+/* How many examples unit has; *example: their numbers, or *one, which then is its only one. */
+static int64_t unit_examples(const tuning *s, int64_t unit, uint32_t *one, const uint32_t **example) {
+    const pith__packs *p = &s->packs;
+    *one = (uint32_t)unit;
+    *example = s->o->packing ? p->example + p->first[unit] : one;
+    return s->o->packing ? p->first[unit + 1] - p->first[unit] : 1;
 }
 
 static void sft_size(const trainer *t, int64_t step, step_size *size) {
     const tuning *s = tuning_of(t);
     *size = (step_size){ 0, 0, 0 };
-    for (int64_t k = 0, unit, first; k < t->batch_size && (unit = unit_at(s, step, k)) >= 0; k++) {
-        int64_t n = unit_examples(s, unit, &first);
+    for (int64_t k = 0, unit; k < t->batch_size && (unit = unit_at(s, step, k)) >= 0; k++) {
+        uint32_t one;
+        const uint32_t *example;
+        int64_t n = unit_examples(s, unit, &one, &example);
         size->n_sequence += n;
-        for (int64_t i = first; i < first + n; i++) {
-            pith__example e = pith__examples_get(&s->data, (size_t)i);
+        for (int64_t i = 0; i < n; i++) {
+            pith__example e = pith__examples_get(&s->data, example[i]);
             size->n_token += e.n;
             for (int j = 1; j < e.n; j++) size->n_count += e.counts[j];
         }
@@ -146,10 +153,12 @@ static void learn_example(const pith__example *e, pith_token *target, pith__sequ
 
 static void sft_sequence(trainer *t, int64_t step, int64_t i, pith_token *room, pith__sequence *to) {
     const tuning *s = tuning_of(t);
-    for (int64_t k = 0, unit, first, n; (unit = unit_at(s, step, k)) >= 0; k++, i -= n) {
-        n = unit_examples(s, unit, &first);
+    for (int64_t k = 0, unit, n; (unit = unit_at(s, step, k)) >= 0; k++, i -= n) {
+        uint32_t one;
+        const uint32_t *example;
+        n = unit_examples(s, unit, &one, &example);
         if (i >= n) continue;
-        pith__example e = pith__examples_get(&s->data, (size_t)(first + i));
+        pith__example e = pith__examples_get(&s->data, example[i]);
         learn_example(&e, room, to);
         return;
     }
@@ -243,16 +252,22 @@ static int finish_adapter(trainer *t) {
     return 0;
 }
 
+/* model.gguf, and of a model from a Hugging Face folder such a folder: OUT/model. */
 static int finish_full(trainer *t) {
     const tuning *s = tuning_of(t);
-    const char *gguf = trainer_path(t, "model.gguf");
+    pith__progress watch = progress_of(&t->shown);
+    int folder = t->m->store.is_folder;
+    const char *gguf = trainer_path(t, "model.gguf"), *model = trainer_path(t, "model");
     pith__tensor *tensor = pith__learned_tensors(&t->params, &t->arena);
-    if (!gguf) return FAILED;
+    if (!gguf || !model) return FAILED;
     if (!tensor) return complain(FAILED, "%s: no memory to write it", gguf);
     pith_error e = { 0, "" };
-    const pith__format *to = s->o->out_type ? pith__format_named(s->o->out_type) : s->format;
-    if (pith__gguf_write(t->base, tensor, t->params.n_param, to, gguf, &e)) return report(&e);
-    fprintf(stderr, "%s written; to try it: run %s -m chat\n", gguf, gguf);
+    pith__merge p = { .m = t->m, .learned = tensor, .n_learned = t->params.n_param, .chat_template = s->written,
+                      .to = s->o->out_type ? pith__format_named(s->o->out_type) : NULL, .progress = &watch };
+    if (pith__merge_gguf(&p, gguf, &e)) return report(&e);
+    if (folder && pith__merge_folder(&p, model, &e)) return report(&e);
+    fprintf(stderr, "%s%s%s written; to try it: run %s -m chat\n", gguf, folder ? " and the folder " : "",
+            folder ? model : "", gguf);
     return 0;
 }
 
@@ -298,22 +313,6 @@ static int open_template(tuning *s) {
     return s->form ? 0 : complain(e.code == PITH_EMEMORY ? FAILED : BAD_DATA, "%s", e.text);
 }
 
-/* Examples that follow one another and have --max_length tokens together count as one sequence of a step. Each still
- * begins at position 0 and sees nothing of the others. */
-static int make_packs(tuning *s) {
-    size_t n = 0, room = (size_t)s->o->max_length, used = room;
-    s->pack = pith__arena_new(&s->t.arena, s->data.n_train + 1, sizeof *s->pack);
-    if (!s->pack) return complain(FAILED, "no memory to pack the examples");
-    for (size_t i = 0; i < s->data.n_train; i++) {
-        size_t length = (size_t)pith__examples_get(&s->data, i).n;
-        if (used + length > room) s->pack[n++] = i, used = 0;
-        used += length;
-    }
-    s->pack[n] = s->data.n_train;
-    s->n_unit = (int64_t)n;
-    return 0;
-}
-
 enum { ENOUGH = 100 };
 #define HOLD_OUT 0.05 /* of so many examples and more, where the user does not say */
 
@@ -334,7 +333,6 @@ static int open_examples(tuning *s) {
         .max_length = o->max_length < n_ctx ? o->max_length : n_ctx,
         .keep_end = !strcmp(o->truncation, "keep_end")
     };
-    int code = 0;
     if (t->o->hold_out < 0) plan.hold_out = HOLD_OUT;
     if (pith__examples_open(&s->data, t->m, &plan, &watch, &e)) return report(&e);
     if (t->o->hold_out < 0 && !t->o->eval && s->data.n_train + s->data.n_eval < ENOUGH) {
@@ -346,11 +344,12 @@ static int open_examples(tuning *s) {
     t->key = s->data.key;
     t->n_eval = (int)s->data.n_eval;
     s->n_unit = (int64_t)s->data.n_train;
-    if (o->packing && (code = make_packs(s))) return code;
+    if (o->packing && pith__packs_make(&s->packs, &s->data, plan.max_length, &e)) return report(&e);
+    if (o->packing) s->n_unit = (int64_t)s->packs.n;
     int64_t batch = (int64_t)t->o->batch * t->o->accumulate;
     s->steps = (s->n_unit + batch - 1) / batch;
     t->per_epoch = (double)s->steps;
-    return 0;
+    return o->show ? show_examples(t->m, &s->data, o->packing ? &s->packs : NULL, &plan, (size_t)o->show) : 0;
 }
 
 /* Comma-separated names into plan->target, whose memory is the trainer's. */
@@ -394,7 +393,6 @@ static int full_params(tuning *s) {
         if (id != PITH__F32 && id != PITH__F16 && id != PITH__BF16)
             return complain(BAD_DATA, "%s: '%.*s' is %s, --full needs F32, F16 or BF16; without it a LoRA is taught",
                             t->m->store.path, (int)tensor->name.n, tensor->name.p, tensor->format->name);
-        s->format = tensor->format;
     }
     return pith__params_new(&t->params, t->m, &e) ? complain(FAILED, "%s", e.text) : 0;
 }
@@ -481,6 +479,7 @@ int verb_sft(int argc, char **argv) {
     code = sft(&s);
     if (code && code == stopped() && !s.t.log.file)
         fprintf(stderr, "stopped before the first step; to begin again, give the same command\n");
+    pith__packs_free(&s.packs);
     pith__examples_close(&s.data);
     pith_template_free(s.form);
     forgetting_close(&s.watch);
