@@ -145,6 +145,13 @@ TEST(schemas_together) {
     judge("{\"$defs\": {\"a\": {\"minLength\": 2}}, \"$ref\": \"#/$defs/a\", \"type\": \"string\", \"maxLength\": 3}", "\"ab\"", "\"a\"\n\"abcd\"");
 }
 
+TEST(references) {
+    judge("{\"$defs\": {\"a\": {\"$anchor\": \"one\", \"const\": 1}}, \"$ref\": \"#one\"}", "1", "2");
+    judge("{\"items\": {\"$ref\": \"#here\"}, \"$defs\": {\"x\": {\"default\": {\"$anchor\": \"here\"}, \"anyOf\": [{\"enum\": [3]},"
+          "{\"$dynamicAnchor\": \"here\", \"type\": \"integer\"}]}}, \"type\": \"array\", \"minItems\": 1}", "[1]\n[3, 4]", "[\"a\"]\n[]");
+    refused("{\"$ref\": \"#no\", \"examples\": [{\"$anchor\": \"no\"}]}", "#/$ref: $ref leads to nothing");
+}
+
 TEST(what_is_refused) {
     refused("{", "byte 1");
     refused("[]", "#: a schema is an object");
@@ -243,6 +250,7 @@ int main(void) {
     RUN(arrays);
     RUN(objects);
     RUN(schemas_together);
+    RUN(references);
     RUN(what_is_refused);
     RUN(counts_within_counts);
     RUN(vectors);

@@ -332,6 +332,22 @@ static pith__json follow_pointer(pith__json at, pith__str pointer) {
     return at;
 }
 
+/* The schema in which "$anchor" is name; what is an example or a value is no schema. */
+static pith__json find_anchor(pith__json at, const char *name) {
+    static const char *const values[] = { "const", "enum", "default", "example", "examples" };
+    pith__json key = { NULL, NULL }, value, found = { NULL, NULL }, it = at;
+    int is_object = pith__json_type(at) == '{';
+    if (!is_object && pith__json_type(at) != '[') return found;
+    if (is_object && (pith__json_is(pith__json_get(at, "$anchor"), name) || pith__json_is(pith__json_get(at, "$dynamicAnchor"), name)))
+        return at;
+    while (!found.p && pith__json_next(&it, is_object ? &key : NULL, &value)) {
+        size_t i = 0;
+        while (is_object && i < sizeof values / sizeof *values && !pith__json_is(key, values[i])) i++;
+        if (!is_object || i == sizeof values / sizeof *values) found = find_anchor(value, name);
+    }
+    return found;
+}
+
 static pith__case *ref_cases(const pith__keyword *k) {
     pith__str s;
     if (pith__json_string(k->value, &k->r->arena, &s)) return pith__keyword_wrong(k, "a pointer: #/$defs/name");
@@ -339,7 +355,12 @@ static pith__case *ref_cases(const pith__keyword *k) {
         pith__schema_fail(k->r, k->value.p, "$ref to another document is not followed");
         return NULL;
     }
-    pith__json to = follow_pointer(k->r->root, (pith__str){ s.p + 1, s.n - 1 });
+    int is_anchor = s.n > 1 && s.p[1] != '/';
+    char *name = pith__schema_new(k->r, s.n, 1);
+    if (!name) return NULL;
+    memcpy(name, s.p + 1, s.n - 1);
+    name[s.n - 1] = 0;
+    pith__json to = is_anchor ? find_anchor(k->r->root, name) : follow_pointer(k->r->root, (pith__str){ s.p + 1, s.n - 1 });
     if (!to.p) {
         pith__schema_fail(k->r, k->value.p, "$ref leads to nothing");
         return NULL;
