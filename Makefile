@@ -45,6 +45,7 @@ TOOLS   = tools/bundle.c \
           tools/jsonl.c \
           tools/vocab.c \
           tools/probes.c \
+          tools/merge.c \
           tools/curves.c \
           tools/checkpoints.c \
           tools/forecast.c \
@@ -57,7 +58,6 @@ TOOLS   = tools/bundle.c \
           tools/rows.c \
           tools/score.c \
           tools/tokenize.c \
-          tools/merge.c \
           tools/info.c \
           tools/grammar.c \
           tools/masks.c \

@@ -257,7 +257,7 @@ static int add_tensor(merging *g, const char *name, const pith__tensor *const *o
         *t->report = (pith__merged){ .from = own[0]->format, .to = t->to };
         snprintf(t->report->name, sizeof t->report->name, "%s", name);
     }
-    int computed = t->touched || t->reorder || n > 1 || t->plus > 0 || t->plus < 0;
+    int computed = t->touched || t->reorder || n > 1 || t->plus > 0 || t->plus < 0 || t->to != t->part->from->format;
     if (t->tensor.cols > g->widest) g->widest = t->tensor.cols;
     if (computed) g->all += t->tensor.rows * t->tensor.row_bytes;
     *from = *t->part->from;

@@ -174,6 +174,49 @@ static void torture_adapter(const pith_model *m, const char *path) {
     CHECK(n > 2);
 }
 
+/* Written as peft and as llama.cpp have it, and merged. */
+static int write_out(const pith_model *m, const char *from, const char *to, pith_error *e) {
+    pith_adapter *a = pith_adapter_open(m, from, e);
+    pith__adapter_about about = { .base = "m", .chat_template = { "t", 1 } };
+    pith__adapted by = { .n = 1, .of = { { a, 1 } } };
+    pith__arena room = { NULL, 0 };
+    char path[120], *name;
+    snprintf(path, sizeof path, "%s.gguf", to);
+    int code = a ? pith__adapter_write_gguf(a, &about, path, e) : PITH_EMEMORY;
+    if (!code) code = pith__adapter_write_peft(a, &about, to, e);
+    snprintf(path, sizeof path, "%s.merged", to);
+    if (!code) code = pith__merge_name(m, &by, &name, &room, e);
+    if (!code) code = pith__merge_gguf(&(pith__merge){ .m = m, .by = &by, .merged = name }, path, e);
+    pith__arena_free(&room);
+    pith_adapter_close(a);
+    return !code;
+}
+
+static void clear_out(const char *to) { /* realpath allocates nothing for a file that is not there */
+    char path[120];
+    pith__remove_named(to, "", "");
+    rmdir(to);
+    snprintf(path, sizeof path, "%s.gguf", to), unlink(path);
+    snprintf(path, sizeof path, "%s.merged", to), unlink(path);
+}
+
+static void torture_writers(const pith_model *m, const char *from) {
+    char to[100];
+    int worked = 0, n = 0;
+    snprintf(to, sizeof to, "%s.out", from);
+    for (; n < 1000 && !worked; n++) {
+        pith_error e = { 0, "" };
+        alive = 0, until_failure = n, counting = 1;
+        worked = write_out(m, from, to, &e);
+        counting = 0;
+        clear_out(to);
+        if (alive) FAIL("allocation %d failing: %d pieces of memory lost", n, alive);
+        if (!worked && e.code != PITH_EMEMORY) FAIL("allocation %d failing: code %d \"%s\"", n, e.code, e.text);
+    }
+    CHECK(worked);
+    CHECK(n > 20);
+}
+
 TEST(adapters) {
     static const char config[] =
         "{\"peft_type\":\"LORA\",\"r\":2,\"lora_alpha\":2,\"use_rslora\":true,\"alpha_pattern\":{\"q\\u005fproj\":3}}";
@@ -200,6 +243,7 @@ TEST(adapters) {
     write_in(folder, "adapter_model.safetensors", fixture_safetensors(
              "model.layers.0.self_attn.q_proj.lora_A.weight 2 8;model.layers.0.self_attn.q_proj.lora_B.weight 8 2", 1));
     torture_adapter(m, folder);
+    torture_writers(m, folder);
     snprintf(path, sizeof path, "%s/adapter_config.json", folder), unlink(path);
     snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder), unlink(path);
     rmdir(folder);

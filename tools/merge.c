@@ -2,8 +2,7 @@
  *
  * The file is opened again as any model is, and is held against the base with its adapters: per tensor, what the
  * merge changed and what of that outlives the rounding, and on a text, how far what the two expect is apart. */
-#include "verbs.h"
-#include "../train/train.h"
+#include "probes.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -56,20 +55,19 @@ static void print_report(const merge_options *o, const pith__merge *plan) {
 
 /* ---- the drift ------------------------------------------------------------------------------- */
 
-/* The text as tokens of both; where they differ, the file's vocabulary lacks something. */
+enum { TEXT_TOKENS = 1024, FILE_TOKENS = 1 << 16 }; /* at most */
+
+/* The text as tokens of both: where they differ, the file's vocabulary lacks something. */
 static int text_of(const merge_options *o, const pith_model *m, const pith_model *merged, pith_token **t, int *n) {
-    char *text = NULL;
-    size_t size = 0;
-    pith_token *other = NULL;
-    int n_other = 0, code = read_text(o->file, &text, &size);
-    if (!code) code = clean_text(o->file, text, &size);
-    if (!code) code = encode_text(m, text, size, 0, t, n);
-    if (!code) code = encode_text(merged, text, size, 0, &other, &n_other);
-    if (!code && (n_other != *n || memcmp(*t, other, (size_t)*n * sizeof **t)))
-        fprintf(stderr, "pith: %s: cuts the text into other tokens than %s does\n", o->out, o->model.path);
-    free(text);
+    int most = o->file ? FILE_TOKENS : TEXT_TOKENS, n_other;
+    pith_token *other;
+    int code = general_tokens(m, o->file, most, t, n);
+    if (!code) code = general_tokens(merged, o->file, most, &other, &n_other);
+    if (code) return code;
+    if (n_other != *n || memcmp(*t, other, (size_t)*n * sizeof **t) != 0)
+        note(0, "%s: cuts the text into other tokens than %s does", o->out, m->store.path);
     free(other);
-    return code;
+    return 0;
 }
 
 static void print_drift(const pith__drift_sums *s) {
@@ -86,7 +84,7 @@ static int measure_drift(merge_options *o, const pith_model *m, const pith_model
     pith__progress watch = progress_of(&shown);
     int most = pith_model_shape(m)->n_ctx < WINDOW ? pith_model_shape(m)->n_ctx : WINDOW;
     model_choice other = o->model;
-    pith__drift_plan plan = { .begin = pith_model_shape(m)->bos, .window = most - 1, .progress = &watch };
+    pith__drift_plan plan = { .begin = pith__document_token(&m->store.vocab), .window = most - 1, .progress = &watch };
     pith__drift_sums all = { .n = 0 };
     other.context.n_adapter = 0;
     int code = open_session(m, &o->model, most, &plan.a);
@@ -107,7 +105,7 @@ static int compare(merge_options *o, const pith_model *m) {
     pith_token *t = NULL;
     int n = 0;
     if (!merged) return complain(FAILED, "%s", e.text);
-    int code = o->file && m->tokenizer ? text_of(o, m, merged, &t, &n) : 0;
+    int code = m->tokenizer && merged->tokenizer ? text_of(o, m, merged, &t, &n) : 0;
     if (!code && n) code = measure_drift(o, m, merged, t, n);
     free(t);
     pith_close(merged);
@@ -170,13 +168,13 @@ int verb_merge(int argc, char **argv) {
         "a model that has the adapters in its own weights. OUT is a .gguf, or, of a Hugging Face folder, another\n"
         "folder, by its name. Sums are made in float64 and rounded once to the type of the weights, or to --outtype;\n"
         "weights of a type that is only read here become F16. On stderr then stands for each tensor how much it\n"
-        "changed, as a part of its norm, and what part of the change survives rounding; and with -f, on that text,\n"
-        "how far the file is from the model with its adapters.\n\n";
+        "changed, as a part of its norm, and what part of the change survives rounding; and how far, on a text, the file\n"
+        "is from the model with its adapters.\n\n";
     merge_options o = { .type = NULL };
     const flag flags[] = {
         { 'o', "output", TEXT, &o.out, 0, 0, "OUT", "what is written: a .gguf, else a folder" },
         { 0, "outtype", TEXT, &o.type, 0, 0, "TYPE", "of the matrices: f32, f16, bf16, q8_0, ... (each as it is)" },
-        { 'f', "file", TEXT, &o.file, 0, 0, "FILE", "a text to compare on" },
+        { 'f', "file", TEXT, &o.file, 0, 0, "FILE", "a text to compare on (a little one that is built in)" },
         LORA_FLAGS(o.model),
         MODEL_FLAGS(o.model),
         { 'q', "quiet", SWITCH, &o.model.quiet, 0, 0, "", "without the line for each tensor" },
