@@ -330,6 +330,20 @@ BLOCKS = [
     "{{ a }} {% raw -%}  x  {%- endraw %}.", "{%- raw -%} {{ }} {%- endraw -%} x", "{{- a -}} {{- b -}}", "{%if a%}x{%endif%}{{a}}{{'}}'}}",
     "{{ \"a\n\tb\" | indent(2) }}", "{% set x %}\n  text\n{% endset %}[{{ x }}]", "{% macro f() %}\n  m\n{% endmacro %}[{{ f() }}]",
     "{% macro f() -%}\n  m\n{%- endmacro %}[{{ f() }}]", "{{ a }}{{ b }}\n{{ s }}",
+    # Loops over texts, which pass over what did nothing before.
+    "{% for c in 'aaaa' %}{% if loop.index == 3 %}!{% endif %}{% endfor %}",
+    "{% set ns = namespace(n=0) %}{% for c in 'abab' %}{% if ns.n == 1 and c == 'a' %}x{% endif %}{% if c == 'b' %}{% set ns.n = ns.n + 1 %}{% endif %}{% endfor %}",
+    "{% set g = [1, 2, 3]|map('string') %}{% for c in 'aaaa' %}{% if g|first == '3' %}y{% endif %}{% endfor %}",
+    "{% set j = joiner('-') %}{% for c in 'aaa' %}{% if j() == '-' %}z{% endif %}{% endfor %}",
+    "{% for o in [1] %}{% for c in 'aab' %}{% if loop.changed(c) %}{{ c }}{% endif %}{% endfor %}{% endfor %}",
+    "{% for o in [1] %}{% set ch = loop.changed %}{% for c in 'aab' %}{% if ch(1) %}{{ c }}{% elif c == 'b' %}?{% endif %}{% endfor %}{% endfor %}",
+    "{% macro m(c) %}{% if c == 'b' %}B{% endif %}{% endmacro %}{% for c in 'abaab' %}{% if m(c) == 'B' %}{{ m(c) }}{% endif %}{% endfor %}",
+    "{% for c in 'xyzxyz\ud55c\uad6d\ud55c' %}{% if c == 'z' %}{% continue %}{% endif %}{% if c == '\uad6d' %}{{ loop.index }}{% endif %}{% endfor %}",
+    "{% for c in 'xxyxx' %}{% if c == 'y' %}{% break %}{% endif %}{% if c.isupper() %}U{% endif %}{% else %}none{% endfor %}|{% for c in 'xx' %}{% if c.type == 'text' %}{% endif %}{% else %}none{% endfor %}",
+    "{{ 'abc'|selectattr('type', 'equalto', 'image')|list }}{{ 'abc'|rejectattr('type', 'equalto', 'image')|list }}{{ 'abc'|selectattr('0', 'equalto', 'b')|list }}{{ 'aXb'|selectattr('upper')|list }}{{ ''|selectattr('type')|list }}{{ 'ab'|selectattr('type', 'undefined')|list }}",
+    "{% for c in 'ab' %}{% for d in 'ab' %}{% if d == c %}={% endif %}{% endfor %}{% endfor %}",
+    "{% set ns = namespace(l=none) %}{% for c in 'aab' %}{% if ns.l is none %}{% set ns.l = loop %}{% elif ns.l.index == 3 %}three{% endif %}{% endfor %}",
+    "{{ 'abc'|selectattr('type', 'nosuch')|list }}",
 ]
 # What pith does otherwise: it refuses self; a slice of a constant that has none; a raw block that ends with the file.
 LEFT_OUT = ["{{ self }}|", "{{ none[1:] }}", "{% raw %}"]

@@ -128,6 +128,28 @@ TEST(what_jinja2_makes_of_it) {
     CHECK(texts > 150 && errors > 60);
 }
 
+/* Templates that know contents of parts only walk over each character of one that is a text. */
+TEST(long_texts_where_parts_are_expected) {
+    static const char source[] = "{% for c in t %}{% if c['type'] == 'text' %}{{ c.text }}{% elif c['type'] == 'image' %}i{% endif %}{% endfor %}"
+                                 "{{ t|selectattr('type', 'equalto', 'image')|list|length }}{% for c in t %}{% if c == '!' %}{{ loop.index }}{% endif %}{% endfor %}";
+    enum { N = 4000000 };
+    char *text = malloc(N + 16);
+    pith_error e = { 0, "" };
+    pith__rendered out = { 0 };
+    pith__jinja_variables v = { { NULL, NULL }, 0 };
+    pith__jinja *j = pith__jinja_new(source, sizeof source - 1, "t", &e);
+    REQUIRE(text && j);
+    for (size_t i = 0; i < N; i++) text[i] = "the quick brown fox "[i % 20];
+    memcpy(text, "{\"t\":\"", 6);
+    memcpy(text + N, "!\"}", 4);
+    REQUIRE(!pith__json_read(&v.json, text, N + 3, "text", &e));
+    CHECK(!pith__jinja_render(j, &v, 1, NULL, &out, &e));
+    if (!out.text || strcmp(out.text, "03999995")) FAIL("'%s' %s", out.text ? out.text : "", e.text);
+    pith__rendered_free(&out);
+    pith__jinja_free(j);
+    free(text);
+}
+
 /* Where each byte is from: . the template, d the data; , and D: the same in a generation block; of an assistant's message:
  * c the content, a what else it has. */
 static void marks_are(const char *source, const char *text, const char *want) {
@@ -272,6 +294,7 @@ int main(void) {
     RUN(what_an_assistant_said_is_known);
     RUN(each_byte_knows_where_it_is_from);
     RUN(errors_say_where_and_what);
+    RUN(long_texts_where_parts_are_expected);
     RUN(bombs_do_not_go_off);
     RUN(what_jinja2_makes_of_it);
     RUN(templates_that_people_use);

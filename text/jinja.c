@@ -14,6 +14,7 @@ enum {
     JINJA_MEMORY_PER_BYTE = 64,
     JINJA_MOST_WORK = 12000000,      /* steps of a run: a conversation of 200 turns takes 20,000; */
     JINJA_WORK_PER_BYTE = 12,        /* some templates look back over all messages for each */
+    JINJA_SEEN = 128,                /* characters that a loop over a text remembers, if it has as many bytes */
     JINJA_DEEPEST_RUN = 700          /* calls of evaluate and run within each other */
 };
 
@@ -23,11 +24,17 @@ typedef struct pith__jframe {
     int kept;          /* 1: a macro still needs it */
 } jinja_frame;
 
+typedef struct {
+    const pith__jstr *text; /* a character, or NULL */
+    int64_t since;          /* r->effects when the loop's body did nothing for it, or 0 */
+} jinja_seen;
+
 typedef struct pith__jloop {
     const pith__jnode *node;
     jinja_frame *outer, *test; /* around the loop; where its condition is asked */
-    pith__jvalue items;        /* a list or a range */
-    size_t raw;                /* how many of them were looked at */
+    pith__jvalue items;        /* a list, a range or a text */
+    size_t raw;                /* how many of them were looked at; bytes of a text */
+    jinja_seen *seen;          /* (JINJA_SEEN) over a text: by character; or NULL */
     int chosen;                /* 1: the loop's condition holds for all of them */
     pith__jvalue ahead, now, before, changed; /* ABSENT: none */
     int64_t index, depth;      /* from 0 */
@@ -102,10 +109,38 @@ static void jinja_empty_frame(pith__jrun *r, jinja_frame **f) { /* what was set 
     }
 }
 
+/* Templates for contents of parts ask of each character of a text whether it is a part, and then do nothing. Where the
+ * body did nothing for a character, and nothing has changed since, it does nothing for this character again. */
+static jinja_seen *jinja_seen_of(const jinja_a_loop *l, const pith__jstr *s, size_t at, size_t *n) {
+    uint32_t c;
+    *n = pith__utf8_read((const uint8_t *)s->p + at, s->n - at, &c);
+    jinja_seen *seen = l->seen ? &l->seen[c % JINJA_SEEN] : NULL;
+    if (seen && (!seen->text || seen->text->n != *n || memcmp(seen->text->p, s->p + at, *n) != 0))
+        *seen = (jinja_seen){ NULL, 0 };
+    return seen;
+}
+
+static int jinja_is_left(const jinja_a_loop *l) {
+    return l->raw < (l->items.type == PITH__T_STR ? l->items.as.s->n : l->items.as.list->n);
+}
+
+static pith__jvalue jinja_next_raw(pith__jrun *r, jinja_a_loop *l) {
+    if (l->items.type != PITH__T_STR) return pith__j_nth(l->items, l->raw++);
+    const pith__jstr *s = l->items.as.s;
+    size_t n, at = l->raw;
+    jinja_seen *seen = jinja_seen_of(l, s, at, &n);
+    l->raw += n;
+    if (seen && seen->text && !s->marks) return (pith__jvalue){ .type = PITH__T_STR, .as.s = seen->text };
+    pith__jvalue v = pith__j_part(r, s, at, n);
+    if (seen && !r->code) seen->text = v.as.s;
+    return v;
+}
+
 /* The next item for which the loop's condition holds, or ABSENT. It waits in ahead until it is taken. */
 static pith__jvalue jinja_peek_item(pith__jrun *r, jinja_a_loop *l) {
-    while (!l->ahead.type && l->raw < l->items.as.list->n && pith__j_work(r, 1)) {
-        pith__jvalue v = pith__j_nth(l->items, l->raw++);
+    while (!l->ahead.type && jinja_is_left(l) && pith__j_work(r, 1)) {
+        pith__jvalue v = jinja_next_raw(r, l);
+        if (r->code) break;
         if (l->node->c && !l->chosen) {
             jinja_empty_frame(r, &l->test);
             if (r->code) break;
@@ -119,7 +154,11 @@ static pith__jvalue jinja_peek_item(pith__jrun *r, jinja_a_loop *l) {
 
 /* Of all that the loop walks over. With a condition, all items are asked for now. */
 static int64_t jinja_loop_length(pith__jrun *r, jinja_a_loop *l) {
-    if (!l->node->c || l->chosen) return l->index + 1 + (l->ahead.type != 0) + (int64_t)(l->items.as.list->n - l->raw);
+    const int64_t so_far = l->index + 1 + (l->ahead.type != 0);
+    if ((!l->node->c || l->chosen) && l->items.type != PITH__T_STR)
+        return so_far + (int64_t)(l->items.as.list->n - l->raw);
+    if (!l->node->c)
+        return so_far + pith__j_count(r, pith__j_part(r, l->items.as.s, l->raw, l->items.as.s->n - l->raw));
     pith__jvalue rest = pith__j_list(r, PITH__T_LIST, 0);
     while (!r->code && jinja_peek_item(r, l).type) {
         pith__j_append(r, rest.as.list, l->ahead);
@@ -144,6 +183,7 @@ PITH__T_BUILTIN(jinja_changed) {
     for (int i = 0; i < all->n && !r->code; i++) pith__j_append(r, now.as.list, all->v[i]);
     int same = !r->code && v.as.loop->changed.type && pith__j_equal(r, v.as.loop->changed, now);
     v.as.loop->changed = now;
+    r->effects++;
     return pith__j_bool(!same);
 }
 
@@ -187,10 +227,15 @@ static int jinja_walk(pith__jrun *r, jinja_a_loop *l) { /* 1: the body ran at le
         l->ahead.type = PITH__T_ABSENT;
         l->index++;
         any = 1;
+        size_t bytes;
+        jinja_seen *seen = l->seen && l->now.type == PITH__T_STR ? jinja_seen_of(l, l->now.as.s, 0, &bytes) : NULL;
+        if (seen && seen->since == r->effects) continue;
         jinja_empty_frame(r, &inner);
         jinja_assign_name(r, inner, &jinja_the_loop, self);
         jinja_assign(r, n->a, l->now, inner);
+        const int64_t before = r->effects;
         control = r->code ? JINJA_BREAK : jinja_run(r, n->d->a, inner);
+        if (seen) *seen = (jinja_seen){ l->now.as.s, r->effects == before ? before : 0 };
     }
     return any;
 }
@@ -198,8 +243,10 @@ static int jinja_walk(pith__jrun *r, jinja_a_loop *l) { /* 1: the body ran at le
 static int jinja_loop(pith__jrun *r, const pith__jnode *n, jinja_frame *f, pith__jvalue over, int64_t depth) {
     jinja_a_loop *l = pith__j_new(r, 1, sizeof *l);
     if (!l) return JINJA_GO_ON;
-    if (over.type != PITH__T_RANGE) over = (pith__jvalue){ .type = PITH__T_LIST, .as.list = pith__j_items(r, over) };
-    *l = (jinja_a_loop){ .node = n, .outer = f, .index = -1, .depth = depth, .items = over };
+    if (over.type == PITH__T_STR && over.as.s->n >= JINJA_SEEN) l->seen = pith__j_new(r, JINJA_SEEN, sizeof *l->seen);
+    if (over.type != PITH__T_RANGE && over.type != PITH__T_STR)
+        over = (pith__jvalue){ .type = PITH__T_LIST, .as.list = pith__j_items(r, over) };
+    *l = (jinja_a_loop){ .node = n, .outer = f, .index = -1, .depth = depth, .items = over, .seen = l->seen };
     if (n->c) l->test = jinja_new_frame(r, f);
     if (r->code || jinja_walk(r, l) || r->code) return JINJA_GO_ON;
     return n->d->b ? jinja_run(r, n->d->b, jinja_new_frame(r, f)) : JINJA_GO_ON;
@@ -263,6 +310,7 @@ static pith__jvalue jinja_call_macro(pith__jrun *r, const pith__jmacro *m, const
     }
     jinja_bind_rest(r, m, f, all, i);
     pith__jbuffer *before = jinja_capture(r);
+    r->effects++;
     if (!r->code) jinja_run(r, m->body, f);
     if (!r->code) r->line = line;
     return jinja_captured(r, before);
@@ -430,7 +478,6 @@ static pith__jvalue jinja_two(pith__jrun *r, const pith__jnode *n, jinja_frame *
 static pith__jvalue jinja_evaluate_one(pith__jrun *r, const pith__jnode *n, jinja_frame *f) {
     const pith__jvalue none = { 0 };
     switch (n->kind) {
-    case PITH__T_CONST: return n->value;
     case PITH__T_VARIABLE: return jinja_look_up(r, f, n->name);
     case PITH__T_MAKE_LIST: case PITH__T_MAKE_TUPLE: case PITH__T_MAKE_DICT: return jinja_make(r, n, f);
     case PITH__T_DOT: case PITH__T_INDEX: return jinja_attribute_of(r, n, f);
@@ -450,12 +497,14 @@ static pith__jvalue jinja_evaluate_one(pith__jrun *r, const pith__jnode *n, jinj
 
 static pith__jvalue jinja_evaluate(pith__jrun *r, const pith__jnode *n, jinja_frame *f) {
     const pith__jvalue none = { 0 };
+    if (n->kind == PITH__T_CONST) return n->value;
     if (!pith__j_work(r, 1)) return none;
     r->line = n->line;
     if (r->depth >= JINJA_DEEPEST_RUN) return pith__j_fail(r, "too much within each other (a macro without end?)");
     r->depth++;
     pith__jvalue v = jinja_evaluate_one(r, n, f);
     r->depth--;
+    if (v.type == PITH__T_LOOP || v.type == PITH__T_ITER) r->effects++; /* they differ each time, or may be used up */
     return r->code ? none : v;
 }
 
@@ -531,6 +580,7 @@ static void jinja_run_generation(pith__jrun *r, const pith__jnode *n, jinja_fram
 
 static int jinja_run_one(pith__jrun *r, const pith__jnode *n, jinja_frame *f) {
     r->line = n->line;
+    r->effects += n->kind != PITH__T_TEXT && n->kind != PITH__T_PRINT && n->kind != PITH__T_IF && n->kind != PITH__T_CONTINUE;
     switch (n->kind) {
     case PITH__T_TEXT: pith__j_put_value(r, r->out, n->value); return JINJA_GO_ON;
     case PITH__T_PRINT: pith__j_put_value(r, r->out, jinja_evaluate(r, n->a, f)); return JINJA_GO_ON;
@@ -643,7 +693,7 @@ static void jinja_render_in(pith__jrun *r, const pith__jinja *j, const pith__jin
 PITH_SHARED int pith__jinja_render(const pith__jinja *j, const pith__jinja_variables *vars, int n_vars,
                                    const pith_time *now, pith__rendered *out, pith_error *err) {
     pith__jrun r = { .most = JINJA_MOST_MEMORY, .work = JINJA_MOST_WORK, .line = 1, .err = err, .what = j->run.what,
-                     .now = now };
+                     .now = now, .effects = 1 };
     *out = (pith__rendered){ 0 };
     if (!jinja_check_moment(now)) return pith__fail(err, PITH_EARG, "%s: there is no such time", r.what);
     for (int i = 0; i < n_vars; i++) {

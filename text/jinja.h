@@ -37,6 +37,7 @@ typedef struct {
     uint32_t hash;        /* 0: not known */
     uint8_t mark;
     uint8_t safe;         /* 1: HTML, as the filter safe makes it: what is added to it is escaped */
+    uint8_t plain;        /* 1: it is known that no value but a dictionary or a namespace has an attribute of this name */
 } pith__jstr;
 
 enum { PITH__T_NAME = 1, PITH__T_ATTRIBUTE, PITH__T_UNSAFE, PITH__T_NOTHING }; /* what is undefined */
@@ -114,6 +115,7 @@ struct pith__jrun { /* parsing or running: memory, work left, the error */
     pith__arena arena;
     size_t used, most; /* bytes */
     int64_t work;      /* what may still be done */
+    int64_t effects;   /* counts what may change the text or a value: see jinja_seen_of */
     int depth, line;
     int code;
     pith_error *err;
@@ -214,6 +216,7 @@ PITH_SHARED pith__jvalue pith__j_apply(pith__jrun *r, const pith__jbuiltin *f, p
 /* or NULL */
 PITH_SHARED const pith__jbuiltin *pith__j_named(const pith__jbuiltin *table, size_t n, const pith__jstr *name);
 PITH_SHARED const pith__jbuiltin *pith__j_method(pith__jvalue v, const pith__jstr *name);
+PITH_SHARED int pith__j_is_plain(const pith__jstr *name); /* for pith__jstr.plain */
 /* u l c(apitalize) t(itle) s(wap); f: |title */
 PITH_SHARED pith__jvalue pith__j_case(pith__jrun *r, pith__jvalue v, char how);
 PITH_SHARED pith__jvalue pith__j_replace(pith__jrun *r, pith__jvalue v, const pith__jvalue a[3]); /* old, new, count */

@@ -61,6 +61,7 @@ PITH_SHARED void pith__j_expect_op(pith__jparser *p, char op, const char *need) 
 static const pith__jstr *jinja_name_of(pith__jparser *p, const pith__jtoken *t) {
     pith__jstr *s = pith__j_new(p->r, 1, sizeof *s);
     if (s) *s = (pith__jstr){ .p = t->p, .n = t->n, .hash = pith__j_hash(t->p, t->n) };
+    if (s) s->plain = (uint8_t)pith__j_is_plain(s);
     return s;
 }
 
@@ -133,6 +134,7 @@ static pith__jnode *jinja_string_node(pith__jparser *p) { /* "a" "b" is "ab" */
     *s = *v.as.s;
     s->in = NULL; /* runs must not write into it */
     s->hash = pith__j_hash(s->p, s->n);
+    s->plain = (uint8_t)pith__j_is_plain(s);
     if (s->marks) s->marks = NULL, s->mark = 0;
     v.as.s = s;
     return jinja_constant(p, v, line);

@@ -204,24 +204,39 @@ PITH__T_BUILTIN(jinja_map_now) {
     return to;
 }
 
-static pith__jvalue jinja_choose_now(pith__jrun *r, pith__jvalue v, const pith__jargs *all, int by_attribute,
-                                     int want) {
-    pith__jvalue to = pith__j_list(r, PITH__T_ITER, 0), none = { 0 };
-    const pith__jlist *l = pith__j_true(v) ? pith__j_items(r, v) : NULL;
-    const pith__jbuiltin *test = NULL;
-    if (by_attribute && !all->n) return pith__j_fail(r, "needs the name of an attribute");
-    if (all->n > by_attribute) {
-        pith__jvalue name = all->v[by_attribute];
-        test = name.type == PITH__T_STR ? pith__j_test(name.as.s) : NULL;
-        if (!test && l && l->n) return pith__j_fail(r, "chooses by a test that there is not");
-    }
+static int jinja_is_chosen(pith__jrun *r, pith__jvalue item, const pith__jargs *all, int by_attribute,
+                           const pith__jbuiltin *test) {
+    const pith__jvalue none = { 0 };
     int n = all->n - by_attribute - 1;
     const pith__jargs rest = { n > 0 ? all->v + by_attribute + 1 : NULL, n > 0 ? n : 0, all->name, all->named,
                                all->n_named };
-    for (size_t i = 0; l && i < l->n && pith__j_work(r, 1); i++) {
-        pith__jvalue x = by_attribute ? jinja_follow(r, l->v[i], *all->v, none) : l->v[i];
-        if (pith__j_true(test ? pith__j_apply(r, test, x, &rest) : x) == want) pith__j_append(r, to.as.list, l->v[i]);
+    if (by_attribute) item = jinja_follow(r, item, *all->v, none);
+    return pith__j_true(test ? pith__j_apply(r, test, item, &rest) : item);
+}
+
+/* selectattr('type', 'equalto', 'image') of a text, where a template expects parts: no character has such an
+ * attribute, so what holds for one holds for all. */
+static int jinja_are_alike(pith__jvalue v, pith__jvalue attribute) {
+    return v.type == PITH__T_STR && v.as.s->n && attribute.type == PITH__T_STR && attribute.as.s->plain &&
+           !(*attribute.as.s->p >= '0' && *attribute.as.s->p <= '9');
+}
+
+static pith__jvalue jinja_choose_now(pith__jrun *r, pith__jvalue v, const pith__jargs *all, int by_attribute,
+                                     int want) {
+    pith__jvalue to = pith__j_list(r, PITH__T_ITER, 0);
+    const pith__jbuiltin *test = NULL;
+    if (by_attribute && !all->n) return pith__j_fail(r, "needs the name of an attribute");
+    int alike = by_attribute && jinja_are_alike(v, *all->v), named = all->n > by_attribute;
+    const pith__jlist *l = pith__j_true(v) && !alike ? pith__j_items(r, v) : NULL;
+    if (named) {
+        pith__jvalue name = all->v[by_attribute];
+        test = name.type == PITH__T_STR ? pith__j_test(name.as.s) : NULL;
+        if (!test && (alike || (l && l->n))) return pith__j_fail(r, "chooses by a test that there is not");
     }
+    if (alike && jinja_is_chosen(r, pith__j_item(r, v, pith__j_int(0)), all, by_attribute, test) == want)
+        l = pith__j_items(r, v);
+    for (size_t i = 0; l && i < l->n && pith__j_work(r, 1); i++)
+        if (jinja_is_chosen(r, l->v[i], all, by_attribute, test) == want) pith__j_append(r, to.as.list, l->v[i]);
     return to;
 }
 

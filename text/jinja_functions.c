@@ -66,6 +66,7 @@ PITH__T_BUILTIN(jinja_raise) {
 PITH__T_BUILTIN(jinja_joiner_next) {
     (void)a, (void)all;
     int first = v.as.list->at++ == 0;
+    r->effects++;
     return first ? pith__j_text(r, "", 0, 0) : v.as.list->v[0];
 }
 

@@ -535,6 +535,18 @@ static int jinja_forbidden(pith__jvalue v, const pith__jstr *name) {
     return *p != NULL;
 }
 
+PITH_SHARED int pith__j_is_plain(const pith__jstr *name) {
+    static const uint8_t types[] = { PITH__T_STR, PITH__T_DICT, PITH__T_LIST, PITH__T_TUPLE };
+    static const char *const of_groups[] = { "grouper", "list" };
+    for (size_t i = 0; i < sizeof types; i++) {
+        pith__jvalue v = { .type = types[i] };
+        if (pith__j_method(v, name) || jinja_forbidden(v, name)) return 0;
+    }
+    for (int i = 0; i < 2; i++)
+        if (pith__str_is((pith__str){ name->p, name->n }, of_groups[i])) return 0;
+    return 1;
+}
+
 static pith__jvalue jinja_bind_method(pith__jrun *r, pith__jvalue v, const pith__jbuiltin *f) {
     pith__jbound *b = pith__j_new(r, 1, sizeof *b);
     if (b) *b = (pith__jbound){ f, v };
@@ -542,6 +554,7 @@ static pith__jvalue jinja_bind_method(pith__jrun *r, pith__jvalue v, const pith_
 }
 
 static pith__jvalue jinja_own_attribute(pith__jrun *r, pith__jvalue v, const pith__jstr *name) { /* or ABSENT */
+    if (name->plain && v.type != PITH__T_SPACE) return (pith__jvalue){ 0 };
     const pith__jbuiltin *f = pith__j_method(v, name);
     if (f) return jinja_bind_method(r, v, f);
     if (jinja_forbidden(v, name)) return pith__j_undefined(PITH__T_UNSAFE, name);

@@ -90,6 +90,7 @@ PITH_SHARED pith__jvalue pith__j_part(pith__jrun *r, const pith__jstr *s, size_t
     t->p += from;
     t->n = n;
     t->hash = 0;
+    t->plain = 0;
     if (t->marks) t->marks += from;
     return jinja_value_of(t);
 }
@@ -110,6 +111,7 @@ PITH_SHARED pith__jbuffer *pith__j_buffer(pith__jrun *r) { return pith__j_new(r,
 
 /* Older strings keep what they had: the old memory stays. */
 static int jinja_grow(pith__jrun *r, pith__jbuffer *b, size_t more) {
+    r->effects++;
     if (!b || more > SIZE_MAX / 4 - b->n) return 0;
     if (b->cap >= b->n + more) return 1;
     size_t cap = b->n + more + (b->n + more) / 2 + 32;
@@ -270,11 +272,18 @@ static int jinja_same_key(pith__jvalue a, pith__jvalue b) { /* never walks deep:
 
 /* The number of the pair, or n. */
 static size_t jinja_find_key(const pith__jdict *d, pith__jvalue key) {
-    if (!d->slot) {
-        for (size_t i = 0; i < d->n; i++)
-            if (jinja_same_key(d->pair[2 * i], key)) return i;
-        return d->n;
+    const pith__jstr *s = key.type == PITH__T_STR ? key.as.s : NULL;
+    for (size_t i = 0; !d->slot && i < d->n; i++) {
+        const pith__jvalue other = d->pair[2 * i];
+        if (s && other.type == PITH__T_STR) { /* mostly names, whose hashes are known */
+            const pith__jstr *t = other.as.s;
+            if (s == t || (s->n == t->n && (s->hash == t->hash || !s->hash || !t->hash) && !memcmp(s->p, t->p, s->n)))
+                return i;
+        } else if (jinja_same_key(other, key)) {
+            return i;
+        }
     }
+    if (!d->slot) return d->n;
     for (size_t at = jinja_hash_value(key) & (d->n_slot - 1);; at = (at + 1) & (d->n_slot - 1)) {
         if (!d->slot[at]) return d->n;
         if (jinja_same_key(d->pair[2 * (d->slot[at] - 1)], key)) return d->slot[at] - 1;
@@ -478,8 +487,8 @@ PITH_SHARED int pith__j_equal(pith__jrun *r, pith__jvalue a, pith__jvalue b) {
     if (jinja_is_int(a) && jinja_is_int(b)) return a.as.i == b.as.i;
     if (a.type == PITH__T_BIG && b.type == PITH__T_BIG)
         return a.as.s->n == b.as.s->n && !memcmp(a.as.s->p, b.as.s->p, a.as.s->n);
+    if (a.type != b.type) return pith__j_number(a, &f) && pith__j_number(b, &g) && f == g;
     if (pith__j_number(a, &f) && pith__j_number(b, &g)) return f == g;
-    if (a.type != b.type) return 0;
     if (a.type == PITH__T_UNDEFINED || a.type == PITH__T_NONE) return 1;
     if (a.type != PITH__T_LIST && a.type != PITH__T_TUPLE && a.type != PITH__T_RANGE && a.type != PITH__T_DICT)
         return a.as.list == b.as.list; /* the same thing */
@@ -554,6 +563,19 @@ PITH_SHARED int pith__j_can_iterate(pith__jvalue v) {
     return v.type == PITH__T_STR || jinja_is_list(v) || v.type == PITH__T_DICT || v.type == PITH__T_UNDEFINED;
 }
 
+/* Each character of s as a string. */
+static void jinja_characters(pith__jrun *r, const pith__jstr *s, pith__jlist *l) {
+    size_t n = pith__j_length(s);
+    pith__jstr *one = pith__j_new(r, n, sizeof *one);
+    l->v = pith__j_new(r, n, sizeof *l->v);
+    uint32_t c;
+    for (size_t at = 0; !r->code && at < s->n; at += one++->n) {
+        *one = (pith__jstr){ .p = s->p + at, .marks = s->marks ? s->marks + at : NULL, .mark = s->mark, .safe = s->safe };
+        one->n = pith__utf8_read((const uint8_t *)s->p + at, s->n - at, &c);
+        l->v[l->n++] = jinja_value_of(one);
+    }
+}
+
 PITH_SHARED pith__jlist *pith__j_items(pith__jrun *r, pith__jvalue v) {
     if (!pith__j_can_iterate(v)) {
         pith__j_fail(r, "a %s has no items to walk over", pith__j_type(v));
@@ -572,12 +594,7 @@ PITH_SHARED pith__jlist *pith__j_items(pith__jrun *r, pith__jvalue v) {
     } else if (v.type == PITH__T_DICT) {
         for (size_t i = 0; i < v.as.dict->n; i++) pith__j_append(r, l, v.as.dict->pair[2 * i]);
     } else {
-        const pith__jstr *s = v.as.s;
-        uint32_t c;
-        for (size_t i = 0, n; i < s->n && !r->code; i += n) {
-            n = pith__utf8_read((const uint8_t *)s->p + i, s->n - i, &c);
-            pith__j_append(r, l, pith__j_part(r, s, i, n));
-        }
+        jinja_characters(r, v.as.s, l);
     }
     return r->code ? NULL : l;
 }
