@@ -25,8 +25,8 @@ ENGINE  = base/bytes.c base/os.c base/utf8.c base/json.c base/team.c \
           text/charset.c text/grammar.c text/gbnf.c text/matcher.c text/trie.c \
           text/automaton.c text/pattern.c text/decimal.c text/schema.c text/scalars.c text/keywords.c text/rules.c \
           text/jinja_value.c text/jinja_write.c text/jinja_format.c text/jinja_math.c text/jinja_methods.c \
-          text/jinja_filters.c text/jinja_functions.c text/jinja_lex.c text/jinja_expression.c text/jinja_parse.c \
-          text/jinja.c text/messages.c \
+          text/jinja_filters.c text/jinja_functions.c text/jinja_lex.c text/jinja_expression.c \
+          text/jinja_parse.c text/jinja_run.c text/jinja.c text/messages.c \
           tokenizer.c chat.c thoughts.c \
           families.c model.c template.c lora.c export.c merge.c forward.c pass.c session.c keep.c candidates.c penalties.c sampler.c constrain.c generate.c
 HEADERS = $(wildcard model.h internal.h base/*.h math/*.h math/twins/*.inc formats/*.h text/*.h)

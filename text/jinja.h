@@ -1,6 +1,6 @@
 /* jinja.h - the template language of chat templates, as Jinja2 3.1 runs it for transformers.
  *
- * A template is parsed once (text/jinja_parse.c) and run over values (text/jinja.c). Every string carries marks, a
+ * A template is parsed once (text/jinja_parse.c) and run over values (text/jinja_run.c). Every string carries marks, a
  * byte of flags for each of its bytes, through all filters and methods: so of each byte of the result it is known
  * whether the template wrote it or it came from the data, and whether it stands in a {% generation %} block.
  * Everything lives in an arena with a limit, and work is counted: a template can neither hang nor exhaust memory. */
@@ -320,7 +320,12 @@ PITH_SHARED pith__jnode *pith__j_pipe(pith__jparser *p, pith__jnode *n); /* n | 
 
 PITH_SHARED pith__jnode *pith__j_parse(pith__jrun *r, const char *text, size_t n); /* a list of statements */
 
-/* ---- running: text/jinja.c ------------------------------------------------------------------------- */
+/* ---- running: text/jinja_run.c --------------------------------------------------------------------- */
+
+/* The statements write into r->out, which is made. */
+PITH_SHARED void pith__j_run(pith__jrun *r, const pith__jnode *first, pith__jdict *given);
+
+/* ---- templates: text/jinja.c ----------------------------------------------------------------------- */
 
 typedef struct pith__jinja pith__jinja; /* a template, ready to run */
 

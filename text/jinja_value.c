@@ -570,7 +570,8 @@ static void jinja_characters(pith__jrun *r, const pith__jstr *s, pith__jlist *l)
     l->v = pith__j_new(r, n, sizeof *l->v);
     uint32_t c;
     for (size_t at = 0; !r->code && at < s->n; at += one++->n) {
-        *one = (pith__jstr){ .p = s->p + at, .marks = s->marks ? s->marks + at : NULL, .mark = s->mark, .safe = s->safe };
+        *one = (pith__jstr){ .p = s->p + at, .marks = s->marks ? s->marks + at : NULL, .mark = s->mark,
+                             .safe = s->safe };
         one->n = pith__utf8_read((const uint8_t *)s->p + at, s->n - at, &c);
         l->v[l->n++] = jinja_value_of(one);
     }
