@@ -102,6 +102,7 @@ replay() { # the fuzz target on files it knows, and on changed copies of them
     session) seeds=tiny.text ;;
     adapter) seeds="lora.gguf lora.json lora.safetensors" ;;
     jinja) seeds=chat.jinja ;;
+    messages) seeds=chat.json ;;
     *) seeds=tiny.json ;;
     esac
     (cd "$BUILD/seeds" && ASAN_OPTIONS=allocator_may_return_null=1:$ASAN_OPTIONS ../fuzz_$1 $seeds) ||

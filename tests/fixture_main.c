@@ -1,6 +1,6 @@
 /* fixture_main.c - fixture DIR: writes small models and vocabularies there, for cli.sh and to begin fuzzing with:
  * tiny.bin (version 0), tiny.v1.bin, tiny.v2.bin, tok.bin, spm.gguf, bpe.gguf, tiny.safetensors, tiny.json, tiny.text
- * (a text that tiny.bin has read, as pith_session_save writes it), chat.jinja,
+ * (a text that tiny.bin has read, as pith_session_save writes it), chat.jinja, chat.json (its messages),
  * lora.gguf, lora.json, lora.safetensors (adapters of spm.gguf), and
  * longrope.80.gguf and longrope.1.gguf: texts over 80 tokens, or all, are rotated by the long factors. */
 #include "../model.h"
@@ -145,6 +145,17 @@ static bytes template(void) { /* of a conversation */
     return b;
 }
 
+static bytes messages(void) { /* and variables behind a NUL */
+    static const char text[] =
+        "{\"messages\": [{\"role\": \"system\", \"content\": \"Be \\u00fc <b>kind</b>. \"}, {\"role\": \"user\", \"content\": [{\"type\": \"text\",\n"
+        " \"text\": \"a\"}, {\"text\": \"\xed\x95\x9c\"}]}, {\"role\": \"assistant\", \"content\": null, \"reasoning\": \"hm\", \"tool_calls\": [{\"type\": "
+        "\"function\", \"function\": {\"name\": \"f\", \"arguments\": {\"x\": [1, -2.5e3, true]}}}]}, {\"role\": \"tool\", \"content\": \"3\"}],\n"
+        " \"tools\": [{\"function\": {\"name\": \"f\"}}], \"documents\": [], \"add_generation_prompt\": false}\0{\"enable_thinking\": false}";
+    bytes b = { NULL, 0, 0 };
+    put(&b, text, sizeof text - 1);
+    return b;
+}
+
 int main(int argc, char **argv) {
     if (argc != 2) return fprintf(stderr, "usage: fixture DIR\n"), 1;
     return write_to(argv[1], "tiny.bin", fixture_llama2c(&fixture_tiny, 0, 1)) ||
@@ -160,5 +171,6 @@ int main(int argc, char **argv) {
            write_to(argv[1], "longrope.80.gguf", fixture_gguf(LONGROPE("80"), longrope, 1)) ||
            write_to(argv[1], "longrope.1.gguf", fixture_gguf(LONGROPE("1"), longrope, 1)) ||
            write_to(argv[1], "tiny.safetensors", safetensors()) || write_to(argv[1], "tiny.json", json()) ||
-           write_to(argv[1], "chat.jinja", template()) || save_text(argv[1], "tiny.text");
+           write_to(argv[1], "chat.jinja", template()) || write_to(argv[1], "chat.json", messages()) ||
+           save_text(argv[1], "tiny.text");
 }
