@@ -399,6 +399,8 @@ printf 'the\0once\n' > "$dir/said"; in=$dir/said; tiny -m chat -n 60; in=/dev/nu
 printf 'the\nonce\n\353\260\n' > "$dir/said"; in=$dir/said; tiny -m chat -t 0 --n-predict 2; in=/dev/null
 [ "$status" -eq 3 ] && [ "$(wc -l < "$dir/out")" -eq 2 ] && grep -q 'standard input: line 3, byte 0: bytes that are not UTF-8' "$dir/err"
 ok $? "chat: a line that is no UTF-8, after the answers before it"
+printf 'the\nonce\nthe\n' > "$dir/said"; in=$dir/said; tiny -m chat -t 0 -c 30 --no-drop; in=/dev/null
+[ "$status" -eq 1 ] && [ "$(wc -l < "$dir/out")" -eq 1 ] && grep -q 'the context 30' "$dir/err"; ok $? "chat: --no-drop makes a question that has no room an error"
 printf ' \n\t\n' > "$dir/blank.jinja"; tiny -m chat -i the --quiet --chat-template-file "$dir/blank.jinja"
 refused 3 'blank.jinja: is empty' "chat: a template without anything"
 printf '{%% if false %%}a{%% endif %%}' > "$dir/blank.jinja"; tiny -m chat -i the --quiet --chat-template-file "$dir/blank.jinja"

@@ -4,14 +4,15 @@
 #include "terminal.h"
 
 static char folder[64];      /* for files of this test */
-static const char *more;     /* one more flag of the program */
+static const char *more, *still_more; /* flags of the program */
 
 static void chat(int report_to) {
     char *run = getenv("RUN"), answers[128];
     snprintf(answers, sizeof answers, "%s/answers", folder);
     dup2(report_to, 9);
     setenv("TERM", "xterm", 1);
-    execl(run ? run : "./run", "run", "-m", "chat", "-t", "0", "--n-predict", "4", "--quiet", "-o", answers, more, (char *)NULL);
+    setenv("HOME", folder, 1);
+    execl(run ? run : "./run", "run", "-m", "chat", "-t", "0", "--n-predict", "4", "--quiet", "-o", answers, more, still_more, (char *)NULL);
 }
 
 static const char *text_of(const char *name) { /* a file in the folder */
@@ -137,6 +138,18 @@ TEST(an_answer_can_be_had_again) {
     CHECK(says("there is no answer yet") && says("forgotten"));
 }
 
+TEST(a_full_context_leaves_a_person_what_was_said) {
+    more = "--no-drop", still_more = "--ctx-size=40";
+    talk("hello\rone two three four five six seven eight nine ten eleven twelve\r/save ~/full.json\r/exit\r");
+    EQ(lines_of(text_of("answers")), 1);
+    CHECK(says("the context 40: /undo or /clear makes room") && says("full.json: 2 messages"));
+    CHECK(strstr(text_of("full.json"), "hello"));
+    more = "-n", still_more = "40";
+    talk("/set n-predict 100\rhello\rhello\r/save ~/full.json\r/exit\r");
+    CHECK(says("the context 40: /undo or") && says("full.json: 2 messages"));
+    more = still_more = NULL;
+}
+
 TEST(ctrl_c_twice_leaves) {
     more = "--no-drop";
     talk("hello\rwhy\003\003");
@@ -158,6 +171,7 @@ int main(void) {
     RUN(parts_are_joined_and_what_cannot_be_read_changes_nothing);
     RUN(show_has_what_set_can_set);
     RUN(an_answer_can_be_had_again);
+    RUN(a_full_context_leaves_a_person_what_was_said);
     RUN(ctrl_c_twice_leaves);
     snprintf(command, sizeof command, "rm -rf %s", folder);
     return system(command) | DONE();

@@ -139,15 +139,28 @@ static int set_whether_it_thinks(talk *k, const char *rest) {
     return GO_ON;
 }
 
+/* ~/NAME as a shell has it; the caller frees it. NULL: there is no name, complained. */
+static char *file_named(const char *command, const char *name) {
+    const char *home = !strncmp(name, "~/", 2) ? getenv("HOME") : NULL;
+    size_t n = home ? strlen(home) : 0;
+    char *path = malloc(n + strlen(name) + 1);
+    if (!*name || !path) return free(path), complain(USAGE, "%s needs the name of a file", command), NULL;
+    if (home) memcpy(path, home, n);
+    strcpy(path + n, name + (home != NULL));
+    return path;
+}
+
 static int save(talk *k, const char *rest) {
-    if (!*rest) return complain(USAGE, "/save needs the name of a file"), GO_ON;
-    if (save_messages(&k->all, rest, &k->o->model) == 0) fprintf(stderr, "%s: %d messages\n", rest, k->all.n);
+    char *path = file_named("/save", rest);
+    if (path && !save_messages(&k->all, path, &k->o->model)) fprintf(stderr, "%s: %d messages\n", path, k->all.n);
+    free(path);
     return GO_ON;
 }
 
 static int load(talk *k, const char *rest) {
-    if (!*rest) return complain(USAGE, "/load needs the name of a file"), GO_ON;
-    if (load_messages(&k->all, rest) == 0) fprintf(stderr, "%s: %d messages\n", rest, k->all.n);
+    char *path = file_named("/load", rest);
+    if (path && !load_messages(&k->all, path)) fprintf(stderr, "%s: %d messages\n", path, k->all.n);
+    free(path);
     return GO_ON;
 }
 
@@ -179,7 +192,7 @@ static const struct {
     { "undo", "", undo, "take the last question and its answer back" },
     { "again", "", again, "another answer to the last question" },
     { "system", "TEXT", set_system, "the system prompt from now on; without TEXT none" },
-    { "set", "NAME VALUE", set, "a setting by the name of its flag: temp, top-p, seed, n-predict, ..." },
+    { "set", "NAME VALUE", set, "a setting by its flag's name: temp, seed, n-predict" },
     { "show", "", show, "the settings" },
     { "thoughts", "show|dim|hide", set_how_thoughts_show, "how thoughts are shown" },
     { "reasoning", "on|off|auto", set_whether_it_thinks, "whether the model thinks before it answers" },
@@ -198,7 +211,8 @@ static int help(talk *k, const char *rest) {
         if (commands[i].help)
             fprintf(stderr, "/%s %-*s %s\n", commands[i].name, 24 - (int)strlen(commands[i].name), commands[i].value,
                     commands[i].help);
-    fprintf(stderr, "\"\"\"                        begins and ends a message of several lines; Alt-Enter is a line end\n");
+    fprintf(stderr, "\"\"\"                        begins and ends a message of several lines\n"
+                    "Alt-Enter                  a line end within a message\n");
     return GO_ON;
 }
 

@@ -184,7 +184,8 @@ static int encode_what_fits(talk *k, pith_token **t, int *n) {
              k->n_dropped - before);
     if (*n <= k->n_ctx) return 0;
     free(*t);
-    return complain(USAGE, "the conversation has %d tokens, the context %d", *n, k->n_ctx);
+    return complain(USAGE, "the conversation has %d tokens, the context %d%s", *n, k->n_ctx,
+                    k->typed && k->keeps_all ? ": /undo or /clear makes room" : "");
 }
 
 /* ---- the model's turn ------------------------------------------------------------------------ */
@@ -258,7 +259,9 @@ static int exchange(talk *k) {
     voice *v = k->v;
     const options *o = k->o;
     int n = 0, code = read_it(k, &n);
-    if (k->typed && (interrupted(k) || (code > 0 && code != FAILED))) {
+    int broken = interrupted(k);
+    if (k->typed && (broken || (code > 0 && code != FAILED))) {
+        if (broken) note(o->model.quiet, "the question was not read to its end and is dropped (Ctrl-C)");
         drop_messages(&k->all, k->all.n - 1, 1); /* a question that cannot be read is not asked */
         return GO_ON;
     }
@@ -275,8 +278,8 @@ static int exchange(talk *k) {
         note(o->model.quiet, "the answer ends here, after %d tokens (--n-predict)", most);
     else if (v->ended == PITH_FULL || v->ended == PITH_LIMIT)
         note(o->model.quiet, "the conversation has its %d tokens (-n, -c)", k->n_ctx);
-    if (pith_position(v->s) < k->n_ctx || !k->keeps_all) return GO_ON;
-    return 0;
+    /* --no-drop: a question more is an error. -n: it ends here, unless a person wants to save it. */
+    return pith_position(v->s) < k->n_ctx || !k->keeps_all || k->typed || o->no_drop ? GO_ON : 0;
 }
 
 /* ---- the whole --------------------------------------------------------------------------------- */

@@ -49,7 +49,12 @@ const char *const thoughts_names[N_THOUGHTS] = { "show", "dim", "hide" };
 static void say_thoughts(voice *v) {
     int dim = v->thoughts == THOUGHTS_DIM && v->colour;
     const char *opens = dim ? "\033[2m" : "<think>\n", *closes = dim ? "\033[0m\n\n" : "\n</think>\n\n";
-    if (v->thoughts == THOUGHTS_HIDE) return;
+    if (v->thoughts == THOUGHTS_HIDE) {
+        int waits = v->colour && isatty(STDERR_FILENO) && v->g.thinking && !v->ended; /* a person who sees nothing */
+        if (waits != v->thinking) fprintf(stderr, waits ? "thinking ..." : "\r\033[K");
+        v->thinking = waits;
+        return;
+    }
     if (v->g.n_thought && !v->thinking) output_bytes(&v->out, opens, strlen(opens)), v->thinking = 1;
     output_text(&v->out, v->g.thought, v->g.n_thought);
     if (v->thinking && (v->g.n_text || v->ended)) output_bytes(&v->out, closes, strlen(closes)), v->thinking = 0;
