@@ -330,6 +330,8 @@ BLOCKS = [
     "{{ a }} {% raw -%}  x  {%- endraw %}.", "{%- raw -%} {{ }} {%- endraw -%} x", "{{- a -}} {{- b -}}", "{%if a%}x{%endif%}{{a}}{{'}}'}}",
     "{{ \"a\n\tb\" | indent(2) }}", "{% set x %}\n  text\n{% endset %}[{{ x }}]", "{% macro f() %}\n  m\n{% endmacro %}[{{ f() }}]",
     "{% macro f() -%}\n  m\n{%- endmacro %}[{{ f() }}]", "{{ a }}{{ b }}\n{{ s }}",
+    "{% for x in l %}{% continue %}{% else %}e{% endfor %}|{% for x in l %}{% break %}{% else %}e{% endfor %}|"
+    "{% for x in l %}{% if x == 1 %}{% break %}{% endif %}{% else %}e{% endfor %}|{% for x in l %}{% if x < 3 %}{% continue %}{% endif %}{% else %}e{% endfor %}",
     # Loops over texts, which pass over what did nothing before.
     "{% for c in 'aaaa' %}{% if loop.index == 3 %}!{% endif %}{% endfor %}",
     "{% set ns = namespace(n=0) %}{% for c in 'abab' %}{% if ns.n == 1 and c == 'a' %}x{% endif %}{% if c == 'b' %}{% set ns.n = ns.n + 1 %}{% endif %}{% endfor %}",

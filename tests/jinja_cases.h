@@ -85,6 +85,8 @@ static const struct { const char *source, *text; } jinja_cases[] = { /* text NUL
       "[m]" },
     { "{{ a }}{{ b }}\012{{ s }}",
       "7-3\012Hello, World" },
+    { "{% for x in l %}{% continue %}{% else %}e{% endfor %}|{% for x in l %}{% break %}{% else %}e{% endfor %}|{% for x in l %}{% if x == 1 %}{% break %}{% endif %}{% else %}e{% endfor %}|{% for x in l %}{% if x < 3 %}{% continue %}{% endif %}{% else %}e{% endfor %}",
+      "e|e||" },
     { "{% for c in 'aaaa' %}{% if loop.index == 3 %}!{% endif %}{% endfor %}",
       "!" },
     { "{% set ns = namespace(n=0) %}{% for c in 'abab' %}{% if ns.n == 1 and c == 'a' %}x{% endif %}{% if c == 'b' %}{% set ns.n = ns.n + 1 %}{% endif %}{% endfor %}",

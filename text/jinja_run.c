@@ -209,7 +209,7 @@ static pith__jvalue jinja_loop_attribute(pith__jrun *r, pith__jvalue v, const pi
     }
 }
 
-static int jinja_walk(pith__jrun *r, jinja_a_loop *l) { /* 1: the body ran at least once */
+static int jinja_walk(pith__jrun *r, jinja_a_loop *l) { /* 1: the body ran to its end at least once: as Jinja2 has it */
     const pith__jnode *n = l->node;
     jinja_frame *inner = jinja_new_frame(r, l->outer);
     const pith__jvalue self = { .type = PITH__T_LOOP, .as.loop = l };
@@ -219,7 +219,6 @@ static int jinja_walk(pith__jrun *r, jinja_a_loop *l) { /* 1: the body ran at le
         l->now = l->ahead;
         l->ahead.type = PITH__T_ABSENT;
         l->index++;
-        any = 1;
         size_t bytes;
         jinja_seen *seen = l->seen && l->now.type == PITH__T_STR ? jinja_seen_of(l, l->now.as.s, 0, &bytes) : NULL;
         if (seen && seen->since == r->effects) continue;
@@ -228,6 +227,7 @@ static int jinja_walk(pith__jrun *r, jinja_a_loop *l) { /* 1: the body ran at le
         jinja_assign(r, n->a, l->now, inner);
         const int64_t before = r->effects;
         control = r->code ? JINJA_BREAK : jinja_run(r, n->d->a, inner);
+        any |= control == JINJA_GO_ON;
         if (seen) *seen = (jinja_seen){ l->now.as.s, r->effects == before ? before : 0 };
     }
     return any;
