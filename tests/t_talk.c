@@ -138,6 +138,15 @@ TEST(an_answer_can_be_had_again) {
     CHECK(says("there is no answer yet") && says("forgotten"));
 }
 
+/* What is typed or pasted while an answer comes is not shown in it, and edited like any other line. */
+TEST(the_next_line_may_be_typed_during_an_answer) {
+    talk("/set n-predict 20\rhello\r" LATER "\033[200~first\nsecond\033[201~\r/save ~/later.json\r/exit\r");
+    CHECK(says("later.json: 4 messages") && strstr(text_of("later.json"), "\"first\\nsecond\""));
+    const char *shown = strstr(seen, "first");
+    CHECK(shown && shown - seen > 2 && !memcmp(shown - 2, "> ", 2));
+    CHECK(strstr(seen, "\033[?2004h\033[?2004l\033[?2004h")); /* a paste was one during the answer too */
+}
+
 TEST(a_full_context_leaves_a_person_what_was_said) {
     more = "--no-drop", still_more = "--ctx-size=40";
     talk("hello\rone two three four five six seven eight nine ten eleven twelve\r/save ~/full.json\r/exit\r");
@@ -171,6 +180,7 @@ int main(void) {
     RUN(parts_are_joined_and_what_cannot_be_read_changes_nothing);
     RUN(show_has_what_set_can_set);
     RUN(an_answer_can_be_had_again);
+    RUN(the_next_line_may_be_typed_during_an_answer);
     RUN(a_full_context_leaves_a_person_what_was_said);
     RUN(ctrl_c_twice_leaves);
     snprintf(command, sizeof command, "rm -rf %s", folder);

@@ -110,6 +110,16 @@ static int times_drawn(void) {
     return n;
 }
 
+/* In keys, behind the end of a line: what follows is sent at once as soon as a paste is one again, before the next
+ * question. */
+#define LATER "\035"
+
+static int paste_is_one(void) {
+    const char *off = NULL;
+    for (const char *p = seen; (p = strstr(p, "\033[?2004l")) != NULL; p++) off = p;
+    return off && strstr(off, "\033[?2004h");
+}
+
 /* Runs run() at a terminal of its own, which reports lines to where it writes. Sends keys once the editor asks: all in
  * one, or slowly, each when the one before has been drawn. 0: there is no terminal to be had here. */
 static int type_at(void (*run)(int report_to), const char *keys, int slowly) {
@@ -139,7 +149,10 @@ static int type_at(void (*run)(int report_to), const char *keys, int slowly) {
         seen[n += (size_t)k] = 0;
         while (*keys && times_drawn() > sent) {
             size_t next = slowly ? key_length(keys) : all;
+            if (*keys == *LATER && !paste_is_one()) break;
+            if (*keys == *LATER) next = strlen(++keys);
             if (write(master, keys, next) < 0) break;
+            if (slowly && *keys == '\r' && keys[1] == *LATER) sent--; /* it is not waited for */
             sent += slowly && (*keys == '\r' || *keys == '\003') ? 2 : 1; /* the next question is drawn too */
             keys += next;
         }

@@ -409,3 +409,20 @@ int edit_line(const char *question, line_editor *with, char **line) {
     free(e);
     return code;
 }
+
+void line_waits(line_editor *with) {
+    if (with->waits || tcgetattr(STDIN_FILENO, &with->usual)) return;
+    struct termios t = with->usual;
+    t.c_lflag &= ~(tcflag_t)(ICANON | ECHO); /* Ctrl-C stays a signal */
+    t.c_cc[VMIN] = 1, t.c_cc[VTIME] = 0;
+    tcsetattr(STDIN_FILENO, TCSADRAIN, &t);
+    fputs("\033[?2004h", stderr);
+    with->waits = 1;
+}
+
+void line_goes_on(line_editor *with) {
+    if (!with->waits) return;
+    fputs("\033[?2004l", stderr);
+    tcsetattr(STDIN_FILENO, TCSADRAIN, &with->usual);
+    with->waits = 0;
+}

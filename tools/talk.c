@@ -316,7 +316,9 @@ static int take_turns(talk *k, char *text, int only) {
             k->again = !code;
         }
         text = NULL;
+        if (k->typed && k->again) line_waits(&k->editor);
         if (k->again) code = exchange(k);
+        line_goes_on(&k->editor);
         k->again = 0;
         if (only) break;
     }
