@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum {
-    JINJA_SEEN = 128,                /* characters that a loop over a text remembers, if it has as many bytes */
+    JINJA_SEEN = 64,                 /* characters that a loop over a text remembers, if it has half as many bytes */
     JINJA_DEEPEST_RUN = 700          /* calls of evaluate and run within each other */
 };
 
@@ -123,10 +123,22 @@ static pith__jvalue jinja_next_raw(pith__jrun *r, jinja_a_loop *l) {
     size_t n, at = l->raw;
     jinja_seen *seen = jinja_seen_of(l, s, at, &n);
     l->raw += n;
-    if (seen && seen->text && !s->marks) return (pith__jvalue){ .type = PITH__T_STR, .as.s = seen->text };
+    if (seen && seen->text) return (pith__jvalue){ .type = PITH__T_STR, .as.s = seen->text };
     pith__jvalue v = pith__j_part(r, s, at, n);
     if (seen && !r->code) seen->text = v.as.s;
     return v;
+}
+
+static void jinja_pass_quiet(pith__jrun *r, jinja_a_loop *l) {
+    while (l->seen && !l->ahead.type && jinja_is_left(l) && pith__j_work(r, 1)) {
+        size_t n;
+        const jinja_seen *seen = jinja_seen_of(l, l->items.as.s, l->raw, &n);
+        if (!seen->text || seen->since != r->effects) break;
+        l->raw += n;
+        l->index++;
+        l->before = l->now;
+        l->now = (pith__jvalue){ .type = PITH__T_STR, .as.s = seen->text };
+    }
 }
 
 /* The next item for which the loop's condition holds, or ABSENT. It waits in ahead until it is taken. */
@@ -214,21 +226,21 @@ static int jinja_walk(pith__jrun *r, jinja_a_loop *l) { /* 1: the body ran to it
     jinja_frame *inner = jinja_new_frame(r, l->outer);
     const pith__jvalue self = { .type = PITH__T_LOOP, .as.loop = l };
     int control = JINJA_GO_ON, any = 0;
+    size_t bytes;
     while (control != JINJA_BREAK && !r->code && jinja_peek_item(r, l).type) {
         l->before = l->now;
         l->now = l->ahead;
         l->ahead.type = PITH__T_ABSENT;
         l->index++;
-        size_t bytes;
-        jinja_seen *seen = l->seen && l->now.type == PITH__T_STR ? jinja_seen_of(l, l->now.as.s, 0, &bytes) : NULL;
-        if (seen && seen->since == r->effects) continue;
         jinja_empty_frame(r, &inner);
         jinja_assign_name(r, inner, &jinja_the_loop, self);
         jinja_assign(r, n->a, l->now, inner);
         const int64_t before = r->effects;
         control = r->code ? JINJA_BREAK : jinja_run(r, n->d->a, inner);
         any |= control == JINJA_GO_ON;
-        if (seen) *seen = (jinja_seen){ l->now.as.s, r->effects == before ? before : 0 };
+        const jinja_seen seen = { l->now.as.s, r->effects == before ? before : 0 };
+        if (l->seen) *jinja_seen_of(l, l->now.as.s, 0, &bytes) = seen;
+        jinja_pass_quiet(r, l);
     }
     return any;
 }
@@ -236,7 +248,8 @@ static int jinja_walk(pith__jrun *r, jinja_a_loop *l) { /* 1: the body ran to it
 static int jinja_loop(pith__jrun *r, const pith__jnode *n, jinja_frame *f, pith__jvalue over, int64_t depth) {
     jinja_a_loop *l = pith__j_new(r, 1, sizeof *l);
     if (!l) return JINJA_GO_ON;
-    if (over.type == PITH__T_STR && over.as.s->n >= JINJA_SEEN) l->seen = pith__j_new(r, JINJA_SEEN, sizeof *l->seen);
+    if (over.type == PITH__T_STR && !over.as.s->marks && over.as.s->n >= JINJA_SEEN / 2 && !n->c)
+        l->seen = pith__j_new(r, JINJA_SEEN, sizeof *l->seen);
     if (over.type != PITH__T_RANGE && over.type != PITH__T_STR)
         over = (pith__jvalue){ .type = PITH__T_LIST, .as.list = pith__j_items(r, over) };
     *l = (jinja_a_loop){ .node = n, .outer = f, .index = -1, .depth = depth, .items = over, .seen = l->seen };
