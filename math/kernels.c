@@ -383,8 +383,11 @@ PITH_SHARED const pith__kernels *pith__portable(const char *name) {
     return !name || !strcmp(name, portable_kernels.name) ? &portable_kernels : NULL;
 }
 
-/* Room for a row as pith__q32; in twins/ for 16 rows as floats, or for (16, PITH__FEW, 16) sums. */
-PITH_SHARED size_t pith__matmul_scratch(size_t cols) { return 16 * sizeof(float) * (cols + 768); }
+/* Room for a row as pith__q32; in twins/ for 16 rows as floats, or for (17, PITH__FEW, 16) sums, a block of 8 and the
+ * scales of 16 blocks, 4 each. */
+PITH_SHARED size_t pith__matmul_scratch(size_t cols) {
+    return 16 * sizeof(float) * (cols + 17 * PITH__FEW + 8 + 16 * 4);
+}
 
 /* A tile has at most 16 tokens, and at most a float for each number; the last tile is a whole one. */
 PITH_SHARED size_t pith__tiles_bytes(size_t n, size_t cols) { return (n + 16) * (cols + 32) * sizeof(float); }

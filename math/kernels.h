@@ -69,7 +69,7 @@ PITH_SHARED void pith__row_q32(const pith__tensor *w, size_t r, size_t b, pith__
 
 typedef struct pith__kernels pith__kernels;
 
-enum { PITH__FEW = 40 }; /* the most tokens that twins/panels.inc multiplies as few */
+enum { PITH__FEW = 63 }; /* the most tokens that twins/panels.inc multiplies as few */
 
 /* The inputs (activations) of one or more matmuls. Quantised weights need quantised inputs: 32 numbers share a
  * scale, the largest magnitude among them over 127. n_block = cols / 32, rounded up. With PITH__I8 weights, group

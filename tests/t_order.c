@@ -2,7 +2,7 @@
  * of many floats depends on its order, and results must depend on nothing but the text (math/kernels.c). */
 #include "kernel_cases.h"
 
-enum { N_TOKEN = 41, ROWS = 37, CHUNK = 256 };
+enum { N_TOKEN = 131, ROWS = 37, CHUNK = 256 }; /* whole tiles of many tokens, and three tokens more */
 
 static int fused; /* portable rounds a product and then its sum; all others round a * b + c once */
 
@@ -171,7 +171,7 @@ static void right_product(const pith__kernels *k, float *y, const pith__tensor *
 
 /* One token, few and many: all have the same order. */
 static void check_order(const pith__kernels *k, const pith__format *f, size_t cols, size_t group) {
-    static const int n_token[] = {N_TOKEN, 1, 2, 3, 7, 15, 16, 24};
+    static const int n_token[] = {N_TOKEN, 1, 2, 3, 7, 15, 16, 24, PITH__FEW, PITH__FEW + 2};
     pith__tensor w = random_weights(f, ROWS, cols, group);
     pith__input in = new_input(N_TOKEN, cols);
     float *want = take(N_TOKEN * ROWS * 4), *y = take(N_TOKEN * ROWS * 4);
