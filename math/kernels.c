@@ -432,7 +432,8 @@ static void matmul_task(const void *data, size_t i, uint8_t *scratch) {
  * are of use only to the thread that goes on with them. */
 static size_t rows_of_task(const pith__tensor *w, int n_token, int n_threads) {
     size_t n_task = 8 * (size_t)n_threads, rows = (w->rows + 16 * n_task - 1) / (16 * n_task) * 16;
-    return n_token > PITH__FEW && rows > 32 ? 32 : rows;
+    int many = w->format->unpack ? n_token > PITH__FEW : n_token >= 8;
+    return many && rows > 32 ? 32 : rows;
 }
 
 /* Quantises and arranges the inputs, if the matmul before did not do it, and then multiplies. */

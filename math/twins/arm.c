@@ -32,6 +32,7 @@
 #define byte64 V(bytes4)
 #define SIGNED_SHIFT -1
 #define FLOAT_TOKENS 6
+#define FLOAT_FROM(format) 16
 #define ROW_TOKENS 2
 #define QUERIES 2
 #define KEYS(n) 2
@@ -135,6 +136,7 @@ PITH_SHARED const pith__kernels *pith__arm(const char *name) {
 #undef byte64
 #undef SIGNED_SHIFT
 #undef FLOAT_TOKENS
+#undef FLOAT_FROM
 #undef ROW_TOKENS
 #undef QUERIES
 #undef KEYS

@@ -59,6 +59,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #define V(name) name##_avx512
 #define vec __m512
 #define FLOAT_TOKENS 16
+#define FLOAT_FROM(format) ((format) == PITH__BF16 ? 16 : 128) /* bf16.inc has panels of another kind */
 #define ROW_TOKENS 4
 #define OUTER_ROWS 12
 #define OUTER_WIDE 2
@@ -90,6 +91,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #undef ints
 #undef byte64
 #undef FLOAT_TOKENS
+#undef FLOAT_FROM
 #undef ROW_TOKENS
 #undef OUTER_ROWS
 #undef OUTER_WIDE
@@ -110,6 +112,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #define V(name) name##_avx2
 #define vec vec_avx2
 #define FLOAT_TOKENS 6
+#define FLOAT_FROM(format) 36
 #define ROW_TOKENS 2
 #define OUTER_ROWS 6
 #define OUTER_WIDE 1
@@ -143,6 +146,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #undef ints
 #undef byte64
 #undef FLOAT_TOKENS
+#undef FLOAT_FROM
 #undef ROW_TOKENS
 #undef OUTER_ROWS
 #undef OUTER_WIDE
