@@ -102,6 +102,14 @@ tools/show.c @ examples @ packs ? packs->example[k] : k @ k
 train/dataset.c @ examples @ empty || type == '{' @ type == '{'
 train/backward.c @ backward step @ d_project(b, dx, b->d.route, &b->layer->router, x, b->n, 1) @ d_project(b, dx, b->d.route, &b->layer->router, x, b->n, 0)
 train/loss.c @ backward step @ c = h->logit_softcap @ c = h->attn_softcap
+train/drift.c @ drift @ p * (log_p - ((double)b[k] - all_b)) @ exp((double)b[k] - all_b) * (log_p - ((double)b[k] - all_b))
+train/drift.c @ drift @ pith_rewind(d->plan->b, 0); @ ;
+train/drift.c @ drift @ r->kl != r->kl) s->most_kl @ 0) s->most_kl
+train/recall.c @ recall @ seen < n / 2; @ seen < (n + 1) / 2;
+train/recall.c @ recall forget @ != e->target[i + k]) return count; @ != e->target[i + k]) continue;
+tools/curves.c @ curves @ step <= c->b[c->n - 1].last) return; @ step < c->b[c->n - 1].last) return;
+tools/curves.c @ curves @ c->n = BUCKETS / 2, c->per *= 2; @ c->n = BUCKETS / 2;
+tools/probes.c @ probes @ start < last && isnan(start->forget_loss) @ 0
 train/adamw.c @ step pretrain @ lr * a->weight_decay @ a->weight_decay
 """
 

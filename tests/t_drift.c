@@ -240,6 +240,26 @@ TEST(errors_change_nothing) {
     free(b.p), free(c.p);
 }
 
+TEST(what_is_no_number_stays_so) {
+    const float nan = NAN;
+    bytes b = fixture_llama2c(&fixture_tiny, 1, 3), c = fixture_llama2c(&fixture_tiny, 1, 3);
+    memcpy(c.p + 256, &nan, sizeof nan); /* the first weight behind the header */
+    pith_model *m = open_made(&b, 1), *o = open_made(&c, 1);
+    REQUIRE(m && o);
+    for (int i = 0; i < 2; i++) { /* of A, of B */
+        pith__drift_plan p = { session_of(i ? m : o), session_of(i ? o : m), 1, 0, NULL };
+        pith__drift_sums s = { 0 };
+        double each[N];
+        EQ(pith__drift(&p, text, N, each, &s, NULL), PITH_OK);
+        EQ(s.n, N);
+        CHECK(isnan(s.kl) && isnan(s.most_kl) && isnan(i ? s.nll_b : s.nll_a) && isnan(each[0]) && isnan(each[N - 1]));
+        CHECK(isfinite(i ? s.nll_a : s.nll_b));
+        pith_session_free(p.a), pith_session_free(p.b);
+    }
+    pith_close(m), pith_close(o);
+    free(b.p), free(c.p);
+}
+
 TEST(quantiles) {
     double x[] = { 4, 1, 3, 2 }, y[] = { 5, NAN, 1 };
     NEAR(pith__quantile(x, 4, 0.5), 2.5, 1e-15);
@@ -257,6 +277,7 @@ int main(void) {
     RUN(same_bits_for_any_threads);
     RUN(same_as_from_peft);
     RUN(errors_change_nothing);
+    RUN(what_is_no_number_stays_so);
     RUN(quantiles);
     return DONE();
 }
