@@ -94,6 +94,12 @@ TEST(strings) {
           "\"192.168.0.256\"\n\"1.2.3\"\n\"01.2.3.4\"");
     judge("{\"format\": \"ipv6\", \"type\": \"string\"}", "\"::1\"\n\"1:2:3:4:5:6:7:8\"\n\"fe80::\"",
           "\"1:2\"\n\":::\"\n\"12345::\"");
+    judge("{\"type\": \"string\", \"not\": {\"pattern\": \"^.{2}$\"}, \"maxLength\": 3}", "\"e\\u2029\"\n\"a\"\n\"ab\\ud83d\\ude42\"",
+          "\"ab\"\n\"e\\udddd\"\n\"e\\uDDDDx\"\n\"\\ud800\"\n\"a\xed\xb0\x80z\""); /* half a surrogate pair is no character */
+    char host[300] = "\"";
+    for (int i = 0; i < 3; i++) strcat(host, i ? ".a" : "a"), memset(host + strlen(host), 'b', 62), host[1 + 64 * (i + 1) - 1] = 0;
+    judge("{\"format\": \"hostname\", \"type\": \"string\"}", strcat(host, "\"\n\"a.b.c.d.e.example.com\"\n\"x\"\n\"a-b.co.kr\""),
+          "\"\"\n\"a..b\"\n\"-a\"\n\"a-.b\"\n\"a.\"");
     judge("{\"format\": \"email\", \"type\": \"string\"}", "\"a.b@c-d.org\"", "\"a\"\n\"a@\"\n\"a b@c.org\"");
 }
 

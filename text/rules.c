@@ -131,22 +131,25 @@ static void say_pairs(rule_writer *w, uint32_t from, uint32_t to) {
     }
 }
 
-/* What stands behind \u for control characters and those beyond ASCII: alternatives, "" or " | " before each. */
+/* What stands behind \u for control characters and those beyond ASCII: alternatives, "" or " | " before each. Surrogates
+ * are not in s. */
 static void say_u(rule_writer *w, const pith__charset *s, int *any) {
     enum { MANY = 8 };
     pith__charset wide = { 0 };
     pith__charset_add(&wide, 0, 0x1f);
     pith__charset_add(&wide, 0x80, PITH__LAST_CHAR);
     pith__charset_keep(&wide, s);
-    int all = wide.n && wide.range[wide.n - 1].from == 0x80 && wide.range[wide.n - 1].to == PITH__LAST_CHAR;
-    for (size_t i = 0; i < wide.n && i < MANY; i++) {
+    size_t n = wide.n;
+    int all = n > 1 && wide.range[n - 2].from == 0x80 && wide.range[n - 2].to == 0xd7ff && wide.range[n - 1].from == 0xe000 &&
+              wide.range[n - 1].to == PITH__LAST_CHAR;
+    for (size_t i = 0; i < n - (size_t)all && i < MANY; i++) {
         pith__range x = wide.range[i];
         SAY(w, *any ? " | \"u\" " : "\"u\" ");
         *any = 1;
-        if (all && i + 1 == wide.n) SAY(w, "wide");
+        if (all && i + 2 == n) SAY(w, "wide");
         else if (x.from >= 0x10000) SAY(w, "("), say_pairs(w, x.from, x.to), SAY(w, ")");
         else say_hex_range(w, x.from, x.to < 0x10000 ? x.to : 0xffff, 4);
-        if (all && i + 1 == wide.n) continue;
+        if (all && i + 2 == n) continue;
         if (x.from < 0x10000 && x.to >= 0x10000) SAY(w, " | \"u\" ("), say_pairs(w, 0x10000, x.to), SAY(w, ")");
     }
     w->to->failed |= wide.failed;
@@ -156,7 +159,7 @@ static void say_u(rule_writer *w, const pith__charset *s, int *any) {
 /* The characters of a set as a JSON string has them; s is freed. */
 static void say_json_chars(rule_writer *w, pith__charset *s) {
     static const char from[] = "\"\\/\b\f\n\r\t", letter[] = "\"\\/bfnrt";
-    pith__charset raw = { 0 }, none = { 0 };
+    pith__charset raw = { 0 }, none = { 0 }, characters = { 0 };
     int any = 0;
     pith__charset_tidy(s);
     if (s->n == 1 && s->range[0].from == 0 && s->range[0].to == PITH__LAST_CHAR) {
@@ -164,6 +167,8 @@ static void say_json_chars(rule_writer *w, pith__charset *s) {
         pith__charset_free(s);
         return;
     }
+    pith__charset_invert(&characters);
+    pith__charset_keep(s, &characters); /* half a pair is none */
     pith__charset_add(&none, 0, 0x1f);
     pith__charset_add(&none, '"', '"');
     pith__charset_add(&none, '\\', '\\');
@@ -186,8 +191,9 @@ static void say_json_chars(rule_writer *w, pith__charset *s) {
         say_u(w, s, &any);
         SAY(w, ")");
     }
-    SAY(w, ")");
-    w->to->failed |= raw.failed | none.failed | s->failed;
+    SAY(w, raw.n || n || wide ? ")" : "[])");
+    w->to->failed |= raw.failed | none.failed | s->failed | characters.failed;
+    pith__charset_free(&characters);
     pith__charset_free(&raw);
     pith__charset_free(&none);
     pith__charset_free(s);

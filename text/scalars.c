@@ -282,6 +282,7 @@ PITH_SHARED pith__case *pith__pattern_cases(const pith__keyword *k) {
 #define TIME "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 #define BYTE "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 #define LABEL "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+#define SHORT "[A-Za-z0-9]([A-Za-z0-9-]{0,18}[A-Za-z0-9])?"
 #define GROUP "[0-9A-Fa-f]{1,4}"
 #define PATH "(/[A-Za-z0-9._~-]*)*"
 
@@ -292,7 +293,8 @@ static const char *const formats[][2] = {
     { "date-time", "^" DATE "[Tt]" TIME "$" },
     { "uuid", "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$" },
     { "email", "^[A-Za-z0-9_+-]+(\\.[A-Za-z0-9_+-]+)*@([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\\.)+[A-Za-z]{2,}$" },
-    { "hostname", "^[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\\." LABEL "){0,3}$" },
+    /* 253 characters at most: three labels of any length, or 12 of up to 20. */
+    { "hostname", "^[A-Za-z](([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\\." LABEL "){0,2}|([A-Za-z0-9-]{0,18}[A-Za-z0-9])?(\\." SHORT "){0,11})$" },
     { "ipv4", "^(" BYTE "\\.){3}" BYTE "$" },
     { "ipv6", "^((" GROUP ":){7}" GROUP "|::(" GROUP "(:" GROUP "){0,5})?|(" GROUP ":){1,6}:" GROUP "|(" GROUP ":){1,7}:)$" },
     { "uri", "^[a-z][a-z0-9+-]*://([A-Za-z0-9-]+\\.)*[A-Za-z0-9-]+(:[1-9][0-9]{0,3})?" PATH
@@ -307,6 +309,7 @@ static const char *const formats[][2] = {
 #undef TIME
 #undef BYTE
 #undef LABEL
+#undef SHORT
 #undef GROUP
 #undef PATH
 
