@@ -173,8 +173,8 @@ PITH_SHARED void pith__unlock(int descriptor);
 /* The files in folder whose names are begin, a number, end: these numbers, sorted; n may be over cap. */
 PITH_SHARED size_t pith__numbered(const char *folder, const char *begin, const char *end,
                                   int64_t *number, size_t cap);
-PITH_SHARED void pith__remove(const char *path);
-PITH_SHARED void pith__remove_named(const char *folder, const char *begin, const char *end);
+PITH_SHARED void pith__remove(const char *path); /* a file, or an empty folder */
+PITH_SHARED void pith__remove_named(const char *folder, const char *begin, const char *end); /* folders of files too */
 
 /* ---- base/utf8.c: bytes <-> characters (RFC 3629) ------------------------------------------------- */
 

@@ -246,13 +246,24 @@ PITH_SHARED void pith__unlock(int descriptor) {
 
 PITH_SHARED void pith__remove(const char *path) { remove(path); }
 
+/* A file, or a folder of files. */
+static void remove_at(int folder, const char *name) {
+    if (unlinkat(folder, name, 0) == 0 || name[strspn(name, ".")] == 0) return;
+    int inner = openat(folder, name, O_RDONLY | O_DIRECTORY);
+    DIR *d = inner < 0 ? NULL : fdopendir(inner);
+    for (struct dirent *e; d && (e = readdir(d));) unlinkat(inner, e->d_name, 0);
+    if (d) closedir(d);
+    else if (inner >= 0) close(inner);
+    unlinkat(folder, name, AT_REMOVEDIR);
+}
+
 PITH_SHARED void pith__remove_named(const char *folder, const char *begin, const char *end) {
     DIR *d = opendir(folder);
     size_t n = strlen(end), m = strlen(begin);
     for (struct dirent *e; d && (e = readdir(d));) {
         size_t length = strlen(e->d_name);
         if (length < n + m || strncmp(e->d_name, begin, m) != 0) continue;
-        if (!strcmp(e->d_name + length - n, end)) unlinkat(dirfd(d), e->d_name, 0);
+        if (!strcmp(e->d_name + length - n, end)) remove_at(dirfd(d), e->d_name);
     }
     if (d) closedir(d);
 }

@@ -149,6 +149,8 @@ static void same_adapters_of(const char *a, const char *b) {
 /* However a step is divided, over threads or over time, its bits are the same. */
 TEST(same_bits) {
     EQ(sft(SMALL "-o {}/bits0"), 0);
+    EQ(sft(SMALL "-o {}/bits3 --lora_dropout 0.1"), 0);
+    CHECK(!same_files("bits0/adapter.gguf", "bits3/adapter.gguf"));
     static const char *const others[] = {
         "--threads 3", "--per_device_train_batch_size 2 --gradient_accumulation_steps 2",
         "--per_device_train_batch_size 1 --gradient_accumulation_steps 4", "--gradient_checkpointing true"
@@ -159,14 +161,15 @@ TEST(same_bits) {
         EQ(sft(flags), 0);
         same_adapters_of("bits0", "bits1");
     }
-    EQ(sft(SMALL "-o {}/bits2 --save_steps 5"), 0); /* stopped after step 10 */
+    EQ(sft(SMALL "-o {}/bits0 --overwrite_output_dir --lora_dropout 0.1"), 0);
+    EQ(sft(SMALL "-o {}/bits2 --lora_dropout 0.1 --save_steps 5"), 0); /* stopped after step 10 */
     char command[300];
     snprintf(command, sizeof command, "rm -rf %s/checkpoint-12 %s/adapter*", in_folder("bits2"), in_folder("bits2"));
     EQ(system(command), 0);
-    EQ(sft(SMALL "-o {}/bits2 --resume_from_checkpoint last"), 0);
+    EQ(sft(SMALL "-o {}/bits2 --lora_dropout 0.1 --resume_from_checkpoint last --threads 2"), 0);
     CHECK(strstr(said, "bits2/checkpoint-10/state.gguf"));
     same_adapters_of("bits0", "bits2");
-    EQ(sft(SMALL "-o {}/bits3 --seed 43"), 0); /* another order is another adapter */
+    EQ(sft(SMALL "-o {}/bits3 --overwrite_output_dir --seed 43"), 0); /* another order is another adapter */
     CHECK(!same_files("bits0/adapter.gguf", "bits3/adapter.gguf"));
 }
 
@@ -177,6 +180,15 @@ TEST(dry_run) {
 }
 
 /* A pack is as many examples as fit: one step of one pack learns from several. */
+TEST(killed_while_it_saved) {
+    char command[300];
+    snprintf(command, sizeof command, "mkdir -p %s/checkpoint-7.11.part && touch %s/checkpoint-7.11.part/adapter_config.json",
+             in_folder("killed"), in_folder("killed"));
+    EQ(system(command), 0);
+    EQ(sft(SMALL "-o {}/killed"), 0);
+    CHECK(!there("killed/checkpoint-7.11.part") && there("killed/adapter.gguf"));
+}
+
 TEST(packing) {
     double one, pack;
     EQ(sft(SMALL "-o {}/pack --per_device_train_batch_size 1 --max_steps 1"), 0);
@@ -259,6 +271,7 @@ int main(void) {
     RUN(full_steps_of_transformers);
     RUN(same_bits);
     RUN(dry_run);
+    RUN(killed_while_it_saved);
     RUN(packing);
     RUN(early_end);
     RUN(forgetting);

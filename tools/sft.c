@@ -458,6 +458,7 @@ static int sft(tuning *s) {
     if (!code) code = s->o->full ? full_params(s) : new_adapter(s);
     if (!code) code = trainer_memory(t, s->adapter ? file_bytes(t->m) : 4 * t->params.n);
     if (!code && s->adapter) pith__step_adapter(t->step, s->adapter);
+    t->dropout = s->o->dropout;
     if (!code) code = trainer_plan(t);
     if (code) return code;
     t->untrained = log((double)t->m->hyper.n_vocab);

@@ -219,6 +219,7 @@ static int take_step(trainer *t) {
     step_size size;
     t->what->size(t, t->adam.step, &size);
     float scale = 1.0f / (float)size.n_count;
+    pith__step_dropout(t->step, t->dropout, pith__random_at(t->o->seed, (uint64_t)t->adam.step));
     pith__step_begin(t->step);
     for (int64_t i = 0, wave; i < size.n_sequence; i += wave) {
         pith__sequence s[PITH__SHARDS];
@@ -234,6 +235,7 @@ static int take_step(trainer *t) {
     t->rate = (double)t->o->lr * pith__schedule(t->schedule, t->adam.step, t->warmup, t->total,
                                                 (double)t->o->min_lr);
     t->smooth = t->smooth < 0 ? mean : 0.8 * t->smooth + 0.2 * mean;
+    if (t->adam.step == t->start_step && mean > t->untrained) t->untrained = mean; /* worse than knowing nothing */
     int64_t step = t->adam.step + 1;
     if (!isfinite(mean)) return say_diverged(t, step, "the loss", mean);
     if (!isfinite(t->norm)) return say_diverged(t, step, "the gradient's norm", t->norm);

@@ -113,11 +113,12 @@ struct trainer {
     double forget_loss;    /* what measure() found on general text, or NAN */
     output log;
     progress shown;        /* of long work before the first step */
-    double untrained;      /* the loss of one who knows nothing: log of the vocabulary's size */
+    double untrained;      /* the loss of one who knows nothing, log of the vocabulary's size, or of the first step if that is more */
     pith__loss since;      /* of the steps since the last line of the log, */
     double loss_sum;       /* the sum of their means, */
     int loss_n;            /* and how many */
     double smooth;         /* loss, averaged over the last steps; -1: none yet */
+    float dropout;         /* of what an adapter gets */
     double norm, rate;     /* gradient's norm and learning rate of the last step */
     int64_t seen;          /* tokens learned from, in all and */
     int64_t seen_before;   /* when this process began */
