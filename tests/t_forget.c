@@ -1,9 +1,7 @@
 /* t_forget.c - a model that is taught something else forgets what it knew: as much as with torch (../shared/tuning),
- * step by step. On the same text drift sees the same losses as training does. */
+ * step by step, in the library and as run sft does it. On the same text drift sees the same losses as training does. */
 #define _POSIX_C_SOURCE 200809L
-#include "../train/train.h"
-#include "fixture.h"
-#include "test.h"
+#include "pretrain_run.h"
 
 #include <stdlib.h>
 
@@ -16,11 +14,13 @@ typedef struct {         /* rows of an ids file */
 } examples;
 
 static const char *tuning(const char *family, const char *file) {
-    static char name[200], path[512];
+    static char path[4][512];
+    static int turn;
+    char name[200], *to = path[turn++ % 4];
     snprintf(name, sizeof name, "tuning/%s/%s", family, file);
     const char *p = fixture_shared(name);
-    snprintf(path, sizeof path, "%s", p ? p : "");
-    return path;
+    snprintf(to, sizeof path[0], "%s", p ? p : "missing");
+    return to;
 }
 
 /* "ids ; mask" a line, where a 1 says that the token is a label. */
@@ -105,7 +105,7 @@ static void take_step(teaching *h, int step, int rows) {
 
 /* What is general to this model is A: its loss by drift, each row in a window of its own. */
 static void check_drift(teaching *h) {
-    pith__drift_sums sums = { 0 };
+    pith__drift_sums all = { 0 };
     pith_error e = { 0, "" };
     pith_model *base = pith_open(tuning(h->family, "base"), NULL, &e);
     pith_context c = { .n_ctx = LONGEST, .cache_k = "f32", .cache_v = "f32" };
@@ -116,26 +116,26 @@ static void check_drift(teaching *h) {
     double want[3];
     REQUIRE(p.a && p.b);
     for (int i = 0; i < h->a->n; i++)
-        EQ(pith__drift(&p, h->a->t[i], h->a->row[i].n + 1, NULL, &sums, &e), PITH_OK);
+        EQ(pith__drift(&p, h->a->t[i], h->a->row[i].n + 1, NULL, &all, &e), PITH_OK);
     want_losses(h->family, h->kind, 0, want, 3);
-    NEAR(sums.nll_a / (double)sums.n, want[0], 1e-5 * want[0]);
+    NEAR(all.nll_a / (double)all.n, want[0], 1e-5 * want[0]);
     want_losses(h->family, h->kind, STEPS, want, 3);
-    NEAR(sums.nll_b / (double)sums.n, want[0], 1e-5 * want[0]);
-    CHECK(sums.kl > 0.5 * (double)sums.n && 2 * sums.same_top < sums.n); /* it knows little of A now */
+    NEAR(all.nll_b / (double)all.n, want[0], 1e-5 * want[0]);
+    CHECK(all.kl > 0.5 * (double)all.n && 2 * all.same_top < all.n); /* it knows little of A now */
     pith_session_free(p.a), pith_session_free(p.b);
     pith_close(base);
 }
 
 /* How much of the second halves of the first 8 rows is said by heart. */
 static double recalled(teaching *h) {
-    pith__recall_sums sums = { 0 };
+    pith__recall_sums all = { 0 };
     pith_context c = { .n_ctx = LONGEST };
     c.adapters = (const pith_adapter *const *)&h->adapter, c.n_adapter = h->adapter != NULL;
     pith_session *s = pith_session_new(h->m, &c, NULL);
-    EQ(pith__recall(s, h->b_train->row, TRAIN8, NULL, &sums, NULL), PITH_OK);
+    EQ(pith__recall(s, h->b_train->row, TRAIN8, NULL, &all, NULL), PITH_OK);
     pith_session_free(s);
-    EQ(sums.n_example, TRAIN8);
-    return (double)sums.n_repeated / (double)sums.n;
+    EQ(all.n_example, TRAIN8);
+    return (double)all.n_repeated / (double)all.n;
 }
 
 static void teach(const char *family, const char *kind, int rows) {
@@ -188,9 +188,68 @@ TEST(an_adapter) {
     teach("llama", "lora", ROWS), teach("qwen2", "lora", ROWS);
 }
 
+/* ---- run sft ------------------------------------------------------------------------------------------- */
+
+/* The rows of an ids file as they are taken in JSONL. */
+static void write_rows(const char *family, const char *from, const char *name, int most) {
+    examples *x = read_examples(family, from);
+    FILE *f = fopen(in_folder(name), "w");
+    REQUIRE(f);
+    for (int i = 0; i < x->n && i < most; i++) {
+        int n = x->row[i].n + 1;
+        for (int k = 0; k < n; k++) fprintf(f, "%s%d", k ? ", " : "{\"input_ids\": [", x->t[i][k]);
+        for (int k = 0; k < n; k++)
+            fprintf(f, "%s%d", k ? ", " : "], \"completion_mask\": [", k && x->target[i][k - 1] >= 0);
+        fprintf(f, "]}\n");
+    }
+    fclose(f);
+    free(x);
+}
+
+/* Some of these models are worse than one who knows nothing at what they are taught, until they have begun. */
+static void sft_forgets(const char *family, const char *kind, const char *eval, int column) {
+    char flags[2048];
+    double want[4], got[8], heart[8];
+    int lora = !strcmp(kind, "lora"), few = !strcmp(kind, "full_8rows");
+    snprintf(flags, sizeof flags, "%s {}/%s --eval_file {}/%s -o {}/out --overwrite_output_dir --max_steps 40 --learning_rate "
+             "2e-3 --lr_scheduler_type constant --weight_decay 0 --adam_beta2 0.999 --max_grad_norm 1 --save_steps 0 "
+             "--per_device_train_batch_size 4 --train_sampling_strategy sequential --eval_steps 10 %s %s",
+             tuning(family, "base"), few ? "few" : "train", eval, lora ? "--init_adapter" : "--full",
+             lora ? tuning(family, "lora/start") : "");
+    if (run_verb(verb_sft, "sft", flags)) FAIL("%s %s: %s", family, kind, said);
+    EQ(log_numbers("out/train.log.jsonl", "eval_loss", got, 8), 5);
+    EQ(log_numbers("out/train.log.jsonl", "memorised", heart, 8), 5);
+    for (int i = 0; i < 5; i++) {
+        want_losses(family, kind, 10 * i, want, 4);
+        if (!(fabs(got[i] - want[column]) < 1e-5 * want[column]))
+            FAIL("%s %s, %s at step %d: %.9g, want %.9g", family, kind, eval, 10 * i, got[i], want[column]);
+    }
+    CHECK(heart[0] < 0.1 && (few ? heart[4] > 0.9 : heart[4] < 0.1));
+    CHECK(!few || column != 2 || strstr(said, "learned by heart"));
+}
+
+TEST(as_run_sft) {
+    static const char *const kinds[] = { "full", "lora", "full_8rows" };
+    if (!fixture_shared("tuning/README.md")) SKIP("no ../shared/tuning");
+    for (int i = 0; i < 6; i++) {
+        const char *family = i < 3 ? "llama" : "qwen2";
+        write_rows(family, "forget/B_train.ids", "train", ROWS);
+        write_rows(family, "forget/B_train.ids", "few", TRAIN8);
+        write_rows(family, "forget/A_eval.ids", "a", ROWS);
+        write_rows(family, "forget/B_eval.ids", "b", ROWS);
+        sft_forgets(family, kinds[i % 3], "a", 0);
+        sft_forgets(family, kinds[i % 3], "b", 2);
+    }
+}
+
 int main(void) {
+    char remove[160];
+    if (!mkdtemp(folder)) return 99;
     RUN(an_adapter);
     RUN(every_weight);
     RUN(few_rows_by_heart);
+    RUN(as_run_sft);
+    snprintf(remove, sizeof remove, "rm -rf %s", folder);
+    if (system(remove)) return 99;
     return DONE();
 }
