@@ -28,6 +28,14 @@ TEST(a_small_model_learns_a_small_grammar) {
     NEAR(eval[1], 1.10, 0.06);
     NEAR(bits[1], 0.474, 0.03);
     CHECK(there("a/model.gguf") && there("a/model.bin") && there("a/tokenizer.bin"));
+    char *svg;
+    size_t size;
+    int marks = 0;
+    REQUIRE(!read_text(in_folder("a/train.svg"), &svg, &size)); /* the curves: t_curves.c has more */
+    for (const char *p = svg; (p = strstr(p, "class=\"mark\"")); p++) marks++;
+    EQ(marks, 2);
+    CHECK(strstr(svg, "Training, step 200<") && strstr(svg, "Gradient norm"));
+    free(svg);
 }
 
 TEST(tinyshakespeare) {
@@ -44,7 +52,7 @@ TEST(tinyshakespeare) {
     EQ(n, 10);
     NEAR(loss[0], 5.83, 0.06); /* of 20 steps each */
     NEAR(loss[n - 1], 4.617, 0.06);
-    CHECK(!there("s/checkpoint-200.gguf"));
+    CHECK(!there("s/checkpoint-200.gguf") && there("s/train.svg"));
 }
 
 /* ---- the same bits --------------------------------------------------------------------------------------- */

@@ -38,10 +38,11 @@ TEST(stopped_and_killed_it_goes_on_to_the_same_bits) {
     code = signalled(LONG "-o {}/k2", "k2/train.log.jsonl", SIGKILL);
     CHECK(code == -SIGKILL || code == 0);
     text_file("k2/checkpoint-7.gguf.1.part", "what it was writing", 19);
+    text_file("k2/train.svg.1.part", "<svg", 4);
     text_file("k2/film.part", "somebody else's", 15);
     REQUIRE(pretrain(LONG "-o {}/k2 --resume_from_checkpoint last") == 0);
     CHECK(same_files("k0/model.gguf", "k2/model.gguf"));
-    CHECK(!there("k2/checkpoint-7.gguf.1.part") && there("k2/film.part"));
+    CHECK(!there("k2/checkpoint-7.gguf.1.part") && !there("k2/train.svg.1.part") && there("k2/film.part"));
     mkdir(in_folder("k3"), 0777); /* killed before anything was saved */
     REQUIRE(pretrain(LONG "-o {}/k3 --resume_from_checkpoint last") == 0);
     CHECK(strstr(said, "beginning with step 0") && same_files("k0/model.gguf", "k3/model.gguf"));
@@ -195,10 +196,10 @@ TEST(texts_of_no_use) {
 TEST(what_a_run_reads_is_never_written_over) {
     REQUIRE(pretrain(TINY "-o {}/own --max_steps 3 --save_steps 0") == 0);
     static const char *const names[] = { "model.gguf", "model.bin", "tokenizer.bin", "train.tokens", "best.gguf",
-                                         "train.log.jsonl" };
+                                         "train.log.jsonl", "train.svg" };
     char flags[1024];
     text_file("own/best.gguf", "a text", 6);
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 7; i++) {
         const char *const as[] = { "--train-file", "--eval_file", "--tokenizer" };
         for (int k = 0; k < 3; k++) {
             snprintf(flags, sizeof flags, TINY "-o {}/own --max_steps 3 --overwrite_output_dir %s {}/own/%s", as[k],

@@ -138,6 +138,7 @@ int trainer_open_folder(trainer *t) {
     t->lock = pith__lock(path, &e);
     if (t->lock < 0) return complain(FAILED, "%s", e.text);
     pith__remove_named(t->o->folder, "checkpoint-", ".part"); /* of a run that was killed while it saved */
+    pith__remove_named(t->o->folder, "train.svg", ".part");
     for (const char *const *name = t->what->outputs; *name; name++) {
         char begin[64];
         snprintf(begin, sizeof begin, "%s.", *name);

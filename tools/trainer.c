@@ -286,6 +286,7 @@ int trainer_run(trainer *t) {
         }
     }
     if (t->terminal) fprintf(stderr, "\n");
+    (void)draw_log(t); /* also where none was evaluated, and where it diverged */
     if (!code) code = check_learned(t);
     if (!code) code = choose_best(t);
     if (!code) return t->what->finish(t);
