@@ -412,6 +412,8 @@ static int check_folder(const pith__merge *p, const char *folder, pith_error *er
     if (!s->is_folder)
         return pith__fail(err, PITH_EARG, "%s: is to be a Hugging Face folder, for which %s has no config.json: need a"
                           " name that ends in .gguf", folder, s->path);
+    if (!s->qk_halves) /* pith__gather */
+        return pith__fail(err, PITH_EARG, "%s: is in memory as a GGUF file has it: need a name that ends in .gguf", s->path);
     if (s->n_dropped)
         return pith__fail(err, PITH_EARCH, "%s: has %zu tensors that are not read here ('%.*s'), which %s would lack:"
                           " need a name that ends in .gguf", s->path, s->n_dropped,

@@ -203,6 +203,34 @@ TEST(families_ranks_and_layers) {
     both_ways("gemma2", rank_of_some, 0);
 }
 
+/* One A for the parts of what is one matrix in the file: it stays one, so that it can go on learning as one. */
+TEST(a_that_is_shared) {
+    bytes b;
+    pith_error e = { 0, "" };
+    pith_model *m = open_golden("phi3", &b);
+    REQUIRE(m);
+    pith_adapter *a = made_adapter(m, 3, NULL);
+    const pith__layer *l = m->layer;
+    for (int i = 0; i < m->hyper.n_layer; i++, l++) {
+        a->pair[l->k.index].a = a->pair[l->v.index].a = a->pair[l->q.index].a;
+        a->pair[l->ffn->up.index].a = a->pair[l->ffn->gate.index].a;
+    }
+    const pith__adapter_about about = { .base = NULL };
+    write_both(a, &about, "peft", "gguf");
+    rename(in_folder("gguf"), in_folder("gguf0"));
+    CHECK(holds(in_folder("peft/adapter_config.json"), "\"rank_pattern\": {},"));
+    CHECK(holds(in_folder("peft/adapter_config.json"), "\"qkv_proj\"") && holds(in_folder("peft/adapter_config.json"), "\"gate_up_proj\""));
+    pith_adapter *back = pith_adapter_open(m, in_folder("peft"), &e);
+    REQUIRE(back);
+    CHECK(back->pair[m->layer->k.index].a == back->pair[m->layer->q.index].a && back->pair[m->layer->v.index].r == 3);
+    write_both(back, &about, "peft", "gguf");
+    CHECK(same_bytes(in_folder("gguf"), in_folder("gguf0")));
+    pith_adapter_close(back), pith_adapter_close(a);
+    pith_close(m);
+    free(b.p);
+    clear("peft");
+}
+
 static int only_some_rows(const pith__weight *w) { return w->tensor.name.p[4] == '0' ? 2 : 0; } /* layer 0 */
 static int none(const pith__weight *w) { return (void)w, 0; }
 
@@ -245,6 +273,7 @@ int main(void) {
     if (!mkdtemp(folder)) exit(99);
     RUN(as_peft_wrote_it);
     RUN(families_ranks_and_layers);
+    RUN(a_that_is_shared);
     RUN(what_the_files_say);
     static const char *const made[] = { "peft", "gguf", "gguf0" };
     for (size_t i = 0; i < sizeof made / sizeof *made; i++) clear(made[i]);

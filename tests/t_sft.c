@@ -173,6 +173,21 @@ TEST(same_bits) {
     CHECK(!same_files("bits0/adapter.gguf", "bits3/adapter.gguf"));
 }
 
+/* Whatever file the base is, to the bit: the rows of llamas' q and k have two orders (train/gather.c). */
+TEST(the_base_as_a_folder_or_gguf) {
+    if (!fixture_shared("tuning/README.md")) SKIP("no ../shared/tuning");
+    for (int f = 0; f < FAMILIES; f++)
+        for (int gguf = 0; gguf < 2; gguf++) {
+            char flags[2000];
+            snprintf(flags, sizeof flags, "%s %s -o {}/base%d --overwrite_output_dir --max_steps 6 --learning_rate 0.01 --lora_r 4 "
+                     "--per_device_train_batch_size 2 --save_steps 0 --eval_steps 0 --validation_split 0",
+                     tuning(families[f], gguf ? "base.gguf" : "base"),
+                     tuning(families[f], "data/sft_prompt_completion.jsonl"), gguf);
+            EQ(sft(flags), 0);
+            if (gguf) same_adapters_of("base0", "base1");
+        }
+}
+
 TEST(dry_run) {
     EQ(sft(SMALL "-o {}/none --dry-run --max_length 30"), 0);
     CHECK(strstr(said, "60 to learn from, 0 held out") && strstr(said, "were cut") && strstr(said, "memory"));
@@ -270,6 +285,7 @@ int main(void) {
     RUN(steps_of_transformers);
     RUN(full_steps_of_transformers);
     RUN(same_bits);
+    RUN(the_base_as_a_folder_or_gguf);
     RUN(dry_run);
     RUN(killed_while_it_saved);
     RUN(packing);

@@ -377,6 +377,7 @@ static int new_adapter(tuning *s) {
     pith__lora_plan plan = { .r = o->r, .alpha = o->alpha, .rslora = o->rslora, .seed = t->o->seed };
     int code = read_targets(t, o->targets, &plan);
     if (code) return code;
+    if (pith__gather(t->m, &e)) return complain(FAILED, "%s", e.text);
     s->adapter = o->init ? pith_adapter_open(t->m, o->init, &e) : pith__adapter_new(t->m, &plan, &e);
     if (!s->adapter) return o->init ? complain(NOT_LOADED, "%s", e.text) : report(&e);
     return pith__adapter_params(&t->params, s->adapter, t->m, &e) ? complain(FAILED, "%s", e.text) : 0;

@@ -107,6 +107,12 @@ PITH_SHARED size_t pith__d_attend_scratch(size_t n, size_t head_dim); /* floats 
 /* Forward: p = softmax(x). dp becomes dx. */
 PITH_SHARED void pith__d_softmax(const pith__kernels *k, float *dp, const float *p, size_t n);
 
+/* ---- train/gather.c: the order of q and k ------------------------------------------------------------- */
+
+/* Before a session or an adapter is made of m: gradients are then the same bits whatever file m is from. m is
+ * then as a GGUF file's, and is no more written as a folder. */
+PITH_SHARED int pith__gather(pith_model *m, pith_error *err);
+
 /* ---- train/adapt.c: an adapter that learns ----------------------------------------------------------- */
 
 typedef struct {
