@@ -438,6 +438,11 @@ PITH_SHARED void pith__logits_of(pith_pass *p, int t, int n, float *logits) {
     multiply_head(p, n, logits);
 }
 
+PITH_SHARED void pith__logits_at(pith_pass *p, const int *t, int n, float *logits) {
+    for (int i = 0; i < n; i++) out_norm(p, i, t[i]);
+    multiply_head(p, n, logits);
+}
+
 static void multiply_product(pith_pass *p, int n) {
     size_t rows = p->model->head.tensor.rows;
     multiply_head(p, n, p->product);

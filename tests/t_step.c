@@ -87,6 +87,23 @@ TEST(sequences_add_up) {
     free(want), big_free(&u), free(b.p);
 }
 
+/* However many tokens' logits exist at once: the loss has the same bits, gradients are the same sums in other parts. */
+TEST(few_logits_at_once) {
+    pupil u;
+    REQUIRE(!pupil_new(&u, &all_families[10], 2, NULL, PITH__KEEP_ALL)); /* with a softcap */
+    double loss = pupil_learn(&u, 1);
+    EQ(u.tape->rows, N);
+    float *want = copy_of(u.p.g, u.p.n);
+    for (int rows = 1; rows < N; rows += 4) {
+        u.tape->rows = rows;
+        pith__params_zero(&u.p);
+        NEAR(pupil_learn(&u, 1), loss, 0);
+        for (size_t i = 0; i < u.p.n; i++)
+            if (!(fabsf(u.p.g[i] - want[i]) <= 1e-5f * (1 + fabsf(want[i])))) FAIL("rows %d: gradient %zu", rows, i);
+    }
+    free(want), pupil_free(&u);
+}
+
 /* A step of seven sequences of different lengths: any number of threads, and of sequences at a
  * time. */
 TEST(steps_of_any_shape) {
@@ -430,6 +447,7 @@ TEST(schedules) {
 int main(void) {
     RUN(any_threads_and_recomputation);
     RUN(sequences_add_up);
+    RUN(few_logits_at_once);
     RUN(steps_of_any_shape);
     RUN(large_models_have_fewer_shards);
     RUN(shards_of_every_family);

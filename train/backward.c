@@ -310,9 +310,9 @@ PITH_SHARED void pith__backward(const pith__tape *tape, const pith_token *tokens
 
 static size_t most(size_t a, size_t b) { return a > b ? a : b; }
 
-/* Tokens whose logits exist at once: a few MB of them, but 16 tokens at least. */
+/* Tokens whose logits exist at once: 32 MB of them, but 16 tokens at least. The output matrix is read for each lot. */
 static size_t logits_rows(const pith__hyper *h, size_t n) {
-    size_t rows = ((size_t)1 << 20) / (size_t)h->n_vocab / 16 * 16;
+    size_t rows = ((size_t)1 << 23) / (size_t)h->n_vocab / 16 * 16;
     return pith__least(rows < 16 ? 16 : rows > PITH__LOSS_ROWS ? PITH__LOSS_ROWS : rows, n);
 }
 

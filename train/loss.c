@@ -2,8 +2,8 @@
  *
  * It runs a sequence and gives the sum of -log p(what came next) over the tokens that count. When it is
  * to learn, it also gives the gradient of that sum by every weight. The logits of a long sequence would
- * be the largest array there is, larger than the model. So the output matrix belongs to this file: a few
- * tokens at a time go forward and backward through it. */
+ * be the largest array there is, larger than the model. So the output matrix belongs to this file: some
+ * tokens at a time go forward and backward through it, and only those that count. */
 #include "train.h"
 
 #include <math.h>
@@ -45,25 +45,20 @@ typedef struct { /* a sequence on its way */
     pith__loss *loss;
     pith_error *err;
     int code;
-    int t0; /* tokens t0 to t0 + tape->rows are at the logits */
+    int at[PITH__LOSS_ROWS]; /* tokens that are at the logits */
     double each[PITH__LOSS_ROWS];
     uint8_t right[PITH__LOSS_ROWS];
 } sequence_job;
 
-/* Token t0 + i: its logits become their gradient. */
+/* Token at[i]: its logits become their gradient. */
 static void token_loss(const void *data, size_t i, uint8_t *scratch) {
     sequence_job *j = (sequence_job *)(uintptr_t)data; /* to write each[i] */
     const pith__tape *tape = j->tape;
     const pith__hyper *h = &tape->s->model->hyper;
     size_t n = (size_t)h->n_vocab;
-    pith_token target = j->target[(size_t)j->t0 + i];
+    pith_token target = j->target[j->at[i]];
     float *x = tape->logits + i * n, *slope = NULL, c = h->logit_softcap;
     (void)scratch;
-    j->each[i] = 0, j->right[i] = 0;
-    if (target < 0) {
-        memset(x, 0, n * sizeof *x);
-        return;
-    }
     if (c > 0) {
         slope = tape->slope + i * n;
         for (size_t k = 0; k < n; k++) slope[k] = 1 - x[k] / c * (x[k] / c);
@@ -72,25 +67,33 @@ static void token_loss(const void *data, size_t i, uint8_t *scratch) {
     if (j->scale != 0) d_cross_entropy(h, x, slope, n, target, j->scale);
 }
 
-/* n tokens from t0 on of what the last block gave, forward and backward through the output matrix. */
+/* The tokens at j->at, n of them, forward and backward through the output matrix. */
 static void rows_loss(sequence_job *j, int n) {
     const pith__tape *tape = j->tape;
     const pith_model *m = tape->s->model;
-    int counted = 0;
-    size_t at = (size_t)j->t0 * (size_t)m->hyper.n_embd;
-    float *xn = pith__acts_at(tape->s->pass, m->hyper.n_layer).xn, *d_xn = tape->d.xn + at;
-    for (int i = 0; i < n; i++) counted += j->target[j->t0 + i] >= 0;
-    if (!counted) {
-        memset(d_xn, 0, (size_t)n * (size_t)m->hyper.n_embd * sizeof *d_xn);
-        return;
-    }
-    pith__logits_of(tape->s->pass, j->t0, n, tape->logits);
+    size_t n_embd = (size_t)m->hyper.n_embd;
+    float *xn = pith__acts_at(tape->s->pass, m->hyper.n_layer).xn, *d_xn = tape->d.x; /* nothing is in it yet */
+    pith__logits_at(tape->s->pass, j->at, n, tape->logits);
     pith__share(&tape->s->pass->team, (size_t)n, pith__worth_it((size_t)n * m->head.tensor.rows), token_loss, j);
     for (int i = 0; i < n; i++) j->loss->sum += j->each[i], j->loss->n_right += j->right[i];
-    j->loss->n += counted;
+    j->loss->n += n;
     if (j->scale == 0) return;
     pith__d_input(tape, d_xn, tape->logits, &m->head.tensor, (size_t)n, 0);
     pith__d_weight(tape, &m->head, tape->logits, xn, (size_t)n);
+    for (int i = 0; i < n; i++)
+        memcpy(tape->d.xn + (size_t)j->at[i] * n_embd, d_xn + (size_t)i * n_embd, n_embd * sizeof *d_xn);
+}
+
+/* Tokens that do not count have no logits, and their gradient is 0. */
+static void sequence_loss(sequence_job *j) {
+    const pith__tape *tape = j->tape;
+    int n = 0;
+    memset(tape->d.xn, 0, (size_t)j->n * (size_t)tape->s->model->hyper.n_embd * sizeof(float));
+    for (int t = 0; t < j->n; t++) {
+        if (j->target[t] >= 0) j->at[n++] = t;
+        if (n == tape->rows) rows_loss(j, n), n = 0;
+    }
+    if (n) rows_loss(j, n);
 }
 
 static int check_targets(const pith__tape *tape, const pith_token *target, int n, pith_error *err) {
@@ -114,8 +117,7 @@ static void run_sequence(void *data) {
     pith_rewind(tape->s, 0);
     if (!j->code) j->code = pith__eval_all(tape->s, j->t, j->n, NULL, j->err);
     if (j->code) return;
-    for (j->t0 = 0; j->t0 < j->n; j->t0 += tape->rows)
-        rows_loss(j, j->n - j->t0 < tape->rows ? j->n - j->t0 : tape->rows);
+    sequence_loss(j);
     if (j->scale == 0) return;
     pith__d_norm(tape, tape->d.x, tape->d.xn, pith__acts_at(tape->s->pass, m->hyper.n_layer).x, &m->out_norm,
                  (size_t)j->n, 0);
