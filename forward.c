@@ -16,35 +16,55 @@
 
 /* ---- activations -------------------------------------------------------------------------------- */
 
-/* A layer's activations from tape on, or only their floats: parts of whole cache lines. */
-PITH_SHARED size_t pith__acts_place(const pith_pass *p, pith__acts *a, float *tape) {
+/* A layer's activations from to[0] on, and, where divide is 1, those that are cheap to compute again from to[1] on; or,
+ * NULL, only count their floats: parts of whole cache lines. */
+static void lay_acts(const pith_pass *p, pith__acts *a, int divide, float *const to[2], size_t used[2]) {
     const pith__hyper *h = &p->model->hyper;
     const pith__layer *w = p->model->layer;
     size_t n = (size_t)p->n_batch, n_embd = (size_t)h->n_embd, dim = (size_t)h->head_dim;
     size_t heads = (size_t)h->n_head * dim, kv = (size_t)h->n_kv_head * dim;
     size_t rows = h->n_expert ? n * (size_t)h->n_expert_used : n, e = h->n_expert ? rows : 0;
-    size_t wide = (size_t)h->n_ff * n, wide_e = (size_t)h->n_ff_expert * rows, used = 0;
+    size_t wide = (size_t)h->n_ff * n, wide_e = (size_t)h->n_ff_expert * rows;
     size_t ff = wide > wide_e ? wide : wide_e;
     int two_steps = w->q_norm.floats != NULL || h->rope_gather; /* for q and k */
-    const struct { float **to; size_t size; } pieces[] = {
-        { &a->x, n * n_embd }, { &a->xn, n * n_embd }, { &a->q, n * heads }, { &a->k, n * kv },
-        { &a->q0, two_steps ? n * heads : 0 }, { &a->k0, two_steps ? n * kv : 0 },
-        { &a->v, n * kv }, { &a->attn, n * heads }, { &a->o, n * n_embd }, { &a->y, n * n_embd },
-        { &a->yn, n * n_embd }, { &a->gate, ff }, { &a->up, ff }, { &a->act, ff },
-        { &a->f, n * n_embd }, { &a->down, e * n_embd }, { &a->pick, e * n_embd },
-        { &a->route, n * (size_t)h->n_expert },
+    int post_attn = w->attn_post_norm.floats != NULL, post_ffn = w->ffn_post_norm.floats != NULL;
+    const struct { float **at; size_t size; int keep; } pieces[] = {
+        { &a->x, n * n_embd, 1 }, { &a->xn, n * n_embd, 0 }, { &a->q, n * heads, 1 }, { &a->k, n * kv, 1 },
+        { &a->q0, two_steps ? n * heads : 0, 1 }, { &a->k0, two_steps ? n * kv : 0, 1 },
+        { &a->v, n * kv, 1 }, { &a->attn, n * heads, 1 }, { &a->o, n * n_embd, post_attn }, { &a->y, n * n_embd, 1 },
+        { &a->yn, n * n_embd, 0 }, { &a->gate, ff, 1 }, { &a->up, ff, 1 }, { &a->act, ff, 0 },
+        { &a->f, n * n_embd, post_ffn }, { &a->down, e * n_embd, 1 }, { &a->pick, e * n_embd, 1 },
+        { &a->route, n * (size_t)h->n_expert, 1 },
     };
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
-        *pieces[i].to = tape ? tape + used : NULL;
-        used += (pieces[i].size + 15) / 16 * 16;
+        int which = divide && !pieces[i].keep;
+        *pieces[i].at = to[which] ? to[which] + used[which] : NULL;
+        used[which] += (pieces[i].size + 15) / 16 * 16;
     }
     if (!two_steps) a->q0 = a->q, a->k0 = a->k;
-    return used;
+}
+
+PITH_SHARED size_t pith__acts_place(const pith_pass *p, pith__acts *a, float *tape) {
+    float *const to[2] = { tape, NULL };
+    size_t used[2] = { 0, 0 };
+    lay_acts(p, a, 0, to, used);
+    return used[0];
+}
+
+PITH_SHARED size_t pith__acts_again(const pith_pass *p, size_t *kept) {
+    pith__acts a;
+    float *const to[2] = { NULL, NULL };
+    size_t used[2] = { 0, 0 };
+    lay_acts(p, &a, 1, to, used);
+    *kept = used[0];
+    return used[1];
 }
 
 PITH_SHARED pith__acts pith__acts_at(const pith_pass *p, int l) {
     pith__acts a;
-    pith__acts_place(p, &a, p->tape + (size_t)l * p->stride);
+    float *const to[2] = { p->tape + (size_t)l * p->stride, p->again };
+    size_t used[2] = { 0, 0 };
+    lay_acts(p, &a, p->again != NULL, to, used);
     if (p->streams) a.x = p->streams + (size_t)l * (size_t)p->n_batch * (size_t)p->model->hyper.n_embd;
     return a;
 }

@@ -297,7 +297,7 @@ PITH_SHARED int pith__merge_name(const pith_model *m, const pith__adapted *by, c
 /* ---- forward.c: tokens -> logits ------------------------------------------------------------------- */
 
 /* What a block leaves behind for n tokens. Inference uses one layer's buffers again for the next
- * (stride 0); training keeps every layer's and walks them backwards (stride: the floats of a layer). */
+ * (stride 0); training keeps most of every layer's and walks them backwards (stride: the floats of a layer). */
 typedef struct {
     float *x;            /* (n, n_embd) the residual stream as the block gets it */
     float *xn;           /* (n, n_embd) after attn_norm */
@@ -355,6 +355,7 @@ struct pith_pass {
     float *tape;         /* activations, (n_layer + 1, stride) or one layer's */
     size_t stride;       /* 0, or floats from one layer to the next */
     float *streams;      /* (n_layer + 1, n_batch, n_embd) x of every layer, or NULL: x is on the tape */
+    float *again;        /* what is not kept of any layer: xn, yn, act, and o and f without a post-norm; or NULL */
     float *rope_table[2]; /* (n_batch, n_rot / 2, 2) cosine and sine of both sets of angles */
     pith__input in;      /* room for the rounded input of the widest matrix */
     float *product;      /* (n_product, n_vocab) logits of several texts, on the tape */
@@ -398,6 +399,8 @@ struct pith_session {
 PITH_SHARED pith__acts pith__acts_at(const pith_pass *p, int l);
 /* Lay out one layer's activations from tape on, and the floats they take; tape NULL: only these. */
 PITH_SHARED size_t pith__acts_place(const pith_pass *p, pith__acts *a, float *tape);
+/* The floats of those that KEEP_ALL does not keep, as they are cheap to compute again; and of the others. */
+PITH_SHARED size_t pith__acts_again(const pith_pass *p, size_t *kept);
 PITH_SHARED void pith__run_block(pith_pass *p, int l); /* its rows through one block */
 PITH_SHARED void pith__forward(pith_pass *p); /* through all blocks, and the sessions are further */
 /* Logits (n, n_vocab) of rows t to t + n of what came out last. Their norms are the first of xn then. */
@@ -417,7 +420,7 @@ PITH_SHARED void *pith__take_room(pith__room *r, size_t n, size_t size); /* in w
 PITH_SHARED pith__room pith__room_in(void *mem);
 PITH_SHARED size_t pith__room_size(const pith__room *r); /* bytes, with those to align it; 0: overflow */
 
-/* Which activations of up to n_batch tokens a pass keeps: one layer's, every layer's, or one layer's and
+/* Which activations of up to n_batch tokens a pass keeps: one layer's, every layer's but what is computed again, or one layer's and
  * the residual stream (x) of every layer; MANY: one layer's, and it has room for logits of many texts; NONE: there
  * is no pass. */
 enum { PITH__KEEP_ONE, PITH__KEEP_ALL, PITH__KEEP_STREAM, PITH__KEEP_MANY, PITH__KEEP_NONE };

@@ -78,12 +78,13 @@ static void place_tape(pith_pass *p, pith__room *r) {
     size_t stream = n_batch * (size_t)h->n_embd, kept = 2 * ((stream + 15) / 16 * 16);
     size_t most = ((size_t)1 << 22) / n_vocab, product = most < n_batch ? most : n_batch;
     pith__acts a;
-    size_t floats = pith__acts_place(p, &a, NULL);
+    size_t floats = pith__acts_place(p, &a, NULL), again = p->keep == PITH__KEEP_ALL ? pith__acts_again(p, &floats) : 0;
     if (p->keep == PITH__KEEP_MANY && floats < kept + product * n_vocab) floats = kept + product * n_vocab;
     p->stride = p->keep == PITH__KEEP_ALL ? floats : 0;
     p->tape = pith__take_room(r, p->keep == PITH__KEEP_ALL ? n_layer + 1 : 1, floats * sizeof *p->tape);
+    p->again = again ? pith__take_room(r, again, sizeof *p->again) : NULL;
     if (p->keep == PITH__KEEP_STREAM) p->streams = pith__take_room(r, n_layer + 1, stream * sizeof *p->streams);
-    if (!p->tape) return;
+    if (!p->tape || again) return;
     most = (floats - kept) / n_vocab;
     p->product = p->tape + n_layer * p->stride + kept;
     p->n_product = (int)(most < n_batch ? most : n_batch);

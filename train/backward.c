@@ -108,6 +108,28 @@ static void d_project(const d_block *b, float *dx, const float *dy, const pith__
     pith__d_adapt(b->tape, dx, dy, w, x, n);
 }
 
+typedef struct { /* rows that are computed once more, with the bits they had */
+    const d_block *b;
+    const pith__weight *w;
+    const float *x;
+    float *y;
+} norm_again;
+
+static void norm_again_row(const void *data, size_t t, uint8_t *scratch) {
+    (void)scratch;
+    const norm_again *j = data;
+    size_t at = t * j->b->n_embd;
+    j->b->tape->s->pass->kernels->rmsnorm(j->y + at, j->x + at, j->w->floats, j->b->n_embd, j->b->h->eps);
+}
+
+/* What the block's norm of x gave, in y; x itself in a family without this norm. */
+static const float *normed(const d_block *b, float *y, const float *x, const pith__weight *w) {
+    norm_again job = { b, w, x, y };
+    const pith_pass *p = b->tape->s->pass;
+    if (w->floats && p->again) pith__share(&p->team, b->n, pith__worth_it(b->n * b->n_embd), norm_again_row, &job);
+    return w->floats ? y : x;
+}
+
 /* Forward: y = norm(x, w) of the stream, or x itself in a family without this norm. Adds to d.x. */
 static void d_norm_stream(const d_block *b, const float *dy, const float *x,
                           const pith__weight *w) {
@@ -181,7 +203,7 @@ static void d_attention(const d_block *b) {
     d_bias_norm_rope(b, d.q, d.q0, a.q0, &w->q_bias, &w->q_norm, h->n_head);
     d_bias_norm_rope(b, d.k, d.k0, a.k0, &w->k_bias, &w->k_norm, h->n_kv_head);
     d_add_bias(b, d.v, &w->v_bias, b->n);
-    const float *xn = w->attn_norm.floats ? a.xn : a.x;
+    const float *xn = normed(b, a.xn, a.x, &w->attn_norm);
     d_project(b, d.xn, d.q0, &w->q, xn, b->n, 0);
     d_project(b, d.xn, d.k0, &w->k, xn, b->n, 1);
     d_project(b, d.xn, d.v, &w->v, xn, b->n, 1);
@@ -193,6 +215,13 @@ typedef struct { /* rows of one network, and what they compute */
     const pith__ffn *w;
     float *gate, *up, *act, *d_gate, *d_up, *d_act;
 } d_ffn_rows;
+
+static void gate_again_row(const void *data, size_t t, uint8_t *scratch) {
+    const d_ffn_rows *f = data;
+    size_t n_ff = f->w->gate.tensor.rows, at = t * n_ff;
+    (void)scratch;
+    f->b->tape->s->pass->kernels->gate(f->act + at, f->gate + at, f->up + at, n_ff, f->b->h->act);
+}
 
 /* Forward: act = silu(gate) * up of a row (SwiGLU), or gelu(gate) * up (GeGLU). */
 static void d_gate_row(const void *data, size_t t, uint8_t *scratch) {
@@ -210,9 +239,11 @@ static void d_network(const d_block *b, const pith__ffn *w, const float *x, size
     size_t n_ff = w->gate.tensor.rows, at = first * n_ff;
     d_ffn_rows f = { b, w, b->a.gate + at, b->a.up + at, b->a.act + at,
                      b->d.gate + at, b->d.up + at, b->d.act + at };
+    const pith_pass *p = b->tape->s->pass;
+    if (p->again) pith__share(&p->team, rows, pith__worth_it(rows * n_ff), gate_again_row, &f);
     d_add_bias(b, dy, &w->down_bias, rows);
     d_project(b, f.d_act, dy, &w->down, f.act, rows, 0);
-    pith__share(&b->tape->s->pass->team, rows, pith__worth_it(rows * n_ff), d_gate_row, &f);
+    pith__share(&p->team, rows, pith__worth_it(rows * n_ff), d_gate_row, &f);
     d_add_bias(b, f.d_gate, &w->gate_bias, rows);
     d_add_bias(b, f.d_up, &w->up_bias, rows);
     d_project(b, dx, f.d_gate, &w->gate, x, rows, 0);
@@ -274,7 +305,7 @@ static void d_experts(const d_block *b, const float *x, float *dx) {
 /* Forward: next = y + the feed-forward network of every token. */
 static void d_feed_forward(const d_block *b) {
     const pith__layer *w = b->layer;
-    const float *yn = w->ffn_norm.floats ? b->a.yn : b->a.y;
+    const float *yn = normed(b, b->a.yn, b->a.y, &w->ffn_norm);
     d_add_to_stream(b, b->a.f, b->d.f, &w->ffn_post_norm);
     if (w->router.tensor.data) d_experts(b, yn, b->d.yn);
     else d_network(b, w->ffn, yn, b->n, 0, b->d.f, b->d.yn);
