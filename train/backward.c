@@ -341,9 +341,10 @@ PITH_SHARED void pith__backward(const pith__tape *tape, const pith_token *tokens
 
 static size_t most(size_t a, size_t b) { return a > b ? a : b; }
 
-/* Tokens whose logits exist at once: 32 MB of them, but 16 tokens at least. The output matrix is read for each lot. */
-static size_t logits_rows(const pith__hyper *h, size_t n) {
-    size_t rows = ((size_t)1 << 23) / (size_t)h->n_vocab / 16 * 16;
+/* Tokens whose logits, of so many floats each, exist at once: as many as have room, but 16 tokens at least. The output
+ * matrix is read for each lot. */
+static size_t logits_rows(size_t room, size_t size, size_t n) {
+    size_t rows = room / size / 16 * 16;
     return pith__least(rows < 16 ? 16 : rows > PITH__LOSS_ROWS ? PITH__LOSS_ROWS : rows, n);
 }
 
@@ -353,10 +354,13 @@ static size_t place_tape(pith__tape *tape, const pith_pass *p, float *memory) {
     const pith__hyper *h = &p->model->hyper;
     size_t n = (size_t)p->n_batch, head_dim = (size_t)h->head_dim,
            heads = (size_t)h->n_head * head_dim;
-    size_t n_threads = (size_t)p->team.n_threads, used = 0;
+    size_t n_threads = (size_t)p->team.n_threads, used = 0, n_vocab = (size_t)h->n_vocab;
     pith__acts a;
-    tape->rows = (int)logits_rows(h, n);
-    size_t logits = (size_t)tape->rows * (size_t)h->n_vocab;
+    /* Logits and slopes lie where gradients come later: behind d.x and d.xn, which the loss needs too. */
+    size_t acts = pith__acts_place(p, &a, NULL), stream = 2 * ((n * (size_t)h->n_embd + 15) / 16 * 16);
+    size_t size = h->logit_softcap > 0 ? 2 * n_vocab : n_vocab;
+    tape->rows = (int)logits_rows(acts - stream, size, n);
+    acts = most(acts, stream + (size_t)tape->rows * size);
     tape->scratch_floats =
         most(most(pith__product_scratch(), pith__d_attend_scratch(n, head_dim)), p->team.scratch_bytes / 4);
     tape->scratch_floats = (tape->scratch_floats + 15) / 16 * 16;
@@ -364,15 +368,13 @@ static size_t place_tape(pith__tape *tape, const pith_pass *p, float *memory) {
         float **to;
         size_t size;
     } parts[] = {
-        { &tape->acts, pith__acts_place(p, &a, NULL) },
+        { &tape->acts, acts },
         { &tape->dk, n * heads },
         { &tape->dv, n * heads },
         { &tape->scale, n * (size_t)h->n_head },
         { &tape->route, n * (size_t)h->n_expert },
         { &tape->d_low, n * PITH__LOW },
         { &tape->panel, pith__panel_floats(pith__widest(h)) },
-        { &tape->logits, logits },
-        { &tape->slope, h->logit_softcap > 0 ? logits : 0 },
         { &tape->scratch, n_threads * tape->scratch_floats },
     };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
@@ -380,6 +382,8 @@ static size_t place_tape(pith__tape *tape, const pith_pass *p, float *memory) {
         used += (parts[i].size + 15) / 16 * 16;
     }
     if (!memory) return used;
+    tape->logits = tape->acts + stream;
+    tape->slope = tape->logits + (size_t)tape->rows * n_vocab;
     pith__acts_place(p, &tape->d, tape->acts);
     tape->d.k = tape->dk, tape->d.v = tape->dv; /* room for n_head heads, see pith__d_attend */
     if (tape->d.q0 == tape->d.q) tape->d.k0 = tape->d.k;

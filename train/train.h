@@ -73,7 +73,7 @@ typedef struct {
     float *panel;        /* columns of a matrix side by side, see make_panels */
     float *scratch;      /* (n_threads, scratch_floats) */
     size_t scratch_floats;
-    float *acts, *dk, *dv; /* what d lies in */
+    float *acts, *dk, *dv; /* what d lies in, and logits and slope before anything but x and xn is in d */
     float *memory;
 } pith__tape;
 
