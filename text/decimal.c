@@ -155,7 +155,7 @@ PITH_SHARED pith__dfa *pith__numbers_below(pith__str bound, int or_equal, pith__
     return join_numbers(all, set, negative ? PITH__AND_NOT : PITH__AND, a, err);
 }
 
-PITH_SHARED pith__dfa *pith__numbers_equal(const pith__str *number, size_t n, pith__arena *a, pith_error *err) {
+PITH_SHARED pith__dfa *pith__numbers_equal(const pith__str *number, size_t n, int zeros, pith__arena *a, pith_error *err) {
     pith__said t = { 0 };
     pith__say(&t, "^([]");
     for (size_t i = 0; i < n; i++) {
@@ -170,7 +170,9 @@ PITH_SHARED pith__dfa *pith__numbers_equal(const pith__str *number, size_t n, pi
         say_whole(&t, &d, whole_digits(&d));
         if (fraction_digits(&d)) pith__say(&t, "\\.");
         for (int k = 0; k < fraction_digits(&d); k++) pith__say(&t, "%c", fraction_digit(&d, k));
-        pith__say(&t, fraction_digits(&d) ? "0{0,9}" : "(\\.0{1,9})?");
+        pith__say(&t, fraction_digits(&d) ? "" : "(\\.");
+        if (zeros) pith__say(&t, fraction_digits(&d) ? "0{0,%d}" : "0{1,%d})?", zeros);
+        else pith__say(&t, fraction_digits(&d) ? "0*" : "0*)?");
     }
     pith__say(&t, ")$");
     return digits_pattern(&t, a, err);

@@ -163,7 +163,7 @@ static pith__case *scalar_cases(const pith__keyword *k, const scalars *s) {
     pith__case *list = NULL, *c;
     pith_error e = { 0, "" };
     pith__dfa *texts = s->n_text ? pith__schema_dfa(r, k->value.p, pith__dfa_texts(s->text, s->n_text, &r->arena), NULL) : NULL;
-    pith__dfa *numbers = s->n_number ? pith__schema_dfa(r, k->value.p, pith__numbers_equal(s->number, s->n_number, &r->arena, &e), &e) : NULL;
+    pith__dfa *numbers = s->n_number ? pith__schema_dfa(r, k->value.p, pith__numbers_equal(s->number, s->n_number, k->violate ? 0 : 9, &r->arena, &e), &e) : NULL;
     if (s->null == !k->violate && (c = pith__case_new(r, PITH__J_NULL)) != NULL) pith__case_add(&list, c);
     int bools = k->violate ? 3 & ~s->bools : s->bools;
     if (bools && (c = pith__case_new(r, PITH__J_BOOL)) != NULL) c->bools = bools, pith__case_add(&list, c);

@@ -281,7 +281,8 @@ PITH_SHARED pith__dfa *pith__numbers_plain(pith__arena *a, pith_error *err); /* 
 PITH_SHARED pith__dfa *pith__numbers_whole(pith__arena *a, pith_error *err); /* integers: 3, and 3.0 too */
 /* Those below a bound, or equal to it. */
 PITH_SHARED pith__dfa *pith__numbers_below(pith__str bound, int or_equal, pith__arena *a, pith_error *err);
-PITH_SHARED pith__dfa *pith__numbers_equal(const pith__str *number, size_t n, pith__arena *a, pith_error *err);
+/* One of n numbers, with up to so many zeros behind it; 0: any number of them. */
+PITH_SHARED pith__dfa *pith__numbers_equal(const pith__str *number, size_t n, int zeros, pith__arena *a, pith_error *err);
 PITH_SHARED pith__dfa *pith__numbers_multiple(uint32_t of, pith__arena *a, pith_error *err);
 
 /* ---- text/schema.c: what a JSON Schema asks for --------------------------------------------------------- */
