@@ -403,6 +403,7 @@ typedef struct {
     const pith__kernels *kernels;
     pith__input *in;
     size_t rows; /* in a task */
+    size_t n_pile, pile; /* so many piles of so many tasks */
 } matmul_job;
 
 /* Waking a thread takes some microseconds, longer than a small matrix. The size of the matrix decides, not the
@@ -421,19 +422,20 @@ static void arrange_task(const void *data, size_t i, uint8_t *scratch) {
     job->kernels->arrange(job->in, job->p.w->format, i);
 }
 
+/* Tasks are dealt to piles, one for each thread. Threads take them in turns, so each walks along rows that follow one
+ * another, and what it fetches ahead (twins/panels.inc) is of use to itself. */
 static void matmul_task(const void *data, size_t i, uint8_t *scratch) {
     const matmul_job *job = data;
+    if (i < job->n_pile * job->pile) i = i % job->n_pile * job->pile + i / job->n_pile;
     size_t rows = job->p.w->rows, r = i * job->rows, end = rows - r < job->rows ? rows : r + job->rows;
     job->kernels->matmul(&job->p, r, end, scratch);
 }
 
 /* A task is some rows: about eight tasks for each thread, or, with many tokens, 32 rows (two panels) each. So all
- * threads end at about the same time. Few tokens have long tasks, because the rows that panels.inc fetches ahead
- * are of use only to the thread that goes on with them. */
+ * threads end at about the same time. */
 static size_t rows_of_task(const pith__tensor *w, int n_token, int n_threads) {
     size_t n_task = 8 * (size_t)n_threads, rows = (w->rows + 16 * n_task - 1) / (16 * n_task) * 16;
-    int many = w->format->unpack ? n_token > PITH__FEW : n_token >= 8;
-    return many && rows > 32 ? 32 : rows;
+    return n_token >= 8 && rows > 32 ? 32 : rows;
 }
 
 /* Quantises and arranges the inputs, if the matmul before did not do it, and then multiplies. */
@@ -451,7 +453,9 @@ PITH_SHARED void pith__matmul(const pith__kernels *k, const pith__team *team, fl
         in->arranged = w->format;
         pith__share(team, ((size_t)in->n + tile - 1) / tile, worth_it, arrange_task, &job);
     }
-    pith__share(team, (w->rows + job.rows - 1) / job.rows, worth_it, matmul_task, &job);
+    size_t n_task = (w->rows + job.rows - 1) / job.rows;
+    job.n_pile = worth_it && in->n > 1 ? (size_t)team->n_threads : 1, job.pile = n_task / job.n_pile;
+    pith__share(team, n_task, worth_it, matmul_task, &job);
 }
 
 /* A task is TOKEN_TILE tokens of one text and one kv head, whose keys and values all its query heads share. */
