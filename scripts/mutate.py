@@ -60,7 +60,7 @@ tools/score.c @ cli @ w.done = w.end; @ w.done = w.end - 1;
 text/jinja.c @ jinja answers @ pith__json_is(key, "content") ? PITH__CONTENT @ pith__json_is(key, "value") ? PITH__CONTENT
 train/fields.c @ examples @ w.f[F_PROMPT].p && w.f[F_COMPLETION].p @ w.f[F_PROMPT].p
 train/fields.c @ examples @ if (has_system) put_message(w, "system", system); @ ;
-train/fields.c @ examples @ instead && type != '[' @ type != '['
+train/fields.c @ answers @ instead && type != '[' @ type != '['
 train/fields.c @ examples @ if (!code && !i) code = pith__fail(w->err, PITH_EDATA, "%s: %s is empty @ if (0) code = pith__fail(w->err, PITH_EDATA, "%s: %s is empty
 train/fields.c @ examples @ (w->f[F_KWARGS].p && pith__json_raw(w->f[F_KWARGS]).n > 2) @ (w->f[F_KWARGS].p)
 train/answers.c @ answers @ r->from[i] & ~PITH__EMPTY_ANSWER @ r->from[i]
@@ -75,7 +75,11 @@ train/answers.c @ answers @ !(s->mark[first] & PITH_OF_ASIDE)) return i; @ 1) re
 train/answers.c @ answers @ if (marks & PITH__EMPTY_ANSWER) open = 1 @ if (0) open = 1
 train/answers.c @ answers @ int from = open ? next : turn_start(f, s, at, r->token, i); @ int from = turn_start(f, s, at, r->token, i);
 train/answers.c @ answers @ open && marks & PITH_FROM_DATA @ 0
-train/answers.c @ answers @ if (!blocked) memset @ memset
+train/answers.c @ answers @ (i < from + same || f->end < 0) @ 1
+train/answers.c @ answers @ (i < from + same || f->end < 0) @ f->end < 0
+train/answers.c @ answers @ if (marks_of(&s, at, i) & PITH_FROM_DATA) end = i; @ ;
+train/answers.c @ answers @  || pith__thoughts_close(&thoughts) @ 
+train/answers.c @ answers @ pith__white_at(piece.p, piece.n) < piece.n @ 1
 train/answers.c @ answers @ if (counts[i] && ends_turn @ if (ends_turn
 train/examples.c @ examples @ if (w->plan->keep_end) @ if (!w->plan->keep_end)
 train/examples.c @ examples answers @ for (size_t i = 1; i < n; i++) label += counts[i]; @ for (size_t i = 0; i < n; i++) label += counts[i];

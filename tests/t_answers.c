@@ -6,6 +6,7 @@
             "{\"role\":\"assistant\",\"content\":\"Yo\"},{\"role\":\"user\",\"content\":\"U\"},{\"role\":\"assistant\",\"content\":\"A b\"}]}"
 #define START "{<|im_start|>}"
 #define END "{<|im_end|>}"
+#define BEGIN2 "{<s>}" START "system\nS{<start_of_turn>}" END "\n" START "user\nHi{<start_of_turn>}" END "\n"
 #define BEGIN "{<s>}" START "system\nS" END "\n" START "user\nHi" END "\n"
 
 TEST(every_turn_of_the_assistant_and_its_end) {
@@ -24,6 +25,8 @@ TEST(the_marks_of_the_template_go_before) {
             "assistant[\nA b" END "\n]");
     IS("{% for m in messages %}{% if loop.last %}{% generation %}{{ m.content }}</s>{% endgeneration %}{% else %}{{ m.content }}"
        "{% endif %}{% endfor %}", TWO, "SHiYoU[A b{</s>}]"); /* the template says: the last one only */
+    IS("{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}"
+       "{% endif %}</s>{% endfor %}", TWO, "S{</s>}Hi{</s>}[Yo]{</s>}U{</s>}[A b]{</s>} (endless)"); /* and forgets the end */
 }
 
 TEST(an_answer_without_text_ends_all_the_same) {
@@ -36,6 +39,12 @@ TEST(an_answer_without_text_ends_all_the_same) {
     IS(chatml, EMPTY(" \\n"), EMPTY_TO(" \n"));
     IS(trims, EMPTY(" \\n"), EMPTY_TO(""));
     IS(trims, EMPTY("A"), EMPTY_TO("A"));
+    make_vocab();
+    rows_vocab.nfc = 1; /* also where places move because the text is normalised */
+    IS(chatml, "{\"messages\":[{\"role\":\"user\",\"content\":\"e\\u0301\"},{\"role\":\"assistant\",\"content\":\"\"},{\"role\":\"user\","
+               "\"content\":\"\"},{\"role\":\"assistant\",\"content\":\"\"}]}",
+       "{<s>}" START "user\n\xc3\xa9" END "\n" START "assistant\n[" END "]\n" START "user\n" END "\n" START "assistant\n[" END "]\n");
+    make_vocab();
     /* it writes something else for an empty text: then it cannot be told where that is */
     IS("{% for m in messages %}{{ m.content or '-' }}<|im_end|>{% endfor %}", EMPTY("A"), "-" END "[A" END "]U" END "-" END);
 }
@@ -52,6 +61,21 @@ TEST(the_end_of_a_turn_is_the_template_s) {
     make_vocab();
     IS("{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}", TWO,
        START "S" START "Hi" START "[Yo]" START "U" START "[A b] (endless)"); /* it has none */
+    rows_vocab.n_end = 1;
+    IS(CHATML_WITH("", "<start_of_turn><|im_end|>\n"), TWO, /* two that close it, as Cohere's */
+       BEGIN2 START "assistant\n[Yo{<start_of_turn>}" END "]\n" START "user\nU{<start_of_turn>}" END "\n" START "assistant\n[A b"
+       "{<start_of_turn>}" END "]\n");
+    IS("{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}<end_of_turn>", TWO, /* Phi 3's: one more at the very end */
+       START "S" END START "Hi" END START "[Yo" END "]" START "U" END START "[A b" END "]{<end_of_turn>}");
+    rows_vocab.n_end = 3;
+    rows_vocab.end[3] = TURN, rows_vocab.n_end = 4; /* GLM's: what begins the next turn ends this one */
+    IS("{% for m in messages %}<start_of_turn>{{ m.content }}{% endfor %}", TWO, "{<start_of_turn>}S{<start_of_turn>}Hi{<start_of_turn>}[Yo"
+       "{<start_of_turn>}]U{<start_of_turn>}[A b] (endless)");
+    make_vocab();
+    rows_vocab.piece[TURN] = pith__str_of("\n\n"), rows_vocab.type[TURN] = PITH__USER; /* Gemma's line breaks end nothing */
+    IS(CHATML_WITH("", "{{ '\n\n' }}<|im_end|>"), TWO, "{<s>}" START "system\nS{\n\n}" END START "user\nHi{\n\n}" END START
+       "assistant\n[Yo{\n\n}" END "]" START "user\nU{\n\n}" END START "assistant\n[A b{\n\n}" END "]");
+    make_vocab();
     IS("{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}<|im_end|>", TWO,
        START "S" START "Hi" START "[Yo]" START "U" START "[A b" END "]");
 }
@@ -76,6 +100,15 @@ TEST(thoughts_that_the_prompt_opens) {
     IS(THINKS(""), one, START "user\nHi" END "\n" START "assistant\n[Yo" END "]\n");
     IS(THINKS(""), pair, START "user\nHi" END "\n" START "assistant\n[Yo" END "\n]");
     IS(THINKS("<think>\n\n</think>\n\n"), one, START "user\nHi" END "\n" START "assistant\n{<think>}\n\n</think>\n\n[Yo" END "]\n");
+    rows_vocab.n_end = 1; /* written for the last answer only: what ends a turn is found all the same */
+    IS(THINKS("{% if loop.last %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"), TWO, START "system\nS" END "\n" START "user\nHi" END "\n"
+       START "assistant\n[Yo" END "]\n" START "user\nU" END "\n" START "assistant\n{<think>}\n\n</think>\n\n[A b" END "]\n");
+    make_vocab();
+    static const char rewrites[] = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if '</think>' in m.content %}<think>"
+        "{{ m.content.split('</think>')[0].split('<think>')[-1]|trim }};</think>{% endif %}{{ m.content.split('</think>')[-1]|trim }}<|im_end|>"
+        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    IS(rewrites, "{\"messages\":[{\"role\":\"assistant\",\"content\":\"<think>\\nhm</think> Yo\"},{\"role\":\"assistant\",\"content\":\"A\"}]}",
+       START "assistant\n[{<think>}hm;</think>Yo" END "]" START "assistant\n[A" END "]");
     IS(THINKS("<think>\n\n</think>\n\n"), pair, START "user\nHi" END "\n" START "assistant\n{<think>}\n[\n</think>\n\nYo" END "\n]");
 }
 
@@ -92,6 +125,9 @@ TEST(thoughts_and_calls_of_tools) {
              "{\"name\":\"f\",\"arguments\":{\"x\":[1,\"v\"]}}}]},{\"role\":\"tool\",\"content\":\"7\"},{\"role\":\"assistant\",\"content\":\"Yo\"}]}",
        START "user\nHi" END "\n" START "assistant\n[<call>f:{\"x\": [1, \"v\"]}</call>" END "]\n" START "tool\n7" END "\n" START
              "assistant\n[Yo" END "]\n");
+    IS("{% for m in messages %}{{ m.content or '' }}{% for c in m.tool_calls or [] %}{{ c }}{% endfor %}</s>{% endfor %}",
+       "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"Hi\"}]},{\"role\":\"assistant\",\"content\":null,"
+       "\"tool_calls\":[\"f\"]},{\"role\":\"assistant\",\"content\":[{\"text\":\"Yo\"}]}]}", "Hi{</s>}[f{</s>}Yo{</s>}]");
 }
 
 TEST(a_completion_begins_where_tokens_differ) {
@@ -124,7 +160,16 @@ TEST(tokens_find_their_bytes) {
     rows_vocab.piece[BYTES + 0xf0] = pith__str_of("x1"), rows_vocab.type[BYTES + 0xf0] = PITH__NORMAL; /* no owl can be written */
     rows_vocab.piece[BYTES + 0xe2] = pith__str_of(" "), rows_vocab.type[BYTES + 0xe2] = PITH__NORMAL;
     IS(chatml, row, "{<s>}" START " user\ne\xcc\x81" END " \n" START " assistant\n[o\xcc\x88{<unk>} {<unk>}" END "] \n");
+    IS("{% for m in messages %}{{ m.content }}{% endfor %}", row, " e\xcc\x81[o\xcc\x88{<unk>} {<unk>}] (endless)");
     rows_vocab.unk = -1;
+    IS("{% for m in messages %}{{ m.role }}{% generation %}{{ m.content }}{% endgeneration %};{% endfor %}", row,
+       " user[e\xcc\x81];assistant[o\xcc\x88 ]; (endless)"); /* what is dropped belongs to what was before it */
+    rows_vocab.spelling = PITH__METASPACE, rows_vocab.piece[BYTES + 0xe2] = pith__str_of("\xe2\x96\x81");
+    IS("{% for m in messages %}{{ m.content }}{% endfor %}", "{\"messages\":[{\"role\":\"assistant\",\"content\":\"Yo\\u2581\"}]}", " [Yo ] (endless)");
+    make_vocab();
+    rows_vocab.add_space = PITH__SPACE_ALWAYS;
+    rows_vocab.piece[BYTES + 0xf0] = pith__str_of("x1"), rows_vocab.type[BYTES + 0xf0] = PITH__NORMAL;
+    rows_vocab.piece[BYTES + 0xe2] = pith__str_of(" "), rows_vocab.type[BYTES + 0xe2] = PITH__NORMAL;
     IS(chatml, row, "{<s>}" START " user\ne\xcc\x81" END " \n" START " assistant\n[o\xcc\x88 " END "] \n");
     make_vocab();
     static uint8_t added[N_PIECE];

@@ -95,17 +95,24 @@ static unsigned marks_of(const spelled_text *s, const size_t *at, int i) {
     return marks;
 }
 
-static int is_special(const pith__vocab *v, pith_token t) { return v->type[t] == PITH__CONTROL || v->type[t] == PITH__USER; }
+/* A token with a name, as those that end turns have. Gemma's blanks and line breaks are added tokens too. */
+static int is_special(const pith_model *m, pith_token t) {
+    pith__str piece = pith__tokenizer_piece(m->tokenizer, t);
+    uint8_t type = m->store.vocab.type[t];
+    return type == PITH__CONTROL || (type == PITH__USER && pith__white_at(piece.p, piece.n) < piece.n);
+}
 
 static int ends_turn(const pith__turns *f, pith_token t) { return t == f->end || pith_is_end(f->m, t); }
 
-/* A turn that begins with something else than its content, as a call of a tool: it begins where the prompt would have
- * ended, if that is what stands before it. */
+/* A turn that begins with something else than its content, as a call of a tool, or within thoughts that the template
+ * opened: it begins where the prompt would have ended, if that is what stands before it. */
 static int turn_start(const pith__turns *f, const spelled_text *s, const size_t *at, const pith_token *t, int i) {
     int n = f->n_opening;
     size_t first = at[i];
     while (first < at[i + 1] && !(s->mark[first] & ANSWER)) first++;
-    if (!n || first >= at[i + 1] || !(s->mark[first] & PITH_OF_ASIDE)) return i;
+    pith__thoughts thoughts;
+    pith__thoughts_begin(&thoughts, s->text, at[i]);
+    if (!n || first >= at[i + 1] || !(s->mark[first] & PITH_OF_ASIDE || pith__thoughts_close(&thoughts))) return i;
     for (int k = i; k >= n; k--) {
         if (!memcmp(t + k - n, f->asked.token + f->opening, (size_t)n * sizeof *t)) return k;
         if (marks_of(s, at, k - 1) & PITH_FROM_DATA) return i;
@@ -114,24 +121,22 @@ static int turn_start(const pith__turns *f, const spelled_text *s, const size_t 
 }
 
 /* From a turn's first token of the assistant's to its last, and on to the one that ends it, if only the template's own
- * words are between, and no other special token. */
+ * words are between. */
 static void count_answers(const pith__turns *f, const spelled_text *s, const size_t *at, const pith_rendering *r,
                           uint8_t *counts) {
-    int open = 0, blocked = 0, next = 0; /* next: the first token that does not count yet */
+    int open = 0, next = 0; /* next: the first token that does not count yet */
     for (int i = 0; i < r->n_token; i++) {
         unsigned marks = marks_of(s, at, i);
-        if (marks & PITH__EMPTY_ANSWER) open = 1, blocked = 0, next = i;
+        if (marks & PITH__EMPTY_ANSWER) open = 1, next = i;
         if (marks & ANSWER) {
             int from = open ? next : turn_start(f, s, at, r->token, i);
             memset(counts + from, 1, (size_t)(i + 1 - from));
-            open = 1, blocked = 0, next = i + 1;
+            open = 1, next = i + 1;
         } else if (open && marks & PITH_FROM_DATA) {
             open = 0;
         } else if (open && ends_turn(f, r->token[i])) {
-            if (!blocked) memset(counts + next, 1, (size_t)(i + 1 - next));
+            memset(counts + next, 1, (size_t)(i + 1 - next));
             open = 0;
-        } else if (open && is_special(&f->m->store.vocab, r->token[i])) {
-            blocked = 1;
         }
     }
 }
@@ -183,39 +188,63 @@ PITH_SHARED int pith__turns_data_from(const pith__turns *f, const pith_rendering
 
 /* ---- what a template puts around a turn ----------------------------------------------------------------- */
 
-/* The token that ends the last turn of a short conversation: the first special one behind its content. */
-static pith_token end_of_turn(const pith__turns *f, const pith_rendering *r) {
+/* The tokens behind the last words of the assistant's, up to the next that are somebody's: t[*from .. result). */
+static int tail_of(const pith__turns *f, const pith_rendering *r, int *from) {
     spelled_text s = { 0 };
-    pith_token end = -1;
     size_t *at = malloc(((size_t)r->n_token + 1) * sizeof *at);
-    int i = r->n_token;
-    if (at && !spell(&f->m->store.vocab, r, &s) && place_tokens(f->m, &s, r, at))
-        for (; i > 0 && !(marks_of(&s, at, i - 1) & ANSWER); i--)
-            if (is_special(&f->m->store.vocab, r->token[i - 1])) end = r->token[i - 1];
+    int end = r->n_token;
+    *from = r->n_token;
+    if (at && !spell(&f->m->store.vocab, r, &s) && place_tokens(f->m, &s, r, at)) {
+        while (*from > 0 && !(marks_of(&s, at, *from - 1) & ANSWER)) --*from;
+        for (int i = r->n_token; i-- > *from;)
+            if (marks_of(&s, at, i) & PITH_FROM_DATA) end = i;
+    }
     free(s.memory);
     free(at);
-    return i ? end : -1;
+    return end;
+}
+
+/* What ends a turn stands behind the last answer of a conversation, and also behind one that others follow; what only one
+ * of them has there ends the conversation, or begins the next turn. The last special token of it is the one. */
+static void find_end(pith__turns *f, const pith_template *form, pith_conversation *c) {
+    pith_rendering last, inner = { 0 };
+    int from, inner_from = 0, inner_end = 0;
+    c->no_prompt = 1;
+    c->messages = "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"}]";
+    if (pith_render(form, c, &last, NULL)) return; /* what it refuses, it refuses again later */
+    c->messages = "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"},{\"role\":\"user\",\"content\":\"c\"}]";
+    if (!pith_render(form, c, &inner, NULL)) inner_end = tail_of(f, &inner, &inner_from);
+    int end = tail_of(f, &last, &from), same = 0;
+    while (from + same < end && inner_from + same < inner_end && last.token[from + same] == inner.token[inner_from + same]) same++;
+    for (int i = from; i < end; i++)
+        if (is_special(f->m, last.token[i]) && (i < from + same || f->end < 0)) f->end = last.token[i];
+    pith_rendering_free(&inner);
+    pith_rendering_free(&last);
+}
+
+/* And what begins an answer: what there is more of a conversation if one is asked for. */
+static void find_opening(pith__turns *f, const pith_template *form, pith_conversation *c) {
+    pith_rendering r;
+    c->messages = "[{\"role\":\"user\",\"content\":\"a\"}]";
+    c->no_prompt = 1;
+    if (pith_render(form, c, &r, NULL)) return;
+    c->no_prompt = 0;
+    int n = r.n_token;
+    if (!pith_render(form, c, &f->asked, NULL) && f->asked.n_token > n &&
+        (!n || !memcmp(r.token, f->asked.token, (size_t)n * sizeof *r.token))) {
+        f->opening = n;
+        f->n_opening = f->asked.n_token - n;
+    }
+    pith_rendering_free(&r);
 }
 
 PITH_SHARED void pith__turns_open(pith__turns *f, const pith_model *m, const pith_template *form,
                                   const pith_conversation *like) {
     pith_conversation c = *like;
-    pith_rendering r;
     *f = (pith__turns){ .m = m, .end = -1 };
-    c.messages = "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"}]";
-    c.no_prompt = 1;
-    if (!form || pith_render(form, &c, &r, NULL)) return; /* what it refuses, it refuses again later */
-    f->end = end_of_turn(f, &r);
-    pith_rendering_free(&r);
-    c.messages = "[{\"role\":\"user\",\"content\":\"a\"}]";
-    if (pith_render(form, &c, &r, NULL)) return;
-    c.no_prompt = 0;
-    if (!pith_render(form, &c, &f->asked, NULL)) {
-        int n = r.n_token, m_asked = f->asked.n_token;
-        int begins = m_asked > n && (!n || !memcmp(r.token, f->asked.token, (size_t)n * sizeof *r.token));
-        f->opening = n, f->n_opening = begins ? m_asked - n : 0;
-    }
-    pith_rendering_free(&r);
+    if (!form) return;
+    find_end(f, form, &c);
+    find_opening(f, form, &c);
 }
 
 PITH_SHARED void pith__turns_close(pith__turns *f) { pith_rendering_free(&f->asked); }
