@@ -69,14 +69,14 @@ train/answers.c @ answers @ left && *p == ' '; @ 1;
 train/answers.c @ answers @ w->from += skip; @ ;
 train/answers.c @ answers @ (s->text[w.at] & 0xc0) == 0x80;) w.at++ @ 0;) w.at++
 train/answers.c @ answers @ (marks_of(&s, at, i) & PITH_OF_MODEL) != 0 @ (marks_of(&s, at, i) & ANSWER) != 0
-train/answers.c @ answers @ t == f->end || pith_is_end(f->m, t) @ pith_is_end(f->m, t)
-train/answers.c @ answers @ t == f->end || pith_is_end(f->m, t) @ t == f->end
+train/answers.c @ answers @ t == f->end[0] || @ 0 ||
+train/answers.c @ answers @ t == f->end[1] || pith_is_end(f->m, t) @ t == f->end[1]
 train/answers.c @ answers @ !(s->mark[first] & PITH_OF_ASIDE)) return i; @ 1) return i;
 train/answers.c @ answers @ if (marks & PITH__EMPTY_ANSWER) open = 1 @ if (0) open = 1
 train/answers.c @ answers @ int from = open ? next : turn_start(f, s, at, r->token, i); @ int from = turn_start(f, s, at, r->token, i);
 train/answers.c @ answers @ open && marks & PITH_FROM_DATA @ 0
-train/answers.c @ answers @ (i < from + same || f->end < 0) @ 1
-train/answers.c @ answers @ (i < from + same || f->end < 0) @ f->end < 0
+train/answers.c @ answers @ t == f->end[1] || @ 0 ||
+train/answers.c @ answers @ k < 2 && !common @ k < 2
 train/answers.c @ answers @ if (marks_of(&s, at, i) & PITH_FROM_DATA) end = i; @ ;
 train/answers.c @ answers @  || pith__thoughts_close(&thoughts) @ 
 train/answers.c @ answers @ pith__white_at(piece.p, piece.n) < piece.n @ 1

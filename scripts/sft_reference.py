@@ -57,7 +57,8 @@ def rows():
 def model_of(base, templates, to):
     """base with the special tokens of the templates, and a row of the embedding for each."""
     names = sorted({t for text in templates for t in re.findall(
-        r"<\|[^|>'\" {}]{1,40}\|>|<｜[^｜]{1,40}｜>|</?s>|\[/?[A-Z_]{3,30}\]|<(?:start|end)_of_turn>|</?think>|</?tool_calls?>", text)})
+        r"<\|[^|>'\" {}]{1,40}\|>|<｜[^｜]{1,40}｜>|</?s>|\[/?[A-Z_]{3,30}\]|<(?:start|end)_of_turn>|</?think>|</?tool_calls?>"
+        r"|<\|turn>|<turn\|>|<seed:[a-z]+>|\[e~\[|<end_of_sentence>", text)})
     tokenizer = json.loads((base / "tokenizer.json").read_text())
     known = {t["content"] for t in tokenizer["added_tokens"]}
     weights = load_file(base / "model.safetensors")

@@ -6,6 +6,7 @@
             "{\"role\":\"assistant\",\"content\":\"Yo\"},{\"role\":\"user\",\"content\":\"U\"},{\"role\":\"assistant\",\"content\":\"A b\"}]}"
 #define START "{<|im_start|>}"
 #define END "{<|im_end|>}"
+#define ASKS "{% if add_generation_prompt %}<|im_start|>{% endif %}"
 #define BEGIN2 "{<s>}" START "system\nS{<start_of_turn>}" END "\n" START "user\nHi{<start_of_turn>}" END "\n"
 #define BEGIN "{<s>}" START "system\nS" END "\n" START "user\nHi" END "\n"
 
@@ -59,7 +60,7 @@ TEST(the_end_of_a_turn_is_the_template_s) {
     rows_vocab.n_end = 1; /* a base model knows of </s> only */
     IS(chatml, TWO, BEGIN START "assistant\n[Yo" END "]\n" START "user\nU" END "\n" START "assistant\n[A b" END "]\n");
     make_vocab();
-    IS("{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}", TWO,
+    IS("{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}" ASKS, TWO,
        START "S" START "Hi" START "[Yo]" START "U" START "[A b] (endless)"); /* it has none */
     rows_vocab.n_end = 1;
     IS(CHATML_WITH("", "<start_of_turn><|im_end|>\n"), TWO, /* two that close it, as Cohere's */
@@ -67,6 +68,11 @@ TEST(the_end_of_a_turn_is_the_template_s) {
        "{<start_of_turn>}" END "]\n");
     IS("{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}<end_of_turn>", TWO, /* Phi 3's: one more at the very end */
        START "S" END START "Hi" END START "[Yo" END "]" START "U" END START "[A b" END "]{<end_of_turn>}");
+    /* gpt-oss's: another one at the very end; Qwen 1.5's: none there */
+    IS("{% for m in messages %}<|im_start|>{{ m.content }}{{ '<end_of_turn>' if loop.last else '<|im_end|>' }}{% endfor %}", TWO,
+       START "S" END START "Hi" END START "[Yo" END "]" START "U" END START "[A b{<end_of_turn>}]");
+    IS("{% for m in messages %}<|im_start|>{{ m.content }}{{ '' if loop.last else '<|im_end|>' }}{% endfor %}", TWO,
+       START "S" END START "Hi" END START "[Yo" END "]" START "U" END START "[A b] (endless)");
     rows_vocab.n_end = 3;
     rows_vocab.end[3] = TURN, rows_vocab.n_end = 4; /* GLM's: what begins the next turn ends this one */
     IS("{% for m in messages %}<start_of_turn>{{ m.content }}{% endfor %}", TWO, "{<start_of_turn>}S{<start_of_turn>}Hi{<start_of_turn>}[Yo"
@@ -76,7 +82,7 @@ TEST(the_end_of_a_turn_is_the_template_s) {
     IS(CHATML_WITH("", "{{ '\n\n' }}<|im_end|>"), TWO, "{<s>}" START "system\nS{\n\n}" END START "user\nHi{\n\n}" END START
        "assistant\n[Yo{\n\n}" END "]" START "user\nU{\n\n}" END START "assistant\n[A b{\n\n}" END "]");
     make_vocab();
-    IS("{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}<|im_end|>", TWO,
+    IS("{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}<|im_end|>" ASKS, TWO,
        START "S" START "Hi" START "[Yo]" START "U" START "[A b" END "]");
 }
 

@@ -102,7 +102,7 @@ static int is_special(const pith_model *m, pith_token t) {
     return type == PITH__CONTROL || (type == PITH__USER && pith__white_at(piece.p, piece.n) < piece.n);
 }
 
-static int ends_turn(const pith__turns *f, pith_token t) { return t == f->end || pith_is_end(f->m, t); }
+static int ends_turn(const pith__turns *f, pith_token t) { return t == f->end[0] || t == f->end[1] || pith_is_end(f->m, t); }
 
 /* A turn that begins with something else than its content, as a call of a tool, or within thoughts that the template
  * opened: it begins where the prompt would have ended, if that is what stands before it. */
@@ -204,25 +204,7 @@ static int tail_of(const pith__turns *f, const pith_rendering *r, int *from) {
     return end;
 }
 
-/* What ends a turn stands behind the last answer of a conversation, and also behind one that others follow; what only one
- * of them has there ends the conversation, or begins the next turn. The last special token of it is the one. */
-static void find_end(pith__turns *f, const pith_template *form, pith_conversation *c) {
-    pith_rendering last, inner = { 0 };
-    int from, inner_from = 0, inner_end = 0;
-    c->no_prompt = 1;
-    c->messages = "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"}]";
-    if (pith_render(form, c, &last, NULL)) return; /* what it refuses, it refuses again later */
-    c->messages = "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"},{\"role\":\"user\",\"content\":\"c\"}]";
-    if (!pith_render(form, c, &inner, NULL)) inner_end = tail_of(f, &inner, &inner_from);
-    int end = tail_of(f, &last, &from), same = 0;
-    while (from + same < end && inner_from + same < inner_end && last.token[from + same] == inner.token[inner_from + same]) same++;
-    for (int i = from; i < end; i++)
-        if (is_special(f->m, last.token[i]) && (i < from + same || f->end < 0)) f->end = last.token[i];
-    pith_rendering_free(&inner);
-    pith_rendering_free(&last);
-}
-
-/* And what begins an answer: what there is more of a conversation if one is asked for. */
+/* What begins an answer: what there is more of a conversation if one is asked for. */
 static void find_opening(pith__turns *f, const pith_template *form, pith_conversation *c) {
     pith_rendering r;
     c->messages = "[{\"role\":\"user\",\"content\":\"a\"}]";
@@ -238,13 +220,43 @@ static void find_opening(pith__turns *f, const pith_template *form, pith_convers
     pith_rendering_free(&r);
 }
 
+static int in_opening(const pith__turns *f, pith_token t) {
+    for (int i = 0; i < f->n_opening; i++)
+        if (f->asked.token[f->opening + i] == t) return 1;
+    return 0;
+}
+
+/* What ends a turn stands behind the last answer of a conversation, and also behind one that others follow; what only one
+ * of them has there ends the conversation, or begins the next turn. The last special token of it is the one. Where the two
+ * have nothing in common, as gpt-oss's, the first special token of each ends a turn, if it does not begin an answer too. */
+static void find_end(pith__turns *f, const pith_template *form, pith_conversation *c) {
+    static const char *const messages[] = {
+        "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"}]",
+        "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"},{\"role\":\"user\",\"content\":\"c\"}]"
+    };
+    pith_rendering r[2] = { { 0 }, { 0 } };
+    int from[2] = { 0, 0 }, end[2] = { 0, 0 }, n = 0;
+    c->no_prompt = 1;
+    for (int k = 0; k < 2; k++) {
+        c->messages = messages[k];
+        if (!pith_render(form, c, &r[k], NULL)) end[k] = tail_of(f, &r[k], &from[k]); /* else: refused again later */
+    }
+    for (; from[0] + n < end[0] && from[1] + n < end[1] && r[0].token[from[0] + n] == r[1].token[from[1] + n]; n++)
+        if (is_special(f->m, r[0].token[from[0] + n])) f->end[0] = r[0].token[from[0] + n];
+    for (int k = 0, common = f->end[0] >= 0; k < 2 && !common; k++)
+        for (int i = end[k]; i-- > from[k];)
+            if (is_special(f->m, r[k].token[i])) f->end[k] = in_opening(f, r[k].token[i]) ? -1 : r[k].token[i];
+    pith_rendering_free(&r[0]);
+    pith_rendering_free(&r[1]);
+}
+
 PITH_SHARED void pith__turns_open(pith__turns *f, const pith_model *m, const pith_template *form,
                                   const pith_conversation *like) {
     pith_conversation c = *like;
-    *f = (pith__turns){ .m = m, .end = -1 };
+    *f = (pith__turns){ .m = m, .end = { -1, -1 } };
     if (!form) return;
-    find_end(f, form, &c);
     find_opening(f, form, &c);
+    find_end(f, form, &c);
 }
 
 PITH_SHARED void pith__turns_close(pith__turns *f) { pith_rendering_free(&f->asked); }

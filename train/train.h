@@ -374,7 +374,7 @@ PITH_SHARED int pith__row_read(pith__row *r, pith__json j, const char *where, in
 
 typedef struct {         /* what a template puts around a turn */
     const pith_model *m;
-    pith_token end;      /* that ends it, or -1 */
+    pith_token end[2];   /* that end it, or -1 */
     pith_rendering asked; /* a short conversation up to where an answer begins: asked.token[opening ..] is what the */
     int opening, n_opening; /* template puts before one; n_opening 0: nothing, or it cannot be told */
 } pith__turns;
