@@ -324,3 +324,61 @@ PITH_SHARED int pith__chat_encode(const pith__chat *c, const pith_turn *turns, i
     free(w.text);
     return code ? code : w.n_out;
 }
+
+/* ---- a form as a chat template ------------------------------------------------------------------------ */
+
+/* Words of a form as an expression: a text, in which </s> is the end token. */
+static void chat_quote(pith__said *t, const char *words) {
+    pith__say(t, "'");
+    for (; *words; words++) {
+        if (!strncmp(words, "</s>", 4)) pith__say(t, "' ~ (eos_token or '</s>') ~ '"), words += 3;
+        else if (*words == '\n') pith__say(t, "\\n");
+        else pith__say(t, *words == '\'' || *words == '\\' ? "\\%c" : "%c", *words);
+    }
+    pith__say(t, "'");
+}
+
+static const char chat_strip[] = ".strip(' \\t\\n\\v\\f\\r')";
+
+/* {{ 'before' ~ text ~ 'after' }} */
+static void chat_put_turn(pith__said *t, const chat_form *f, const char *const around[2], const char *text) {
+    chat_quote(t, around[0]);
+    pith__say(t, " ~ %s%s ~ ", text, f->flags & CHAT_TRIM ? chat_strip : "");
+    chat_quote(t, around[1]);
+}
+
+/* {{ a user's turn }}, in which the system's text stands, if the form folds it. */
+static void chat_put_user(pith__said *t, const chat_form *f, int bos, const char *text) {
+    pith__say(t, "{{ %s", bos && f->flags & CHAT_BOS_EACH ? "bos_token ~ " : "");
+    chat_quote(t, f->user[0]);
+    pith__say(t, " }}{%% if ns.system is not none %%}{{ ");
+    chat_put_turn(t, f, f->system, "ns.system");
+    pith__say(t, " }}{%% set ns.system = none %%}{%% endif %%}{{ %s%s ~ ", text, f->flags & CHAT_TRIM ? chat_strip : "");
+    chat_quote(t, f->user[1]);
+    pith__say(t, " }}");
+}
+
+PITH_SHARED int pith__chat_jinja(pith__said *t, const char *name, int bos) {
+    const chat_form *f = chat_form_named(name);
+    if (!f) return PITH_EARG;
+    pith__say(t, "{%% set ns = namespace(system=none) %%}%s", bos && !(f->flags & CHAT_BOS_EACH) ? "{{ bos_token }}" : "");
+    pith__say(t, "{%% for m in messages %%}{%% if m.role == 'user' %%}");
+    chat_put_user(t, f, bos, "m.content");
+    pith__say(t, "{%% elif m.role == 'assistant' %%}{{ ");
+    chat_put_turn(t, f, f->assistant, "m.content");
+    pith__say(t, " }}{%% elif m.role == 'system' %%}");
+    if (f->flags & CHAT_FOLD) {
+        pith__say(t, "{%% set ns.system = m.content %%}");
+    } else {
+        pith__say(t, "{{ ");
+        chat_put_turn(t, f, f->system, "m.content");
+        pith__say(t, " }}");
+    }
+    pith__say(t, "{%% else %%}{{ raise_exception('a role is ' ~ m.role ~ ', need system, user or assistant') }}{%% endif %%}"
+                 "{%% endfor %%}{%% if ns.system is not none %%}");
+    chat_put_user(t, f, bos, "''");
+    pith__say(t, "{%% endif %%}{%% if add_generation_prompt %%}{{ ");
+    chat_quote(t, f->ask);
+    pith__say(t, " }}{%% endif %%}");
+    return t->failed ? PITH_EMEMORY : PITH_OK;
+}

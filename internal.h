@@ -40,6 +40,8 @@ PITH_SHARED int pith__chat_encode(const pith__chat *c, const pith_turn *turns, i
                                   pith_error *err);
 PITH_SHARED const char *pith__chat_named(const char *name); /* the form's own name, or NULL: unknown */
 PITH_SHARED pith__str pith__chat_name(int i); /* of the forms known; no bytes after the last */
+/* The form of this name as a chat template (in Jinja), which writes the same; bos 1: with BOS. PITH_EARG: no such name. */
+PITH_SHARED int pith__chat_jinja(pith__said *t, const char *name, int bos);
 
 /* ---- thoughts.c: what a model thinks, apart from what it answers ------------------------------------ */
 
