@@ -103,6 +103,7 @@ replay() { # the fuzz target on files it knows, and on changed copies of them
     adapter) seeds="lora.gguf lora.json lora.safetensors" ;;
     jinja) seeds=chat.jinja ;;
     messages) seeds=chat.json ;;
+    rows) seeds=rows.jsonl ;;
     *) seeds=tiny.json ;;
     esac
     (cd "$BUILD/seeds" && ASAN_OPTIONS=allocator_may_return_null=1:$ASAN_OPTIONS ../fuzz_$1 $seeds) ||

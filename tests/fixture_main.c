@@ -1,6 +1,6 @@
 /* fixture_main.c - fixture DIR: writes small models and vocabularies there, for cli.sh and to begin fuzzing with:
  * tiny.bin (version 0), tiny.v1.bin, tiny.v2.bin, tok.bin, spm.gguf, bpe.gguf, tiny.safetensors, tiny.json, tiny.text
- * (a text that tiny.bin has read, as pith_session_save writes it), chat.jinja, chat.json (its messages),
+ * (a text that tiny.bin has read, as pith_session_save writes it), chat.jinja, chat.json (its messages), rows.jsonl,
  * lora.gguf, lora.json, lora.safetensors (adapters of spm.gguf), and
  * longrope.80.gguf and longrope.1.gguf: texts over 80 tokens, or all, are rotated by the long factors. */
 #include "../model.h"
@@ -117,6 +117,20 @@ static bytes json(void) { /* a tokenizer.json */
     return b;
 }
 
+static bytes rows(void) { /* of a data set, of every kind */
+    static const char text[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"H\\u00ef <s>\"},{\"role\":\"assistant\",\"content\":\"\"},"
+        "{\"role\":\"user\",\"content\":[{\"text\":\"e\\u0301\"}]},{\"role\":\"assistant\",\"content\":\" Yo\",\"tool_calls\":[1]}]}\n"
+        "{\"prompt\":[{\"role\":\"user\",\"content\":\"a\"}],\"completion\":[{\"role\":\"assistant\",\"content\":\"b\"}],\"tools\":[]}\n"
+        "{\"prompt\":\"a<|im_end|>\",\"completion\":\" b\"}\r\n{\"text\":\"\\u2581 x</s>\"}\n"
+        "{\"instruction\":\"i\",\"input\":\"n\",\"output\":\"o\"}\n"
+        "{\"conversations\":[{\"from\":\"human\",\"value\":\"q\"},{\"from\":\"gpt\",\"value\":\"a\"}],\"system\":\"s\"}\n"
+        "{\"input_ids\":[1,70,71,2],\"completion_mask\":[0,1,1,1],\"labels\":[-100,-100,71,2]}\n";
+    bytes b = { NULL, 0, 0 };
+    put(&b, text, strlen(text));
+    return b;
+}
+
 static int save_text(const char *dir, const char *name) {
     char path[1024];
     pith_error e = { 0, "" };
@@ -172,5 +186,5 @@ int main(int argc, char **argv) {
            write_to(argv[1], "longrope.1.gguf", fixture_gguf(LONGROPE("1"), longrope, 1)) ||
            write_to(argv[1], "tiny.safetensors", safetensors()) || write_to(argv[1], "tiny.json", json()) ||
            write_to(argv[1], "chat.jinja", template()) || write_to(argv[1], "chat.json", messages()) ||
-           save_text(argv[1], "tiny.text");
+           write_to(argv[1], "rows.jsonl", rows()) || save_text(argv[1], "tiny.text");
 }
