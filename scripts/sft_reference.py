@@ -73,7 +73,7 @@ def model_of(base, templates, to):
             weights[key] = np.resize(weights[key], (n, weights[key].shape[1]))
     save_file(weights, to / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((base / "config.json").read_text())
-    (to / "config.json").write_text(json.dumps({**config, "vocab_size": n}))
+    (to / "config.json").write_text(json.dumps({**config, "vocab_size": n, "max_position_embeddings": 32768}))
     (to / "tokenizer.json").write_text(json.dumps(tokenizer))
     (to / "tokenizer_config.json").write_bytes((base / "tokenizer_config.json").read_bytes())
     return PreTrainedTokenizerFast(tokenizer_file=str(to / "tokenizer.json"), bos_token="<|begin_of_text|>", eos_token="<|eot_id|>")
