@@ -106,6 +106,26 @@ tools/show.c @ examples @ packs ? packs->example[k] : k @ k
 train/dataset.c @ examples @ empty || type == '{' @ type == '{'
 train/backward.c @ backward step @ d_project(b, dx, b->d.route, &b->layer->router, x, b->n, 1) @ d_project(b, dx, b->d.route, &b->layer->router, x, b->n, 0)
 train/loss.c @ backward step @ c = h->logit_softcap @ c = h->attn_softcap
+export.c @ export @ memcmp(p->a, first->a @ 0 && memcmp(p->a, first->a
+export.c @ export @ if (!m->shared) k0 += n_k; @ k0 += 0;
+export.c @ export @ ends[k].whole = 0; @ ;
+export.c @ export @ m->r < p->r @ m->r > p->r
+export.c @ export @ ? exact : (double)near @ ? (double)near : (double)near
+formats/hfwrite.c @ merge_folders @ i < 2 ? top : pith__json_get(top, "text_config") @ top
+formats/hfwrite.c @ merge_folders @ at[k - 1].p > j.p @ 0
+formats/hfwrite.c @ export @ qsort(order, n, sizeof *order, out_by_name); @ ;
+formats/safetensors.c @ merge @ !wrong && pith__json_is(key, "pith.merged") @ 0
+formats/write.c @ merge @ t->format == o->to && !t->scale @ 0
+merge.c @ merge @ if (fabs((double)y) > fabs(x)) u--; @ ;
+merge.c @ merge @ halves ? round_to_odd(d[c]) @ 0 ? round_to_odd(d[c])
+merge.c @ merge_folders @ learned == !g->gguf @ 1
+merge.c @ merge @ out0 += p->row0 @ out0 += 0
+merge.c @ merge @ computed && !f->encode ? @ 0 ?
+merge.c @ merge @ if (p->merged && pith__str_is(k.name, "pith.merged")) continue; @ ;
+merge.c @ merge @ room[pith__row_where(a->model, w, 0, r)] @ room[r]
+merge.c @ merge_folders merge @ w != &g->m->head @ 1
+base/os.c @ merge_folders @ while (n > 1 && path[n - 1] == '/') n--; @ ;
+train/gather.c @ gather @ m->store.tensor[t - m->store.tensor].data = to; @ ;
 train/drift.c @ drift @ p * (log_p - ((double)b[k] - all_b)) @ exp((double)b[k] - all_b) * (log_p - ((double)b[k] - all_b))
 train/drift.c @ drift @ pith_rewind(d->plan->b, 0); @ ;
 train/drift.c @ drift @ r->kl != r->kl) s->most_kl @ 0) s->most_kl

@@ -176,6 +176,7 @@ static void both_ways(const char *name, int (*rank)(const pith__weight *w), doub
     REQUIRE(m);
     pith_adapter *a = made_adapter(m, 3, rank);
     write_both(a, &(pith__adapter_about){ .rslora = !rank }, "peft", "gguf");
+    CHECK(rank || holds(in_folder("peft/adapter_config.json"), "\"r\": 3,")); /* not that of a module of several parts */
     float *y = logits_of(m, a), *base = logits_of(m, NULL);
     double d = off_by(m, in_folder("peft"), y), d2 = off_by(m, in_folder("gguf"), y), moved = 0;
     for (size_t i = 0; i < (size_t)N * (size_t)m->hyper.n_vocab; i++) moved += fabs((double)y[i] - base[i]);

@@ -332,7 +332,8 @@ TEST(the_same_adapter_is_merged_once) {
         char *other;
         EQ(pith__merge_name(m, &twice, &other, &room, &error), PITH_EARG);
         const char template[] = "{{ messages }}";
-        pith_model *out = merged(&(pith__merge){ .m = m, .by = &by, .merged = name, .chat_template = pith__str_of(template) }, out_gguf);
+        pith__merge plan = { .m = m, .by = &by, .merged = name, .chat_template = pith__str_of(template) };
+        pith_model *out = merged(&plan, out_gguf);
         REQUIRE(out);
         CHECK(pith__str_is(out->store.vocab.chat_template, template));
         pith_adapter *again = pith_adapter_open(out, tuning("llama", "lora/a1.gguf"), NULL); /* in whatever file */
@@ -342,6 +343,13 @@ TEST(the_same_adapter_is_merged_once) {
         CHECK(strstr(error.text, "the adapter is merged into"));
         EQ(pith__merge_name(out, &(pith__adapted){ .n = 1, .of = { { a2, 1 } } }, &other, &room, &error), PITH_OK);
         CHECK(!strncmp(other, name, strlen(name)) && !strncmp(other + strlen(name), "; a2, ", 6));
+        plan = (pith__merge){ .m = out, .by = &(pith__adapted){ .n = 1, .of = { { a2, 1 } } }, .merged = other };
+        pith_model *both = NULL;
+        if (pith__merge_gguf(&plan, in_folder("both.gguf"), &error) || !(both = pith_open(in_folder("both.gguf"), NULL, &error)))
+            FAIL("%s", error.text);
+        const pith__key *key = both ? pith__store_key(&both->store, "pith.merged") : NULL;
+        CHECK(key && pith__str_is(key->s, other));
+        pith_close(both), clear("both.gguf");
         pith_adapter_close(again), pith_adapter_close(a2), pith_close(out);
         pith_adapter_close(a), pith_close(m);
         clear("out"), clear("out.gguf");
