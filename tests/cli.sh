@@ -946,6 +946,8 @@ printf '%s\n' '{"prompt": "The dog", "json_schema": {"enum": [12, 345]}, "seed":
 go batch -f "$dir/obey.jsonl"; [ "$status" -eq 3 ] && grep -q '^{.*"line":2,.*schema: #/type: need' "$dir/out"; ok $? "batch: a bad schema is an error of its line"
 cp "$dir/out" "$dir/b"; go -i "The dog" -s 3 -j '{"enum": [12, 345]}'; printf 'The dog%s\n' "$(text_of 1 "$dir/b")" > "$dir/a"
 same_out "$dir/a" "batch: a text of a schema is that of run"
+echo '{"prompt": "The dog", "json_schema": {"const": 71}, "logprobs": 0}' > "$dir/last"; go batch -f "$dir/last"
+grep -q '"text":"71","logprobs":{"tokens":\["7","1"\]' "$dir/out"; ok $? "batch: logprobs of the token that makes a sentence whole"
 sed -n 3p "$dir/b" | grep -q '"text":"[abc]*".*"finish_reason":"length"'; ok $? "batch: a sentence that was cut ends by length"
 echo '{"messages": [{"role": "system", "content": "b"}, {"role": "user", "content": "the"}], "max_tokens": 6, "seed": 7}' > "$dir/said"
 go batch "$dir/tiny.bin" -z "$dir/tok.bin" -f "$dir/said"; text_of 1 "$dir/out" > "$dir/a"

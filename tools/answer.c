@@ -80,7 +80,8 @@ void choice_take(choice *c, const pith_session *s) {
     output_bytes(&c->mind, c->g.thought, c->g.n_thought);
     if (c->g.ended) output_flush(&c->out), output_flush(&c->mind); /* sets text and n_text */
     c->thinking = c->g.thinking;
-    if (c->g.token < 0 || c->g.ended == PITH_END || c->g.ended < 0) return;
+    int is_end = c->g.ended == PITH_END && pith__ends(s->model, &c->g, c->g.token); /* else a sentence is whole */
+    if (c->g.token < 0 || is_end || c->g.ended < 0) return;
     c->is_nan |= isnan(pith_logits(s)[c->g.token]);
     if (thought) return; /* logprobs are of the answer */
     pith_token before = s->tokens[s->position - 1];
