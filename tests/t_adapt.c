@@ -148,6 +148,70 @@ TEST(every_pair_of_every_family) {
     slopes_of(family_named("gemma3"), 2, NULL, 0, PITH__KEEP_STREAM);
 }
 
+/* ---- over a base of few bits ------------------------------------------------------------- */
+
+/* Each matrix of a model of floats in this format, in memory of a. */
+static void encode_all(pith_model *m, const pith__format *f, pith__arena *a) {
+    for (pith__weight *w = m->weights; w; w = w->next) {
+        size_t size = w->tensor.cols / (size_t)f->length * (size_t)f->bytes;
+        if (w->floats) continue;
+        uint8_t *data = pith__arena_new(a, w->tensor.rows, size);
+        for (size_t r = 0; r < w->tensor.rows; r++)
+            f->encode(data + r * size, (const float *)(const void *)(w->tensor.data + r * w->tensor.row_bytes), w->tensor.cols);
+        w->tensor.format = f, w->tensor.data = data, w->tensor.row_bytes = size;
+    }
+}
+
+/* The kernels round what a matrix of few bits gets to 8 bits, so the loss has steps and no slopes. These do not. */
+static void matmul_plain(const pith__product *p, size_t r0, size_t r1, void *scratch) {
+    float *row = scratch;
+    for (size_t r = r0; r < r1; r++) {
+        pith__row_floats(p->w, r, row);
+        for (size_t t = 0; t < (size_t)p->in->n; t++)
+            p->y[t * p->stride + r] = pith__portable(NULL)->dot(row, p->in->x + t * p->in->cols, p->in->cols);
+    }
+}
+
+/* The gradient of a pupil over such a base; plain: with slopes compared. */
+static float *over_few_bits(const char *format, int plain, int keep) {
+    static const fixture_shape shape = { 96, 192, 2, 6, 3, 300, 128, 1, 32 };
+    pith__kernels k = *pith__portable(NULL);
+    pupil u = { 0 };
+    pith__arena arena = { 0 };
+    pith_error e = { 0, "" };
+    bytes b = fixture_llama2c(&shape, 1, 3);
+    u.m = pith_open_memory(b.p, b.n, &(pith_options){ .n_threads = 1 }, &e);
+    if (!u.m) FAIL("%s", e.text);
+    encode_all(u.m, pith__format_named(format), &arena);
+    k.matmul = matmul_plain;
+    if (plain) u.m->kernels = &k;
+    pith_adapter *a = new_adapter(u.m, 4, NULL, 0);
+    if (!a || pith__adapter_params(&u.p, a, u.m, &e)) FAIL("%s", e.text);
+    u.tape = pith__tape_new(u.m, u.p.g, N, keep, &e);
+    u.tape->s->adapted = (pith__adapted){ .n = 1, .of = { { a, 1 } } };
+    pupil_texts(&u);
+    disturb(&u.p, 0.05f);
+    NEAR(pupil_learn(&u, 1), pupil_score(&u), 0);
+    for (size_t j = 0; plain && j < u.p.n_param; j++) check_param(&u, &u.p.param[j], format);
+    float *g = copy_of(u.p.g, u.p.n);
+    pith_adapter_close(a), pupil_free(&u), pith__arena_free(&arena), free(b.p);
+    return g;
+}
+
+TEST(a_base_of_few_bits) {
+    static const char *const formats[] = { "F16", "Q8_0", "Q4_0" };
+    enum { SOME = 4000 };
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        float *want = over_few_bits(formats[i], 1, PITH__KEEP_ALL), *g = over_few_bits(formats[i], 0, PITH__KEEP_ALL);
+        float *again = over_few_bits(formats[i], 0, PITH__KEEP_STREAM);
+        double off = 0, all = 0;
+        for (int k = 0; k < SOME; k++) off += ((double)g[k] - want[k]) * ((double)g[k] - want[k]), all += (double)want[k] * want[k];
+        if (!(sqrt(off / all) < (i ? 0.03 : 1e-4))) FAIL("%s: %g from the gradient without rounding", formats[i], sqrt(off / all));
+        CHECK(memcmp(g, again, SOME * sizeof *g) == 0);
+        free(want), free(g), free(again);
+    }
+}
+
 /* ---- the same bits ----------------------------------------------------------------------- */
 
 /* 1 to 4 threads, and with blocks that run again. */
@@ -418,6 +482,7 @@ int main(void) {
     RUN(plans_that_are_refused);
     RUN(scales);
     RUN(every_pair_of_every_family);
+    RUN(a_base_of_few_bits);
     RUN(any_threads_and_recomputation);
     RUN(steps_with_and_without);
     RUN(dropped_numbers);
