@@ -1,6 +1,7 @@
 /* t_step.c - training as a whole: steps of many sequences give the same bits however they are taken,
  * losses are what they should be, and AdamW is the paper's. */
 #include "../train/params.c" /* for shards_of */
+#include "../train/step.c"
 #include "pupil.h"
 
 /* ---- larger models: the same bits -------------------------------------------------------- */
@@ -165,6 +166,17 @@ TEST(large_models_have_fewer_shards) {
     EQ(shards_of((1 << 26) / 3 + 1), 2);
     EQ(shards_of((1 << 25) + 1), 1);
     EQ(shards_of((size_t)1 << 35), 1);
+}
+
+/* Tapes of a gigabyte in all at most, if there are several. */
+TEST(large_sequences_have_one_tape) {
+    pith_model m = { .n_threads = 3 };
+    EQ(tapes_used(&m, 4, 1000), 3);
+    EQ(tapes_used(&m, 2, (size_t)1 << 29), 2);
+    EQ(tapes_used(&m, 2, ((size_t)1 << 29) + 1), 1);
+    EQ(tapes_used(&m, 1, (size_t)1 << 33), 1);
+    m.n_threads = 1;
+    EQ(tapes_used(&m, 4, (size_t)1 << 33), 1);
 }
 
 /* ---- every family ------------------------------------------------------------------------ */
@@ -450,6 +462,7 @@ int main(void) {
     RUN(few_logits_at_once);
     RUN(steps_of_any_shape);
     RUN(large_models_have_fewer_shards);
+    RUN(large_sequences_have_one_tape);
     RUN(shards_of_every_family);
     RUN(through_int8);
     RUN(int8_becomes_floats_that_learn);

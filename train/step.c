@@ -5,17 +5,23 @@
  * shards, each with a gradient of its own. Sequence i goes to shard i % n_shard, one thread at a time
  * works on a shard, and in the end the shards are summed, the first one first. How many there are
  * depends on the model and the step, not on the threads, so the bits do not depend on the threads.
- * A large model has one shard: its sequences are learned one after the other, and the threads share
- * the rows of each matrix instead. */
+ * A large model has one shard, or one tape for all of them: its sequences are learned one after the
+ * other, and the threads share the rows of each matrix instead. */
 #include "train.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHARD_PART = 1 << 14 };
+enum { SHARD_PART = 1 << 14, TAPE_BYTES = 1 << 30 };
 
 static int shards_used(const pith__params *p, int n_sequence) {
     return n_sequence < 1 ? 1 : n_sequence < p->n_shard ? n_sequence : p->n_shard;
+}
+
+/* One for each thread; or, where these would take more than TAPE_BYTES, one, whose matrices the threads share. */
+static int tapes_used(const pith_model *m, int n_shard, size_t bytes) {
+    int n = m->n_threads < n_shard ? m->n_threads : n_shard;
+    return n > 1 && bytes > (size_t)TAPE_BYTES / (size_t)n ? 1 : n;
 }
 
 PITH_SHARED void pith__step_free(pith__step *step) {
@@ -33,14 +39,14 @@ PITH_SHARED pith__step *pith__step_new(const pith_model *m, pith__params *p, int
     }
     step->p = p;
     step->n_shard = shards_used(p, n_sequence);
-    int n_thread = m->n_threads < step->n_shard ? m->n_threads : step->n_shard;
-    for (; step->n_tape < n_thread; step->n_tape++) {
+    int n_tape = tapes_used(m, step->n_shard, pith__tape_size(m, n_ctx, keep));
+    for (; step->n_tape < n_tape; step->n_tape++) {
         pith__tape *tape = pith__tape_new(m, p->g, n_ctx, keep, err);
         if (!tape) {
             pith__step_free(step);
             return NULL;
         }
-        if (n_thread > 1) tape->s->pass->team.n_threads = 1;
+        if (n_tape > 1) tape->s->pass->team.n_threads = 1;
         step->tape[step->n_tape] = tape;
     }
     step->team = (pith__team){ step->n_tape, (uint8_t *)step->tape, sizeof *step->tape, NULL };
@@ -59,10 +65,9 @@ PITH_SHARED void pith__step_dropout(pith__step *step, float dropout, uint64_t se
 
 PITH_SHARED size_t pith__step_size(const pith_model *m, const pith__params *p, int n_ctx,
                                    int n_sequence, int keep) {
-    int n_shard = shards_used(p, n_sequence),
-        n_thread = m->n_threads < n_shard ? m->n_threads : n_shard;
-    return (size_t)n_shard * p->n * sizeof(float) +
-           (size_t)n_thread * pith__tape_size(m, n_ctx, keep);
+    int n_shard = shards_used(p, n_sequence);
+    size_t tape = pith__tape_size(m, n_ctx, keep);
+    return (size_t)n_shard * p->n * sizeof(float) + (size_t)tapes_used(m, n_shard, tape) * tape;
 }
 
 static void add_loss(pith__loss *to, const pith__loss *l) {
