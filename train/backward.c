@@ -341,11 +341,11 @@ PITH_SHARED void pith__backward(const pith__tape *tape, const pith_token *tokens
 
 static size_t most(size_t a, size_t b) { return a > b ? a : b; }
 
-/* Tokens whose logits, of so many floats each, exist at once: as many as have room, but 16 tokens at least. The output
+/* Tokens whose logits, of so many floats each, exist at once: as many as have room, but 64 tokens at least. The output
  * matrix is read for each lot. */
 static size_t logits_rows(size_t room, size_t size, size_t n) {
     size_t rows = room / size / 16 * 16;
-    return pith__least(rows < 16 ? 16 : rows > PITH__LOSS_ROWS ? PITH__LOSS_ROWS : rows, n);
+    return pith__least(rows < 64 ? 64 : rows > PITH__LOSS_ROWS ? PITH__LOSS_ROWS : rows, n);
 }
 
 /* Lay out the tape's arrays from memory on; NULL: only count their floats. None is larger than a few

@@ -50,9 +50,10 @@ static void make_panels(const product *p, size_t k, float *whole) {
         } else if (f->floats) {
             f->floats(to, row + j * (size_t)f->bytes, n);
         } else {
-            pith__q32 b;
+            pith__q32 b; /* past the last column it has zeros, and the panel has room */
             pith__row_q32(w, p->k0 + k, j / PANEL, &b);
-            for (size_t i = 0; i < n; i++) to[i] = b.d[i / 16] * b.q[i] - b.m[i / 16];
+            for (size_t i = 0; i < 16; i++) to[i] = b.d[0] * b.q[i] - b.m[0];
+            for (size_t i = 16; i < PANEL; i++) to[i] = b.d[1] * b.q[i] - b.m[1];
         }
     }
 }
