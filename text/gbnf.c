@@ -461,7 +461,7 @@ static int32_t token_number(gbnf_reader *r) {
     int32_t id = 0;
     const char *from = ++r->p;
     for (; gbnf_at(r) >= '0' && gbnf_at(r) <= '9'; r->p++) {
-        if (id > (INT32_MAX - 9) / 10) gbnf_wrong(r, "the number of a token is too large");
+        if (id > (INT32_MAX - 9) / 10) return gbnf_wrong(r, "the number of a token is too large"), id;
         id = 10 * id + (gbnf_at(r) - '0');
     }
     if (r->p == from || r->end - r->p < 2 || memcmp(r->p, "]>", 2) != 0) gbnf_wrong(r, "a token by its number is <[7]>");
