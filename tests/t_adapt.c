@@ -249,7 +249,7 @@ TEST(steps_with_and_without) {
         pith__loss loss[3] = { { 0, 0, 0 } };
         pith__sequence s[7];
         REQUIRE(step);
-        for (int k = 0; k < 7; k++) s[k] = (pith__sequence){ u.t + k, u.target + k, N - 7 - k };
+        for (int k = 0; k < 7; k++) s[k] = (pith__sequence){ .t = u.t + k, .target = u.target + k, .n = N - 7 - k };
         pith__step_adapter(step, a);
         pith__step_begin(step);
         for (int k = 0; k < 7; k += threads)
@@ -318,7 +318,7 @@ static float *dropped_step(int threads, float dropout, uint64_t seed, int at_onc
     pith_adapter *a = adapted_pupil(&u, &all_families[3], 3, NULL, 0, threads, NULL, PITH__KEEP_ALL);
     disturb(&u.p, 0.2f);
     pith__step *step = pith__step_new(u.m, &u.p, N, 7, PITH__KEEP_ALL, NULL);
-    for (int k = 0; k < 7; k++) s[k] = (pith__sequence){ u.t, u.target, N };
+    for (int k = 0; k < 7; k++) s[k] = (pith__sequence){ .t = u.t, .target = u.target, .n = N };
     pith__step_adapter(step, a);
     pith__step_dropout(step, dropout, seed);
     pith__step_begin(step);
@@ -419,7 +419,7 @@ static void one_step(pith__step *step, const text_rows *rows, int k, pith__loss 
     int labels = 0;
     for (int i = 0; i < 4; i++) {
         int row = (4 * (k - 1) + i) % rows->n;
-        s[i] = (pith__sequence){ rows->t[row], rows->target[row], rows->length[row] };
+        s[i] = (pith__sequence){ .t = rows->t[row], .target = rows->target[row], .n = rows->length[row] };
         for (int t = 0; t < s[i].n; t++) labels += s[i].target[t] >= 0;
     }
     pith__step_begin(step);

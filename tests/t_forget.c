@@ -35,7 +35,7 @@ static examples *read_examples(const char *family, const char *file) {
         if (*p == '#') continue;
         for (p += 2; k < n; k++, p += 2)
             if (k) x->target[x->n][k - 1] = *p == '1' ? x->t[x->n][k] : -1;
-        x->row[x->n] = (pith__sequence){ x->t[x->n], x->target[x->n], n - 1 };
+        x->row[x->n] = (pith__sequence){ .t = x->t[x->n], .target = x->target[x->n], .n = n - 1 };
         x->n++;
     }
     if (!x->n) FAIL("no %s", file);

@@ -47,7 +47,7 @@ static void make_example(speaker *p, example *e, const int *how, int n) {
         if (i) e->target[i - 1] = how[i] & TAUGHT ? e->t[i] : -1;
         EQ(pith_eval(p->s, &e->t[i], 1, NULL), PITH_OK);
     }
-    e->s = (pith__sequence){ e->t, e->target, n - 1 };
+    e->s = (pith__sequence){ .t = e->t, .target = e->target, .n = n - 1 };
 }
 
 static pith__recall_sums recall_of(speaker *p, const int *how, int n) {

@@ -118,7 +118,7 @@ TEST(steps_of_any_shape) {
         pith__loss got = { 0, 0, 0 }, again = { 0, 0, 0 };
         REQUIRE(!big_new(&u, &b, 1 + i, NULL, PITH__KEEP_ALL));
         for (int k = 0; k < 7; k++)
-            s[k] = (pith__sequence){ u.t[k % 3], u.t[k % 3] + 1, BIG_N - 1 - 5 * k };
+            s[k] = (pith__sequence){ .t = u.t[k % 3], .target = u.t[k % 3] + 1, .n = BIG_N - 1 - 5 * k };
         pith__step *step = pith__step_new(u.m, &u.p, BIG_N, 7, i % 2 ? PITH__KEEP_STREAM : PITH__KEEP_ALL, NULL);
         REQUIRE(step && step->n_shard == 4);
         for (int times = 0; times < (i == 1 ? 2 : 1);
@@ -185,7 +185,7 @@ enum { N_SEQUENCE = 7 };
 
 /* Sequence k of a step: another part of the text each time, none of them the whole. */
 static pith__sequence part_of(const pupil *u, int k) {
-    return (pith__sequence){ u->t + k, u->target + k, N - 7 - k };
+    return (pith__sequence){ .t = u->t + k, .target = u->target + k, .n = N - 7 - k };
 }
 
 /* What a step of N_SEQUENCE sequences should leave, by definition: sequence k adds to shard k % 4, and
@@ -266,6 +266,89 @@ TEST(through_int8) {
         pith__tape_free(y), pith_close(m);
         big_free(&u), free(v1.p), free(v2.p);
     }
+}
+
+/* ---- slopes, and the log-probability of each token ------------------------------------------- */
+
+static float slope_of(int i) { return (float)(i % 5 - 2) * 0.7f; } /* negative, 0, positive */
+
+/* The sum of slope times -log p, which a gradient with slopes is of. */
+static double sloped_loss(const pupil *u, const float *slope) {
+    float logp[N];
+    pith__loss loss = { 0, 0, 0 };
+    double sum = 0;
+    const pith__sequence s = { .t = u->t, .target = u->target, .n = N, .logp = logp };
+    if (pith__run_sequence(u->tape, &s, 0, &loss, NULL)) FAIL("not scored");
+    for (int i = 0; i < N; i++) sum -= (double)slope[i] * logp[i];
+    return sum;
+}
+
+/* Along the gradient the sloped loss rises as the gradient's length says: differences of the 4th order. */
+static void check_along(pupil *u, const float *slope, const char *name) {
+    static const double at[] = { -2, -1, 1, 2 }, factor[] = { 1, -8, 8, -1 };
+    double length = pith__grad_norm(&u->p), rise = 0, h = 2e-3;
+    for (int k = 0; k < 4; k++)
+        for (int back = 0; back < 2; back++) {
+            for (size_t j = 0; j < u->p.n_param; j++)
+                for (size_t i = 0; i < u->p.param[j].n; i++)
+                    u->p.param[j].w[i] += (float)((back ? -at[k] : at[k]) * h * (double)u->p.param[j].g[i] / length);
+            if (!back) rise += factor[k] * sloped_loss(u, slope) / (12 * h);
+        }
+    if (!(fabs(rise - length) < 5e-3 * length)) FAIL("%s: rises by %g, not by %g", name, rise, length);
+}
+
+TEST(slopes_of_tokens) {
+    float slope[N], ones[N], logp[N];
+    for (int i = 0; i < N; i++) slope[i] = slope_of(i), ones[i] = 1;
+    for (int f = 0; f < N_FAMILY; f++) {
+        pupil u;
+        pith__loss loss = { 0, 0, 0 }, plain = { 0, 0, 0 };
+        REQUIRE(!pupil_new(&u, &all_families[f], 1, NULL, PITH__KEEP_ALL));
+        EQ(pith__learn(u.tape, u.t, u.target, N, 0.5f, &plain, NULL), PITH_OK);
+        float *want = copy_of(u.p.g, u.p.n);
+        pith__params_zero(&u.p);
+        const pith__sequence one = { .t = u.t, .target = u.target, .n = N, .slope = ones, .logp = logp };
+        EQ(pith__run_sequence(u.tape, &one, 0.5f, &loss, NULL), PITH_OK);
+        CHECK(memcmp(want, u.p.g, u.p.n * sizeof *want) == 0 && loss.sum == plain.sum && loss.n_right == plain.n_right);
+        double sum = 0;
+        for (int i = 0; i < N; i++) sum -= logp[i], CHECK(u.target[i] < 0 ? !(logp[i] < 0) : logp[i] < 0);
+        NEAR(sum, loss.sum, 1e-6 * loss.sum);
+        pith__params_zero(&u.p);
+        const pith__sequence s = { .t = u.t, .target = u.target, .n = N, .slope = slope };
+        EQ(pith__run_sequence(u.tape, &s, 1, &loss, NULL), PITH_OK);
+        check_along(&u, slope, all_families[f].name);
+        free(want), pupil_free(&u);
+    }
+}
+
+/* Sequences of a step keep their slopes and get their log-probabilities, whichever thread runs them. */
+TEST(slopes_in_a_step) {
+    float slope[N], logp[2][N_SEQUENCE][N], *want = NULL;
+    for (int i = 0; i < N; i++) slope[i] = slope_of(i);
+    for (int threads = 1; threads <= 3; threads++) {
+        pupil u;
+        pith__sequence s[N_SEQUENCE];
+        pith__loss loss = { 0, 0, 0 };
+        REQUIRE(!pupil_new(&u, &all_families[0], threads, NULL, PITH__KEEP_ALL));
+        pith__step *step = pith__step_new(u.m, &u.p, N, N_SEQUENCE, PITH__KEEP_ALL, NULL);
+        REQUIRE(step);
+        memset(logp, 1, sizeof logp);
+        for (int k = 0; k < N_SEQUENCE; k++) {
+            s[k] = (pith__sequence){ .t = u.t + k, .target = u.target + k, .n = N - 7 - k, .logp = logp[0][k] };
+            if (k % 2) s[k].slope = slope;
+        }
+        pith__step_begin(step);
+        EQ(pith__step_learn(step, s, N_SEQUENCE, 0.01f, NULL), PITH_OK);
+        EQ(pith__step_learn(step, s, N_SEQUENCE, 0, NULL), PITH_EARG);
+        pith__step_end(step, &loss);
+        for (int k = 0; k < N_SEQUENCE; k++) s[k].logp = logp[1][k];
+        EQ(pith__step_score(step, s, N_SEQUENCE, &loss, NULL), PITH_OK);
+        CHECK(memcmp(logp[0], logp[1], sizeof logp[0]) == 0);
+        if (!want) want = copy_of(u.p.g, u.p.n);
+        CHECK(memcmp(want, u.p.g, u.p.n * sizeof *want) == 0);
+        pith__step_free(step), pupil_free(&u);
+    }
+    free(want);
 }
 
 /* ---- what a loss should be --------------------------------------------------------------- */
@@ -465,6 +548,8 @@ int main(void) {
     RUN(large_sequences_have_one_tape);
     RUN(shards_of_every_family);
     RUN(through_int8);
+    RUN(slopes_of_tokens);
+    RUN(slopes_in_a_step);
     RUN(int8_becomes_floats_that_learn);
     RUN(order_of_losses);
     RUN(untrained_is_ln_vocab);

@@ -230,12 +230,12 @@ static void pretrain_sequence(trainer *t, int64_t step, int64_t i, pith_token *r
     if (p->data.file.data) pith__dataset_window(&p->data, t->n_ctx, t->o->seed, window, room);
     for (int k = 0; k <= t->n_ctx && !p->data.file.data; k++) /* a forecast: any will do */
         room[k] = (pith_token)(pith__random_at(1, (uint64_t)k) % (uint64_t)p->vocab.n);
-    *s = (pith__sequence){ room, room + 1, t->n_ctx };
+    *s = (pith__sequence){ .t = room, .target = room + 1, .n = t->n_ctx };
 }
 
 static void pretrain_held_out(trainer *t, int i, pith_token *room, pith__sequence *s) {
     int n = pith__dataset_eval_window(&pretraining_of(t)->data, t->n_ctx, i, room);
-    *s = (pith__sequence){ room, room + 1, n };
+    *s = (pith__sequence){ .t = room, .target = room + 1, .n = n };
 }
 
 static int pretrain_measure(trainer *t, const pith__loss *loss) {

@@ -148,7 +148,7 @@ static void sft_size(const trainer *t, int64_t step, step_size *size) {
 
 static void learn_example(const pith__example *e, pith_token *target, pith__sequence *to) {
     pith__example_targets(e, target);
-    *to = (pith__sequence){ e->t, target, e->n - 1 };
+    *to = (pith__sequence){ .t = e->t, .target = target, .n = e->n - 1 };
 }
 
 static void sft_sequence(trainer *t, int64_t step, int64_t i, pith_token *room, pith__sequence *to) {

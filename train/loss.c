@@ -39,8 +39,7 @@ static void d_cross_entropy(const pith__hyper *h, float *p, const float *slope, 
 
 typedef struct { /* a sequence on its way */
     const pith__tape *tape;
-    const pith_token *t, *target;
-    int n;
+    const pith__sequence *s;
     float scale; /* 0: nothing is learned */
     pith__loss *loss;
     pith_error *err;
@@ -56,7 +55,8 @@ static void token_loss(const void *data, size_t i, uint8_t *scratch) {
     const pith__tape *tape = j->tape;
     const pith__hyper *h = &tape->s->model->hyper;
     size_t n = (size_t)h->n_vocab;
-    pith_token target = j->target[j->at[i]];
+    int at = j->at[i];
+    pith_token target = j->s->target[at];
     float *x = tape->logits + i * n, *slope = NULL, c = h->logit_softcap;
     (void)scratch;
     if (c > 0) {
@@ -64,7 +64,8 @@ static void token_loss(const void *data, size_t i, uint8_t *scratch) {
         for (size_t k = 0; k < n; k++) slope[k] = 1 - x[k] / c * (x[k] / c);
     }
     j->each[i] = cross_entropy(tape->s->pass->kernels, x, n, target, &j->right[i]);
-    if (j->scale != 0) d_cross_entropy(h, x, slope, n, target, j->scale);
+    if (j->s->logp) j->s->logp[at] = (float)-j->each[i];
+    if (j->scale != 0) d_cross_entropy(h, x, slope, n, target, j->s->slope ? j->scale * j->s->slope[at] : j->scale);
 }
 
 /* The tokens at j->at, n of them, forward and backward through the output matrix. */
@@ -88,9 +89,10 @@ static void rows_loss(sequence_job *j, int n) {
 static void sequence_loss(sequence_job *j) {
     const pith__tape *tape = j->tape;
     int n = 0;
-    memset(tape->d.xn, 0, (size_t)j->n * (size_t)tape->s->model->hyper.n_embd * sizeof(float));
-    for (int t = 0; t < j->n; t++) {
-        if (j->target[t] >= 0) j->at[n++] = t;
+    if (j->s->logp) memset(j->s->logp, 0, (size_t)j->s->n * sizeof(float));
+    memset(tape->d.xn, 0, (size_t)j->s->n * (size_t)tape->s->model->hyper.n_embd * sizeof(float));
+    for (int t = 0; t < j->s->n; t++) {
+        if (j->s->target[t] >= 0) j->at[n++] = t;
         if (n == tape->rows) rows_loss(j, n), n = 0;
     }
     if (n) rows_loss(j, n);
@@ -113,30 +115,34 @@ static void run_sequence(void *data) {
     sequence_job *j = data;
     const pith__tape *tape = j->tape;
     const pith_model *m = tape->s->model;
-    j->code = check_targets(tape, j->target, j->n, j->err);
+    const pith__sequence *s = j->s;
+    j->code = check_targets(tape, s->target, s->n, j->err);
     pith_rewind(tape->s, 0);
-    if (!j->code) j->code = pith__eval_all(tape->s, j->t, j->n, NULL, j->err);
+    if (!j->code) j->code = pith__eval_all(tape->s, s->t, s->n, NULL, j->err);
     if (j->code) return;
     sequence_loss(j);
     if (j->scale == 0) return;
     pith__d_norm(tape, tape->d.x, tape->d.xn, pith__acts_at(tape->s->pass, m->hyper.n_layer).x, &m->out_norm,
-                 (size_t)j->n, 0);
-    pith__backward(tape, j->t, j->n);
+                 (size_t)s->n, 0);
+    pith__backward(tape, s->t, s->n);
+}
+
+PITH_SHARED int pith__run_sequence(const pith__tape *tape, const pith__sequence *s, float scale, pith__loss *loss,
+                                   pith_error *err) {
+    sequence_job job = { .tape = tape, .s = s, .scale = scale, .loss = loss, .err = err };
+    pith__together(&tape->s->pass->team, run_sequence, &job);
+    return job.code;
 }
 
 PITH_SHARED int pith__score(const pith__tape *tape, const pith_token *t, const pith_token *target,
                             int n, pith__loss *loss, pith_error *err) {
-    sequence_job job = { .tape = tape, .t = t, .target = target, .n = n, .loss = loss, .err = err };
-    pith__together(&tape->s->pass->team, run_sequence, &job);
-    return job.code;
+    const pith__sequence s = { .t = t, .target = target, .n = n };
+    return pith__run_sequence(tape, &s, 0, loss, err);
 }
 
 PITH_SHARED int pith__learn(const pith__tape *tape, const pith_token *t, const pith_token *target,
                             int n, float scale, pith__loss *loss, pith_error *err) {
-    sequence_job job = {
-        .tape = tape, .t = t, .target = target, .n = n, .scale = scale, .loss = loss, .err = err
-    };
+    const pith__sequence s = { .t = t, .target = target, .n = n };
     if (scale == 0) return pith__fail(err, PITH_EARG, "a gradient taken 0 times");
-    pith__together(&tape->s->pass->team, run_sequence, &job);
-    return job.code;
+    return pith__run_sequence(tape, &s, scale, loss, err);
 }

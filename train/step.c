@@ -125,10 +125,7 @@ static void run_shard(const void *data, size_t shard, uint8_t *scratch) {
         if ((step->taken + i) % step->n_shard != (int64_t)shard) continue;
         tape->s->adapted.dropout = j->scale == 0 ? 0 : step->dropout;
         tape->s->adapted.seed = pith__random_at(step->dropout_seed, (uint64_t)(step->taken + i));
-        j->code[shard] =
-            j->scale == 0
-                ? pith__score(tape, s->t, s->target, s->n, &j->loss[shard], &j->err[shard])
-                : pith__learn(tape, s->t, s->target, s->n, j->scale, &j->loss[shard], &j->err[shard]);
+        j->code[shard] = pith__run_sequence(tape, s, j->scale, &j->loss[shard], &j->err[shard]);
     }
 }
 
@@ -143,6 +140,7 @@ static int run_shards(shards_job *j, pith_error *err) {
 PITH_SHARED int pith__step_learn(pith__step *step, const pith__sequence *s, int n, float scale,
                                  pith_error *err) {
     shards_job job = { .step = step, .s = s, .n = n, .scale = scale, .loss = step->loss };
+    if (scale == 0) return pith__fail(err, PITH_EARG, "a gradient taken 0 times");
     int code = run_shards(&job, err);
     step->taken += n;
     return code;

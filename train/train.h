@@ -164,12 +164,18 @@ PITH_SHARED int pith__learn(const pith__tape *tape, const pith_token *t, const p
 PITH_SHARED int pith__score(const pith__tape *tape, const pith_token *t, const pith_token *target, int n,
                             pith__loss *loss, pith_error *err);
 
-/* ---- train/step.c: the sequences of one step, several at once ---------------------------------------- */
-
 typedef struct {
     const pith_token *t, *target; /* (n) as for pith__learn */
     int n;
+    const float *slope;  /* (n) the gradient of each token's -log p is taken so many times; NULL: once */
+    float *logp;         /* (n) comes back: log p(target), 0 where none counts; NULL: nobody asks */
 } pith__sequence;
+
+/* The same of a sequence that may have slopes; *loss does not know of them. scale 0: it is only scored. */
+PITH_SHARED int pith__run_sequence(const pith__tape *tape, const pith__sequence *s, float scale, pith__loss *loss,
+                                   pith_error *err);
+
+/* ---- train/step.c: the sequences of one step, several at once ---------------------------------------- */
 
 typedef struct {
     pith__params *p;
