@@ -63,7 +63,6 @@ train/fields.c @ examples @ if (has_system) put_message(w, "system", system); @ 
 train/fields.c @ answers @ instead && type != '[' @ type != '['
 train/fields.c @ examples @ if (!code && !i) code = pith__fail(w->err, PITH_EDATA, "%s: %s is empty @ if (0) code = pith__fail(w->err, PITH_EDATA, "%s: %s is empty
 train/fields.c @ examples @ (w->f[F_KWARGS].p && pith__json_raw(w->f[F_KWARGS]).n > 2) @ (w->f[F_KWARGS].p)
-train/answers.c @ answers @ r->from[i] & ~PITH__EMPTY_ANSWER @ r->from[i]
 train/answers.c @ answers @ !memcmp(p, meta, 3) ? 3 : 0 @ !memcmp(p, meta, 3) ? 0 : 0
 train/answers.c @ answers @ left && *p == ' '; @ 1;
 train/answers.c @ answers @ w->from += skip; @ ;
@@ -71,7 +70,7 @@ train/answers.c @ answers @ (s->text[w.at] & 0xc0) == 0x80;) w.at++ @ 0;) w.at++
 train/answers.c @ answers @ (marks_of(&s, at, i) & PITH_OF_MODEL) != 0 @ (marks_of(&s, at, i) & ANSWER) != 0
 train/answers.c @ answers @ t == f->end[0] || @ 0 ||
 train/answers.c @ answers @ t == f->end[1] || pith_is_end(f->m, t) @ t == f->end[1]
-train/answers.c @ answers @ !(s->mark[first] & PITH_OF_ASIDE)) return i; @ 1) return i;
+train/answers.c @ answers @ s->mark[first] & PITH_OF_ASIDE || @ 0 ||
 train/answers.c @ answers @ if (marks & PITH__EMPTY_ANSWER) open = 1 @ if (0) open = 1
 train/answers.c @ answers @ int from = open ? next : turn_start(f, s, at, r->token, i); @ int from = turn_start(f, s, at, r->token, i);
 train/answers.c @ answers @ open && marks & PITH_FROM_DATA @ 0

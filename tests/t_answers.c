@@ -73,7 +73,9 @@ TEST(the_end_of_a_turn_is_the_template_s) {
        START "S" END START "Hi" END START "[Yo" END "]" START "U" END START "[A b{<end_of_turn>}]");
     IS("{% for m in messages %}<|im_start|>{{ m.content }}{{ '' if loop.last else '<|im_end|>' }}{% endfor %}", TWO,
        START "S" END START "Hi" END START "[Yo" END "]" START "U" END START "[A b] (endless)");
-    rows_vocab.n_end = 3;
+    rows_vocab.n_end = 3; /* a template that refuses short conversations: the model's own end tokens are left */
+    IS("{% if messages[0].role != 'system' %}{{ raise_exception('no system') }}{% endif %}{% for m in messages %}{{ m.content }}<|im_end|>"
+       "{% endfor %}", TWO, "S" END "Hi" END "[Yo" END "]U" END "[A b" END "]");
     rows_vocab.end[3] = TURN, rows_vocab.n_end = 4; /* GLM's: what begins the next turn ends this one */
     IS("{% for m in messages %}<start_of_turn>{{ m.content }}{% endfor %}", TWO, "{<start_of_turn>}S{<start_of_turn>}Hi{<start_of_turn>}[Yo"
        "{<start_of_turn>}]U{<start_of_turn>}[A b] (endless)");

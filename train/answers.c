@@ -29,8 +29,7 @@ static int spell(const pith__vocab *v, const pith_rendering *r, spelled_text *s)
     for (size_t i = 0, end; i < r->n; i = end) {
         for (end = i + 1; end < r->n && r->from[end] == r->from[i];) end++;
         size_t got = pith__nfc(r->text + i, end - i, s->memory + n);
-        memset(mark + n, r->from[i] & ~PITH__EMPTY_ANSWER, got);
-        if (got) mark[n] = r->from[i];
+        memset(mark + n, r->from[i], got);
         n += got;
     }
     s->text = s->memory, s->mark = mark, s->n = n;
