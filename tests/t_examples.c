@@ -193,7 +193,7 @@ TEST(a_row_that_is_wrong_is_named) {
     };
     static const char form[] = "{% for m in messages %}{% if m.role == 'thief' %}{{ raise_exception('no thief') }}{% endif %}{{ m.content }}{% endfor %}";
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) WRONG(form, wrong[i][0], wrong[i][1]);
-    WRONG(NULL, "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}", "line 1: has messages, and the model has no chat template");
+    WRONG(NULL, "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}", "line 1: has messages, and the model no chat template; --chat");
     WRONG(form, "", "is empty");
     WRONG(form, "\n\n", "has no rows");
     WRONG(form, "[{\"text\":\"a\"},{\"tex\":1}]", "item 2: has \"tex\"");

@@ -192,6 +192,30 @@ TEST(dry_run) {
     EQ(sft(SMALL "-o {}/none --dry-run --max_length 30"), 0);
     CHECK(strstr(said, "60 to learn from, 0 held out") && strstr(said, "were cut") && strstr(said, "memory"));
     CHECK(!there("none"));
+    text_file("special.jsonl", "{\"text\": \"a</s>b\"}", 18);
+    EQ(sft("{}/m/model.gguf {}/special.jsonl -o {}/none --dry-run"), 0);
+    CHECK(strstr(said, "have the name of a control token"));
+    EQ(sft("{}/m/model.gguf {}/special.jsonl -o {}/none --dry-run --parse-special"), 0);
+    CHECK(!strstr(said, "have the name of a control token"));
+}
+
+/* A base model learns conversations in a form that it is told, and what it writes has that form. */
+TEST(a_form_of_a_name) {
+    static const char row[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n";
+    text_file("talk.jsonl", row, sizeof row - 1);
+    const char *talk = "{}/m/model.gguf {}/talk.jsonl -o {}/talk --max_steps 1 --eval_steps 0 ";
+    char flags[300];
+    EQ(sft(talk), BAD_DATA);
+    CHECK(strstr(said, "talk.jsonl: line 1: has messages, and the model no chat template"));
+    snprintf(flags, sizeof flags, "%s --chat-template vicuna", talk);
+    EQ(sft(flags), 0);
+    char *text = NULL;
+    size_t n = 0;
+    REQUIRE(read_text(in_folder("talk/chat_template.jinja"), &text, &n) == 0);
+    CHECK(strstr(text, "USER: "));
+    free(text);
+    snprintf(flags, sizeof flags, "%s --overwrite_output_dir --chat-template-file {}/talk/chat_template.jinja --dry-run", talk);
+    EQ(sft(flags), 0);
 }
 
 /* A pack is as many examples as fit: one step of one pack learns from several. */
@@ -258,6 +282,8 @@ TEST(refused) {
         { "{}/m/model.gguf {}/rows.jsonl -o {}/z --lora_r 0", "--lora_r", USAGE },
         { "{}/m/model.gguf {}/rows.jsonl -o {}/z --lora_target_modules q_prj", "q_proj", USAGE },
         { "{}/m/model.gguf {}/rows.jsonl -o {}/z --init_adapter {}/m", "adapter_config.json", NOT_LOADED },
+        { "{}/m/model.gguf {}/rows.jsonl -o {}/z --chat-template gpt", "need one of: llama2", USAGE },
+        { "{}/m/model.gguf {}/rows.jsonl -o {}/z --chat-template chatml --chat-template-file x", "one of them", USAGE },
         { "{}/m/model.gguf {}/rows.jsonl -o {}/z --truncation middle", "keep_start", USAGE },
         { "{}/m/model.gguf {}/rows.jsonl -o {}/z --packing=maybe", "true or false", USAGE },
         { "{}/m/model.gguf {}/rows.jsonl -o {}/z --full --init_adapter {}/m", "--full", USAGE },
@@ -287,6 +313,7 @@ int main(void) {
     RUN(same_bits);
     RUN(the_base_as_a_folder_or_gguf);
     RUN(dry_run);
+    RUN(a_form_of_a_name);
     RUN(killed_while_it_saved);
     RUN(packing);
     RUN(early_end);

@@ -18,8 +18,8 @@ typedef struct { /* what the user asks for */
     train_options train;
     model_choice model;
     list files;
-    const char *template_file, *variables, *targets, *init, *out_type, *truncation, *sampling, *forget;
-    int r, rslora, full, assistant_only, completion_only, packing, max_length, show;
+    const char *template_file, *template_name, *variables, *targets, *init, *out_type, *truncation, *sampling, *forget;
+    int r, rslora, full, assistant_only, completion_only, packing, parse_special, max_length, show;
     float alpha, dropout;
 } sft_options;
 
@@ -31,7 +31,7 @@ typedef struct { /* the objective: what an assistant says, after what it was tol
     pith_adapter *adapter; /* NULL: --full */
     forgetting watch;
     pith__store state;    /* of no keys: what a checkpoint begins with */
-    char *text;           /* of --chat-template-file */
+    char *text;           /* of --chat-template-file, or --chat-template */
     pith__str written;    /* the template that is written beside the adapter */
     pith__packs packs;    /* --packing */
     int64_t n_unit, steps; /* packs or examples to learn from; steps in an epoch */
@@ -94,7 +94,10 @@ static int read_sft_options(int argc, char **argv, sft_options *o) {
         { 0, "packing", BOOLEAN, &o->packing, 0, 0, "", "a sequence of a step is several short examples" },
         { 0, "train-sampling-strategy", TEXT, &o->sampling, 0, 0, "NAME", "random or sequential (%)" },
         { 0, "chat-template-file", TEXT, &o->template_file, 0, 0, "FILE", "instead of the model's" },
+        { 0, "chat-template", TEXT, &o->template_name, 0, 0, "NAME", "the same by name, for a model without one: chatml, ..." },
         { 0, "chat-template-kwargs", TEXT, &o->variables, 0, 0, "JSON", "variables for it" },
+        { 0, "parse-special", SWITCH, &o->parse_special, 0, 0, "",
+          "of texts that are not messages, read <|names|> as special tokens" },
         { 0, "show", INTEGER, &o->show, 0, INT_MAX, "N", "print N examples as they are learned (0)" },
         { 0, "forget-file", TEXT, &o->forget, 0, 0, "FILE", "general text to watch what is forgotten (one is built in)" },
         { 'z', "tokenizer", TEXT, &o->model.options.tokenizer, 0, 0, "FILE", "of a llama2.c checkpoint" },
@@ -298,13 +301,28 @@ static const objective full_objective = {
 
 /* ---- everything a run needs ------------------------------------------------------------------ */
 
-/* The template that makes texts of conversations: of --chat-template-file, else the model's, if it has one. */
+/* The text of --chat-template: the form of this name, with BOS where the vocabulary begins texts with it. */
+static int named_template(tuning *s, char **text, size_t *n) {
+    const pith__vocab *v = &s->t.m->store.vocab;
+    pith__said said = { NULL, 0, 0, 0 };
+    char names[512];
+    int code = pith__chat_jinja(&said, s->o->template_name, v->add_bos && v->bos >= 0);
+    if (code) free(said.p), said.p = NULL;
+    *text = said.p, *n = said.n;
+    if (code == PITH_EMEMORY) return complain(FAILED, "no memory for a chat template");
+    return code ? complain(USAGE, "--chat-template is '%.32s', need one of:%s", s->o->template_name,
+                           pith__names(names, sizeof names, pith__chat_name)) : 0;
+}
+
+/* The template that makes texts of conversations: of --chat-template-file or --chat-template, else the model's, if it has
+ * one. */
 static int open_template(tuning *s) {
     pith_error e = { 0, "" };
     const char *path = s->o->template_file;
     size_t n = 0;
     char *text = NULL;
-    int code = path ? read_text(path, &text, &n) : 0;
+    if (path && s->o->template_name) return complain(USAGE, "--chat-template and --chat-template-file, need one of them");
+    int code = path ? read_text(path, &text, &n) : s->o->template_name ? named_template(s, &text, &n) : 0;
     if (code) return code;
     s->text = text;
     s->written = text ? (pith__str){ text, n } : s->t.m->store.vocab.chat_template;
@@ -331,7 +349,7 @@ static int open_examples(tuning *s) {
         .hold_out = (double)t->o->hold_out, .form = s->form, .variables = o->variables, .now = &at,
         .every_token = !o->assistant_only, .prompts_too = !o->completion_only,
         .max_length = o->max_length < n_ctx ? o->max_length : n_ctx,
-        .keep_end = !strcmp(o->truncation, "keep_end")
+        .keep_end = !strcmp(o->truncation, "keep_end"), .parse_special = o->parse_special
     };
     if (t->o->hold_out < 0) plan.hold_out = HOLD_OUT;
     if (pith__examples_open(&s->data, t->m, &plan, &watch, &e)) return report(&e);

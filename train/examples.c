@@ -147,7 +147,7 @@ static int render(example_maker *w, const char *messages, int ask, pith_renderin
     pith_error e = { 0, "" };
     pith_conversation c = { .messages = messages, .variables = w->plan->variables, .now = w->plan->now, .no_prompt = !ask };
     if (!w->plan->form)
-        return pith__fail(w->err, PITH_EDATA, "%s: has messages, and the model has no chat template", w->where);
+        return pith__fail(w->err, PITH_EDATA, "%s: has messages, and the model no chat template; --chat-template chatml, or another", w->where);
     return pith_render(w->plan->form, &c, r, &e) ? fail_row(w, &e) : PITH_OK;
 }
 
