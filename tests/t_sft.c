@@ -173,6 +173,23 @@ TEST(same_bits) {
     CHECK(!same_files("bits0/adapter.gguf", "bits3/adapter.gguf"));
 }
 
+/* A run that was stopped logs what one that was not does, also in the line that spans both parts. */
+TEST(log_of_a_resumed_run) {
+    static const char *const names[] = { "loss", "mean_token_accuracy", "num_tokens" };
+    double whole[12], parts[12];
+    EQ(sft(SMALL "-o {}/log0 --logging_steps 3"), 0);
+    EQ(sft(SMALL "-o {}/log1 --logging_steps 3 --save_steps 5"), 0);
+    char command[300];
+    snprintf(command, sizeof command, "rm -rf %s/checkpoint-12 %s/adapter*", in_folder("log1"), in_folder("log1"));
+    EQ(system(command), 0);
+    EQ(sft(SMALL "-o {}/log1 --logging_steps 3 --save_steps 5 --resume_from_checkpoint last"), 0);
+    for (int k = 0; k < 3; k++) {
+        EQ(log_numbers("log0/train.log.jsonl", names[k], whole, 12), 4);
+        EQ(log_numbers("log1/train.log.jsonl", names[k], parts, 12), 4);
+        if (memcmp(whole, parts, 4 * sizeof *whole)) FAIL("%s: %.9g, not %.9g", names[k], parts[3], whole[3]);
+    }
+}
+
 /* Whatever file the base is, to the bit: the rows of llamas' q and k have two orders (train/gather.c). */
 TEST(the_base_as_a_folder_or_gguf) {
     if (!fixture_shared("tuning/README.md")) SKIP("no ../shared/tuning");
@@ -311,6 +328,7 @@ int main(void) {
     RUN(steps_of_transformers);
     RUN(full_steps_of_transformers);
     RUN(same_bits);
+    RUN(log_of_a_resumed_run);
     RUN(the_base_as_a_folder_or_gguf);
     RUN(dry_run);
     RUN(a_form_of_a_name);

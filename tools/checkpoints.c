@@ -219,6 +219,9 @@ int trainer_resume(trainer *t) {
     if (pith__checkpoint_load(&t->from, &t->params, &t->adam, &mark, &e))
         return trainer_bad_checkpoint(t, &e, BAD_DATA);
     t->checked = mark.step;
+    if (mark.since_steps > 0 && mark.since_steps <= t->o->log_steps && isfinite(mark.since_sum))
+        t->since = mark.since, t->loss_sum = mark.since_sum, t->loss_n = (int)mark.since_steps;
+    if (isfinite(mark.smooth)) t->smooth = mark.smooth;
     const char *here = trainer_path(t, checkpoint_name(t, mark.step, name));
     if (!here) return FAILED;
     if (!strcmp(here, t->from.path)) t->saved = mark.step; /* else it is saved here when it must be */
@@ -235,7 +238,9 @@ int trainer_resume(trainer *t) {
 /* ---- saving ---------------------------------------------------------------------------------- */
 
 int trainer_save(trainer *t) {
-    pith__mark mark = { t->adam.step, (int64_t)t->o->seed, t->batch_size, (int64_t)t->key, { 0 } };
+    pith__mark mark = { .step = t->adam.step, .seed = (int64_t)t->o->seed, .batch = t->batch_size,
+                        .texts = (int64_t)t->key, .since = t->since, .since_sum = t->loss_sum,
+                        .since_steps = t->loss_n, .smooth = t->smooth };
     char name[64];
     int64_t step[MOST];
     pith_error e = { 0, "" };

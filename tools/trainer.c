@@ -269,7 +269,6 @@ int trainer_run(trainer *t) {
     t->start = seconds();
     t->start_step = t->adam.step;
     t->seen_before = t->seen;
-    t->smooth = -1;
     int code = t->what->at_start && t->eval_steps && !t->adam.step ? evaluate_now(t) : 0;
     while (!code && t->adam.step < t->total) {
         code = take_step(t);
@@ -302,7 +301,7 @@ int trainer_run(trainer *t) {
 
 void trainer_begin(trainer *t, train_options *o, const objective *what, void *of) {
     *t = (trainer){ .o = o, .what = what, .of = of, .lock = -1, .terminal = isatty(STDERR_FILENO), .saved = -1,
-                    .checked = -1, .best_step = -1, .began = seconds() };
+                    .checked = -1, .best_step = -1, .smooth = -1, .began = seconds() };
 }
 
 void trainer_free(trainer *t) {

@@ -9,9 +9,37 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MARKS = 4 }; /* the keys of a checkpoint, in the order of pith__mark's members */
-static const char *const marks[MARKS] = { "pith.train.step", "pith.train.seed", "pith.train.batch",
-                                          "pith.train.texts" };
+enum { NEEDED = 4, MARKS = 9 }; /* the keys of a checkpoint, in the order of mark_values(), and those it must have */
+static const char *const marks[MARKS] = {
+    "pith.train.step", "pith.train.seed", "pith.train.batch", "pith.train.texts", "pith.train.since_counted",
+    "pith.train.since_right", "pith.train.since_steps", "pith.train.since_loss", "pith.train.smooth_loss"
+};
+
+/* A key's float has 32 bits: a double goes as a whole number that has its bits. */
+static int64_t bits_of(double x) {
+    int64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+static double double_of(int64_t bits) {
+    double x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static void mark_values(const pith__mark *m, int64_t *value) {
+    const int64_t all[MARKS] = { m->step, m->seed, m->batch, m->texts, m->since.n, m->since.n_right, m->since_steps,
+                                 bits_of(m->since_sum), bits_of(m->smooth) };
+    memcpy(value, all, sizeof all);
+}
+
+static void mark_from_values(pith__mark *m, const int64_t *value) {
+    m->step = value[0], m->seed = value[1], m->batch = value[2], m->texts = value[3];
+    m->since = (pith__loss){ 0, value[4], value[5] };
+    m->since_steps = value[6], m->since_sum = double_of(value[7]), m->smooth = double_of(value[8]);
+}
+
 PITH_SHARED const char *pith__mark_name(int i) {
     static const char *const names[PITH__MARK_NUMBERS] = {
         "learning_rate", "min_lr_rate", "warmup_steps", "max_steps", "lr_scheduler_type", "weight_decay",
@@ -62,8 +90,9 @@ PITH_SHARED pith__tensor *pith__learned_tensors(const pith__params *p, pith__are
 PITH_SHARED int pith__checkpoint_save(const pith__store *base, const pith__params *p,
                                       const pith__adamw *adam, const pith__mark *mark,
                                       const char *path, pith_error *err) {
-    const int64_t value[MARKS] = { mark->step, mark->seed, mark->batch, mark->texts };
+    int64_t value[MARKS];
     size_t n = p->n_param, n_key = base->n_key;
+    mark_values(mark, value);
     pith__arena a = { NULL, 0 };
     pith__store s = *base;
     s.key = pith__arena_new(&a, n_key + MARKS + PITH__MARK_NUMBERS, sizeof *s.key);
@@ -118,13 +147,15 @@ PITH_SHARED int pith__weights_load(const pith__store *s, pith__params *p, pith_e
 
 PITH_SHARED int pith__checkpoint_load(const pith__store *s, pith__params *p, pith__adamw *adam,
                                       pith__mark *mark, pith_error *err) {
-    int64_t *const to[MARKS] = { &mark->step, &mark->seed, &mark->batch, &mark->texts };
+    int64_t value[MARKS] = { 0 };
+    value[MARKS - 1] = bits_of(-1); /* of a checkpoint that does not say */
     for (size_t i = 0; i < MARKS; i++) {
         const pith__key *k = pith__store_key(s, marks[i]);
-        if (!k || k->type != PITH__INT)
+        if (k && k->type == PITH__INT) value[i] = k->i;
+        else if (i < NEEDED)
             return pith__fail(err, PITH_EFORMAT, "%s: is no checkpoint: no key '%s'", s->path, marks[i]);
-        *to[i] = k->i;
     }
+    mark_from_values(mark, value);
     for (int i = 0; i < PITH__MARK_NUMBERS; i++) {
         char name[64];
         snprintf(name, sizeof name, "pith.train.%s", pith__mark_name(i));

@@ -277,6 +277,10 @@ typedef struct {         /* how far training came */
     int64_t batch;       /* sequences in a step */
     int64_t texts;       /* dataset.key */
     double number[PITH__MARK_NUMBERS]; /* NAN: the file does not say */
+    pith__loss since;    /* of the steps since the last line of the log, */
+    double since_sum;    /* the sum of their means, */
+    int64_t since_steps; /* and how many */
+    double smooth;       /* loss, averaged over the last steps; -1: of none */
 } pith__mark;
 
 PITH_SHARED const char *pith__mark_name(int i); /* of a number, as Hugging Face has it: "learning_rate" */
