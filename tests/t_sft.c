@@ -173,6 +173,33 @@ TEST(same_bits) {
     CHECK(!same_files("bits0/adapter.gguf", "bits3/adapter.gguf"));
 }
 
+/* What goes on with other flags is another run: each is named. */
+TEST(resumed_with_other_flags) {
+    static const struct { const char *flags, *says; int code; } rows[] = {
+        { "--lora_alpha 64", "the LoRA counts 16 times (--lora_alpha, --use_rslora), in", 0 },
+        { "--use_rslora", "the LoRA counts 16 times", 0 },
+        { "--lora_dropout 0.5", "--lora_dropout is 0.5", 0 },
+        { "--packing", "--packing is 1", 0 },
+        { "--train_sampling_strategy sequential", "--train_sampling_strategy is another", 0 },
+        { "--learning_rate 0.02", "--learning_rate is 0.02", 0 },
+        { "--lora_r 8", "need 8 x", BAD_DATA },
+        { "--lora_target_modules q_proj", "other matrices have learned", BAD_DATA },
+        { "--threads 2", NULL, 0 },
+    };
+    EQ(sft(SMALL "-o {}/other --save_steps 6"), 0);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char command[300], flags[1000];
+        snprintf(command, sizeof command, "cd %s && rm -rf other2 && cp -r other other2 && rm -rf other2/checkpoint-12",
+                 in_folder(""));
+        EQ(system(command), 0);
+        snprintf(flags, sizeof flags, SMALL "-o {}/other2 --save_steps 0 --resume_from_checkpoint last %s", rows[i].flags);
+        int code = sft(flags);
+        int named = strstr(said, rows[i].says ? rows[i].says : "/state.gguf has") != NULL;
+        if (code != rows[i].code || named != (rows[i].says != NULL))
+            FAIL("%s: exit %d; said: %s", rows[i].flags, code, said);
+    }
+}
+
 /* A run that was stopped logs what one that was not does, also in the line that spans both parts. */
 TEST(log_of_a_resumed_run) {
     static const char *const names[] = { "loss", "mean_token_accuracy", "num_tokens" };
@@ -328,6 +355,7 @@ int main(void) {
     RUN(steps_of_transformers);
     RUN(full_steps_of_transformers);
     RUN(same_bits);
+    RUN(resumed_with_other_flags);
     RUN(log_of_a_resumed_run);
     RUN(the_base_as_a_folder_or_gguf);
     RUN(dry_run);

@@ -188,9 +188,11 @@ static void numbers_of(const trainer *t, double *x) {
         [PITH__MARK_SCHEDULE] = t->schedule, [PITH__MARK_DECAY] = (double)o->decay,
         [PITH__MARK_BETA1] = (double)o->beta1, [PITH__MARK_BETA2] = (double)o->beta2,
         [PITH__MARK_EPS] = (double)o->eps, [PITH__MARK_MAX_NORM] = (double)o->max_norm,
-        [PITH__MARK_CONTEXT] = t->n_ctx,
+        [PITH__MARK_CONTEXT] = t->n_ctx, [PITH__MARK_SCALE] = (double)NAN, [PITH__MARK_DROPOUT] = (double)NAN,
+        [PITH__MARK_PACKING] = (double)NAN, [PITH__MARK_SEQUENTIAL] = (double)NAN,
     };
     memcpy(x, all, sizeof all);
+    if (t->what->numbers) t->what->numbers(t, x);
 }
 
 /* A checkpoint of another run can be gone on from, but not to the same bits: say what is other. */
@@ -200,9 +202,13 @@ static void say_differences(const trainer *t, const pith__mark *mark) {
     numbers_of(t, now);
     for (int i = 0; i < PITH__MARK_NUMBERS; i++) {
         float a = (float)now[i], b = (float)mark->number[i];
-        if (isnan(b) || a == b) continue;
-        if (i == PITH__MARK_SCHEDULE) fprintf(stderr, "pith: --lr_scheduler_type is another than %s has\n", path);
-        else fprintf(stderr, "pith: --%s is %.9g, %s has %.9g\n", pith__mark_name(i), (double)a, path, (double)b);
+        if (isnan(a) || isnan(b) || a == b) continue;
+        if (i == PITH__MARK_SCHEDULE || i == PITH__MARK_SEQUENTIAL)
+            fprintf(stderr, "pith: --%s is another than %s has\n", pith__mark_name(i), path);
+        else if (i == PITH__MARK_SCALE)
+            fprintf(stderr, "pith: the LoRA counts %.7g times (--lora_alpha, --use_rslora), in %s %.7g times\n",
+                    (double)a, path, (double)b);
+        else fprintf(stderr, "pith: --%s is %.7g, %s has %.7g\n", pith__mark_name(i), (double)a, path, (double)b);
     }
     if (mark->seed != (int64_t)t->o->seed)
         fprintf(stderr, "pith: --seed is %lld, %s has %lld\n", (long long)t->o->seed, path, (long long)mark->seed);

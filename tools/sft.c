@@ -191,6 +191,16 @@ static int sft_measure(trainer *t, const pith__loss *loss) {
     return code;
 }
 
+static void sft_numbers(const trainer *t, double *x) {
+    const tuning *s = tuning_of(t);
+    x[PITH__MARK_PACKING] = s->o->packing;
+    x[PITH__MARK_SEQUENTIAL] = !strcmp(s->o->sampling, "sequential");
+    if (!s->adapter) return;
+    x[PITH__MARK_DROPOUT] = (double)s->o->dropout;
+    for (const pith__weight *w = t->m->weights; w; w = w->next)
+        if (s->adapter->pair[w->index].r) x[PITH__MARK_SCALE] = (double)s->adapter->pair[w->index].scale;
+}
+
 /* ---- what it writes -------------------------------------------------------------------------- */
 
 static const char *const adapter_files[] = { "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja",
@@ -289,13 +299,13 @@ static const char *const full_outputs[] = { "model.gguf", "best.gguf", "train.lo
 
 static const objective adapter_objective = {
     .form = { "/state.gguf", adapter_files }, .outputs = adapter_outputs, .n_model = 3, .size = sft_size,
-    .sequence = sft_sequence, .held_out = sft_held_out, .at_start = 1, .measure = sft_measure,
+    .sequence = sft_sequence, .held_out = sft_held_out, .numbers = sft_numbers, .at_start = 1, .measure = sft_measure,
     .save = save_adapter, .keep_best = keep_best_adapter, .load_best = load_best_adapter, .finish = finish_adapter
 };
 static const char *const no_files[] = { NULL };
 static const objective full_objective = {
     .form = { "/state.gguf", no_files }, .outputs = full_outputs, .n_model = 1, .size = sft_size,
-    .sequence = sft_sequence, .held_out = sft_held_out, .at_start = 1, .measure = sft_measure,
+    .sequence = sft_sequence, .held_out = sft_held_out, .numbers = sft_numbers, .at_start = 1, .measure = sft_measure,
     .save = make_checkpoint_folder, .keep_best = trainer_keep_weights, .load_best = trainer_load_weights, .finish = finish_full
 };
 

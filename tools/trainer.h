@@ -77,6 +77,7 @@ typedef struct {
     /* Sequence i of a step. room: (2, n_ctx + 1) tokens that it may use. */
     void (*sequence)(trainer *t, int64_t step, int64_t i, pith_token *room, pith__sequence *s);
     void (*held_out)(trainer *t, int i, pith_token *room, pith__sequence *s); /* of t->n_eval */
+    void (*numbers)(const trainer *t, double *x); /* those of a mark that it alone has; or NULL */
     int  at_start;       /* 1: evaluate before the first step, and also where nothing is held out */
     int  (*measure)(trainer *t, const pith__loss *loss); /* what else an evaluation finds: for the terminal's line and the log's */
     int  (*show)(trainer *t);    /* after that line; or NULL */

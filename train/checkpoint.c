@@ -43,7 +43,8 @@ static void mark_from_values(pith__mark *m, const int64_t *value) {
 PITH_SHARED const char *pith__mark_name(int i) {
     static const char *const names[PITH__MARK_NUMBERS] = {
         "learning_rate", "min_lr_rate", "warmup_steps", "max_steps", "lr_scheduler_type", "weight_decay",
-        "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "context"
+        "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "context",
+        "lora_scale", "lora_dropout", "packing", "train_sampling_strategy"
     };
     return names[i];
 }
@@ -172,6 +173,9 @@ PITH_SHARED int pith__checkpoint_load(const pith__store *s, pith__params *p, pit
         if (!code) code = load_floats(s, "adam_m.", q->tensor, adam->m + at, err);
         if (!code) code = load_floats(s, squares, q->tensor, adam->v + at, err);
     }
+    if (!code && s->n_tensor != 3 * p->n_param) /* what has learned would be left out */
+        code = pith__fail(err, PITH_EFORMAT, "%s: has %zu tensors, need %zu: other matrices have learned", s->path,
+                          s->n_tensor, 3 * p->n_param);
     adam->step = mark->step;
     return code;
 }

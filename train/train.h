@@ -269,6 +269,7 @@ PITH_SHARED double pith__schedule(int schedule, int64_t step, int64_t warmup, in
 enum { /* numbers that the path of a training depends on */
     PITH__MARK_LR, PITH__MARK_MIN_LR, PITH__MARK_WARMUP, PITH__MARK_TOTAL, PITH__MARK_SCHEDULE, PITH__MARK_DECAY,
     PITH__MARK_BETA1, PITH__MARK_BETA2, PITH__MARK_EPS, PITH__MARK_MAX_NORM, PITH__MARK_CONTEXT,
+    PITH__MARK_SCALE, PITH__MARK_DROPOUT, PITH__MARK_PACKING, PITH__MARK_SEQUENTIAL,
     PITH__MARK_NUMBERS
 };
 
