@@ -265,11 +265,14 @@ TEST(a_form_of_a_name) {
 /* A pack is as many examples as fit: one step of one pack learns from several. */
 TEST(killed_while_it_saved) {
     char command[300];
-    snprintf(command, sizeof command, "mkdir -p %s/checkpoint-7.11.part && touch %s/checkpoint-7.11.part/adapter_config.json",
+    snprintf(command, sizeof command, "mkdir -p %s && cd %s && mkdir checkpoint-7.11.part checkpoint-3 checkpoint-5 checkpoint-6 "
+             "&& touch checkpoint-7.11.part/adapter_config.json checkpoint-5/state.gguf.11.part checkpoint-6/notes",
              in_folder("killed"), in_folder("killed"));
     EQ(system(command), 0);
     EQ(sft(SMALL "-o {}/killed"), 0);
     CHECK(!there("killed/checkpoint-7.11.part") && there("killed/adapter.gguf"));
+    CHECK(!there("killed/checkpoint-3") && !there("killed/checkpoint-5"));
+    CHECK(there("killed/checkpoint-6/notes")); /* somebody's */
 }
 
 TEST(packing) {

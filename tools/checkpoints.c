@@ -72,6 +72,22 @@ static size_t checkpoints(trainer *t, int64_t *step) {
     return whole;
 }
 
+/* What a run that was killed while it saved or removed left of a checkpoint that is a folder: no state, nothing else. */
+static void remove_remains(trainer *t) {
+    int64_t step[MOST];
+    char name[64], begin[64];
+    if (*t->what->form.tail != '/') return;
+    size_t n = pith__numbered(t->o->folder, "checkpoint-", "", step, MOST);
+    snprintf(begin, sizeof begin, "%s.", t->what->form.tail + 1);
+    for (size_t i = 0; i < n && i < MOST; i++) {
+        snprintf(name, sizeof name, "checkpoint-%lld", (long long)step[i]);
+        const char *path = trainer_path(t, name);
+        if (!path) return;
+        pith__remove_named(path, begin, ".part");
+        pith__remove(path); /* if it is empty */
+    }
+}
+
 /* One checkpoint; of a folder what is not ours stays. */
 static int remove_checkpoint(trainer *t, int64_t step) {
     char name[64], file[128];
@@ -144,6 +160,7 @@ int trainer_open_folder(trainer *t) {
         snprintf(begin, sizeof begin, "%s.", *name);
         pith__remove_named(t->o->folder, begin, ".part");
     }
+    remove_remains(t);
     return check_fresh(t);
 }
 
