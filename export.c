@@ -242,9 +242,13 @@ PITH_SHARED int pith__adapter_write_gguf(const pith_adapter *a, const pith__adap
 
 /* ---- PEFT ------------------------------------------------------------------------------------------ */
 
+/* peft makes gate_proj and up_proj of experts one module, of rank 2 r and 2 alpha; alpha / sqrt(r) would no longer be
+ * the scale. So of a model that has experts alpha is said such that alpha / r is. */
+static int says_rslora(const exporting *x) { return x->about->rslora && !x->a->model->hyper.n_expert; }
+
 /* What gives the scale again when it is read: a number of few digits, as it was once asked for, if that does. */
 static double peft_alpha(const exporting *x, const lora_module *m) {
-    double r = (double)m->r, by = x->about->rslora ? sqrt(r) / r : 1 / r, exact = (double)m->scale / by;
+    double r = (double)m->r, by = says_rslora(x) ? sqrt(r) / r : 1 / r, exact = (double)m->scale / by;
     float near = (float)exact, again = (float)((double)near * by);
     return memcmp(&again, &m->scale, sizeof again) ? exact : (double)near;
 }
@@ -279,7 +283,7 @@ static int describe_peft(exporting *x, pith__peft *p) {
     const char **target = pith__arena_new(&x->arena, x->n, sizeof *target);
     struct pith__peft_pattern *pattern = pith__arena_new(&x->arena, x->n, sizeof *pattern);
     if (!module || !target || !pattern) return 0;
-    *p = (pith__peft){ .base = x->about->base, .rslora = x->about->rslora, .dropout = x->about->dropout,
+    *p = (pith__peft){ .base = x->about->base, .rslora = says_rslora(x), .dropout = x->about->dropout,
                        .chat_template = x->about->chat_template, .pattern = pattern };
     for (size_t i = 0; i < x->n; i++) {
         const lora_module *m = &x->module[i];

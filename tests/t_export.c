@@ -204,6 +204,22 @@ TEST(families_ranks_and_layers) {
     both_ways("gemma2", rank_of_some, 0);
 }
 
+/* peft joins the experts' gate and up: with alpha / sqrt(r) it would have another scale than is meant. */
+TEST(rslora_of_experts) {
+    bytes b;
+    pith_model *m = open_golden("qwen3moe", &b);
+    REQUIRE(m);
+    pith_adapter *a = made_adapter(m, 4, NULL);
+    for (const pith__weight *w = m->weights; w; w = w->next) a->pair[w->index].scale = 16;
+    write_both(a, &(pith__adapter_about){ .rslora = 1 }, "peft", "gguf");
+    CHECK(holds(in_folder("peft/adapter_config.json"), "\"use_rslora\": false"));
+    CHECK(holds(in_folder("peft/adapter_config.json"), "\"lora_alpha\": 64"));
+    pith_adapter_close(a);
+    pith_close(m);
+    free(b.p);
+    clear("peft");
+}
+
 /* One A for the parts of what is one matrix in the file: it stays one, so that it can go on learning as one. */
 TEST(a_that_is_shared) {
     bytes b;
@@ -274,6 +290,7 @@ int main(void) {
     if (!mkdtemp(folder)) exit(99);
     RUN(as_peft_wrote_it);
     RUN(families_ranks_and_layers);
+    RUN(rslora_of_experts);
     RUN(a_that_is_shared);
     RUN(what_the_files_say);
     static const char *const made[] = { "peft", "gguf", "gguf0" };
