@@ -334,6 +334,7 @@ TEST(refused) {
         { "{}/m/model.gguf {}/rows.jsonl -o {}/z --truncation middle", "keep_start", USAGE },
         { "{}/m/model.gguf {}/rows.jsonl -o {}/z --packing=maybe", "true or false", USAGE },
         { "{}/m/model.gguf {}/rows.jsonl -o {}/z --full --init_adapter {}/m", "--full", USAGE },
+        { "{}/m {}/rows.jsonl -o {}/m", "would write into it", USAGE },
         { "{}/m/model.gguf {}/rows.jsonl -o {}/bits0", "--overwrite_output_dir", USAGE },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

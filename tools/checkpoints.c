@@ -42,6 +42,8 @@ int check_training(train_options *o) {
 }
 
 int trainer_check_input(trainer *t, const char *in) {
+    if (in && pith__path_kind(in) == 'd' && same_file(in, t->o->folder))
+        return complain(USAGE, "%s: is read, and the run would write into it: need another --output_dir", in);
     for (const char *const *name = t->what->outputs; in && *name; name++) {
         const char *path = trainer_path(t, *name);
         if (!path) return FAILED;
