@@ -335,6 +335,9 @@ TEST(refused) {
         { "{}/m/model.gguf {}/rows.jsonl -o {}/z --packing=maybe", "true or false", USAGE },
         { "{}/m/model.gguf {}/rows.jsonl -o {}/z --full --init_adapter {}/m", "--full", USAGE },
         { "{}/m {}/rows.jsonl -o {}/m", "would write into it", USAGE },
+        { SMALL "-o {}/z --early_stopping_patience 2", "--early_stopping_patience needs", USAGE },
+        { SMALL "-o {}/z --eval_steps 2 --load_best_model_at_end", "--load_best_model_at_end needs", USAGE },
+        { SMALL "-o {}/z --validation_split 0.2 --load_best_model_at_end", "--load_best_model_at_end needs", USAGE },
         { "{}/m/model.gguf {}/rows.jsonl -o {}/bits0", "--overwrite_output_dir", USAGE },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

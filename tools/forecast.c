@@ -67,6 +67,9 @@ int trainer_plan(trainer *t) {
     t->eval_steps = o->eval_steps >= 0 ? o->eval_steps : t->total < 5000 ? (t->total + 9) / 10 : 500;
     t->warmup = o->warmup >= 0 ? o->warmup : t->total / 20;
     t->schedule = pith__schedule_named(o->schedule);
+    if ((o->patience || o->load_best) && (!t->eval_steps || !t->n_eval))
+        return complain(USAGE, "%s needs evaluations of examples that are held out: --eval_file, or --validation_split "
+                        "over 0, and --eval_steps not 0", o->patience ? "--early_stopping_patience" : "--load_best_model_at_end");
     return check_schedule(t);
 }
 
