@@ -99,6 +99,12 @@ train/examples.c @ examples @ pith__random_at(2, hash) < part * 0x1p64 @ pith__r
 train/examples.c @ examples @ (size_t)parsed != n) note @ 0) note
 train/examples.c @ examples @ e->counts[i + 1] ? @ e->counts[i] ?
 train/examples.c @ examples @ pith__hash(pith__hash(n, t, n * sizeof *t), x->counts + w->n_token, n) @ pith__hash(n, t, n * sizeof *t)
+train/preference.c @ preference @ case PITH__HINGE: *slope = x < 1 ? -p->beta @ case PITH__HINGE: *slope = x < 1 ? p->beta
+train/preference.c @ preference @ -e / (1 - 2 * e) @ e / (1 - 2 * e)
+train/preference.c @ preference @ to->slope_chosen -= p->sft @ to->slope_chosen += p->sft
+train/preference.c @ preference @ reward_chosen > to->reward_rejected @ reward_chosen >= to->reward_rejected
+train/preference.c @ preference @ return x > 0 ? log1p(exp(-x)) : log1p(exp(x)) - x @ return log(1 + exp(-x))
+train/loss.c @ step @ j->scale * j->s->slope[at] @ j->scale
 train/packs.c @ examples @ (t->room[2 * i] < n) @ (t->room[2 * i] <= n)
 train/packs.c @ examples @ max_length > x->longest ? max_length : x->longest @ x->longest
 tools/show.c @ examples @ packs ? packs->example[k] : k @ k

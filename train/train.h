@@ -207,6 +207,32 @@ PITH_SHARED void   pith__step_end(pith__step *step, pith__loss *loss); /* adds t
 PITH_SHARED int    pith__step_score(pith__step *step, const pith__sequence *s, int n, pith__loss *loss,
                                     pith_error *err);
 
+/* ---- train/preference.c: the losses of DPO --------------------------------------------------------------- */
+
+enum { PITH__SIGMOID, PITH__CDPO, PITH__ROBUST, PITH__HINGE, PITH__IPO };
+
+typedef struct {
+    int loss;            /* PITH__SIGMOID and so on; CDPO is SIGMOID, of which one expects smoothing */
+    double beta;         /* not 0 */
+    double smoothing;    /* of SIGMOID, CDPO and ROBUST: part of the pairs whose labels may be wrong, under 0.5 */
+    double sft;          /* so many times the mean of the chosen answer's -log p is added */
+} pith__preference;
+
+typedef struct {         /* an answer of n tokens */
+    double logp, ref;    /* sums of log p over them, of the model and of the reference */
+    int n;
+} pith__answer_logp;
+
+typedef struct {
+    double loss, slope_chosen, slope_rejected; /* slopes by both logp */
+    double reward_chosen, reward_rejected;
+    int right;           /* 1: the chosen one's is greater */
+} pith__preferred;
+
+PITH_SHARED int  pith__preference_named(const char *name); /* "sigmoid", "ipo", ...; -1: there is none */
+PITH_SHARED void pith__prefer(const pith__preference *p, const pith__answer_logp *chosen,
+                              const pith__answer_logp *rejected, pith__preferred *to);
+
 /* ---- train/drift.c: how far two models are from each other -------------------------------------------- */
 
 typedef struct {
