@@ -99,6 +99,15 @@ train/examples.c @ examples @ pith__random_at(2, hash) < part * 0x1p64 @ pith__r
 train/examples.c @ examples @ (size_t)parsed != n) note @ 0) note
 train/examples.c @ examples @ e->counts[i + 1] ? @ e->counts[i] ?
 train/examples.c @ examples @ pith__hash(pith__hash(n, t, n * sizeof *t), x->counts + w->n_token, n) @ pith__hash(n, t, n * sizeof *t)
+train/examples.c @ pairs @ if (!memcmp(a.t, b.t, (size_t)from * sizeof *a.t)) @ if (0)
+train/examples.c @ pairs @ at[0].hash = at[1].hash = @ at[0].hash =
+train/examples.c @ pairs @ if (both && !equal) @ if (both)
+train/examples.c @ pairs @ w->n = n, w->n_token @ w->n_token
+train/fields.c @ pairs @ w.completion = F_CHOSEN + i; @ w.completion = F_CHOSEN;
+train/pairs.c @ pairs @ if (n && n == least) n--; @ ;
+train/pairs.c @ pairs @ n && a.p[n - 1] == ' ' ? n - 1 : n @ n
+train/pairs.c @ pairs @ while (n + 1 < least && @ while (n < least &&
+train/pairs.c @ pairs @ (type != '"' && type != '[' && type != '{') @ 1
 train/preference.c @ preference @ case PITH__HINGE: *slope = x < 1 ? -p->beta @ case PITH__HINGE: *slope = x < 1 ? p->beta
 train/preference.c @ preference @ -e / (1 - 2 * e) @ e / (1 - 2 * e)
 train/preference.c @ preference @ to->slope_chosen -= p->sft @ to->slope_chosen += p->sft

@@ -39,9 +39,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const char *path = in_folder("rows.jsonl");
     FILE *f = fopen(path, "wb");
     if (!f || fwrite(data, 1, size, f) != size || fclose(f)) exit(99);
-    for (int i = 0; i < 3; i++) {
-        const pith__examples_plan plan = { .train = { &path, 1 }, .form = form[i], .max_length = i ? 40 : 1000, .hold_out = 0.3,
-                                           .keep_end = i == 1, .parse_special = i == 2 };
+    for (int i = 0; i < 6; i++) {
+        const pith__examples_plan plan = { .train = { &path, 1 }, .form = form[i % 3], .pairs = i > 2, .hold_out = 0.3,
+                                           .max_length = i % 3 ? 40 : 1000, .keep_end = i % 3 == 1, .parse_special = i % 3 == 2 };
         pith__examples x;
         pith_error e = { 0, "" };
         int code = pith__examples_open(&x, m, &plan, NULL, &e);

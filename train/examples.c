@@ -290,17 +290,61 @@ static int add_tokens(example_maker *w, const pith__row *row) {
 
 /* ---- files ------------------------------------------------------------------------------------------- */
 
+static int add_kind(example_maker *w, const pith__row *row) {
+    switch (row->kind) {
+    case PITH__ROW_TEXT: return add_text(w, (pith__str){ "", 0 }, row->text, 0);
+    case PITH__ROW_PAIR: return add_text(w, row->text, row->completion, 1);
+    case PITH__ROW_MESSAGES: return add_messages(w, row);
+    case PITH__ROW_TURNS: return add_turns(w, row);
+    default: return add_tokens(w, row);
+    }
+}
+
+/* The first token of an example that counts. */
+static int first_label(const pith__example *e) {
+    int i = 0;
+    while (i < e->n && !e->counts[i]) i++;
+    return i;
+}
+
+/* The last two examples have one prompt: where letters of it joined those of one answer to a token, both answers begin
+ * there. And they are held out together. */
+static void join_pair(example_maker *w) {
+    example_at *at = w->x->at + w->n - 2;
+    const pith__example a = pith__examples_get(w->x, w->n - 2), b = pith__examples_get(w->x, w->n - 1);
+    int i = first_label(&a), k = first_label(&b);
+    int from = i < k ? i : k;
+    if (!memcmp(a.t, b.t, (size_t)from * sizeof *a.t)) { /* else one was cut more than the other, with keep_end */
+        memset(w->x->counts + at[0].at + from, 1, (size_t)(i - from));
+        memset(w->x->counts + at[1].at + from, 1, (size_t)(k - from));
+    }
+    at[0].hash = at[1].hash = pith__hash(at[0].hash, &at[1].hash, sizeof at[1].hash);
+}
+
+/* Two answers, if both teach something, and not the same. */
+static int add_pair(example_maker *w, pith__json j) {
+    pith__row row[2];
+    pith_error e = { 0, "" };
+    pith__some skipped = w->x->skipped;
+    size_t n = w->n, n_token = w->n_token;
+    if (pith__row_read_pair(row, j, w->where, &w->arena, &e)) return fail_row(w, &e);
+    int code = add_kind(w, &row[0]);
+    if (!code) code = add_kind(w, &row[1]);
+    if (code) return code;
+    int both = w->n - n == 2, equal = both && w->x->at[n].hash == w->x->at[n + 1].hash;
+    if (both && !equal) return join_pair(w), PITH_OK;
+    w->x->skipped = skipped;
+    note(equal ? &w->x->equal : &w->x->skipped, w);
+    w->n = n, w->n_token = n_token;
+    return PITH_OK;
+}
+
 static int add_row(example_maker *w, pith__json j) {
     pith__row row;
     pith_error e = { 0, "" };
+    if (w->plan->pairs) return add_pair(w, j);
     if (pith__row_read(&row, j, w->where, w->plan->form != NULL, &w->arena, &e)) return fail_row(w, &e);
-    switch (row.kind) {
-    case PITH__ROW_TEXT: return add_text(w, (pith__str){ "", 0 }, row.text, 0);
-    case PITH__ROW_PAIR: return add_text(w, row.text, row.completion, 1);
-    case PITH__ROW_MESSAGES: return add_messages(w, &row);
-    case PITH__ROW_TURNS: return add_turns(w, &row);
-    default: return add_tokens(w, &row);
-    }
+    return add_kind(w, &row);
 }
 
 static int add_file(example_maker *w, const char *path, const pith__progress *progress) {
@@ -383,6 +427,9 @@ static int fail_empty(example_maker *w, const pith__texts *files) {
     char cut[64] = "";
     if (x->cut.n)
         snprintf(cut, sizeof cut, "; %zu %s cut to %d tokens", x->cut.n, x->cut.n > 1 ? "were" : "was", w->plan->max_length);
+    if (!x->skipped.n && x->equal.n)
+        return pith__fail(w->err, PITH_EDATA, "%s: chosen and rejected are equal in %zu pair%s, the first of line %zu",
+                          files->path[0], x->equal.n, x->equal.n > 1 ? "s" : "", x->equal.line);
     return pith__fail(w->err, PITH_EDATA, "%s: nothing to learn in %zu example%s, the first of line %zu%s", files->path[0],
                       x->skipped.n, x->skipped.n > 1 ? "s" : "", x->skipped.line, cut);
 }
@@ -392,6 +439,7 @@ static int finish(example_maker *w, size_t n_first) {
     size_t n_train = n_first;
     int code = w->plan->eval.n ? count_same(w, n_first) : hold_out(w, &n_train);
     if (code) return code;
+    if (w->plan->pairs) x->n_same /= 2;
     x->n_train = n_train, x->n_eval = w->n - n_train;
     x->key = pith__hash(x->n_train, &x->n_eval, sizeof x->n_eval);
     for (size_t i = 0; i < w->n; i++) {

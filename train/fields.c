@@ -6,6 +6,7 @@
  *     conversations                  the same as ShareGPT has it: {"from": "human", "value": "Hi"}
  *     instruction, input, output     as Alpaca has them
  *     text                           a text
+ *     prompt, chosen, rejected       of preferences: two answers, as completion; prompt may be left out
  *
  * The first of these that fits is taken, so further fields do no harm. Names and meanings are those of TRL, axolotl and
  * LLaMA-Factory. Messages are put together as JSON text, which is what pith_render takes. */
@@ -15,11 +16,13 @@
 #include <string.h>
 
 enum { F_IDS, F_COMPLETION_MASK, F_ASSISTANT_MASKS, F_LABELS, F_PROMPT, F_COMPLETION, F_MESSAGES, F_CONVERSATIONS,
-       F_INSTRUCTION, F_INPUT, F_OUTPUT, F_TEXT, F_TOOLS, F_KWARGS, F_SYSTEM, N_FIELD };
+       F_INSTRUCTION, F_INPUT, F_OUTPUT, F_TEXT, F_TOOLS, F_KWARGS, F_SYSTEM, F_CHOSEN, F_REJECTED,
+       N_FIELD };
 
 static const char *const field_name[N_FIELD] = {
     "input_ids", "completion_mask", "assistant_masks", "labels", "prompt", "completion", "messages", "conversations",
-    "instruction", "input", "output", "text", "tools", "chat_template_kwargs", "system"
+    "instruction", "input", "output", "text", "tools", "chat_template_kwargs", "system",
+    "chosen", "rejected"
 };
 
 typedef struct { /* at work */
@@ -27,6 +30,7 @@ typedef struct { /* at work */
     const char *where;    /* "FILE: line 3" */
     pith__arena *a;
     pith_error *err;
+    int completion;       /* the field of what follows the prompt */
     char *p;              /* JSON text being written; its room was counted before */
 } field_reader;
 
@@ -131,9 +135,9 @@ static int read_conversation(field_reader *w, pith__row *r) {
 
 /* Prompt and completion as messages: the prompt alone, and both. */
 static int read_turns(field_reader *w, pith__row *r) {
-    pith__json prompt = w->f[F_PROMPT], completion = w->f[F_COMPLETION];
+    pith__json prompt = w->f[F_PROMPT], completion = w->f[w->completion];
     int code = check_messages(w, prompt, "prompt");
-    if (!code) code = check_messages(w, completion, "completion");
+    if (!code) code = check_messages(w, completion, field_name[w->completion]);
     if (code) return code;
     r->kind = PITH__ROW_TURNS;
     for (int both = 0; both < 2; both++) {
@@ -157,7 +161,7 @@ static int read_pair(field_reader *w, pith__row *r) {
     char type = pith__json_type(w->f[F_PROMPT]);
     if (type == '[') return read_turns(w, r);
     int code = read_string(w, F_PROMPT, &r->text);
-    if (!code) code = read_string(w, F_COMPLETION, &r->completion);
+    if (!code) code = read_string(w, w->completion, &r->completion);
     r->kind = PITH__ROW_PAIR;
     return code;
 }
@@ -281,14 +285,18 @@ static int fail_unknown(field_reader *w, pith__json row) {
                       w->where, *names ? names : "no fields");
 }
 
+static int pick_fields(field_reader *w, pith__json row) {
+    if (pith__json_type(row) != '{') return pith__json_fail(row, PITH_EDATA, w->where, "the row", "an object", w->err);
+    pith__json_pick(row, field_name, w->f, N_FIELD);
+    int code = unwrap(w, F_TOOLS, '[', "an array");
+    return code ? code : unwrap(w, F_KWARGS, '{', "an object");
+}
+
 PITH_SHARED int pith__row_read(pith__row *r, pith__json j, const char *where, int has_template, pith__arena *a,
                                pith_error *err) {
-    field_reader w = { .where = where, .a = a, .err = err };
+    field_reader w = { .where = where, .a = a, .err = err, .completion = F_COMPLETION };
     memset(r, 0, sizeof *r);
-    if (pith__json_type(j) != '{') return pith__json_fail(j, PITH_EDATA, where, "the row", "an object", err);
-    pith__json_pick(j, field_name, w.f, N_FIELD);
-    int code = unwrap(&w, F_TOOLS, '[', "an array");
-    if (!code) code = unwrap(&w, F_KWARGS, '{', "an object");
+    int code = pick_fields(&w, j);
     if (code) return code;
     if (w.f[F_IDS].p) {
         r->kind = PITH__ROW_TOKENS;
@@ -306,4 +314,64 @@ PITH_SHARED int pith__row_read(pith__row *r, pith__json j, const char *where, in
         if (w.f[half[i][0]].p)
             return pith__fail(err, PITH_EDATA, "%s: has %s without %s", where, field_name[half[i][0]], field_name[half[i][1]]);
     return fail_unknown(&w, j);
+}
+
+/* ---- pairs ------------------------------------------------------------------------------------------ */
+
+/* Messages number from to end of a list, as a list. */
+static int slice(field_reader *w, pith__json list, size_t from, size_t end, pith__json *to) {
+    pith__json it = list, m;
+    char *text = w->p = pith__arena_new(w->a, pith__json_raw(list).n + 2, 1);
+    if (!text) return fail_memory(w);
+    put_words(w, "[");
+    for (size_t i = 0; i < end && pith__json_next(&it, NULL, &m); i++) {
+        if (i < from) continue;
+        if (i > from) put_words(w, ",");
+        put_raw(w, m);
+    }
+    put_words(w, "]");
+    return pith__json_read(to, text, (size_t)(w->p - text), w->where, w->err);
+}
+
+/* Two conversations, each whole: the messages that both begin with are the prompt. */
+static int split_messages(field_reader *w) {
+    pith__json list[2] = { w->f[F_CHOSEN], w->f[F_REJECTED] };
+    int code = check_messages(w, list[0], "chosen");
+    if (!code) code = check_messages(w, list[1], "rejected");
+    size_t n = code ? 0 : pith__shared_messages(list[0], list[1], w->a);
+    if (!code && !n)
+        code = pith__fail(w->err, PITH_EDATA, "%s: has no prompt, and chosen and rejected begin with different messages", w->where);
+    if (!code) code = slice(w, list[0], 0, n, &w->f[F_PROMPT]);
+    for (int i = 0; i < 2 && !code; i++) code = slice(w, list[i], n, SIZE_MAX, &w->f[F_CHOSEN + i]);
+    return code;
+}
+
+/* Two texts, each whole. */
+static int split_texts(field_reader *w, pith__row r[2]) {
+    int code = read_string(w, F_CHOSEN, &r[0].text);
+    if (!code) code = read_string(w, F_REJECTED, &r[1].text);
+    size_t n = code ? 0 : pith__shared_text(r[0].text, r[1].text);
+    for (int i = 0; i < 2 && !code; i++) {
+        r[i].kind = PITH__ROW_PAIR;
+        r[i].completion = (pith__str){ r[i].text.p + n, r[i].text.n - n };
+        r[i].text.n = n;
+    }
+    return code;
+}
+
+PITH_SHARED int pith__row_read_pair(pith__row r[2], pith__json j, const char *where, pith__arena *a, pith_error *err) {
+    field_reader w = { .where = where, .a = a, .err = err };
+    memset(r, 0, 2 * sizeof *r);
+    int code = pick_fields(&w, j);
+    char prompt = pith__json_type(w.f[F_PROMPT]), chosen = pith__json_type(w.f[F_CHOSEN]);
+    for (int i = F_CHOSEN; i <= F_REJECTED && !code; i++)
+        if (!w.f[i].p) code = pith__fail(err, PITH_EDATA, "%s: has no %s: a pair needs chosen and rejected", where, field_name[i]);
+    int alone = !prompt || prompt == 'n' || (prompt == '"' && chosen == '['); /* a text beside whole conversations */
+    if (!code && alone && chosen != '[') return split_texts(&w, r);
+    if (!code && alone) code = split_messages(&w);
+    for (int i = 0; i < 2 && !code; i++) {
+        w.completion = F_CHOSEN + i;
+        code = read_pair(&w, &r[i]);
+    }
+    return code;
 }

@@ -392,6 +392,11 @@ PITH_SHARED int  pith__dataset_eval_windows(const pith__dataset *d, int n_ctx);
 /* The tokens of a held-out window; the result is how many of them are predicted. */
 PITH_SHARED int  pith__dataset_eval_window(const pith__dataset *d, int n_ctx, int i, pith_token *t);
 
+/* ---- train/pairs.c: what two answers begin with alike -------------------------------------------------- */
+
+PITH_SHARED size_t pith__shared_text(pith__str a, pith__str b);                                 /* bytes */
+PITH_SHARED size_t pith__shared_messages(pith__json a, pith__json b, pith__arena *arena);       /* messages of two arrays */
+
 /* ---- train/fields.c: a row of a data set -> what there is to learn in it ------------------------------ */
 
 enum { PITH__ROW_TEXT, PITH__ROW_PAIR, PITH__ROW_MESSAGES, PITH__ROW_TURNS, PITH__ROW_TOKENS };
@@ -406,6 +411,9 @@ typedef struct {         /* in memory of an arena, or of the row */
 /* where: of the row, for errors. PITH_EDATA: of no kind, or wrong. has_template 0: Alpaca's rows become texts. */
 PITH_SHARED int pith__row_read(pith__row *r, pith__json j, const char *where, int has_template, pith__arena *a,
                                pith_error *err);
+/* Two answers to one prompt, the chosen and the rejected one: PAIR or TURNS both. Without a prompt of the same kind, the
+ * prompt is what both begin with alike. */
+PITH_SHARED int pith__row_read_pair(pith__row r[2], pith__json j, const char *where, pith__arena *a, pith_error *err);
 
 /* ---- train/answers.c: which tokens of a conversation are the assistant's ------------------------------- */
 
@@ -448,6 +456,7 @@ typedef struct {
     int prompts_too;     /* 1: of prompt and completion every token counts; 0: the completion's */
     int max_length;      /* tokens; longer examples are cut. 0: no limit */
     int keep_end;        /* 1: at their beginning, 0: at their end */
+    int pairs;           /* 1: rows are of a chosen and a rejected answer, and each gives two examples in this order */
     int parse_special;   /* 1: in plain texts (not in messages) "<|im_end|>" is read as that token */
 } pith__examples_plan;
 
@@ -463,6 +472,7 @@ typedef struct {
     pith__some skipped;  /* have nothing to learn: left out */
     pith__some endless;  /* the last assistant's turn has no end token, or was cut before it */
     pith__some look_alike; /* plain texts with the name of a control token, which stays text */
+    pith__some equal;    /* pairs of equal answers: left out */
     size_t n_same;       /* examples held out that are also among those to learn from */
     uint64_t key;        /* of all tokens and what counts: the same, the same training */
     struct pith__example_at *at; /* (n_train + n_eval) */
