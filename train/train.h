@@ -488,6 +488,12 @@ PITH_SHARED pith__example pith__examples_get(const pith__examples *x, size_t i);
 /* What pith__learn takes: target (n - 1) of the tokens t[0 .. n - 1), the last of which is only predicted. */
 PITH_SHARED void pith__example_targets(const pith__example *e, pith_token *target);
 
+/* ---- train/logps.c: how likely a model finds whole answers ------------------------------------------- */
+
+/* sum[i]: log p of all tokens that count in example[i] of x. Not between a step's beginning and its end. */
+PITH_SHARED int pith__logps(pith__step *step, const pith__examples *x, const size_t *example, size_t n, double *sum,
+                            pith_error *err);
+
 /* ---- train/packs.c: packing ---------------------------------------------------------------------------- */
 
 typedef struct {         /* each example to learn from is in one of n packs */
