@@ -232,6 +232,24 @@ TEST(the_base_as_a_folder_or_gguf) {
         }
 }
 
+/* Rows of tokens need no vocabulary; texts and conversations do, and so does the general text. */
+TEST(a_model_without_a_vocabulary) {
+    const char *m = fixture_shared("fixtures/qwen2-hf/config.json");
+    if (!m) SKIP("no ../shared/fixtures");
+    char flags[2000], base[600];
+    snprintf(base, sizeof base, "%.*s", (int)(strlen(m) - strlen("/config.json")), m);
+    text_file("ids.jsonl", "{\"input_ids\": [5, 6, 7, 8], \"completion_mask\": [0, 0, 1, 1]}\n", 60);
+    snprintf(flags, sizeof flags, "%s {}/ids.jsonl -o {}/ids --max_steps 2", base);
+    EQ(sft(flags), 0);
+    CHECK(there("ids/adapter.gguf") && !strstr(said, "general"));
+    snprintf(flags, sizeof flags, "%s {}/rows.jsonl -o {}/ids2 --max_steps 2", base);
+    EQ(sft(flags), BAD_DATA);
+    CHECK(strstr(said, "rows.jsonl: line 1: ") && strstr(said, "no vocabulary"));
+    snprintf(flags, sizeof flags, "%s {}/ids.jsonl -o {}/ids2 --max_steps 2 --forget_file {}/grammar.txt", base);
+    EQ(sft(flags), NOT_LOADED);
+    CHECK(strstr(said, "grammar.txt: the model has no vocabulary"));
+}
+
 TEST(dry_run) {
     EQ(sft(SMALL "-o {}/none --dry-run --max_length 30"), 0);
     CHECK(strstr(said, "60 to learn from, 0 held out") && strstr(said, "were cut") && strstr(said, "memory"));
@@ -365,6 +383,7 @@ int main(void) {
     RUN(resumed_with_other_flags);
     RUN(log_of_a_resumed_run);
     RUN(the_base_as_a_folder_or_gguf);
+    RUN(a_model_without_a_vocabulary);
     RUN(dry_run);
     RUN(a_form_of_a_name);
     RUN(killed_while_it_saved);

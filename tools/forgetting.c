@@ -26,7 +26,7 @@ int forgetting_open(forgetting *f, trainer *t, const pith_adapter *a, const mode
     int n_ctx = t->n_ctx > window ? t->n_ctx + 1 : window + 1;
     f->window = window;
     if (!a) code = open_model(c, 0, &f->base); /* its file still has the weights as they were */
-    if (!code) code = general_tokens(t->m, file, GENERAL, &f->text, &f->n_text);
+    if (!code && (file || t->m->tokenizer)) code = general_tokens(t->m, file, GENERAL, &f->text, &f->n_text);
     if (!code && !(f->now = open_watcher(t->m, a, n_ctx))) code = FAILED;
     if (!code && !(f->before = open_watcher(a ? t->m : f->base, NULL, n_ctx))) code = FAILED;
     return code;
@@ -52,10 +52,11 @@ int forgetting_measure(forgetting *f, trainer *t, const pith__sequence *example,
                               .begin = -1, .window = f->window, .progress = &watch };
     pith__drift_sums d = { .n = 0 };
     pith__recall_sums r = { .n = 0 };
-    if (pith__drift(&plan, f->text, f->n_text, NULL, &d, &e) || pith__recall(f->now, example, n_example, &watch, &r, &e))
+    int none = !f->n_text; /* a model without a vocabulary reads no text */
+    if ((!none && pith__drift(&plan, f->text, f->n_text, NULL, &d, &e)) || pith__recall(f->now, example, n_example, &watch, &r, &e))
         return report(&e);
     double loss = d.n ? d.nll_a / (double)d.n : (double)NAN, kl = d.n ? d.kl / (double)d.n : (double)NAN;
-    fprintf(stderr, "  general %.4f (%+.0f %%)  KL %.4f", loss, 100 * (loss / loss_at_start(t, loss) - 1), kl);
+    if (!none) fprintf(stderr, "  general %.4f (%+.0f %%)  KL %.4f", loss, 100 * (loss / loss_at_start(t, loss) - 1), kl);
     log_number(t, "forget_loss", loss);
     log_number(t, "kl", kl);
     if (r.n) {

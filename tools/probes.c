@@ -48,6 +48,7 @@ static int add_file(general_text *g) {
 int general_tokens(const pith_model *m, const char *path, int most, pith_token **t, int *n) {
     general_text g = { m, path ? path : "the general text", NULL, 0, most };
     int code = 0;
+    if (!m->tokenizer) return complain(NOT_LOADED, "%s: the model has no vocabulary to read it with", g.name);
     g.t = malloc((size_t)most * sizeof *g.t);
     if (!g.t) return complain(FAILED, "%s: no memory for %d tokens", g.name, most);
     if (path) code = add_file(&g);

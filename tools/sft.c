@@ -480,7 +480,7 @@ static int sft(tuning *s) {
     trainer *t = &s->t;
     int code = check_inputs(s);
     if (!code && !t->o->dry_run) code = trainer_open_folder(t);
-    if (!code) code = open_model(&s->o->model, 1, &t->m);
+    if (!code) code = open_model(&s->o->model, 0, &t->m); /* rows of tokens need no vocabulary */
     if (!code) code = open_template(s);
     if (!code) code = open_examples(s);
     if (!code) code = open_state(t);

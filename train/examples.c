@@ -116,10 +116,11 @@ static void look_closer(example_maker *w, pith__str s, size_t n) {
 /* A prompt, or none, and what follows it: with the token that ends a text, once. */
 static int add_text(example_maker *w, pith__str prompt, pith__str text, int pair) {
     const pith__vocab *v = &w->m->store.vocab;
-    pith__str end = pith__tokenizer_piece(w->m->tokenizer, v->eos), all = text;
+    pith__str end = { "", 0 }, all = text;
     encoded alone = { NULL, 0 }, both;
     size_t same = 0;
     if (!w->m->tokenizer) return pith__fail(w->err, PITH_EDATA, "%s: is a text, and the model has no vocabulary", w->where);
+    end = pith__tokenizer_piece(w->m->tokenizer, v->eos);
     if (pair) {
         char *p = text.n < SIZE_MAX - prompt.n ? pith__arena_new(&w->arena, prompt.n + text.n, 1) : NULL;
         if (!p) return fail_memory(w);
