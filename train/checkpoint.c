@@ -107,7 +107,7 @@ PITH_SHARED int pith__checkpoint_save(const pith__store *base, const pith__param
         t[2 * n + i] = float_tensor(&a, q, squares, adam->v + at);
         failed = !t[n + i].data || !t[2 * n + i].data;
     }
-    if (!failed) memcpy(s.key, base->key, n_key * sizeof *s.key);
+    if (!failed && n_key) memcpy(s.key, base->key, n_key * sizeof *s.key);
     for (size_t i = 0; i < MARKS && !failed; i++)
         s.key[n_key + i] =
             (pith__key){ .name = pith__str_of(marks[i]), .type = PITH__INT, .i = value[i] };
