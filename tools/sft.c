@@ -45,7 +45,7 @@ static const sft_options sft_defaults = {
     .train = { .hold_out = -1, .schedule = "linear", .batch = 8, .accumulate = 1, .warmup = 0, .eval_steps = -1,
                .save_steps = 500, .log_steps = 10, .max_eval = 64, .keep = 2, .epochs = 3, .lr = -1, .min_lr = -1,
                .max_norm = 1, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .seed = 42 },
-    .truncation = "keep_start", .sampling = "random", .targets = "all-linear", .r = 16, .alpha = 32,
+    .truncation = "keep_start", .sampling = "random",
     .assistant_only = 1, .completion_only = 1, .max_length = 1024
 };
 
@@ -65,6 +65,14 @@ static int check_sft_options(sft_options *o) {
     if (!code) code = one_of("--truncation", o->truncation, "keep_start", "keep_end");
     if (!code) code = one_of("--train_sampling_strategy", o->sampling, "random", "sequential");
     if (!code && o->full && o->init) code = complain(USAGE, "--init_adapter is of no use with --full");
+    const char *new_lora = o->r ? "--lora_r" : o->alpha > 0 ? "--lora_alpha" : o->targets ? "--lora_target_modules" :
+                           o->rslora ? "--use_rslora" : NULL;
+    if (!code && new_lora && (o->full || o->init))
+        code = complain(USAGE, "%s is of a new LoRA, and of no use with %s", new_lora, o->full ? "--full" : "--init_adapter");
+    if (!code && o->full && o->dropout > 0) code = complain(USAGE, "--lora_dropout is of no use with --full");
+    if (!o->r) o->r = 16;
+    if (!(o->alpha > 0)) o->alpha = 32;
+    if (!o->targets) o->targets = "all-linear";
     const pith__format *to = o->out_type ? pith__format_named(o->out_type) : NULL;
     if (!code && o->out_type && (!to || (to->id != PITH__F32 && to->id != PITH__F16 && to->id != PITH__BF16)))
         code = complain(USAGE, "--outtype is '%s', need f32, f16 or bf16", o->out_type);
@@ -76,11 +84,11 @@ static int check_sft_options(sft_options *o) {
 
 static int read_sft_options(int argc, char **argv, sft_options *o) {
     const flag flags[] = {
-        { 0, "lora-r", INTEGER, &o->r, 1, 4096, "N", "rank of the LoRA (%)" },
-        { 0, "lora-alpha", REAL, &o->alpha, 1e-6, 1e6, "X", "it is taken alpha / r times (%)" },
+        { 0, "lora-r", INTEGER, &o->r, 1, 4096, "N", "rank of the LoRA (16)" },
+        { 0, "lora-alpha", REAL, &o->alpha, 1e-6, 1e6, "X", "it is taken alpha / r times (32)" },
         { 0, "use-rslora", BOOLEAN, &o->rslora, 0, 0, "", "or alpha / sqrt(r) times" },
         { 0, "lora-dropout", REAL, &o->dropout, 0, 0.95, "P", "part of its input that is left out in training (%)" },
-        { 0, "lora-target-modules", TEXT, &o->targets, 0, 0, "NAMES", "q_proj,v_proj,... or all-linear (%)" },
+        { 0, "lora-target-modules", TEXT, &o->targets, 0, 0, "NAMES", "q_proj,v_proj,... or all-linear (all-linear)" },
         { 0, "init-adapter", TEXT, &o->init, 0, 0, "PATH", "go on from this adapter" },
         { 0, "full", BOOLEAN, &o->full, 0, 0, "", "teach all weights, of an F32, F16 or BF16 model" },
         { 0, "outtype", TEXT, &o->out_type, 0, 0, "TYPE", "of --full's model: f32, f16, bf16 (as the model)" },
@@ -455,7 +463,8 @@ static size_t file_bytes(const pith_model *m) {
 static void say_some(const tuning *s, const pith__some *some, const char *what) {
     if (!some->n) return;
     const char *path = some->file < (size_t)s->o->files.n ? s->o->files.item[some->file] : s->t.o->eval;
-    fprintf(stderr, "pith: %zu examples %s, the first is line %zu of %s\n", some->n, what, some->line, path);
+    fprintf(stderr, "pith: %s: %zu example%s, the first is line %zu of %s\n", what, some->n, some->n > 1 ? "s" : "", some->line,
+            path);
 }
 
 static int forecast(tuning *s) {
@@ -466,10 +475,10 @@ static int forecast(tuning *s) {
     fprintf(stderr, "parameters   %zu learn%s\n", t->params.n, s->adapter ? ", the model's own stay as they are" : "");
     fprintf(stderr, "examples     %zu to learn from, %zu held out; %zu tokens, of which %zu count; the longest has %d\n",
             x->n_train, x->n_eval, x->n_token, x->n_label, x->longest);
-    say_some(s, &x->cut, "were cut to --max_length, or to the model's context");
-    say_some(s, &x->skipped, "are left out: nothing in them counts");
-    say_some(s, &x->endless, "do not end in the template's end token, so nothing teaches to stop there");
-    say_some(s, &x->look_alike, "have the name of a control token in their text, where it stays text");
+    say_some(s, &x->cut, "cut to --max_length, or to the model's context");
+    say_some(s, &x->skipped, "left out, for nothing in it counts");
+    say_some(s, &x->endless, "without the template's end token, so nothing teaches to stop there");
+    say_some(s, &x->look_alike, "with the name of a control token in its text, where it stays text");
     if (x->n_same) fprintf(stderr, "pith: %zu of the examples held out are also among those to learn from\n", x->n_same);
     return trainer_forecast(t, s->adapter ? "model and adapter" : "weights", (double)held,
                             5 * each * (double)(x->n_train + x->n_eval),

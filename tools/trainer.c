@@ -237,6 +237,8 @@ static int take_step(trainer *t) {
     t->smooth = t->smooth < 0 ? mean : 0.8 * t->smooth + 0.2 * mean;
     if (t->adam.step == t->start_step && mean > t->untrained) t->untrained = mean; /* worse than knowing nothing */
     int64_t step = t->adam.step + 1;
+    if (!isfinite(mean) && t->adam.step == 0)
+        return complain(FAILED, "the loss is %g before anything was learned: the model computes what is no number", mean);
     if (!isfinite(mean)) return say_diverged(t, step, "the loss", mean);
     if (!isfinite(t->norm)) return say_diverged(t, step, "the gradient's norm", t->norm);
     if (t->norm <= 0 && mean > 0.5 * t->untrained) /* nothing is learned any more */

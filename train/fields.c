@@ -46,6 +46,20 @@ static int check_type(field_reader *w, pith__json j, char type, const char *name
     return PITH_OK;
 }
 
+/* What other programs have to say that a message counts more, less or not at all. */
+static int check_weight(field_reader *w, pith__json m, const char *name, int i) {
+    static const char *const fields[] = { "weight", "train", "training" };
+    for (int k = 0; k < 3; k++) {
+        pith__json j = pith__json_get(m, fields[k]);
+        double x = 1;
+        char type = pith__json_type(j);
+        if (!type || type == 't' || type == 'n' || (pith__json_float(j, &x) && x >= 1 && x <= 1)) continue;
+        return pith__fail(w->err, PITH_EDATA, "%s: %s[%d].%s: a message that counts otherwise is not built here: leave it out, "
+                          "or give input_ids and completion_mask", w->where, name, i, fields[k]);
+    }
+    return PITH_OK;
+}
+
 /* A message has a role, and a text or parts; an assistant's may have something else instead. */
 static int check_message(field_reader *w, pith__json m, const char *name, int i) {
     char part[48];
@@ -59,7 +73,7 @@ static int check_message(field_reader *w, pith__json m, const char *name, int i)
     int instead = (!type || type == 'n') && (pith__json_get(m, "tool_calls").p || pith__json_get(m, "reasoning_content").p);
     snprintf(part, sizeof part, "%s[%d].content", name, i);
     if (!code && !instead && type != '[') code = check_type(w, content, '"', part, "a text");
-    return code;
+    return code ? code : check_weight(w, m, name, i);
 }
 
 static int check_messages(field_reader *w, pith__json list, const char *name) {
