@@ -28,16 +28,14 @@ formats/store.c @ safetensors gguf @ by_name(&n, &s->tensor[i - 1].name) == 0 @ 
 formats/write.c @ write vocab pretrain @ if (v->end[i] == v->eos) continue; @ if (v->end[i] != v->eos) continue;
 families.c @ families golden @ 1 / sqrt((double)width) @ 1 / sqrt((double)width + 1)
 forward.c @ forward golden families @ h->expert_norm ? -p[e] / sum : -p[e] @ -p[e] / sum
-session.c @ session @ s->written - s->n_slot_window > first @ s->written - s->n_slot_window > first + 1
+forward.c @ session many @ s->lost < s->position - s->n_slot_window) s->lost = s->position - @ s->lost < s->position - s->n_slot_window) s->lost = s->position - 1 -
 session.c @ session lookup @ most = s->n_ctx - after; @ most = s->n_ctx - after + 1;
 session.c @ session lookup @ n < s->n_batch ? n : s->n_batch - 1 @ n < s->n_batch ? n + 1 : s->n_batch - 1
 session.c @ session lookup @ memcpy(s->logits, d->logits + (size_t)d->accepted @ memcpy(s->logits, d->logits + (size_t)(d->accepted - 1)
 session.c @ session @ d->trust *= 2 @ d->trust *= 1
-session.c @ session @ if (s->n_batch > s->n_ctx) s->n_batch = s->n_ctx; @ ;
-session.c @ session @ if (same == n && same == s->position) return PITH_OK; @ ;
+pass.c @ session many @ if (p->n_batch > p->n_ctx) p->n_batch = p->n_ctx; @ ;
+session.c @ session @ same == n && same == s->position && same == s->logits_at @ 0
 session.c @ golden @ int is_long = n_text > @ int is_long = n_text + 1 >
-session.c @ golden @ : job->n_text; @ : 0;
-forward.c @ session @ if (s->written < s->position) s->written = s->position; @ s->written = s->position;
 sampler.c @ sampler @ "general.sampling." gguf @ "general.sampled." gguf
 candidates.c @ sampler @ x[i] > most) { @ x[i] >= most) {
 generate.c @ generate cli @ left > most) most = left @ left > most) most = left - 1
@@ -52,7 +50,6 @@ penalties.c @ samplers @ while (same < e && same < most && @ while (same < e &&
 sampler.c @ samplers @ 2 * aim - d->sum @ aim + 0 * d->sum
 candidates.c @ sampler @ coldest = 1e-5f @ coldest = 1e-38f
 formats/open.c @ open @ if (opt->tokenizer) @ if (0)
-run.c @ cli @ pith_position(v->s) + 1; draws @ pith_position(v->s); draws
 run.c @ cli @ total < n_prompt - 1 @ total < n_prompt
 tools/likelihood.c @ cli @ x[i] > x[t] || (x[i] == x[t] && i < t) @ x[i] > x[t] || (x[i] == x[t] && i > t)
 tools/likelihood.c @ cli @ k->nll / log(2) / @ k->nll /
