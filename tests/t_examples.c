@@ -95,7 +95,7 @@ TEST(kinds_of_rows) {
     IS(chatml, "{\"text\":\" Hi <|im_end|>\\r\\n\"}", "{<s>}[ Hi <|im_end|>\r\n{</s>}]");
     IS(chatml, "{\"text\":\"Hi</s>\"}", "{<s>}[Hi{</s>}]"); /* once */
     IS_WITH(chatml, "{\"text\":\"<s>Hi<|im_end|></s>\"}", "{<s>}[Hi{<|im_end|>}{</s>}]", .parse_special = 1);
-    IS(chatml, "{\"prompt\":\"Hi\",\"completion\":\" Yo\",\"messages\":5}", "{<s>}Hi[ Yo{</s>}]");
+    IS(chatml, "{\"prompt\":\"Hi\",\"completion\":\" Yo\",\"text\":5}", "{<s>}Hi[ Yo{</s>}]");
     IS_WITH(chatml, "{\"prompt\":\"Hi\",\"completion\":\" Yo\"}", "{<s>}[Hi Yo{</s>}]", .prompts_too = 1);
     IS(chatml, "{\"prompt\":\"Hi\",\"completion\":\"\"}", "{<s>}Hi[{</s>}]");
     IS(chatml, "{\"prompt\":\"Hi\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"assistant\",\"content\":\"Yo\"}]}", SAID("Yo"));

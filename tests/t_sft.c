@@ -340,8 +340,11 @@ TEST(refused) {
     static const char weighed[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
                                   "{\"role\": \"assistant\", \"content\": \"b\", \"weight\": 0}]}\n";
     text_file("weighed.jsonl", weighed, sizeof weighed - 1);
+    static const char both[] = "{\"prompt\": \"a\", \"completion\": \"b\", \"messages\": []}\n";
+    text_file("both.jsonl", both, sizeof both - 1);
     static const struct { const char *flags, *says; int code; } rows[] = {
         { "{}/m/model.gguf {}/weighed.jsonl -o {}/z", "messages[1].weight", BAD_DATA },
+        { "{}/m/model.gguf {}/both.jsonl -o {}/z", "has completion and messages", BAD_DATA },
         { "{}/m/model.gguf {}/rows.jsonl -o {}/z --full --lora_r 8", "--lora_r is of a new LoRA", USAGE },
         { "{}/m/model.gguf -o {}/z", "no data", USAGE },
         { "-o {}/z", "no model", USAGE },

@@ -8,7 +8,7 @@
  *     text                           a text
  *     prompt, chosen, rejected       of preferences: two answers, as completion; prompt may be left out
  *
- * The first of these that fits is taken, so further fields do no harm. Names and meanings are those of TRL, axolotl and
+ * One of the first four; else the first that fits is taken, so further fields do no harm. Names and meanings are those of TRL, axolotl and
  * LLaMA-Factory. Messages are put together as JSON text, which is what pith_render takes. */
 #include "train.h"
 
@@ -306,12 +306,28 @@ static int pick_fields(field_reader *w, pith__json row) {
     return code ? code : unwrap(w, F_KWARGS, '{', "an object");
 }
 
+/* Two of these in a row would teach different things. What goes along with another (Alpaca's text, a prompt beside messages
+ * that begin with it) does no harm. */
+static int check_one_scheme(field_reader *w) {
+    const int has[] = { w->f[F_IDS].p ? F_IDS : -1, w->f[F_PROMPT].p && w->f[F_COMPLETION].p ? F_COMPLETION : -1,
+                        w->f[F_MESSAGES].p ? F_MESSAGES : -1, w->f[F_CONVERSATIONS].p ? F_CONVERSATIONS : -1 };
+    int first = -1;
+    for (int i = 0; i < 4; i++) {
+        if (has[i] >= 0 && first >= 0)
+            return pith__fail(w->err, PITH_EDATA, "%s: has %s and %s: need one of them", w->where, field_name[first],
+                              field_name[has[i]]);
+        if (has[i] >= 0) first = has[i];
+    }
+    return PITH_OK;
+}
+
 PITH_SHARED int pith__row_read(pith__row *r, pith__json j, const char *where, int has_template, pith__arena *a,
                                pith_error *err) {
     field_reader w = { .where = where, .a = a, .err = err, .completion = F_COMPLETION };
     memset(r, 0, sizeof *r);
     int code = pick_fields(&w, j);
     if (code) return code;
+    if ((code = check_one_scheme(&w))) return code;
     if (w.f[F_IDS].p) {
         r->kind = PITH__ROW_TOKENS;
         r->ids = w.f[F_IDS], r->completion_mask = w.f[F_COMPLETION_MASK];
