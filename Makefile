@@ -118,7 +118,7 @@ $(BUILD)/t_memory: WRAP = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=
 $(BUILD)/t_write: WRAP = -Wl,--wrap=rename
 # What make BUNDLE=0 links.
 $(BUILD)/no_bundle: tools/bundle.c $(call objects,$(filter-out tools/bundle.c,$(ENGINE) $(TRAIN) $(TOOLS)) run.c)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ -lm -o $@
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(filter %.c %.o,$^) -lm -o $@
 $(BUILD)/fixture: $(BUILD)/tests/fixture_main.o $(BUILD)/tests/fixture.o $(BUILD)/libpith.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(filter %.o %.a,$^) -lm -o $@
 # libFuzzer's targets, with a main of our own that replays files and changes of them.
