@@ -1,6 +1,6 @@
 /* probes.c - does training forget, or learn by heart? The text that says so, and the words. */
 #include "probes.h"
-#include "forget_text.h"
+#include "forget_text.inc"
 
 #include <math.h>
 #include <stdlib.h>
