@@ -316,6 +316,16 @@ const char *fixture_shared(const char *name) {
     return path;
 }
 
+const char *fixture_tuning(const char *family, const char *file) {
+    static char path[8][512];
+    static int turn;
+    char name[200], *to = path[turn++ % 8];
+    snprintf(name, sizeof name, "tuning/%s/%s", family, file);
+    const char *p = fixture_shared(name);
+    snprintf(to, sizeof path[0], "%s", p ? p : "");
+    return to;
+}
+
 char *fixture_korean(int n_word, int apart) {
     char *text = malloc((size_t)n_word * 40 + 1), *p = text;
     if (!text) exit(99);

@@ -36,6 +36,7 @@ bytes fixture_tokenizer(void);
 bytes fixture_gguf(const char *keys, const char *tensors, uint64_t seed);
 bytes fixture_safetensors(const char *tensors, uint64_t seed); /* the same tensors under other names */
 const char *fixture_shared(const char *name); /* ../shared/NAME, or NULL when it is not there */
+const char *fixture_tuning(const char *family, const char *file); /* of ../shared/tuning; "" when it is not there; good for seven more calls */
 /* Korean words of syllables from U+AC00 on, and a line's end now and then; apart: each syllable as its two or
  * three jamo, by the Unicode Standard's formula (3.12). The caller frees it. */
 char *fixture_korean(int n_word, int apart);

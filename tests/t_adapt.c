@@ -346,14 +346,6 @@ TEST(dropout_of_steps) {
 
 /* ---- what torch and peft compute --------------------------------------------------------- */
 
-static const char *tuning(const char *of, const char *file) {
-    static char name[200], path[512];
-    snprintf(name, sizeof name, "tuning/%s/%s", of, file);
-    const char *p = fixture_shared(name);
-    snprintf(path, sizeof path, "%s", p ? p : "");
-    return path;
-}
-
 enum { ROWS = 16, LONGEST = 200, STEPS = 20 };
 typedef struct { /* rows of a data file: tokens, and what should follow each */
     pith_token t[ROWS][LONGEST], target[ROWS][LONGEST];
@@ -435,15 +427,15 @@ static void same_run(const char *of, const reference_run *r, const char *base, i
     pith_error e = { 0, "" };
     pith__params p;
     int gguf = strcmp(base, "base") != 0; /* q and k are in another order there, so files cannot be compared */
-    pith_model *m = pith_open(tuning(of, base), &(pith_options){ .n_threads = n_threads }, &e);
-    pith_adapter *a = m ? pith_adapter_open(m, tuning(of, "lora/start"), &e) : NULL;
+    pith_model *m = pith_open(fixture_tuning(of, base), &(pith_options){ .n_threads = n_threads }, &e);
+    pith_adapter *a = m ? pith_adapter_open(m, fixture_tuning(of, "lora/start"), &e) : NULL;
     if (!a || pith__adapter_params(&p, a, m, &e)) FAIL("%s", e.text);
     pith__step *step = pith__step_new(m, &p, LONGEST, 4, PITH__KEEP_ALL, &e);
     pith__adamw adam = { .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = (float)r->decay };
     adam.m = calloc(2 * p.n, sizeof *adam.m), adam.v = adam.m + p.n;
     snprintf(table, sizeof table, "sft/%s.txt", r->name), snprintf(grads, sizeof grads, "sft/%s.grad_step1.f32", r->name);
     snprintf(last, sizeof last, "sft/%s.final_weights.f32", r->name);
-    read_rows(&rows, tuning(of, r->rows));
+    read_rows(&rows, fixture_tuning(of, r->rows));
     if (!step || !rows.n) FAIL("%s: %d rows", r->rows, rows.n);
     pith__step_adapter(step, a);
     for (int k = 1; k <= STEPS && rows.n; k++) {
@@ -451,13 +443,13 @@ static void same_run(const char *of, const reference_run *r, const char *base, i
         one_step(step, &rows, k, &loss);
         double norm = pith__grad_norm(&p), mean = loss.sum / (double)loss.n;
         double lr = r->lr * pith__schedule(r->schedule, k - 1, r->warmup, STEPS, 0);
-        NEAR(mean, known_column(tuning(of, table), k, 0), 1e-5 * mean);
-        NEAR(norm, known_column(tuning(of, table), k, 1), 2e-5 * norm);
-        NEAR(lr, known_column(tuning(of, table), k, 2), 1e-8);
-        if (k == 1 && !gguf && *tuning(of, grads)) NEAR(off_from(&p, tuning(of, grads), 0), 0, 1e-5);
+        NEAR(mean, known_column(fixture_tuning(of, table), k, 0), 1e-5 * mean);
+        NEAR(norm, known_column(fixture_tuning(of, table), k, 1), 2e-5 * norm);
+        NEAR(lr, known_column(fixture_tuning(of, table), k, 2), 1e-8);
+        if (k == 1 && !gguf && *fixture_tuning(of, grads)) NEAR(off_from(&p, fixture_tuning(of, grads), 0), 0, 1e-5);
         pith__adamw_step(&adam, &p, lr, fmin(1, 1 / (norm + 1e-6)));
     }
-    if (!gguf && *tuning(of, last)) NEAR(off_from(&p, tuning(of, last), 1), 0, 1.6e-5);
+    if (!gguf && *fixture_tuning(of, last)) NEAR(off_from(&p, fixture_tuning(of, last), 1), 0, 1.6e-5);
     free(adam.m);
     pith__step_free(step), pith__params_free(&p), pith_adapter_close(a), pith_close(m);
 }

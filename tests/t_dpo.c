@@ -18,24 +18,14 @@ typedef struct {
     double *ref;         /* (n_train) */
 } learner;
 
-static const char *tuning(const char *family, const char *file) {
-    static char path[4][512];
-    static int turn;
-    char name[200], *to = path[turn++ % 4];
-    snprintf(name, sizeof name, "tuning/%s/%s", family, file);
-    const char *p = fixture_shared(name);
-    snprintf(to, sizeof path[0], "%s", p ? p : "missing");
-    return to;
-}
-
 /* The reference is the model with the adapter off, scored once. */
 static int learner_open(learner *u, const char *family, const char *adapter, int n_threads) {
     pith_error e = { 0, "" };
-    const char *path = tuning(family, "data/dpo.jsonl");
+    const char *path = fixture_tuning(family, "data/dpo.jsonl");
     size_t all[32];
     memset(u, 0, sizeof *u);
-    u->m = pith_open(tuning(family, "base"), &(pith_options){ .n_threads = n_threads }, &e);
-    u->a = u->m ? pith_adapter_open(u->m, tuning(family, adapter), &e) : NULL;
+    u->m = pith_open(fixture_tuning(family, "base"), &(pith_options){ .n_threads = n_threads }, &e);
+    u->a = u->m ? pith_adapter_open(u->m, fixture_tuning(family, adapter), &e) : NULL;
     u->form = u->a ? pith_template_new(u->m, NULL, 0, NULL, &e) : NULL;
     const pith__examples_plan plan = { .train = { &path, 1 }, .form = u->form, .pairs = 1 };
     if (!u->form || pith__adapter_params(&u->p, u->a, u->m, &e) || pith__examples_open(&u->x, u->m, &plan, NULL, &e))
@@ -121,7 +111,7 @@ TEST(answers_of_trl) {
         for (size_t i = 0; i < u.x.n_train; i++) all[i] = i;
         EQ(pith__logps(u.step, &u.x, all, u.x.n_train, got, NULL), PITH_OK);
         for (size_t i = 0; i < u.x.n_train; i += 2) {
-            REQUIRE(table_row(tuning(families[f], "dpo/logps_a1.txt"), (int)i / 2, want, 4));
+            REQUIRE(table_row(fixture_tuning(families[f], "dpo/logps_a1.txt"), (int)i / 2, want, 4));
             NEAR(got[i], want[0], -1e-5 * want[0]);
             NEAR(u.ref[i], want[1], -1e-5 * want[1]);
             NEAR(got[i + 1], want[2], -1e-5 * want[2]);
@@ -158,7 +148,7 @@ static void same_run(const char *family, const reference_run *r) {
     snprintf(table, sizeof table, "dpo/%s.txt", r->name);
     pith__adamw adam = { .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f };
     adam.m = calloc(2 * u.p.n, sizeof *adam.m), adam.v = adam.m + u.p.n;
-    for (; table_row(tuning(family, table), k, want, COLUMNS); k++) {
+    for (; table_row(fixture_tuning(family, table), k, want, COLUMNS); k++) {
         take_step(&u, &r->how, k, got);
         for (int i = 0; i < COLUMNS; i++) off[i] += pow(got[i] - want[i], 2), size[i] += want[i] * want[i];
         pith__adamw_step(&adam, &u.p, 1e-3, fmin(1, 1 / (got[1] + 1e-6)));

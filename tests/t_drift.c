@@ -150,18 +150,10 @@ TEST(same_bits_for_any_threads) {
 
 enum { IDS = 24 };
 
-static const char *tuning(const char *family, const char *file) {
-    static char name[200], path[512];
-    snprintf(name, sizeof name, "tuning/%s/%s", family, file);
-    const char *p = fixture_shared(name);
-    snprintf(path, sizeof path, "%s", p ? p : "");
-    return path;
-}
-
 static float *read_logits(const char *family, const char *file, int n_vocab) {
     size_t n = (size_t)IDS * (size_t)n_vocab;
     float *x = calloc(n, sizeof *x);
-    FILE *f = fopen(tuning(family, file), "rb");
+    FILE *f = fopen(fixture_tuning(family, file), "rb");
     if (!f || fread(x, sizeof *x, n, f) != n) FAIL("%s", file);
     if (f) fclose(f);
     return x;
@@ -171,13 +163,13 @@ static void drift_of_adapter(const char *family, const char *adapter, const char
     char name[64];
     pith_token ids[IDS];
     pith_error e = { 0, "" };
-    pith_model *m = pith_open(tuning(family, "base"), NULL, &e);
-    FILE *f = fopen(tuning(family, "lora/ids.txt"), "r");
+    pith_model *m = pith_open(fixture_tuning(family, "base"), NULL, &e);
+    FILE *f = fopen(fixture_tuning(family, "lora/ids.txt"), "r");
     REQUIRE(m && f);
     for (int i = 0; i < IDS; i++) EQ(fscanf(f, "%d", &ids[i]), 1);
     fclose(f);
     snprintf(name, sizeof name, "lora/%s", adapter);
-    pith_adapter *a = pith_adapter_open(m, tuning(family, name), &e);
+    pith_adapter *a = pith_adapter_open(m, fixture_tuning(family, name), &e);
     if (!a) FAIL("%s", e.text);
     float *x = read_logits(family, "lora/base.logits.f32", m->hyper.n_vocab), *y = read_logits(family, logits, m->hyper.n_vocab);
     pith__drift_plan p = { session_of(m), session_of(m), -1, 0, NULL };

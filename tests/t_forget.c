@@ -13,21 +13,11 @@ typedef struct {         /* rows of an ids file */
     pith_token t[ROWS][LONGEST], target[ROWS][LONGEST];
 } examples;
 
-static const char *tuning(const char *family, const char *file) {
-    static char path[4][512];
-    static int turn;
-    char name[200], *to = path[turn++ % 4];
-    snprintf(name, sizeof name, "tuning/%s/%s", family, file);
-    const char *p = fixture_shared(name);
-    snprintf(to, sizeof path[0], "%s", p ? p : "missing");
-    return to;
-}
-
 /* "ids ; mask" a line, where a 1 says that the token is a label. */
 static examples *read_examples(const char *family, const char *file) {
     examples *x = calloc(1, sizeof *x);
     static char line[8192];
-    FILE *f = fopen(tuning(family, file), "r");
+    FILE *f = fopen(fixture_tuning(family, file), "r");
     while (f && x->n < ROWS && fgets(line, sizeof line, f)) {
         int n = 0, k = 0;
         char *p = line;
@@ -47,7 +37,7 @@ static examples *read_examples(const char *family, const char *file) {
 static void want_losses(const char *family, const char *kind, int step, double *x, int n) {
     char line[256], name[32];
     int at, used;
-    FILE *f = fopen(tuning(family, "forget/evals.txt"), "r");
+    FILE *f = fopen(fixture_tuning(family, "forget/evals.txt"), "r");
     for (int i = 0; i < n; i++) x[i] = NAN;
     while (f && fgets(line, sizeof line, f)) {
         if (sscanf(line, "%31s %d%n", name, &at, &used) != 2 || strcmp(name, kind) || at != step) continue;
@@ -110,7 +100,7 @@ static void take_step(teaching *h, int step, int rows) {
 static void check_drift(teaching *h) {
     pith__drift_sums all = { 0 };
     pith_error e = { 0, "" };
-    pith_model *base = pith_open(tuning(h->family, "base"), NULL, &e);
+    pith_model *base = pith_open(fixture_tuning(h->family, "base"), NULL, &e);
     pith_context c = { .n_ctx = LONGEST, .cache_k = "f32", .cache_v = "f32" };
     REQUIRE(base);
     pith__drift_plan p = { .a = pith_session_new(h->adapter ? h->m : base, &c, &e), .begin = -1 };
@@ -147,10 +137,10 @@ static void teach(const char *family, const char *kind, int rows) {
     h.a = read_examples(family, "forget/A_eval.ids");
     h.b_train = read_examples(family, "forget/B_train.ids");
     h.b_eval = read_examples(family, "forget/B_eval.ids");
-    h.m = pith_open(tuning(family, "base"), NULL, &e);
+    h.m = pith_open(fixture_tuning(family, "base"), NULL, &e);
     REQUIRE(h.m && h.b_train->n == ROWS);
     if (!strcmp(kind, "lora")) {
-        h.adapter = pith_adapter_open(h.m, tuning(family, "lora/start"), &e);
+        h.adapter = pith_adapter_open(h.m, fixture_tuning(family, "lora/start"), &e);
         REQUIRE(h.adapter && !pith__adapter_params(&h.p, h.adapter, h.m, &e));
     } else {
         REQUIRE(!pith__params_new(&h.p, h.m, &e));
@@ -217,8 +207,8 @@ static void sft_forgets(const char *family, const char *kind, const char *eval, 
     snprintf(flags, sizeof flags, "%s {}/%s --eval_file {}/%s -o {}/out --overwrite_output_dir --max_steps 40 --learning_rate "
              "2e-3 --lr_scheduler_type constant --weight_decay 0 --adam_beta2 0.999 --max_grad_norm 1 --save_steps 0 "
              "--per_device_train_batch_size 4 --train_sampling_strategy sequential --eval_steps 10 %s %s",
-             tuning(family, "base"), few ? "few" : "train", eval, lora ? "--init_adapter" : "--full",
-             lora ? tuning(family, "lora/start") : "");
+             fixture_tuning(family, "base"), few ? "few" : "train", eval, lora ? "--init_adapter" : "--full",
+             lora ? fixture_tuning(family, "lora/start") : "");
     if (run_verb(verb_sft, "sft", flags)) FAIL("%s %s: %s", family, kind, said);
     EQ(log_numbers("out/train.log.jsonl", "eval_loss", got, 8), 5);
     EQ(log_numbers("out/train.log.jsonl", "memorised", heart, 8), 5);

@@ -50,14 +50,6 @@ static double distance(const float *a, const float *b, size_t n) { /* relative, 
 
 /* ---- what peft computes ---------------------------------------------------------------------------- */
 
-static const char *tuning(const char *family, const char *file) {
-    static char name[200], path[512];
-    snprintf(name, sizeof name, "tuning/%s/%s", family, file);
-    const char *p = fixture_shared(name);
-    snprintf(path, sizeof path, "%s", p ? p : "");
-    return path;
-}
-
 static int read_numbers(const char *path, pith_token *ids, float *x, size_t n) {
     FILE *f = fopen(path, "rb");
     size_t got = 0;
@@ -75,8 +67,8 @@ static void same_as_peft(const char *family, int base_gguf, int adapter_gguf) {
     };
     enum { IDS = 24 };
     pith_token ids[IDS];
-    pith_model *m = pith_open(tuning(family, base_gguf ? "base.gguf" : "base"), NULL, NULL);
-    REQUIRE(m && read_numbers(tuning(family, "lora/ids.txt"), ids, NULL, IDS));
+    pith_model *m = pith_open(fixture_tuning(family, base_gguf ? "base.gguf" : "base"), NULL, NULL);
+    REQUIRE(m && read_numbers(fixture_tuning(family, "lora/ids.txt"), ids, NULL, IDS));
     size_t n = (size_t)(IDS * m->hyper.n_vocab);
     float *want = malloc(n * sizeof *want);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -88,11 +80,11 @@ static void same_as_peft(const char *family, int base_gguf, int adapter_gguf) {
         pith_error e = { 0, "" };
         for (; count < 2 && names[count]; count++) {
             snprintf(file, sizeof file, "lora/%s%s", names[count], adapter_gguf ? ".gguf" : "");
-            if (!*tuning(family, file)) break; /* not all are there as GGUF */
-            if (!(a[count] = pith_adapter_open(m, tuning(family, file), &e))) FAIL("%s", e.text);
+            if (!*fixture_tuning(family, file)) break; /* not all are there as GGUF */
+            if (!(a[count] = pith_adapter_open(m, fixture_tuning(family, file), &e))) FAIL("%s", e.text);
         }
         snprintf(file, sizeof file, "lora/%s.logits.f32", cases[i].want);
-        if (!read_numbers(tuning(family, file), NULL, want, n)) FAIL("no %s", file);
+        if (!read_numbers(fixture_tuning(family, file), NULL, want, n)) FAIL("no %s", file);
         if (count == (names[0] != NULL) + (names[1] != NULL)) {
             float *y = logits_of(m, ids, IDS, (const pith_adapter *const *)a, scales, count);
             double d = distance(y, want, n);

@@ -9,16 +9,6 @@
 
 static int sft(const char *flags) { return run_verb(verb_sft, "sft", flags); }
 
-static const char *tuning(const char *family, const char *file) {
-    static char path[4][512];
-    static int turn;
-    char name[200], *to = path[turn++ % 4];
-    snprintf(name, sizeof name, "tuning/%s/%s", family, file);
-    const char *p = fixture_shared(name);
-    snprintf(to, sizeof path[0], "%s", p ? p : "missing");
-    return to;
-}
-
 static const char *const families[] = { "llama", "qwen2" };
 enum { FAMILIES = 2, STEPS = 20 };
 
@@ -46,11 +36,11 @@ static void compare_steps(const char *family, const char *table, const char *fla
     static const char *const names[] = { "loss", "grad_norm", "learning_rate" };
     double want[STEPS][3], got[STEPS];
     char all[2048];
-    int n = read_steps(tuning(family, table), want);
+    int n = read_steps(fixture_tuning(family, table), want);
     if (n < 5) FAIL("%s: %d steps", table, n);
     snprintf(all, sizeof all, "%s %s --output_dir {}/steps --overwrite_output_dir --max_steps %d "
              "--per_device_train_batch_size 2 --gradient_accumulation_steps 2 --train_sampling_strategy sequential "
-             "--logging_steps 1 --validation_split 0 --save_steps 0 --max_grad_norm 1 --eval_steps 0", tuning(family, "base"), flags, n);
+             "--logging_steps 1 --validation_split 0 --save_steps 0 --max_grad_norm 1 --eval_steps 0", fixture_tuning(family, "base"), flags, n);
     EQ(sft(all), 0);
     for (int k = 0; k < 3; k++) {
         double column[STEPS];
@@ -89,19 +79,19 @@ TEST(steps_of_transformers) {
         const char *f = families[i];
         snprintf(flags, sizeof flags, "%s --init_adapter %s --learning_rate 0.01 --lr_scheduler_type linear "
                  "--warmup_steps 4 --weight_decay 0 --adam_beta2 0.999",
-                 tuning(f, "data/sft_prompt_completion.jsonl"), tuning(f, "lora/start"));
+                 fixture_tuning(f, "data/sft_prompt_completion.jsonl"), fixture_tuning(f, "lora/start"));
         compare_steps(f, "sft/linear_wd0.txt", flags, 3e-5);
-        double d = adapters_apart(tuning(f, "base"), in_folder("steps"), tuning(f, "sft/linear_wd0.final"));
+        double d = adapters_apart(fixture_tuning(f, "base"), in_folder("steps"), fixture_tuning(f, "sft/linear_wd0.final"));
         if (!(d < 1e-4)) FAIL("%s: the adapter differs by %g", f, d);
         snprintf(flags, sizeof flags, "%s --init_adapter %s --learning_rate 0.01 --lr_scheduler_type cosine "
                  "--warmup_steps 4 --weight_decay 0.01 --chat-template-file %s",
-                 tuning(f, "data/sft_messages.jsonl"), tuning(f, "lora/start"),
-                 tuning(f, "data/training_chat_template.jinja"));
+                 fixture_tuning(f, "data/sft_messages.jsonl"), fixture_tuning(f, "lora/start"),
+                 fixture_tuning(f, "data/training_chat_template.jinja"));
         compare_steps(f, "sft/cosine_wd001.txt", flags, 3e-5);
-        d = adapters_apart(tuning(f, "base"), in_folder("steps"), tuning(f, "sft/cosine_wd001.final"));
+        d = adapters_apart(fixture_tuning(f, "base"), in_folder("steps"), fixture_tuning(f, "sft/cosine_wd001.final"));
         if (!(d < 1e-4)) FAIL("%s: the adapter differs by %g", f, d);
         snprintf(flags, sizeof flags, "%s --init_adapter %s --learning_rate 0.005 --lr_scheduler_type constant "
-                 "--assistant_only_loss false", tuning(f, "data/sft_messages.jsonl"), tuning(f, "lora/start"));
+                 "--assistant_only_loss false", fixture_tuning(f, "data/sft_messages.jsonl"), fixture_tuning(f, "lora/start"));
         compare_steps(f, "sft/constant_wd0.txt", flags, 3e-5);
     }
 }
@@ -111,7 +101,7 @@ TEST(full_steps_of_transformers) {
     for (int i = 0; i < FAMILIES; i++) {
         char flags[2048];
         snprintf(flags, sizeof flags, "%s --full --learning_rate 1e-3 --lr_scheduler_type constant --weight_decay 0.01",
-                 tuning(families[i], "data/sft_prompt_completion.jsonl"));
+                 fixture_tuning(families[i], "data/sft_prompt_completion.jsonl"));
         compare_steps(families[i], "full/steps.txt", flags, 3e-5);
     }
 }
@@ -225,8 +215,8 @@ TEST(the_base_as_a_folder_or_gguf) {
             char flags[2000];
             snprintf(flags, sizeof flags, "%s %s -o {}/base%d --overwrite_output_dir --max_steps 6 --learning_rate 0.01 --lora_r 4 "
                      "--per_device_train_batch_size 2 --save_steps 0 --eval_steps 0 --validation_split 0",
-                     tuning(families[f], gguf ? "base.gguf" : "base"),
-                     tuning(families[f], "data/sft_prompt_completion.jsonl"), gguf);
+                     fixture_tuning(families[f], gguf ? "base.gguf" : "base"),
+                     fixture_tuning(families[f], "data/sft_prompt_completion.jsonl"), gguf);
             EQ(sft(flags), 0);
             if (gguf) same_adapters_of("base0", "base1");
         }

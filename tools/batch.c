@@ -575,23 +575,24 @@ static int check_options(batch_options *o) {
     return 0;
 }
 
+static const char batch_usage[] =
+    "run batch MODEL -f REQUESTS.jsonl -o ANSWERS.jsonl [options]\n"
+    "a line of JSON for each text that is wanted; a line for each answer, in the same order\n\n"
+    "A request is {\"prompt\": TEXT}, {\"messages\": [{\"role\": \"user\", \"content\": TEXT}]}, or a line of\n"
+    "OpenAI's batches (custom_id, method, url, body). Fields beside it, as OpenAI has them: max_tokens\n"
+    "temperature top_p top_k min_p seed stop n logprobs top_logprobs logit_bias frequency_penalty\n"
+    "presence_penalty repeat_penalty repeat_last_n; the options below are for requests that do not say.\n"
+    "Messages go through the model's chat template, with tools, tool_choice (auto, none), reasoning_effort and\n"
+    "chat_template_kwargs; what a model writes to call a tool is in its text. What a reasoning model thinks before\n"
+    "its answer is given apart, as reasoning_content.\n"
+    "What is written obeys response_format (json_object, json_schema), json_schema or grammar (GBNF).\n"
+    "Without a seed, the texts of the file have -s, -s plus 1, ... in their order; with one, those of n\n"
+    "have seed, seed plus 1, ...: each is the text that run MODEL -i TEXT -s SEED writes. (\"seed\": 0 is one of\n"
+    "them, though -s 0 is the time.)\n"
+    "A request that cannot be answered has an answer with \"error\"; then the exit code is 3.\n"
+    "What is in ANSWERS.jsonl stays: --resume keeps its whole lines and goes on behind them.\n\n";
+
 int verb_batch(int argc, char **argv) {
-    static const char usage[] =
-        "run batch MODEL -f REQUESTS.jsonl -o ANSWERS.jsonl [options]\n"
-        "a line of JSON for each text that is wanted; a line for each answer, in the same order\n\n"
-        "A request is {\"prompt\": TEXT}, {\"messages\": [{\"role\": \"user\", \"content\": TEXT}]}, or a line of\n"
-        "OpenAI's batches (custom_id, method, url, body). Fields beside it, as OpenAI has them: max_tokens\n"
-        "temperature top_p top_k min_p seed stop n logprobs top_logprobs logit_bias frequency_penalty\n"
-        "presence_penalty repeat_penalty repeat_last_n; the options below are for requests that do not say.\n"
-        "Messages go through the model's chat template, with tools, tool_choice (auto, none), reasoning_effort and\n"
-        "chat_template_kwargs; what a model writes to call a tool is in its text. What a reasoning model thinks before\n"
-        "its answer is given apart, as reasoning_content.\n"
-        "What is written obeys response_format (json_object, json_schema), json_schema or grammar (GBNF).\n"
-        "Without a seed, the texts of the file have -s, -s plus 1, ... in their order; with one, those of n\n"
-        "have seed, seed plus 1, ...: each is the text that run MODEL -i TEXT -s SEED writes. (\"seed\": 0 is one of\n"
-        "them, though -s 0 is the time.)\n"
-        "A request that cannot be answered has an answer with \"error\"; then the exit code is 3.\n"
-        "What is in ANSWERS.jsonl stays: --resume keeps its whole lines and goes on behind them.\n\n";
     batch_options o = { .parallel = 16, .n_predict = 256, .seed = 1, .sampling = SAMPLING_NOT_SAID };
     const flag flags[] = {
         { 'f', "file", TEXT, &o.file, 0, 0, "FILE", "the requests; - reads standard input" },
@@ -619,7 +620,7 @@ int verb_batch(int argc, char **argv) {
         { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
     };
     pith_model *m = NULL;
-    int code = read_flags(argc, argv, usage, flags, &o.model.path);
+    int code = read_flags(argc, argv, batch_usage, flags, &o.model.path);
     if (code != GO_ON) return code;
     if (!(code = check_options(&o))) code = finish_sampling(&o.sampling);
     if (!code) code = open_adapted(&o.model, 1, &m);

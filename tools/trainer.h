@@ -148,7 +148,7 @@ int  trainer_load_weights(trainer *t, const char **path);
 int  check_memory(double bytes, const char *what);
 int  trainer_memory(trainer *t, size_t held); /* takes it; held: bytes of the model that stay in memory */
 int  trainer_plan(trainer *t);                /* its steps, of per_epoch, key and n_eval */
-/* Text: what the data are. read, eval: tokens of memory that data take, and that an evaluation reads. */
+/* weights: what is held in memory, in words, and held its bytes; data: bytes of the data; eval_tokens: that an evaluation reads. */
 int  trainer_forecast(trainer *t, const char *weights, double held, double data, double eval_tokens);
 void print_duration(double s);
 int  trainer_wave(const trainer *t, int64_t left); /* sequences that are learned from at once, of those left */
