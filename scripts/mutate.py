@@ -110,6 +110,15 @@ train/preference.c @ preference @ -e / (1 - 2 * e) @ e / (1 - 2 * e)
 train/preference.c @ preference @ to->slope_chosen -= p->sft @ to->slope_chosen += p->sft
 train/preference.c @ preference @ reward_chosen > to->reward_rejected @ reward_chosen >= to->reward_rejected
 train/preference.c @ preference @ return x > 0 ? log1p(exp(-x)) : log1p(exp(x)) - x @ return log(1 + exp(-x))
+train/ppo.c @ ppo @ expm1(d) - d : -d @ expm1(d) - d : d
+train/ppo.c @ ppo @ exp(d) @ d + 1
+train/ppo.c @ ppo @ count > 1 ? count - 1 : 1 @ count
+train/ppo.c @ ppo @ p->gamma * next - value @ p->gamma * value - value
+train/ppo.c @ ppo @ p->score_behind ? e->n_value - 1 : e->n - 1 @ e->n - 1
+train/ppo.c @ ppo @ other > loss ? @ other < loss ?
+train/ppo.c @ ppo @ (rewards ? mean : 0) @ 0
+train/ppo.c @ ppo @ (pith__clipped){ other, 0, 1 } @ (pith__clipped){ other, other, 1 }
+train/ppo.c @ ppo @ (float)-c.slope; @ (float)c.slope;
 train/loss.c @ step @ j->scale * j->s->slope[at] @ j->scale
 train/packs.c @ examples @ (t->room[2 * i] < n) @ (t->room[2 * i] <= n)
 train/packs.c @ examples @ max_length > x->longest ? max_length : x->longest @ x->longest

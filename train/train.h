@@ -233,6 +233,52 @@ PITH_SHARED int  pith__preference_named(const char *name); /* "sigmoid", "ipo", 
 PITH_SHARED void pith__prefer(const pith__preference *p, const pith__answer_logp *chosen,
                               const pith__answer_logp *rejected, pith__preferred *to);
 
+/* ---- train/ppo.c: rewards, advantages and losses of PPO --------------------------------------------------- */
+
+enum { PITH__K1, PITH__K3 };
+
+typedef struct {
+    int estimator;       /* of the KL from the reference: PITH__K1, without bias, or PITH__K3, never negative */
+    int score_behind;    /* 1: the score comes behind the last token, where a row has that place, as trl has it */
+    int whiten_rewards;
+    double kl_coef, gamma, lam, clip, clip_value, vf_coef;
+} pith__ppo;
+
+typedef struct {         /* an answer of n tokens, more than 0 */
+    int n, n_value;      /* n_value: n, or n + 1: the value behind the last token counts too */
+    double score;
+    const float *logp, *ref; /* (n) of each token, by the policy that drew it, and by the reference */
+    const float *value;  /* (n_value) expected, before each token is drawn */
+    float *reward, *advantage, *ret; /* (n_value) come back; ret: the return */
+} pith__episode;
+
+typedef struct { double kl, entropy, non_score_reward, score; } pith__ppo_objective; /* sums over tokens, means over answers */
+
+typedef struct {         /* an answer under the policy as it is now */
+    const float *logp, *value; /* (n), (n_value) */
+    float *slope;        /* (n) comes back: of the policy's loss, by -log p */
+    float *value_slope;  /* (n_value) comes back: of vf_coef times the value's loss */
+} pith__ppo_now;
+
+typedef struct {         /* over tokens */
+    double policy, value; /* losses; value: not yet times vf_coef */
+    double square, ratio; /* 0.5 (logp - logp before)^2, exp(logp - logp before) */
+    int64_t clipped, value_clipped, n, n_value;
+} pith__ppo_sums;
+
+typedef struct { double loss, slope; int clipped; } pith__clipped;
+
+PITH_SHARED double pith__kl_estimate(int estimator, double logp, double ref);
+/* A batch: its rewards, advantages (whitened over all of it) and returns. */
+PITH_SHARED void pith__ppo_advantages(const pith__ppo *p, const pith__episode *e, size_t n, pith__ppo_objective *mean);
+/* Losses of a token. range: how far from 1 the ratio of probabilities may be; the slope is by the log-probability. */
+PITH_SHARED pith__clipped pith__clip_policy(double range, double ratio, double advantage);
+/* before: the value as it was when the token was drawn; the slope is by the value. */
+PITH_SHARED pith__clipped pith__clip_value(double range, double value, double before, double ret);
+/* Sums and slopes of an answer; the loss is their mean over the tokens of a minibatch. */
+PITH_SHARED void pith__ppo_judge(const pith__ppo *p, const pith__episode *e, const pith__ppo_now *now, pith__ppo_sums *s);
+PITH_SHARED void pith__ppo_add(pith__ppo_sums *to, const pith__ppo_sums *s);
+
 /* ---- train/drift.c: how far two models are from each other -------------------------------------------- */
 
 typedef struct {
