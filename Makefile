@@ -20,7 +20,7 @@ ENGINE  = base/bytes.c base/os.c base/utf8.c base/json.c base/team.c \
           math/quant.c math/kernels.c math/twins/x86.c math/twins/arm.c \
           formats/store.c formats/spelling.c formats/llama2c.c formats/gguf.c \
           formats/folder.c formats/hfnames.c formats/hfrope.c formats/hfconfig.c formats/hftokenizer.c formats/safetensors.c \
-          formats/open.c formats/adapter.c formats/write.c formats/hfwrite.c \
+          formats/open.c formats/adapter.c formats/write.c formats/hfwrite.c formats/imatrix.c \
           text/unicode.c text/casing.c text/added.c text/pretokenize.c \
           text/charset.c text/grammar.c text/gbnf.c text/matcher.c text/trie.c \
           text/automaton.c text/pattern.c text/decimal.c text/schema.c text/scalars.c text/keywords.c text/rules.c \

@@ -292,4 +292,34 @@ typedef struct {             /* adapter_config.json: r and alpha of all modules 
 PITH_SHARED int pith__peft_write(const pith__peft *p, const pith__out *out, size_t n, const char *folder,
                                  pith_error *err);
 
+/* ---- formats/imatrix.c: how much each input channel of each matrix matters ----------------------------- */
+
+typedef struct {             /* what came into a matrix, or into each of n_mat experts, whose matrices are one tensor */
+    pith__str name;          /* of the tensor, as GGUF has it: "blk.0.ffn_down.weight" */
+    size_t n_mat, cols;      /* .dat: 1, and the columns of all together */
+    float *sum2, *count;     /* (n_mat, cols) sums of squares, (n_mat) over so many inputs */
+    float *mean;             /* (n_mat, cols) of the squares, 1 where there was no input */
+} pith__inputs;
+
+typedef struct {
+    pith__inputs *of;        /* (n) by name */
+    size_t n;
+    int is_dat;              /* 1: the older file: sum2 are means times calls, which are counted */
+    int64_t n_chunk, chunk_size; /* parts that the text went through the model in, and tokens of each; 0: not said */
+    pith__str *dataset;      /* (n_dataset) names of the texts */
+    size_t n_dataset;
+    pith__store store;       /* its memory, and the keys of a GGUF file */
+} pith__imatrix;
+
+/* Either file, told by its content. An error leaves nothing to free. */
+PITH_SHARED int  pith__imatrix_read(pith__imatrix *im, const char *path, pith_error *err);
+PITH_SHARED void pith__imatrix_free(pith__imatrix *im);
+PITH_SHARED const pith__inputs *pith__imatrix_of(const pith__imatrix *im, pith__str name); /* or NULL */
+/* *w: (cols) of t, or (experts, cols) of a stack, each the mean square of what comes into that column; NULL: not known.
+ * PITH_EDATA: of another size. */
+PITH_SHARED int  pith__importance(const pith__imatrix *im, const pith__tensor *t, const float **w, pith_error *err);
+/* All that it has is of these n tensors, of this model. PITH_EDATA: it is of another one. */
+PITH_SHARED int  pith__imatrix_check(const pith__imatrix *im, const pith__out *out, size_t n, const char *model,
+                                     pith_error *err);
+
 #endif
