@@ -188,7 +188,7 @@ static int begin_export(exporting *x, pith_error *err) {
     for (int l = 0; l < m->hyper.n_layer && good; l++) good = add_layer(x, l);
     size_t n = x->n_tensor;
     x->n_tensor = 0;
-    if (good) x->tensor = pith__arena_new(&x->arena, n, sizeof *x->tensor);
+    if (good) x->tensor = pith__arena_new(&x->arena, n + 1, sizeof *x->tensor); /* and a score head */
     if (!good || !x->tensor) return pith__fail(err, PITH_EMEMORY, "%s: no memory to write its adapter", m->store.path);
     return n ? PITH_OK : pith__fail(err, PITH_EARG, "%s: its adapter is empty", m->store.path);
 }
@@ -223,6 +223,7 @@ PITH_SHARED int pith__adapter_write_gguf(const pith_adapter *a, const pith__adap
                                          pith_error *err) {
     exporting x = { .a = a, .about = about, .gguf = 1 };
     pith__store s = { .path = path };
+    if (a->score) return pith__fail(err, PITH_EARG, "%s: a GGUF adapter has no place for a score head", path);
     int code = begin_export(&x, err);
     if (code) return pith__arena_free(&x.arena), code;
     const lora_module *first = x.module;
@@ -283,7 +284,7 @@ static int describe_peft(exporting *x, pith__peft *p) {
     const char **target = pith__arena_new(&x->arena, x->n, sizeof *target);
     struct pith__peft_pattern *pattern = pith__arena_new(&x->arena, x->n, sizeof *pattern);
     if (!module || !target || !pattern) return 0;
-    *p = (pith__peft){ .base = x->about->base, .rslora = says_rslora(x), .dropout = x->about->dropout,
+    *p = (pith__peft){ .base = x->about->base, .scores = x->a->score != NULL, .rslora = says_rslora(x), .dropout = x->about->dropout,
                        .chat_template = x->about->chat_template, .pattern = pattern };
     for (size_t i = 0; i < x->n; i++) {
         const lora_module *m = &x->module[i];
@@ -297,6 +298,13 @@ static int describe_peft(exporting *x, pith__peft *p) {
     return 1;
 }
 
+static int fill_score(exporting *x) {
+    size_t n = (size_t)x->a->model->hyper.n_embd;
+    float *w = x->a->score ? new_tensor(x, "base_model.model." PITH__SCORE_HEAD, 1, 1, n) : NULL;
+    if (w) memcpy(w, x->a->score, n * sizeof *w);
+    return w || !x->a->score;
+}
+
 PITH_SHARED int pith__adapter_write_peft(const pith_adapter *a, const pith__adapter_about *about, const char *folder,
                                          pith_error *err) {
     exporting x = { .a = a, .about = about };
@@ -305,6 +313,7 @@ PITH_SHARED int pith__adapter_write_peft(const pith_adapter *a, const pith__adap
     if (code) return pith__arena_free(&x.arena), code;
     int good = describe_peft(&x, &p);
     for (size_t i = 0; i < x.n && good; i++) good = fill_tensors(&x, &x.module[i], x.module[i].scale);
+    good = good && fill_score(&x);
     pith__out *out = tensors_out(&x);
     if (!good || !out) return no_memory_for_export(&x, folder, err);
     code = pith__peft_write(&p, out, x.n_tensor, folder, err);

@@ -209,7 +209,14 @@ struct pith_adapter {
     const pith_model *model;
     pith__store store;   /* its file, which is closed once it is read, and memory for what follows */
     pith__pair *pair;    /* (model->n_weight) by pith__weight.index */
+    float *score;        /* (n_embd) a reward model's head: the score of a text is its product with the normed state of
+                            the last token; NULL: none */
 };
+
+/* As pith_adapter_open. Only with scores 1 one that has a score head is opened, and not only one. */
+PITH_SHARED pith_adapter *pith__adapter_open(const pith_model *m, const char *path, int scores, pith_error *err);
+/* The product of a score head w and a normed state x, both (n). */
+PITH_SHARED float pith__head_score(const float *w, const float *x, size_t n);
 
 typedef struct { /* adapters at work, in the order in which they are added */
     int n;

@@ -269,6 +269,24 @@ static int bind_tensor(const reading *d) {
     return w[0] && w[0]->tensor.data ? bind_pairs(d, w, 1, 0) : no_place(d);
 }
 
+/* ---- the score head ---------------------------------------------------------------------------------- */
+
+PITH_SHARED float pith__head_score(const float *w, const float *x, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)w[i] * (double)x[i];
+    return (float)sum;
+}
+
+static int bind_score(const reading *d, const pith__tensor *t) {
+    pith_adapter *a = d->a;
+    char need[80];
+    size_t n = (size_t)a->model->hyper.n_embd;
+    snprintf(need, sizeof need, "is %zu x %zu, need 1 x %zu: one score, of the base's states", t->rows, t->cols, n);
+    if (t->rows != 1 || t->cols != n) return refuse(d, t, need);
+    a->score = pith__arena_new(&a->store.arena, n, sizeof *a->score);
+    return a->score ? read_row(d, t, 0, a->score) : no_memory_for(d);
+}
+
 /* ---- opening --------------------------------------------------------------------------------------- */
 
 static int check_keys(reading *d) {
@@ -285,11 +303,13 @@ static int check_keys(reading *d) {
     return PITH_OK;
 }
 
-/* The tensors are sorted, so NAME.lora_b follows NAME.lora_a. */
+/* The tensors are sorted, so NAME.lora_b follows NAME.lora_a, and a score head comes last: others are of "blk." */
 static int bind_tensors(reading *d) {
     const pith__store *s = &d->a->store;
     if (!s->n_tensor) return pith__fail(d->err, PITH_EFORMAT, "%s: has no tensors", s->path);
-    for (size_t i = 0; i < s->n_tensor; i += 2) {
+    const pith__tensor *score = s->is_folder ? pith__store_tensor(s, PITH__SCORE_HEAD) : NULL;
+    int code = score ? bind_score(d, score) : PITH_OK;
+    for (size_t i = 0; i < s->n_tensor - (score != NULL) && !code; i += 2) {
         const size_t tail = strlen(".lora_a");
         d->low = s->tensor + i, d->high = i + 1 < s->n_tensor ? d->low + 1 : NULL;
         pith__str name = d->low->name;
@@ -301,13 +321,12 @@ static int bind_tensors(reading *d) {
         snprintf(pair, sizeof pair, "%s.lora_b", d->name);
         if (name.p[name.n - 1] != 'a' || !d->high || !pith__str_is(d->high->name, pair))
             return refuse(d, d->low, name.p[name.n - 1] == 'a' ? "has no lora_b beside it" : "has no lora_a beside it");
-        int code = bind_tensor(d);
-        if (code) return code;
+        code = bind_tensor(d);
     }
-    return PITH_OK;
+    return code;
 }
 
-pith_adapter *pith_adapter_open(const pith_model *m, const char *path, pith_error *err) {
+PITH_SHARED pith_adapter *pith__adapter_open(const pith_model *m, const char *path, int scores, pith_error *err) {
     if (!path) return pith__fail(err, PITH_EARG, "the path of the adapter is NULL"), NULL;
     pith_adapter *a = calloc(1, sizeof *a);
     reading d = { .a = a, .err = err };
@@ -318,6 +337,8 @@ pith_adapter *pith_adapter_open(const pith_model *m, const char *path, pith_erro
     if (!code && !(a->pair = pith__arena_new(&a->store.arena, (size_t)m->n_weight, sizeof *a->pair)))
         code = no_memory_for(&d);
     if (!code) code = bind_tensors(&d);
+    if (!code && a->score && !scores)
+        code = pith__fail(err, PITH_EARCH, "%s: is a reward model (task_type SEQ_CLS), which gives scores and no text", path);
     pith__str *template = &a->store.vocab.chat_template; /* it is in the file */
     if (!code && template->n && !(template->p = pith__arena_text(&a->store.arena, template->p, template->n)))
         code = no_memory_for(&d);
@@ -325,6 +346,10 @@ pith_adapter *pith_adapter_open(const pith_model *m, const char *path, pith_erro
     for (; a->store.n_file > 0; a->store.n_file--) pith__file_close(&a->store.file[a->store.n_file - 1]);
     a->store.n_key = a->store.n_tensor = 0; /* they were in the file */
     return a;
+}
+
+pith_adapter *pith_adapter_open(const pith_model *m, const char *path, pith_error *err) {
+    return pith__adapter_open(m, path, 0, err);
 }
 
 void pith_adapter_close(pith_adapter *a) {

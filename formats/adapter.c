@@ -2,8 +2,9 @@
  *
  * The store has it as llama.cpp does: the matrices NAME.lora_a (r, in) and NAME.lora_b (out, r) for the tensor NAME of
  * the base, and adapter.lora.alpha; NAME gets alpha / r B A more. A PEFT folder may say alpha for each module, or divide
- * it by sqrt(r): such a tensor has a key of its own, pith.lora.alpha.NAME. What a PEFT folder has beyond LoRA
- * changes the result, so it is refused by name.
+ * it by sqrt(r): such a tensor has a key of its own, pith.lora.alpha.NAME. A reward model (task SEQ_CLS) has beside its
+ * LoRA the head that gives the score, here score.weight. What else a PEFT folder has beyond LoRA changes the result, so
+ * it is refused by name.
  *     Hu et al. 2021, arXiv:2106.09685; Kalajdzievski 2023, arXiv:2312.03732 (rslora). */
 #include "formats.h"
 
@@ -16,6 +17,7 @@
 typedef struct {
     pith__hf c;
     int r, rslora;
+    int scores;          /* 1: of task SEQ_CLS */
     double alpha;
     pith__json rank_pattern, alpha_pattern, targets;
 } peft;
@@ -29,7 +31,6 @@ static const struct {
     { "use_bdlora", "false: BD-LoRA is not built here" },
     { "lora_bias", "false: biases in an adapter are not built here" },
     { "fan_in_fan_out", "false: weights that lie transposed are not built here" },
-    { "modules_to_save", "null: whole modules in an adapter are not built here" },
     { "trainable_token_indices", "null: embeddings in an adapter are not built here" },
     { "target_parameters", "null: parameters that are no linear layers are not built here" },
     { "layer_replication", "null: layers that come twice are not built here" },
@@ -54,12 +55,25 @@ static void peft_one_of(pith__hf *c, const char *name, const char *const *names,
     if (!known) pith__hf_wrong(c, j, PITH_EARCH, name, need);
 }
 
+/* Whole modules that were trained beside the LoRA: only a score head. peft lists both names that one may have. */
+static void peft_saved(pith__hf *c, int scores) {
+    pith__json list = pith__hf_get(c->at, "modules_to_save"), it = list, name;
+    int known = scores && pith__json_type(list) == '[';
+    if (peft_empty(list)) return;
+    while (known && pith__json_next(&it, NULL, &name))
+        known = pith__json_is(name, "score") || pith__json_is(name, "classifier");
+    if (!known)
+        pith__hf_wrong(c, list, PITH_EARCH, "modules_to_save",
+                       scores ? "[\"score\"]: other whole modules in an adapter are not built here"
+                              : "null: whole modules in an adapter are not built here");
+}
+
 static void peft_refuse(pith__hf *c) {
     static const char *const lora[] = { "LORA", NULL }, *const none[] = { "none", NULL };
-    static const char *const tasks[] = { "CAUSAL_LM", "FEATURE_EXTRACTION", NULL };
+    static const char *const tasks[] = { "CAUSAL_LM", "FEATURE_EXTRACTION", "SEQ_CLS", NULL };
     static const char *const starts[] = { "gaussian", "orthogonal", "eva", NULL };
     peft_one_of(c, "peft_type", lora, 1, "\"LORA\"");
-    peft_one_of(c, "task_type", tasks, 0, "\"CAUSAL_LM\"");
+    peft_one_of(c, "task_type", tasks, 0, "\"CAUSAL_LM\", or \"SEQ_CLS\" of a reward model");
     peft_one_of(c, "bias", none, 0, "\"none\": biases in an adapter are not built here");
     if (pith__json_type(pith__hf_get(c->at, "init_lora_weights")) == '"')
         peft_one_of(c, "init_lora_weights", starts, 1, "a start that leaves the base as it is");
@@ -91,6 +105,8 @@ static int peft_config(pith__folder *f, peft *p) {
     int code = pith__folder_json(f, "adapter_config.json", 1, &c->at, &c->path);
     if (code) return code;
     peft_refuse(c);
+    p->scores = pith__json_is(pith__hf_get(c->at, "task_type"), "SEQ_CLS");
+    peft_saved(c, p->scores);
     p->r = pith__hf_int(c, c->at, "r", 1, 0);
     p->alpha = pith__hf_positive(c, c->at, "lora_alpha", NAN);
     p->rslora = pith__hf_bool(c, c->at, "use_rslora", 0);
@@ -181,13 +197,22 @@ static int style_of(pith__str module) {
 
 static int peft_no_memory(peft *p) { return pith__fail(p->c.f->err, PITH_EMEMORY, "%s: no memory", p->c.f->dir); }
 
-/* t becomes NAME.lora_a or .lora_b, and NAME has its alpha if that is not everybody's. */
+/* The tensor of a score head: of "score", or "classifier", as it is or as peft wraps it. */
+static int is_score(const peft *p, pith__str name) {
+    cut_begin(&name, "base_model.model.");
+    if (!p->scores || !cut_end(&name, ".weight")) return 0;
+    if (!cut_end(&name, ".modules_to_save.default")) cut_end(&name, ".modules_to_save");
+    return pith__str_is(name, "score") || pith__str_is(name, "classifier");
+}
+
+/* t becomes NAME.lora_a or .lora_b, and NAME has its alpha if that is not everybody's; or the score head. */
 static int rename_tensor(peft *p, const char *path, pith__tensor *t, int *n_target) {
     pith__store *s = p->c.f->s;
     pith__str module = t->name;
     char matrix = which_matrix(&module), weight[PITH__HF_NAME], gguf[PITH__HF_NAME], name[2 * PITH__HF_NAME];
     int n = snprintf(weight, sizeof weight, "%.*s.weight", module.n < sizeof weight ? (int)module.n : 0, module.p);
     s->hf_style |= style_of(module);
+    if (is_score(p, t->name)) return t->name = pith__str_of(PITH__SCORE_HEAD), PITH_OK;
     if (!matrix || n >= (int)sizeof weight || !pith__hf_to_gguf(p->c.f, pith__str_of(weight), gguf) ||
         strncmp(gguf, "blk.", 4) != 0)
         return refuse_tensor(p, path, t->name);
@@ -222,6 +247,12 @@ static int peft_template(pith__folder *f) {
     return pith__json_string(pith__json_get(at, "chat_template"), &f->s->arena, to) == PITH_EMEMORY ? PITH_EMEMORY : PITH_OK;
 }
 
+static int has_score(const pith__store *s) { /* not sorted yet */
+    size_t i = 0;
+    while (i < s->n_tensor && !pith__str_is(s->tensor[i].name, PITH__SCORE_HEAD)) i++;
+    return i < s->n_tensor;
+}
+
 static int read_peft(pith__store *s, int no_mmap, pith_error *err) {
     pith__folder f = { .s = s, .dir = s->path, .no_mmap = no_mmap, .err = err };
     peft p;
@@ -237,6 +268,9 @@ static int read_peft(pith__store *s, int no_mmap, pith_error *err) {
     s->qk_halves = s->is_folder = 1;
     s->hf_prefix = pith__str_of("model.");
     for (size_t i = 0; i < s->n_tensor && !code; i++) code = rename_tensor(&p, path, &s->tensor[i], &n_target);
+    if (!code && p.scores && !has_score(s))
+        code = pith__fail(err, PITH_EFORMAT, "%s: no tensor 'base_model.model.score.weight', which task_type SEQ_CLS needs",
+                          path);
     if (!code && !n_target)
         code = pith__json_fail(p.targets, PITH_EFORMAT, p.c.path, "target_modules", "modules that have tensors", err);
     if (!code && (code = peft_template(&f)) == PITH_EMEMORY) peft_no_memory(&p);

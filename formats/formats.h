@@ -232,7 +232,9 @@ PITH_SHARED int pith__open_memory(pith__store *s, const void *data, size_t size,
 
 /* The LoRA in a PEFT folder or a GGUF file: NAME.lora_a (r, in) and NAME.lora_b (out, r) of tensors NAME of the
  * base; the float adapter.lora.alpha, and pith.lora.alpha.NAME where a tensor has its own. vocab.chat_template is the one it
- * was taught with, if it says so. An error leaves nothing to free. */
+ * was taught with, if it says so. A reward model, which only a PEFT folder can be, has a tensor PITH__SCORE_HEAD too, of
+ * any shape. An error leaves nothing to free. */
+#define PITH__SCORE_HEAD "score.weight"
 PITH_SHARED int pith__adapter_read(pith__store *s, const char *path, int no_mmap, pith_error *err);
 
 /* ---- formats/write.c: a store -> a file ------------------------------------------------------------ */
@@ -278,6 +280,7 @@ PITH_SHARED int pith__folder_write(const pith__folder_files *f, const pith__out 
 
 typedef struct {             /* adapter_config.json: r and alpha of all modules but those with a pattern */
     const char *base;        /* the model that it is an adapter of, as its user names it; NULL: not said */
+    int scores;              /* 1: a reward model, and one of the tensors is base_model.model.score.weight */
     int r, rslora;           /* rslora 1: deltas are alpha / sqrt(r) B A, not alpha / r B A */
     double alpha, dropout;
     const char *const *target; /* (n_target) names of modules, or ends of names */

@@ -139,7 +139,8 @@ static void put_peft_config(hf_text *to, const pith__peft *p) {
     else put_format(to, "null");
     put_format(to, ",\n  \"bias\": \"none\",\n  \"fan_in_fan_out\": false,\n  \"inference_mode\": true,\n"
                    "  \"init_lora_weights\": true,\n  \"lora_alpha\": %.17g,\n  \"lora_dropout\": %.9g,\n"
-                   "  \"modules_to_save\": null,\n  \"peft_type\": \"LORA\",\n  \"r\": %d", p->alpha, p->dropout, p->r);
+                   "  \"modules_to_save\": %s,\n  \"peft_type\": \"LORA\",\n  \"r\": %d", p->alpha, p->dropout,
+               p->scores ? "[\n    \"classifier\",\n    \"score\"\n  ]" : "null", p->r);
     put_pattern(to, p, 1);
     put_pattern(to, p, 0);
     put_format(to, ",\n  \"target_modules\": [");
@@ -147,8 +148,8 @@ static void put_peft_config(hf_text *to, const pith__peft *p) {
         put_format(to, "%s\n    ", i ? "," : "");
         put_json_text(to, pith__str_of(p->target[i]));
     }
-    put_format(to, "\n  ],\n  \"task_type\": \"CAUSAL_LM\",\n  \"use_dora\": false,\n  \"use_rslora\": %s\n}\n",
-               p->rslora ? "true" : "false");
+    put_format(to, "\n  ],\n  \"task_type\": \"%s\",\n  \"use_dora\": false,\n  \"use_rslora\": %s\n}\n",
+               p->scores ? "SEQ_CLS" : "CAUSAL_LM", p->rslora ? "true" : "false");
 }
 
 /* One small file: adapter_config.json of p, or the text s. */

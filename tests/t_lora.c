@@ -353,7 +353,7 @@ static void refused(const pith_model *m, const char *name, const char *what, con
 TEST(configs_that_are_refused) {
     static const char *const cases[][3] = {
         { "'LORA'", "'IA3'", "peft_type is" }, { "'peft_type': 'LORA',", "", "has no peft_type" },
-        { "'CAUSAL_LM'", "'SEQ_CLS'", "task_type is" }, { "'r': 4", "'r': 0", "r is 0" }, { "'r': 4", "'r': -4", "r is -4" },
+        { "'CAUSAL_LM'", "'TOKEN_CLS'", "task_type is" }, { "'r': 4", "'r': 0", "r is 0" }, { "'r': 4", "'r': -4", "r is -4" },
         { "'r': 4", "'r': 1.5", "r is 1.5" }, { "'r': 4", "'r': '4'", "r is \"4\"" }, { "'r': 4,", "", "has no r" },
         { "'r': 4", "'r': 8", "need rank 8" }, { "'lora_alpha': 2,", "", "has no lora_alpha" },
         { "'lora_alpha': 2", "'lora_alpha': 0", "lora_alpha is 0" }, { "'lora_alpha': 2", "'lora_alpha': 1e999", "lora_alpha" },
@@ -409,6 +409,54 @@ TEST(tensors_that_are_refused) {
 }
 
 /* A number that is none, and a file that ends anywhere. */
+/* A reward model, task SEQ_CLS: its head may have several names, and only who asks for scores gets it. */
+static const char *const score_names[] = {
+    "base_model.model.score", "base_model.model.classifier", "score", "base_model.model.score.modules_to_save",
+    "base_model.model.score.modules_to_save.default",
+};
+
+static void write_reward(const char *saved, const char *score) {
+    char text[600], all[1000];
+    snprintf(text, sizeof text, "%s", with(with(config, "'CAUSAL_LM'", "'SEQ_CLS'"), "'modules_to_save': null", saved));
+    snprintf(all, sizeof all, "%s;%s", tensors, score);
+    write_peft(text, *score ? all : tensors);
+}
+
+TEST(score_heads) {
+    static const char *const wrong[][3] = {
+        { "'modules_to_save': ['lm_head']", "score.weight 1 72", "modules_to_save" },
+        { "'modules_to_save': ['score', 'embed_tokens']", "score.weight 1 72", "modules_to_save" },
+        { "'modules_to_save': ['score']", "", "no tensor 'base_model.model.score.weight'" },
+        { "'modules_to_save': ['score']", "score.weight 2 72", "'score.weight' is 2 x 72, need 1 x 72" },
+        { "'modules_to_save': ['score']", "base_model.model.score.weight 1 71", "'score.weight' is 1 x 71, need 1 x 72" },
+        { "'modules_to_save': ['score']", "score.weight 1 72;score.bias 1 1", "biases" },
+        { "'modules_to_save': ['score']", "score.weight 1 72;classifier.weight 1 72", "score.weight" },
+    };
+    bytes b;
+    char tensor[100];
+    pith_model *m = open_golden(golden_named("llama"), &b);
+    REQUIRE(m);
+    for (size_t i = 0; i < sizeof score_names / sizeof *score_names; i++) {
+        snprintf(tensor, sizeof tensor, "%s.weight 1 72", score_names[i]);
+        write_reward("'modules_to_save': ['classifier', 'score']", tensor);
+        pith_adapter *a = pith__adapter_open(m, in_folder("peft"), 1, NULL);
+        CHECK(a && a->score && scale_of(a, &m->layer[1].q) > 0);
+        for (int k = 0; a && k < 72; k++) CHECK(fabsf(a->score[k]) > 0);
+        pith_adapter_close(a);
+        refused(m, "peft", "no scores wanted", "is a reward model");
+    }
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        pith_error e = { 0, "" };
+        write_reward(wrong[i][0], wrong[i][1]);
+        if (pith__adapter_open(m, in_folder("peft"), 1, &e)) FAIL("%s: opened", wrong[i][1]);
+        else if (!strstr(e.text, wrong[i][2])) FAIL("'%s' has no '%s'", e.text, wrong[i][2]);
+    }
+    write_peft(config, with(tensors, LAYERS Q "B.weight 72 4", "base_model.model.score.weight 1 72"));
+    refused(m, "peft", "a head without the task", "score.weight': is of no linear layer");
+    pith_close(m);
+    free(b.p);
+}
+
 TEST(files_that_are_refused) {
     bytes b, f = fixture_safetensors(tensors, 3);
     pith_model *m = open_golden(golden_named("llama"), &b);
@@ -580,6 +628,7 @@ int main(void) {
     RUN(experts_and_fused_matrices);
     RUN(configs_that_are_refused);
     RUN(tensors_that_are_refused);
+    RUN(score_heads);
     RUN(files_that_are_refused);
     RUN(gguf_adapters_that_are_refused);
     RUN(beside_other_adapters);
