@@ -120,7 +120,7 @@ static void norm(const pith_pass *p, float *y, const float *x, const pith__weigh
 }
 
 /* The norm of row t; a family without this norm takes the rows as they are. */
-static void norm_row(const block *b, float *y, const float *x, const pith__weight *w, size_t t) {
+static void norm_out(const block *b, float *y, const float *x, const pith__weight *w, size_t t) {
     size_t at = t * (size_t)b->h->n_embd;
     if (w->floats) norm(b->pass, y + at, x + at, w);
 }
@@ -190,7 +190,7 @@ static void write_kv(const block *b, size_t t) {
 static void before_attention(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const block *b = data;
-    norm_row(b, b->a.xn, b->a.x, &b->layer->attn_norm, t);
+    norm_out(b, b->a.xn, b->a.x, &b->layer->attn_norm, t);
 }
 
 /* q/k norm, RoPE, then the KV cache. */
@@ -340,7 +340,7 @@ static void experts(const block *b, const float *x) {
 static void before_ffn(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const block *b = data;
-    norm_row(b, b->a.yn, b->a.y, &b->layer->ffn_norm, t);
+    norm_out(b, b->a.yn, b->a.y, &b->layer->ffn_norm, t);
 }
 
 static void after_ffn(const void *data, size_t t, uint8_t *scratch) {
@@ -446,11 +446,13 @@ static void multiply_head(pith_pass *p, int n, float *logits) {
         pith__share(&p->team, (raw.n + LOGITS - 1) / LOGITS, pith__worth_it(raw.n), scale_logits, &raw);
 }
 
-/* Row t, normed, becomes row i of xn. */
-static void out_norm(pith_pass *p, int i, int t) {
-    size_t n_embd = (size_t)p->model->hyper.n_embd;
-    pith__acts a = pith__acts_at(p, p->model->hyper.n_layer);
-    norm(p, a.xn + (size_t)i * n_embd, a.x + (size_t)t * n_embd, &p->model->out_norm);
+/* What came out of row t, normed. */
+static void norm_last(pith_pass *p, float *to, int t) {
+    norm(p, to, pith__acts_at(p, p->model->hyper.n_layer).x + (size_t)t * (size_t)p->model->hyper.n_embd, &p->model->out_norm);
+}
+
+static void out_norm(pith_pass *p, int i, int t) { /* as row i of xn */
+    norm_last(p, pith__acts_at(p, p->model->hyper.n_layer).xn + (size_t)i * (size_t)p->model->hyper.n_embd, t);
 }
 
 PITH_SHARED void pith__logits_of(pith_pass *p, int t, int n, float *logits) {
@@ -470,10 +472,13 @@ static void multiply_product(pith_pass *p, int n) {
 }
 
 /* Of one part, logits are computed where they are wanted. Those of several are computed side by side, so that the
- * output matrix is read once, and copied. */
+ * output matrix is read once, and copied. A session that wants a state instead has that. */
 PITH_SHARED void pith__logits_of_parts(pith_pass *p) {
     int n = 0, n_part = 0;
-    for (int i = 0; i < p->n_part; i++) n_part += p->part[i].n_logits > 0;
+    for (pith__part *part = p->part; part < p->part + p->n_part; part++) {
+        if (part->s->hidden && part->n_logits) norm_last(p, part->s->hidden, part->first + part->n - 1), part->n_logits = 0;
+        n_part += part->n_logits > 0;
+    }
     int side_by_side = n_part > 1 && p->n_product > 1;
     for (const pith__part *part = p->part; part < p->part + p->n_part; part++) {
         int t = part->first + part->n - part->n_logits;

@@ -397,6 +397,7 @@ struct pith_session {
     uint8_t **k, **v;    /* (n_layer) planes of the cache, see pith__attention */
     pith__draft draft;
     pith__goal goal;
+    float *hidden;       /* (n_embd) what comes out is the normed state of the last token, and no logits; NULL: logits */
     pith__adapted adapted;
     int n_slot, n_slot_window; /* positions held by layers that see everything, and by the others */
     uint64_t model_hash; /* of the model, where a file was loaded; 0: not known yet */

@@ -355,6 +355,7 @@ static void finish(const pith_work *w) {
     size_t n_vocab = (size_t)s->model->hyper.n_vocab;
     s->position -= s->goal.ahead;
     size_t row = (size_t)(s->position - 1 - s->goal.from);
+    if (s->hidden) { s->logits_at = 0; return; }
     if (s->goal.logits != s->logits) memcpy(s->logits, s->goal.logits + row * n_vocab, n_vocab * sizeof *s->logits);
     s->logits_at = s->position;
 }

@@ -540,6 +540,18 @@ PITH_SHARED void pith__example_targets(const pith__example *e, pith_token *targe
 PITH_SHARED int pith__logps(pith__step *step, const pith__examples *x, const size_t *example, size_t n, double *sum,
                             pith_error *err);
 
+/* ---- train/reward.c: what a reward model finds of texts ------------------------------------------------ */
+
+typedef struct {
+    const pith_token *t; /* (n) of a whole text, with the token that ends it; n 1 or more */
+    int n;
+} pith__text_ids;
+
+/* score[i]: of text[i], by an adapter with a score head (pith__adapter_open). The same bits whatever texts are beside it.
+ * Faster where texts that follow one another begin alike. */
+PITH_SHARED int pith__reward(const pith_adapter *a, const pith__text_ids *text, size_t n, double *score,
+                             const pith__progress *progress, pith_error *err);
+
 /* ---- train/packs.c: packing ---------------------------------------------------------------------------- */
 
 typedef struct {         /* each example to learn from is in one of n packs */
