@@ -119,6 +119,13 @@ train/ppo.c @ ppo @ other > loss ? @ other < loss ?
 train/ppo.c @ ppo @ (rewards ? mean : 0) @ 0
 train/ppo.c @ ppo @ (pith__clipped){ other, 0, 1 } @ (pith__clipped){ other, other, 1 }
 train/ppo.c @ ppo @ (float)-c.slope; @ (float)c.slope;
+train/policy.c @ policy @ equal ? 0 : (r[i] - mean) / by @ (r[i] - mean) / by
+train/policy.c @ policy @ sum / (double)(n - 1) @ sum / (double)n
+train/policy.c @ policy @ is_high = ratio > high && a > 0 @ is_high = ratio > high
+train/policy.c @ policy @ is_low = ratio < low && a < 0 @ is_low = ratio < low
+train/policy.c @ policy @ ratio * (kl + *slope) @ ratio * *slope
+train/policy.c @ policy @ * p->max_length); /* Liu @ * n); /* Liu
+train/policy.c @ policy @ if (n < 1) return 0; @ ;
 train/loss.c @ step @ j->scale * j->s->slope[at] @ j->scale
 train/packs.c @ examples @ (t->room[2 * i] < n) @ (t->room[2 * i] <= n)
 train/packs.c @ examples @ max_length > x->longest ? max_length : x->longest @ x->longest

@@ -278,6 +278,52 @@ PITH_SHARED pith__clipped pith__clip_value(double range, double value, double be
 /* Sums and slopes of an answer; the loss is their mean over the tokens of a minibatch. */
 PITH_SHARED void pith__ppo_judge(const pith__ppo *p, const pith__episode *e, const pith__ppo_now *now, pith__ppo_sums *s);
 PITH_SHARED void pith__ppo_add(pith__ppo_sums *to, const pith__ppo_sums *s);
+/* ---- train/policy.c: what rewards teach: GRPO ------------------------------------------------------------- */
+
+enum { PITH__GRPO, PITH__DR_GRPO, PITH__BNPO, PITH__DAPO }; /* what the tokens' losses are divided by */
+enum { PITH__SCALE_GROUP, PITH__SCALE_BATCH, PITH__SCALE_NONE };
+
+PITH_SHARED int    pith__policy_loss_named(const char *name);  /* "grpo", ...; -1: there is none */
+PITH_SHARED int    pith__reward_scale_named(const char *name); /* "group", "batch", "none" */
+PITH_SHARED double pith__deviation(const double *x, size_t n); /* the standard one, by n - 1; 0 of less than two */
+/* Of n rewards, n_group of each prompt side by side: how much greater than the mean of its group each is, divided by the
+ * standard deviation of the group or of the whole batch, and 1e-4; or not. 0 where all of a group are equal; returns of
+ * how many groups they are. */
+PITH_SHARED size_t pith__advantages(const double *reward, size_t n, size_t n_group, int scale, double *to);
+
+typedef struct {
+    int loss;            /* PITH__GRPO, ... */
+    double epsilon, epsilon_high; /* a ratio counts from 1 - epsilon to 1 + epsilon_high */
+    double beta;         /* so many times the KL divergence from the reference is added, */
+    int kl_times_ratio;  /* 1: of each token times its ratio, as trl has it (use_bias_correction_kl) */
+    int max_length;      /* DR_GRPO: tokens that a completion may have */
+} pith__policy;
+
+typedef struct {         /* what completions share a mean with */
+    int64_t n_sequence;  /* completions, also those of which no token counts */
+    int64_t n_token;     /* tokens that count: BNPO of the micro-batch, DAPO of what was sampled at once */
+} pith__policy_batch;
+
+/* What the loss of each token counts for, of a completion of which n count. */
+PITH_SHARED double pith__policy_weight(const pith__policy *p, const pith__policy_batch *b, int n);
+
+typedef struct {         /* a completion of n tokens that count */
+    const float *logp, *old, *ref; /* (n) log p now, when it was drawn, of the reference; ref NULL: no KL */
+    int n;
+    double advantage, weight;
+} pith__policy_row;
+
+typedef struct {
+    double loss;         /* weighted */
+    double kl;           /* sums over the tokens, and how many they are */
+    int64_t n, n_low, n_high; /* of which so many were clipped, for their ratio is too low or too high */
+    double low_min, high_max; /* of the completions, the lowest part that was clipped so, the highest */
+    double off;          /* how far a ratio is from 1, the largest */
+} pith__policy_sums;
+
+/* slope: (n) of the weighted loss by each logp. Adds to *sums. */
+PITH_SHARED void pith__policy_learn(const pith__policy *p, const pith__policy_row *row, float *slope,
+                                    pith__policy_sums *sums);
 
 /* ---- train/drift.c: how far two models are from each other -------------------------------------------- */
 
