@@ -18,6 +18,7 @@ typedef struct { /* one value of the metadata, under GGUF's name: "llama.block_c
     size_t n;        /* how many, */
     pith__cursor at; /* and the bytes as GGUF lays them out */
     int gguf_item;   /* GGUF's own number for the items' type */
+    int gguf_type;   /* and for the value's, plus 1; 0: it was not read from a GGUF file */
 } pith__key;
 
 enum { /* what a piece of the vocabulary is: GGUF's numbers */
@@ -244,14 +245,18 @@ typedef struct {             /* a tensor that is to be written */
     int (*rows)(void *data, size_t r, size_t n, uint8_t *y); /* what gives rows r to r + n as they are in the file; */
     void *data;              /* not PITH_OK: an error, which it has said */
     const pith__format *to;  /* the format in the file; that of the tensor and no rows: its bytes are copied */
+    int part;                /* of a split GGUF file: which part it is in, from 0; these never fall from one to the next */
 } pith__out;
 
 /* The format of a tensor in GGUF, where matrices are of format to. */
 PITH_SHARED const pith__format *pith__gguf_format(const pith__tensor *t, const pith__format *to);
 PITH_SHARED size_t pith__out_bytes(const pith__out *o);
 PITH_SHARED int pith__out_put(pith__writer *w, const pith__out *o, pith_error *err);
-/* The keys and the vocabulary of s, and n tensors: a .gguf file. PITH_EARCH: the format has no place for this. */
+/* The keys and the vocabulary of s, and n tensors: a .gguf file, or those of all parts. PITH_EARCH: the format has no
+ * place for this. Keys that were read from a GGUF file keep their order and types. */
 PITH_SHARED int pith__gguf_put(const pith__store *s, const pith__out *out, size_t n, const char *path, pith_error *err);
+/* "OUT-00001-of-00003.gguf" of "OUT.gguf", from part 0 on; of one part OUT.gguf. To be freed; NULL: no memory. */
+PITH_SHARED char *pith__part_path(const char *path, int part, int n_part);
 /* The same of tensors as they are, matrices in format to. */
 PITH_SHARED int pith__gguf_write(const pith__store *s, const pith__tensor *tensor, size_t n,
                                  const pith__format *to, const char *path, pith_error *err);

@@ -176,6 +176,7 @@ static int gguf_read_key(gguf_part *p, pith__key *k, pith_error *err) {
     if (code) return code;
     value.left -= p->at.left;
     gguf_decode(k, type, &value);
+    k->gguf_type = (int)type + 1;
     return PITH_OK;
 }
 

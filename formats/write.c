@@ -5,6 +5,7 @@
  * then, whatever happens. The formats are described where they are read: gguf.c and llama2c.c. */
 #include "formats.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,7 +65,7 @@ static void put_f32(pith__writer *w, float f) {
 
 /* ---- keys of GGUF ---------------------------------------------------------------------------- */
 
-enum { U32 = 4, I32 = 5, F32 = 6, BOOL = 7, STRING = 8, ARRAY = 9, I64 = 11 }; /* types of values */
+enum { U16 = 2, U32 = 4, I32 = 5, F32 = 6, BOOL = 7, STRING = 8, ARRAY = 9, I64 = 11, F64 = 12 }; /* types of values */
 
 static void put_key(blob *b, pith__str name, uint32_t type) {
     blob_string(b, name);
@@ -93,17 +94,19 @@ static void put_array(blob *b, const char *name, uint32_t type, size_t n) {
     blob_number(b, n, 8);
 }
 
-/* A key that was read. An array is there as the bytes it has in a file. */
+/* A key that was read, of the type it had. An array is there as the bytes it has in a file. */
 static void put_known(blob *b, const pith__key *k) {
-    uint32_t type = k->type == PITH__FLOAT ? F32 : k->type == PITH__BOOL ? BOOL
+    static const int bytes[] = { 1, 1, 2, 2, 4, 4, 0, 1, 0, 0, 8, 8, 0 }; /* of the whole numbers among the types */
+    uint32_t type = k->gguf_type ? (uint32_t)k->gguf_type - 1 : k->type == PITH__FLOAT ? F32 : k->type == PITH__BOOL ? BOOL
                   : k->type == PITH__STRING ? STRING : k->type == PITH__ARRAY ? ARRAY
                   : k->i >= 0 && k->i <= UINT32_MAX ? U32 : I64;
+    uint64_t u;
+    memcpy(&u, &k->f, sizeof u);
     put_key(b, k->name, type);
     if (type == F32) blob_float(b, (float)k->f);
-    if (type == BOOL) blob_number(b, k->i != 0, 1);
-    if (type == U32) blob_number(b, (uint64_t)k->i, 4);
-    if (type == I64) blob_number(b, (uint64_t)k->i, 8);
+    if (type == F64) blob_number(b, u, 8);
     if (type == STRING) blob_string(b, k->s);
+    blob_number(b, (uint64_t)k->i, bytes[type]);
     if (type == ARRAY) {
         blob_number(b, (uint64_t)k->gguf_item, 4);
         blob_number(b, k->n, 8);
@@ -266,23 +269,56 @@ static int file_type(const pith__out *out, size_t n) {
     return type;
 }
 
-static void put_keys(blob *b, const pith__store *s, int type) {
-    for (size_t i = 0; i < s->n_key; i++)
-        if (!is_layout(s->key[i].name)) put_known(b, &s->key[i]);
-    if (!pith__store_key(s, "tokenizer.ggml.model") && s->vocab.model != PITH__NONE)
-        put_vocab(b, &s->vocab);
-    put_int(b, "general.file_type", type);
-    put_int(b, "general.quantization_version", 2);
+/* Keys of a GGUF file as they stand there, for their names lie in its bytes; then those that were made, by name. */
+static int key_order(const void *a, const void *b) {
+    const pith__key *x = *(const pith__key *const *)a, *y = *(const pith__key *const *)b;
+    if (!x->gguf_type != !y->gguf_type) return y->gguf_type ? 1 : -1;
+    if (!x->gguf_type) return (x > y) - (x < y);
+    return (x->name.p > y->name.p) - (x->name.p < y->name.p);
 }
 
-static int put_gguf(pith__writer *w, const pith__store *s, const pith__out *out, size_t n, pith_error *err) {
+/* What a file says of its layout gives way, but not what was made for this one. */
+static void put_keys(blob *b, const pith__store *s, int type) {
+    const pith__key **key = malloc((s->n_key + 1) * sizeof *key), *k = pith__store_key(s, "general.file_type");
+    const pith__key *said = k && !k->gguf_type ? k : NULL;
+    size_t n = 0;
+    for (size_t i = 0; key && i < s->n_key; i++)
+        if (&s->key[i] != said && (!s->key[i].gguf_type || !is_layout(s->key[i].name))) key[n++] = &s->key[i];
+    if (n) qsort(key, n, sizeof *key, key_order);
+    for (size_t i = 0; i < n; i++) put_known(b, key[i]);
+    b->failed |= !key;
+    free(key);
+    if (!pith__store_key(s, "tokenizer.ggml.model") && s->vocab.model != PITH__NONE) put_vocab(b, &s->vocab);
+    put_int(b, "general.quantization_version", 2);
+    put_int(b, "general.file_type", said ? said->i : type);
+}
+
+typedef struct {         /* a file of a model, which may have several */
+    const pith__store *s;
+    const pith__out *out; /* (n) */
+    size_t n, n_all;     /* n_all: of all parts */
+    int type, part, n_part;
+} gguf_job;
+
+/* What the parts of a split model say, with llama.cpp's types. */
+static void put_split_keys(blob *b, const gguf_job *j) {
+    put_key(b, pith__str_of("split.no"), U16);
+    blob_number(b, (uint64_t)j->part, 2);
+    put_key(b, pith__str_of("split.count"), U16);
+    blob_number(b, (uint64_t)j->n_part, 2);
+    put_key(b, pith__str_of("split.tensors.count"), I32);
+    blob_number(b, j->n_all, 4);
+}
+
+static int put_gguf(pith__writer *w, const gguf_job *j, pith_error *err) {
     static const uint8_t zeros[ALIGNMENT] = { 0 };
     blob head = { 0 }, body = { 0 };
-    put_keys(&body, s, file_type(out, n));
-    put_tensor_table(&body, out, n);
+    if (j->part == 0) put_keys(&body, j->s, j->type);
+    if (j->n_part > 1) put_split_keys(&body, j);
+    put_tensor_table(&body, j->out, j->n);
     blob_put(&head, "GGUF", 4);
     blob_number(&head, 3, 4);
-    blob_number(&head, n, 8);
+    blob_number(&head, j->n, 8);
     blob_number(&head, body.n_key, 8);
     blob_put(&head, body.p, body.n);
     blob_put(&head, zeros, (ALIGNMENT - head.n % ALIGNMENT) % ALIGNMENT);
@@ -292,10 +328,44 @@ static int put_gguf(pith__writer *w, const pith__store *s, const pith__out *out,
     if (!code) pith__writer_put(w, head.p, head.n);
     free(head.p);
     free(body.p);
-    for (size_t i = 0; !code && i < n; i++) {
-        code = pith__out_put(w, &out[i], err);
-        pith__writer_put(w, zeros, (size_t)(bytes_in_file(&out[i]) - pith__out_bytes(&out[i])));
+    for (size_t i = 0; !code && !w->failed && i < j->n; i++) {
+        code = pith__out_put(w, &j->out[i], err);
+        pith__writer_put(w, zeros, (size_t)(bytes_in_file(&j->out[i]) - pith__out_bytes(&j->out[i])));
     }
+    return code;
+}
+
+PITH_SHARED char *pith__part_path(const char *path, int part, int n_part) {
+    size_t n = strlen(path), end = n > 5 && !strcmp(path + n - 5, ".gguf") ? 5 : 0;
+    char *to = malloc(n + 40);
+    if (to && n_part > 1) snprintf(to, n + 40, "%.*s-%05d-of-%05d.gguf", (int)(n - end), path, part + 1, n_part);
+    else if (to) memcpy(to, path, n + 1);
+    return to;
+}
+
+static int open_part(pith__writer *w, const char *path, int part, int n_part, pith_error *err) {
+    char *name = pith__part_path(path, part, n_part);
+    int code = name ? pith__writer_open(w, name, err) : pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", path);
+    free(name);
+    return code;
+}
+
+/* All parts are whole before the first gets its name. */
+static int put_parts(gguf_job j, const char *path, pith_error *err) {
+    pith__writer *w = calloc((size_t)j.n_part, sizeof *w);
+    int code = w ? PITH_OK : pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", path), n = 0;
+    for (const pith__out *end = j.out + j.n_all; !code && n < j.n_part; j.out += j.n) {
+        j.part = n;
+        for (j.n = 0; j.out + j.n < end && j.out[j.n].part == n;) j.n++;
+        code = open_part(&w[n], path, n, j.n_part, err);
+        if (code) break;
+        code = put_gguf(&w[n], &j, err);
+        if (!code && !w[n].failed && fflush(w[n].file)) w[n].failed = errno;
+        if (!code && w[n].failed) code = pith__fail(err, PITH_EIO, "%s: %s", w[n].path, strerror(w[n].failed));
+        n++;
+    }
+    for (int i = 0; i < n; i++) code = pith__writer_close(&w[i], code, err);
+    free(w);
     return code;
 }
 
@@ -307,9 +377,8 @@ PITH_SHARED int pith__gguf_put(const pith__store *s, const pith__out *out, size_
     for (size_t i = 0; i < n; i++)
         if (!out[i].to->encode && (out[i].rows || out[i].to != out[i].tensor->format))
             return pith__fail(err, PITH_EARG, "%s: %s cannot be written", path, out[i].to->name);
-    pith__writer w;
-    int code = pith__writer_open(&w, path, err);
-    return code ? code : pith__writer_close(&w, put_gguf(&w, s, out, n, err), err);
+    const gguf_job j = { .s = s, .out = out, .n_all = n, .type = file_type(out, n), .n_part = n ? out[n - 1].part + 1 : 1 };
+    return put_parts(j, path, err);
 }
 
 PITH_SHARED int pith__gguf_write(const pith__store *s, const pith__tensor *tensor, size_t n,
