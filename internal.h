@@ -291,12 +291,19 @@ typedef struct {
     const pith__format *to;   /* of all matrices; NULL: each keeps its own, or becomes F16 if that is only read */
     pith__str chat_template;  /* instead of its own; no bytes: its own */
     const char *merged;       /* the key pith.merged, see pith__merge_name; NULL: as it was */
+    const pith__key *key;     /* (n_key) instead of those of these names, or new; their values are strings or numbers */
+    size_t n_key;
+    int finite;               /* 1: what is no number or infinite, or becomes it, is an error */
+    /* Of a GGUF file: sets the formats and parts of its n tensors, which come by layers. NULL: they are as to says. */
+    int (*choose)(void *chooser, pith__out *out, size_t n, pith_error *err);
+    void *chooser;
+    const char *what;         /* the word for the progress; NULL: merging */
     const pith__progress *progress; /* or NULL */
     pith__merged *report;     /* (n_report <= the tensors of the model) those that adapters change; NULL: not wanted */
     size_t n_report;
 } pith__merge;
 
-PITH_SHARED int pith__merge_gguf(pith__merge *p, const char *path, pith_error *err);
+PITH_SHARED int pith__merge_gguf(pith__merge *p, const char *path, pith_error *err); /* path NULL: choose, and no more */
 /* Of a model from a Hugging Face folder: such a folder. */
 PITH_SHARED int pith__merge_folder(pith__merge *p, const char *folder, pith_error *err);
 /* What pith.merged is to be when these are merged too: "NAME, HASH; ...", in memory of a. PITH_EARG: one is there. */

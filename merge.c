@@ -25,8 +25,11 @@ typedef struct {         /* a tensor of the file */
     const pith__format *to;
     merge_part *part;    /* (n_part) */
     size_t n_part;
+    const pith__tensor *copy; /* the same with its numbers, should they be copied */
     int touched;         /* an adapter changes it */
+    int stacked;         /* of several tensors */
     int reorder;         /* its rows, of a bias its numbers, are brought into GGUF's order */
+    int sums;            /* its numbers are new ones, and are made in float64 */
     float plus;          /* added to each number: norms of the Gemmas */
     pith__merged *report; /* or NULL */
 } merge_tensor;
@@ -49,11 +52,16 @@ struct merging {
 
 /* ---- rows ------------------------------------------------------------------------------------------ */
 
+typedef struct {         /* of a row: squares of W, of the delta, of what rounding moved it */
+    double weights, delta, moved;
+    int wrong;           /* 1: it has what is no number or infinite; 2: what the format has no room for */
+} row_sums;
+
 typedef struct {         /* rows on their way */
     const merge_tensor *t;
     size_t r0;
     uint8_t *y;
-    double *sum;         /* (rows, 3) squares of W, of the delta, of what rounding moved it */
+    row_sums *sum;       /* (rows) */
 } merge_rows;
 
 /* The float next to x that is odd where x is no float, so that rounding it again to fewer bits is as rounding once. */
@@ -89,6 +97,12 @@ static double square_sum(const double *x, size_t n) {
     return s;
 }
 
+static void decode_row(const merge_tensor *t, const uint8_t *y, float *x) {
+    const pith__tensor back = { .format = t->to, .n_dim = 1, .rows = 1, .cols = t->tensor.cols, .data = y,
+                                .row_bytes = t->tensor.row_bytes };
+    pith__row_floats(&back, 0, x);
+}
+
 /* Encodes d (cols), the exact row, and measures what that moves it by. x: scratch. */
 static void round_row(const merge_tensor *t, const double *d, float *x, uint8_t *y, double *moved) {
     int halves = t->to->id == PITH__F16 || t->to->id == PITH__BF16;
@@ -96,11 +110,28 @@ static void round_row(const merge_tensor *t, const double *d, float *x, uint8_t 
     for (size_t c = 0; c < cols; c++) x[c] = halves ? round_to_odd(d[c]) : (float)d[c];
     t->to->encode(y, x, cols);
     if (!moved) return;
-    pith__tensor back = { .format = t->to, .n_dim = 1, .rows = 1, .cols = cols, .data = y };
-    back.row_bytes = t->tensor.row_bytes;
-    pith__row_floats(&back, 0, x);
+    decode_row(t, y, x);
     for (size_t c = 0; c < cols; c++) *moved += ((double)x[c] - d[c]) * ((double)x[c] - d[c]);
 }
+
+/* Row r of the model's w, x (cols), with all that is added to it. d: scratch. */
+static void sum_row(const merge_tensor *t, const pith__weight *w, size_t r, float *x, double *d, uint8_t *y, row_sums *sum) {
+    size_t cols = t->tensor.cols, dim = (size_t)t->g->m->hyper.head_dim;
+    memset(d, 0, cols * sizeof *d);
+    if (w) add_delta(t->g, w, r, d);
+    if (t->touched) sum->delta = square_sum(d, cols);
+    for (size_t c = 0; c < cols; c++) {
+        sum->weights += (double)x[c] * (double)x[c];
+        d[c] += (double)x[c] + (double)t->plus;
+    }
+    if (t->reorder && t->tensor.n_dim == 1) {
+        for (size_t c = 0; c < cols; c++) x[c] = (float)d[c - c % dim + t->g->order[c % dim]];
+        for (size_t c = 0; c < cols; c++) d[c] = (double)x[c];
+    }
+    round_row(t, d, x, y, t->touched ? &sum->moved : NULL);
+}
+
+enum { SMALL = 60000 }; /* any format has room for numbers up to this */
 
 static void merge_row(const void *data, size_t i, uint8_t *scratch) {
     const merge_rows *j = data;
@@ -109,39 +140,47 @@ static void merge_row(const void *data, size_t i, uint8_t *scratch) {
     size_t cols = t->tensor.cols, r = j->r0 + i, dim = (size_t)t->g->m->hyper.head_dim;
     double *d = (double *)(void *)scratch;
     float *x = (float *)(void *)(d + t->g->widest);
+    uint8_t *y = j->y + i * t->tensor.row_bytes;
     while (r >= p->out0 + p->rows) p++;
     r -= p->out0;
     if (t->reorder && t->tensor.n_dim > 1) r = r - r % dim + t->g->order[r % dim];
     pith__row_floats(p->from, p->row0 + r, x);
-    memset(d, 0, cols * sizeof *d);
-    if (p->w) add_delta(t->g, p->w, r, d);
-    double *sum = j->sum + 3 * i;
-    if (t->touched) sum[1] = square_sum(d, cols);
-    for (size_t c = 0; c < cols; c++) {
-        sum[0] += (double)x[c] * (double)x[c];
-        d[c] += (double)x[c] + (double)t->plus;
-    }
-    if (t->reorder && t->tensor.n_dim == 1) {
-        for (size_t c = 0; c < cols; c++) x[c] = (float)d[c - c % dim + t->g->order[c % dim]];
-        for (size_t c = 0; c < cols; c++) d[c] = (double)x[c];
-    }
-    round_row(t, d, x, j->y + i * t->tensor.row_bytes, t->touched ? &sum[2] : NULL);
+    float most = t->g->plan->finite ? pith__magnitude(x, cols) : 0;
+    if (t->sums) sum_row(t, p->w, r, x, d, y, &j->sum[i]);
+    else if (t->to == p->from->format && !p->from->scale) memcpy(y, p->from->data + (p->row0 + r) * p->from->row_bytes, t->tensor.row_bytes);
+    else t->to->encode(y, x, cols);
+    if (most < SMALL) return;
+    j->sum[i].wrong = !(most < INFINITY);
+    decode_row(t, y, x);
+    if (most < INFINITY && !(pith__magnitude(x, cols) < INFINITY)) j->sum[i].wrong = 2;
+}
+
+/* The number that must not be: the file is not written. */
+static int fail_number(const merge_tensor *t, size_t r, int wrong) {
+    pith__str name = t->tensor.name;
+    return pith__fail(t->g->err, PITH_EFORMAT, wrong == 1 ? "%s: tensor '%.*s' has NaN or infinity in row %zu (--allow-nan)"
+                      : "%s: tensor '%.*s' has a number in row %zu that is too large for %s (--allow-nan)",
+                      t->g->m->store.path, name.n < 100 ? (int)name.n : 100, name.p, r, t->to->name);
 }
 
 static int merge_some_rows(void *data, size_t r0, size_t n, uint8_t *y) {
     merge_tensor *t = data;
     merging *g = t->g;
-    merge_rows j = { .t = t, .r0 = r0, .y = y, .sum = calloc(n, 3 * sizeof *j.sum) };
+    merge_rows j = { .t = t, .r0 = r0, .y = y, .sum = calloc(n, sizeof *j.sum) };
     if (!j.sum) return PITH_EMEMORY;
     pith__share(&g->team, n, pith__worth_it(n * t->tensor.cols * 16), merge_row, &j);
-    for (size_t i = 0; i < n && t->report; i++) {
-        t->report->weights += j.sum[3 * i];
-        t->report->delta += j.sum[3 * i + 1];
-        t->report->moved += j.sum[3 * i + 2];
+    int code = PITH_OK;
+    for (size_t i = 0; i < n && !code; i++) {
+        if (j.sum[i].wrong) code = fail_number(t, r0 + i, j.sum[i].wrong);
+        if (!t->report) continue;
+        t->report->weights += j.sum[i].weights;
+        t->report->delta += j.sum[i].delta;
+        t->report->moved += j.sum[i].moved;
     }
     free(j.sum);
     g->done += n * t->tensor.row_bytes;
-    return g->plan->progress ? pith__tell(g->plan->progress, "merging", g->done, g->all, g->err) : PITH_OK;
+    if (code || !g->plan->progress) return code;
+    return pith__tell(g->plan->progress, g->plan->what ? g->plan->what : "merging", g->done, g->all, g->err);
 }
 
 /* ---- what is written ------------------------------------------------------------------------------- */
@@ -239,32 +278,60 @@ static int add_tensor(merging *g, const char *name, const pith__tensor *const *o
     size_t n_weight;
     weights_in(g, own[0]->name, &n_weight);
     char *copy = pith__arena_text(&g->arena, name, strlen(name));
-    pith__tensor *from = pith__arena_new(&g->arena, 1, sizeof *from); /* its numbers, should they be copied */
+    pith__tensor *from = pith__arena_new(&g->arena, 1, sizeof *from);
     t->part = pith__arena_new(&g->arena, n * (n_weight + 1), sizeof *t->part);
     if (!copy || !t->part || !from) return 0;
     t->g = g;
     t->tensor = *own[0];
     for (size_t i = 0; i < n; i++) add_parts(g, t, own[i]);
+    t->stacked = n > 1;
     if (n > 1) t->tensor.n_dim = 3, t->tensor.shape[0] = n;
     if (n > 1) t->tensor.shape[1] = own[0]->rows, t->tensor.shape[2] = own[0]->cols;
     t->tensor.rows *= n;
     set_change(g, t, own[0]);
-    t->to = format_of(g, t, own[0]);
     t->tensor.name = pith__str_of(copy);
-    t->tensor.row_bytes = t->tensor.cols / (size_t)t->to->length * (size_t)t->to->bytes;
-    if (t->touched && g->plan->report) {
-        t->report = &g->plan->report[g->plan->n_report++];
-        *t->report = (pith__merged){ .from = own[0]->format, .to = t->to };
-        snprintf(t->report->name, sizeof t->report->name, "%s", name);
-    }
-    int computed = t->touched || t->reorder || n > 1 || t->plus > 0 || t->plus < 0 || t->to != t->part->from->format;
-    if (t->tensor.cols > g->widest) g->widest = t->tensor.cols;
-    if (computed) g->all += t->tensor.rows * t->tensor.row_bytes;
     *from = *t->part->from;
     from->name = t->tensor.name;
-    g->out[g->n++] = (pith__out){ .tensor = computed ? &t->tensor : from, .to = t->to, .data = t,
-                                  .rows = computed ? merge_some_rows : NULL };
+    t->copy = from;
+    if (t->tensor.cols > g->widest) g->widest = t->tensor.cols;
+    g->out[g->n++] = (pith__out){ .tensor = &t->tensor, .to = format_of(g, t, own[0]), .data = t };
     return 1;
+}
+
+/* What is written of it, now that its format is sure. */
+static void finish_tensor(merging *g, pith__out *o) {
+    merge_tensor *t = o->data;
+    const pith__merge *p = g->plan;
+    pith__str name = t->tensor.name;
+    t->to = o->to;
+    t->tensor.row_bytes = t->tensor.cols / (size_t)t->to->length * (size_t)t->to->bytes;
+    if (t->touched && p->report) {
+        t->report = &p->report[g->plan->n_report++];
+        *t->report = (pith__merged){ .from = t->tensor.format, .to = t->to };
+        snprintf(t->report->name, sizeof t->report->name, "%.*s", (int)name.n, name.p);
+    }
+    t->sums = t->touched || t->plus > 0 || t->plus < 0 || (t->reorder && t->tensor.n_dim == 1);
+    if (t->sums || t->reorder || t->stacked || p->finite || t->to != t->copy->format) {
+        g->all += t->tensor.rows * t->tensor.row_bytes;
+        o->rows = merge_some_rows;
+    } else {
+        o->tensor = t->copy;
+    }
+}
+
+static int layer_of(pith__str name) { /* -1: of none */
+    int l = 0;
+    size_t i = 4;
+    if (name.n < 5 || memcmp(name.p, "blk.", 4) != 0) return -1;
+    for (; i < name.n && name.p[i] >= '0' && name.p[i] <= '9' && l < 1000000; i++) l = 10 * l + (name.p[i] - '0');
+    return i < name.n && name.p[i] == '.' ? l : -1;
+}
+
+/* By layers, then by names: as llama.cpp has them. */
+static int layer_order(const void *a, const void *b) {
+    pith__str x = ((const pith__out *)a)->tensor->name, y = ((const pith__out *)b)->tensor->name;
+    int order = layer_of(x) - layer_of(y);
+    return order ? order : pith__str_cmp(x, y);
 }
 
 /* The experts of a layer in a folder are tensors of their own; in GGUF they are a stack. 0: no memory. */
@@ -319,6 +386,10 @@ static int begin_merge(merging *g, pith__merge *plan, int gguf, pith_error *err)
     if (good) g->out = pith__arena_new(&g->arena, n, sizeof *g->out);
     good = good && g->tensor && g->out;
     for (size_t i = 0; i < n && good; i++) good = add_own(g, &m->store.tensor[i]);
+    if (g->n && gguf) qsort(g->out, g->n, sizeof *g->out, layer_order);
+    int code = good && plan->choose ? plan->choose(plan->chooser, g->out, g->n, err) : PITH_OK;
+    if (code) return code;
+    for (size_t i = 0; i < g->n; i++) finish_tensor(g, &g->out[i]);
     g->team.n_threads = m->n_threads;
     g->team.scratch_bytes = (g->widest * (sizeof(double) + sizeof(float)) + 63) / 64 * 64;
     if (good) g->team.scratch = pith__arena_new(&g->arena, (size_t)m->n_threads, g->team.scratch_bytes);
@@ -327,17 +398,23 @@ static int begin_merge(merging *g, pith__merge *plan, int gguf, pith_error *err)
 
 /* ---- the keys -------------------------------------------------------------------------------------- */
 
+static int is_replaced(const pith__merge *p, pith__str name) {
+    for (size_t i = 0; i < p->n_key; i++)
+        if (!pith__str_cmp(p->key[i].name, name)) return 1;
+    return 0;
+}
+
 /* The store that GGUF's keys and vocabulary are written from: the model's own, with what is new. */
 static int make_keys(merging *g, pith__store *to) {
     const pith__store *s = &g->m->store;
     const pith__merge *p = g->plan;
     pith__str template = p->chat_template;
     *to = (pith__store){ .path = s->path, .vocab = s->vocab };
-    to->key = pith__arena_new(&g->arena, s->n_key + 2, sizeof *to->key);
+    to->key = pith__arena_new(&g->arena, s->n_key + p->n_key + 2, sizeof *to->key);
     if (!to->key) return no_memory_to_merge(g);
     for (size_t i = 0; i < s->n_key; i++) {
         pith__key k = s->key[i];
-        if (p->merged && pith__str_is(k.name, "pith.merged")) continue;
+        if ((p->merged && pith__str_is(k.name, "pith.merged")) || is_replaced(p, k.name)) continue;
         if (template.n && pith__str_is(k.name, "tokenizer.chat_template")) k.s = template;
         to->key[to->n_key++] = k;
     }
@@ -347,6 +424,7 @@ static int make_keys(merging *g, pith__store *to) {
     if (template.n && !in_keys) to->key[to->n_key++] = text;
     if (p->merged) text.name = pith__str_of("pith.merged"), text.s = pith__str_of(p->merged);
     if (p->merged) to->key[to->n_key++] = text;
+    for (size_t i = 0; i < p->n_key; i++) to->key[to->n_key++] = p->key[i];
     return pith__store_sort(to, g->err);
 }
 
@@ -400,7 +478,7 @@ PITH_SHARED int pith__merge_gguf(pith__merge *p, const char *path, pith_error *e
     if (!code) code = make_keys(&g, &s);
     if (!code) code = pad_vocab(&g, &s.vocab);
     merge_job j = { &g, &s, path, code };
-    if (!code) pith__together(&g.team, write_merged, &j);
+    if (!code && path) pith__together(&g.team, write_merged, &j);
     pith__arena_free(&g.arena);
     return j.code;
 }

@@ -61,6 +61,7 @@ PITH_SHARED float    pith__f16_to_f32(uint16_t h);
 PITH_SHARED uint16_t pith__f32_to_f16(float f); /* to nearest even */
 PITH_SHARED size_t   pith__tensor_bytes(const pith__tensor *t); /* in the file, scales too */
 PITH_SHARED void pith__row_floats(const pith__tensor *w, size_t r, float *y); /* y: (cols) */
+PITH_SHARED float pith__magnitude(const float *x, size_t n); /* the largest of |x|; NaN where there is one */
 /* Numbers 32 b to 32 b + 31 of row r; zeros follow the last column. For formats of integers, and for I8 whose
  * groups are a multiple of 16. */
 PITH_SHARED void pith__row_q32(const pith__tensor *w, size_t r, size_t b, pith__q32 *y);

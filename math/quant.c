@@ -688,3 +688,13 @@ PITH_SHARED void pith__row_floats(const pith__tensor *w, size_t r, float *y) {
             y[i] = (float)(int8_t)row[i] * i8_scale(w, r * w->cols + i);
     }
 }
+
+/* Without their signs, floats are in the order of their bits, and NaN is above all others. */
+PITH_SHARED float pith__magnitude(const float *x, size_t n) {
+    int32_t most = 0; /* as an int: SSE2 has no other maximum, and the compiler no other way to compare */
+    for (size_t i = 0; i < n; i++) {
+        int32_t a = (int32_t)(bits_of_float(x[i]) & 0x7fffffff);
+        most = a > most ? a : most;
+    }
+    return float_of_bits((uint32_t)most);
+}
