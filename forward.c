@@ -451,17 +451,17 @@ static void norm_last(pith_pass *p, float *to, int t) {
     norm(p, to, pith__acts_at(p, p->model->hyper.n_layer).x + (size_t)t * (size_t)p->model->hyper.n_embd, &p->model->out_norm);
 }
 
-static void out_norm(pith_pass *p, int i, int t) { /* as row i of xn */
+PITH_SHARED void pith__out_norm(pith_pass *p, int i, int t) { /* as row i of xn */
     norm_last(p, pith__acts_at(p, p->model->hyper.n_layer).xn + (size_t)i * (size_t)p->model->hyper.n_embd, t);
 }
 
 PITH_SHARED void pith__logits_of(pith_pass *p, int t, int n, float *logits) {
-    for (int i = 0; i < n; i++) out_norm(p, i, t + i);
+    for (int i = 0; i < n; i++) pith__out_norm(p, i, t + i);
     multiply_head(p, n, logits);
 }
 
 PITH_SHARED void pith__logits_at(pith_pass *p, const int *t, int n, float *logits) {
-    for (int i = 0; i < n; i++) out_norm(p, i, t[i]);
+    for (int i = 0; i < n; i++) pith__out_norm(p, i, t[i]);
     multiply_head(p, n, logits);
 }
 
@@ -484,7 +484,7 @@ PITH_SHARED void pith__logits_of_parts(pith_pass *p) {
         int t = part->first + part->n - part->n_logits;
         if (part->n_logits && !side_by_side) pith__logits_of(p, t, part->n_logits, part->logits);
         for (int i = 0; i < part->n_logits && side_by_side; i++) {
-            out_norm(p, n, t + i);
+            pith__out_norm(p, n, t + i);
             p->product_to[n++] = part->logits + (size_t)i * p->model->head.tensor.rows;
             if (n == p->n_product) multiply_product(p, n), n = 0;
         }

@@ -422,6 +422,7 @@ PITH_SHARED void pith__run_block(pith_pass *p, int l); /* its rows through one b
 PITH_SHARED void pith__forward(pith_pass *p); /* through all blocks, and the sessions are further */
 /* Logits (n, n_vocab) of rows t to t + n of what came out last. Their norms are the first of xn then. */
 PITH_SHARED void pith__logits_of(pith_pass *p, int t, int n, float *logits);
+PITH_SHARED void pith__out_norm(pith_pass *p, int i, int t); /* the last layer's row t, normed, becomes row i of xn */
 PITH_SHARED void pith__logits_at(pith_pass *p, const int *t, int n, float *logits); /* the same of rows t (n) */
 PITH_SHARED void pith__logits_of_parts(pith_pass *p); /* as the parts want them */
 

@@ -233,7 +233,7 @@ static void pupil_free(pupil *u) {
     pith_close(u->m);
 }
 
-static double pupil_learn(pupil *u, float scale) {
+static inline double pupil_learn(pupil *u, float scale) {
     pith__loss loss = { 0, 0, 0 };
     pith_error e = { 0, "" };
     if (pith__learn(u->tape, u->t, u->target, N, scale, &loss, &e)) FAIL("%s", e.text);
@@ -249,7 +249,7 @@ static float *copy_of(const float *x, size_t n) {
 static const char *const kernel_names[] = { "portable", "avx2", "avx512", "neon", "dotprod",
                                               "i8mm" };
 
-static const pith__kernels *kernels_named(const char *name) {
+static inline const pith__kernels *kernels_named(const char *name) {
     if (!strcmp(name, "portable")) return pith__portable(NULL);
     return pith__x86(name) ? pith__x86(name) : pith__arm(name);
 }

@@ -246,7 +246,7 @@ TEST(steps_with_and_without) {
         pith_adapter *a = adapted_pupil(&u, &all_families[3], 3, NULL, 0, threads, NULL, PITH__KEEP_ALL);
         REQUIRE(a);
         disturb(&u.p, 0.2f);
-        pith__step *step = pith__step_new(u.m, &u.p, N, 7, threads % 2 ? PITH__KEEP_ALL : PITH__KEEP_STREAM, NULL);
+        pith__step *step = pith__step_new(u.m, &u.p, &(pith__step_plan){ N, 7, threads % 2 ? PITH__KEEP_ALL : PITH__KEEP_STREAM, 1 }, NULL);
         pith__loss loss[3] = { { 0, 0, 0 } };
         pith__sequence s[7];
         REQUIRE(step);
@@ -318,7 +318,7 @@ static float *dropped_step(int threads, float dropout, uint64_t seed, int at_onc
     pith__loss learned = { 0 }, scored = { 0 };
     pith_adapter *a = adapted_pupil(&u, &all_families[3], 3, NULL, 0, threads, NULL, PITH__KEEP_ALL);
     disturb(&u.p, 0.2f);
-    pith__step *step = pith__step_new(u.m, &u.p, N, 7, PITH__KEEP_ALL, NULL);
+    pith__step *step = pith__step_new(u.m, &u.p, &(pith__step_plan){ N, 7, PITH__KEEP_ALL, 1 }, NULL);
     for (int k = 0; k < 7; k++) s[k] = (pith__sequence){ .t = u.t, .target = u.target, .n = N };
     pith__step_adapter(step, a);
     pith__step_dropout(step, dropout, seed);
@@ -413,7 +413,7 @@ static void same_run(const char *of, const reference_run *r, const char *base, i
     pith_model *m = pith_open(fixture_tuning(of, base), &(pith_options){ .n_threads = n_threads }, &e);
     pith_adapter *a = m ? pith_adapter_open(m, fixture_tuning(of, "lora/start"), &e) : NULL;
     if (!a || pith__adapter_params(&p, a, m, &e)) FAIL("%s", e.text);
-    pith__step *step = pith__step_new(m, &p, LONGEST, 4, PITH__KEEP_ALL, &e);
+    pith__step *step = pith__step_new(m, &p, &(pith__step_plan){ LONGEST, 4, PITH__KEEP_ALL, 1 }, &e);
     pith__adamw adam = { .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = (float)r->decay };
     adam.m = calloc(2 * p.n, sizeof *adam.m), adam.v = adam.m + p.n;
     snprintf(table, sizeof table, "sft/%s.txt", r->name), snprintf(grads, sizeof grads, "sft/%s.grad_step1.f32", r->name);

@@ -30,7 +30,7 @@ static int learner_open(learner *u, const char *family, const char *adapter, int
     const pith__examples_plan plan = { .train = { &path, 1 }, .form = u->form, .pairs = 1 };
     if (!u->form || pith__adapter_params(&u->p, u->a, u->m, &e) || pith__examples_open(&u->x, u->m, &plan, NULL, &e))
         return printf("# %s\n", e.text), 1;
-    u->step = pith__step_new(u->m, &u->p, u->x.longest, 2 * PAIRS, PITH__KEEP_ALL, &e);
+    u->step = pith__step_new(u->m, &u->p, &(pith__step_plan){ u->x.longest, 2 * PAIRS, PITH__KEEP_ALL, 1 }, &e);
     u->ref = calloc(u->x.n_train, sizeof *u->ref);
     if (!u->step || u->x.n_train > 32) return 1;
     for (size_t i = 0; i < u->x.n_train; i++) all[i] = i;

@@ -145,7 +145,7 @@ static void teach(const char *family, const char *kind, int rows) {
     } else {
         REQUIRE(!pith__params_new(&h.p, h.m, &e));
     }
-    h.step = pith__step_new(h.m, &h.p, LONGEST, BATCH, PITH__KEEP_ALL, &e);
+    h.step = pith__step_new(h.m, &h.p, &(pith__step_plan){ LONGEST, BATCH, PITH__KEEP_ALL, 1 }, &e);
     if (h.adapter) pith__step_adapter(h.step, h.adapter);
     float *memory = calloc(2 * h.p.n, sizeof *memory);
     REQUIRE(h.step && memory);

@@ -185,7 +185,7 @@ static int learner_open(learner *u, const char *family) {
     u->a = u->m ? pith_adapter_open(u->m, fixture_tuning(family, "lora/a1"), &e) : NULL;
     if (!u->a || pith__adapter_params(&u->p, u->a, u->m, &e)) return printf("# %s\n", e.text), 1;
     if (read_rollouts(family, u->r) != ROLLOUTS) return 1;
-    u->step = pith__step_new(u->m, &u->p, LONGEST + COMPLETION, ROLLOUTS, PITH__KEEP_ALL, &e);
+    u->step = pith__step_new(u->m, &u->p, &(pith__step_plan){ LONGEST + COMPLETION, ROLLOUTS, PITH__KEEP_ALL, 1 }, &e);
     u->adam = (pith__adamw){ .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .m = calloc(2 * u->p.n, sizeof(float)) };
     u->adam.v = u->adam.m + u->p.n;
     for (int i = 0; i < ROLLOUTS; i++) {

@@ -119,7 +119,7 @@ TEST(steps_of_any_shape) {
         REQUIRE(!big_new(&u, &b, 1 + i, NULL, PITH__KEEP_ALL));
         for (int k = 0; k < 7; k++)
             s[k] = (pith__sequence){ .t = u.t[k % 3], .target = u.t[k % 3] + 1, .n = BIG_N - 1 - 5 * k };
-        pith__step *step = pith__step_new(u.m, &u.p, BIG_N, 7, i % 2 ? PITH__KEEP_STREAM : PITH__KEEP_ALL, NULL);
+        pith__step *step = pith__step_new(u.m, &u.p, &(pith__step_plan){ BIG_N, 7, i % 2 ? PITH__KEEP_STREAM : PITH__KEEP_ALL, 1 }, NULL);
         REQUIRE(step && step->n_shard == 4);
         for (int times = 0; times < (i == 1 ? 2 : 1);
              times++) { /* nothing is left from the step before */
@@ -226,8 +226,7 @@ TEST(shards_of_every_family) {
             pith__sequence s[N_SEQUENCE];
             pith__loss loss = { 0, 0, 0 };
             REQUIRE(!pupil_new(&u, &all_families[i], threads, NULL, PITH__KEEP_ALL));
-            pith__step *step = pith__step_new(u.m, &u.p, N, N_SEQUENCE, threads == 3 ? PITH__KEEP_STREAM : PITH__KEEP_ALL,
-                                              NULL);
+            pith__step *step = pith__step_new(u.m, &u.p, &(pith__step_plan){ N, N_SEQUENCE, threads == 3 ? PITH__KEEP_STREAM : PITH__KEEP_ALL, 1 }, NULL);
             REQUIRE(step && step->n_shard == 4 && step->n_tape == threads);
             for (int k = 0; k < N_SEQUENCE; k++) s[k] = part_of(&u, k);
             pith__step_begin(step);
@@ -330,7 +329,7 @@ TEST(slopes_in_a_step) {
         pith__sequence s[N_SEQUENCE];
         pith__loss loss = { 0, 0, 0 };
         REQUIRE(!pupil_new(&u, &all_families[0], threads, NULL, PITH__KEEP_ALL));
-        pith__step *step = pith__step_new(u.m, &u.p, N, N_SEQUENCE, PITH__KEEP_ALL, NULL);
+        pith__step *step = pith__step_new(u.m, &u.p, &(pith__step_plan){ N, N_SEQUENCE, PITH__KEEP_ALL, 1 }, NULL);
         REQUIRE(step);
         memset(logp, 1, sizeof logp);
         for (int k = 0; k < N_SEQUENCE; k++) {

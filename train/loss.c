@@ -28,6 +28,20 @@ static double cross_entropy(const pith__kernels *k, float *x, size_t n, pith_tok
     return below - log(largest(x, n));
 }
 
+/* Of the distribution p, natural logarithm. */
+static double entropy_of(const float *p, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        if (p[i] > 0) sum -= (double)(p[i] * logf(p[i]));
+    return sum;
+}
+
+static double mean_of(const float *x, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)x[i];
+    return sum / (double)n;
+}
+
 /* Forward: loss = cross_entropy(softcap(logit_scale * product)). p, the softmax, becomes the gradient of
  * the product. slope: the softcap's derivative at each logit, or NULL. */
 static void d_cross_entropy(const pith__hyper *h, float *p, const float *slope, size_t n,
@@ -41,6 +55,7 @@ typedef struct { /* a sequence on its way */
     const pith__tape *tape;
     const pith__sequence *s;
     float scale; /* 0: nothing is learned */
+    const float *slope; /* (n) of each token; NULL: 1 */
     pith__loss *loss;
     pith_error *err;
     int code;
@@ -57,15 +72,19 @@ static void token_loss(const void *data, size_t i, uint8_t *scratch) {
     size_t n = (size_t)h->n_vocab;
     int at = j->at[i];
     pith_token target = j->s->target[at];
-    float *x = tape->logits + i * n, *slope = NULL, c = h->logit_softcap;
+    float *x = tape->logits + i * n, *slope = NULL, c = h->logit_softcap, scale = j->slope ? j->scale * j->slope[at] : j->scale;
+    float temperature = j->s->temperature;
     (void)scratch;
+    if (j->s->mean_logit) j->s->mean_logit[at] = (float)mean_of(x, n);
     if (c > 0) {
         slope = tape->slope + i * n;
         for (size_t k = 0; k < n; k++) slope[k] = 1 - x[k] / c * (x[k] / c);
     }
+    for (size_t k = 0; temperature > 0 && k < n; k++) x[k] /= temperature;
     j->each[i] = cross_entropy(tape->s->pass->kernels, x, n, target, &j->right[i]);
     if (j->s->logp) j->s->logp[at] = (float)-j->each[i];
-    if (j->scale != 0) d_cross_entropy(h, x, slope, n, target, j->s->slope ? j->scale * j->s->slope[at] : j->scale);
+    if (j->s->entropy) j->s->entropy[at] = (float)entropy_of(x, n);
+    if (j->scale != 0) d_cross_entropy(h, x, slope, n, target, temperature > 0 ? scale / temperature : scale);
 }
 
 /* The tokens at j->at, n of them, forward and backward through the output matrix. */
@@ -88,8 +107,10 @@ static void rows_loss(sequence_job *j, int n) {
 /* Tokens that do not count have no logits, and their gradient is 0. */
 static void sequence_loss(sequence_job *j) {
     const pith__tape *tape = j->tape;
+    float *const facts[] = { j->s->logp, j->s->entropy, j->s->mean_logit };
     int n = 0;
-    if (j->s->logp) memset(j->s->logp, 0, (size_t)j->s->n * sizeof(float));
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
+        if (facts[i]) memset(facts[i], 0, (size_t)j->s->n * sizeof(float));
     memset(tape->d.xn, 0, (size_t)j->s->n * (size_t)tape->s->model->hyper.n_embd * sizeof(float));
     for (int t = 0; t < j->s->n; t++) {
         if (j->s->target[t] >= 0) j->at[n++] = t;
@@ -110,28 +131,98 @@ static int check_targets(const pith__tape *tape, const pith_token *target, int n
     return PITH_OK;
 }
 
-/* The forward pass, the loss, and unless scale is 0 the backward pass. */
-static void run_sequence(void *data) {
-    sequence_job *j = data;
+/* ---- a score head ------------------------------------------------------------------------ */
+
+/* The last state of token t, normed: what the output matrix gets, and a score head. */
+static const float *last_state(const pith__tape *tape, int t) {
+    pith__out_norm(tape->s->pass, 0, t);
+    return pith__acts_at(tape->s->pass, tape->s->model->hyper.n_layer).xn;
+}
+
+static void score_tokens(const sequence_job *j) {
+    const pith__sequence *s = j->s;
+    size_t n_embd = (size_t)j->tape->s->model->hyper.n_embd;
+    for (int t = 0; s->value && t < s->n; t++)
+        s->value[t] = j->tape->s->pass->kernels->dot(s->head->w, last_state(j->tape, t), n_embd);
+}
+
+/* Forward: value = head . xn. */
+static void d_score_tokens(const sequence_job *j) {
+    const pith__sequence *s = j->s;
+    size_t n_embd = (size_t)j->tape->s->model->hyper.n_embd;
+    float *d_head = j->tape->g && s->head ? j->tape->g + s->head->at : NULL;
+    for (int t = 0; s->head && s->value_slope && t < s->n; t++) {
+        float d = j->scale * s->value_slope[t], *d_xn = j->tape->d.xn + (size_t)t * n_embd;
+        if (d == 0) continue;
+        const float *xn = last_state(j->tape, t);
+        for (size_t i = 0; d_head && i < n_embd; i++) d_head[i] += d * xn[i];
+        for (size_t i = 0; !s->head->detached && i < n_embd; i++) d_xn[i] += d * s->head->w[i];
+    }
+}
+
+/* ---- a sequence -------------------------------------------------------------------------- */
+
+/* The forward pass and the loss. */
+static void forward(sequence_job *j) {
+    const pith__sequence *s = j->s;
+    j->code = check_targets(j->tape, s->target, s->n, j->err);
+    pith_rewind(j->tape->s, 0);
+    if (!j->code) j->code = pith__eval_all(j->tape->s, s->t, s->n, NULL, j->err);
+    if (j->code) return;
+    score_tokens(j);
+    sequence_loss(j);
+}
+
+/* The backward pass: of what d.xn is the gradient of. */
+static void backward(const sequence_job *j) {
     const pith__tape *tape = j->tape;
     const pith_model *m = tape->s->model;
-    const pith__sequence *s = j->s;
-    j->code = check_targets(tape, s->target, s->n, j->err);
-    pith_rewind(tape->s, 0);
-    if (!j->code) j->code = pith__eval_all(tape->s, s->t, s->n, NULL, j->err);
-    if (j->code) return;
-    sequence_loss(j);
-    if (j->scale == 0) return;
+    d_score_tokens(j);
     pith__d_norm(tape, tape->d.x, tape->d.xn, pith__acts_at(tape->s->pass, m->hyper.n_layer).x, &m->out_norm,
-                 (size_t)s->n, 0);
-    pith__backward(tape, s->t, s->n);
+                 (size_t)j->s->n, 0);
+    pith__backward(tape, j->s->t, j->s->n);
+}
+
+static void run_sequence(void *data) {
+    sequence_job *j = data;
+    forward(j);
+    if (!j->code && j->scale != 0) backward(j);
 }
 
 PITH_SHARED int pith__run_sequence(const pith__tape *tape, const pith__sequence *s, float scale, pith__loss *loss,
                                    pith_error *err) {
-    sequence_job job = { .tape = tape, .s = s, .scale = scale, .loss = loss, .err = err };
+    sequence_job job = { .tape = tape, .s = s, .scale = scale, .slope = s->slope, .loss = loss, .err = err };
     pith__together(&tape->s->pass->team, run_sequence, &job);
     return job.code;
+}
+
+/* An output matrix that learns needs the slopes while the logits exist. */
+static int needs_slopes(const pith__tape *tape) { return pith__grad(tape->g, &tape->s->model->head) != NULL; }
+
+static void run_forward(void *data) { forward(data); }
+
+PITH_SHARED int pith__forward_sequence(const pith__tape *tape, const pith__sequence *s, float scale, pith__loss *loss,
+                                       pith_error *err) {
+    sequence_job job = { .tape = tape, .s = s, .scale = needs_slopes(tape) ? 0 : scale, .loss = loss, .err = err };
+    pith__together(&tape->s->pass->team, run_forward, &job);
+    return job.code;
+}
+
+static void run_backward(void *data) {
+    sequence_job *j = data;
+    const pith__sequence *s = j->s;
+    size_t n_embd = (size_t)j->tape->s->model->hyper.n_embd;
+    if (needs_slopes(j->tape)) sequence_loss(j);
+    else
+        for (int t = 0; s->slope && t < s->n; t++)
+            for (size_t i = 0; i < n_embd; i++) j->tape->d.xn[(size_t)t * n_embd + i] *= s->slope[t];
+    backward(j);
+}
+
+PITH_SHARED void pith__backward_sequence(const pith__tape *tape, const pith__sequence *s, float scale) {
+    pith__loss counted = { 0, 0, 0 }; /* on the way forward */
+    sequence_job job = { .tape = tape, .s = s, .scale = scale, .slope = s->slope, .loss = &counted };
+    pith__together(&tape->s->pass->team, run_backward, &job);
 }
 
 PITH_SHARED int pith__score(const pith__tape *tape, const pith_token *t, const pith_token *target,

@@ -5,6 +5,7 @@
  * array, one parameter after the other, and a weight's place in it is its at. */
 #include "train.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { SHARD_NUMBERS = 1 << 26 }; /* most numbers in all shards together, if there are several */
@@ -59,7 +60,8 @@ PITH_SHARED int pith__params_place(pith__params *p, const pith_model *m) {
     p->n = 0;
     for (size_t i = 0; i < p->n_param; i++) p->n += p->param[i].n;
     p->n_shard = shards_of(p->n);
-    p->g = pith__arena_new(&p->arena, p->n, (size_t)p->n_shard * sizeof *p->g);
+    free(p->g);
+    p->g = p->n <= SIZE_MAX / sizeof *p->g / PITH__SHARDS ? calloc(p->n * (size_t)p->n_shard + 1, sizeof *p->g) : NULL;
     float *g = p->g;
     for (size_t i = 0; g && i < p->n_param; g += p->param[i++].n) p->param[i].g = g;
     return g ? PITH_OK : PITH_EMEMORY;
@@ -85,7 +87,26 @@ static int make_params(pith__params *p, const pith_model *m, pith_error *err) {
     return code ? pith__fail(err, code, "%s: no memory to train", m->store.path) : PITH_OK;
 }
 
+PITH_SHARED int pith__params_add(pith__params *p, const char *name, float *w, size_t n, const pith_model *m, size_t *at,
+                                 pith_error *err) {
+    pith__param *more = pith__arena_new(&p->arena, p->n_param + 1, sizeof *more);
+    pith__tensor *t = pith__arena_new(&p->arena, 1, sizeof *t);
+    char *copy = pith__arena_text(&p->arena, name, strlen(name));
+    int code = more && t && copy ? PITH_OK : PITH_EMEMORY;
+    if (!code) {
+        *t = (pith__tensor){ .name = pith__str_of(copy), .format = pith__format_of(PITH__F32), .n_dim = 2, .rows = 1, .cols = n,
+                             .shape = { 1, n }, .data = (const uint8_t *)w, .row_bytes = n * sizeof *w };
+        if (p->n_param) memcpy(more, p->param, p->n_param * sizeof *more);
+        more[p->n_param++] = (pith__param){ t, n, w, NULL, 1 };
+        p->param = more;
+        *at = p->n;
+        code = pith__params_place(p, m);
+    }
+    return code ? pith__fail(err, code, "%s: no memory to train '%s'", m->store.path, name) : PITH_OK;
+}
+
 PITH_SHARED void pith__params_free(pith__params *p) {
+    free(p->g);
     pith__arena_free(&p->arena);
     memset(p, 0, sizeof *p);
 }

@@ -6,7 +6,10 @@
  * works on a shard, and in the end the shards are summed, the first one first. How many there are
  * depends on the model and the step, not on the threads, so the bits do not depend on the threads.
  * A large model has one shard, or one tape for all of them: its sequences are learned one after the
- * other, and the threads share the rows of each matrix instead. */
+ * other, and the threads share the rows of each matrix instead.
+ *
+ * Where two answers are compared they stay together: a thread has a tape for each, runs both forward, has
+ * them judged, and only then goes back through both. */
 #include "train.h"
 
 #include <stdlib.h>
@@ -14,8 +17,15 @@
 
 enum { SHARD_PART = 1 << 14, TAPE_BYTES = 1 << 30 };
 
-static int shards_used(const pith__params *p, int n_sequence) {
-    return n_sequence < 1 ? 1 : n_sequence < p->n_shard ? n_sequence : p->n_shard;
+static int group_of(const pith__step_plan *plan) { return plan->group > 1 ? PITH__GROUP : 1; }
+
+static int shards_used(const pith__params *p, const pith__step_plan *plan) {
+    int n = plan->n_sequence / group_of(plan);
+    return n < 1 ? 1 : n < p->n_shard ? n : p->n_shard;
+}
+
+static size_t tapes_size(const pith_model *m, const pith__step_plan *plan) { /* of a thread */
+    return (size_t)group_of(plan) * pith__tape_size(m, plan->n_ctx, plan->keep);
 }
 
 /* One for each thread; or, where these would take more than TAPE_BYTES, one, whose matrices the threads share. */
@@ -24,30 +34,32 @@ static int tapes_used(const pith_model *m, int n_shard, size_t bytes) {
     return n > 1 && bytes > (size_t)TAPE_BYTES / (size_t)n ? 1 : n;
 }
 
+static pith__tape *tape_at(const pith__step *step, int i) { return step->tape[i / step->group][i % step->group]; }
+
 PITH_SHARED void pith__step_free(pith__step *step) {
     if (!step) return;
-    for (int i = 0; i < step->n_tape; i++) pith__tape_free(step->tape[i]);
+    for (int i = 0; i < step->n_tape * step->group; i++) pith__tape_free(tape_at(step, i));
     free(step);
 }
 
-PITH_SHARED pith__step *pith__step_new(const pith_model *m, pith__params *p, int n_ctx,
-                                       int n_sequence, int keep, pith_error *err) {
+PITH_SHARED pith__step *pith__step_new(const pith_model *m, pith__params *p, const pith__step_plan *plan, pith_error *err) {
     pith__step *step = calloc(1, sizeof *step);
     if (!step) {
         pith__fail(err, PITH_EMEMORY, "%s: no memory to train", m->store.path);
         return NULL;
     }
     step->p = p;
-    step->n_shard = shards_used(p, n_sequence);
-    int n_tape = tapes_used(m, step->n_shard, pith__tape_size(m, n_ctx, keep));
-    for (; step->n_tape < n_tape; step->n_tape++) {
-        pith__tape *tape = pith__tape_new(m, p->g, n_ctx, keep, err);
+    step->group = group_of(plan);
+    step->n_shard = shards_used(p, plan);
+    step->n_tape = tapes_used(m, step->n_shard, tapes_size(m, plan));
+    for (int i = 0; i < step->n_tape * step->group; i++) {
+        pith__tape *tape = pith__tape_new(m, p->g, plan->n_ctx, plan->keep, err);
         if (!tape) {
             pith__step_free(step);
             return NULL;
         }
-        if (n_tape > 1) tape->s->pass->team.n_threads = 1;
-        step->tape[step->n_tape] = tape;
+        if (step->n_tape > 1) tape->s->pass->team.n_threads = 1;
+        step->tape[i / step->group][i % step->group] = tape;
     }
     step->team = (pith__team){ step->n_tape, (uint8_t *)step->tape, sizeof *step->tape, NULL };
     return step;
@@ -55,7 +67,12 @@ PITH_SHARED pith__step *pith__step_new(const pith_model *m, pith__params *p, int
 
 PITH_SHARED void pith__step_adapter(pith__step *step, const pith_adapter *a) {
     pith__adapted by = { .n = a != NULL, .of = { { a, 1 } } };
-    for (int i = 0; i < step->n_tape; i++) step->tape[i]->s->adapted = by;
+    for (int i = 0; i < step->n_tape * step->group; i++) tape_at(step, i)->s->adapted = by;
+}
+
+PITH_SHARED void pith__step_judge(pith__step *step, pith__judge *judge, void *of) {
+    step->judge = judge;
+    step->judge_of = of;
 }
 
 PITH_SHARED void pith__step_dropout(pith__step *step, float dropout, uint64_t seed) {
@@ -63,11 +80,10 @@ PITH_SHARED void pith__step_dropout(pith__step *step, float dropout, uint64_t se
     step->dropout_seed = seed;
 }
 
-PITH_SHARED size_t pith__step_size(const pith_model *m, const pith__params *p, int n_ctx,
-                                   int n_sequence, int keep) {
-    int n_shard = shards_used(p, n_sequence);
-    size_t tape = pith__tape_size(m, n_ctx, keep);
-    return (size_t)n_shard * p->n * sizeof(float) + (size_t)tapes_used(m, n_shard, tape) * tape;
+PITH_SHARED size_t pith__step_size(const pith_model *m, const pith__params *p, const pith__step_plan *plan) {
+    int n_shard = shards_used(p, plan);
+    size_t tapes = tapes_size(m, plan);
+    return (size_t)n_shard * p->n * sizeof(float) + (size_t)tapes_used(m, n_shard, tapes) * tapes;
 }
 
 static void add_loss(pith__loss *to, const pith__loss *l) {
@@ -113,19 +129,46 @@ PITH_SHARED void pith__step_begin(pith__step *step) {
     over_shards(&job, clear_shard, (size_t)step->n_shard);
 }
 
-/* The shard's part of n sequences. A thread's scratch memory is where it finds its tape. */
+/* What is left out of what adapters get is a function of the sequence's number in the step. */
+static void drop_for(const pith__step *step, pith__tape *tape, int64_t number, int learns) {
+    tape->s->adapted.dropout = learns ? step->dropout : 0;
+    tape->s->adapted.seed = pith__random_at(step->dropout_seed, (uint64_t)number);
+}
+
+/* The n sequences of a group forward, judged, and back. */
+static int learn_group(const shards_job *j, pith__tape *const *tape, const pith__sequence *s, int n, int64_t number, size_t shard,
+                       pith_error *err) {
+    const pith__step *step = j->step;
+    for (int k = 0; k < n; k++) {
+        drop_for(step, tape[k], number + k, 1);
+        int code = pith__forward_sequence(tape[k], &s[k], j->scale, &j->loss[shard], err);
+        if (code) return code;
+    }
+    step->judge(step->judge_of, number, s, n);
+    for (int k = 0; k < n; k++) pith__backward_sequence(tape[k], &s[k], j->scale);
+    return PITH_OK;
+}
+
+/* The shard's part of n sequences. A thread's scratch memory is where it finds its tapes. */
 static void run_shard(const void *data, size_t shard, uint8_t *scratch) {
     shards_job *j = (shards_job *)(uintptr_t)data; /* to write code[shard] and err[shard] */
     pith__step *step = j->step;
-    pith__tape *tape;
-    memcpy(&tape, scratch, sizeof tape);
-    tape->g = step->p->g + shard * step->p->n;
-    for (int i = 0; i < j->n && !j->code[shard]; i++) {
+    pith__tape *tape[PITH__GROUP];
+    memcpy(tape, scratch, sizeof tape);
+    for (int k = 0; k < step->group; k++) tape[k]->g = step->p->g + shard * step->p->n;
+    for (int i = 0, n; i < j->n && !j->code[shard]; i += n) {
         const pith__sequence *s = &j->s[i];
-        if ((step->taken + i) % step->n_shard != (int64_t)shard) continue;
-        tape->s->adapted.dropout = j->scale == 0 ? 0 : step->dropout;
-        tape->s->adapted.seed = pith__random_at(step->dropout_seed, (uint64_t)(step->taken + i));
-        j->code[shard] = pith__run_sequence(tape, s, j->scale, &j->loss[shard], &j->err[shard]);
+        int64_t number = step->taken + i;
+        n = step->group < j->n - i ? step->group : j->n - i;
+        if (number / step->group % step->n_shard != (int64_t)shard) continue;
+        if (step->judge && j->scale != 0) {
+            j->code[shard] = learn_group(j, tape, s, n, number, shard, &j->err[shard]);
+            continue;
+        }
+        for (int k = 0; k < n && !j->code[shard]; k++) {
+            drop_for(step, tape[k], number + k, j->scale != 0);
+            j->code[shard] = pith__run_sequence(tape[k], &s[k], j->scale, &j->loss[shard], &j->err[shard]);
+        }
     }
 }
 

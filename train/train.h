@@ -2,7 +2,7 @@
  *
  * One step of training, as tools/trainer.c takes it:
  *     pith__params_new(&p, m, &err);               every weight of m gets a gradient
- *     step = pith__step_new(m, &p, n_ctx, n_sequence, PITH__KEEP_ALL, &err);
+ *     step = pith__step_new(m, &p, &(pith__step_plan){ n_ctx, n_sequence, PITH__KEEP_ALL, 1 }, &err);
  *     pith__step_begin(step);
  *     for some sequences at a time: pith__step_learn(step, sequences, n, 1.0f / total, &err);
  *     pith__step_end(step, &loss);
@@ -48,6 +48,9 @@ typedef struct {
 PITH_SHARED int  pith__params_new(pith__params *p, pith_model *m, pith_error *err);
 /* Memory for the gradients of parameters that are listed, and how many numbers and shards there are. */
 PITH_SHARED int  pith__params_place(pith__params *p, const pith_model *m);
+/* One parameter more, n numbers w of the caller: *at is its place in the gradient. Places of the others stay. */
+PITH_SHARED int  pith__params_add(pith__params *p, const char *name, float *w, size_t n, const pith_model *m, size_t *at,
+                                  pith_error *err);
 PITH_SHARED void pith__params_zero(pith__params *p); /* the gradients */
 PITH_SHARED void pith__params_free(pith__params *p);
 
@@ -164,42 +167,74 @@ PITH_SHARED int pith__learn(const pith__tape *tape, const pith_token *t, const p
 PITH_SHARED int pith__score(const pith__tape *tape, const pith_token *t, const pith_token *target, int n,
                             pith__loss *loss, pith_error *err);
 
+typedef struct {         /* one row on the last normed state of a token gives a number: a reward, or a value */
+    const float *w;      /* (n_embd) */
+    size_t at;           /* its place in the gradient */
+    int detached;        /* 1: nothing flows on into the model */
+} pith__score_head;
+
 typedef struct {
     const pith_token *t, *target; /* (n) as for pith__learn */
     int n;
-    const float *slope;  /* (n) the gradient of each token's -log p is taken so many times; NULL: once */
-    float *logp;         /* (n) comes back: log p(target), 0 where none counts; NULL: nobody asks */
+    float temperature;   /* logits are divided by it; 0: they are not */
+    const pith__score_head *head; /* NULL: none */
+    /* What comes in, (n) each or NULL: the gradient of a token's -log p is taken slope times (NULL: once), that of its value
+     * value_slope times (NULL: 0). */
+    const float *slope, *value_slope;
+    /* What comes back, (n) each or NULL, and 0 where none counts (values: of all tokens): log p(target), the entropy of
+     * what the target is from, the mean of the logits, head . state. */
+    float *logp, *entropy, *mean_logit, *value;
 } pith__sequence;
 
 /* The same of a sequence that may have slopes; *loss does not know of them. scale 0: it is only scored. */
-PITH_SHARED int pith__run_sequence(const pith__tape *tape, const pith__sequence *s, float scale, pith__loss *loss,
-                                   pith_error *err);
+PITH_SHARED int  pith__run_sequence(const pith__tape *tape, const pith__sequence *s, float scale, pith__loss *loss,
+                                    pith_error *err);
+/* In two calls, between which the slopes are found; scale, not 0, is the same in both. */
+PITH_SHARED int  pith__forward_sequence(const pith__tape *tape, const pith__sequence *s, float scale, pith__loss *loss,
+                                        pith_error *err);
+PITH_SHARED void pith__backward_sequence(const pith__tape *tape, const pith__sequence *s, float scale);
 
 /* ---- train/step.c: the sequences of one step, several at once ---------------------------------------- */
 
+enum { PITH__GROUP = 2 }; /* sequences whose slopes are found together, at most */
+
+/* The n sequences of a group, number first and following of the step, have been forward: what each found is there, and their
+ * slopes are to be set now. Called by any thread, for several groups at once. */
+typedef void pith__judge(void *of, int64_t first, const pith__sequence *s, int n);
+
 typedef struct {
     pith__params *p;
-    int n_shard, n_tape; /* gradients that sequences add to in turn; threads at work */
+    int n_shard, n_tape; /* gradients that groups add to in turn; threads at work */
+    int group;           /* sequences in one; 1: each is alone */
+    pith__judge *judge;  /* NULL: slopes, where there are any, are known before */
+    void *judge_of;
     int64_t taken;       /* sequences of the step so far */
     float dropout;       /* of adapters, and its random numbers in this step */
     uint64_t dropout_seed;
     pith__loss loss[PITH__SHARDS];
-    pith__tape *tape[PITH__SHARDS]; /* (n_tape) */
-    pith__team team;     /* a thread's scratch memory is a pointer to its tape */
+    pith__tape *tape[PITH__SHARDS][PITH__GROUP]; /* (n_tape, group) */
+    pith__team team;     /* a thread's scratch memory is pointers to its tapes */
 } pith__step;
 
-/* n_sequence: how many a step has. keep: see pith__tape_new. */
-PITH_SHARED pith__step *pith__step_new(const pith_model *m, pith__params *p, int n_ctx, int n_sequence,
-                                       int keep, pith_error *err);
+typedef struct {
+    int n_ctx;           /* tokens of a sequence, at most */
+    int n_sequence;      /* how many a step has */
+    int keep;            /* see pith__tape_new */
+    int group;           /* 2: sequences come in pairs; 0, 1: alone */
+} pith__step_plan;
+
+PITH_SHARED pith__step *pith__step_new(const pith_model *m, pith__params *p, const pith__step_plan *plan, pith_error *err);
 PITH_SHARED void   pith__step_free(pith__step *step);
+PITH_SHARED size_t pith__step_size(const pith_model *m, const pith__params *p, const pith__step_plan *plan); /* bytes, gradients
+                                                                                                    and activations */
+/* From now on pith__step_learn asks judge, where it is not NULL. */
+PITH_SHARED void   pith__step_judge(pith__step *step, pith__judge *judge, void *of);
 /* All sequences from now on run with a, or, NULL, without an adapter. */
 PITH_SHARED void   pith__step_adapter(pith__step *step, const pith_adapter *a);
-PITH_SHARED size_t pith__step_size(const pith_model *m, const pith__params *p, int n_ctx, int n_sequence,
-                                   int keep); /* bytes, gradients and activations */
 /* Of what adapters get, so much (0 to 1, not 1) is left out while they learn, and nothing when they are scored. Say so
  * before each step, with another seed: a function of the step's number, so that a step taken again is the same. */
 PITH_SHARED void   pith__step_dropout(pith__step *step, float dropout, uint64_t seed);
-/* A step: begin, learn any number of times, end. Then p has the gradients of all sequences. */
+/* A step: begin, learn any number of times, end. Then p has the gradients of all sequences. n: of whole groups. */
 PITH_SHARED void   pith__step_begin(pith__step *step);
 PITH_SHARED int    pith__step_learn(pith__step *step, const pith__sequence *s, int n, float scale,
                                     pith_error *err);
@@ -388,7 +423,8 @@ enum { /* numbers that the path of a training depends on */
     PITH__MARK_LR, PITH__MARK_MIN_LR, PITH__MARK_WARMUP, PITH__MARK_TOTAL, PITH__MARK_SCHEDULE, PITH__MARK_DECAY,
     PITH__MARK_BETA1, PITH__MARK_BETA2, PITH__MARK_EPS, PITH__MARK_MAX_NORM, PITH__MARK_CONTEXT,
     PITH__MARK_SCALE, PITH__MARK_DROPOUT, PITH__MARK_PACKING, PITH__MARK_SEQUENTIAL,
-    PITH__MARK_NUMBERS
+    PITH__MARK_NUMBERS,
+    PITH__MARK_SUMS = 40
 };
 
 typedef struct {         /* how far training came */
@@ -400,6 +436,8 @@ typedef struct {         /* how far training came */
     double since_sum;    /* the sum of their means, */
     int64_t since_steps; /* and how many */
     double smooth;       /* loss, averaged over the last steps; -1: of none */
+    int64_t seen;        /* tokens learned from */
+    double sum[PITH__MARK_SUMS]; /* of an objective's figures, of the steps since the last line of the log */
 } pith__mark;
 
 PITH_SHARED const char *pith__mark_name(int i); /* of a number, as Hugging Face has it: "learning_rate" */
