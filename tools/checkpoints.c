@@ -245,17 +245,14 @@ int trainer_resume(trainer *t) {
         return trainer_bad_checkpoint(t, &e, BAD_DATA);
     t->checked = mark.step;
     if (mark.since_steps > 0 && mark.since_steps <= t->o->log_steps && isfinite(mark.since_sum))
-        t->since = mark.since, t->loss_sum = mark.since_sum, t->loss_n = (int)mark.since_steps;
+        t->since = mark.since, t->loss_sum = mark.since_sum, t->loss_n = (int)mark.since_steps,
+        memcpy(t->sum, mark.sum, sizeof t->sum);
     if (isfinite(mark.smooth)) t->smooth = mark.smooth;
     const char *here = trainer_path(t, checkpoint_name(t, mark.step, name));
     if (!here) return FAILED;
     if (!strcmp(here, t->from.path)) t->saved = mark.step; /* else it is saved here when it must be */
     if (!t->o->dry_run) say_differences(t, &mark);
-    for (int64_t step = 0; step < mark.step; step++) {
-        step_size s;
-        t->what->size(t, step, &s);
-        t->seen += s.n_token;
-    }
+    t->seen = mark.seen;
     fprintf(stderr, "going on from %s\n", t->from.path);
     return 0;
 }
@@ -265,7 +262,7 @@ int trainer_resume(trainer *t) {
 int trainer_save(trainer *t) {
     pith__mark mark = { .step = t->adam.step, .seed = (int64_t)t->o->seed, .batch = t->batch_size,
                         .texts = (int64_t)t->key, .since = t->since, .since_sum = t->loss_sum,
-                        .since_steps = t->loss_n, .smooth = t->smooth };
+                        .since_steps = t->loss_n, .smooth = t->smooth, .seen = t->seen };
     char name[64];
     int64_t step[MOST];
     pith_error e = { 0, "" };
@@ -274,6 +271,7 @@ int trainer_save(trainer *t) {
     if (!code && t->what->save) code = t->what->save(t, t->adam.step);
     if (code) return code;
     numbers_of(t, mark.number);
+    memcpy(mark.sum, t->sum, sizeof mark.sum);
     if (pith__checkpoint_save(t->base, &t->params, &t->adam, &mark, path, &e)) return report(&e);
     t->saved = t->adam.step;
     size_t n = checkpoints(t, step);

@@ -20,7 +20,12 @@ int check_memory(double bytes, const char *what) {
                     "or shorter sequences", what, bytes * 1e-9, all * 1e-9);
 }
 
-static int keep_of(const train_options *o) { return o->recompute ? PITH__KEEP_STREAM : PITH__KEEP_ALL; }
+static pith__step_plan plan_of(const trainer *t) {
+    const train_options *o = t->o;
+    int pairs = t->what->group > 1 ? t->what->group : 1;
+    return (pith__step_plan){ .n_ctx = t->n_ctx, .n_sequence = o->batch * o->accumulate * pairs, .group = pairs,
+                              .keep = o->recompute ? PITH__KEEP_STREAM : PITH__KEEP_ALL }; /* fits, see check_training */
+}
 
 int trainer_memory(trainer *t, size_t held) {
     pith_error e = { 0, "" };
@@ -32,15 +37,19 @@ int trainer_memory(trainer *t, size_t held) {
                              .weight_decay = o->decay,
                              .m = calloc(n, sizeof(float)),
                              .v = calloc(n, sizeof(float)) };
-    t->room = calloc(PITH__SHARDS * 2 * ((size_t)t->n_ctx + 1), sizeof *t->room);
-    if (!t->adam.m || !t->adam.v || !t->room)
+    size_t room = (size_t)t->n_ctx + 1;
+    t->room = calloc(WAVE * 2 * room, sizeof *t->room);
+    t->room_numbers = calloc(WAVE * ROOM_NUMBERS * room, sizeof *t->room_numbers);
+    if (!t->adam.m || !t->adam.v || !t->room || !t->room_numbers)
         return complain(FAILED, "no memory to train %zu parameters", n);
-    int n_sequence = o->batch * o->accumulate; /* fits, see check_training */
-    double bytes = (double)pith__step_size(t->m, &t->params, t->n_ctx, n_sequence, keep_of(o));
+    const pith__step_plan plan = plan_of(t);
+    double bytes = (double)pith__step_size(t->m, &t->params, &plan);
     int code = check_memory(bytes + 8.0 * (double)n + (double)held, "training with sequences so long");
     if (code) return code;
-    t->step = pith__step_new(t->m, &t->params, t->n_ctx, n_sequence, keep_of(o), &e);
-    return t->step ? 0 : complain(FAILED, "%s", e.text);
+    t->step = pith__step_new(t->m, &t->params, &plan, &e);
+    if (!t->step) return complain(FAILED, "%s", e.text);
+    pith__step_judge(t->step, t->what->judge, t);
+    return 0;
 }
 
 /* ---- steps ----------------------------------------------------------------------------------- */
@@ -77,13 +86,20 @@ int trainer_plan(trainer *t) {
 
 /* Sequences that are learned from at once, of so many that are left. */
 int trainer_wave(const trainer *t, int64_t left) {
-    return left < t->step->n_shard ? (int)left : t->step->n_shard;
+    int most = t->step->n_shard * t->step->group;
+    return left < most ? (int)left : most;
 }
 
-pith_token *trainer_room(const trainer *t, int k) { return t->room + (size_t)k * 2 * ((size_t)t->n_ctx + 1); }
+sequence_room trainer_room(const trainer *t, int k) {
+    size_t room = (size_t)t->n_ctx + 1;
+    return (sequence_room){ t->room + (size_t)k * 2 * room, t->room_numbers + (size_t)k * ROOM_NUMBERS * room };
+}
 
-void trainer_sequences(trainer *t, int64_t i, int n, pith__sequence *s) {
-    for (int k = 0; k < n; k++) t->what->sequence(t, t->adam.step, i + k, trainer_room(t, k), &s[k]);
+void trainer_sequences(trainer *t, int64_t step, int64_t i, int n, pith__sequence *s) {
+    for (int k = 0; k < n; k++) {
+        const sequence_room room = trainer_room(t, k);
+        t->what->sequence(t, step, i + k, &room, &s[k]);
+    }
 }
 
 /* ---- time ------------------------------------------------------------------------------------ */
@@ -95,13 +111,16 @@ static int time_a_token(trainer *t, double *token) {
     pith__loss loss = { 0, 0, 0 };
     double start = 0;
     step_size size;
+    int code = t->what->prepare ? t->what->prepare(t, t->adam.step) : 0;
+    if (code) return code;
     t->what->size(t, t->adam.step, &size);
     int64_t i = 0, tokens = 0;
     pith__step_begin(t->step);
     for (int n = 0; n < 2 || (seconds() - start < 0.5 && n < 50); n++) {
-        pith__sequence s[PITH__SHARDS];
+        pith__sequence s[WAVE];
         int wave = trainer_wave(t, size.n_sequence - i);
-        trainer_sequences(t, i, wave, s);
+        trainer_sequences(t, t->adam.step, i, wave, s);
+        t->step->taken = i;
         for (int k = 0; k < wave && n == 0; k++) s[k].n = s[k].n > 64 ? 64 : s[k].n; /* the first find memory for the others */
         if (pith__step_learn(t->step, s, wave, 1e-6f, &e)) return complain(FAILED, "%s", e.text);
         if (stopped()) return stopped();
@@ -136,8 +155,8 @@ enum { PROGRAM_MB = 3 }; /* itself, its libraries and the vocabulary, as measure
 
 int trainer_forecast(trainer *t, const char *weights, double held, double data, double eval_tokens) {
     double n = (double)t->params.n, mb = 4e-6 * n, token = 0, grads = mb * t->step->n_shard;
-    double acts = 1e-6 * (double)pith__step_size(t->m, &t->params, t->n_ctx, (int)t->batch_size,
-                                                  keep_of(t->o)) - grads;
+    const pith__step_plan plan = plan_of(t);
+    double acts = 1e-6 * (double)pith__step_size(t->m, &t->params, &plan) - grads;
     double rest = PROGRAM_MB + 1e-6 * data;
     int64_t left = t->total > t->adam.step ? t->total - t->adam.step : 0;
     fprintf(stderr,

@@ -224,18 +224,18 @@ static void pretrain_size(const trainer *t, int64_t step, step_size *s) {
     s->n_count = s->n_token = t->batch_size * t->n_ctx;
 }
 
-static void pretrain_sequence(trainer *t, int64_t step, int64_t i, pith_token *room, pith__sequence *s) {
+static void pretrain_sequence(trainer *t, int64_t step, int64_t i, const sequence_room *room, pith__sequence *s) {
     pretraining *p = pretraining_of(t);
     uint64_t window = (uint64_t)(step * t->batch_size + i);
-    if (p->data.file.data) pith__dataset_window(&p->data, t->n_ctx, t->o->seed, window, room);
+    if (p->data.file.data) pith__dataset_window(&p->data, t->n_ctx, t->o->seed, window, room->token);
     for (int k = 0; k <= t->n_ctx && !p->data.file.data; k++) /* a forecast: any will do */
-        room[k] = (pith_token)(pith__random_at(1, (uint64_t)k) % (uint64_t)p->vocab.n);
-    *s = (pith__sequence){ .t = room, .target = room + 1, .n = t->n_ctx };
+        room->token[k] = (pith_token)(pith__random_at(1, (uint64_t)k) % (uint64_t)p->vocab.n);
+    *s = (pith__sequence){ .t = room->token, .target = room->token + 1, .n = t->n_ctx };
 }
 
-static void pretrain_held_out(trainer *t, int i, pith_token *room, pith__sequence *s) {
-    int n = pith__dataset_eval_window(&pretraining_of(t)->data, t->n_ctx, i, room);
-    *s = (pith__sequence){ .t = room, .target = room + 1, .n = n };
+static void pretrain_held_out(trainer *t, int i, const sequence_room *room, pith__sequence *s) {
+    int n = pith__dataset_eval_window(&pretraining_of(t)->data, t->n_ctx, i, room->token);
+    *s = (pith__sequence){ .t = room->token, .target = room->token + 1, .n = n };
 }
 
 static int pretrain_measure(trainer *t, const pith__loss *loss) {
@@ -252,7 +252,7 @@ enum { SAMPLE = 100 }; /* tokens */
 /* A text as the model writes it now, to the terminal and the log. */
 static int write_sample(trainer *t) {
     const pith_shape *shape = pith_model_shape(t->m);
-    pith_session *s = t->step->tape[0]->s;
+    pith_session *s = t->step->tape[0][0]->s;
     pith_token first = shape->bos >= 0 ? shape->bos : shape->eos;
     pith_generation g = { .how = PITH_SAMPLING_DEFAULT, .rng = t->o->seed * 2 + 1, .n_predict = SAMPLE };
     pith_error e = { 0, "" };

@@ -162,7 +162,7 @@ static void learn_example(const pith__example *e, pith_token *target, pith__sequ
     *to = (pith__sequence){ .t = e->t, .target = target, .n = e->n - 1 };
 }
 
-static void sft_sequence(trainer *t, int64_t step, int64_t i, pith_token *room, pith__sequence *to) {
+static void sft_sequence(trainer *t, int64_t step, int64_t i, const sequence_room *room, pith__sequence *to) {
     const tuning *s = tuning_of(t);
     for (int64_t k = 0, unit, n; (unit = unit_at(s, step, k)) >= 0; k++, i -= n) {
         uint32_t one;
@@ -170,15 +170,15 @@ static void sft_sequence(trainer *t, int64_t step, int64_t i, pith_token *room, 
         n = unit_examples(s, unit, &one, &example);
         if (i >= n) continue;
         pith__example e = pith__examples_get(&s->data, example[i]);
-        learn_example(&e, room, to);
+        learn_example(&e, room->token, to);
         return;
     }
 }
 
-static void sft_held_out(trainer *t, int i, pith_token *room, pith__sequence *to) {
+static void sft_held_out(trainer *t, int i, const sequence_room *room, pith__sequence *to) {
     const tuning *s = tuning_of(t);
     pith__example e = pith__examples_get(&s->data, s->data.n_train + (size_t)i);
-    learn_example(&e, room, to);
+    learn_example(&e, room->token, to);
 }
 
 enum { ASKED = 16 }; /* examples that a memory of them is looked for in */

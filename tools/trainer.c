@@ -99,10 +99,13 @@ static int log_step(trainer *t) {
     log_number(t, "grad_norm", t->norm);
     output_line(&t->log, ", \"num_tokens\": %lld", (long long)t->seen);
     if (t->since.n) log_number(t, "mean_token_accuracy", (double)t->since.n_right / (double)t->since.n);
+    for (int i = 0; t->what->figures && t->what->figures[i]; i++)
+        log_number(t, t->what->figures[i], t->loss_n ? t->sum[i] / t->loss_n : (double)NAN);
     log_number(t, "tokens_per_second", speed);
     t->loss_sum = 0;
     t->loss_n = 0;
     t->since = (pith__loss){ 0, 0, 0 };
+    memset(t->sum, 0, sizeof t->sum);
     return log_end(t);
 }
 
@@ -112,12 +115,13 @@ static int log_step(trainer *t) {
 static int score_held_out(trainer *t, pith__loss *loss) {
     pith_error e = { 0, "" };
     int n = t->n_eval < t->o->max_eval ? t->n_eval : t->o->max_eval;
-    *loss = (pith__loss){ 0, 0, 0 };
     for (int i = 0, wave; i < n && !stopped(); i += wave) {
-        pith__sequence s[PITH__SHARDS];
+        pith__sequence s[WAVE];
         wave = trainer_wave(t, n - i);
-        for (int k = 0; k < wave; k++)
-            t->what->held_out(t, (int)((int64_t)(i + k) * t->n_eval / n), trainer_room(t, k), &s[k]);
+        for (int k = 0; k < wave; k++) {
+            const sequence_room room = trainer_room(t, k);
+            t->what->held_out(t, (int)((int64_t)(i + k) * t->n_eval / n), &room, &s[k]);
+        }
         if (pith__step_score(t->step, s, wave, loss, &e)) return complain(FAILED, "%s", e.text);
     }
     return stopped();
@@ -138,15 +142,15 @@ static int draw_log(trainer *t) {
 }
 
 static int evaluate_now(trainer *t) {
-    pith__loss loss;
+    pith__loss loss = { 0, 0, 0 };
     double mean = NAN;
-    int rises = 0, code = score_held_out(t, &loss);
+    int rises = 0, code = t->what->score ? t->what->score(t, &mean) : score_held_out(t, &loss);
     if (code) return code == stopped() ? 0 : code;
-    if (!loss.n && !t->what->at_start) return 0;
+    if (loss.n) mean = loss.sum / (double)loss.n;
+    if (isnan(mean) && !t->what->at_start) return 0;
     output_line(&t->log, "{\"step\": %lld", (long long)t->adam.step);
     fprintf(stderr, "%sstep %lld/%lld", t->terminal ? "\r\033[K" : "", (long long)t->adam.step, (long long)t->total);
-    if (loss.n) {
-        mean = loss.sum / (double)loss.n;
+    if (!isnan(mean)) {
         fprintf(stderr, "  eval loss %.4f", mean);
         log_number(t, "eval_loss", mean);
         rises = note_score(t, t->adam.step, mean);
@@ -157,7 +161,7 @@ static int evaluate_now(trainer *t) {
     if (code && code == stopped()) return 0;
     if (!code) code = note_probe(t, (probe){ t->adam.step, mean, t->forget_loss });
     if (!code) warn_of_history(t, rises);
-    if (!code && loss.n && t->best_step == t->adam.step) code = t->what->keep_best(t);
+    if (!code && !isnan(mean) && t->best_step == t->adam.step) code = t->what->keep_best(t);
     if (!code && t->what->show) code = t->what->show(t);
     int logged = log_end(t);
     if (!code && !logged) code = draw_log(t);
@@ -182,23 +186,24 @@ int say_diverged(trainer *t, int64_t step, const char *what, double x) {
 /* Diverged: the loss is NaN, or far above that of uniform guessing. */
 static int is_diverged(const trainer *t, double loss) { return !(loss <= 1.5 * t->untrained + 1); }
 
-/* The step's loss belongs to the weights before it. Save the new ones only if finite and good on the next
- * sequences. */
+/* The step's loss belongs to the weights before it. Save the new ones only if finite and good on the next sequences;
+ * where these are not known yet, on some that are. */
 static int check_learned(trainer *t) {
     pith_error e = { 0, "" };
     pith__loss loss = { 0, 0, 0 };
-    pith__sequence s[PITH__SHARDS];
+    pith__sequence s[WAVE];
+    int64_t step = t->what->prepare ? t->adam.step - 1 : t->adam.step;
     if (t->checked == t->adam.step) return 0;
     for (size_t i = 0; i < t->params.n_param; i++)
         for (size_t k = 0; k < t->params.param[i].n; k++)
             if (!isfinite(t->params.param[i].w[k]))
                 return say_diverged(t, t->adam.step, "a weight", (double)t->params.param[i].w[k]);
     step_size next;
-    t->what->size(t, t->adam.step, &next);
+    t->what->size(t, step, &next);
     int wave = trainer_wave(t, next.n_sequence);
-    trainer_sequences(t, 0, wave, s);
+    trainer_sequences(t, step, 0, wave, s);
     if (pith__step_score(t->step, s, wave, &loss, &e)) return complain(FAILED, "%s", e.text);
-    double mean = loss.sum / (double)loss.n;
+    double mean = loss.n ? loss.sum / (double)loss.n : 0;
     if (is_diverged(t, mean)) return say_diverged(t, t->adam.step, "the loss", mean);
     t->checked = t->adam.step;
     return 0;
@@ -217,20 +222,23 @@ static int take_step(trainer *t) {
     pith_error e = { 0, "" };
     pith__loss loss = { 0, 0, 0 };
     step_size size;
+    int code = t->what->prepare ? t->what->prepare(t, t->adam.step) : 0;
+    if (code) return code;
     t->what->size(t, t->adam.step, &size);
     float scale = 1.0f / (float)size.n_count;
     pith__step_dropout(t->step, t->dropout, pith__random_at(t->o->seed, (uint64_t)t->adam.step));
     pith__step_begin(t->step);
     for (int64_t i = 0, wave; i < size.n_sequence; i += wave) {
-        pith__sequence s[PITH__SHARDS];
+        pith__sequence s[WAVE];
         wave = trainer_wave(t, size.n_sequence - i);
-        trainer_sequences(t, i, (int)wave, s);
+        trainer_sequences(t, t->adam.step, i, (int)wave, s);
         if (pith__step_learn(t->step, s, (int)wave, scale, &e))
             return complain(FAILED, "%s", e.text);
         if (stopped()) return stopped();
     }
     pith__step_end(t->step, &loss);
-    double mean = loss.sum / (double)loss.n;
+    double figure[PITH__MARK_SUMS] = { 0 };
+    double mean = t->what->learned ? t->what->learned(t, &loss, figure) : loss.sum / (double)loss.n;
     t->norm = pith__grad_norm(&t->params);
     t->rate = (double)t->o->lr * pith__schedule(t->schedule, t->adam.step, t->warmup, t->total,
                                                 (double)t->o->min_lr);
@@ -248,6 +256,7 @@ static int take_step(trainer *t) {
     pith__adamw_step(&t->adam, &t->params, t->rate, clip < 1 ? clip : 1);
     t->loss_sum += mean;
     t->loss_n++;
+    for (int i = 0; i < PITH__MARK_SUMS; i++) t->sum[i] += figure[i];
     t->since.n += loss.n, t->since.n_right += loss.n_right;
     t->seen += size.n_token;
     return 0;
@@ -309,7 +318,7 @@ void trainer_begin(trainer *t, train_options *o, const objective *what, void *of
 void trainer_free(trainer *t) {
     if (t->log.file) fclose(t->log.file);
     pith__step_free(t->step);
-    free(t->history), free(t->room), free(t->adam.m), free(t->adam.v);
+    free(t->history), free(t->room), free(t->room_numbers), free(t->adam.m), free(t->adam.v);
     pith__params_free(&t->params);
     pith_close(t->m);
     pith__store_free(&t->from);

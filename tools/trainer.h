@@ -66,17 +66,33 @@ typedef struct { /* a checkpoint is OUT/checkpoint-N and this */
     const char *const *others; /* what else is in such a folder; ends with NULL */
 } checkpoint_form;
 
+typedef struct { /* what a sequence of a step may use while it is learned from */
+    pith_token *token;   /* (2, n_ctx + 1) */
+    float *number;       /* (ROOM_NUMBERS, n_ctx + 1) */
+} sequence_room;
+
+enum { ROOM_NUMBERS = 6, WAVE = PITH__SHARDS * PITH__GROUP }; /* WAVE: sequences that are learned from at once, at most */
+
 /* What a verb teaches. One loop teaches them all: an objective is a value. A function that returns an int gives an
  * exit code, or 0. */
 typedef struct {
     checkpoint_form form;
     const char *const *outputs;  /* names of what the run writes into OUT; ends with NULL */
     int n_model;                 /* the first so many are what the run is for */
-    /* Step is a number from 0 on, or of a checkpoint: what is learned from depends on it and the seed alone. */
+    /* Step is a number from 0 on, or of a checkpoint: what is learned from depends on it, the seed and the weights alone. */
+    int  (*prepare)(trainer *t, int64_t step); /* before anything else is asked of the next step, perhaps
+                                                * more than once; or NULL */
     void (*size)(const trainer *t, int64_t step, step_size *s);
-    /* Sequence i of a step. room: (2, n_ctx + 1) tokens that it may use. */
-    void (*sequence)(trainer *t, int64_t step, int64_t i, pith_token *room, pith__sequence *s);
-    void (*held_out)(trainer *t, int i, pith_token *room, pith__sequence *s); /* of t->n_eval */
+    /* Sequence i of a step. */
+    void (*sequence)(trainer *t, int64_t step, int64_t i, const sequence_room *room, pith__sequence *s);
+    int  group;          /* 2: sequences come in pairs, which are judged together */
+    pith__judge *judge;  /* finds slopes, of = the trainer; NULL: they are known, or there are none */
+    /* After the step: its loss, and a number for each name of figures, which the log has the mean of; NULL: the mean of *loss,
+     * and none. */
+    double (*learned)(trainer *t, const pith__loss *loss, double *figure);
+    const char *const *figures; /* at most PITH__MARK_SUMS, ends with NULL; or NULL */
+    void (*held_out)(trainer *t, int i, const sequence_room *room, pith__sequence *s); /* of t->n_eval */
+    int  (*score)(trainer *t, double *loss); /* of what is held out, instead of held_out; or NULL */
     void (*numbers)(const trainer *t, double *x); /* those of a mark that it alone has; or NULL */
     int  at_start;       /* 1: evaluate before the first step, and also where nothing is held out */
     int  (*measure)(trainer *t, const pith__loss *loss); /* what else an evaluation finds: for the terminal's line and the log's */
@@ -98,7 +114,8 @@ struct trainer {
     pith__params params;
     pith__adamw adam;      /* its step is the number of steps taken */
     pith__step *step;
-    pith_token *room;      /* (PITH__SHARDS, 2, n_ctx + 1) */
+    pith_token *room;      /* (WAVE, 2, n_ctx + 1) */
+    float *room_numbers;   /* (WAVE, ROOM_NUMBERS, n_ctx + 1) */
     int lock, n_ctx, terminal, schedule;
     int64_t batch_size;    /* sequences in a step, if no end of an epoch cuts it */
     int64_t total, warmup; /* steps */
@@ -114,10 +131,12 @@ struct trainer {
     double forget_loss;    /* what measure() found on general text, or NAN */
     output log;
     progress shown;        /* of long work before the first step */
-    double untrained;      /* the loss of one who knows nothing, log of the vocabulary's size, or of the first step if that is more */
+    double untrained;      /* the loss of one who knows nothing, log of the vocabulary's size, or of the first step if that is
+                            * more; INFINITY: that says nothing of this loss */
     pith__loss since;      /* of the steps since the last line of the log, */
     double loss_sum;       /* the sum of their means, */
-    int loss_n;            /* and how many */
+    int loss_n;            /* and how many; */
+    double sum[PITH__MARK_SUMS]; /* of the objective's figures */
     double smooth;         /* loss, averaged over the last steps; -1: none yet */
     float dropout;         /* of what an adapter gets */
     double norm, rate;     /* gradient's norm and learning rate of the last step */
@@ -152,8 +171,8 @@ int  trainer_plan(trainer *t);                /* its steps, of per_epoch, key an
 int  trainer_forecast(trainer *t, const char *weights, double held, double data, double eval_tokens);
 void print_duration(double s);
 int  trainer_wave(const trainer *t, int64_t left); /* sequences that are learned from at once, of those left */
-pith_token *trainer_room(const trainer *t, int k); /* (2, n_ctx + 1) tokens for sequence k of a wave */
-void trainer_sequences(trainer *t, int64_t i, int n, pith__sequence *s); /* sequences i to i + n of the next step */
+sequence_room trainer_room(const trainer *t, int k); /* for sequence k of a wave */
+void trainer_sequences(trainer *t, int64_t step, int64_t i, int n, pith__sequence *s); /* i to i + n of a step */
 
 /* ---- tools/trainer.c: the loop --------------------------------------------------------------- */
 

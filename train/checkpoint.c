@@ -9,11 +9,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NEEDED = 4, MARKS = 9 }; /* the keys of a checkpoint, in the order of mark_values(), and those it must have */
+enum { NEEDED = 4, MARKS = 10 }; /* the keys of a checkpoint, in the order of mark_values(), and those it must have */
 static const char *const marks[MARKS] = {
     "pith.train.step", "pith.train.seed", "pith.train.batch", "pith.train.texts", "pith.train.since_counted",
-    "pith.train.since_right", "pith.train.since_steps", "pith.train.since_loss", "pith.train.smooth_loss"
+    "pith.train.since_right", "pith.train.since_steps", "pith.train.since_loss", "pith.train.smooth_loss",
+    "pith.train.num_tokens"
 };
+enum { SMOOTH = 8 };
 
 /* A key's float has 32 bits: a double goes as a whole number that has its bits. */
 static int64_t bits_of(double x) {
@@ -30,15 +32,18 @@ static double double_of(int64_t bits) {
 
 static void mark_values(const pith__mark *m, int64_t *value) {
     const int64_t all[MARKS] = { m->step, m->seed, m->batch, m->texts, m->since.n, m->since.n_right, m->since_steps,
-                                 bits_of(m->since_sum), bits_of(m->smooth) };
+                                 bits_of(m->since_sum), bits_of(m->smooth), m->seen };
     memcpy(value, all, sizeof all);
 }
 
 static void mark_from_values(pith__mark *m, const int64_t *value) {
     m->step = value[0], m->seed = value[1], m->batch = value[2], m->texts = value[3];
     m->since = (pith__loss){ 0, value[4], value[5] };
-    m->since_steps = value[6], m->since_sum = double_of(value[7]), m->smooth = double_of(value[8]);
+    m->since_steps = value[6], m->since_sum = double_of(value[7]), m->smooth = double_of(value[SMOOTH]);
+    m->seen = value[9];
 }
+
+static const char sum_name[] = "pith.train.since_sum_%d"; /* of a figure */
 
 PITH_SHARED const char *pith__mark_name(int i) {
     static const char *const names[PITH__MARK_NUMBERS] = {
@@ -56,6 +61,14 @@ static int mark_key(pith__arena *a, pith__key *k, int i, double x) {
     char *copy = pith__arena_text(a, name, (size_t)n);
     *k = (pith__key){ .name = { copy, (size_t)n }, .type = PITH__FLOAT, .f = x };
     if (x >= 0 && x <= INT32_MAX && floor(x) == x) k->type = PITH__INT, k->i = (int64_t)x;
+    return copy != NULL;
+}
+
+static int sum_key(pith__arena *a, pith__key *k, int i, double x) {
+    char name[64];
+    int n = snprintf(name, sizeof name, sum_name, i);
+    char *copy = pith__arena_text(a, name, (size_t)n);
+    *k = (pith__key){ .name = { copy, (size_t)n }, .type = PITH__INT, .i = bits_of(x) };
     return copy != NULL;
 }
 
@@ -96,7 +109,7 @@ PITH_SHARED int pith__checkpoint_save(const pith__store *base, const pith__param
     mark_values(mark, value);
     pith__arena a = { NULL, 0 };
     pith__store s = *base;
-    s.key = pith__arena_new(&a, n_key + MARKS + PITH__MARK_NUMBERS, sizeof *s.key);
+    s.key = pith__arena_new(&a, n_key + MARKS + PITH__MARK_NUMBERS + PITH__MARK_SUMS, sizeof *s.key);
     pith__tensor *t = pith__arena_new(&a, 3 * n, sizeof *t);
     int failed = !s.key || !t;
     for (size_t i = 0; i < n && !failed; i++) {
@@ -114,6 +127,8 @@ PITH_SHARED int pith__checkpoint_save(const pith__store *base, const pith__param
     s.n_key = n_key + MARKS;
     for (int i = 0; i < PITH__MARK_NUMBERS && !failed; i++)
         if (isfinite(mark->number[i])) failed = !mark_key(&a, &s.key[s.n_key++], i, mark->number[i]);
+    for (int i = 0; i < PITH__MARK_SUMS && !failed; i++)
+        if (mark->sum[i] < 0 || mark->sum[i] > 0) failed = !sum_key(&a, &s.key[s.n_key++], i, mark->sum[i]);
     int code = failed ? pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", path)
                       : pith__gguf_write(&s, t, 3 * n, pith__format_of(PITH__F32), path, err);
     pith__arena_free(&a);
@@ -149,7 +164,7 @@ PITH_SHARED int pith__weights_load(const pith__store *s, pith__params *p, pith_e
 PITH_SHARED int pith__checkpoint_load(const pith__store *s, pith__params *p, pith__adamw *adam,
                                       pith__mark *mark, pith_error *err) {
     int64_t value[MARKS] = { 0 };
-    value[MARKS - 1] = bits_of(-1); /* of a checkpoint that does not say */
+    value[SMOOTH] = bits_of(-1); /* of a checkpoint that does not say */
     for (size_t i = 0; i < MARKS; i++) {
         const pith__key *k = pith__store_key(s, marks[i]);
         if (k && k->type == PITH__INT) value[i] = k->i;
@@ -162,6 +177,12 @@ PITH_SHARED int pith__checkpoint_load(const pith__store *s, pith__params *p, pit
         snprintf(name, sizeof name, "pith.train.%s", pith__mark_name(i));
         const pith__key *k = pith__store_key(s, name);
         mark->number[i] = k && (k->type == PITH__INT || k->type == PITH__FLOAT) ? k->f : (double)NAN;
+    }
+    for (int i = 0; i < PITH__MARK_SUMS; i++) {
+        char name[64];
+        snprintf(name, sizeof name, sum_name, i);
+        const pith__key *k = pith__store_key(s, name);
+        mark->sum[i] = k && k->type == PITH__INT ? double_of(k->i) : 0;
     }
     if (mark->step < 0)
         return pith__fail(err, PITH_EFORMAT, "%s: its step is %lld", s->path, (long long)mark->step);
