@@ -33,21 +33,21 @@ TEST(tokens_and_masks_of_trl) {
     static const char *const family[] = { "llama", "qwen2" }, *const side[] = { "chosen", "rejected" };
     char base[512], data[512], ids[512], part[96];
     if (!fixture_shared("tuning/README.md")) SKIP("no ../shared/tuning");
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < 4; k++) { /* both families, for DPO and for a reward model */
         pith_error e = { 0, "" };
-        const char *path = data;
+        const char *path = data, *kind = k < 2 ? "dpo" : "rm";
         pith__examples x;
-        snprintf(part, sizeof part, "tuning/%s/base", family[k]);
+        snprintf(part, sizeof part, "tuning/%s/base", family[k % 2]);
         strcpy(base, fixture_shared(part));
-        snprintf(part, sizeof part, "tuning/%s/data/dpo.jsonl", family[k]);
+        snprintf(part, sizeof part, "tuning/%s/data/%s.jsonl", family[k % 2], kind);
         strcpy(data, fixture_shared(part));
         pith_model *m = pith_open(base, NULL, &e);
         pith_template *t = m ? pith_template_new(m, NULL, 0, NULL, &e) : NULL;
         if (!t) FAIL("%s", e.text);
-        const pith__examples_plan plan = { .train = { &path, 1 }, .form = t, .pairs = 1 };
+        const pith__examples_plan plan = { .train = { &path, 1 }, .form = t, .pairs = 1, .scored = k > 1 };
         if (t && pith__examples_open(&x, m, &plan, NULL, &e)) FAIL("%s", e.text);
         for (size_t i = 0; i < 2; i++) {
-            snprintf(part, sizeof part, "tuning/%s/data/dpo.%s.ids", family[k], side[i]);
+            snprintf(part, sizeof part, "tuning/%s/data/%s.%s.ids", family[k % 2], kind, side[i]);
             strcpy(ids, fixture_shared(part));
             same_as(&x, i, ids);
         }
@@ -116,7 +116,6 @@ static const char *both_of(const char *form, const char *rows, int max_length, i
 TEST(kinds_of_rows) {
     static const char yo_no[] = SAID("Yo") " " SAID("No");
     BOTH(NULL, "{\"prompt\":\"Hi\",\"chosen\":\" yo\",\"rejected\":\" no\"}", "{<s>}Hi[ yo{</s>}] {<s>}Hi[ no{</s>}]");
-    BOTH(NULL, "{\"prompt\":\"Hi\",\"chosen\":\" yo\",\"rejected\":\"\"}", "{<s>}Hi[ yo{</s>}] {<s>}Hi[{</s>}]");
     BOTH(chatml, "{\"prompt\":[" USER "],\"chosen\":[" SAYS("Yo") "],\"rejected\":[" SAYS("No") "]}", yo_no);
     BOTH(chatml, "{\"rejected\":[" USER "," SAYS("No") "],\"chosen\":[" USER "," SAYS("Yo") "]}", yo_no);
     BOTH(chatml, "{\"prompt\":\"Hi\",\"chosen\":[" USER "," SAYS("Yo") "],\"rejected\":[" USER "," SAYS("No") "],\"score\":5}", yo_no);
@@ -149,6 +148,10 @@ TEST(what_is_wrong) {
     REFUSED(NULL, "{\"prompt\":\"a\",\"chosen\":[],\"rejected\":7}", "chosen is empty, need messages");
     REFUSED(chatml, "{\"prompt\":[" USER "],\"chosen\":\"b\",\"rejected\":\"c\"}", "chosen is \"b\", need an array of messages");
     REFUSED(chatml, "{\"prompt\":[" USER "],\"chosen\":[" SAYS("Yo") "],\"rejected\":[]}", "rejected is empty");
+    REFUSED(NULL, "{\"prompt\":\"Hi\",\"chosen\":\" yo\",\"rejected\":\" \\n\"}", "line 1: rejected is empty");
+    REFUSED(NULL, "{\"chosen\":\"\",\"rejected\":\"a\"}", "chosen is empty");
+    REFUSED(chatml, "{\"prompt\":[" USER "],\"chosen\":[" SAYS("Yo") "],\"rejected\":[" SAYS("") "]}", "rejected is empty");
+    REFUSED(chatml, "{\"chosen\":[" USER "," SAYS("") "],\"rejected\":[" USER "," SAYS("No") "]}", "chosen is empty");
     REFUSED(chatml, "{\"chosen\":[" SAYS("Yo") "],\"rejected\":[" SAYS("No") "]}", "begin with different messages");
     REFUSED(chatml, "{\"chosen\":[" USER "],\"rejected\":[" USER "," SAYS("No") "]}", "begin with different messages");
     REFUSED(NULL, "{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"b\"}", "chosen and rejected are equal in 1 pair, the first of line 1");
@@ -183,6 +186,71 @@ TEST(pairs_are_left_out_whole) {
     pith__examples_close(&x);
 }
 
+/* For a reward model both answers as whole texts, and only their last token counts. */
+TEST(pairs_that_are_scored) {
+    static const char rows[] =
+        "{\"prompt\":\"ab\",\"chosen\":\"c\",\"rejected\":\"d\",\"margin\":0.5}\n"
+        "{\"prompt\":\"a\",\"chosen\":\"bcdefgh\",\"rejected\":\"c\"}\n{\"prompt\":\"abcdef\",\"chosen\":\"x\",\"rejected\":\"yz\"}\n"
+        "{\"prompt\":\"ab\",\"chosen\":\"c\",\"rejected\":\"c\"}\n{\"prompt\":\"ab\",\"chosen\":\"c\",\"rejected\":\"d\",\"margin\":null}\n";
+    pith__examples x, y;
+    pith_model *m = rows_model(NULL);
+    REQUIRE(!open_pairs(&x, rows, (pith__examples_plan){ .scored = 1, .max_length = 9 }));
+    EQ(x.n_train, 4);
+    EQ(x.cut.n, 2); /* not cut but left out, each pair once */
+    EQ(x.cut.line, 2);
+    EQ(x.equal.n, 1);
+    EQ(x.skipped.n, 0);
+    EQ(x.n_label, 4);
+    for (size_t i = 0; i < 4; i++) {
+        const pith__example e = pith__examples_get(&x, i);
+        if (strcmp(shown(m, &e), i % 2 ? "{<s>}abd[{</s>}]" : "{<s>}abc[{</s>}]")) FAIL("%s", shown(m, &e));
+        NEAR(e.margin, i < 2 ? 0.5 : 0, 0);
+    }
+    REQUIRE(!open_pairs(&y, strstr(rows, "{\"prompt\":\"ab\",\"chosen\":\"c\",\"rejected\":\"d\",\"margin\":null"), (pith__examples_plan){ .scored = 1 }));
+    CHECK(x.key != y.key); /* a margin is part of what is learned */
+    pith__examples_close(&x), pith__examples_close(&y), pith_close(m);
+    EQ(open_pairs(&x, "{\"prompt\":\"ab\",\"chosen\":\"c\",\"rejected\":\"d\",\"margin\":\"1\"}", (pith__examples_plan){ .scored = 1 }), PITH_EDATA);
+    EQ(open_pairs(&x, "{\"prompt\":\"ab\",\"chosen\":\"c\",\"rejected\":\"d\",\"margin\":1e999}", (pith__examples_plan){ .scored = 1 }), PITH_EDATA);
+    EQ(open_pairs(&x, "{\"prompt\":\"abc\",\"chosen\":\"c\",\"rejected\":\"d\"}", (pith__examples_plan){ .scored = 1, .max_length = 5 }), PITH_EDATA);
+}
+
+/* Rows one at a time, of any kind. */
+TEST(row_by_row) {
+    static const char *const cases[][2] = {
+        { "{\"text\":\"ab\"}", "{<s>}ab[{</s>}]" }, { "{\"prompt\":\"a\",\"completion\":\"b\"}", "{<s>}ab[{</s>}]" },
+        { "{\"messages\":[" USER "," SAYS("Yo") "]}", "{<s>}{<|im_start|>}user\nHi{<|im_end|>}\n{<|im_start|>}assistant\nYo{<|im_end|>}[\n]" },
+        { "{\"prompt\":[" USER "],\"completion\":[" SAYS("Yo") "]}",
+          "{<s>}{<|im_start|>}user\nHi{<|im_end|>}\n{<|im_start|>}assistant\nYo{<|im_end|>}[\n]" },
+        { "{\"input_ids\":[100]}", "[a]" }, { "{\"text\":\"0123456789012345678901234567890123456789012345678901234567890123456789\"}", NULL },
+        { "{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"b\"}", "{<s>}ab[{</s>}]" }, { "{\"prompt\":\"a\"}", "line 7: has prompt without" },
+        { "{\"text\":\"ab\"}", "{<s>}ab[{</s>}]" },
+    };
+    pith_error e = { 0, "" };
+    pith_model *m = rows_model(chatml);
+    pith_template *t = pith_template_new(m, NULL, 0, NULL, &e);
+    const pith__examples_plan plan = { .form = t, .scored = 1, .max_length = 60 };
+    pith__row_reader *r = pith__row_reader_new(m, &plan, &e);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const pith__examples *x = NULL;
+        pith__json row;
+        char where[20];
+        snprintf(where, sizeof where, "line %zu", i);
+        REQUIRE(!pith__json_read(&row, cases[i][0], strlen(cases[i][0]), "", &e));
+        int code = pith__row_reader_read(r, row, where, &x, &e);
+        if (i == 7) EQ(code, PITH_EDATA);
+        if (i == 7 && !strstr(e.text, cases[i][1])) FAIL("%s", e.text);
+        if (i == 7) continue;
+        EQ(code, PITH_OK);
+        EQ(x->n_train, i == 5 ? 0 : i == 6 ? 2 : 1);
+        EQ(x->cut.n, i == 5);
+        for (size_t k = 0; k < x->n_train; k++) {
+            const pith__example one = pith__examples_get(x, k);
+            if (strcmp(shown(m, &one), cases[i][1])) FAIL("%s", shown(m, &one));
+        }
+    }
+    pith__row_reader_free(r), pith_template_free(t), pith_close(m);
+}
+
 TEST(pairs_are_held_out_whole) {
     char text[4000], *p = text;
     pith__examples x;
@@ -208,6 +276,8 @@ int main(void) {
     RUN(implicit_prompts_of_texts);
     RUN(what_is_cut);
     RUN(what_is_wrong);
+    RUN(pairs_that_are_scored);
+    RUN(row_by_row);
     RUN(pairs_are_left_out_whole);
     RUN(pairs_are_held_out_whole);
     remove_folder();

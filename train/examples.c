@@ -1,11 +1,12 @@
 /* examples.c - files of rows -> examples: tokens, and which of them are to be learned.
  *
  * Of a conversation the assistant's turns count (train/answers.c), of a prompt and its completion all from the first token
- * on that differs from those of the prompt alone, of a text every token. What a text ends with is the token that ends a
- * text. All examples lie in memory, one after the other; which are held out is a function of their tokens, so that equal
+ * on that differs from those of the prompt alone, of a text every token; of what is to be scored the last token. What a text
+ * ends with is the token that ends a text. All examples lie in memory, one after the other; which are held out is a function of their tokens, so that equal
  * ones are on one side. */
 #include "train.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@ typedef struct pith__example_at {
     uint32_t file;
     size_t line;
     uint64_t hash;       /* of its tokens and what counts */
+    double margin;
 } example_at;
 
 typedef struct { /* at work */
@@ -65,6 +67,7 @@ static int make_room(example_maker *w, size_t n) {
 static int add_example(example_maker *w, const pith_token *t, const uint8_t *counts, size_t n, int endless) {
     size_t most = w->plan->max_length > 0 ? (size_t)w->plan->max_length : INT_MAX, label = 0;
     pith__examples *x = w->x;
+    if (w->plan->scored && n > most) return note(&x->cut, w), PITH_OK;
     if (endless) note(&x->endless, w);
     if (n > most) {
         note(&x->cut, w);
@@ -72,13 +75,14 @@ static int add_example(example_maker *w, const pith_token *t, const uint8_t *cou
         n = most;
     }
     for (size_t i = 1; i < n; i++) label += counts[i];
-    if (!label) return note(&x->skipped, w), PITH_OK;
+    if (w->plan->scored ? !n : !label) return note(&x->skipped, w), PITH_OK;
     if (!make_room(w, n)) return fail_memory(w);
     memcpy(x->token + w->n_token, t, n * sizeof *t);
     memcpy(x->counts + w->n_token, counts, n);
     x->counts[w->n_token] = 0; /* nothing stands before it */
+    if (w->plan->scored) memset(x->counts + w->n_token, 0, n), x->counts[w->n_token + n - 1] = 1;
     uint64_t hash = pith__hash(pith__hash(n, t, n * sizeof *t), x->counts + w->n_token, n);
-    x->at[w->n++] = (example_at){ w->n_token, (int)n, (uint32_t)w->file, w->line, hash };
+    x->at[w->n++] = (example_at){ w->n_token, (int)n, (uint32_t)w->file, w->line, hash, 0 };
     w->n_token += n;
     if ((int)n > x->longest) x->longest = (int)n;
     return PITH_OK;
@@ -212,10 +216,11 @@ static int add_messages(example_maker *w, const pith__row *row) {
     pith_error e = { 0, "" };
     int endless = 0, code = render(w, row->messages, 0, &r);
     if (code) return code;
-    if (!w->plan->every_token) mark_empty(w, row->messages, &r);
+    int all = w->plan->every_token || w->plan->scored;
+    if (!all) mark_empty(w, row->messages, &r);
     uint8_t *counts = pith__arena_new(&w->arena, (size_t)r.n_token + 1, 1);
     if (!counts) code = fail_memory(w);
-    else if (pith__turns_count(&w->turns, &r, w->plan->every_token, counts, &endless, &e)) code = fail_row(w, &e);
+    else if (pith__turns_count(&w->turns, &r, all, counts, &endless, &e)) code = fail_row(w, &e);
     if (!code) code = add_example(w, r.token, counts, (size_t)r.n_token, endless);
     pith_rendering_free(&r);
     return code;
@@ -296,7 +301,7 @@ static int add_kind(example_maker *w, const pith__row *row) {
     case PITH__ROW_TEXT: return add_text(w, (pith__str){ "", 0 }, row->text, 0);
     case PITH__ROW_PAIR: return add_text(w, row->text, row->completion, 1);
     case PITH__ROW_MESSAGES: return add_messages(w, row);
-    case PITH__ROW_TURNS: return add_turns(w, row);
+    case PITH__ROW_TURNS: return w->plan->scored ? add_messages(w, row) : add_turns(w, row);
     default: return add_tokens(w, row);
     }
 }
@@ -310,32 +315,56 @@ static int first_label(const pith__example *e) {
 
 /* The last two examples have one prompt: where letters of it joined those of one answer to a token, both answers begin
  * there. And they are held out together. */
-static void join_pair(example_maker *w) {
+static void join_pair(example_maker *w, double margin) {
     example_at *at = w->x->at + w->n - 2;
+    at[0].margin = at[1].margin = margin;
     const pith__example a = pith__examples_get(w->x, w->n - 2), b = pith__examples_get(w->x, w->n - 1);
     int i = first_label(&a), k = first_label(&b);
     int from = i < k ? i : k;
-    if (!memcmp(a.t, b.t, (size_t)from * sizeof *a.t)) { /* else one was cut more than the other, with keep_end */
+    if (!w->plan->scored && !memcmp(a.t, b.t, (size_t)from * sizeof *a.t)) { /* else one was cut more than the other, with keep_end */
         memset(w->x->counts + at[0].at + from, 1, (size_t)(i - from));
         memset(w->x->counts + at[1].at + from, 1, (size_t)(k - from));
     }
-    at[0].hash = at[1].hash = pith__hash(at[0].hash, &at[1].hash, sizeof at[1].hash);
+    at[0].hash = pith__hash(at[0].hash, &at[1].hash, sizeof at[1].hash);
+    if (fabs(margin) > 0) at[0].hash = pith__hash(at[0].hash, &margin, sizeof margin);
+    at[1].hash = at[0].hash;
+}
+
+/* An answer without text says nothing of what is preferred. */
+static int check_answer(example_maker *w, pith__json row, const char *name) {
+    pith__json text = pith__json_get(row, name), it = text, m;
+    if (pith__json_type(text) == '[')
+        while (pith__json_next(&it, NULL, &m)) text = pith__json_get(m, pith__json_get(m, "tool_calls").p ? "tool_calls" : "content");
+    return is_blank(text, &w->arena) ? pith__fail(w->err, PITH_EDATA, "%s: %s is empty", w->where, name) : PITH_OK;
+}
+
+static int read_margin(example_maker *w, pith__json row, double *margin) {
+    pith__json j = pith__json_get(row, "margin");
+    *margin = 0;
+    if (!w->plan->scored || !j.p || pith__json_type(j) == 'n' || pith__json_float(j, margin)) return PITH_OK;
+    return pith__json_fail(j, PITH_EDATA, w->where, "margin", "a number", w->err);
 }
 
 /* Two answers, if both teach something, and not the same. */
 static int add_pair(example_maker *w, pith__json j) {
     pith__row row[2];
     pith_error e = { 0, "" };
-    pith__some skipped = w->x->skipped;
+    pith__some skipped = w->x->skipped, cut = w->x->cut;
     size_t n = w->n, n_token = w->n_token;
+    double margin = 0;
     if (pith__row_read_pair(row, j, w->where, &w->arena, &e)) return fail_row(w, &e);
-    int code = add_kind(w, &row[0]);
+    int code = check_answer(w, j, "chosen");
+    if (!code) code = check_answer(w, j, "rejected");
+    if (!code) code = read_margin(w, j, &margin);
+    if (!code) code = add_kind(w, &row[0]);
     if (!code) code = add_kind(w, &row[1]);
     if (code) return code;
     int both = w->n - n == 2, equal = both && w->x->at[n].hash == w->x->at[n + 1].hash;
-    if (both && !equal) return join_pair(w), PITH_OK;
+    if (both && !equal) return join_pair(w, margin), PITH_OK;
+    int too_long = w->plan->scored && w->x->cut.n > cut.n;
     w->x->skipped = skipped;
-    note(equal ? &w->x->equal : &w->x->skipped, w);
+    if (too_long) w->x->cut = cut;
+    note(too_long ? &w->x->cut : equal ? &w->x->equal : &w->x->skipped, w);
     w->n = n, w->n_token = n_token;
     return PITH_OK;
 }
@@ -428,6 +457,9 @@ static int fail_empty(example_maker *w, const pith__texts *files) {
     char cut[64] = "";
     if (x->cut.n)
         snprintf(cut, sizeof cut, "; %zu %s cut to %d tokens", x->cut.n, x->cut.n > 1 ? "were" : "was", w->plan->max_length);
+    if (w->plan->scored && x->cut.n)
+        return pith__fail(w->err, PITH_EDATA, "%s: longer than %d tokens in %zu row%s, the first of line %zu, and nothing else",
+                          files->path[0], w->plan->max_length, x->cut.n, x->cut.n > 1 ? "s" : "", x->cut.line);
     if (!x->skipped.n && x->equal.n)
         return pith__fail(w->err, PITH_EDATA, "%s: chosen and rejected are equal in %zu pair%s, the first of line %zu",
                           files->path[0], x->equal.n, x->equal.n > 1 ? "s" : "", x->equal.line);
@@ -481,9 +513,52 @@ PITH_SHARED void pith__examples_close(pith__examples *x) {
 
 PITH_SHARED pith__example pith__examples_get(const pith__examples *x, size_t i) {
     const example_at *e = &x->at[i];
-    return (pith__example){ x->token + e->at, x->counts + e->at, e->n, e->file, e->line };
+    return (pith__example){ x->token + e->at, x->counts + e->at, e->n, e->file, e->line, e->margin };
 }
 
 PITH_SHARED void pith__example_targets(const pith__example *e, pith_token *target) {
     for (int i = 0; i + 1 < e->n; i++) target[i] = e->counts[i + 1] ? e->t[i + 1] : -1;
+}
+
+struct pith__row_reader {
+    example_maker w;
+    pith__examples_plan plan;
+    pith__examples x;
+};
+
+PITH_SHARED pith__row_reader *pith__row_reader_new(const pith_model *m, const pith__examples_plan *plan, pith_error *err) {
+    pith__row_reader *r = calloc(1, sizeof *r);
+    const pith_conversation like = { .variables = plan->variables, .now = plan->now };
+    if (!r) return pith__fail(err, PITH_EMEMORY, "no memory to read rows"), NULL;
+    r->plan = *plan;
+    r->w = (example_maker){ .m = m, .plan = &r->plan, .x = &r->x };
+    pith__turns_open(&r->w.turns, m, plan->form, &like);
+    return r;
+}
+
+PITH_SHARED void pith__row_reader_free(pith__row_reader *r) {
+    if (!r) return;
+    pith__turns_close(&r->w.turns);
+    pith__examples_close(&r->x);
+    free(r);
+}
+
+PITH_SHARED int pith__row_reader_read(pith__row_reader *r, pith__json j, const char *where, const pith__examples **x,
+                                      pith_error *err) {
+    example_maker *w = &r->w;
+    pith__row row[2];
+    pith_error e = { 0, "" };
+    int pair = pith__json_type(j) == '{' && pith__json_get(j, "chosen").p && pith__json_get(j, "rejected").p, code;
+    r->x = (pith__examples){ .at = r->x.at, .token = r->x.token, .counts = r->x.counts };
+    w->n = w->n_token = 0;
+    w->err = err;
+    snprintf(w->where, sizeof w->where, "%s", where);
+    if (pair) code = pith__row_read_pair(row, j, w->where, &w->arena, &e);
+    else code = pith__row_read(row, j, w->where, w->plan->form != NULL, &w->arena, &e);
+    if (code) code = fail_row(w, &e);
+    for (int i = 0; i <= pair && !code; i++) code = add_kind(w, &row[i]);
+    pith__arena_free(&w->arena);
+    r->x.n_train = w->n;
+    *x = &r->x;
+    return code;
 }

@@ -573,6 +573,7 @@ typedef struct {
     const uint8_t *counts; /* (n) 1: the token is to be learned; 0 for the first one */
     int n;
     size_t file, line;   /* where it is from: path[file], line (or item of an array) from 1 */
+    double margin;       /* of a pair that is scored: by so much the chosen one's score is to be greater */
 } pith__example;
 
 typedef struct {
@@ -588,6 +589,8 @@ typedef struct {
     int keep_end;        /* 1: at their beginning, 0: at their end */
     int pairs;           /* 1: rows are of a chosen and a rejected answer, and each gives two examples in this order */
     int parse_special;   /* 1: in plain texts (not in messages) "<|im_end|>" is read as that token */
+    int scored;          /* 1: they are to be scored, as whole texts: the last token alone counts, and one that is longer
+                            than max_length is left out (cut), for its end would be missing */
 } pith__examples_plan;
 
 typedef struct {         /* of some examples: how many, and the first */
@@ -617,6 +620,17 @@ PITH_SHARED void pith__examples_close(pith__examples *x);
 PITH_SHARED pith__example pith__examples_get(const pith__examples *x, size_t i);
 /* What pith__learn takes: target (n - 1) of the tokens t[0 .. n - 1), the last of which is only predicted. */
 PITH_SHARED void pith__example_targets(const pith__example *e, pith_token *target);
+
+/* The same row by row; what makes ids of rows is one function everywhere. A row with chosen and rejected gives two
+ * examples, also where they are equal, whatever plan.pairs says. */
+typedef struct pith__row_reader pith__row_reader;
+
+PITH_SHARED pith__row_reader *pith__row_reader_new(const pith_model *m, const pith__examples_plan *plan, pith_error *err);
+PITH_SHARED void pith__row_reader_free(pith__row_reader *r);
+/* *x: n_train examples, valid until the next row; none where nothing counts, or the row is too long (cut). where: of the
+ * row, for errors, which leave the reader as it was. */
+PITH_SHARED int  pith__row_reader_read(pith__row_reader *r, pith__json row, const char *where, const pith__examples **x,
+                                       pith_error *err);
 
 /* ---- train/logps.c: how likely a model finds whole answers ------------------------------------------- */
 
