@@ -53,6 +53,7 @@ TOOLS   = tools/bundle.c \
           tools/trainer.c \
           tools/pretrain.c \
           tools/forgetting.c \
+          tools/tuning.c \
           tools/sft.c \
           tools/likelihood.c \
           tools/rows.c \
