@@ -4,6 +4,52 @@
 
 #include "../base/base.h"
 
+#include <string.h>
+
+/* ---- 16-bit floats ------------------------------------------------------------------------------- */
+
+static inline float pith__float_of(uint32_t u) {
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return f;
+}
+
+static inline uint32_t pith__bits_of(float f) {
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    return u;
+}
+
+/* binary16: sign, 5 bits of exponent with bias 15, 10 of fraction. */
+static inline float pith__f16_to_f32(uint16_t h) {
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, fraction = h & 1023;
+    if (exponent == 0) /* zero and denormals: fraction * 2^-24 */
+        return pith__float_of(sign | pith__bits_of((float)(int)fraction * 0x1p-24f));
+    exponent = exponent == 31 ? 255 : exponent + 127 - 15; /* 31: infinity and NaN */
+    return pith__float_of(sign | exponent << 23 | fraction << 13);
+}
+
+static inline uint16_t pith__f32_to_f16(float f) { /* to nearest even */
+    uint32_t u = pith__bits_of(f), sign = u >> 16 & 0x8000, a = u & 0x7fffffff;
+    if (a > 0x7f800000) return (uint16_t)(sign | 0x7e00 | (a >> 13 & 0x3ff)); /* NaN, made quiet */
+    if (a >= 0x477ff000) return (uint16_t)(sign | 0x7c00); /* 65520 and more: infinity */
+    if (a < 0x38800000) { /* under 2^-14: when 0.5 is added, the processor rounds to units of 2^-24 */
+        uint32_t units = pith__bits_of(pith__float_of(a) + 0.5f) - pith__bits_of(0.5f);
+        return (uint16_t)(sign | units);
+    }
+    a += 0xfff + (a >> 13 & 1); /* adds just under one half of the last place; at half, an odd last bit rounds up */
+    return (uint16_t)(sign | (a - ((127u - 15) << 23)) >> 13);
+}
+
+/* bfloat16: the upper 16 bits of a float. */
+static inline float pith__bf16_to_f32(uint16_t h) { return pith__float_of((uint32_t)h << 16); }
+
+static inline uint16_t pith__f32_to_bf16(float f) { /* to nearest even */
+    uint32_t u = pith__bits_of(f);
+    if ((u & 0x7fffffff) > 0x7f800000) return (uint16_t)(u >> 16 | 64); /* NaN stays one */
+    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+
 /* ---- math/quant.c: number formats, one row each -------------------------------------------------- */
 
 /* GGUF's type numbers, and PITH__I8 for llama2.c's version 2. The scales of PITH__I8 do not lie beside its
@@ -15,7 +61,7 @@ enum {
     PITH__I8 = 1000
 };
 
-/* Bytes of a block on disk; quant.c has the structs. */
+/* Bytes of a block on disk; blocks.h has the structs. */
 enum {
     PITH__Q4_0_BYTES = 18, PITH__Q4_1_BYTES = 20, PITH__Q5_0_BYTES = 22, PITH__Q5_1_BYTES = 24,
     PITH__Q8_0_BYTES = 34, PITH__IQ4_NL_BYTES = 18, PITH__MXFP4_BYTES = 17, /* 32 numbers each */
@@ -57,8 +103,6 @@ typedef struct {
 
 PITH_SHARED const pith__format *pith__format_of(int id);       /* NULL: unknown */
 PITH_SHARED const pith__format *pith__format_named(const char *name); /* any case; NULL: unknown */
-PITH_SHARED float    pith__f16_to_f32(uint16_t h);
-PITH_SHARED uint16_t pith__f32_to_f16(float f); /* to nearest even */
 PITH_SHARED size_t   pith__tensor_bytes(const pith__tensor *t); /* in the file, scales too */
 PITH_SHARED void pith__row_floats(const pith__tensor *w, size_t r, float *y); /* y: (cols) */
 PITH_SHARED float pith__magnitude(const float *x, size_t n); /* the largest of |x|; NaN where there is one */
