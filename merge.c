@@ -108,7 +108,7 @@ static void round_row(const merge_tensor *t, const double *d, float *x, uint8_t 
     int halves = t->to->id == PITH__F16 || t->to->id == PITH__BF16;
     size_t cols = t->tensor.cols;
     for (size_t c = 0; c < cols; c++) x[c] = halves ? round_to_odd(d[c]) : (float)d[c];
-    t->to->encode(y, x, cols);
+    t->to->encode(y, x, cols, NULL);
     if (!moved) return;
     decode_row(t, y, x);
     for (size_t c = 0; c < cols; c++) *moved += ((double)x[c] - d[c]) * ((double)x[c] - d[c]);
@@ -148,7 +148,7 @@ static void merge_row(const void *data, size_t i, uint8_t *scratch) {
     float most = t->g->plan->finite ? pith__magnitude(x, cols) : 0;
     if (t->sums) sum_row(t, p->w, r, x, d, y, &j->sum[i]);
     else if (t->to == p->from->format && !p->from->scale) memcpy(y, p->from->data + (p->row0 + r) * p->from->row_bytes, t->tensor.row_bytes);
-    else t->to->encode(y, x, cols);
+    else t->to->encode(y, x, cols, NULL);
     if (most < SMALL) return;
     j->sum[i].wrong = !(most < INFINITY);
     decode_row(t, y, x);

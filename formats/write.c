@@ -222,7 +222,7 @@ static int encode_rows(const pith__out *o, size_t r, size_t n, uint8_t *y) {
     float *x = malloc(o->tensor->cols * sizeof *x);
     for (size_t i = 0; x && i < n; i++) {
         pith__row_floats(o->tensor, r + i, x);
-        o->to->encode(y + i * out_row_bytes(o), x, o->tensor->cols);
+        o->to->encode(y + i * out_row_bytes(o), x, o->tensor->cols, NULL);
     }
     free(x);
     return x ? PITH_OK : PITH_EMEMORY;

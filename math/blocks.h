@@ -120,12 +120,15 @@ _Static_assert(sizeof(iq4_xs_block) == PITH__IQ4_XS_BYTES, "layout on disk");
 
 /* ---- encoders, the rows of the table in quant.c ------------------------------------------------ */
 
-PITH_SHARED void pith__f32_encode(void *y, const float *x, size_t n);
-PITH_SHARED void pith__f16_encode(void *y, const float *x, size_t n);
-PITH_SHARED void pith__bf16_encode(void *y, const float *x, size_t n);
-PITH_SHARED void pith__q8_0_encode(void *y, const float *x, size_t n);
-PITH_SHARED void pith__q4_0_encode(void *y, const float *x, size_t n);
-PITH_SHARED void pith__q4_k_encode(void *y, const float *x, size_t n);
-PITH_SHARED void pith__q6_k_encode(void *y, const float *x, size_t n);
+PITH_SHARED int pith__f32_encode(void *y, const float *x, size_t n, const float *importance);
+PITH_SHARED int pith__f16_encode(void *y, const float *x, size_t n, const float *importance);
+PITH_SHARED int pith__bf16_encode(void *y, const float *x, size_t n, const float *importance);
+PITH_SHARED int pith__q8_0_encode(void *y, const float *x, size_t n, const float *importance);
+PITH_SHARED int pith__q4_0_encode(void *y, const float *x, size_t n, const float *importance);
+PITH_SHARED int pith__q4_1_encode(void *y, const float *x, size_t n, const float *importance);
+PITH_SHARED int pith__q5_0_encode(void *y, const float *x, size_t n, const float *importance);
+PITH_SHARED int pith__q5_1_encode(void *y, const float *x, size_t n, const float *importance);
+PITH_SHARED int pith__q4_k_encode(void *y, const float *x, size_t n, const float *importance);
+PITH_SHARED int pith__q6_k_encode(void *y, const float *x, size_t n, const float *importance);
 
 #endif

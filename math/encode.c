@@ -1,4 +1,9 @@
-/* encode.c - quantise: floats to blocks. quant.c has the way back, and the table that names both. */
+/* encode.c - quantise: floats to blocks. quant.c has the way back, and the table that names both.
+ *
+ * An encoder takes n numbers, a multiple of its block, and perhaps the importance of each: how much its squared error
+ * counts. It returns 0, or 1 where a number is not finite, or too large for the block's scale; all numbers of such a
+ * block become NaN, as a wrong result must not look right. A sum has its order, and nothing is fused: the
+ * bytes are the same on every processor. */
 #include "blocks.h"
 
 #include <math.h>
@@ -12,21 +17,183 @@ PITH_SHARED const int8_t pith__iq4_values[16] = { -127, -104, -83, -65, -49, -35
  * no minus zero. So the scale is halved; it is a power of two, stored as its exponent with bias 127. */
 PITH_SHARED const int8_t pith__mxfp4_values[16] = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
 
-/* ---- floats ---------------------------------------------------------------------------------- */
-
-PITH_SHARED void pith__f32_encode(void *y, const float *x, size_t n) { memcpy(y, x, n * sizeof *x); }
-
-PITH_SHARED void pith__f16_encode(void *y, const float *x, size_t n) {
-    uint8_t *p = y;
-    for (size_t i = 0; i < n; i++) put_half(p + 2 * i, x[i]);
+/* Without their signs, floats are in the order of their bits, and NaN is above all others. */
+PITH_SHARED float pith__magnitude(const float *x, size_t n) {
+    int32_t most = 0; /* as an int: SSE2 has no other maximum, and the compiler no other way to compare */
+    for (size_t i = 0; i < n; i++) {
+        int32_t a = (int32_t)(pith__bits_of(x[i]) & 0x7fffffff);
+        most = a > most ? a : most;
+    }
+    return pith__float_of((uint32_t)most);
 }
 
-PITH_SHARED void pith__bf16_encode(void *y, const float *x, size_t n) {
+/* ---- floats ---------------------------------------------------------------------------------- */
+
+PITH_SHARED int pith__f32_encode(void *y, const float *x, size_t n, const float *importance) {
+    (void)importance;
+    memcpy(y, x, n * sizeof *x);
+    return !(pith__magnitude(x, n) < INFINITY);
+}
+
+PITH_SHARED int pith__f16_encode(void *y, const float *x, size_t n, const float *importance) {
     uint8_t *p = y;
+    uint16_t bad = 0;
+    (void)importance;
+    for (size_t i = 0; i < n; i++) {
+        uint16_t h = pith__f32_to_f16(x[i]);
+        memcpy(p + 2 * i, &h, sizeof h);
+        bad |= (h & 0x7c00) == 0x7c00;
+    }
+    return bad;
+}
+
+PITH_SHARED int pith__bf16_encode(void *y, const float *x, size_t n, const float *importance) {
+    uint8_t *p = y;
+    uint16_t bad = 0;
+    (void)importance;
     for (size_t i = 0; i < n; i++) {
         uint16_t h = pith__f32_to_bf16(x[i]);
         memcpy(p + 2 * i, &h, sizeof h);
+        bad |= (h & 0x7f80) == 0x7f80;
     }
+    return bad;
+}
+
+/* ---- blocks of 32 ---------------------------------------------------------------------------- */
+
+/* These have plain rules, those of llama.cpp: the bytes are the same. The divisions are made before d and m are
+ * rounded to 16 bits. */
+
+typedef struct {
+    float min, max, most; /* most: the largest magnitude */
+    int bad;              /* a number is not finite */
+} block_range;
+
+static block_range range_of(const float *x) {
+    block_range y = { x[0], x[0], pith__magnitude(x, 32), 0 };
+    for (int i = 0; i < 32; i++) y.min = x[i] < y.min ? x[i] : y.min;
+    for (int i = 0; i < 32; i++) y.max = x[i] > y.max ? x[i] : y.max;
+    y.bad = !(y.most < INFINITY);
+    return y;
+}
+
+/* Where 1 / d would be infinite, d is 0 in 16 bits too: all weights are 0, whatever their q. */
+static int no_inverse(float d) { return d != 0 && !(fabsf(1 / d) < INFINITY); }
+
+static float inverse_of(float d) { return d == 0 || no_inverse(d) ? 0 : 1 / d; }
+
+/* Writes the scale. Returns 1, and makes the block NaN, if it cannot hold its numbers. */
+static int put_scale(uint8_t d[2], float scale, int bad) {
+    float written = put_half(d, scale);
+    if (!bad && fabsf(written) < INFINITY) return 0;
+    put_half(d, NAN);
+    return 1;
+}
+
+PITH_SHARED int pith__q8_0_encode(void *y, const float *x, size_t n, const float *importance) {
+    q8_0_block *block = y;
+    int bad = 0;
+    (void)importance; /* 255 steps are fine enough without a search, and the KV cache needs speed */
+    for (; n; n -= 32, x += 32, block++) {
+        block_range r = range_of(x);
+        float d = r.most / 127, inverse = inverse_of(d), v[32];
+        bad |= put_scale(block->d, d, r.bad);
+        for (int i = 0; i < 32; i++) v[i] = r.bad ? 0 : x[i] * inverse;
+        for (int i = 0; i < 32; i++) { /* to nearest, halves away from 0 */
+            int q = (int)v[i];
+            float rest = v[i] - (float)q;
+            block->q[i] = (int8_t)(q + (rest >= 0.5f) - (rest <= -0.5f));
+        }
+    }
+    return bad;
+}
+
+/* q from 0 to most: what is nearest to (x - start) * inverse + from. */
+static void round_block(uint8_t q[32], const float *x, float start, float inverse, float from, int most) {
+    float v[32];
+    for (int i = 0; i < 32; i++) v[i] = (x[i] - start) * inverse + (from + 0.5f);
+    for (int i = 0; i < 32; i++) v[i] = v[i] > 0 ? v[i] : 0; /* NaN too */
+    for (int i = 0; i < 32; i++) v[i] = v[i] < (float)most ? v[i] : (float)most;
+    for (int i = 0; i < 32; i++) q[i] = (uint8_t)(int)v[i];
+}
+
+static void join_nibbles(uint8_t p[16], const uint8_t q[32]) {
+    for (int i = 0; i < 16; i++) p[i] = (uint8_t)((q[i] & 15) | (q[i + 16] & 15) << 4);
+}
+
+static void join_fifth_bits(uint8_t p[4], const uint8_t q[32]) {
+    memset(p, 0, 4);
+    for (int i = 0; i < 32; i++) p[i / 8] = (uint8_t)(p[i / 8] | q[i] >> 4 << i % 8);
+}
+
+/* d * (q - half): the weight furthest out, the first of them, becomes -half. Returns 1 if the block is NaN. */
+static int signed_block(uint8_t d[2], uint8_t q[32], const float *x, int half) {
+    block_range r = range_of(x);
+    float far = r.max == r.most ? r.max : r.min;
+    if (r.most == 0) far = 0; /* not -0 */
+    else if (r.min == -r.max) /* the first of them */
+        for (int i = 32; i-- > 0;) far = fabsf(x[i]) == r.most ? x[i] : far;
+    float scale = far / (float)-half;
+    round_block(q, x, 0, inverse_of(scale), no_inverse(scale) ? 0 : (float)half, 2 * half - 1);
+    return put_scale(d, scale, r.bad);
+}
+
+/* d * q + m: from the least to the largest weight. */
+static int ranged_block(uint8_t d[2], uint8_t m[2], uint8_t q[32], const float *x, int most) {
+    block_range r = range_of(x);
+    float scale = (r.max - r.min) / (float)most;
+    round_block(q, x, r.min, inverse_of(scale), 0, most);
+    return put_scale(m, r.min, r.bad) | put_scale(d, scale, r.bad);
+}
+
+PITH_SHARED int pith__q4_0_encode(void *y, const float *x, size_t n, const float *importance) {
+    q4_0_block *block = y;
+    uint8_t q[32];
+    int bad = 0;
+    (void)importance;
+    for (; n; n -= 32, x += 32, block++) {
+        bad |= signed_block(block->d, q, x, 8);
+        join_nibbles(block->q, q);
+    }
+    return bad;
+}
+
+PITH_SHARED int pith__q5_0_encode(void *y, const float *x, size_t n, const float *importance) {
+    q5_0_block *block = y;
+    uint8_t q[32];
+    int bad = 0;
+    (void)importance;
+    for (; n; n -= 32, x += 32, block++) {
+        bad |= signed_block(block->d, q, x, 16);
+        join_nibbles(block->q, q);
+        join_fifth_bits(block->fifth, q);
+    }
+    return bad;
+}
+
+PITH_SHARED int pith__q4_1_encode(void *y, const float *x, size_t n, const float *importance) {
+    q4_1_block *block = y;
+    uint8_t q[32];
+    int bad = 0;
+    (void)importance;
+    for (; n; n -= 32, x += 32, block++) {
+        bad |= ranged_block(block->d, block->m, q, x, 15);
+        join_nibbles(block->q, q);
+    }
+    return bad;
+}
+
+PITH_SHARED int pith__q5_1_encode(void *y, const float *x, size_t n, const float *importance) {
+    q5_1_block *block = y;
+    uint8_t q[32];
+    int bad = 0;
+    (void)importance;
+    for (; n; n -= 32, x += 32, block++) {
+        bad |= ranged_block(block->d, block->m, q, x, 31);
+        join_nibbles(block->q, q);
+        join_fifth_bits(block->fifth, q);
+    }
+    return bad;
 }
 
 /* ---- a search for scales --------------------------------------------------------------------- */
@@ -122,35 +289,6 @@ static run_fit fit_run(const float *x, int n, const quant_grid *g) {
     return best;
 }
 
-/* If a weight is not finite, or too large for a 16-bit scale, all weights of the block become NaN: a wrong
- * result must not look right. */
-static void spoil_unless_finite(uint8_t d[2], float error) {
-    if (!(error < INFINITY)) put_half(d, NAN);
-}
-
-PITH_SHARED void pith__q8_0_encode(void *y, const float *x, size_t n) {
-    static const quant_grid grid = { -127, 127, 0, 1, 0 };
-    q8_0_block *block = y;
-    for (; n; n -= 32, x += 32, block++) {
-        float most = 0, q[32]; /* no search: 255 steps are fine enough, and the KV cache needs speed */
-        for (int i = 0; i < 32; i++) most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
-        float error = round_run(q, x, 32, put_half(block->d, most / 127), 0, &grid);
-        spoil_unless_finite(block->d, error);
-        for (int i = 0; i < 32; i++) block->q[i] = (int8_t)q[i];
-    }
-}
-
-PITH_SHARED void pith__q4_0_encode(void *y, const float *x, size_t n) {
-    static const quant_grid grid = { -8, 7, 0, 1, 0.5f };
-    q4_0_block *block = y;
-    for (; n; n -= 32, x += 32, block++) {
-        float q[32], d = put_half(block->d, fit_run(x, 32, &grid).d);
-        spoil_unless_finite(block->d, round_run(q, x, 32, d, 0, &grid));
-        for (int i = 0; i < 16; i++)
-            block->q[i] = (uint8_t)((int)q[i] + 8 + ((int)q[i + 16] + 8) * 16);
-    }
-}
-
 /* ---- super-blocks of 256 --------------------------------------------------------------------- */
 
 /* A super-block before it is packed. A run of weights has the scale d * scale and the minimum dmin * min. */
@@ -199,7 +337,7 @@ static float choose_run(super_block *y, int j, const float *x, float d, float dm
 
 /* Each run is fitted alone; the largest scale and the largest minimum give the units d and dmin. Then two steps
  * alternate, as within a run: the best integers for the units, and the best units for the integers. */
-static void fit_super(super_block *best, const float *x, const super_grid *g) {
+static int fit_super(super_block *best, const float *x, const super_grid *g) {
     int runs = 256 / g->length;
     float d = 0, m = 0, least = INFINITY;
     run_fit want[16];
@@ -227,15 +365,19 @@ static void fit_super(super_block *best, const float *x, const super_grid *g) {
         }
         solve_run(&d, &m, u, g->min_hi ? v : NULL, x, 256);
     }
-    spoil_unless_finite(best->d, least);
+    if (least < INFINITY) return 0;
+    put_half(best->d, NAN);
+    return 1;
 }
 
-PITH_SHARED void pith__q4_k_encode(void *y, const float *x, size_t n) {
+PITH_SHARED int pith__q4_k_encode(void *y, const float *x, size_t n, const float *importance) {
+    int bad = 0;
+    (void)importance;
     static const super_grid grid = { { 0, 15, 1, 0, 0.5f }, 32, 0, 63, 63 };
     q4_k_block *block = y;
     for (; n; n -= 256, x += 256, block++) {
         super_block s;
-        fit_super(&s, x, &grid);
+        bad |= fit_super(&s, x, &grid);
         memcpy(block->d, s.d, 2);
         memcpy(block->dmin, s.dmin, 2);
         for (int g = 0; g < 4; g++) {
@@ -249,14 +391,17 @@ PITH_SHARED void pith__q4_k_encode(void *y, const float *x, size_t n) {
             block->q[i] = (uint8_t)(q[0] | q[32] << 4);
         }
     }
+    return bad;
 }
 
-PITH_SHARED void pith__q6_k_encode(void *y, const float *x, size_t n) {
+PITH_SHARED int pith__q6_k_encode(void *y, const float *x, size_t n, const float *importance) {
+    int bad = 0;
+    (void)importance;
     static const super_grid grid = { { -32, 31, 0, 0, 2 }, 16, -128, 127, 0 };
     q6_k_block *block = y;
     for (; n; n -= 256, x += 256, block++) {
         super_block s;
-        fit_super(&s, x, &grid);
+        bad |= fit_super(&s, x, &grid);
         memcpy(block->d, s.d, 2);
         for (int j = 0; j < 16; j++) block->scale[j] = (int8_t)s.scale[j];
         for (int i = 0; i < 128; i++) {
@@ -269,4 +414,5 @@ PITH_SHARED void pith__q6_k_encode(void *y, const float *x, size_t n) {
                 (uint8_t)(q[0] >> 4 | q[32] >> 4 << 2 | q[64] >> 4 << 4 | q[96] >> 4 << 6);
         }
     }
+    return bad;
 }

@@ -288,10 +288,10 @@ PITH_SHARED void pith__cache_key(const pith__format *f, uint8_t *plane, int head
     uint8_t *keys = plane + (size_t)(slot / LANES * LANES) * value_bytes(f, head_dim);
     int u = slot % LANES;
     for (int i = 0; f->floats && i < head_dim; i++)
-        f->encode(keys + ((size_t)i * LANES + u) * f->bytes, k + i, 1);
+        f->encode(keys + ((size_t)i * LANES + u) * f->bytes, k + i, 1, NULL);
     for (int i = 0; !f->floats && i < head_dim; i += 32, keys += Q8_0_KEYS) {
         uint8_t block[PITH__Q8_0_BYTES];
-        f->encode(block, k + i, 32);
+        f->encode(block, k + i, 32, NULL);
         memcpy(keys + 2 * u, block, 2);
         for (int j = 0; j < 32; j++) keys[2 * LANES + j * LANES + u] = block[2 + j];
     }
@@ -311,7 +311,7 @@ PITH_SHARED void pith__cache_copy_key(const pith__format *f, int head_dim, uint8
 }
 
 PITH_SHARED void pith__cache_value(const pith__format *f, uint8_t *plane, int head_dim, int slot, const float *v) {
-    f->encode(plane + (size_t)slot * value_bytes(f, head_dim), v, head_dim);
+    f->encode(plane + (size_t)slot * value_bytes(f, head_dim), v, head_dim, NULL);
 }
 
 /* ---- for gradients (train/backward.c) ---------------------------------------------------------------- */

@@ -50,6 +50,10 @@ static inline uint16_t pith__f32_to_bf16(float f) { /* to nearest even */
     return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
+/* ---- math/encode.c: quantise ------------------------------------------------------------------------ */
+
+PITH_SHARED float pith__magnitude(const float *x, size_t n); /* the largest of |x|; NaN where there is one */
+
 /* ---- math/quant.c: number formats, one row each -------------------------------------------------- */
 
 /* GGUF's type numbers, and PITH__I8 for llama2.c's version 2. The scales of PITH__I8 do not lie beside its
@@ -84,7 +88,9 @@ typedef struct {
     int length, bytes; /* numbers in a block on disk, and its bytes */
     void (*floats)(float *y, const void *x, size_t n); /* formats without integers: n numbers */
     void (*unpack)(pith__q32 *y, const void *row, size_t b); /* dequantize: with integers, 32 numbers from 32 b on */
-    void (*encode)(void *y, const float *x, size_t n); /* n a multiple of length; NULL: read only */
+    /* Quantise n numbers, a multiple of length. importance: (n), how much each squared error counts; NULL: all alike.
+     * 1: a number was not finite or too large, and its block is NaN now. NULL: the format is read only. */
+    int (*encode)(void *y, const float *x, size_t n, const float *importance);
 } pith__format;
 
 /* A named array of numbers, where it lies in the file. A vector is a matrix of one row. */
@@ -105,7 +111,6 @@ PITH_SHARED const pith__format *pith__format_of(int id);       /* NULL: unknown 
 PITH_SHARED const pith__format *pith__format_named(const char *name); /* any case; NULL: unknown */
 PITH_SHARED size_t   pith__tensor_bytes(const pith__tensor *t); /* in the file, scales too */
 PITH_SHARED void pith__row_floats(const pith__tensor *w, size_t r, float *y); /* y: (cols) */
-PITH_SHARED float pith__magnitude(const float *x, size_t n); /* the largest of |x|; NaN where there is one */
 /* Numbers 32 b to 32 b + 31 of row r; zeros follow the last column. For formats of integers, and for I8 whose
  * groups are a multiple of 16. */
 PITH_SHARED void pith__row_q32(const pith__tensor *w, size_t r, size_t b, pith__q32 *y);

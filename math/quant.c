@@ -197,9 +197,9 @@ static const pith__format number_formats[] = {
     { PITH__BF16,   "BF16",     1, 2, bf16_floats, NULL, pith__bf16_encode },
     { PITH__Q8_0,   "Q8_0",    32, PITH__Q8_0_BYTES,   NULL, q8_0_unpack,   pith__q8_0_encode },
     { PITH__Q4_0,   "Q4_0",    32, PITH__Q4_0_BYTES,   NULL, q4_0_unpack,   pith__q4_0_encode },
-    { PITH__Q4_1,   "Q4_1",    32, PITH__Q4_1_BYTES,   NULL, q4_1_unpack,   NULL },
-    { PITH__Q5_0,   "Q5_0",    32, PITH__Q5_0_BYTES,   NULL, q5_0_unpack,   NULL },
-    { PITH__Q5_1,   "Q5_1",    32, PITH__Q5_1_BYTES,   NULL, q5_1_unpack,   NULL },
+    { PITH__Q4_1,   "Q4_1",    32, PITH__Q4_1_BYTES,   NULL, q4_1_unpack,   pith__q4_1_encode },
+    { PITH__Q5_0,   "Q5_0",    32, PITH__Q5_0_BYTES,   NULL, q5_0_unpack,   pith__q5_0_encode },
+    { PITH__Q5_1,   "Q5_1",    32, PITH__Q5_1_BYTES,   NULL, q5_1_unpack,   pith__q5_1_encode },
     { PITH__Q2_K,   "Q2_K",   256, PITH__Q2_K_BYTES,   NULL, q2_k_unpack,   NULL },
     { PITH__Q3_K,   "Q3_K",   256, PITH__Q3_K_BYTES,   NULL, q3_k_unpack,   NULL },
     { PITH__Q4_K,   "Q4_K",   256, PITH__Q4_K_BYTES,   NULL, q4_k_unpack,   pith__q4_k_encode },
@@ -277,14 +277,4 @@ PITH_SHARED void pith__row_floats(const pith__tensor *w, size_t r, float *y) {
         for (size_t i = 0; i < w->cols; i++)
             y[i] = (float)(int8_t)row[i] * i8_scale(w, r * w->cols + i);
     }
-}
-
-/* Without their signs, floats are in the order of their bits, and NaN is above all others. */
-PITH_SHARED float pith__magnitude(const float *x, size_t n) {
-    int32_t most = 0; /* as an int: SSE2 has no other maximum, and the compiler no other way to compare */
-    for (size_t i = 0; i < n; i++) {
-        int32_t a = (int32_t)(bits_of_float(x[i]) & 0x7fffffff);
-        most = a > most ? a : most;
-    }
-    return float_of_bits((uint32_t)most);
 }

@@ -20,6 +20,9 @@ base/utf8.c @ pretokenize json @ *p == 0xed ? 0x9f @ *p == 0xed ? 0xbf
 math/kernels.c @ order @ for (int half = LANES / 2; half > 0; half /= 2)\n        for (int i = 0; i < half; i++) s[i] += s[i + half]; @ for (int i = 1; i < LANES; i++) s[0] += s[i];
 math/kernels.c @ kernels forward @ apart = half ? n_rot / 2 : 1 @ apart = half ? n_rot / 2 - 1 : 1
 math/kernels.h @ session forward backward @ m.window <= position) s.first = position - m.window + 1 @ m.window <= position) s.first = position - m.window
+math/encode.c @ encode @ (rest >= 0.5f) @ (rest > 0.5f)
+math/encode.c @ encode @ r.min == -r.max @ 0
+math/encode.c @ encode @ if (!bad && @ if (
 math/kernels.h @ quant @ u + 0x7fff + (u >> 16 & 1) @ u + 0x8000
 text/pretokenize.c @ pretokenize tokens @ c == '`' || @ c == '\'' ||
 text/added.c @ tokens tokenizer @ t->flags & PITH__RSTRIP && i >= white_end @ t->flags & PITH__LSTRIP && i >= white_end

@@ -76,7 +76,7 @@ static inline void random_blocks(pith__tensor *w, uint8_t *data) {
 static inline void random_floats(pith__tensor *w, uint8_t *data) {
     for (size_t i = 0; i < w->rows * w->cols; i++) {
         float x = uniform();
-        w->format->encode(data + i * w->format->bytes, &x, 1);
+        w->format->encode(data + i * w->format->bytes, &x, 1, NULL);
     }
 }
 
@@ -176,12 +176,12 @@ static inline float round_trip(const pith__format *f, const float *x, int i) {
     uint8_t bytes[34];
     float y[32];
     if (f->floats) {
-        f->encode(bytes, x + i, 1);
+        f->encode(bytes, x + i, 1, NULL);
         f->floats(y, bytes, 1);
         return y[0];
     }
     pith__q32 b;
-    f->encode(bytes, x + i / 32 * 32, 32);
+    f->encode(bytes, x + i / 32 * 32, 32, NULL);
     f->unpack(&b, bytes, 0);
     return b.d[0] * b.q[i % 32];
 }

@@ -158,7 +158,7 @@ static void encode_all(pith_model *m, const pith__format *f, pith__arena *a) {
         if (w->floats) continue;
         uint8_t *data = pith__arena_new(a, w->tensor.rows, size);
         for (size_t r = 0; r < w->tensor.rows; r++)
-            f->encode(data + r * size, (const float *)(const void *)(w->tensor.data + r * w->tensor.row_bytes), w->tensor.cols);
+            f->encode(data + r * size, (const float *)(const void *)(w->tensor.data + r * w->tensor.row_bytes), w->tensor.cols, NULL);
         w->tensor.format = f, w->tensor.data = data, w->tensor.row_bytes = size;
     }
 }

@@ -328,7 +328,7 @@ TEST(through_any_format) {
         if (!f || !f->encode) continue;
         pith__tensor t = { .format = f, .rows = ROWS_, .cols = COLS, .data = packed };
         t.row_bytes = COLS / (size_t)f->length * (size_t)f->bytes;
-        for (size_t r = 0; r < ROWS_; r++) f->encode(packed + r * t.row_bytes, w + r * COLS, COLS);
+        for (size_t r = 0; r < ROWS_; r++) f->encode(packed + r * t.row_bytes, w + r * COLS, COLS, NULL);
         for (size_t r = 0; r < ROWS_; r++) pith__row_floats(&t, r, plain + r * COLS);
         pith__tensor p = { .format = pith__format_of(PITH__F32),
                            .rows = ROWS_,

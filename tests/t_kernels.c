@@ -9,7 +9,7 @@ enum { MANY = 27 };
 static double rounded_to_bf16(float x) {
     const pith__format *f = pith__format_of(PITH__BF16);
     uint8_t bytes[2];
-    f->encode(bytes, &x, 1);
+    f->encode(bytes, &x, 1, NULL);
     f->floats(&x, bytes, 1);
     return x;
 }

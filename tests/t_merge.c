@@ -212,7 +212,7 @@ TEST(every_family) {
 static double off_nearest(const pith__format *f, float x, double want) {
     float near[3];
     uint16_t code[3];
-    f->encode(&code[1], &x, 1);
+    f->encode(&code[1], &x, 1, NULL);
     code[0] = (uint16_t)(code[1] - 1), code[2] = (uint16_t)(code[1] + 1);
     f->floats(near, code, 3);
     double least = fabs((double)near[1] - want);

@@ -96,7 +96,7 @@ TEST(softmax) { /* the same: one after the other, and in lanes */
 static float through_bf16(float x) {
     const pith__format *f = pith__format_of(PITH__BF16);
     uint8_t bytes[2];
-    f->encode(bytes, &x, 1);
+    f->encode(bytes, &x, 1, NULL);
     f->floats(&x, bytes, 1);
     return x;
 }

@@ -71,7 +71,7 @@ static void make_tensor(shape_maker *k, int l, const char *name, int rows, int c
     uint8_t pattern[PATTERN * sizeof(float)];
     float size = rows == 1 ? 0 : 1.7f / sqrtf((float)cols);
     for (int i = 0; i < PATTERN; i++) x[i] = (rows == 1) + size * (2 * pith_random(&k->rng) - 1);
-    f->encode(pattern, x, PATTERN);
+    f->encode(pattern, x, PATTERN, NULL);
     size_t whole = (size_t)(PATTERN / f->length) * (size_t)f->bytes;
     for (size_t at = 0; at < bytes; at += whole)
         memcpy(data + at, pattern, bytes - at < whole ? bytes - at : whole);

@@ -1,0 +1,253 @@
+/* t_encode.c - encoders: the bytes of llama.cpp's where a rule is plain, no more than their error where there is a
+ * search. The goldens are hashes of what ggml_quantize_chunk of ggml 0.21 (d99724f, August 2026) wrote for fill()'s rows. */
+#include "../internal.h"
+#include "test.h"
+
+#include <stdlib.h>
+
+/* ---- what is encoded --------------------------------------------------------------------------- */
+
+static uint32_t next_random(uint32_t *state) {
+    *state = *state * 1664525u + 1013904223u;
+    return *state >> 8;
+}
+
+static float uniform(uint32_t *state) { return (float)next_random(state) * 0x1p-23f - 1; } /* -1 to 1 */
+
+static float gauss(uint32_t *state) { /* near enough: twelve uniform numbers */
+    float s = -6;
+    for (int i = 0; i < 12; i++) s += (float)next_random(state) * 0x1p-24f;
+    return s;
+}
+
+enum { N_ROW = 2048 };
+
+/* Rows of weights by name; every number comes from exact operations. */
+static const char *const inputs[] = { "normal", "heavy", "positive", "negative", "zero", "minus zero", "one huge",
+                                      "denormal", "tiny", "alike", "ties", "integers", "steps", "large", "one in a row" };
+enum { N_INPUT = sizeof inputs / sizeof *inputs };
+
+static void fill(float *x, int kind) {
+    uint32_t seed = (uint32_t)kind + 1;
+    for (int i = 0; i < N_ROW; i++) {
+        float g = gauss(&seed), u = uniform(&seed);
+        switch (kind) {
+        case 0: x[i] = 0.02f * g; break;
+        case 1: x[i] = 0.02f * g * g * g; break;
+        case 2: x[i] = fabsf(g); break;
+        case 3: x[i] = -1 - fabsf(g); break;
+        case 4: x[i] = 0; break;
+        case 5: x[i] = u > 0 ? 0.0f : -0.0f; break;
+        case 6: x[i] = i % 256 == 77 ? -60000 : g; break;
+        case 7: x[i] = u * 0x1p-128f; break;
+        case 8: x[i] = u * 1e-6f; break;
+        case 9: x[i] = -0.375f; break;
+        case 10: x[i] = (float)((i * 7 % 17) - 8) * (i % 64 < 32 ? 0.5f : -0.5f); break; /* 4 and -4 */
+        case 11: x[i] = (float)(next_random(&seed) % 255) - 127; break;
+        case 12: x[i] = ((float)(next_random(&seed) % 32) - 15.5f) * 0.25f; break; /* halves of steps */
+        case 13: x[i] = g * 3000; break;
+        default: x[i] = i % 32 == 5 ? u : 0; break;
+        }
+    }
+}
+
+static uint32_t hash_of(const void *p, size_t n) {
+    const uint8_t *c = p;
+    uint32_t h = 2166136261u; /* FNV-1a */
+    for (size_t i = 0; i < n; i++) h = (h ^ c[i]) * 16777619u;
+    return h;
+}
+
+/* ---- the same bytes ------------------------------------------------------------------------------ */
+
+static const struct {
+    int id;
+    uint32_t hash[N_INPUT];
+} golden[] = {
+    { PITH__F16, { 0x9ba7e034u, 0x29d13ef1u, 0xb2d6cfdcu, 0x8e5253c9u, 0x76efddc5u,
+            0x713d3b45u, 0xb5ad4638u, 0xf7a43a45u, 0x20235007u, 0x7e4d1dc5u,
+            0x5e1f2fe5u, 0xddba61fcu, 0x84b790deu, 0xf34b5b86u, 0x322fad4fu } },
+    { PITH__BF16, { 0x8c3125e9u, 0x464583b6u, 0x94c2d798u, 0x6e1d384eu, 0x76efddc5u,
+            0x713d3b45u, 0x28f7bde5u, 0x1c187b04u, 0x81e4f484u, 0xe352ddc5u,
+            0x1607f3adu, 0x9c974eecu, 0x33a3674du, 0x585823f0u, 0xfc0a1614u } },
+    { PITH__Q8_0, { 0x37bd44f2u, 0xafb7417eu, 0x3c191e98u, 0x858c2fc0u, 0x3dded7c5u,
+            0x3dded7c5u, 0x220a69c9u, 0x3dded7c5u, 0xd1cc3fefu, 0xd3e419c5u,
+            0x8395a2b5u, 0xa72ee383u, 0x7f1d7566u, 0x0efe362cu, 0x3697cbafu } },
+    { PITH__Q4_0, { 0xe3dc7ccau, 0x1903560du, 0xdf1cf2a8u, 0x65ef317du, 0x4fc207c5u,
+            0x4fc207c5u, 0xc4150fecu, 0x63cbed45u, 0x36db766au, 0x8e41abc5u,
+            0x04944a58u, 0xc5a351f3u, 0x015502aeu, 0x060b7279u, 0x0889c0b7u } },
+    { PITH__Q4_1, { 0x91737138u, 0xe7af40b2u, 0xe536247bu, 0x1001e51du, 0x09d6a1c5u,
+            0x80931d45u, 0x6c7c0845u, 0xc896a1c5u, 0x50392131u, 0x828ac1c5u,
+            0xedf2179du, 0xaf7acb5cu, 0x9d2ff243u, 0x814ae23eu, 0xffbf8738u } },
+    { PITH__Q5_0, { 0xec6a6bd4u, 0x086f06a6u, 0x65d344f8u, 0x34b96627u, 0x8178b8c5u,
+            0x8178b8c5u, 0x091c78d7u, 0xbe53be45u, 0x5a21ef1du, 0xda12adc5u,
+            0x29681695u, 0x379b4bfdu, 0x484e0559u, 0x9d77d4d6u, 0x1b7c9c67u } },
+    { PITH__Q5_1, { 0x7ccccfdbu, 0xc3fcb4c0u, 0x925b8214u, 0x3e5e4c2du, 0xf5ebd5c5u,
+            0x45706745u, 0x8e42b2c3u, 0x1da7d5c5u, 0x1d839a66u, 0x3efbe5c5u,
+            0x4c43e192u, 0xf4096c62u, 0x376caf60u, 0x3d76aa46u, 0x70bb131fu } },
+};
+enum { N_GOLDEN = sizeof golden / sizeof *golden };
+
+TEST(plain_rules_write_llama_cpps_bytes) {
+    static float x[N_ROW];
+    static uint8_t y[4 * N_ROW];
+    for (int k = 0; k < N_GOLDEN; k++)
+        for (int i = 0; i < N_INPUT; i++) {
+            const pith__format *f = pith__format_of(golden[k].id);
+            fill(x, i);
+            EQ(f->encode(y, x, N_ROW, NULL), 0);
+            if (hash_of(y, N_ROW / (size_t)f->length * (size_t)f->bytes) != golden[k].hash[i])
+                FAIL("%s of %s differs", f->name, inputs[i]);
+        }
+}
+
+/* ---- errors ---------------------------------------------------------------------------------------- */
+
+static double squared_error(const float *x, const float *y, size_t n) {
+    double e = 0;
+    for (size_t i = 0; i < n; i++) e += ((double)x[i] - y[i]) * ((double)x[i] - y[i]);
+    return e;
+}
+
+enum { MOST = 16384 };
+
+static float weight[MOST], once[MOST], twice[MOST];
+static uint8_t store[2 * MOST];
+
+static int through(const pith__format *f, const float *x, float *y, size_t n) {
+    pith__tensor w = { .format = f, .rows = 1, .cols = n, .data = store };
+    w.row_bytes = n / (size_t)f->length * (size_t)f->bytes;
+    int bad = f->encode(store, x, n, NULL);
+    pith__row_floats(&w, 0, y);
+    return bad;
+}
+
+/* Root mean square errors relative to the weights, of normal numbers and of their magnitudes. The bounds lie a hair
+ * above what was measured. */
+static const struct {
+    int id;
+    double bound[2];
+} coded[] = {
+    { PITH__Q8_0, { 0.00525, 0.00525 } }, { PITH__Q4_0, { 0.0845, 0.0834 } }, { PITH__Q4_1, { 0.0770, 0.0432 } },
+    { PITH__Q5_0, { 0.0421, 0.0419 } },   { PITH__Q5_1, { 0.0373, 0.0210 } }, { PITH__Q4_K, { 0.06867, 0.04007 } },
+    { PITH__Q6_K, { 0.01645, 0.01643 } },
+};
+enum { N_CODED = sizeof coded / sizeof *coded };
+
+TEST(errors_on_normal_weights) {
+    for (int positive = 0; positive < 2; positive++) {
+        uint32_t seed = 1;
+        for (int i = 0; i < MOST; i++) {
+            weight[i] = 0.02f * gauss(&seed);
+            if (positive) weight[i] = fabsf(weight[i]);
+        }
+        memset(twice, 0, sizeof twice);
+        double power = squared_error(weight, twice, MOST);
+        for (int k = 0; k < N_CODED; k++) {
+            const pith__format *f = pith__format_of(coded[k].id);
+            EQ(through(f, weight, once, MOST), 0);
+            double error = sqrt(squared_error(weight, once, MOST) / power);
+            if (!(error <= coded[k].bound[positive])) FAIL("%s: relative error %.6f", f->name, error);
+        }
+    }
+}
+
+static float *read_fixture(const char *name, size_t *n) {
+    const char *shared = getenv("PITH_SHARED");
+    char path[512];
+    snprintf(path, sizeof path, "%s/fixtures/quant/%s.f32", shared ? shared : "../shared", name);
+    FILE *file = fopen(path, "rb");
+    if (!file) return NULL;
+    float *p = malloc(16384);
+    *n = p ? fread(p, sizeof *p, 16384 / sizeof *p, file) : 0;
+    fclose(file);
+    return p;
+}
+
+TEST(no_block_is_worse_than_llama_cpps) {
+    size_t n, size;
+    float *source = read_fixture("source", &n);
+    if (!source) SKIP("no ../shared/fixtures/quant");
+    for (int k = 0; k < N_CODED; k++) {
+        const pith__format *f = pith__format_of(coded[k].id);
+        size_t length = (size_t)f->length;
+        float *theirs = read_fixture(f->name, &size);
+        if (!theirs || size != n) FAIL("%s: no fixture", f->name);
+        through(f, source, once, n);
+        for (size_t i = 0; theirs && size == n && i < n; i += length) {
+            double e = squared_error(source + i, once + i, length), limit = squared_error(source + i, theirs + i, length);
+            if (!(e <= limit * (1 + 1e-6))) FAIL("%s [%d]: %g over %g", f->name, (int)i, e, limit);
+        }
+        free(theirs);
+    }
+    free(source);
+}
+
+/* What an encoder wrote it writes again; with super-blocks nearly so. */
+TEST(encoding_again_changes_little) {
+    uint32_t seed = 2;
+    for (int i = 0; i < MOST; i++) weight[i] = 0.02f * gauss(&seed) * gauss(&seed);
+    for (int k = 0; k < N_CODED; k++) {
+        const pith__format *f = pith__format_of(coded[k].id);
+        through(f, weight, once, MOST);
+        through(f, once, twice, MOST);
+        double error = squared_error(weight, once, MOST), more = squared_error(once, twice, MOST);
+        if (!(more <= 0.02 * error)) FAIL("%s: %g after %g", f->name, more, error);
+    }
+}
+
+/* ---- awkward weights ------------------------------------------------------------------------------- */
+
+TEST(awkward_weights) {
+    for (int k = 0; k < N_CODED; k++) {
+        const pith__format *f = pith__format_of(coded[k].id);
+        for (int i = 0; i < 256; i++) weight[i] = 0;
+        through(f, weight, once, 256);
+        for (int i = 0; i < 256; i++) CHECK(once[i] == 0);
+
+        for (int i = 0; i < 256; i++) weight[i] = -0.375f; /* all alike */
+        through(f, weight, once, 256);
+        NEAR_ARRAY(once, weight, 256, 0.0005);
+
+        weight[77] = 3; /* and one far out */
+        through(f, weight, once, 256);
+        NEAR(once[77], 3, 0.3);
+        NEAR(once[200], -0.375, 0.06);
+
+        for (int i = 0; i < 256; i++) weight[i] = (float)(i - 128) * 1e-9f; /* under every half */
+        through(f, weight, once, 256);
+        NEAR_ARRAY(once, weight, 256, 1.3e-7);
+    }
+}
+
+/* The caller is told, and the block must not look right: all of it is NaN. Its neighbour stays. */
+TEST(what_is_not_finite_or_too_large) {
+    static const float wrong[] = { NAN, -NAN, INFINITY, -INFINITY, 3e38f, -3e38f };
+    static const int floats[] = { PITH__F32, PITH__F16, PITH__BF16 };
+    for (int k = 0; k < N_CODED; k++)
+        for (int j = 0; j < 6; j++) {
+            const pith__format *f = pith__format_of(coded[k].id);
+            for (int i = 0; i < 512; i++) weight[i] = (float)i;
+            EQ(through(f, weight, once, 512), 0);
+            weight[259] = wrong[j];
+            EQ(through(f, weight, twice, 512), 1);
+            CHECK(memcmp(once, twice, 256 * sizeof *once) == 0);
+            for (int i = 256; i < 256 + f->length; i++) CHECK(isnan(twice[i]));
+        }
+    for (int k = 0; k < 3; k++)
+        for (int j = 0; j < 6; j++) {
+            float x = wrong[j], y;
+            EQ(through(pith__format_of(floats[k]), &x, &y, 1), isnan(x) || isinf(x) || floats[k] == PITH__F16);
+            CHECK(isnan(x) ? isnan(y) : floats[k] == PITH__F16 ? isinf(y) : isinf(x) == isinf(y));
+        }
+}
+
+int main(void) {
+    RUN(plain_rules_write_llama_cpps_bytes);
+    RUN(errors_on_normal_weights);
+    RUN(no_block_is_worse_than_llama_cpps);
+    RUN(encoding_again_changes_little);
+    RUN(awkward_weights);
+    RUN(what_is_not_finite_or_too_large);
+    return DONE();
+}
