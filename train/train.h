@@ -360,6 +360,13 @@ typedef struct {
 PITH_SHARED void pith__policy_learn(const pith__policy *p, const pith__policy_row *row, float *slope,
                                     pith__policy_sums *sums);
 
+/* ---- train/value.c: a value head on disk --------------------------------------------------------------------- */
+
+#define PITH__VALUE_HEAD "value.weight"
+/* w: (n), n the model's n_embd. */
+PITH_SHARED int pith__value_head_write(const float *w, size_t n, const char *path, pith_error *err);
+PITH_SHARED int pith__value_head_read(float *w, size_t n, const char *path, pith_error *err);
+
 /* ---- train/drift.c: how far two models are from each other -------------------------------------------- */
 
 typedef struct {
