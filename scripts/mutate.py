@@ -122,6 +122,7 @@ train/ppo.c @ ppo @ other > loss ? @ other < loss ?
 train/ppo.c @ ppo @ (rewards ? mean : 0) @ 0
 train/ppo.c @ ppo @ (pith__clipped){ other, 0, 1 } @ (pith__clipped){ other, other, 1 }
 train/ppo.c @ ppo @ (float)-c.slope; @ (float)c.slope;
+train/value.c @ value @ t->rows != 1 || @ 
 train/policy.c @ policy @ equal ? 0 : (r[i] - mean) / by @ (r[i] - mean) / by
 train/policy.c @ policy @ sum / (double)(n - 1) @ sum / (double)n
 train/policy.c @ policy @ is_high = ratio > high && a > 0 @ is_high = ratio > high

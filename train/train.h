@@ -297,7 +297,8 @@ typedef struct {         /* an answer under the policy as it is now */
 
 typedef struct {         /* over tokens */
     double policy, value; /* losses; value: not yet times vf_coef */
-    double square, ratio; /* 0.5 (logp - logp before)^2, exp(logp - logp before) */
+    double square;       /* 0.5 (logp - logp before)^2 */
+    double ratio, ratio_square; /* exp(logp - logp before) */
     int64_t clipped, value_clipped, n, n_value;
 } pith__ppo_sums;
 
@@ -305,13 +306,15 @@ typedef struct { double loss, slope; int clipped; } pith__clipped;
 
 PITH_SHARED double pith__kl_estimate(int estimator, double logp, double ref);
 /* A batch: its rewards, advantages (whitened over all of it) and returns. */
-PITH_SHARED void pith__ppo_advantages(const pith__ppo *p, const pith__episode *e, size_t n, pith__ppo_objective *mean);
+PITH_SHARED void pith__ppo_advantages(const pith__ppo *p, const pith__episode *e, size_t n,
+                                      pith__ppo_objective *mean);
 /* Losses of a token. range: how far from 1 the ratio of probabilities may be; the slope is by the log-probability. */
 PITH_SHARED pith__clipped pith__clip_policy(double range, double ratio, double advantage);
 /* before: the value as it was when the token was drawn; the slope is by the value. */
 PITH_SHARED pith__clipped pith__clip_value(double range, double value, double before, double ret);
 /* Sums and slopes of an answer; the loss is their mean over the tokens of a minibatch. */
-PITH_SHARED void pith__ppo_judge(const pith__ppo *p, const pith__episode *e, const pith__ppo_now *now, pith__ppo_sums *s);
+PITH_SHARED void pith__ppo_judge(const pith__ppo *p, const pith__episode *e, const pith__ppo_now *now,
+                                 pith__ppo_sums *s);
 PITH_SHARED void pith__ppo_add(pith__ppo_sums *to, const pith__ppo_sums *s);
 /* ---- train/policy.c: what rewards teach: GRPO ------------------------------------------------------------- */
 

@@ -18,12 +18,13 @@ static int read_head(const pith__store *s, const char *path, float *w, size_t n,
         if (pith__str_is(s->tensor[i].name, PITH__VALUE_HEAD)) t = &s->tensor[i];
     if (!t) return pith__fail(err, PITH_EFORMAT, "%s: no tensor '" PITH__VALUE_HEAD "'", path);
     if (t->rows != 1 || t->cols != n)
-        return pith__fail(err, PITH_EARCH, "%s: tensor '" PITH__VALUE_HEAD "' is %zu x %zu, need 1 x %zu: it is of another model",
-                          path, t->rows, t->cols, n);
+        return pith__fail(err, PITH_EARCH, "%s: tensor '" PITH__VALUE_HEAD "' is %zu x %zu, need 1 x %zu: it is of another"
+                          " model", path, t->rows, t->cols, n);
     pith__row_floats(t, 0, w);
     for (size_t i = 0; i < n; i++)
         if (!isfinite(w[i]))
-            return pith__fail(err, PITH_EFORMAT, "%s: number %zu of tensor '" PITH__VALUE_HEAD "' is %g", path, i, (double)w[i]);
+            return pith__fail(err, PITH_EFORMAT, "%s: number %zu of tensor '" PITH__VALUE_HEAD "' is %g", path, i,
+                              (double)w[i]);
     return PITH_OK;
 }
 
