@@ -75,7 +75,8 @@ TOOLS   = tools/bundle.c \
           tools/request.c \
           tools/answer.c \
           tools/slots.c \
-          tools/batch.c
+          tools/batch.c \
+          tools/rollouts.c
 TESTS   = $(wildcard tests/t_*.c)
 
 # Asked once, and only by what compiles.

@@ -240,7 +240,7 @@ static inline double pupil_learn(pupil *u, float scale) {
     return loss.sum;
 }
 
-static float *copy_of(const float *x, size_t n) {
+static inline float *copy_of(const float *x, size_t n) {
     float *y = malloc(n * sizeof *y);
     memcpy(y, x, n * sizeof *y);
     return y;

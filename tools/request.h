@@ -162,6 +162,7 @@ typedef struct {
     pith_session **s;    /* (n) those of a pass, */
     pith_generation **g; /* (n) and what they write */
     size_t room, used;   /* bytes that sessions may have, and have */
+    void (*take)(choice *c, const pith_session *s); /* after each pass what a text has got: choice_take, if nobody sets another */
     size_t n_read, n_shared, n_written; /* tokens of prompts evaluated, and taken from others; new ones */
 } slots;
 

@@ -23,6 +23,7 @@ int slots_open(slots *k, const pith_model *m, const pith_context *c, int n, size
     k->room = room;
     k->n = n;
     k->n_slot = n + SPARE;
+    k->take = choice_take;
     k->slot = calloc((size_t)k->n_slot, sizeof *k->slot);
     k->s = calloc((size_t)n, sizeof(pith_session *));
     k->g = calloc((size_t)n, sizeof(pith_generation *));
@@ -234,7 +235,7 @@ int slots_step(slots *k, choice **ended, pith_error *err) {
         if (x->state == SLOT_WRITES) {
             keep_beginning(k, x);
             if (x->c->g.ended < 0) x->c->error = e;
-            choice_take(x->c, x->s);
+            k->take(x->c, x->s);
         }
         if (x->c && x->c->g.ended) ended[n_ended++] = leave(k, x);
     }

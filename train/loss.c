@@ -19,9 +19,10 @@ static float largest(const float *x, size_t n) {
     return all;
 }
 
-/* Gives -log softmax(x)[target]; x becomes its softmax. The largest softmax value is 1 / sum(exp(x - max)); its
- * log replaces a second pass. *right: 1 when no token is likelier. */
-static double cross_entropy(const pith__kernels *k, float *x, size_t n, pith_token target, uint8_t *right) {
+/* The largest softmax value is 1 / sum(exp(x - max)); its log replaces a second pass. */
+PITH_SHARED double pith__cross_entropy(const pith__kernels *k, float *x, size_t n, float temperature, pith_token target,
+                                       uint8_t *right) {
+    for (size_t i = 0; temperature > 0 && i < n; i++) x[i] /= temperature;
     double below = (double)largest(x, n) - x[target];
     *right = below <= 0;
     k->softmax(x, n);
@@ -80,8 +81,7 @@ static void token_loss(const void *data, size_t i, uint8_t *scratch) {
         slope = tape->slope + i * n;
         for (size_t k = 0; k < n; k++) slope[k] = 1 - x[k] / c * (x[k] / c);
     }
-    for (size_t k = 0; temperature > 0 && k < n; k++) x[k] /= temperature;
-    j->each[i] = cross_entropy(tape->s->pass->kernels, x, n, target, &j->right[i]);
+    j->each[i] = pith__cross_entropy(tape->s->pass->kernels, x, n, temperature, target, &j->right[i]);
     if (j->s->logp) j->s->logp[at] = (float)-j->each[i];
     if (j->s->entropy) j->s->entropy[at] = (float)entropy_of(x, n);
     if (j->scale != 0) d_cross_entropy(h, x, slope, n, target, temperature > 0 ? scale / temperature : scale);

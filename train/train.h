@@ -167,6 +167,11 @@ PITH_SHARED int pith__learn(const pith__tape *tape, const pith_token *t, const p
 PITH_SHARED int pith__score(const pith__tape *tape, const pith_token *t, const pith_token *target, int n,
                             pith__loss *loss, pith_error *err);
 
+/* Gives -log softmax(x / temperature)[target], temperature 0: 1; x (n) becomes the softmax. *right: 1 when no token is
+ * likelier. What a token was drawn with is computed so too, and is the same bits. */
+PITH_SHARED double pith__cross_entropy(const pith__kernels *k, float *x, size_t n, float temperature, pith_token target,
+                                       uint8_t *right);
+
 typedef struct {         /* one row on the last normed state of a token gives a number: a reward, or a value */
     const float *w;      /* (n_embd) */
     size_t at;           /* its place in the gradient */

@@ -1,0 +1,45 @@
+/* rollouts.h - what a policy is taught with by rewards: prompts, and how it completes them.
+ *
+ *     tasks.c          rows of a file -> prompts
+ *     rollouts.c       prompts -> completions, drawn from the model as it is now
+ *     rollout_rows.c   completions as lines of JSON: --dump_rollouts, --rollouts */
+#ifndef PITH_ROLLOUTS_H
+#define PITH_ROLLOUTS_H
+
+#include "request.h"
+
+typedef struct {         /* how a prompt was completed */
+    pith_token *t;       /* (n_prompt + n) the prompt, and behind it what was drawn */
+    float *logp;         /* (n) log p of each token that was drawn, when it was */
+    int n_prompt, n;
+    int64_t group;       /* completions of one prompt */
+    double reward;       /* the caller's */
+    int truncated;       /* 1: no token ends it */
+} rollout;
+
+typedef struct {
+    rollout *r;          /* (n) those of a group side by side */
+    int n, longest;      /* longest: tokens of prompt and completion together */
+    pith__arena arena;
+} rollouts;
+
+/* ---- rollouts.c ------------------------------------------------------------------------------ */
+
+typedef struct {
+    const pith_model *m;
+    const pith_adapter *adapter; /* that learns; NULL: the model does */
+    float temperature;   /* of the draws, over 0: nothing else takes part in them */
+    int n_each;          /* completions of a prompt */
+    int max_length;      /* tokens of a completion, at most */
+    int parallel;        /* texts that are written at once; 0: all */
+    uint64_t seed;       /* completion k of prompt i is a function of it, i, k and the weights */
+    int64_t first_group; /* of the first prompt */
+    progress *shown;     /* how many are whole; or NULL */
+} rollout_plan;
+
+/* Each prompt n_each times. The keys and values are floats, as in training, so what training finds of the same weights
+ * is the same bits. *to is empty after anything but 0; stopped(): the user asked to stop. */
+int  rollouts_sample(rollouts *to, const rollout_plan *plan, const request_prompt *prompt, int n_prompt);
+void rollouts_free(rollouts *r);
+
+#endif
