@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WHOLE_DIGITS = 18, ALL_DIGITS = 15, BOUND_DIGITS = 400 };
+enum { WHOLE_DIGITS = 18, ALL_DIGITS = 15 };
 
 static pith__dfa *digits_pattern(pith__said *t, pith__arena *a, pith_error *err) {
     pith__dfa *d = NULL;
@@ -46,21 +46,14 @@ PITH_SHARED pith__dfa *pith__numbers_whole(pith__arena *a, pith_error *err) {
 
 /* ---- one number ---------------------------------------------------------------------------------------- */
 
-typedef struct {
-    int minus;
-    int n, point;        /* digits, and how many of them stand before the point; no zeros around them */
-    char digit[BOUND_DIGITS];
-} decimal;
-
-/* A number as JSON writes it. 0: it has too many digits. */
-static int read_decimal(pith__str s, decimal *d) {
+PITH_SHARED int pith__decimal_read(pith__str s, pith__decimal *d) {
     size_t i = 0;
     long long exponent = 0, point = -1;
-    *d = (decimal){ .minus = s.n && *s.p == '-' };
+    *d = (pith__decimal){ .minus = s.n && *s.p == '-' };
     for (i = (size_t)d->minus; i < s.n && s.p[i] != 'e' && s.p[i] != 'E'; i++) {
         if (s.p[i] == '.') point = d->n;
         else if (d->n == 0 && s.p[i] == '0' && point < 0) continue; /* zeros before it */
-        else if (d->n == BOUND_DIGITS) return 0;
+        else if (d->n == PITH__DECIMAL_DIGITS) return 0;
         else d->digit[d->n++] = s.p[i];
     }
     if (point < 0) point = d->n;
@@ -77,27 +70,27 @@ static int read_decimal(pith__str s, decimal *d) {
     d->n -= zeros;
     point -= zeros;
     if (!d->n) point = 0, d->minus = 0;
-    if (point > BOUND_DIGITS) point = BOUND_DIGITS; /* larger than all that are written */
-    d->point = point < -BOUND_DIGITS ? -BOUND_DIGITS : (int)point;
+    if (point > PITH__DECIMAL_DIGITS) point = PITH__DECIMAL_DIGITS; /* larger than all that are written */
+    d->point = point < -PITH__DECIMAL_DIGITS ? -PITH__DECIMAL_DIGITS : (int)point;
     return 1;
 }
 
 /* Digit i before the point (from the left), and digit i behind it. */
-static char whole_digit(const decimal *d, int i) { return i < d->n ? d->digit[i] : '0'; }
-static int whole_digits(const decimal *d) { return d->point > 0 ? d->point : 0; }
-static int fraction_digits(const decimal *d) { return d->n > d->point ? d->n - d->point : 0; }
-static char fraction_digit(const decimal *d, int i) {
+static char whole_digit(const pith__decimal *d, int i) { return i < d->n ? d->digit[i] : '0'; }
+static int whole_digits(const pith__decimal *d) { return d->point > 0 ? d->point : 0; }
+static int fraction_digits(const pith__decimal *d) { return d->n > d->point ? d->n - d->point : 0; }
+static char fraction_digit(const pith__decimal *d, int i) {
     int at = d->point + i;
     return at < 0 || at >= d->n ? '0' : d->digit[at];
 }
 
-static void say_whole(pith__said *t, const decimal *d, int n) {
+static void say_whole(pith__said *t, const pith__decimal *d, int n) {
     if (!whole_digits(d)) pith__say(t, "0");
     for (int i = 0; i < n && i < whole_digits(d); i++) pith__say(t, "%c", whole_digit(d, i));
 }
 
 /* Behind the same digits before the point: fractions that are smaller. */
-static void say_smaller_fractions(pith__said *t, const decimal *d, int shown) {
+static void say_smaller_fractions(pith__said *t, const pith__decimal *d, int shown) {
     int n = whole_digits(d);
     for (int i = 0; i < shown; i++) {
         pith__say(t, "|");
@@ -112,7 +105,7 @@ static void say_smaller_fractions(pith__said *t, const decimal *d, int shown) {
 }
 
 /* Alternatives: the numbers without a sign that are below d's digits, or equal. */
-static void say_below(pith__said *t, const decimal *d, int or_equal) {
+static void say_below(pith__said *t, const pith__decimal *d, int or_equal) {
     int n = whole_digits(d), f = fraction_digits(d), shown = f < ALL_DIGITS ? f : ALL_DIGITS;
     const char *tail = "(\\.[0-9]*)?";
     if (n > WHOLE_DIGITS) { /* all that are written are */
@@ -140,11 +133,11 @@ static void say_below(pith__said *t, const decimal *d, int or_equal) {
 }
 
 PITH_SHARED pith__dfa *pith__numbers_below(pith__str bound, int or_equal, pith__arena *a, pith_error *err) {
-    decimal d;
+    pith__decimal d;
     pith__said t = { 0 };
     pith__dfa *all = pith__numbers(a, err);
-    if (!read_decimal(bound, &d)) {
-        pith__fail(err, PITH_EDATA, "more than %d digits", BOUND_DIGITS);
+    if (!pith__decimal_read(bound, &d)) {
+        pith__fail(err, PITH_EDATA, "more than %d digits", PITH__DECIMAL_DIGITS);
         return NULL;
     }
     int negative = d.minus;
@@ -159,8 +152,8 @@ PITH_SHARED pith__dfa *pith__numbers_equal(const pith__str *number, size_t n, in
     pith__said t = { 0 };
     pith__say(&t, "^([]");
     for (size_t i = 0; i < n; i++) {
-        decimal d;
-        if (!read_decimal(number[i], &d) || whole_digits(&d) > WHOLE_DIGITS ||
+        pith__decimal d;
+        if (!pith__decimal_read(number[i], &d) || whole_digits(&d) > WHOLE_DIGITS ||
             whole_digits(&d) + fraction_digits(&d) > WHOLE_DIGITS + ALL_DIGITS) {
             free(t.p);
             pith__fail(err, PITH_EDATA, "a number of too many digits");

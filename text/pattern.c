@@ -15,7 +15,7 @@ typedef struct {
     const char *p, *end;
     pith__nfa m;
     const char *why;     /* what is wrong, or NULL */
-    int nested;
+    int nested, whole;   /* whole: the pattern is of a whole text, and . of any character */
 } pattern_reader;
 
 typedef struct {
@@ -201,6 +201,10 @@ static pattern_part pattern_class(pattern_reader *r) {
 static pattern_part pattern_dot(pattern_reader *r) {
     pith__charset s = { 0 };
     r->p++;
+    if (r->whole) {
+        pith__charset_add(&s, 0, PITH__LAST_CHAR);
+        return pattern_set(r, &s);
+    }
     pith__charset_add(&s, '\n', '\n');
     pith__charset_add(&s, '\r', '\r');
     pith__charset_add(&s, 0x2028, 0x2029);
@@ -345,6 +349,16 @@ static pattern_part pattern_choice(pattern_reader *r) {
     }
 }
 
+/* From node start on. */
+static pith__dfa *pattern_dfa(pattern_reader *r, uint32_t start, pith__arena *a, pith_error *err) {
+    pith__dfa *d = r->why ? NULL : pith__dfa_of(&r->m, start, a);
+    if (r->why) pith__fail(err, PITH_EDATA, "%s", r->why);
+    else if (!d) pith__fail(err, PITH_EMEMORY, "no memory for a pattern");
+    else if (d->too_large) pith__fail(err, PITH_EDATA, "the pattern needs too many states");
+    pith__nfa_free(&r->m);
+    return d && d->too_large ? NULL : d;
+}
+
 PITH_SHARED pith__dfa *pith__pattern(pith__str pattern, pith__arena *a, pith_error *err) {
     pattern_reader r = { .p = pattern.p, .end = pattern.p + pattern.n };
     pith__charset all = { 0 };
@@ -355,10 +369,14 @@ PITH_SHARED pith__dfa *pith__pattern(pith__str pattern, pith__arena *a, pith_err
     pattern_link(&r, before.last, start); /* text before it, as much as there is */
     pattern_link(&r, x.last, found);
     if (!r.m.failed) r.m.node[start].a = x.first, r.m.node[start].b = before.first;
-    pith__dfa *d = r.why ? NULL : pith__dfa_of(&r.m, start, a);
-    if (r.why) pith__fail(err, PITH_EDATA, "%s", r.why);
-    else if (!d) pith__fail(err, PITH_EMEMORY, "no memory for a pattern");
-    else if (d->too_large) pith__fail(err, PITH_EDATA, "the pattern needs too many states");
-    pith__nfa_free(&r.m);
-    return d && d->too_large ? NULL : d;
+    return pattern_dfa(&r, start, a, err);
+}
+
+PITH_SHARED pith__dfa *pith__pattern_whole(pith__str pattern, pith__arena *a, pith_error *err) {
+    pattern_reader r = { .p = pattern.p, .end = pattern.p + pattern.n, .whole = 1 };
+    uint32_t found = pith__nfa_add(&r.m, PITH__NFA_FOUND, 0, 0), end = pith__nfa_add(&r.m, PITH__NFA_END, found, 0);
+    pattern_part x = pattern_choice(&r);
+    if (r.p < r.end) pattern_wrong(&r, "a ) without its (");
+    pattern_link(&r, x.last, end);
+    return pattern_dfa(&r, x.first, a, err);
 }

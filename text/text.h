@@ -271,6 +271,8 @@ PITH_SHARED int pith__dfa_has(const pith__dfa *x, pith__str text);
 
 /* The texts in which a pattern is found, as ECMA-262 reads it. NULL: err says why not. */
 PITH_SHARED pith__dfa *pith__pattern(pith__str pattern, pith__arena *a, pith_error *err);
+/* The texts that are a pattern from beginning to end; its . is also a line end. */
+PITH_SHARED pith__dfa *pith__pattern_whole(pith__str pattern, pith__arena *a, pith_error *err);
 
 /* ---- text/decimal.c: sets of numbers -------------------------------------------------------------------- */
 
@@ -284,6 +286,15 @@ PITH_SHARED pith__dfa *pith__numbers_below(pith__str bound, int or_equal, pith__
 /* One of n numbers, with up to so many zeros behind it; 0: any number of them. */
 PITH_SHARED pith__dfa *pith__numbers_equal(const pith__str *number, size_t n, int zeros, pith__arena *a, pith_error *err);
 PITH_SHARED pith__dfa *pith__numbers_multiple(uint32_t of, pith__arena *a, pith_error *err);
+
+enum { PITH__DECIMAL_DIGITS = 400 };
+typedef struct {
+    int minus;
+    int n, point;        /* digits, and how many of them stand before the point; no zeros around them */
+    char digit[PITH__DECIMAL_DIGITS];
+} pith__decimal;
+
+PITH_SHARED int pith__decimal_read(pith__str s, pith__decimal *d); /* as JSON writes one. 0: it has too many digits */
 
 /* ---- text/schema.c: what a JSON Schema asks for --------------------------------------------------------- */
 
