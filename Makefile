@@ -46,6 +46,8 @@ TOOLS   = tools/bundle.c \
           tools/vocab.c \
           tools/probes.c \
           tools/merge.c \
+          tools/program.c \
+          tools/rewards.c \
           tools/curves.c \
           tools/checkpoints.c \
           tools/forecast.c \
