@@ -57,6 +57,7 @@ TOOLS   = tools/bundle.c \
           tools/forgetting.c \
           tools/tuning.c \
           tools/sft.c \
+          tools/dpo.c \
           tools/likelihood.c \
           tools/rows.c \
           tools/score.c \

@@ -30,6 +30,7 @@ static const char usage[] =
     "run VERB MODEL [options]   batch, score, tokenize, info, bench, merge; run VERB --help says more\n"
     "run VERB TEXT [options]    vocab, pretrain: learn a vocabulary, a model from a text file\n"
     "run sft MODEL DATA.jsonl   teach a model by examples\n"
+    "run dpo MODEL PAIRS.jsonl  teach it which of two answers is better\n"
     "MODEL is a llama2.c checkpoint (and -z tokenizer.bin), a .gguf or a Hugging Face folder;\n"
     "without one, the small teller of stories that is built in.\n"
     "(0.8 | 1.0) is a default: 0.8, and 1.0 for llama2.c files.\n\n";
@@ -397,6 +398,7 @@ static const struct {
     { "vocab", verb_vocab },
     { "pretrain", verb_pretrain },
     { "sft", verb_sft },
+    { "dpo", verb_dpo },
     { "merge", verb_merge },
 };
 

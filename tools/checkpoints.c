@@ -201,15 +201,15 @@ int trainer_bad_checkpoint(trainer *t, const pith_error *e, int code) {
 
 static void numbers_of(const trainer *t, double *x) {
     const train_options *o = t->o;
-    const double all[PITH__MARK_NUMBERS] = {
+    const double all[] = {
         [PITH__MARK_LR] = (double)o->lr, [PITH__MARK_MIN_LR] = (double)o->min_lr,
         [PITH__MARK_WARMUP] = (double)t->warmup, [PITH__MARK_TOTAL] = (double)t->total,
         [PITH__MARK_SCHEDULE] = t->schedule, [PITH__MARK_DECAY] = (double)o->decay,
         [PITH__MARK_BETA1] = (double)o->beta1, [PITH__MARK_BETA2] = (double)o->beta2,
         [PITH__MARK_EPS] = (double)o->eps, [PITH__MARK_MAX_NORM] = (double)o->max_norm,
-        [PITH__MARK_CONTEXT] = t->n_ctx, [PITH__MARK_SCALE] = (double)NAN, [PITH__MARK_DROPOUT] = (double)NAN,
-        [PITH__MARK_PACKING] = (double)NAN, [PITH__MARK_SEQUENTIAL] = (double)NAN,
+        [PITH__MARK_CONTEXT] = t->n_ctx
     };
+    for (int i = 0; i < PITH__MARK_NUMBERS; i++) x[i] = (double)NAN; /* what only some objectives have */
     memcpy(x, all, sizeof all);
     if (t->what->numbers) t->what->numbers(t, x);
 }
@@ -222,7 +222,7 @@ static void say_differences(const trainer *t, const pith__mark *mark) {
     for (int i = 0; i < PITH__MARK_NUMBERS; i++) {
         float a = (float)now[i], b = (float)mark->number[i];
         if (isnan(a) || isnan(b) || a == b) continue;
-        if (i == PITH__MARK_SCHEDULE || i == PITH__MARK_SEQUENTIAL)
+        if (i == PITH__MARK_SCHEDULE || i == PITH__MARK_SEQUENTIAL || i == PITH__MARK_LOSS)
             fprintf(stderr, "pith: --%s is another than %s has\n", pith__mark_name(i), path);
         else if (i == PITH__MARK_SCALE)
             fprintf(stderr, "pith: the LoRA counts %.7g times (--lora_alpha, --use_rslora), in %s %.7g times\n",

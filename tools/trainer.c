@@ -98,7 +98,7 @@ static int log_step(trainer *t) {
     log_number(t, "learning_rate", t->rate);
     log_number(t, "grad_norm", t->norm);
     output_line(&t->log, ", \"num_tokens\": %lld", (long long)t->seen);
-    if (t->since.n) log_number(t, "mean_token_accuracy", (double)t->since.n_right / (double)t->since.n);
+    if (t->since.n && !t->what->learned) log_number(t, "mean_token_accuracy", (double)t->since.n_right / (double)t->since.n);
     for (int i = 0; t->what->figures && t->what->figures[i]; i++)
         log_number(t, t->what->figures[i], t->loss_n ? t->sum[i] / t->loss_n : (double)NAN);
     log_number(t, "tokens_per_second", speed);

@@ -71,13 +71,14 @@ void learn_example(const pith__example *e, pith_token *target, pith__sequence *t
 
 int tuning_measure(trainer *t, const pith__loss *loss) {
     tuning *s = tuning_of(t);
-    size_t n = s->data.n_train < ASKED ? s->data.n_train : ASKED, room = 2 * ((size_t)t->n_ctx + 1);
+    size_t each = t->what->group > 1 ? 2 : 1, all = s->data.n_train / each; /* of a pair, the chosen answer */
+    size_t n = all < ASKED ? all : ASKED, room = 2 * ((size_t)t->n_ctx + 1);
     pith__sequence example[ASKED];
     pith_token *target = calloc(n * room + 1, sizeof *target);
     (void)loss;
     if (!target) return complain(FAILED, "no memory to ask for examples");
     for (size_t i = 0; i < n; i++) {
-        pith__example e = pith__examples_get(&s->data, i * s->data.n_train / n);
+        pith__example e = pith__examples_get(&s->data, each * (i * all / n));
         learn_example(&e, target + i * room, &example[i]);
     }
     int code = forgetting_measure(&s->watch, t, example, (int)n);
@@ -396,7 +397,8 @@ static int teach(tuning *s, const lesson *l) {
     if (!code) code = trainer_plan(t);
     if (code) return code;
     t->untrained = t->what->learned ? (double)INFINITY : log((double)t->m->hyper.n_vocab);
-    if (t->o->resume) code = trainer_resume(t);
+    if (l->reference) code = l->reference(s);
+    if (!code && t->o->resume) code = trainer_resume(t);
     if (!code && t->eval_steps != 0) code = forgetting_open(&s->watch, t, s->adapter, &s->o->model, s->o->forget);
     if (!code && l->ready) code = l->ready(s);
     if (!code) code = l->forecast(s);

@@ -70,6 +70,7 @@ int check_tuning(tuning_options *o, const char *verb); /* and fills what was not
 typedef struct { /* an exit code, or 0, each */
     int (*data)(tuning *s);       /* what is learned from, and with it t.n_ctx, t.key, t.n_eval and tuning_units */
     int (*parameters)(tuning *s); /* what learns beside an adapter or the weights; or NULL */
+    int (*reference)(tuning *s);  /* the model can be asked, and is as it was before training; or NULL */
     int (*ready)(tuning *s);      /* all is there, a checkpoint too; or NULL */
     int (*forecast)(tuning *s);
 } lesson;

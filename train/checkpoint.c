@@ -49,7 +49,8 @@ PITH_SHARED const char *pith__mark_name(int i) {
     static const char *const names[PITH__MARK_NUMBERS] = {
         "learning_rate", "min_lr_rate", "warmup_steps", "max_steps", "lr_scheduler_type", "weight_decay",
         "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "context",
-        "lora_scale", "lora_dropout", "packing", "train_sampling_strategy"
+        "lora_scale", "lora_dropout", "packing", "train_sampling_strategy",
+        "loss_type", "beta", "label_smoothing", "rpo_alpha"
     };
     return names[i];
 }

@@ -183,9 +183,9 @@ typedef struct {
     int n;
     float temperature;   /* logits are divided by it; 0: they are not */
     const pith__score_head *head; /* NULL: none */
-    /* What comes in, (n) each or NULL: the gradient of a token's -log p is taken slope times (NULL: once), that of its value
+    /* What comes in, or a judge sets, (n) each or NULL: the gradient of a token's -log p is taken slope times (NULL: once), that of its value
      * value_slope times (NULL: 0). */
-    const float *slope, *value_slope;
+    float *slope, *value_slope;
     /* What comes back, (n) each or NULL, and 0 where none counts (values: of all tokens): log p(target), the entropy of
      * what the target is from, the mean of the logits, head . state. */
     float *logp, *entropy, *mean_logit, *value;
@@ -438,6 +438,7 @@ enum { /* numbers that the path of a training depends on */
     PITH__MARK_LR, PITH__MARK_MIN_LR, PITH__MARK_WARMUP, PITH__MARK_TOTAL, PITH__MARK_SCHEDULE, PITH__MARK_DECAY,
     PITH__MARK_BETA1, PITH__MARK_BETA2, PITH__MARK_EPS, PITH__MARK_MAX_NORM, PITH__MARK_CONTEXT,
     PITH__MARK_SCALE, PITH__MARK_DROPOUT, PITH__MARK_PACKING, PITH__MARK_SEQUENTIAL,
+    PITH__MARK_LOSS, PITH__MARK_BETA, PITH__MARK_SMOOTHING, PITH__MARK_SFT,
     PITH__MARK_NUMBERS,
     PITH__MARK_SUMS = 40
 };
