@@ -79,7 +79,9 @@ TOOLS   = tools/bundle.c \
           tools/answer.c \
           tools/slots.c \
           tools/batch.c \
-          tools/rollouts.c
+          tools/rollouts.c \
+          tools/rollout_rows.c \
+          tools/tasks.c
 TESTS   = $(wildcard tests/t_*.c)
 
 # Asked once, and only by what compiles.

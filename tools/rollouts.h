@@ -42,4 +42,38 @@ typedef struct {
 int  rollouts_sample(rollouts *to, const rollout_plan *plan, const request_prompt *prompt, int n_prompt);
 void rollouts_free(rollouts *r);
 
+/* ---- rollout_rows.c -------------------------------------------------------------------------- */
+
+int rollouts_write(const rollouts *r, output *o); /* a line each */
+int rollouts_read(rollouts *to, const char *path, int n_vocab); /* all lines of a file. *to is empty after anything but 0 */
+
+/* ---- tasks.c --------------------------------------------------------------------------------- */
+
+typedef struct {         /* a row that asks for something */
+    request_prompt prompt;
+    pith__json row;      /* all of it, for rewards */
+} task;
+
+typedef struct {
+    task *task;          /* (n) */
+    int n, longest;      /* longest: tokens of a prompt */
+    uint64_t key;        /* of all rows: the same, the same training */
+    pith__arena arena;
+} tasks;
+
+typedef struct {
+    const pith_model *m;
+    const pith_template *form; /* of prompts that are messages; NULL: there is none */
+    const char *variables; /* for it, a JSON object; or NULL */
+    const pith_time *now;
+    int parse_special;   /* 1: in prompts that are texts, names of special tokens are read */
+    int most, room;      /* tokens that a prompt may have: most, for room are for its completion */
+    int (*check)(void *of, pith__json row, const char *where); /* what else a row must have: an exit code; or NULL */
+    void *of;
+} task_plan;
+
+/* Rows of files that have a prompt, a text or messages. *to is empty after anything but 0. */
+int  tasks_open(tasks *to, const task_plan *plan, const list *files);
+void tasks_free(tasks *t);
+
 #endif

@@ -346,6 +346,22 @@ PITH_SHARED int pith__row_read(pith__row *r, pith__json j, const char *where, in
     return fail_unknown(&w, j);
 }
 
+PITH_SHARED int pith__row_read_prompt(pith__row *r, pith__json j, const char *where, pith__arena *a, pith_error *err) {
+    field_reader w = { .where = where, .a = a, .err = err };
+    memset(r, 0, sizeof *r);
+    int code = pick_fields(&w, j);
+    if (code) return code;
+    if (!w.f[F_PROMPT].p) return pith__fail(err, PITH_EDATA, "%s: has no prompt", where);
+    if (pith__json_type(w.f[F_PROMPT]) != '[') return r->kind = PITH__ROW_TEXT, read_string(&w, F_PROMPT, &r->text);
+    if ((code = check_messages(&w, w.f[F_PROMPT], "prompt"))) return code;
+    char *text = begin_messages(&w, pith__json_raw(w.f[F_PROMPT]).n);
+    if (!text) return fail_memory(&w);
+    put_inside(&w, w.f[F_PROMPT]);
+    end_messages(&w);
+    r->kind = PITH__ROW_MESSAGES, r->messages = text;
+    return PITH_OK;
+}
+
 /* ---- pairs ------------------------------------------------------------------------------------------ */
 
 /* Messages number from to end of a list, as a list. */

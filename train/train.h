@@ -557,6 +557,8 @@ typedef struct {         /* in memory of an arena, or of the row */
 /* where: of the row, for errors. PITH_EDATA: of no kind, or wrong. has_template 0: Alpaca's rows become texts. */
 PITH_SHARED int pith__row_read(pith__row *r, pith__json j, const char *where, int has_template, pith__arena *a,
                                pith_error *err);
+/* A prompt that is to be completed: TEXT, or MESSAGES. */
+PITH_SHARED int pith__row_read_prompt(pith__row *r, pith__json j, const char *where, pith__arena *a, pith_error *err);
 /* Two answers to one prompt, the chosen and the rejected one: PAIR or TURNS both. Without a prompt of the same kind, the
  * prompt is what both begin with alike. */
 PITH_SHARED int pith__row_read_pair(pith__row r[2], pith__json j, const char *where, pith__arena *a, pith_error *err);
