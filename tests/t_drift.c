@@ -89,19 +89,50 @@ TEST(same_as_plain) {
     pith_model *m = open_made(&b, 1), *o = open_made(&c, 1);
     REQUIRE(m && o);
     for (int i = 0; i < 14; i++) {
-        pith__drift_plan p = { session_of(m), session_of(o), i % 2 ? 1 : -1, windows[i / 2], NULL };
+        pith__drift_plan p = { session_of(m), session_of(o), i % 2 ? 1 : -1, windows[i / 2], NULL, 0 };
         pith__drift_sums got = { 0 }, want = { 0 };
-        double each[N], plain[N];
+        pith__drift_row each[N];
+        double plain[N];
         int most = p.a->n_ctx;
-        each[0] = plain[0] = -1;
+        each[0].kl = plain[0] = -1;
         EQ(pith__drift(&p, text, N, each, &got, NULL), PITH_OK);
         plain_windows(p.a, p.b, p.begin, p.window ? p.window : most, plain, &want);
         EQ(want.n, N - (p.begin < 0));
         CHECK(want.kl > 0.01 * N);
         near_sums(&got, &want, 1e-6);
-        for (int k = 0; k < N; k++) NEAR(each[k], plain[k], 1e-6 * want.most_kl);
+        for (int k = 0; k < N; k++) NEAR(each[k].kl, plain[k], 1e-6 * want.most_kl);
         pith_session_free(p.a), pith_session_free(p.b);
     }
+    pith_close(m), pith_close(o);
+    free(b.p), free(c.p);
+}
+
+/* What is only read is what comes before: the tokens that count are predicted as if all did. */
+TEST(the_first_of_a_window_may_be_only_read) {
+    static const int skips[] = { 1, 63, 64, 70, 99, 100, 200 };
+    bytes b = fixture_llama2c(&fixture_tiny, 1, 3), c = fixture_llama2c(&fixture_tiny, 1, 4);
+    pith_model *m = open_made(&b, 1), *o = open_made(&c, 1);
+    REQUIRE(m && o);
+    pith__drift_plan all = { session_of(m), session_of(o), 1, 100, NULL, 0 };
+    pith__drift_sums sums = { 0 };
+    pith__drift_row each[N], some[N];
+    EQ(pith__drift(&all, text, N, each, &sums, NULL), PITH_OK);
+    for (int i = 0; i < 7; i++) {
+        pith__drift_sums s = { 0 };
+        pith__drift_plan p = all;
+        p.skip = skips[i];
+        memset(some, 0, sizeof some);
+        EQ(pith__drift(&p, text, N, some, &s, NULL), PITH_OK);
+        int n = 0;
+        for (int k = 0; k < N; k++) { /* windows of 100 and 50 tokens */
+            int counts = k % 100 >= p.skip;
+            if (counts) CHECK(some[k].kl == each[k].kl && some[k].nll_b == each[k].nll_b && some[k].top_b == each[k].top_b);
+            else CHECK(some[k].kl == 0 && some[k].nll_a == 0);
+            n += counts;
+        }
+        EQ(s.n, n);
+    }
+    pith_session_free(all.a), pith_session_free(all.b);
     pith_close(m), pith_close(o);
     free(b.p), free(c.p);
 }
@@ -113,14 +144,14 @@ TEST(no_drift_of_equal_models) {
     pith_model *m = open_made(&b, 1), *o = open_made(&b, 1);
     REQUIRE(m && o);
     for (int two = 0; two < 2; two++) { /* sessions of one model, and of two */
-        pith__drift_plan p = { session_of(m), session_of(two ? o : m), 1, 50, NULL };
+        pith__drift_plan p = { session_of(m), session_of(two ? o : m), 1, 50, NULL, 0 };
         pith__drift_sums s = { 0 };
-        double each[N];
+        pith__drift_row each[N];
         EQ(pith__drift(&p, text, N, each, &s, NULL), PITH_OK);
         CHECK(s.kl == 0 && s.most_kl == 0 && s.nll_a == s.nll_b && s.nll_a > N);
         EQ(s.n, N);
         EQ(s.same_top, N);
-        for (int i = 0; i < N; i++) CHECK(each[i] == 0);
+        for (int i = 0; i < N; i++) CHECK(each[i].kl == 0 && each[i].nll_a == each[i].nll_b && each[i].top_a == each[i].top_b);
         pith_session_free(p.a), pith_session_free(p.b);
     }
     pith_close(m), pith_close(o);
@@ -130,13 +161,13 @@ TEST(no_drift_of_equal_models) {
 TEST(same_bits_for_any_threads) {
     bytes b = fixture_llama2c(&fixture_tiny, 1, 3), c = fixture_llama2c(&fixture_tiny, 1, 4);
     pith__drift_sums first = { 0 };
-    double want[N] = { 0 };
+    pith__drift_row want[N];
     for (int threads = 1; threads < 5; threads++) {
         pith_model *m = open_made(&b, threads), *o = open_made(&c, threads);
         REQUIRE(m && o);
-        pith__drift_plan p = { session_of(m), session_of(o), 1, 0, NULL };
+        pith__drift_plan p = { session_of(m), session_of(o), 1, 0, NULL, 0 };
         pith__drift_sums s = { 0 };
-        double each[N];
+        pith__drift_row each[N];
         EQ(pith__drift(&p, text, N, each, &s, NULL), PITH_OK);
         if (threads == 1) first = s, memcpy(want, each, sizeof want);
         CHECK(!memcmp(&s, &first, sizeof s) && !memcmp(each, want, sizeof want));
@@ -172,7 +203,7 @@ static void drift_of_adapter(const char *family, const char *adapter, const char
     pith_adapter *a = pith_adapter_open(m, fixture_tuning(family, name), &e);
     if (!a) FAIL("%s", e.text);
     float *x = read_logits(family, "lora/base.logits.f32", m->hyper.n_vocab), *y = read_logits(family, logits, m->hyper.n_vocab);
-    pith__drift_plan p = { session_of(m), session_of(m), -1, 0, NULL };
+    pith__drift_plan p = { session_of(m), session_of(m), -1, 0, NULL, 0 };
     pith__drift_sums got = { 0 }, want = { 0 };
     size_t width = (size_t)m->hyper.n_vocab;
     EQ(pith_session_adapters(p.b, (const pith_adapter *const *)&a, NULL, 1, &e), PITH_OK);
@@ -214,17 +245,17 @@ TEST(errors_change_nothing) {
     pith_token bad[] = { 1, VOCAB };
     size_t stop = 100;
     pith__progress stops = { stop_at, &stop };
-    EQ(pith__drift(&(pith__drift_plan){ s, s, 1, 0, NULL }, text, N, NULL, &sums, &e), PITH_EARG);
+    EQ(pith__drift(&(pith__drift_plan){ s, s, 1, 0, NULL, 0 }, text, N, NULL, &sums, &e), PITH_EARG);
     CHECK(strstr(e.text, "two sessions") != NULL);
-    EQ(pith__drift(&(pith__drift_plan){ s, t, 1, 0, NULL }, text, N, NULL, &sums, &e), PITH_EARG);
+    EQ(pith__drift(&(pith__drift_plan){ s, t, 1, 0, NULL, 0 }, text, N, NULL, &sums, &e), PITH_EARG);
     CHECK(strstr(e.text, "300 tokens") && strstr(e.text, "299"));
-    EQ(pith__drift(&(pith__drift_plan){ s, s2, 1, 0, NULL }, bad, 2, NULL, &sums, &e), PITH_EARG);
+    EQ(pith__drift(&(pith__drift_plan){ s, s2, 1, 0, NULL, 0 }, bad, 2, NULL, &sums, &e), PITH_EARG);
     CHECK(strstr(e.text, "token 300") != NULL);
-    EQ(pith__drift(&(pith__drift_plan){ s, s2, 1, 10, &stops }, text, N, NULL, &sums, &e), PITH_ESTOP);
+    EQ(pith__drift(&(pith__drift_plan){ s, s2, 1, 10, &stops, 0 }, text, N, NULL, &sums, &e), PITH_ESTOP);
     CHECK(!memcmp(&sums, &before, sizeof sums));
-    EQ(pith__drift(&(pith__drift_plan){ s, s2, -1, 0, NULL }, text, 1, NULL, &sums, &e), PITH_OK);
+    EQ(pith__drift(&(pith__drift_plan){ s, s2, -1, 0, NULL, 0 }, text, 1, NULL, &sums, &e), PITH_OK);
     EQ(sums.n, 5); /* one token predicts nothing */
-    EQ(pith__drift(&(pith__drift_plan){ s, s2, 1, 0, NULL }, text, 7, NULL, &sums, &e), PITH_OK);
+    EQ(pith__drift(&(pith__drift_plan){ s, s2, 1, 0, NULL, 0 }, text, 7, NULL, &sums, &e), PITH_OK);
     EQ(sums.n, 12);
     CHECK(sums.kl == 1 && sums.most_kl == 0.5);
     pith_session_free(s), pith_session_free(s2), pith_session_free(t);
@@ -239,17 +270,25 @@ TEST(what_is_no_number_stays_so) {
     pith_model *m = open_made(&b, 1), *o = open_made(&c, 1);
     REQUIRE(m && o);
     for (int i = 0; i < 2; i++) { /* of A, of B */
-        pith__drift_plan p = { session_of(i ? m : o), session_of(i ? o : m), 1, 0, NULL };
+        pith__drift_plan p = { session_of(i ? m : o), session_of(i ? o : m), 1, 0, NULL, 0 };
         pith__drift_sums s = { 0 };
-        double each[N];
+        pith__drift_row each[N];
         EQ(pith__drift(&p, text, N, each, &s, NULL), PITH_OK);
         EQ(s.n, N);
-        CHECK(isnan(s.kl) && isnan(s.most_kl) && isnan(i ? s.nll_b : s.nll_a) && isnan(each[0]) && isnan(each[N - 1]));
+        CHECK(isnan(s.kl) && isnan(s.most_kl) && isnan(i ? s.nll_b : s.nll_a) && isnan(each[0].kl) && isnan(each[N - 1].kl));
         CHECK(isfinite(i ? s.nll_a : s.nll_b));
         pith_session_free(p.a), pith_session_free(p.b);
     }
     pith_close(m), pith_close(o);
     free(b.p), free(c.p);
+}
+
+TEST(estimates) {
+    const double x[] = { 1, 2, 3, 6 }; /* variance 14 / 3 of a sample */
+    pith__estimate e = pith__estimate_of(x, 4), one = pith__estimate_of(x, 1);
+    NEAR(e.mean, 3, 1e-15);
+    NEAR(e.error, sqrt(14.0 / 4 / 3), 1e-15);
+    CHECK(one.mean == 1 && one.error == 0 && isnan(pith__estimate_of(x, 0).mean));
 }
 
 TEST(quantiles) {
@@ -265,11 +304,13 @@ TEST(quantiles) {
 int main(void) {
     make_text();
     RUN(same_as_plain);
+    RUN(the_first_of_a_window_may_be_only_read);
     RUN(no_drift_of_equal_models);
     RUN(same_bits_for_any_threads);
     RUN(same_as_from_peft);
     RUN(errors_change_nothing);
     RUN(what_is_no_number_stays_so);
+    RUN(estimates);
     RUN(quantiles);
     return DONE();
 }

@@ -3,31 +3,26 @@
  * Gets two sessions and a text. Gives, over the tokens of the text, the Kullback-Leibler divergence of what the two
  * expect next, KL(A || B) = sum of p_A (log p_A - log p_B), how often they find the same token likeliest, and how
  * likely each finds the token that came. Training watches with it how far it moves from the model it began with;
- * what is merged or quantised is compared with what it was. */
+ * what is merged or quantised is compared with what it was, token by token (run drift). */
 #include "train.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-enum { DRIFT_ROWS = 64, DRIFT_LOGITS = 1 << 21 }; /* tokens, and logits of each model, at once */
-
-typedef struct {         /* what two models say of one token */
-    double kl, nll_a, nll_b;
-    int same;
-} drift_row;
+enum { DRIFT_ROWS = 64, DRIFT_LOGITS = 1 << 23 }; /* tokens, and logits of each model, at once */
 
 typedef struct {
     const pith__drift_plan *plan;
     const pith_token *t; /* (n) */
     int n;
-    double *each;
+    pith__drift_row *each;
     pith__drift_sums *sums;
     size_t n_vocab;
     size_t rows, count;  /* tokens at once: at most, and now */
     pith_token input[DRIFT_ROWS]; /* (count) these, */
     const pith_token *came; /*    (count) what came after each, */
     float *a, *b;        /* (rows, n_vocab) the logits between them */
-    drift_row row[DRIFT_ROWS];
+    pith__drift_row row[DRIFT_ROWS];
 } drifting;
 
 /* The first of the largest logits, and the log of the sum of exp of all. */
@@ -51,7 +46,8 @@ static void compare_row(const void *data, size_t i, uint8_t *scratch) {
         double log_p = (double)a[k] - all_a, p = exp(log_p);
         if (p > 0 || p != p) kl += p * (log_p - ((double)b[k] - all_b)); /* 0 log 0 is 0 */
     }
-    d->row[i] = (drift_row){ kl < 0 ? 0 : kl, all_a - (double)a[came], all_b - (double)b[came], top_a == top_b };
+    d->row[i] = (pith__drift_row){ kl < 0 ? 0 : kl, all_a - (double)a[came], all_b - (double)b[came], (pith_token)top_a,
+                                  (pith_token)top_b };
 }
 
 static int evaluate_both(const drifting *d, int whole, pith_error *err) {
@@ -68,21 +64,27 @@ static int evaluate_both(const drifting *d, int whole, pith_error *err) {
     return code;
 }
 
+/* Both read the input, and nobody asks what they make of it. */
+static int read_both(const drifting *d, int whole, pith_error *err) {
+    int n = (int)d->count, code = pith__eval_part(d->plan->a, d->input, n, whole, NULL, err);
+    return code ? code : pith__eval_part(d->plan->b, d->input, n, whole, NULL, err);
+}
+
 static void share_rows(void *data) {
     const drifting *d = data;
     int worth_it = pith__worth_it(8 * d->count * d->n_vocab); /* an exp costs more than a product */
     pith__share(&d->plan->a->pass->team, d->count, worth_it, compare_row, d);
 }
 
-static void add_row(const drifting *d, const drift_row *r, size_t at) {
+static void add_row(const drifting *d, const pith__drift_row *r, size_t at) {
     pith__drift_sums *s = d->sums;
     s->n++;
     s->kl += r->kl;
     if (r->kl > s->most_kl || r->kl != r->kl) s->most_kl = r->kl;
     s->nll_a += r->nll_a;
     s->nll_b += r->nll_b;
-    s->same_top += r->same;
-    if (d->each) d->each[at] = r->kl;
+    s->same_top += r->top_a == r->top_b;
+    if (d->each) d->each[at] = *r;
 }
 
 /* The input goes on with what the sessions have of a window of so many tokens, and predicts t[at] and what follows. */
@@ -102,12 +104,13 @@ static int compare_window(drifting *d, size_t at, int n, pith_error *err) {
     int code = PITH_OK;
     pith_rewind(d->plan->a, 0);
     pith_rewind(d->plan->b, 0);
-    for (size_t done = 0, left; done < (size_t)n && !code; done += d->count) {
-        left = (size_t)n - done;
-        d->count = left < d->rows ? left : d->rows;
+    size_t skip = (size_t)d->plan->skip;
+    for (size_t done = 0; done < (size_t)n && !code; done += d->count) {
+        int counts = done >= skip;
+        d->count = counts ? pith__least((size_t)n - done, d->rows) : pith__least(pith__least(skip, (size_t)n) - done, DRIFT_ROWS);
         for (size_t i = 0; i < d->count; i++)
             d->input[i] = done + i == 0 && begin >= 0 ? begin : d->t[at + done + i - 1];
-        code = compare_rows(d, at + done, n, err);
+        code = counts ? compare_rows(d, at + done, n, err) : read_both(d, n, err);
     }
     return code;
 }
@@ -138,7 +141,7 @@ static int compare_all(drifting *d, pith_error *err) {
     return code;
 }
 
-PITH_SHARED int pith__drift(const pith__drift_plan *p, const pith_token *t, int n, double *each,
+PITH_SHARED int pith__drift(const pith__drift_plan *p, const pith_token *t, int n, pith__drift_row *each,
                             pith__drift_sums *sums, pith_error *err) {
     pith__drift_sums all = *sums;
     drifting d = { .plan = p, .t = t, .n = n, .each = each, .sums = &all };
@@ -167,4 +170,12 @@ PITH_SHARED double pith__quantile(double *x, size_t n, double q) {
     size_t i = (size_t)at;
     double part = at - (double)i;
     return part > 0 ? (1 - part) * x[i] + part * x[i + 1] : x[i];
+}
+
+PITH_SHARED pith__estimate pith__estimate_of(const double *x, size_t n) {
+    double sum = 0, square = 0;
+    for (size_t i = 0; i < n; i++) sum += x[i];
+    double mean = n ? sum / (double)n : (double)NAN;
+    for (size_t i = 0; i < n; i++) square += (x[i] - mean) * (x[i] - mean);
+    return (pith__estimate){ mean, n > 1 ? sqrt(square / (double)n / (double)(n - 1)) : 0 };
 }

@@ -382,20 +382,29 @@ typedef struct {
     pith_token begin;    /* stands before each window of the text; -1: nothing, and the first token is not predicted */
     int window;          /* tokens that are predicted in one context; 0: as many as the sessions hold, at most that */
     const pith__progress *progress;
+    int skip;            /* the first so many of a window are only read */
 } pith__drift_plan;
+
+typedef struct {         /* what two models say of one token */
+    double kl, nll_a, nll_b; /* KL(A || B) before it, natural logarithm; its -log p */
+    pith_token top_a, top_b; /* the likeliest */
+} pith__drift_row;
 
 typedef struct {         /* over the tokens that were predicted */
     int64_t n;
-    double kl, most_kl;  /* KL(A || B), natural logarithm: the sum, and the largest */
-    double nll_a, nll_b; /* -log p(the token that came): sums */
+    double kl, most_kl;  /* the sum, and the largest */
+    double nll_a, nll_b; /* sums */
     int64_t same_top;    /* of how many both find the same token likeliest */
 } pith__drift_sums;
 
-/* Adds a text t (n) to *sums, which an error leaves as they are. each: (n) KL at every token that was predicted, or
+/* Adds a text t (n) to *sums, which an error leaves as they are. each: (n) by token, of those that were predicted, or
  * NULL. Logits exist of a few tokens at a time. Every bit is the same for any number of threads. */
-PITH_SHARED int pith__drift(const pith__drift_plan *p, const pith_token *t, int n, double *each,
+PITH_SHARED int pith__drift(const pith__drift_plan *p, const pith_token *t, int n, pith__drift_row *each,
                             pith__drift_sums *sums, pith_error *err);
 PITH_SHARED double pith__quantile(double *x, size_t n, double q); /* sorts x; q 0.5: the median */
+
+typedef struct { double mean, error; } pith__estimate; /* error: the standard error of the mean */
+PITH_SHARED pith__estimate pith__estimate_of(const double *x, size_t n);
 
 /* ---- train/recall.c: what a model says by heart ------------------------------------------------------ */
 
