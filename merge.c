@@ -334,32 +334,30 @@ static int layer_order(const void *a, const void *b) {
     return order ? order : pith__str_cmp(x, y);
 }
 
-/* The experts of a layer in a folder are tensors of their own; in GGUF they are a stack. 0: no memory. */
-static int add_stack(merging *g, int l, const char *part) {
+/* The experts of a layer in a folder are tensors of their own; in GGUF they are this stack. 0: no memory. */
+static int add_stack(merging *g, const char *stack) {
     const pith__store *s = &g->m->store;
-    size_t n = (size_t)g->m->hyper.n_expert;
-    char name[PITH__HF_NAME];
+    size_t n = (size_t)g->m->hyper.n_expert, end = strlen(stack) - strlen("_exps.weight");
+    char name[PITH__HF_NAME + 32];
     const pith__tensor **own = pith__arena_new(&g->arena, n, sizeof *own);
     for (size_t e = 0; own && e < n; e++) {
-        snprintf(name, sizeof name, "blk.%d.%.20s.%zu.weight", l, part, e);
+        snprintf(name, sizeof name, "%.*s.%zu.weight", (int)end, stack, e);
         own[e] = pith__store_tensor(s, name);
     }
-    snprintf(name, sizeof name, "blk.%d.%.20s_exps.weight", l, part);
-    return own && add_tensor(g, name, own, n);
+    return own && add_tensor(g, stack, own, n);
 }
 
 /* One tensor of the model, under the name that the file has for it. 0: no memory. */
 static int add_own(merging *g, const pith__tensor *own) {
     const pith__store *s = &g->m->store;
-    char gguf[PITH__HF_NAME], room[PITH__HF_NAME], part[32];
-    int l, e, used = 0;
+    char gguf[PITH__HF_NAME], room[PITH__HF_NAME], stack[PITH__HF_NAME];
     snprintf(gguf, sizeof gguf, "%.*s", own->name.n < sizeof gguf ? (int)own->name.n : 0, own->name.p);
     if (!g->gguf) { /* rope factors are in config.json there */
         return !strncmp(gguf, "rope_", 5) || add_tensor(g, pith__shown_name(s, gguf, room), &own, 1);
     }
-    int expert = s->is_folder && sscanf(gguf, "blk.%9d.%31[a-z_].%9d.weight%n", &l, part, &e, &used) == 3 && used;
-    if (!expert) return add_tensor(g, gguf, &own, 1);
-    return e != 0 || add_stack(g, l, part);
+    int e = s->is_folder ? pith__stack_name(own->name, stack) : -1;
+    if (e < 0) return add_tensor(g, gguf, &own, 1);
+    return e > 0 || add_stack(g, stack);
 }
 
 /* Where GGUF has a row of q or k, within its head, and where the model has it. */

@@ -204,6 +204,9 @@ enum { PITH__HF_NAME = 120 }; /* room for a name */
 PITH_SHARED int pith__hf_to_gguf(const pith__folder *f, pith__str s, char *name); /* 0: not used here */
 /* The name of a tensor or of a key without "ARCH." as the file has it, perhaps written to room. */
 PITH_SHARED const char *pith__shown_name(const pith__store *s, const char *gguf, char *room);
+/* to (PITH__HF_NAME): the tensor of GGUF's that this one is in. "blk.0.ffn_up.3.weight", of a folder or an older file, is
+ * expert 3 of "blk.0.ffn_up_exps.weight"; another is itself, which gives -1. */
+PITH_SHARED int pith__stack_name(pith__str name, char *to);
 
 /* ---- formats/hfrope.c, hfconfig.c, hftokenizer.c: the small files in a Hugging Face folder -------- */
 

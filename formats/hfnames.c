@@ -197,3 +197,19 @@ PITH_SHARED const char *pith__shown_name(const pith__store *s, const char *gguf,
     }
     return gguf;
 }
+
+/* ---- experts -------------------------------------------------------------------------------------- */
+
+PITH_SHARED int pith__stack_name(pith__str name, char *to) {
+    pith__str s = name, layer, expert = { NULL, 0 };
+    snprintf(to, PITH__HF_NAME, "%.*s", name.n < PITH__HF_NAME ? (int)name.n : 0, name.p);
+    if (!name_begins(&s, "blk.") || !name_number(&s, &layer)) return -1;
+    const char *dot = memchr(s.p, '.', s.n);
+    pith__str part = { s.p, dot ? (size_t)(dot - s.p) : 0 };
+    s.p += part.n + (dot != NULL), s.n -= part.n + (dot != NULL);
+    if (!part.n || !name_number(&s, &expert) || expert.n > 6 || !pith__str_is(s, "weight")) return -1;
+    snprintf(to, PITH__HF_NAME, "blk.%.*s.%.*s_exps.weight", (int)layer.n, layer.p, part.n < 64 ? (int)part.n : 0, part.p);
+    int e = 0;
+    for (size_t i = 0; i < expert.n; i++) e = 10 * e + expert.p[i] - '0';
+    return e;
+}
