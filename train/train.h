@@ -406,6 +406,19 @@ PITH_SHARED double pith__quantile(double *x, size_t n, double q); /* sorts x; q 
 typedef struct { double mean, error; } pith__estimate; /* error: the standard error of the mean */
 PITH_SHARED pith__estimate pith__estimate_of(const double *x, size_t n);
 
+/* ---- train/apart.c: how far the weights of two models are apart ---------------------------------------- */
+
+typedef struct {             /* of a tensor; experts together */
+    char name[PITH__HF_NAME]; /* GGUF's */
+    const pith__format *a, *b; /* as the models have it */
+    size_t n;                /* numbers */
+    double square, difference; /* sums of squares: of those of a, and of what b has more or less */
+} pith__apart;
+
+/* to: (n_weight of a) comes back layer by layer. n 0: the models are not of one architecture and shape. */
+PITH_SHARED int pith__weights_apart(const pith_model *a, const pith_model *b, pith__apart *to, size_t *n,
+                                    pith_error *err);
+
 /* ---- train/recall.c: what a model says by heart ------------------------------------------------------ */
 
 enum { PITH__RECALL_MOST = 64 }; /* so many tokens of the second half are looked at */
