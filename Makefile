@@ -44,6 +44,7 @@ TOOLS   = tools/bundle.c \
           tools/line.c \
           tools/jsonl.c \
           tools/vocab.c \
+          tools/drift.c \
           tools/probes.c \
           tools/merge.c \
           tools/program.c \

@@ -42,7 +42,7 @@ go; [ "$(grep -c '\.' "$dir/out")" -gt 1 ] && grep -q 'run MODEL' "$dir/err"; fi
 cp "$run" "$dir/copy" && (cd / && "$dir/copy" -s 7 > "$dir/told" 2> "$dir/err"); rm "$dir/copy"
 go -s 7 --threads 3; same_out "$dir/told" "a copy of the program elsewhere tells the same story"
 go -i "The dog" -n 30 -t 0; grep -q '^The dog' "$dir/out"; fine "the model that is built in goes on from a prompt"
-for v in "" batch score tokenize info bench; do
+for v in "" batch score tokenize info bench drift; do
     go $v --help; [ "$status" -eq 0 ] && [ ! -s "$dir/err" ] && grep -q -e '--threads' "$dir/out"
     ok $? "help of '$v' on stdout"
 done
@@ -566,6 +566,45 @@ go score "$dir/longrope.80.gguf" -f "$dir/p.jsonl" --parallel 1; same_out "$dir/
 for i in 1 2 3 4; do sed -n 2p "$dir/p.jsonl"; done > "$dir/q.jsonl" # more tokens than logits are kept of at once: texts come in parts
 go score "$dir/longrope.80.gguf" -f "$dir/q.jsonl"; [ "$(cut -f 3 "$dir/out" | sort -u | wc -l)" -eq 2 ]; fine "score of rows: longrope, in parts"
 go score "$dir/tiny.bin" --tokens 1,2,3; fine "score tokens without a vocabulary"
+# Drift: a text shorter than a window is scored as score does it; of a longer one, the second half of each window is.
+drift() { go drift "$dir/tiny.bin" "$dir/tiny.v2.bin" -z "$dir/tok.bin" "$@"; }
+number() { sed -n "s/.*\"$1\": \([^,}]*\).*/\1/p" "$dir/out"; }
+near() { awk -v a="$1" -v b="$2" 'BEGIN { d = a - b; exit !(a != "" && b != "" && d < 2e-5 * b && -d < 2e-5 * b) }'; }
+printf 'the once and a cat sat, and a cat sat the once and a mat' > "$dir/told"
+drift -f "$dir/told" --json; cp "$dir/out" "$dir/json"; [ "$(wc -l < "$dir/out")" -eq 1 ]; fine "drift --json: an object in a line"
+for v in tiny tiny.v2; do
+    go score "$dir/$v.bin" -z "$dir/tok.bin" -f "$dir/told"; want=$(sed -n 's/.*perplexity \([0-9.]*\).*/\1/p' "$dir/err"); cp "$dir/json" "$dir/out"
+    near "$(number ppl_$([ $v = tiny ] && echo a || echo b))" "$want"; ok $? "drift: the perplexity of $v is that of score"
+done
+[ "$(number tokens)" -eq $(($("$run" tokenize "$dir/tiny.bin" -z "$dir/tok.bin" -f "$dir/told" | wc -w) - 1)) ] && [ "$(number windows)" = 1 ]
+ok $? "drift: all tokens of a short text"
+grep -q '"median_kl": [0-9]' "$dir/out" && grep -q '"max_kl": [0-9]' "$dir/out" && grep -q '"top1_agreement": [01]' "$dir/out" &&
+    grep -q '"token": "[^"]' "$dir/out" && grep -q '"name": "blk.1.ffn_down.weight", "type_a": "F32"' "$dir/out"; ok $? "drift: what is asked for by name"
+drift -f "$dir/told" --json --threads 3; same_out "$dir/json" "drift: the same for any number of threads"
+drift -f "$dir/told" -c 16 --json; cp "$dir/out" "$dir/json"; grep -q '^note: the last [0-9]* tokens of the text fill no window of 16' "$dir/err"; ok $? "drift: what is left out"
+t=$("$run" tokenize "$dir/tiny.bin" -z "$dir/tok.bin" -f "$dir/told"); rows=0; : > "$dir/rows"
+set -- $t; while [ $# -ge 16 ]; do # BOS instead of the first of a window
+    ids=1; shift; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do ids=$ids,$1; shift; done
+    "$run" score "$dir/tiny.bin" -z "$dir/tok.bin" --tokens $ids 2> /dev/null | awk -F '\t' 'NR > 1 && $1 > 8' >> "$dir/rows"
+done
+cp "$dir/json" "$dir/out"; near "$(number ppl_a)" "$(awk -F '\t' '{ s -= $3; n++ } END { printf "%.6f", exp(s / n) }' "$dir/rows")" &&
+    [ "$(number tokens)" = "$(wc -l < "$dir/rows" | tr -d ' ')" ]; ok $? "drift: the second half of each window"
+drift -f "$dir/told"; cp "$dir/out" "$dir/a"
+grep -q '^Mean    KLD:   [0-9.]* . ' "$dir/out" && grep -q '^Same top p: ' "$dir/out" && grep -q '^99.9%   KLD: ' "$dir/out" &&
+    grep -q '^Mean PPL(Q)-PPL(base)         : ' "$dir/out" && grep -q '^token_embd.weight .*F32, I8' "$dir/out"; fine "drift: the table"
+in=$dir/told; drift -f -; in=/dev/null; same_out "$dir/a" "drift of standard input"
+go drift "$dir/tiny.bin" "$dir/tiny.v1.bin" -z "$dir/tok.bin" -f "$dir/told" --json
+[ "$(number mean_kl)" = 0 ] && [ "$(number max_kl)" = 0 ] && [ "$(number top1_agreement)" = 1 ] && ! grep -q '"rmse": [^0]' "$dir/out"; fine "drift: none between equal weights"
+go drift "$dir/nan.bin" "$dir/tiny.bin" -z "$dir/tok.bin" -f "$dir/told" --json; grep -q '"mean_kl": null' "$dir/out"; fine "drift: JSON has no NaN"
+drift; refused 1 "-f FILE" "drift without a text"
+go drift "$dir/tiny.bin" -f "$dir/told"; refused 1 "two models" "drift of one model"
+drift "$dir/tiny.bin" -f "$dir/told"; refused 1 "two models" "drift of three"
+drift -f "$dir/none"; refused 3 none "drift: a text that is not there"
+drift -f /dev/null; refused 3 "is empty" "drift: an empty text"
+drift --tokens 5; refused 3 "1 token, need two" "drift: a token"
+drift --tokens 5,300; refused 3 "300" "drift: a token that is none"
+drift -f "$dir/told" -c 1; refused 1 "-c is 1" "drift: a window of one token"
+go drift "$dir/tiny.bin" "$dir/spm.gguf" -z "$dir/tok.bin" -f "$dir/told"; refused 3 "300 tokens, .* has 9: need the same vocabulary" "drift: of two vocabularies"
 # Rows: the sums are those of score, token by token; of a prompt and a completion, behind the prompt's own tokens.
 sum_of() { # sum_of FIRST TEXT: of its tokens from position FIRST on
     "$run" score "$dir/tiny.bin" -z "$dir/tok.bin" -i "$2" 2> /dev/null |
