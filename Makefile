@@ -61,7 +61,6 @@ TOOLS   = tools/bundle.c \
           tools/dpo.c \
           tools/likelihood.c \
           tools/rows.c \
-          tools/score.c \
           tools/tokenize.c \
           tools/info.c \
           tools/grammar.c \
@@ -71,6 +70,8 @@ TOOLS   = tools/bundle.c \
           tools/samples.c \
           tools/messages.c \
           tools/template.c \
+          tools/scores.c \
+          tools/score.c \
           tools/voice.c \
           tools/commands.c \
           tools/talk.c \

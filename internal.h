@@ -215,8 +215,6 @@ struct pith_adapter {
 
 /* As pith_adapter_open. Only with scores 1 one that has a score head is opened, and not only one. */
 PITH_SHARED pith_adapter *pith__adapter_open(const pith_model *m, const char *path, int scores, pith_error *err);
-/* The product of a score head w and a normed state x, both (n). */
-PITH_SHARED float pith__head_score(const float *w, const float *x, size_t n);
 
 typedef struct { /* adapters at work, in the order in which they are added */
     int n;

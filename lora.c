@@ -269,24 +269,6 @@ static int bind_tensor(const reading *d) {
     return w[0] && w[0]->tensor.data ? bind_pairs(d, w, 1, 0) : no_place(d);
 }
 
-/* ---- the score head ---------------------------------------------------------------------------------- */
-
-PITH_SHARED float pith__head_score(const float *w, const float *x, size_t n) {
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) sum += (double)w[i] * (double)x[i];
-    return (float)sum;
-}
-
-static int bind_score(const reading *d, const pith__tensor *t) {
-    pith_adapter *a = d->a;
-    char need[80];
-    size_t n = (size_t)a->model->hyper.n_embd;
-    snprintf(need, sizeof need, "is %zu x %zu, need 1 x %zu: one score, of the base's states", t->rows, t->cols, n);
-    if (t->rows != 1 || t->cols != n) return refuse(d, t, need);
-    a->score = pith__arena_new(&a->store.arena, n, sizeof *a->score);
-    return a->score ? read_row(d, t, 0, a->score) : no_memory_for(d);
-}
-
 /* ---- opening --------------------------------------------------------------------------------------- */
 
 static int check_keys(reading *d) {
@@ -301,6 +283,16 @@ static int check_keys(reading *d) {
                           arch->s.n < 40 ? (int)arch->s.n : 40, arch->s.p, m->store.path, m->hyper.arch);
     d->alpha = alpha->f;
     return PITH_OK;
+}
+
+static int bind_score(const reading *d, const pith__tensor *t) {
+    pith_adapter *a = d->a;
+    char need[80];
+    size_t n = (size_t)a->model->hyper.n_embd;
+    snprintf(need, sizeof need, "is %zu x %zu, need 1 x %zu: one score, of the base's states", t->rows, t->cols, n);
+    if (t->rows != 1 || t->cols != n) return refuse(d, t, need);
+    a->score = pith__arena_new(&a->store.arena, n, sizeof *a->score);
+    return a->score ? read_row(d, t, 0, a->score) : no_memory_for(d);
 }
 
 /* The tensors are sorted, so NAME.lora_b follows NAME.lora_a, and a score head comes last: others are of "blk." */

@@ -715,6 +715,47 @@ for f in "" "--chat-template chatml"; do
     go "$dir/chat.gguf" -m chat --lora "$a" -n 20 $f; grep -c 'taught with another' "$dir/err"
 done | tr '\n' ' ' | grep -q '^1 0 $'; ok $? "a chat with an adapter that was taught with another template"
 in=/dev/null
+
+mkdir "$dir/reward"; cp "$dir/reward.json" "$dir/reward/adapter_config.json"; cp "$dir/reward.safetensors" "$dir/reward/adapter_model.safetensors"
+reward() { spm score --reward "$dir/reward" "$@"; }
+cat > "$dir/q.jsonl" <<'END'
+{"text": "ab a"}
+{"prompt": "ab", "completion": " a"}
+
+{"chosen": "a", "rejected": "ab ab ab ab", "prompt": "b"}
+{"prompt": "b", "completion": "a"}
+END
+reward -f "$dir/q.jsonl"; cp "$dir/out" "$dir/b"
+[ "$status" -eq 0 ] && [ "$(sed 's/[0-9.e-]*//g' "$dir/out" | tr '\t\n' '+/')" = "//+//" ]; ok $? "score --reward: one score a line, two of a pair"
+[ "$(sed -n 1p "$dir/b")" = "$(sed -n 2p "$dir/b")" ] && [ "$(sed -n 3p "$dir/b" | cut -f 1)" = "$(sed -n 4p "$dir/b")" ]
+ok $? "the same text has the same score"
+reward -f "$dir/q.jsonl" --threads 1; same_out "$dir/b" "and with one thread"
+was=$in; in=$dir/q.jsonl; reward -f -; in=$was; same_out "$dir/b" "and from standard input"
+spm score --lora "$dir/reward" -i a; refused 2 "is a reward model (task_type SEQ_CLS)" "a reward model writes no text"
+grep -v '^$' "$dir/q.jsonl" | sed '2s/.*/{"prompt": 5}/; 3s/"b"}/"b"/' > "$dir/p.jsonl"; reward -f "$dir/p.jsonl"
+[ "$status" -eq 3 ] && [ "$(grep -n nan "$dir/out" | tr '\n' ' ')" = "2:nan 3:nan " ] && [ "$(sed -n 4p "$dir/out")" = "$(sed -n 4p "$dir/b")" ] &&
+    grep -q 'p.jsonl: line 2: has prompt without' "$dir/err" && grep -q 'p.jsonl: line 3: byte' "$dir/err"; ok $? "wrong rows lose no other's score"
+reward -f "$dir/q.jsonl" -c 6 --show 2; [ "$status" -eq 3 ] && [ "$(sed -n 3p "$dir/out")" = nan ] && grep -q 'line 4: more than 6 tokens' "$dir/err" &&
+    [ "$(grep -c '^line [12]: [0-9 ]*$' "$dir/err")" -eq 2 ]; ok $? "a row that is too long; --show"
+: > "$dir/p.jsonl"; reward -f "$dir/p.jsonl"; refused 3 "no rows" "no rows to score"
+reward -f "$dir/no.jsonl"; refused 3 "no.jsonl" "rows that are not there"
+reward -i a; refused 1 "need -f ROWS.jsonl" "--reward of a text"
+reward -f "$dir/q.jsonl" --logits "$dir/x"; refused 1 "--logits is of no use" "--reward with --logits"
+reward -f "$dir/q.jsonl" --lora "$a"; refused 1 "--lora is of no use" "--reward with another adapter"
+spm score --reward "$dir/none" -f "$dir/q.jsonl"; refused 2 none "a reward model that is not there"
+mkdir "$dir/plain"; sed 's/SEQ_CLS/CAUSAL_LM/; s/.modules_to_save[^]]*],//' "$dir/reward.json" > "$dir/plain/adapter_config.json"
+cp "$dir/lora.safetensors" "$dir/plain/adapter_model.safetensors"
+spm score --reward "$dir/plain" -f "$dir/q.jsonl"; refused 2 "is no reward model" "a LoRA for a reward model"
+t=$shared/tuning
+for f in llama qwen2; do # torch's scores, before the reward model was trained (columns 2, 3) and after
+    for r in "start 2" "plain.final 4"; do
+        if [ ! -d "$t/$f" ]; then skip "scores as torch has them: $f/rm/${r% *}" "no $t"; continue; fi
+        go score "$t/$f/base" --reward "$t/$f/rm/${r% *}" -f "$t/$f/data/rm.jsonl"
+        grep -v '^[#r]' "$t/$f/rm/plain.scores.txt" | paste "$dir/out" - | awk -v c="$((2 + ${r#* }))" '
+            { d += ($1 - $c) ^ 2 + ($2 - $(c + 1)) ^ 2; a += $c ^ 2 + $(c + 1) ^ 2 } END { exit !(NR == 12 && d <= 1e-10 * a) }'
+        fine "scores as torch has them: $f/rm/${r% *}"
+    done
+done
 for v in "" score batch bench; do go $v --help; grep -q -e '--lora-scaled PATH:X' "$dir/out"; ok $? "help of '$v' names --lora"; done
 spm score -i "ab a" --lora "$dir/no.gguf"; refused 2 no.gguf "an adapter that is not there"
 spm score -i "ab a" --lora "$dir/spm.gguf"; refused 2 "general.type' is none, need adapter" "a model for an adapter"

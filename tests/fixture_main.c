@@ -1,7 +1,7 @@
 /* fixture_main.c - fixture DIR: writes small models and vocabularies there, for cli.sh and to begin fuzzing with:
  * tiny.bin (version 0), tiny.v1.bin, tiny.v2.bin, tok.bin, spm.gguf, bpe.gguf, tiny.safetensors, tiny.json, tiny.text
  * (a text that tiny.bin has read, as pith_session_save writes it), chat.jinja, chat.json (its messages), rows.jsonl,
- * lora.gguf, lora.json, lora.safetensors (adapters of spm.gguf), and
+ * lora.gguf, lora.json, lora.safetensors (adapters of spm.gguf), reward.json, reward.safetensors (a reward model of it), and
  * longrope.80.gguf and longrope.1.gguf: texts over 80 tokens, or all, are rotated by the long factors. */
 #include "../model.h"
 #include "fixture.h"
@@ -80,6 +80,18 @@ static const char longrope[] =
 static const char peft_tensors[] =
     "base_model.model.model.layers.{2}.self_attn.q_proj.lora_A.weight 2 8;"
     "base_model.model.model.layers.{2}.self_attn.q_proj.lora_B.default.weight 8 2";
+
+static const char reward_tensors[] =
+    "base_model.model.model.layers.{2}.self_attn.q_proj.lora_A.weight 2 8;"
+    "base_model.model.model.layers.{2}.self_attn.q_proj.lora_B.weight 8 2;base_model.model.score.weight 1 8";
+
+static bytes reward_config(void) {
+    static const char text[] = "{\"peft_type\":\"LORA\",\"task_type\":\"SEQ_CLS\",\"r\":2,\"lora_alpha\":2,"
+                               "\"modules_to_save\":[\"classifier\",\"score\"],\"target_modules\":[\"q_proj\"]}";
+    bytes b = { NULL, 0, 0 };
+    put(&b, text, sizeof text - 1);
+    return b;
+}
 
 static bytes peft_config(void) {
     static const char text[] =
@@ -178,6 +190,8 @@ int main(int argc, char **argv) {
            write_to(argv[1], "tok.bin", fixture_tokenizer()) ||
            write_to(argv[1], "spm.gguf", fixture_gguf(spm, tensors, 1)) ||
            write_to(argv[1], "lora.gguf", fixture_gguf(adapter, adapter_tensors, 1)) ||
+           write_to(argv[1], "reward.json", reward_config()) ||
+           write_to(argv[1], "reward.safetensors", fixture_safetensors(reward_tensors, 1)) ||
            write_to(argv[1], "lora.json", peft_config()) ||
            write_to(argv[1], "lora.safetensors", fixture_safetensors(peft_tensors, 1)) ||
            write_to(argv[1], "bpe.gguf", fixture_gguf(bpe, tensors, 1)) ||

@@ -22,8 +22,8 @@ enum { ROWS_AT_ONCE = 16 };
 
 typedef struct {
     model_choice model;
-    const char *prompt, *file, *tokens, *logits;
-    int parse_special, stride, parallel;
+    const char *prompt, *file, *tokens, *logits, *reward;
+    int parse_special, stride, parallel, show;
 } score_options;
 
 typedef struct {            /* one text as tokens, or rows that are still to be read */
@@ -177,6 +177,13 @@ static int score(score_options *o, const pith_model *m, const scored_text *in) {
     return code;
 }
 
+static int check_reward(const score_options *o) {
+    const char *other = o->logits ? "--logits" : o->stride ? "--stride" : o->parallel ? "--parallel" :
+                        o->parse_special ? "--parse-special" : o->model.lora.n + o->model.lora_scaled.n ? "--lora" : NULL;
+    if (!o->file) return complain(USAGE, "--reward scores rows: need -f ROWS.jsonl");
+    return other ? complain(USAGE, "%s is of no use with --reward", other) : 0;
+}
+
 int verb_score(int argc, char **argv) {
     static const char usage[] =
         "run score MODEL (-i TEXT | -f FILE | --tokens 1,5,9) [options]\n"
@@ -190,7 +197,11 @@ int verb_score(int argc, char **argv) {
         "row counts from 0, blank lines left out; tokens are those scored, sum_logprob is the natural logarithm\n"
         "of the probability of all of them, bytes are of the text or the completion. A row that is wrong or longer\n"
         "than the context has tokens 0 and sum nan, its line is named on stderr, and the exit code is 3.\n"
-        "A file has rows by its name (.jsonl), or by its first line.\n\n";
+        "A file has rows by its name (.jsonl), or by its first line.\n\n"
+        "run score MODEL --reward DIR -f ROWS.jsonl\n"
+        "the score that a reward model gives each text, of run reward or of TRL and peft (task SEQ_CLS): a line a row.\n"
+        "Rows are texts, prompts and completions, or messages; of a row with chosen and rejected both are scored, with\n"
+        "a tab between. A row that is wrong has nan, its line is named on stderr, and the exit code is 3.\n\n";
     score_options o = { 0 };
     const flag flags[] = {
         { 'i', "prompt", TEXT, &o.prompt, 0, 0, "TEXT", "the text; - reads standard input" },
@@ -202,6 +213,8 @@ int verb_score(int argc, char **argv) {
           "a text longer than the context: tokens from one window to the next (half the context)" },
         { 0, "parallel", INTEGER, &o.parallel, 1, 1024, "N",
           "rows that go through the model together (16), to the same sums" },
+        { 0, "reward", TEXT, &o.reward, 0, 0, "DIR", "score rows by this reward model, a PEFT folder" },
+        { 0, "show", INTEGER, &o.show, 0, INT32_MAX, "N", "with --reward: the first N texts as tokens too, on stderr (0)" },
         { 0, "parse-special", SWITCH, &o.parse_special, 0, 0, "",
           "read <|names|> in the text as special tokens" },
         LORA_FLAGS(o.model),
@@ -213,9 +226,15 @@ int verb_score(int argc, char **argv) {
     if (code != GO_ON) return code;
     if ((o.prompt != NULL) + (o.file != NULL) + (o.tokens != NULL) != 1)
         return complain(USAGE, "score needs a text: one of -i TEXT, -f FILE, --tokens 1,5,9");
+    if (o.reward && (code = check_reward(&o)) != 0) return code;
     pith_model *m = NULL;
     scored_text in = { .n = 0 };
     code = open_adapted(&o.model, !o.tokens, &m);
+    if (o.reward) {
+        if (!code) code = score_by_reward(m, &o.model, o.reward, o.file, o.show);
+        close_model(&o.model, m);
+        return code;
+    }
     if (!code) code = get_input(&o, m, &in);
     if (!code && in.has_rows && (o.logits || o.stride))
         code = complain(USAGE, "%s is of one text, and %s has rows", o.logits ? "--logits" : "--stride", in.lines.name);

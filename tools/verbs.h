@@ -48,6 +48,10 @@ int has_rows(const char *text, size_t n); /* 1: its first line is {"text": "..."
 /* run score of JSONL, so many rows at once. */
 int score_rows(const pith_model *m, const model_choice *c, line_reader *in, int parallel, int parse_special);
 
+/* run score --reward: of rows in file ("-": standard input), by the reward model in the PEFT folder reward; the first show
+ * texts as ids too, on stderr. */
+int score_by_reward(const pith_model *m, const model_choice *c, const char *reward, const char *file, int show);
+
 /* Bytes of n sessions of the context with a pass that they share, and of the pass and each of them; c->pass does
  * not count. 0: refused. */
 double size_together(const pith_model *m, const pith_context *c, int n, size_t *pass, size_t *session);

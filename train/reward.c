@@ -12,6 +12,8 @@
 enum { TOGETHER = 2048, MOST_SESSIONS = 64, ROWS = 256 }; /* TOGETHER: tokens that sessions have room for, unless one
                                                            * text is longer; ROWS: that go through the model at once */
 
+static const char what[] = "texts scored: text";
+
 typedef struct {         /* sessions at work */
     const pith_adapter *a;
     const pith__text_ids *text; /* (n) */
@@ -43,20 +45,41 @@ static int open_sessions(scorer *k, int longest) {
     return k->pass ? PITH_OK : PITH_EMEMORY;
 }
 
-/* Text number turn of each session, as far as they have one. */
-static int score_turn(scorer *k, size_t turn) {
+/* Some tokens of the sessions' texts, as many as go through the model at once; *left: 1 while there are more. A text
+ * that comes in parts has its length from the first on (session.c, longrope). */
+static int read_some(scorer *k, size_t turn, int *left) {
     pith_work work[MOST_SESSIONS];
-    size_t n_embd = (size_t)k->a->model->hyper.n_embd;
-    int n = 0;
-    for (size_t i; n < k->n_session && (i = (size_t)n * k->each + turn) < k->n; n++) {
-        const pith__text_ids *x = &k->text[i];
-        int known = pith_known(k->s[n], x->t, x->n);
-        pith_rewind(k->s[n], known);
-        work[n] = (pith_work){ k->s[n], x->t + known, x->n - known, NULL };
+    int n = 0, rows = ROWS;
+    for (int i = 0; i < k->n_session; i++) {
+        size_t at = (size_t)i * k->each + turn;
+        int rest = at < k->n ? k->text[at].n - pith_position(k->s[i]) : 0, some = rest < rows ? rest : rows;
+        if (!some) continue;
+        k->s[i]->n_text = k->text[at].n;
+        work[n++] = (pith_work){ k->s[i], k->text[at].t + pith_position(k->s[i]), some, NULL };
+        rows -= some;
     }
-    int code = pith_eval_many(work, n, k->err);
-    for (int i = 0; i < n && !code; i++)
-        k->score[(size_t)i * k->each + turn] = (double)pith__head_score(k->a->score, k->s[i]->hidden, n_embd);
+    *left = n > 0;
+    int code = n ? pith_eval_many(work, n, k->err) : PITH_OK;
+    for (int i = 0; i < k->n_session; i++) k->s[i]->n_text = 0;
+    return code;
+}
+
+/* Text number turn of each session, as far as they have one. */
+static int score_turn(scorer *k, size_t turn, const pith__progress *progress) {
+    const pith_model *m = k->a->model;
+    int code = PITH_OK, left = 1;
+    for (int i = 0; i < k->n_session; i++) {
+        size_t at = (size_t)i * k->each + turn;
+        if (at < k->n) pith_rewind(k->s[i], pith_known(k->s[i], k->text[at].t, k->text[at].n));
+    }
+    while (left && !code) {
+        code = read_some(k, turn, &left);
+        if (!code) code = pith__tell(progress, what, turn * k->n / k->each, k->n, k->err);
+    }
+    for (int i = 0; i < k->n_session && !code; i++) {
+        size_t at = (size_t)i * k->each + turn;
+        if (at < k->n) k->score[at] = (double)m->kernels->dot(k->a->score, k->s[i]->hidden, (size_t)m->hyper.n_embd);
+    }
     return code;
 }
 
@@ -71,14 +94,10 @@ static int check_texts(scorer *k, int *longest) {
 
 PITH_SHARED int pith__reward(const pith_adapter *a, const pith__text_ids *text, size_t n, double *score,
                              const pith__progress *progress, pith_error *err) {
-    static const char what[] = "texts scored: text";
     scorer k = { .a = a, .text = text, .score = score, .n = n, .err = err };
     int longest = 0, code = check_texts(&k, &longest);
     if (!code && n) code = open_sessions(&k, longest);
-    for (size_t turn = 0; turn < k.each && !code; turn++) {
-        code = score_turn(&k, turn);
-        if (!code) code = pith__tell(progress, what, turn * n / k.each, n, err);
-    }
+    for (size_t turn = 0; turn < k.each && !code; turn++) code = score_turn(&k, turn, progress);
     pith__tell(progress, what, 1, 1, NULL);
     while (k.n_session > 0) pith_session_free(k.s[--k.n_session]);
     pith_pass_free(k.pass);
