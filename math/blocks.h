@@ -1,4 +1,4 @@
-/* blocks.h - how blocks of quantised weights lie on disk: quant.c reads them, encode.c and encode_k.c write them.
+/* blocks.h - how blocks of quantised weights lie on disk: encode.c and encode_k.c write them, quant.c reads them.
  *
  * The layouts are from ggml-common.h of llama.cpp; the K formats are its pull request 1684, IQ4_NL 5590,
  * IQ4_XS 5747; MXFP4 is in the OCP Microscaling Formats specification 1.0. Numbers on disk are
@@ -118,6 +118,44 @@ typedef struct {
 } iq4_xs_block;
 _Static_assert(sizeof(iq4_xs_block) == PITH__IQ4_XS_BYTES, "layout on disk");
 
+/* ---- math/fit.c: the search for scales ------------------------------------------------------- */
+
+enum { PITH__RUNS = 16, PITH__RUN = 32 }; /* runs that are fitted side by side; weights of the longest run */
+
+typedef struct {
+    float lo, hi;        /* q is an integer from lo to hi */
+    const int8_t *table; /* or one of these 16 numbers, from lo to hi; NULL: none */
+    int has_min, any_min; /* there is an m; it may be negative */
+    float step;          /* between guesses where the ends are */
+    int inside, guesses; /* how many of them cut nothing off, and how many do */
+    int again;           /* how often rounding and solving alternate */
+} pith__grid;
+
+typedef struct {
+    pith__grid run;
+    int length;                       /* of a run: 16 or 32 */
+    int scale_lo, scale_hi, min_hi;   /* of the integers that are the scales and minima of runs */
+    int reach, again;
+} pith__super_grid;
+
+typedef struct { /* a block of 32 before it is packed: d * (lo + q) + m, or d * table[q] */
+    uint8_t d[2], m[2];
+    uint8_t q[32];
+    int bad; /* a weight was not finite */
+} pith__block32;
+
+typedef struct { /* a super-block before it is packed: run j has the scale d * scale and the minimum dmin * min */
+    uint8_t d[2], dmin[2];
+    int scale[16], min[16];
+    uint8_t q[256];
+    int bad;
+} pith__super;
+
+PITH_SHARED void pith__fit_blocks(pith__block32 *y, const float *x, const float *importance, int n,
+                                  const pith__grid *g);
+PITH_SHARED void pith__fit_super(pith__super *y, const float *x, const float *importance, int n,
+                                 const pith__super_grid *g);
+
 /* ---- encoders, the rows of the table in quant.c ------------------------------------------------ */
 
 PITH_SHARED int pith__f32_encode(void *y, const float *x, size_t n, const float *importance);
@@ -128,7 +166,13 @@ PITH_SHARED int pith__q4_0_encode(void *y, const float *x, size_t n, const float
 PITH_SHARED int pith__q4_1_encode(void *y, const float *x, size_t n, const float *importance);
 PITH_SHARED int pith__q5_0_encode(void *y, const float *x, size_t n, const float *importance);
 PITH_SHARED int pith__q5_1_encode(void *y, const float *x, size_t n, const float *importance);
+PITH_SHARED int pith__q2_k_encode(void *y, const float *x, size_t n, const float *importance);
+PITH_SHARED int pith__q3_k_encode(void *y, const float *x, size_t n, const float *importance);
 PITH_SHARED int pith__q4_k_encode(void *y, const float *x, size_t n, const float *importance);
+PITH_SHARED int pith__q5_k_encode(void *y, const float *x, size_t n, const float *importance);
 PITH_SHARED int pith__q6_k_encode(void *y, const float *x, size_t n, const float *importance);
+PITH_SHARED int pith__iq4_nl_encode(void *y, const float *x, size_t n, const float *importance);
+PITH_SHARED int pith__iq4_xs_encode(void *y, const float *x, size_t n, const float *importance);
+PITH_SHARED int pith__mxfp4_encode(void *y, const float *x, size_t n, const float *importance);
 
 #endif

@@ -50,7 +50,7 @@ static inline uint16_t pith__f32_to_bf16(float f) { /* to nearest even */
     return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
-/* ---- math/encode.c: quantise ------------------------------------------------------------------------ */
+/* ---- math/fit.c, encode.c, encode_k.c: quantise (blocks.h has the rest) --------------------------- */
 
 PITH_SHARED float pith__magnitude(const float *x, size_t n); /* the largest of |x|; NaN where there is one */
 

@@ -200,14 +200,14 @@ static const pith__format number_formats[] = {
     { PITH__Q4_1,   "Q4_1",    32, PITH__Q4_1_BYTES,   NULL, q4_1_unpack,   pith__q4_1_encode },
     { PITH__Q5_0,   "Q5_0",    32, PITH__Q5_0_BYTES,   NULL, q5_0_unpack,   pith__q5_0_encode },
     { PITH__Q5_1,   "Q5_1",    32, PITH__Q5_1_BYTES,   NULL, q5_1_unpack,   pith__q5_1_encode },
-    { PITH__Q2_K,   "Q2_K",   256, PITH__Q2_K_BYTES,   NULL, q2_k_unpack,   NULL },
-    { PITH__Q3_K,   "Q3_K",   256, PITH__Q3_K_BYTES,   NULL, q3_k_unpack,   NULL },
+    { PITH__Q2_K,   "Q2_K",   256, PITH__Q2_K_BYTES,   NULL, q2_k_unpack,   pith__q2_k_encode },
+    { PITH__Q3_K,   "Q3_K",   256, PITH__Q3_K_BYTES,   NULL, q3_k_unpack,   pith__q3_k_encode },
     { PITH__Q4_K,   "Q4_K",   256, PITH__Q4_K_BYTES,   NULL, q4_k_unpack,   pith__q4_k_encode },
-    { PITH__Q5_K,   "Q5_K",   256, PITH__Q5_K_BYTES,   NULL, q5_k_unpack,   NULL },
+    { PITH__Q5_K,   "Q5_K",   256, PITH__Q5_K_BYTES,   NULL, q5_k_unpack,   pith__q5_k_encode },
     { PITH__Q6_K,   "Q6_K",   256, PITH__Q6_K_BYTES,   NULL, q6_k_unpack,   pith__q6_k_encode },
-    { PITH__IQ4_NL, "IQ4_NL",  32, PITH__IQ4_NL_BYTES, NULL, iq4_nl_unpack, NULL },
-    { PITH__IQ4_XS, "IQ4_XS", 256, PITH__IQ4_XS_BYTES, NULL, iq4_xs_unpack, NULL },
-    { PITH__MXFP4,  "MXFP4",   32, PITH__MXFP4_BYTES,  NULL, mxfp4_unpack,  NULL },
+    { PITH__IQ4_NL, "IQ4_NL",  32, PITH__IQ4_NL_BYTES, NULL, iq4_nl_unpack, pith__iq4_nl_encode },
+    { PITH__IQ4_XS, "IQ4_XS", 256, PITH__IQ4_XS_BYTES, NULL, iq4_xs_unpack, pith__iq4_xs_encode },
+    { PITH__MXFP4,  "MXFP4",   32, PITH__MXFP4_BYTES,  NULL, mxfp4_unpack,  pith__mxfp4_encode },
     { PITH__I8,     "I8",       1, 1, NULL, NULL, NULL }, /* see the next part */
 };
 

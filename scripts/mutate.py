@@ -23,6 +23,10 @@ math/kernels.h @ session forward backward @ m.window <= position) s.first = posi
 math/encode.c @ encode @ (rest >= 0.5f) @ (rest > 0.5f)
 math/encode.c @ encode @ r.min == -r.max @ 0
 math/encode.c @ encode @ if (!bad && @ if (
+math/fit.c @ encode @ m = none ? 0 : m; @ ;
+math/fit.c @ encode @ && fabsf(m) <= 65504 @ 
+math/fit.c @ encode @ if (!(error < s->error[j])) return; @ ;
+math/fit.c @ encode @ w > 1e-6f ? w : 1e-6f @ 1
 math/kernels.h @ quant @ u + 0x7fff + (u >> 16 & 1) @ u + 0x8000
 text/pretokenize.c @ pretokenize tokens @ c == '`' || @ c == '\'' ||
 text/added.c @ tokens tokenizer @ t->flags & PITH__RSTRIP && i >= white_end @ t->flags & PITH__LSTRIP && i >= white_end

@@ -774,7 +774,7 @@ spm merge --lora "$a" -o "$dir/spm.gguf"; refused 1 "model itself" "merge over t
 spm merge --lora "$a" -o "$dir/merged"; refused 1 "has no config.json" "merge of a GGUF file to a folder"
 spm merge --lora "$a"; refused 1 "-o OUT.gguf" "merge to nowhere"
 spm merge -o "$dir/merged.gguf"; refused 1 "needs an adapter" "merge of nothing"
-spm merge --lora "$a" -o "$dir/merged.gguf" --outtype q5_k; refused 1 "outtype is 'q5_k'" "merge to a type that is only read"
+spm merge --lora "$a" -o "$dir/merged.gguf" --outtype i8; refused 1 "outtype is 'i8'" "merge to a type that is only read"
 mkdir "$dir/adapter" && echo '{}' > "$dir/adapter/adapter_config.json"
 spm merge --lora "$a" -o "$dir/adapter"; refused 1 "folder of an adapter" "merge into the folder of an adapter"
 spm score -i "ab a" --lora "$a,"; refused 1 "empty path" "--lora A, with nothing behind it"
