@@ -188,7 +188,8 @@ int verb_merge(int argc, char **argv) {
     if (!o.model.lora.n && !o.model.lora_scaled.n) return complain(USAGE, "merge needs an adapter: --lora PATH");
     const pith__format *to = o.type ? pith__format_named(o.type) : NULL;
     if (o.type && (!to || !to->encode))
-        return complain(USAGE, "--outtype is '%s', need one of: f32 f16 bf16 q8_0 q4_0 q4_k q6_k", o.type);
+        return complain(USAGE, "--outtype is '%s', need one of: f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k "
+                        "q4_k q5_k q6_k iq4_nl iq4_xs mxfp4", o.type);
     code = open_adapted(&o.model, 0, &m);
     if (!code) code = check_out(&o);
     if (!code) code = merge(&o, m, to);
