@@ -194,6 +194,47 @@ TEST(refused) {
     }
 }
 
+/* Pairs of tokens, as dumped completions have them, are learned as pairs of texts with these tokens are. */
+TEST(pairs_of_tokens) {
+    static const char *const wrong[][2] = {
+        { "{\"prompt_ids\": [1, 2], \"chosen_ids\": [3]}\n", "has no rejected_ids" },
+        { "{\"prompt_ids\": [1, 2], \"chosen_ids\": [3, 999], \"rejected_ids\": [4]}\n", "completion[1]" },
+        { "{\"prompt_ids\": [1, -2], \"chosen_ids\": [3], \"rejected_ids\": [4]}\n", "prompt_ids[1]" },
+        { "{\"prompt_ids\": 1, \"chosen_ids\": [3], \"rejected_ids\": [4]}\n", "prompt_ids" }
+    };
+    static const char text[] = "{\"prompt\": \"One day, the cat\", \"chosen\": \" found\", \"rejected\": \" lost\"}\n";
+    char ids[4096], *p = ids;
+    pith_error e = { 0, "" };
+    text_file("text.jsonl", text, sizeof text - 1);
+    pith_model *m = pith_open(in_folder("m/model.gguf"), NULL, &e);
+    const char *path = in_folder("text.jsonl");
+    pith__examples x;
+    REQUIRE(m && !pith__examples_open(&x, m, &(pith__examples_plan){ .train = { &path, 1 }, .pairs = 1 }, NULL, &e));
+    for (size_t side = 0; side < 2; side++) {
+        const pith__example a = pith__examples_get(&x, side);
+        int from = 0;
+        while (!a.counts[from]) from++;
+        p += sprintf(p, side ? ", \"rejected_ids\": [" : "{\"prompt_ids\": [");
+        for (int i = 0; i < a.n; i++) {
+            if (i < from && side) continue;
+            if (i == from && !side) p += sprintf(p, "], \"chosen_ids\": [");
+            p += sprintf(p, i && i != from ? ", %d" : "%d", (int)a.t[i]);
+        }
+        *p++ = ']';
+    }
+    p += sprintf(p, "}\n");
+    text_file("ids.jsonl", ids, (size_t)(p - ids));
+    pith__examples_close(&x), pith_close(m);
+    EQ(dpo("{}/m/model.gguf {}/text.jsonl -o {}/text --eval_steps 0 --learning_rate 0.1"), 0);
+    EQ(dpo("{}/m/model.gguf {}/ids.jsonl -o {}/ids --eval_steps 0 --learning_rate 0.1"), 0);
+    same_adapters("text", "ids");
+    for (int i = 0; i < 4; i++) {
+        text_file("wrong.jsonl", wrong[i][0], strlen(wrong[i][0]));
+        EQ(dpo("{}/m/model.gguf {}/wrong.jsonl -o {}/z"), BAD_DATA);
+        if (!strstr(said, wrong[i][1])) FAIL("%s", said);
+    }
+}
+
 TEST(dry_run_and_show) {
     EQ(dpo(SMALL "-o {}/dry --dry-run --lora_r 4"), 0);
     CHECK(!there("dry") && strstr(said, "40 to learn from"));
@@ -210,6 +251,7 @@ int main(void) {
     RUN(chosen_answers_that_fall);
     RUN(held_out);
     RUN(refused);
+    RUN(pairs_of_tokens);
     RUN(dry_run_and_show);
     snprintf(remove, sizeof remove, "rm -rf %s", folder);
     if (system(remove)) return 99;

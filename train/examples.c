@@ -271,24 +271,35 @@ static int read_mask(example_maker *w, pith__json list, const char *name, int la
     return pith__fail(w->err, PITH_EDATA, "%s: %s has %zu values, input_ids %zu", w->where, name, i, t->n);
 }
 
-static int add_tokens(example_maker *w, const pith__row *row) {
-    pith__json list = row->ids, value;
-    encoded all = { NULL, 0 };
-    if (pith__json_type(list) != '[') return pith__json_fail(list, PITH_EDATA, w->where, "input_ids", "an array", w->err);
-    size_t n = pith__json_count(list);
-    all.t = pith__arena_new(&w->arena, n + 1, sizeof *all.t);
-    uint8_t *counts = pith__arena_new(&w->arena, n + 1, 1);
-    if (!all.t || !counts) return fail_memory(w);
-    for (int64_t id = 0; pith__json_next(&list, NULL, &value); all.t[all.n++] = (pith_token)id) {
+/* Tokens of an array behind those of to, which has room. */
+static int read_ids(example_maker *w, pith__json list, const char *name, encoded *to) {
+    pith__json value;
+    size_t first = to->n;
+    for (int64_t id = 0; pith__json_next(&list, NULL, &value); to->t[to->n++] = (pith_token)id) {
         char part[48], need[32];
-        snprintf(part, sizeof part, "input_ids[%zu]", all.n);
+        snprintf(part, sizeof part, "%s[%zu]", name, to->n - first);
         snprintf(need, sizeof need, "0 to %d", w->m->hyper.n_vocab - 1);
         if (!pith__json_int(value, &id) || id < 0 || id >= w->m->hyper.n_vocab)
             return pith__json_fail(value, PITH_EDATA, w->where, part, need, w->err);
     }
-    memset(counts, 1, n);
+    return PITH_OK;
+}
+
+static int add_tokens(example_maker *w, const pith__row *row) {
+    const char *name = row->prompt_ids.p ? "completion" : "input_ids";
+    encoded all = { NULL, 0 };
+    if (pith__json_type(row->ids) != '[') return pith__json_fail(row->ids, PITH_EDATA, w->where, name, "an array", w->err);
+    if (row->prompt_ids.p && pith__json_type(row->prompt_ids) != '[')
+        return pith__json_fail(row->prompt_ids, PITH_EDATA, w->where, "prompt_ids", "an array", w->err);
+    size_t n_prompt = row->prompt_ids.p ? pith__json_count(row->prompt_ids) : 0, n = n_prompt + pith__json_count(row->ids);
+    all.t = pith__arena_new(&w->arena, n + 1, sizeof *all.t);
+    uint8_t *counts = pith__arena_new(&w->arena, n + 1, 1);
+    if (!all.t || !counts) return fail_memory(w);
+    int code = n_prompt ? read_ids(w, row->prompt_ids, "prompt_ids", &all) : PITH_OK;
+    if (!code) code = read_ids(w, row->ids, name, &all);
+    memset(counts + n_prompt, 1, n - n_prompt);
     pith__json none = { NULL, NULL };
-    int code = read_mask(w, row->labels, "labels", 1, &all, counts);
+    if (!code) code = read_mask(w, row->labels, "labels", 1, &all, counts);
     if (!code) code = read_mask(w, w->plan->prompts_too ? none : row->completion_mask, "completion_mask", 0, &all, counts);
     if (!code) code = read_mask(w, row->assistant_masks, "assistant_masks", 0, &all, counts);
     return code ? code : add_example(w, all.t, counts, n, 0);

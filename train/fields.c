@@ -405,9 +405,23 @@ static int split_texts(field_reader *w, pith__row r[2]) {
     return code;
 }
 
+/* Tokens, as dumped completions have them. */
+static int read_token_pair(pith__row r[2], pith__json j, const char *where, pith_error *err) {
+    static const char *const names[] = { "chosen_ids", "rejected_ids" };
+    pith__json prompt = pith__json_get(j, "prompt_ids");
+    for (int i = 0; i < 2; i++) {
+        r[i] = (pith__row){ .kind = PITH__ROW_TOKENS, .prompt_ids = prompt, .ids = pith__json_get(j, names[i]) };
+        if (!r[i].ids.p || !prompt.p)
+            return pith__fail(err, PITH_EDATA, "%s: has no %s: a pair of tokens needs prompt_ids, chosen_ids and rejected_ids", where,
+                              prompt.p ? names[i] : "prompt_ids");
+    }
+    return PITH_OK;
+}
+
 PITH_SHARED int pith__row_read_pair(pith__row r[2], pith__json j, const char *where, pith__arena *a, pith_error *err) {
     field_reader w = { .where = where, .a = a, .err = err };
     memset(r, 0, 2 * sizeof *r);
+    if (pith__json_get(j, "chosen_ids").p) return read_token_pair(r, j, where, err);
     int code = pick_fields(&w, j);
     char prompt = pith__json_type(w.f[F_PROMPT]), chosen = pith__json_type(w.f[F_CHOSEN]);
     for (int i = F_CHOSEN; i <= F_REJECTED && !code; i++)

@@ -573,7 +573,8 @@ typedef struct {         /* in memory of an arena, or of the row */
     int kind;
     pith__str text, completion; /* TEXT: a text; PAIR: a prompt and what follows it */
     const char *messages, *prompt_messages; /* MESSAGES, TURNS: JSON for pith_render; TURNS: the prompt's messages alone too */
-    pith__json ids, completion_mask, assistant_masks, labels; /* TOKENS */
+    pith__json ids, completion_mask, assistant_masks, labels; /* TOKENS, */
+    pith__json prompt_ids; /* which stand before them and do not count */
 } pith__row;
 
 /* where: of the row, for errors. PITH_EDATA: of no kind, or wrong. has_template 0: Alpaca's rows become texts. */
@@ -581,7 +582,7 @@ PITH_SHARED int pith__row_read(pith__row *r, pith__json j, const char *where, in
                                pith_error *err);
 /* A prompt that is to be completed: TEXT, or MESSAGES. */
 PITH_SHARED int pith__row_read_prompt(pith__row *r, pith__json j, const char *where, pith__arena *a, pith_error *err);
-/* Two answers to one prompt, the chosen and the rejected one: PAIR or TURNS both. Without a prompt of the same kind, the
+/* Two answers to one prompt, the chosen and the rejected one: PAIR, TURNS or TOKENS both. Without a prompt of the same kind, the
  * prompt is what both begin with alike. */
 PITH_SHARED int pith__row_read_pair(pith__row r[2], pith__json j, const char *where, pith__arena *a, pith_error *err);
 
