@@ -48,8 +48,8 @@ static uint64_t print_of(const rollouts *r) {
     return h;
 }
 
-/* How far the probabilities of r are from those of a step of training: the largest. */
-static double off_training(policy *u, const rollouts *r, float temperature) {
+/* How far the probabilities of r are from those of a step of training: the largest. And those of sessions are the same. */
+static double off_training(policy *u, rollouts *r, float temperature) {
     pith_error e = { 0, "" };
     pith__step *step = pith__step_new(u->m, &u->p, &(pith__step_plan){ r->longest, r->n, PITH__KEEP_ALL, 1 }, &e);
     pith_token *target = calloc((size_t)r->longest, sizeof *target);
@@ -65,7 +65,11 @@ static double off_training(policy *u, const rollouts *r, float temperature) {
         EQ(pith__step_score(step, &s, 1, &loss, &e), PITH_OK);
         for (int k = 0; k < x->n; k++) off = fmax(off, fabs((double)logp[x->n_prompt - 1 + k] - (double)x->logp[k]));
     }
-    free(target), free(logp), pith__step_free(step);
+    float **again = calloc((size_t)r->n, sizeof *again);
+    EQ(rollouts_score(r, u->m, u->a, temperature, again), 0);
+    for (int i = 0; i < r->n; i++)
+        if (memcmp(again[i], r->r[i].logp, (size_t)r->r[i].n * sizeof(float)) != 0) off = INFINITY;
+    free(target), free(logp), free(again), pith__step_free(step);
     return off;
 }
 

@@ -125,6 +125,52 @@ int rollouts_sample(rollouts *to, const rollout_plan *plan, const request_prompt
     return 0;
 }
 
+/* ---- what another policy finds of them ---------------------------------------------------------------- */
+
+enum { ROWS = 64 }; /* tokens whose logits exist at once */
+
+/* What the tokens t (n) make of the next one each: to (n), of the tokens behind them. */
+static int score_rows_of(pith_session *s, const pith_token *t, int n, float temperature, float *logits, float *to) {
+    pith_error e = { 0, "" };
+    size_t n_vocab = (size_t)s->model->hyper.n_vocab;
+    for (int i = 0, rows; i < n; i += rows) {
+        uint8_t right;
+        rows = n - i < ROWS ? n - i : ROWS;
+        const pith_work work = { s, t + i, rows, logits };
+        if (pith_eval_many(&work, 1, &e)) return complain(FAILED, "%s", e.text);
+        for (int k = 0; k < rows; k++)
+            to[i + k] = (float)-pith__cross_entropy(s->pass->kernels, logits + (size_t)k * n_vocab, n_vocab, temperature,
+                                                    t[i + k + 1], &right);
+    }
+    return stopped();
+}
+
+/* The prompt is evaluated once for all of a group. */
+static int score_one(pith_session *s, const rollout *x, int same_prompt, float temperature, float *logits, float *to) {
+    pith_error e = { 0, "" };
+    int from = pith_rewind(s, same_prompt ? x->n_prompt - 1 : 0);
+    if (from < x->n_prompt - 1 && pith_eval(s, x->t + from, x->n_prompt - 1 - from, &e)) return complain(FAILED, "%s", e.text);
+    return score_rows_of(s, x->t + x->n_prompt - 1, x->n, temperature, logits, to);
+}
+
+int rollouts_score(rollouts *r, const pith_model *m, const pith_adapter *adapter, float temperature, float **to) {
+    const pith_context c = { .n_ctx = r->longest, .n_batch = ROWS, .cache_k = "f32", .cache_v = "f32", .adapters = &adapter,
+                             .n_adapter = adapter != NULL };
+    pith_error e = { 0, "" };
+    pith_session *s = pith_session_new(m, &c, &e);
+    if (!s) return complain(FAILED, "%s", e.text);
+    float *logits = calloc(ROWS * (size_t)m->hyper.n_vocab, sizeof *logits);
+    int code = logits ? 0 : complain(FAILED, "no memory to score completions");
+    for (int i = 0; i < r->n && !code; i++) {
+        const rollout *x = &r->r[i];
+        to[i] = pith__arena_new(&r->arena, (size_t)x->n, sizeof **to);
+        if (!to[i]) code = complain(FAILED, "no memory to score completions");
+        else code = score_one(s, x, i && r->r[i - 1].group == x->group, temperature, logits, to[i]);
+    }
+    free(logits), pith_session_free(s);
+    return code;
+}
+
 void rollouts_free(rollouts *r) {
     pith__arena_free(&r->arena);
     memset(r, 0, sizeof *r);

@@ -41,6 +41,9 @@ typedef struct {
  * is the same bits. *to is empty after anything but 0; stopped(): the user asked to stop. */
 int  rollouts_sample(rollouts *to, const rollout_plan *plan, const request_prompt *prompt, int n_prompt);
 void rollouts_free(rollouts *r);
+/* log p of each token of the completions for another policy, a reference: to[i] (n of completion i), in memory of r.
+ * adapter NULL: of the model alone. The same bits as training would find. */
+int  rollouts_score(rollouts *r, const pith_model *m, const pith_adapter *adapter, float temperature, float **to);
 
 /* ---- rollout_rows.c -------------------------------------------------------------------------- */
 
