@@ -83,7 +83,9 @@ TOOLS   = tools/bundle.c \
           tools/batch.c \
           tools/rollouts.c \
           tools/rollout_rows.c \
-          tools/tasks.c
+          tools/tasks.c \
+          tools/experience.c \
+          tools/grpo.c
 TESTS   = $(wildcard tests/t_*.c)
 
 # Asked once, and only by what compiles.

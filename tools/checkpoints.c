@@ -222,7 +222,8 @@ static void say_differences(const trainer *t, const pith__mark *mark) {
     for (int i = 0; i < PITH__MARK_NUMBERS; i++) {
         float a = (float)now[i], b = (float)mark->number[i];
         if (isnan(a) || isnan(b) || a == b) continue;
-        if (i == PITH__MARK_SCHEDULE || i == PITH__MARK_SEQUENTIAL || i == PITH__MARK_LOSS)
+        if (i == PITH__MARK_SCHEDULE || i == PITH__MARK_SEQUENTIAL || i == PITH__MARK_LOSS ||
+            i == PITH__MARK_SCALE_REWARDS)
             fprintf(stderr, "pith: --%s is another than %s has\n", pith__mark_name(i), path);
         else if (i == PITH__MARK_SCALE)
             fprintf(stderr, "pith: the LoRA counts %.7g times (--lora_alpha, --use_rslora), in %s %.7g times\n",

@@ -347,6 +347,7 @@ int verb_vocab(int argc, char **argv);
 int verb_pretrain(int argc, char **argv);
 int verb_sft(int argc, char **argv);
 int verb_dpo(int argc, char **argv);
+int verb_grpo(int argc, char **argv);
 int verb_merge(int argc, char **argv);
 int verb_drift(int argc, char **argv);
 void trace_session(pith_session *s); /* from now on its activations go to stderr */

@@ -241,7 +241,7 @@ static int open_template(tuning *s) {
 enum { ENOUGH = 100 };
 #define HOLD_OUT 0.05 /* of so many examples and more, where the user does not say */
 
-static pith_time time_now(void) {
+pith_time time_now(void) {
     time_t now = time(NULL);
     const struct tm *tm = localtime(&now);
     if (!tm) return (pith_time){ 1970, 1, 1, 0, 0, 0 };

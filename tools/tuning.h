@@ -63,6 +63,7 @@ typedef struct {
 } tuning;
 
 tuning *tuning_of(const trainer *t);
+pith_time time_now(void); /* for chat templates */
 
 int one_of(const char *flag_name, const char *s, const char *a, const char *b); /* complains */
 int check_tuning(tuning_options *o, const char *verb); /* and fills what was not said, but the learning rate */

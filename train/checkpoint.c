@@ -50,7 +50,9 @@ PITH_SHARED const char *pith__mark_name(int i) {
         "learning_rate", "min_lr_rate", "warmup_steps", "max_steps", "lr_scheduler_type", "weight_decay",
         "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "context",
         "lora_scale", "lora_dropout", "packing", "train_sampling_strategy",
-        "loss_type", "beta", "label_smoothing", "rpo_alpha"
+        "loss_type", "beta", "label_smoothing", "rpo_alpha",
+        "scale_rewards", "epsilon", "epsilon_high", "temperature", "num_generations",
+        "max_completion_length", "num_iterations", "steps_per_generation"
     };
     return names[i];
 }
