@@ -301,12 +301,42 @@ typedef struct {
     size_t n_report;
 } pith__merge;
 
+PITH_SHARED int pith__layer_of(pith__str name); /* 3 of "blk.3.attn_q.weight"; -1: of none */
 PITH_SHARED int pith__merge_gguf(pith__merge *p, const char *path, pith_error *err); /* path NULL: choose, and no more */
 /* Of a model from a Hugging Face folder: such a folder. */
 PITH_SHARED int pith__merge_folder(pith__merge *p, const char *folder, pith_error *err);
 /* What pith.merged is to be when these are merged too: "NAME, HASH; ...", in memory of a. PITH_EARG: one is there. */
 PITH_SHARED int pith__merge_name(const pith_model *m, const pith__adapted *by, char **to, pith__arena *a,
                                  pith_error *err);
+
+/* ---- requant.c: a model -> a smaller GGUF file -------------------------------------------------------- */
+
+typedef struct pith__mix pith__mix; /* a format for each tensor, under llama.cpp's name: Q4_K_M */
+
+PITH_SHARED const pith__mix *pith__mix_named(const char *name); /* any case; NULL: unknown */
+PITH_SHARED pith__str pith__mix_name(int i); /* of the mixes known; no bytes after the last */
+
+typedef struct {
+    const pith_model *m;
+    const pith__mix *mix;
+    const pith__format *output, *embedding; /* of the output matrix, and of the embedding; NULL: as the mix has it */
+    const struct pith__typed { pith__dfa *pattern; const pith__format *to; } *typed; /* (n_typed) of tensors by name */
+    size_t n_typed;
+    int pure;                 /* 1: every matrix has the base format of the mix */
+    int leave_output;         /* 1: the output matrix is as it was */
+    int requantize;           /* 1: even what has few bits already is rounded again */
+    int allow_nan;            /* 1: so is what is no number */
+    int has_imatrix;          /* 1: there are weights of columns */
+    int keep_split;           /* 1: in parts, as the model is; */
+    size_t split_bytes;       /* or in parts of up to so many bytes; 0: in one file */
+    int plan_only;            /* 1: nothing is written */
+    const pith__progress *progress; /* or NULL */
+    /* What becomes of each tensor, or NULL; want is what it should have been, had its rows fitted. */
+    void (*tell)(void *data, const pith__out *o, const pith__format *want);
+    void *data;
+} pith__requant;
+
+PITH_SHARED int pith__requant_gguf(const pith__requant *q, const char *path, pith_error *err);
 
 /* ---- forward.c: tokens -> logits ------------------------------------------------------------------- */
 

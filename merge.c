@@ -319,7 +319,7 @@ static void finish_tensor(merging *g, pith__out *o) {
     }
 }
 
-static int layer_of(pith__str name) { /* -1: of none */
+PITH_SHARED int pith__layer_of(pith__str name) {
     int l = 0;
     size_t i = 4;
     if (name.n < 5 || memcmp(name.p, "blk.", 4) != 0) return -1;
@@ -330,7 +330,7 @@ static int layer_of(pith__str name) { /* -1: of none */
 /* By layers, then by names: as llama.cpp has them. */
 static int layer_order(const void *a, const void *b) {
     pith__str x = ((const pith__out *)a)->tensor->name, y = ((const pith__out *)b)->tensor->name;
-    int order = layer_of(x) - layer_of(y);
+    int order = pith__layer_of(x) - pith__layer_of(y);
     return order ? order : pith__str_cmp(x, y);
 }
 

@@ -27,7 +27,7 @@ static const options defaults = {
 static const char usage[] =
     "run MODEL [options]        write a text\n"
     "run chat MODEL [options]   hold a conversation (also -m chat)\n"
-    "run VERB MODEL [options]   batch, score, tokenize, info, bench, merge, drift; run VERB --help says more\n"
+    "run VERB MODEL [options]   batch, score, tokenize, info, bench, merge, quantize, drift; run VERB --help says more\n"
     "run VERB TEXT [options]    vocab, pretrain: learn a vocabulary, a model from a text file\n"
     "run sft MODEL DATA.jsonl   teach a model by examples\n"
     "run dpo MODEL PAIRS.jsonl  teach it which of two answers is better\n"
@@ -391,7 +391,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } verbs[] = {
     { "score", verb_score }, { "tokenize", verb_tokenize }, { "info", verb_info },
-    { "bench", verb_bench },
+    { "bench", verb_bench }, { "quantize", verb_quantize },
     { "chat", verb_chat },
     { "grammar", verb_grammar },
     { "template", verb_template },

@@ -42,7 +42,7 @@ go; [ "$(grep -c '\.' "$dir/out")" -gt 1 ] && grep -q 'run MODEL' "$dir/err"; fi
 cp "$run" "$dir/copy" && (cd / && "$dir/copy" -s 7 > "$dir/told" 2> "$dir/err"); rm "$dir/copy"
 go -s 7 --threads 3; same_out "$dir/told" "a copy of the program elsewhere tells the same story"
 go -i "The dog" -n 30 -t 0; grep -q '^The dog' "$dir/out"; fine "the model that is built in goes on from a prompt"
-for v in "" batch score tokenize info bench drift; do
+for v in "" batch score tokenize info bench quantize drift; do
     go $v --help; [ "$status" -eq 0 ] && [ ! -s "$dir/err" ] && grep -q -e '--threads' "$dir/out"
     ok $? "help of '$v' on stdout"
 done
@@ -778,6 +778,30 @@ spm merge --lora "$a" -o "$dir/merged.gguf" --outtype i8; refused 1 "outtype is 
 mkdir "$dir/adapter" && echo '{}' > "$dir/adapter/adapter_config.json"
 spm merge --lora "$a" -o "$dir/adapter"; refused 1 "folder of an adapter" "merge into the folder of an adapter"
 spm score -i "ab a" --lora "$a,"; refused 1 "empty path" "--lora A, with nothing behind it"
+
+# ---- quantize ----------------------------------------------------------------------------------------
+gone() { [ ! -e "$dir/small.gguf" ] && ! ls "$dir"/*.part > /dev/null 2>&1; ok $? "$1"; }
+go quantize "$dir/spm.gguf" "$dir/small.gguf" Q8_0
+[ "$status" -eq 0 ] && [ ! -s "$dir/out" ] && tail -1 "$dir/err" | grep -q 'kB, 32.00 bits a weight -> .* kB, [0-9.]* bits a weight$'; ok $? "quantize: sizes and bits a weight"
+go score "$dir/small.gguf" -i "ab a"; fine "what it writes runs"
+go quantize "$dir/small.gguf" "$dir/same.gguf" Q8_0 -q; cmp -s "$dir/small.gguf" "$dir/same.gguf"; ok $? "and stays as it is when it is of that type"
+go quantize "$dir/tiny.bin" "$dir/small.gguf" f16 -z "$dir/tok.bin"; go tokenize "$dir/tiny.bin" -z "$dir/tok.bin" -i "ab a"; cp "$dir/out" "$dir/ids"
+go tokenize "$dir/small.gguf" -i "ab a"; same_out "$dir/ids" "a llama2.c checkpoint with its vocabulary"
+rm "$dir/small.gguf"; go quantize "$dir/spm.gguf" Q4_K --dry-run; grep -q '^blk.0.attn_q.weight .* F32 -> ' "$dir/out"; fine "quantize --dry-run: a line a tensor"
+gone "and nothing is written"
+go quantize "$dir/spm.gguf" "$dir/small.gguf" Q9; refused 1 "TYPE is 'Q9', need one of: F32 F16" "a type that is none"
+go quantize "$dir/spm.gguf" "$dir/small.gguf"; refused 1 "run quantize IN OUT.gguf Q4_K_M" "quantize without a type"
+go quantize "$dir/spm.gguf" "$dir/small.gguf" Q8_0 more; refused 1 "'more' is one word too many" "a word too many"
+go quantize "$dir/spm.gguf" "$dir/small" Q8_0; refused 1 "ends in .gguf" "a name that is no file of GGUF"
+cp "$dir/spm.gguf" "$dir/b"; ln "$dir/spm.gguf" "$dir/link.gguf"
+go quantize "$dir/spm.gguf" "$dir/link.gguf" Q8_0; refused 1 "is the model itself" "quantize over the model"
+cmp -s "$dir/b" "$dir/spm.gguf"; ok $? "leaves it"; rm "$dir/link.gguf"
+go quantize "$dir/spm.gguf" "$dir/small.gguf" Q8_0 --tensor-type "a(=q8_0"; refused 1 "tensor-type" "a pattern that is none"
+go quantize "$dir/spm.gguf" "$dir/small.gguf" Q8_0 --tensor-type "attn=q9"; refused 1 "'q9', need a type" "a format that is none"
+go quantize "$dir/spm.gguf" "$dir/small.gguf" Q8_0 --split-max-size 3; refused 1 "need a whole number and M or G" "a size without its unit"
+go quantize "$dir/spm.gguf" "$dir/no/small.gguf" Q8_0; refused 4 "no/small.gguf" "a folder that is not there"
+(ulimit -f 4; trap '' XFSZ; go quantize "$dir/spm.gguf" "$dir/small.gguf" F32; exit "$status"); status=$?
+[ "$status" -eq 4 ] && [ "$(wc -l < "$dir/err")" -eq 1 ]; ok $? "a file that would be too large"; gone "and nothing of it is left"
 for v in "$a" "$a:" "$a:x" "$a:nan"; do spm score -i "ab a" --lora-scaled "$v"; refused 1 "need PATH:X" "--lora-scaled '${v#"$dir/"}'"; done
 spm score -i "ab a" --lora "$a,$a,$a,$a,$a,$a,$a,$a,$a"; refused 1 "more than 8" "nine adapters"
 go score "$dir/bpe.gguf" -i ab --lora "$a"; refused 2 "is an adapter of a llama" "an adapter of another family"

@@ -339,6 +339,7 @@ int write_samples(samples *w); /* ends early, without a complaint, when the user
 int verb_score(int argc, char **argv);
 int verb_tokenize(int argc, char **argv);
 int verb_info(int argc, char **argv);
+int verb_quantize(int argc, char **argv);
 int verb_bench(int argc, char **argv);
 int verb_grammar(int argc, char **argv);
 int verb_template(int argc, char **argv);

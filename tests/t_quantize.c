@@ -1,0 +1,262 @@
+/* t_quantize.c - run quantize: the formats of all tensors as llama-quantize chooses them, what is in the file, and what is
+ * refused. That the encoders give llama-quantize's bytes is in t_encode.c and scripts/quantize_reference.py. */
+#define _POSIX_C_SOURCE 200809L
+#include "../internal.h"
+#include "fixture.h"
+#include "test.h"
+
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char folder[64];
+static pith_error error;
+
+static const char *in_folder(const char *name) {
+    static char path[4][200];
+    static int turn;
+    char *p = path[turn++ % 4];
+    snprintf(p, sizeof path[0], "%s/%s", folder, name);
+    return p;
+}
+
+#define KEYS "general.architecture llama; llama.block_count 2; llama.embedding_length 256; llama.feed_forward_length 320; " \
+             "llama.attention.head_count 4; llama.attention.head_count_kv 2; llama.context_length 64; " \
+             "llama.attention.layer_norm_rms_epsilon 1e-5; z.last [1,2]; a.first text; m.flag true; general.file_type 0"
+#define TENSORS "token_embd.weight 40 256; blk.{2}.attn_norm.weight 256; blk.{2}.attn_q.weight 256 256; " \
+                "blk.{2}.attn_k.weight 128 256; blk.{2}.attn_v.weight 128 256; blk.{2}.attn_output.weight 256 256; " \
+                "blk.{2}.ffn_norm.weight 256; blk.{2}.ffn_gate.weight 320 256; blk.{2}.ffn_up.weight 320 256; " \
+                "blk.{2}.ffn_down.weight 256 320; output_norm.weight 256; output.weight 40 256"
+
+static pith_model *open_bytes(const bytes *b) {
+    pith_model *m = pith_open_memory(b->p, b->n, &(pith_options){ .n_threads = 1 }, &error);
+    if (!m) FAIL("%s", error.text);
+    return m;
+}
+
+static pith_model *made(bytes *b) {
+    *b = fixture_gguf(KEYS, TENSORS, 5);
+    return open_bytes(b);
+}
+
+static pith_model *open_again(const char *name) {
+    pith_model *m = pith_open(in_folder(name), &(pith_options){ .n_threads = 1 }, &error);
+    if (!m) FAIL("%s", error.text);
+    return m;
+}
+
+static pith__requant asked(const pith_model *m, const char *mix) { return (pith__requant){ .m = m, .mix = pith__mix_named(mix) }; }
+
+static const pith__format *format_in(const pith_model *m, const char *name) {
+    const pith__tensor *t = pith__store_tensor(&m->store, name);
+    return t ? t->format : NULL;
+}
+
+/* Each row of the file is the row of the model as its format encodes it. */
+static void rows_are_encoded(const pith_model *m, const pith_model *small) {
+    EQ(small->store.n_tensor, m->store.n_tensor);
+    for (size_t i = 0; i < small->store.n_tensor; i++) {
+        const pith__tensor *t = &small->store.tensor[i], *from = &m->store.tensor[i];
+        uint8_t *y = malloc(t->row_bytes);
+        float *x = malloc(t->cols * sizeof *x);
+        int same = !pith__str_cmp(t->name, from->name) && t->cols == from->cols && t->rows == from->rows;
+        for (size_t r = 0; r < t->rows && same; r++) {
+            pith__row_floats(from, r, x);
+            t->format->encode(y, x, t->cols);
+            same = !memcmp(y, t->data + r * t->row_bytes, t->row_bytes);
+        }
+        if (!same) FAIL("%.*s", (int)t->name.n, t->name.p);
+        free(y), free(x);
+    }
+}
+
+TEST(what_is_written_is_each_row_encoded) {
+    static const char *const names[] = { "F32", "F16", "BF16", "Q8_0", "Q4_0" };
+    static const int file_types[] = { 0, 1, 32, 7, 2 };
+    bytes b;
+    pith_model *m = made(&b);
+    REQUIRE(m);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        pith__requant q = asked(m, names[i]);
+        EQ(pith__requant_gguf(&q, in_folder("out.gguf"), &error), PITH_OK);
+        pith_model *small = open_again("out.gguf");
+        REQUIRE(small);
+        rows_are_encoded(m, small);
+        CHECK(format_in(small, "blk.1.ffn_up.weight") == pith__format_named(names[i]));
+        CHECK(format_in(small, "blk.1.ffn_norm.weight") == pith__format_of(PITH__F32));
+        const pith__key *k = pith__store_key(&small->store, "a.first"), *a = pith__store_key(&small->store, "z.last");
+        CHECK(k && pith__str_is(k->s, "text") && a && a->n == 2 && pith__key_item(a, 1) == 2);
+        EQ(pith__store_key(&small->store, "general.file_type")->i, file_types[i]);
+        pith_close(small);
+    }
+    pith_close(m);
+    free(b.p);
+}
+
+static const uint8_t *find(const pith__file *f, const char *text) {
+    size_t n = strlen(text);
+    for (size_t i = 0; i + n <= f->size; i++)
+        if (!memcmp(f->data + i, text, n)) return f->data + i;
+    return NULL;
+}
+
+TEST(keys_and_tensors_have_llama_cpps_order) {
+    static const char *const order[] = { "llama.block_count", "z.last", "a.first", "m.flag", "general.quantization_version",
+                                         "general.file_type", "output.weight", "output_norm.weight", "token_embd.weight",
+                                         "blk.0.attn_k.weight", "blk.0.ffn_up.weight", "blk.1.attn_k.weight" };
+    bytes b;
+    pith_model *m = made(&b);
+    REQUIRE(m);
+    pith__requant q = asked(m, "Q8_0");
+    REQUIRE(!pith__requant_gguf(&q, in_folder("out.gguf"), &error));
+    pith__file f;
+    REQUIRE(!pith__file_open(&f, in_folder("out.gguf"), 0, &error));
+    for (size_t i = 1; i < sizeof order / sizeof *order; i++)
+        if (!(find(&f, order[i - 1]) < find(&f, order[i]))) FAIL("%s comes after %s", order[i - 1], order[i]);
+    pith__file_close(&f);
+    pith_close(m);
+    free(b.p);
+}
+
+/* ---- formats by tensor ------------------------------------------------------------------------------ */
+
+TEST(rows_that_are_no_whole_blocks) {
+    static const struct { const char *mix, *name; int format; } wants[] = {
+        { "Q6_K", "blk.0.ffn_down.weight", PITH__Q8_0 }, { "Q4_0", "blk.0.ffn_down.weight", PITH__Q4_0 },
+        { "Q6_K", "blk.0.ffn_up.weight", PITH__Q6_K },
+    };
+    bytes b;
+    pith_model *m = made(&b);
+    REQUIRE(m);
+    for (size_t i = 0; i < sizeof wants / sizeof *wants; i++) {
+        pith__requant q = asked(m, wants[i].mix);
+        REQUIRE(!pith__requant_gguf(&q, in_folder("out.gguf"), &error));
+        pith_model *small = open_again("out.gguf");
+        REQUIRE(small);
+        CHECK(format_in(small, wants[i].name) == pith__format_of(wants[i].format));
+        pith_close(small);
+    }
+    pith_close(m);
+    free(b.p);
+}
+
+TEST(what_the_user_wants_comes_before_the_mix) {
+    bytes b;
+    pith_model *m = made(&b);
+    pith__arena a = { NULL, 0 };
+    REQUIRE(m);
+    const struct pith__typed typed[] = {
+        { pith__pattern(pith__str_of("blk\\.0\\.ffn_(up|gate)"), &a, &error), pith__format_of(PITH__Q8_0) },
+        { pith__pattern(pith__str_of("ffn_up"), &a, &error), pith__format_of(PITH__F16) },
+    };
+    pith__requant q = asked(m, "Q4_0");
+    q.typed = typed, q.n_typed = 2, q.output = pith__format_of(PITH__F16), q.embedding = pith__format_of(PITH__BF16);
+    REQUIRE(!pith__requant_gguf(&q, in_folder("out.gguf"), &error));
+    pith_model *small = open_again("out.gguf");
+    REQUIRE(small);
+    EQ(format_in(small, "blk.0.ffn_up.weight")->id, PITH__Q8_0);
+    EQ(format_in(small, "blk.0.ffn_gate.weight")->id, PITH__Q8_0);
+    EQ(format_in(small, "blk.1.ffn_up.weight")->id, PITH__F16);
+    EQ(format_in(small, "blk.1.ffn_gate.weight")->id, PITH__Q4_0);
+    EQ(format_in(small, "output.weight")->id, PITH__F16);
+    EQ(format_in(small, "token_embd.weight")->id, PITH__BF16);
+    pith_close(small);
+    q = asked(m, "Q4_0"), q.pure = 1;
+    REQUIRE(!pith__requant_gguf(&q, in_folder("out.gguf"), &error));
+    small = open_again("out.gguf");
+    REQUIRE(small);
+    EQ(format_in(small, "output.weight")->id, PITH__Q4_0);
+    pith_close(small), pith_close(m);
+    pith__arena_free(&a);
+    free(b.p);
+}
+
+/* ---- parts ------------------------------------------------------------------------------------------- */
+
+TEST(a_model_in_parts) {
+    bytes b;
+    pith_model *m = made(&b);
+    REQUIRE(m);
+    pith__requant q = asked(m, "F16");
+    q.split_bytes = 300000;
+    REQUIRE(!pith__requant_gguf(&q, in_folder("p.gguf"), &error));
+    pith_model *small = open_again("p-00001-of-00009.gguf");
+    REQUIRE(small);
+    EQ(small->store.n_file, 9);
+    rows_are_encoded(m, small);
+    for (int i = 0; i < 9; i++) CHECK(small->store.file[i].size < 310000);
+    q = asked(small, "Q8_0"), q.keep_split = 1;
+    REQUIRE(!pith__requant_gguf(&q, in_folder("k.gguf"), &error));
+    pith_model *kept = open_again("k-00001-of-00009.gguf");
+    REQUIRE(kept);
+    rows_are_encoded(small, kept);
+    q.keep_split = 0;
+    REQUIRE(!pith__requant_gguf(&q, in_folder("one.gguf"), &error));
+    pith_model *one = open_again("one.gguf");
+    REQUIRE(one);
+    EQ(one->store.n_file, 1);
+    CHECK(!pith__store_key(&one->store, "split.count"));
+    pith_close(one), pith_close(kept), pith_close(small), pith_close(m);
+    free(b.p);
+}
+
+/* ---- what is refused ----------------------------------------------------------------------------------- */
+
+TEST(what_is_no_number_is_named) {
+    static const uint32_t wrong[] = { 0x7fc00000, 0xff800000, 0x7f800001, 0x477ff000 }; /* NaN, -infinity, NaN, 65520 */
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        bytes b = fixture_gguf(KEYS, TENSORS, 5);
+        pith_model *m = open_bytes(&b);
+        REQUIRE(m);
+        const pith__tensor *t = pith__store_tensor(&m->store, "blk.1.attn_v.weight");
+        memcpy(b.p + (t->data + 3 * t->row_bytes + 8 - b.p), &wrong[i], 4);
+        pith__requant q = asked(m, "F16");
+        EQ(pith__requant_gguf(&q, in_folder("nan.gguf"), &error), PITH_EFORMAT);
+        if (!strstr(error.text, "'blk.1.attn_v.weight' has ") || !strstr(error.text, "in row 3")) FAIL("%s", error.text);
+        CHECK(access(in_folder("nan.gguf"), F_OK) != 0);
+        q.allow_nan = 1;
+        EQ(pith__requant_gguf(&q, in_folder("nan.gguf"), &error), PITH_OK);
+        unlink(in_folder("nan.gguf"));
+        q.allow_nan = 0, q.mix = pith__mix_named("F32");
+        EQ(pith__requant_gguf(&q, in_folder("nan.gguf"), &error), i < 3 ? PITH_EFORMAT : PITH_OK);
+        unlink(in_folder("nan.gguf"));
+        pith_close(m);
+        free(b.p);
+    }
+}
+
+TEST(few_bits_are_not_rounded_again_unless_told) {
+    bytes b;
+    pith_model *m = made(&b);
+    REQUIRE(m);
+    pith__requant q = asked(m, "Q4_0");
+    REQUIRE(!pith__requant_gguf(&q, in_folder("four.gguf"), &error));
+    pith_model *four = open_again("four.gguf");
+    REQUIRE(four);
+    q = asked(four, "Q8_0");
+    EQ(pith__requant_gguf(&q, in_folder("out.gguf"), &error), PITH_EARG);
+    CHECK(strstr(error.text, "is Q6_K, and as Q8_0") && strstr(error.text, "--allow-requantize"));
+    q.requantize = 1;
+    EQ(pith__requant_gguf(&q, in_folder("out.gguf"), &error), PITH_OK);
+    q = asked(four, "F16"); /* nothing more is lost */
+    EQ(pith__requant_gguf(&q, in_folder("out.gguf"), &error), PITH_OK);
+    q = asked(four, "Q4_0");
+    EQ(pith__requant_gguf(&q, in_folder("out.gguf"), &error), PITH_OK); /* copied */
+    pith_close(four), pith_close(m);
+    free(b.p);
+}
+
+int main(void) {
+    snprintf(folder, sizeof folder, "/tmp/pith-quantize-XXXXXX");
+    if (!mkdtemp(folder)) return 99;
+    RUN(what_is_written_is_each_row_encoded);
+    RUN(keys_and_tensors_have_llama_cpps_order);
+    RUN(rows_that_are_no_whole_blocks);
+    RUN(what_the_user_wants_comes_before_the_mix);
+    RUN(a_model_in_parts);
+    RUN(what_is_no_number_is_named);
+    RUN(few_bits_are_not_rounded_again_unless_told);
+    pith__remove_named(folder, "", "");
+    rmdir(folder);
+    return DONE();
+}
