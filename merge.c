@@ -30,6 +30,8 @@ typedef struct {         /* a tensor of the file */
     int stacked;         /* of several tensors */
     int reorder;         /* its rows, of a bias its numbers, are brought into GGUF's order */
     int sums;            /* its numbers are new ones, and are made in float64 */
+    const float *importance; /* (rows / rows_each, cols) how much a squared error counts; NULL: all alike */
+    size_t rows_each;    /* of an expert, where it is a stack of these; else all */
     float plus;          /* added to each number: norms of the Gemmas */
     pith__merged *report; /* or NULL */
 } merge_tensor;
@@ -54,7 +56,7 @@ struct merging {
 
 typedef struct {         /* of a row: squares of W, of the delta, of what rounding moved it */
     double weights, delta, moved;
-    int wrong;           /* 1: it has what is no number or infinite; 2: what the format has no room for */
+    int wrong;           /* 1: it has what is no number, infinite, or too large for the format */
 } row_sums;
 
 typedef struct {         /* rows on their way */
@@ -103,15 +105,16 @@ static void decode_row(const merge_tensor *t, const uint8_t *y, float *x) {
     pith__row_floats(&back, 0, x);
 }
 
-/* Encodes d (cols), the exact row, and measures what that moves it by. x: scratch. */
-static void round_row(const merge_tensor *t, const double *d, float *x, uint8_t *y, double *moved) {
+/* Encodes d (cols), the exact row, and measures what that moves it by. x: scratch. 1: it is wrong. */
+static int round_row(const merge_tensor *t, const double *d, float *x, uint8_t *y, double *moved) {
     int halves = t->to->id == PITH__F16 || t->to->id == PITH__BF16;
     size_t cols = t->tensor.cols;
     for (size_t c = 0; c < cols; c++) x[c] = halves ? round_to_odd(d[c]) : (float)d[c];
-    t->to->encode(y, x, cols, NULL);
-    if (!moved) return;
+    int wrong = t->to->encode(y, x, cols, NULL);
+    if (!moved) return wrong;
     decode_row(t, y, x);
     for (size_t c = 0; c < cols; c++) *moved += ((double)x[c] - d[c]) * ((double)x[c] - d[c]);
+    return wrong;
 }
 
 /* Row r of the model's w, x (cols), with all that is added to it. d: scratch. */
@@ -128,10 +131,8 @@ static void sum_row(const merge_tensor *t, const pith__weight *w, size_t r, floa
         for (size_t c = 0; c < cols; c++) x[c] = (float)d[c - c % dim + t->g->order[c % dim]];
         for (size_t c = 0; c < cols; c++) d[c] = (double)x[c];
     }
-    round_row(t, d, x, y, t->touched ? &sum->moved : NULL);
+    sum->wrong = round_row(t, d, x, y, t->touched ? &sum->moved : NULL);
 }
-
-enum { SMALL = 60000 }; /* any format has room for numbers up to this */
 
 static void merge_row(const void *data, size_t i, uint8_t *scratch) {
     const merge_rows *j = data;
@@ -145,22 +146,20 @@ static void merge_row(const void *data, size_t i, uint8_t *scratch) {
     r -= p->out0;
     if (t->reorder && t->tensor.n_dim > 1) r = r - r % dim + t->g->order[r % dim];
     pith__row_floats(p->from, p->row0 + r, x);
-    float most = t->g->plan->finite ? pith__magnitude(x, cols) : 0;
-    if (t->sums) sum_row(t, p->w, r, x, d, y, &j->sum[i]);
-    else if (t->to == p->from->format && !p->from->scale) memcpy(y, p->from->data + (p->row0 + r) * p->from->row_bytes, t->tensor.row_bytes);
-    else t->to->encode(y, x, cols, NULL);
-    if (most < SMALL) return;
-    j->sum[i].wrong = !(most < INFINITY);
-    decode_row(t, y, x);
-    if (most < INFINITY && !(pith__magnitude(x, cols) < INFINITY)) j->sum[i].wrong = 2;
+    if (t->sums) {
+        sum_row(t, p->w, r, x, d, y, &j->sum[i]);
+    } else if (t->to == p->from->format && !p->from->scale) {
+        memcpy(y, p->from->data + (p->row0 + r) * p->from->row_bytes, t->tensor.row_bytes);
+        j->sum[i].wrong = !(pith__magnitude(x, cols) < INFINITY);
+    } else {
+        j->sum[i].wrong = t->to->encode(y, x, cols, t->importance ? t->importance + (j->r0 + i) / t->rows_each * cols : NULL);
+    }
 }
 
-/* The number that must not be: the file is not written. */
-static int fail_number(const merge_tensor *t, size_t r, int wrong) {
+static int fail_number(const merge_tensor *t, size_t r) {
     pith__str name = t->tensor.name;
-    return pith__fail(t->g->err, PITH_EFORMAT, wrong == 1 ? "%s: tensor '%.*s' has NaN or infinity in row %zu (--allow-nan)"
-                      : "%s: tensor '%.*s' has a number in row %zu that is too large for %s (--allow-nan)",
-                      t->g->m->store.path, name.n < 100 ? (int)name.n : 100, name.p, r, t->to->name);
+    return pith__fail(t->g->err, PITH_EFORMAT, "%s: tensor '%.*s' has a number in row %zu that is NaN, infinite or too large for"
+                      " %s (--allow-nan)", t->g->m->store.path, name.n < 100 ? (int)name.n : 100, name.p, r, t->to->name);
 }
 
 static int merge_some_rows(void *data, size_t r0, size_t n, uint8_t *y) {
@@ -171,7 +170,7 @@ static int merge_some_rows(void *data, size_t r0, size_t n, uint8_t *y) {
     pith__share(&g->team, n, pith__worth_it(n * t->tensor.cols * 16), merge_row, &j);
     int code = PITH_OK;
     for (size_t i = 0; i < n && !code; i++) {
-        if (j.sum[i].wrong) code = fail_number(t, r0 + i, j.sum[i].wrong);
+        if (j.sum[i].wrong && g->plan->finite) code = fail_number(t, r0 + i);
         if (!t->report) continue;
         t->report->weights += j.sum[i].weights;
         t->report->delta += j.sum[i].delta;
@@ -303,7 +302,8 @@ static void finish_tensor(merging *g, pith__out *o) {
     merge_tensor *t = o->data;
     const pith__merge *p = g->plan;
     pith__str name = t->tensor.name;
-    t->to = o->to;
+    t->to = o->to, t->importance = o->importance;
+    t->rows_each = t->tensor.n_dim > 2 ? (size_t)t->tensor.shape[t->tensor.n_dim - 2] : t->tensor.rows;
     t->tensor.row_bytes = t->tensor.cols / (size_t)t->to->length * (size_t)t->to->bytes;
     if (t->touched && p->report) {
         t->report = &p->report[g->plan->n_report++];

@@ -79,12 +79,12 @@ static int role_of(pith__str name) {
 
 /* Vectors, and matrices that are small or that a few bits would spoil, keep their numbers. */
 static int is_kept(const pith__tensor *t) {
-    static const char *const parts[] = { "_norm.weight", "ffn_gate_inp.weight", "position_embd", "token_types.weight",
+    static const char *const kept[] = { "_norm.weight", "ffn_gate_inp.weight", "position_embd", "token_types.weight",
                                          "altup", "laurel", "per_layer_model_proj", "ssm_conv1d",
                                          "shortconv.conv.weight", "attn_rel_b.weight" };
     pith__str name = t->name;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        if (has_part(name, parts[i])) return 1;
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        if (has_part(name, kept[i])) return 1;
     return t->n_dim < 2 || name.n < 6 || memcmp(name.p + name.n - 6, "weight", 6) != 0;
 }
 

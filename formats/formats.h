@@ -248,6 +248,7 @@ typedef struct {             /* a tensor that is to be written */
     int (*rows)(void *data, size_t r, size_t n, uint8_t *y); /* what gives rows r to r + n as they are in the file; */
     void *data;              /* not PITH_OK: an error, which it has said */
     const pith__format *to;  /* the format in the file; that of the tensor and no rows: its bytes are copied */
+    const float *importance; /* for encoders, where rows asks for it: (cols), or (experts, cols) of a stack; or NULL */
     int part;                /* of a split GGUF file: which part it is in, from 0; these never fall from one to the next */
 } pith__out;
 
