@@ -273,6 +273,16 @@ PITH_SHARED int pith__adapter_write_peft(const pith_adapter *a, const pith__adap
 PITH_SHARED int pith__adapter_write_gguf(const pith_adapter *a, const pith__adapter_about *about, const char *path,
                                          pith_error *err);
 
+/* ---- folderconfig.c, foldertokens.c: an open model -> the small files of a Hugging Face folder --------- */
+
+/* config.json, with the type of the weights; the answer is its model_type, or NULL: an error, as transformers has no such
+ * class. folder: for messages. */
+PITH_SHARED const char *pith__folder_config(const pith_model *m, const pith__format *dtype, const char *folder, pith__said *to,
+                                            pith_error *err);
+PITH_SHARED void pith__folder_generation(const pith_model *m, pith__said *to); /* generation_config.json */
+PITH_SHARED int pith__folder_tokenizer(const pith_model *m, const char *folder, pith__said *to, pith_error *err); /* tokenizer.json */
+PITH_SHARED void pith__folder_tokens(const pith_model *m, pith__said *to); /* tokenizer_config.json */
+
 /* ---- merge.c: a model with other weights -> files ---------------------------------------------------- */
 
 typedef struct {         /* what merging did to a tensor; sums over its numbers */
@@ -292,7 +302,7 @@ typedef struct {
     const pith__key *key;     /* (n_key) instead of those of these names, or new; their values are strings or numbers */
     size_t n_key;
     int finite;               /* 1: what is no number or infinite, or becomes it, is an error */
-    /* Of a GGUF file: sets the formats and parts of its n tensors, which come by layers. NULL: they are as to says. */
+    /* Sees what its n tensors become. Of a GGUF file, where they come by layers, it may set formats and parts. Or NULL. */
     int (*choose)(void *chooser, pith__out *out, size_t n, pith_error *err);
     void *chooser;
     const char *what;         /* the word for the progress; NULL: merging */
@@ -303,8 +313,11 @@ typedef struct {
 
 PITH_SHARED int pith__layer_of(pith__str name); /* 3 of "blk.3.attn_q.weight"; -1: of none */
 PITH_SHARED int pith__merge_gguf(pith__merge *p, const char *path, pith_error *err); /* path NULL: choose, and no more */
-/* Of a model from a Hugging Face folder: such a folder. */
+/* Such a folder as the model's own; of another file, where to says the format, one that is made: config.json and all. */
 PITH_SHARED int pith__merge_folder(pith__merge *p, const char *folder, pith_error *err);
+
+/* ---- merged.c: which adapters a model has in it -------------------------------------------------------- */
+
 /* What pith.merged is to be when these are merged too: "NAME, HASH; ...", in memory of a. PITH_EARG: one is there. */
 PITH_SHARED int pith__merge_name(const pith_model *m, const pith__adapted *by, char **to, pith__arena *a,
                                  pith_error *err);
@@ -337,6 +350,8 @@ typedef struct {
 } pith__requant;
 
 PITH_SHARED int pith__requant_gguf(const pith__requant *q, const char *path, pith_error *err);
+/* The way back, to a Hugging Face folder in F32, F16 or BF16. Of q: m, allow_nan, progress, tell. */
+PITH_SHARED int pith__requant_folder(const pith__requant *q, const pith__format *to, const char *folder, pith_error *err);
 
 /* ---- forward.c: tokens -> logits ------------------------------------------------------------------- */
 

@@ -39,7 +39,8 @@ typedef struct {         /* a tensor of the file */
 struct merging {
     pith__merge *plan;
     const pith_model *m;
-    int gguf;            /* else a folder */
+    int gguf;            /* else a folder, */
+    const pith__store *style; /* which has names of this style, as the model has none; or NULL */
     const pith__weight **weight; /* (n_weight) its matrices by the tensors' names */
     size_t n_weight;
     size_t *order;       /* (head_dim) where a row of q or k comes from; NULL: where it is */
@@ -243,9 +244,32 @@ static void add_parts(const merging *g, merge_tensor *t, const pith__tensor *own
     }
 }
 
+/* Norms, biases, the router of experts: what GGUF has in F32. */
+static int is_small(const pith__tensor *t) {
+    return t->n_dim < 2 || ends_with(t->name, ".ffn_gate_inp.weight");
+}
+
+/* 1: in this format each number is what it was. */
+static int fits(const pith__tensor *t, float plus, const pith__format *f) {
+    float *x = malloc(2 * t->cols * sizeof *x), *y = x + t->cols;
+    uint8_t *code = malloc(t->cols * (size_t)f->bytes);
+    int same = x && code;
+    for (size_t r = 0; r < t->rows && same; r++) {
+        pith__row_floats(t, r, x);
+        for (size_t c = 0; c < t->cols; c++) x[c] += plus;
+        f->encode(code, x, t->cols, NULL);
+        f->floats(y, code, t->cols);
+        same = !memcmp(x, y, t->cols * sizeof *x);
+    }
+    free(x);
+    free(code);
+    return same;
+}
+
 /* The format that the tensor has in the file: what was asked for, or its own. */
 static const pith__format *format_of(const merging *g, const merge_tensor *t, const pith__tensor *own) {
     const pith__format *to = g->plan->to, *f = own->format;
+    if (!g->gguf && g->style) return is_small(own) && !fits(own, t->plus, to) ? pith__format_of(PITH__F32) : to;
     if (!g->gguf) return to ? to : f;
     if (to || own->n_dim < 2) return pith__gguf_format(own, to ? to : f);
     int computed = t->touched || t->reorder || t->n_part > 1 || own->scale; /* the last: llama2.c's int8 */
@@ -269,6 +293,7 @@ static void set_change(const merging *g, merge_tensor *t, const pith__tensor *ow
     int learned = numbers_of(g, own) != own; /* a norm then is 1 + w */
     t->reorder = g->order && q_or_k;
     if (g->m->store.norm_plus_one && has_norm(name) && learned == !g->gguf) t->plus = g->gguf ? 1 : -1;
+    if (g->style && !strncmp(g->m->hyper.arch, "gemma", 5) && has_norm(name)) t->plus = -1;
 }
 
 /* The tensor NAME of the file is tensor own of the model, or a stack of n such tensors. 0: no memory. */
@@ -347,26 +372,46 @@ static int add_stack(merging *g, const char *stack) {
     return own && add_tensor(g, stack, own, n);
 }
 
+/* And the other way: each expert of a stack as a tensor. */
+static int unstack_experts(merging *g, int l, const char *part, const pith__tensor *stack) {
+    size_t n = (size_t)g->m->hyper.n_expert;
+    char name[PITH__HF_NAME], room[PITH__HF_NAME];
+    pith__tensor *own = pith__arena_new(&g->arena, n, sizeof *own);
+    int good = own != NULL;
+    for (size_t e = 0; e < n && good; e++) {
+        snprintf(name, sizeof name, "blk.%d.ffn_%s.%zu.weight", l, part, e);
+        const pith__tensor *view = &own[e];
+        own[e] = *stack;
+        own[e].name = pith__str_of(name);
+        own[e].rows = stack->rows / n, own[e].data += e * own[e].rows * stack->row_bytes;
+        own[e].n_dim = 2, own[e].shape[0] = own[e].rows, own[e].shape[1] = stack->cols;
+        good = add_tensor(g, pith__shown_name(g->style, name, room), &view, 1);
+    }
+    return good;
+}
+
 /* One tensor of the model, under the name that the file has for it. 0: no memory. */
 static int add_own(merging *g, const pith__tensor *own) {
     const pith__store *s = &g->m->store;
     char gguf[PITH__HF_NAME], room[PITH__HF_NAME], stack[PITH__HF_NAME];
     snprintf(gguf, sizeof gguf, "%.*s", own->name.n < sizeof gguf ? (int)own->name.n : 0, own->name.p);
     if (!g->gguf) { /* rope factors are in config.json there */
-        return !strncmp(gguf, "rope_", 5) || add_tensor(g, pith__shown_name(s, gguf, room), &own, 1);
+        if (!strncmp(gguf, "rope_", 5)) return 1;
+        if (g->style && sscanf(gguf, "blk.%9d.ffn_%15[a-z]_exps.weight%n", &l, part, &used) == 2 && used) return unstack_experts(g, l, part, own);
+        return add_tensor(g, pith__shown_name(g->style ? g->style : s, gguf, room), &own, 1);
     }
     int e = s->is_folder ? pith__stack_name(own->name, stack) : -1;
     if (e < 0) return add_tensor(g, gguf, &own, 1);
     return e > 0 || add_stack(g, stack);
 }
 
-/* Where GGUF has a row of q or k, within its head, and where the model has it. */
+/* Where the file has a row of q or k, within its head, and where the model has it. */
 static int make_order(merging *g) {
     const pith_model *m = g->m;
-    if (!g->gguf || !m->hyper.rope_gather) return 1;
+    if (g->gguf ? !m->hyper.rope_gather : !g->style || m->hyper.rope_half) return 1;
     size_t dim = (size_t)m->hyper.head_dim;
     g->order = pith__arena_new(&g->arena, dim, sizeof *g->order);
-    for (size_t i = 0; g->order && i < dim; i++) g->order[pith__row_where(m, &m->layer->q, 0, i)] = i;
+    for (size_t i = 0; g->order && i < dim; i++) g->order[pith__row_where(m, &m->layer->q, !g->gguf, i)] = i;
     return g->order != NULL;
 }
 
@@ -374,14 +419,15 @@ static int no_memory_to_merge(merging *g) {
     return pith__fail(g->err, PITH_EMEMORY, "%s: no memory to write it anew", g->m->store.path);
 }
 
-static int begin_merge(merging *g, pith__merge *plan, int gguf, pith_error *err) {
+static int begin_merge(merging *g, pith__merge *plan, int gguf, const pith__store *style, pith_error *err) {
     const pith_model *m = plan->m;
     size_t n = m->store.n_tensor;
-    *g = (merging){ .plan = plan, .m = m, .gguf = gguf, .err = err };
+    *g = (merging){ .plan = plan, .m = m, .gguf = gguf, .style = style, .err = err };
     plan->n_report = 0;
     int good = list_weights(g) && make_order(g);
-    if (good) g->tensor = pith__arena_new(&g->arena, n, sizeof *g->tensor);
-    if (good) g->out = pith__arena_new(&g->arena, n, sizeof *g->out);
+    size_t room = n + (style ? 3 * (size_t)m->hyper.n_layer * (size_t)m->hyper.n_expert : 0); /* of stacks apart */
+    if (good) g->tensor = pith__arena_new(&g->arena, room, sizeof *g->tensor);
+    if (good) g->out = pith__arena_new(&g->arena, room, sizeof *g->out);
     good = good && g->tensor && g->out;
     for (size_t i = 0; i < n && good; i++) good = add_own(g, &m->store.tensor[i]);
     if (g->n && gguf) qsort(g->out, g->n, sizeof *g->out, layer_order);
@@ -426,6 +472,17 @@ static int make_keys(merging *g, pith__store *to) {
     return pith__store_sort(to, g->err);
 }
 
+/* GGUF has scores where a folder has merges, unless pieces are spelled with letters for bytes. */
+static int score_vocab(merging *g, pith__vocab *v) {
+    float *score;
+    if (v->model != PITH__BPE || v->spelling != PITH__METASPACE || v->split_words) return PITH_OK;
+    int code = pith__scores_of(v, &g->arena, &score);
+    if (code == PITH_EMEMORY) return no_memory_to_merge(g);
+    if (code) return PITH_OK; /* there are none: writing says so */
+    v->model = PITH__SPM, v->score = score;
+    return PITH_OK;
+}
+
 /* An embedding may have more rows than a folder's vocabulary has pieces; GGUF wants as many. */
 static int pad_vocab(merging *g, pith__vocab *v) {
     size_t n = (size_t)g->m->hyper.n_vocab, have = (size_t)v->n;
@@ -455,6 +512,8 @@ typedef struct {
     const pith__store *s;
     const char *to;
     int code;
+    const struct pith__small_file *made; /* (n_made) of a folder that is made */
+    size_t n_made;
 } merge_job;
 
 static void write_merged(void *data) {
@@ -464,18 +523,21 @@ static void write_merged(void *data) {
         j->code = pith__gguf_put(j->s, j->g->out, j->g->n, j->to, j->g->err);
         return;
     }
-    const pith__folder_files f = { .from = p->m->store.path, .dtype = p->to, .chat_template = p->chat_template,
-                                   .merged = p->merged };
+    const pith__vocab *v = &p->m->store.vocab;
+    int made = j->g->style != NULL, own = made && !v->tool_template.n && !p->chat_template.n;
+    const pith__folder_files f = { .from = made ? NULL : p->m->store.path, .made = j->made, .n_made = j->n_made, .dtype = p->to,
+                                   .chat_template = own ? v->chat_template : p->chat_template, .merged = p->merged };
     j->code = pith__folder_write(&f, j->g->out, j->g->n, j->to, j->g->err);
 }
 
 PITH_SHARED int pith__merge_gguf(pith__merge *p, const char *path, pith_error *err) {
     merging g;
     pith__store s;
-    int code = begin_merge(&g, p, 1, err);
+    int code = begin_merge(&g, p, 1, NULL, err);
     if (!code) code = make_keys(&g, &s);
+    if (!code) code = score_vocab(&g, &s.vocab);
     if (!code) code = pad_vocab(&g, &s.vocab);
-    merge_job j = { &g, &s, path, code };
+    merge_job j = { .g = &g, .s = &s, .to = path, .code = code };
     if (!code && path) pith__together(&g.team, write_merged, &j);
     pith__arena_free(&g.arena);
     return j.code;
@@ -485,10 +547,10 @@ PITH_SHARED int pith__merge_gguf(pith__merge *p, const char *path, pith_error *e
 static int check_folder(const pith__merge *p, const char *folder, pith_error *err) {
     const pith__store *s = &p->m->store;
     int id = p->to ? p->to->id : PITH__F32;
-    if (!s->is_folder)
+    if (!s->is_folder && (!p->to || p->by))
         return pith__fail(err, PITH_EARG, "%s: is to be a Hugging Face folder, for which %s has no config.json: need a"
                           " name that ends in .gguf", folder, s->path);
-    if (!s->qk_halves) /* pith__gather */
+    if (s->is_folder && !s->qk_halves) /* pith__gather */
         return pith__fail(err, PITH_EARG, "%s: is in memory as a GGUF file has it: need a name that ends in .gguf", s->path);
     if (s->n_dropped)
         return pith__fail(err, PITH_EARCH, "%s: has %zu tensors that are not read here ('%.*s'), which %s would lack:"
@@ -499,66 +561,57 @@ static int check_folder(const pith__merge *p, const char *folder, pith_error *er
                       folder, p->to->name);
 }
 
-PITH_SHARED int pith__merge_folder(pith__merge *p, const char *folder, pith_error *err) {
-    merging g;
-    int code = check_folder(p, folder, err);
-    if (code) return code;
-    code = begin_merge(&g, p, 0, err);
-    merge_job j = { &g, NULL, folder, code };
-    if (!code) pith__together(&g.team, write_merged, &j);
-    pith__arena_free(&g.arena);
-    return j.code;
-}
-
-/* ---- which adapters are in it ---------------------------------------------------------------------- */
-
-/* Of an adapter's numbers, whatever files it and its base come from. */
-static uint64_t hash_of(const pith_adapter *a, float *room) {
-    uint64_t x = 1;
-    for (const pith__weight *w = a->model->weights; w; w = w->next) {
-        const pith__pair *p = a->pair + w->index;
-        size_t rows = w->tensor.rows;
-        const float head[] = { (float)w->index, (float)p->r, p->scale };
-        if (!p->r) continue;
-        x = pith__hash(x, head, sizeof head);
-        x = pith__hash(x, p->a, (size_t)p->r * w->tensor.cols * sizeof *p->a);
-        for (size_t k = 0; k < (size_t)p->r; k++) {
-            for (size_t r = 0; r < rows; r++) room[pith__row_where(a->model, w, 0, r)] = p->b[k * rows + r];
-            x = pith__hash(x, room, rows * sizeof *room);
-        }
-    }
-    return x;
-}
-
-static const char *name_of_path(const char *path) {
-    const char *name = path, *end = path;
-    for (; *end; end++)
-        if (*end == '/' && end[1] && end[1] != '/') name = end + 1;
-    return name;
-}
-
-PITH_SHARED int pith__merge_name(const pith_model *m, const pith__adapted *by, char **to, pith__arena *a,
-                                 pith_error *err) {
-    const pith__key *k = pith__store_key(&m->store, "pith.merged");
-    pith__str old = k && k->type == PITH__STRING ? k->s : (pith__str){ "", 0 };
-    size_t widest = 1, room = old.n + 1;
-    for (const pith__weight *w = m->weights; w; w = w->next)
-        if (w->tensor.rows > widest) widest = w->tensor.rows;
-    for (int i = 0; i < by->n; i++) room += strlen(by->of[i].adapter->store.path) + 32;
-    float *rows = pith__arena_new(a, widest, sizeof *rows);
-    char *text = *to = pith__arena_new(a, room, 1);
-    if (!rows || !text) return pith__fail(err, PITH_EMEMORY, "%s: no memory to write it anew", m->store.path);
-    memcpy(text, old.p, old.n);
-    for (int i = 0; i < by->n; i++) {
-        const pith_adapter *one = by->of[i].adapter;
-        const char *path = one->store.path, *name = name_of_path(path);
-        char hash[24];
-        snprintf(hash, sizeof hash, "%016llx", (unsigned long long)hash_of(one, rows));
-        if (strstr(text, hash))
-            return pith__fail(err, PITH_EARG, "%s: the adapter is merged into %s already, or is given twice", path,
-                              m->store.path);
-        size_t n = strlen(text), length = strcspn(name, "/");
-        snprintf(text + n, room - n, "%s%.*s, %s", n ? "; " : "", (int)length, name, hash);
+/* What transformers has no name for, its class would not read. */
+static int check_names(const merging *g, const char *folder) {
+    for (size_t i = 0; i < g->n; i++) {
+        pith__str name = g->out[i].tensor->name;
+        int known = name.n > 6 && (!memcmp(name.p, "model.", 6) || pith__str_is(name, "lm_head.weight"));
+        int fused = ends_with(name, ".qkv_proj.weight") && !(g->style->hf_style & PITH__HF_FUSED);
+        if (!known || fused)
+            return pith__fail(g->err, PITH_EARCH, "%s: transformers has no name for '%.*s' of %s", folder,
+                              name.n < 100 ? (int)name.n : 100, name.p, g->m->store.path);
     }
     return PITH_OK;
+}
+
+static int write_folder(pith__merge *p, const pith__store *style, merge_job *j, pith_error *err) {
+    merging g;
+    int code = begin_merge(&g, p, 0, style, err);
+    j->g = &g;
+    if (!code && style) code = check_names(&g, j->to);
+    if (!code) pith__together(&g.team, write_merged, j);
+    pith__arena_free(&g.arena);
+    return code ? code : j->code;
+}
+
+/* From a GGUF file or a checkpoint of llama2.c: the small files are made. */
+static int make_folder(pith__merge *p, const char *folder, pith_error *err) {
+    pith__said said[4] = { { NULL, 0, 0, 0 } };
+    static const char *const names[] = { "config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json" };
+    struct pith__small_file made[4];
+    int tokens = p->m->store.vocab.model != PITH__NONE;
+    const char *type = pith__folder_config(p->m, p->to, folder, &said[0], err);
+    int code = type ? PITH_OK : PITH_EARCH;
+    if (!code) pith__folder_generation(p->m, &said[1]);
+    if (!code && tokens) pith__folder_tokens(p->m, &said[2]);
+    if (!code && tokens) code = pith__folder_tokenizer(p->m, folder, &said[3], err);
+    for (int i = 0; i < 4 && !code; i++) {
+        if (said[i].failed) code = pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", folder);
+        made[i] = (struct pith__small_file){ names[i], { said[i].p, said[i].n } };
+    }
+    if (!code) {
+        const pith__store style = { .is_folder = 1, .hf_style = pith__hf_style_of(type) };
+        merge_job j = { .to = folder, .made = made, .n_made = tokens ? 4 : 2 };
+        code = write_folder(p, &style, &j, err);
+    }
+    for (int i = 0; i < 4; i++) free(said[i].p);
+    return code;
+}
+
+PITH_SHARED int pith__merge_folder(pith__merge *p, const char *folder, pith_error *err) {
+    int code = check_folder(p, folder, err);
+    if (code) return code;
+    if (!p->m->store.is_folder) return make_folder(p, folder, err);
+    merge_job j = { .to = folder };
+    return write_folder(p, NULL, &j, err);
 }

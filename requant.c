@@ -299,3 +299,17 @@ PITH_SHARED int pith__requant_gguf(const pith__requant *q, const char *path, pit
                       .what = "quantizing", .progress = q->progress };
     return pith__merge_gguf(&p, q->plan_only ? NULL : path, err);
 }
+
+/* Each tensor has its format already. */
+static int tell_all(void *data, pith__out *out, size_t n, pith_error *err) {
+    const pith__requant *q = data;
+    (void)err;
+    for (size_t i = 0; i < n && q->tell; i++) q->tell(q->data, &out[i], out[i].to);
+    return PITH_OK;
+}
+
+PITH_SHARED int pith__requant_folder(const pith__requant *q, const pith__format *to, const char *folder, pith_error *err) {
+    pith__merge p = { .m = q->m, .to = to, .finite = !q->allow_nan, .choose = tell_all, .chooser = (void *)(uintptr_t)q,
+                      .what = "writing", .progress = q->progress };
+    return pith__merge_folder(&p, folder, err);
+}

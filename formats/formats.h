@@ -221,6 +221,10 @@ enum { /* add_space: before the text and what follows each special token; unless
     PITH__SPACE_ALWAYS = 1, PITH__SPACE_NONE_YET, PITH__SPACE_FIRST
 };
 PITH_SHARED int pith__hf_config(pith__folder *f); /* config.json, generation_config.json */
+PITH_SHARED int pith__hf_style_of(const char *type); /* how a model_type names its tensors */
+/* The pre-tokenizers known, by GGUF's name; NULL after the last. Their regular expressions, to the first NULL. */
+PITH_SHARED const char *pith__hf_pre(int i);
+PITH_SHARED const char *const *pith__hf_pre_steps(int i);
 PITH_SHARED int pith__hf_tokenizer(pith__folder *f); /* tokenizer.json and those beside it */
 PITH_SHARED int pith__hf_vocab(pith__folder *f, pith__json tokenizer, const char *path);
 
@@ -240,6 +244,13 @@ PITH_SHARED int pith__open_memory(pith__store *s, const void *data, size_t size,
  * any shape. An error leaves nothing to free. */
 #define PITH__SCORE_HEAD "score.weight"
 PITH_SHARED int pith__adapter_read(pith__store *s, const char *path, int no_mmap, pith_error *err);
+
+/* ---- formats/pieces.c: merges by rank <-> scores ---------------------------------------------------- */
+
+/* Scores (n) that have the same pieces joined as the merges of v. PITH_EARCH: there are none. */
+PITH_SHARED int pith__scores_of(const pith__vocab *v, pith__arena *a, float **score);
+/* The merges (n, 2), pairs of ids, that stand for the scores of v, the first ones first. */
+PITH_SHARED int pith__merges_of(const pith__vocab *v, pith__arena *a, int **pair, size_t *n);
 
 /* ---- formats/write.c: a store -> a file ------------------------------------------------------------ */
 
@@ -277,7 +288,9 @@ PITH_SHARED int pith__safetensors_write(const pith__out *out, size_t n, const ch
                                         pith_error *err);
 
 typedef struct {             /* what is in a folder beside the weights */
-    const char *from;        /* the folder, or a .safetensors file in it, whose config.json, tokenizer.json, ... are copied */
+    const char *from;        /* the folder, or a .safetensors file in it, whose config.json, tokenizer.json, ... are copied; */
+    const struct pith__small_file { const char *name; pith__str text; } *made; /* (n_made) or NULL, and these are written */
+    size_t n_made;
     const pith__format *dtype; /* that config.json is to name; NULL: what it does */
     pith__str chat_template; /* instead of its own; no bytes: its own */
     const char *merged;

@@ -452,3 +452,9 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
     f->ffn_bias = pith__hf_bool(&c, c.at, "mlp_bias", 0);
     return c.code ? c.code : config_generation(&c, outer);
 }
+
+PITH_SHARED int pith__hf_style_of(const char *type) {
+    for (size_t i = 0; i < sizeof hf_families / sizeof *hf_families; i++)
+        if (!strcmp(hf_families[i].type, type)) return hf_families[i].style;
+    return 0;
+}

@@ -358,6 +358,9 @@ static const struct {
         "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", "\\p{N}" } },
 };
 
+PITH_SHARED const char *pith__hf_pre(int i) { return i < (int)(sizeof hf_known / sizeof *hf_known) ? hf_known[i].pre : NULL; }
+PITH_SHARED const char *const *pith__hf_pre_steps(int i) { return hf_known[i].step; }
+
 static int hf_knows(const hf_reading *r, const char *const *step) {
     int n = 0;
     while (n < r->n_step && step[n] && pith__str_is(r->step[n], step[n])) n++;

@@ -260,7 +260,8 @@ PITH_SHARED int pith__folder_write(const pith__folder_files *f, const pith__out 
     char *path = path_in(to.at, "model.safetensors", err);
     code = path ? pith__safetensors_write(out, n, f->merged, path, err) : PITH_EMEMORY;
     free(path);
-    if (!code) code = copy_files(f, to.at, err);
+    if (!code && f->from) code = copy_files(f, to.at, err);
+    for (size_t i = 0; i < f->n_made && !code; i++) code = write_small(to.at, f->made[i].name, NULL, f->made[i].text, err);
     if (!code && f->chat_template.n) code = write_small(to.at, "chat_template.jinja", NULL, f->chat_template, err);
     if (!code) return pith__new_folder_commit(&to, err);
     pith__new_folder_drop(&to);

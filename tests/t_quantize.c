@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "golden_families.h"
+
 static char folder[64];
 static pith_error error;
 
@@ -200,6 +202,120 @@ TEST(a_model_in_parts) {
     free(b.p);
 }
 
+/* ---- the way back ------------------------------------------------------------------------------------- */
+
+static void remove_folder(const char *name) {
+    char path[200];
+    snprintf(path, sizeof path, "%s", in_folder(name));
+    pith__remove_named(path, "", "");
+    rmdir(path);
+}
+
+/* The same tensors; norms of the Gemmas lose up to the last bit where 1 is taken away and added again. */
+static void same_tensors(const char *what, const pith_model *a, const pith_model *b, int gemma) {
+    EQ(a->store.n_tensor, b->store.n_tensor);
+    for (size_t i = 0; i < a->store.n_tensor && a->store.n_tensor == b->store.n_tensor; i++) {
+        const pith__tensor *t = &a->store.tensor[i], *u = &b->store.tensor[i];
+        int same = !pith__str_cmp(t->name, u->name) && t->format == u->format && t->rows == u->rows && t->cols == u->cols;
+        float *x = malloc(2 * t->cols * sizeof *x), *y = x + t->cols;
+        for (size_t r = 0; r < t->rows && same; r++) {
+            pith__row_floats(t, r, x), pith__row_floats(u, r, y);
+            same = !memcmp(x, y, t->cols * sizeof *x);
+            if (same || !gemma || t->rows > 1) continue;
+            same = 1;
+            for (size_t c = 0; c < t->cols; c++) same &= fabsf(x[c] - y[c]) < 1e-7f;
+        }
+        free(x);
+        if (!same) FAIL("%s: %.*s", what, (int)t->name.n, t->name.p);
+    }
+}
+
+static void there_and_back(const char *what, const pith_model *m, const char *type) {
+    const pith__format *to = pith__format_named(type);
+    pith__requant q = asked(m, type);
+    remove_folder("back");
+    REQUIRE(!pith__requant_gguf(&q, in_folder("there.gguf"), &error));
+    pith_model *there = open_again("there.gguf");
+    REQUIRE(there);
+    q = asked(there, type);
+    if (pith__requant_folder(&q, to, in_folder("back"), &error)) FAIL("%s: %s", what, error.text);
+    pith_model *back = open_again("back");
+    REQUIRE(back);
+    CHECK(back->store.is_folder && !strcmp(back->hyper.arch, m->hyper.arch));
+    const pith__hyper *a = &back->hyper, *b = &m->hyper;
+    CHECK(a->eps == b->eps && a->n_ff == b->n_ff && a->n_rot == b->n_rot && a->embd_scale == b->embd_scale);
+    CHECK(a->logit_scale == b->logit_scale && a->attn_softcap == b->attn_softcap && a->n_expert_used == b->n_expert_used);
+    NEAR(a->attn_scale, b->attn_scale, 1e-7 * b->attn_scale);
+    for (int l = 0; l < a->n_layer; l++)
+        if (back->layer[l].mask.window != m->layer[l].mask.window || back->layer[l].rope != m->layer[l].rope) FAIL("%s: layer %d", what, l);
+    for (int i = 0; i < a->n_rot / 2; i++) NEAR(back->rope[0].freq[i], m->rope[0].freq[i], 1e-6 * (double)m->rope[0].freq[i]);
+    q = asked(back, type);
+    REQUIRE(!pith__requant_gguf(&q, in_folder("again.gguf"), &error));
+    pith_model *again = open_again("again.gguf");
+    REQUIRE(again);
+    if (!strstr(what, "apart")) same_tensors(what, there, again, !strncmp(a->arch, "gemma", 5)); /* experts are a stack now */
+    pith_close(again), pith_close(back), pith_close(there);
+}
+
+TEST(a_folder_of_every_family) {
+    static const char *const refused[][2] = { /* what transformers' classes have no place for */
+        { "llama_factors", "no field for rope_freqs.weight" }, { "qwen2_fused", "no name for 'model.layers.0.self_attn.qkv_proj" },
+        { "olmo3", "no field for its windows" },
+    };
+    int n = 0;
+    for (size_t i = 0; i < sizeof goldens / sizeof *goldens; i++) {
+        bytes b = fixture_gguf(goldens[i].keys, goldens[i].tensors, goldens[i].seed);
+        pith_model *m = open_bytes(&b);
+        REQUIRE(m);
+        pith__requant q = asked(m, "F32");
+        remove_folder("back");
+        int code = pith__requant_folder(&q, pith__format_of(PITH__F32), in_folder("back"), &error);
+        const char *want = NULL;
+        for (size_t k = 0; k < sizeof refused / sizeof *refused; k++)
+            if (!strcmp(refused[k][0], goldens[i].name)) want = refused[k][1];
+        if (code ? !want || !strstr(error.text, want) : want != NULL) FAIL("%s: %s", goldens[i].name, error.text);
+        for (int k = 0; k < 3 && !code; k++) there_and_back(goldens[i].name, m, (const char *[]){ "F32", "F16", "BF16" }[k]);
+        n += !code;
+        pith_close(m);
+        free(b.p);
+    }
+    CHECK(n >= 11);
+    remove_folder("back");
+}
+
+/* Merges in three orders: pairs of a piece together; apart; and one left out that the pieces would allow. */
+TEST(merges_and_scores_are_the_same_vocabulary) {
+    static const char *const pieces[] = { "a", "b", "c", "ab", "bc", "abc", "<s>" };
+    static const char *const merges[3][4][2] = {
+        { { "b", "c" }, { "a", "bc" }, { "ab", "c" }, { "a", "b" } },
+        { { "a", "bc" }, { "b", "c" }, { "ab", "c" }, { "a", "b" } },
+        { { "b", "c" }, { "a", "bc" }, { "a", "b" } },
+    };
+    static const int codes[3] = { PITH_OK, PITH_EARCH, PITH_EARCH };
+    pith__str piece[7], left[4], right[4];
+    uint8_t type[7] = { 1, 1, 1, 1, 1, 1, PITH__CONTROL };
+    for (int i = 0; i < 7; i++) piece[i] = pith__str_of(pieces[i]);
+    for (int k = 0; k < 3; k++) {
+        pith__arena a = { NULL, 0 };
+        pith__vocab v = { .model = PITH__BPE, .n = 7, .piece = piece, .type = type, .left = left, .right = right };
+        for (; v.n_merge < 4 && merges[k][v.n_merge][0]; v.n_merge++)
+            left[v.n_merge] = pith__str_of(merges[k][v.n_merge][0]), right[v.n_merge] = pith__str_of(merges[k][v.n_merge][1]);
+        float *score;
+        EQ(pith__scores_of(&v, &a, &score), codes[k]);
+        int *pair;
+        size_t n;
+        v.model = PITH__SPM, v.score = score;
+        if (k == 0) {
+            CHECK(score[4] > score[5] && score[5] > score[3] && score[3] > score[0]);
+            EQ(pith__merges_of(&v, &a, &pair, &n), PITH_OK);
+            EQ(n, 4);
+            for (size_t i = 0; i < n; i++)
+                CHECK(!pith__str_cmp(piece[pair[2 * i]], left[i]) && !pith__str_cmp(piece[pair[2 * i + 1]], right[i]));
+        }
+        pith__arena_free(&a);
+    }
+}
+
 /* ---- what is refused ----------------------------------------------------------------------------------- */
 
 TEST(what_is_no_number_is_named) {
@@ -254,6 +370,8 @@ int main(void) {
     RUN(rows_that_are_no_whole_blocks);
     RUN(what_the_user_wants_comes_before_the_mix);
     RUN(a_model_in_parts);
+    RUN(a_folder_of_every_family);
+    RUN(merges_and_scores_are_the_same_vocabulary);
     RUN(what_is_no_number_is_named);
     RUN(few_bits_are_not_rounded_again_unless_told);
     pith__remove_named(folder, "", "");

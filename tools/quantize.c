@@ -9,6 +9,7 @@
 
 typedef struct {
     model_choice model;
+    const pith__format *folder; /* what a Hugging Face folder is to have; NULL: OUT is a .gguf */
     const char *out, *type, *output_type, *embedding_type, *split_size;
     list files, typed;       /* OUT and TYPE; --tensor-type */
     int dry;
@@ -126,18 +127,27 @@ static int is_gguf_path(const char *path) {
     return n > 5 && !strcmp(path + n - 5, ".gguf");
 }
 
+/* OUT is a folder, for which TYPE, or --outtype, is one of floats. */
+static int read_folder_type(quantize_options *o) {
+    const pith__format *f = pith__format_named(o->type);
+    o->folder = f && f->length == 1 && f->encode ? f : NULL;
+    if (!o->folder) return complain(USAGE, "%s: is to be a Hugging Face folder, as it does not end in .gguf: need the type f32,"
+                                    " f16 or bf16, not '%s'", o->out, o->type);
+    return o->dry ? complain(USAGE, "--dry-run is of a .gguf") : 0;
+}
+
 /* What follows IN: OUT TYPE, or, where nothing is written, TYPE. */
 static int read_files(quantize_options *o) {
-    const list *f = &o->files;
+    list *f = &o->files;
+    if (o->type && f->n < 32) f->item[f->n++] = o->type; /* --outtype */
     if (f->n > 2) return complain(USAGE, "'%s' is one word too many: quantize needs IN OUT.gguf TYPE", f->item[2]);
     if (!o->model.path || f->n + o->dry < 2)
         return complain(USAGE, "quantize needs a model, a place to write to, and a type: run quantize IN OUT.gguf Q4_K_M");
     o->out = f->n == 2 ? f->item[0] : NULL;
     o->type = f->item[f->n - 1];
+    if (o->out && !is_gguf_path(o->out)) return read_folder_type(o);
     o->q.mix = pith__mix_named(o->type);
-    if (!o->q.mix) return unknown_type("TYPE", o->type);
-    if (o->out && !is_gguf_path(o->out)) return complain(USAGE, "%s: need a name that ends in .gguf", o->out);
-    return 0;
+    return o->q.mix ? 0 : unknown_type("TYPE", o->type);
 }
 
 /* ---- the verb ------------------------------------------------------------------------------------------------ */
@@ -179,16 +189,27 @@ static int check_out(quantize_options *o, const pith_model *m) {
 }
 
 /* What each tensor becomes; then, unless this is all that is asked for, the file. */
-static int quantize(quantize_options *o, const pith_model *m) {
+static int quantize_file(quantize_options *o, const pith_model *m) {
     pith_error e = { 0, "" };
-    progress shown = { "quantizing", 0, 0 };
-    pith__progress watch = progress_of(&shown);
-    o->q.m = m, o->q.progress = &watch;
-    o->q.plan_only = 1, o->q.tell = tell_tensor, o->q.data = o;
+    o->q.plan_only = 1;
     int code = pith__requant_gguf(&o->q, NULL, &e) ? report(&e) : 0;
     if (!code && !o->dry) code = check_out(o, m);
     o->q.plan_only = 0, o->q.tell = NULL;
     if (!code && !o->dry && pith__requant_gguf(&o->q, o->out, &e)) code = report(&e);
+    return code;
+}
+
+static int write_back(quantize_options *o, const pith_model *m) {
+    pith_error e = { 0, "" };
+    if (is_read(o, &m->store, o->out)) return complain(USAGE, "%s: is the model itself, need another name to write to", o->out);
+    return pith__requant_folder(&o->q, o->folder, o->out, &e) ? report(&e) : 0;
+}
+
+static int quantize(quantize_options *o, const pith_model *m) {
+    progress shown = { "quantizing", 0, 0 };
+    pith__progress watch = progress_of(&shown);
+    o->q.m = m, o->q.progress = &watch, o->q.tell = tell_tensor, o->q.data = o;
+    int code = o->folder ? write_back(o, m) : quantize_file(o, m);
     if (!code) print_sizes(o);
     return code ? code : flush_stdout();
 }
@@ -197,14 +218,16 @@ int verb_quantize(int argc, char **argv) {
     static const char usage[] =
         "run quantize IN OUT.gguf TYPE [options]\n"
         "run quantize IN TYPE --dry-run\n"
+        "run quantize IN FOLDER --outtype f16|bf16|f32\n"
         "a model with smaller numbers, vocabulary, chat template and all other keys as they were. IN is a Hugging Face\n"
         "folder, a .gguf or a llama2.c checkpoint. TYPE is a mix of number formats as llama-quantize has it: F32 F16 BF16\n"
         "Q8_0 Q6_K Q5_K_M Q5_K_S Q4_K_M Q4_K_S Q3_K_L Q3_K_M Q3_K_S Q2_K IQ4_NL IQ4_XS MXFP4 Q5_1 Q5_0 Q4_1 Q4_0.\n"
         "Q8_0 is next to exact, Q4_K_M is the usual choice; docs/NUMBERS.md says what each costs. IN stays as it is; OUT\n"
-        "is there when all of it is.\n\n";
+        "is there when all of it is. The last form is the way back: a Hugging Face folder, of a .gguf too.\n\n";
     static quantize_options o; /* zeros */
     const flag flags[] = {
         { 0, "dry-run", SWITCH, &o.dry, 0, 0, "", "write nothing; print what each tensor would become, and sizes" },
+        { 0, "outtype", TEXT, &o.type, 0, 0, "TYPE", "the same as TYPE" },
         { 0, "pure", SWITCH, &o.q.pure, 0, 0, "", "no mix: the base format for all matrices" },
         { 0, "output-tensor-type", TEXT, &o.output_type, 0, 0, "TYPE", "the output matrix in this format (the mix's)" },
         { 0, "token-embedding-type", TEXT, &o.embedding_type, 0, 0, "TYPE", "the embedding in this format (the mix's)" },
