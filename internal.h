@@ -339,7 +339,8 @@ typedef struct {
     int leave_output;         /* 1: the output matrix is as it was */
     int requantize;           /* 1: even what has few bits already is rounded again */
     int allow_nan;            /* 1: so is what is no number */
-    int has_imatrix;          /* 1: there are weights of columns */
+    const pith__imatrix *imatrix; /* how much each column of a matrix matters, or NULL */
+    const char *imatrix_path; /* for the key quantize.imatrix.file */
     int keep_split;           /* 1: in parts, as the model is; */
     size_t split_bytes;       /* or in parts of up to so many bytes; 0: in one file */
     int plan_only;            /* 1: nothing is written */

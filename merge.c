@@ -372,12 +372,14 @@ static int add_stack(merging *g, const char *stack) {
     return own && add_tensor(g, stack, own, n);
 }
 
-/* And the other way: each expert of a stack as a tensor. */
-static int unstack_experts(merging *g, int l, const char *part, const pith__tensor *stack) {
+/* And the other way: each expert of a stack NAME as a tensor. -1: it is none. */
+static int unstack_experts(merging *g, const char *gguf, const pith__tensor *stack) {
     size_t n = (size_t)g->m->hyper.n_expert;
-    char name[PITH__HF_NAME], room[PITH__HF_NAME];
-    pith__tensor *own = pith__arena_new(&g->arena, n, sizeof *own);
-    int good = own != NULL;
+    char name[PITH__HF_NAME], room[PITH__HF_NAME], part[16];
+    int l, used = 0, good = sscanf(gguf, "blk.%9d.ffn_%15[a-z]_exps.weight%n", &l, part, &used) == 2 && used;
+    pith__tensor *own = good ? pith__arena_new(&g->arena, n, sizeof *own) : NULL;
+    if (!good) return -1;
+    good = own != NULL;
     for (size_t e = 0; e < n && good; e++) {
         snprintf(name, sizeof name, "blk.%d.ffn_%s.%zu.weight", l, part, e);
         const pith__tensor *view = &own[e];
@@ -397,8 +399,8 @@ static int add_own(merging *g, const pith__tensor *own) {
     snprintf(gguf, sizeof gguf, "%.*s", own->name.n < sizeof gguf ? (int)own->name.n : 0, own->name.p);
     if (!g->gguf) { /* rope factors are in config.json there */
         if (!strncmp(gguf, "rope_", 5)) return 1;
-        if (g->style && sscanf(gguf, "blk.%9d.ffn_%15[a-z]_exps.weight%n", &l, part, &used) == 2 && used) return unstack_experts(g, l, part, own);
-        return add_tensor(g, pith__shown_name(g->style ? g->style : s, gguf, room), &own, 1);
+        int done = g->style ? unstack_experts(g, gguf, own) : -1;
+        return done >= 0 ? done : add_tensor(g, pith__shown_name(g->style ? g->style : s, gguf, room), &own, 1);
     }
     int e = s->is_folder ? pith__stack_name(own->name, stack) : -1;
     if (e < 0) return add_tensor(g, gguf, &own, 1);

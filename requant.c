@@ -130,7 +130,7 @@ static const struct {
 };
 
 static int rule_holds(const choosing *c, int when, int i, int n) {
-    int imatrix = c->q->has_imatrix;
+    int imatrix = c->q->imatrix != NULL;
     switch (when) {
     case WHEN_GQA: return c->gqa >= 4;
     case WHEN_FIRST2: return i < 2;
@@ -278,6 +278,7 @@ static int choose_all(void *data, pith__out *out, size_t n, pith_error *err) {
     c->out = out, c->n = n, c->err = err;
     count_roles(c);
     if (q->keep_split) keep_parts(c);
+    if (q->imatrix) code = pith__imatrix_check(q->imatrix, out, n, q->m->store.path, err);
     for (size_t i = 0; i < n && !code; i++) {
         const pith__format *want = wanted(c, out[i].tensor);
         out[i].to = fitting(out[i].tensor, want);
@@ -286,17 +287,38 @@ static int choose_all(void *data, pith__out *out, size_t n, pith_error *err) {
         if (q->split_bytes) out[i].part = part;
         bytes += own;
         if (!q->plan_only) code = check_again(c, &out[i]);
+        if (!code && q->imatrix && out[i].to->length > 1) code = pith__importance(q->imatrix, out[i].tensor, &out[i].importance, err);
         if (q->tell) q->tell(q->data, &out[i], want);
     }
     return code;
 }
 
+static pith__key int_key_of(const char *name, int64_t i) {
+    return (pith__key){ .name = pith__str_of(name), .type = PITH__INT, .i = i, .f = (double)i };
+}
+
+static pith__key text_key_of(const char *name, pith__str s) {
+    return (pith__key){ .name = pith__str_of(name), .type = PITH__STRING, .s = s };
+}
+
+/* general.file_type, and what the numbers were weighed with: llama.cpp's keys. */
+static size_t requant_keys(const pith__requant *q, pith__key key[5]) {
+    const pith__imatrix *im = q->imatrix;
+    size_t n = 0;
+    key[n++] = int_key_of("general.file_type", q->mix->file_type);
+    if (!im) return n;
+    key[n++] = text_key_of("quantize.imatrix.file", pith__str_of(q->imatrix_path ? q->imatrix_path : ""));
+    if (im->n_dataset) key[n++] = text_key_of("quantize.imatrix.dataset", im->dataset[0]);
+    key[n++] = int_key_of("quantize.imatrix.entries_count", (int64_t)im->n);
+    if (im->n_chunk > 0) key[n++] = int_key_of("quantize.imatrix.chunks_count", im->n_chunk);
+    return n;
+}
+
 PITH_SHARED int pith__requant_gguf(const pith__requant *q, const char *path, pith_error *err) {
     choosing c = { .q = q };
-    const pith__key type = { .name = pith__str_of("general.file_type"), .type = PITH__INT, .i = q->mix->file_type,
-                             .f = q->mix->file_type };
-    pith__merge p = { .m = q->m, .key = &type, .n_key = 1, .finite = !q->allow_nan, .choose = choose_all, .chooser = &c,
-                      .what = "quantizing", .progress = q->progress };
+    pith__key key[5];
+    pith__merge p = { .m = q->m, .key = key, .n_key = requant_keys(q, key), .finite = !q->allow_nan, .choose = choose_all,
+                      .chooser = &c, .what = "quantizing", .progress = q->progress };
     return pith__merge_gguf(&p, q->plan_only ? NULL : path, err);
 }
 

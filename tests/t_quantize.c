@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "golden_families.h"
+#include "quantize_types.h"
 
 static char folder[64];
 static pith_error error;
@@ -122,6 +123,78 @@ TEST(keys_and_tensors_have_llama_cpps_order) {
 
 /* ---- formats by tensor ------------------------------------------------------------------------------ */
 
+typedef struct {         /* the formats of all tensors, as they are told */
+    char name[1000][64];
+    const pith__format *to[1000];
+    int n;
+} told;
+
+static void keep_told(void *data, const pith__out *o, const pith__format *want) {
+    told *t = data;
+    (void)want;
+    if (t->n == 1000) exit(99);
+    snprintf(t->name[t->n], sizeof t->name[0], "%.*s", (int)o->tensor->name.n, o->tensor->name.p);
+    t->to[t->n++] = o->to;
+}
+
+static const pith__format *told_format(const told *t, const char *part, int l) {
+    char full[80];
+    snprintf(full, sizeof full, "blk.%d.%s.weight", l, part);
+    for (int outer = 0; outer < 2; outer++, snprintf(full, sizeof full, "%s.weight", part))
+        for (int i = 0; i < t->n; i++)
+            if (!strcmp(t->name[i], full)) return t->to[i];
+    return NULL;
+}
+
+/* "attn_v Q6_K*2 Q4_K; output Q6_K": one after the other, the layers' types. */
+static void types_as(const char *what, const told *t, const char *types) {
+    char copy[4000], part[64];
+    int l = 0, times, n = 0, used;
+    snprintf(copy, sizeof copy, "%s", types);
+    *part = 0;
+    for (char *p = copy, *word; sscanf(p, "%*s%n", &used) == 0 && used; p += used) {
+        word = p + strspn(p, " ");
+        used = (int)(strcspn(word, " ") + (size_t)(word - p));
+        if (!*word) break;
+        char type[64];
+        snprintf(type, sizeof type, "%.*s", (int)strcspn(word, " ;"), word);
+        int ends = word[strcspn(word, " ;")] == ';';
+        if (!*part) {
+            snprintf(part, sizeof part, "%s", type), l = 0;
+            continue;
+        }
+        char *star = strchr(type, '*');
+        times = star ? atoi(star + 1) : 1;
+        if (star) *star = 0;
+        for (; times; times--, l++, n++) {
+            const pith__format *f = told_format(t, part, l);
+            if (!f || strcmp(f->name, type) != 0) FAIL("%s: %s of layer %d is %s, want %s", what, part, l, f ? f->name : "none", type);
+        }
+        if (ends) *part = 0;
+    }
+    CHECK(n > 20);
+}
+
+TEST(types_are_those_of_llama_quantize) {
+    for (size_t i = 0; i < sizeof made_small / sizeof *made_small; i++) {
+        bytes b = fixture_gguf(made_small[i].keys, made_small[i].tensors, 1);
+        pith_model *m = open_bytes(&b);
+        REQUIRE(m);
+        for (size_t k = 0; k < sizeof made_small->of / sizeof *made_small->of; k++) {
+            told *t = calloc(1, sizeof *t);
+            char what[100];
+            snprintf(what, sizeof what, "%s, %s", made_small[i].name, made_small[i].of[k].mix);
+            pith__requant q = asked(m, made_small[i].of[k].mix);
+            q.plan_only = 1, q.tell = keep_told, q.data = t;
+            if (pith__requant_gguf(&q, NULL, &error)) FAIL("%s", error.text);
+            types_as(what, t, made_small[i].of[k].types);
+            free(t);
+        }
+        pith_close(m);
+        free(b.p);
+    }
+}
+
 TEST(rows_that_are_no_whole_blocks) {
     static const struct { const char *mix, *name; int format; } wants[] = {
         { "Q6_K", "blk.0.ffn_down.weight", PITH__Q8_0 }, { "Q4_0", "blk.0.ffn_down.weight", PITH__Q4_0 },
@@ -170,6 +243,62 @@ TEST(what_the_user_wants_comes_before_the_mix) {
     EQ(format_in(small, "output.weight")->id, PITH__Q4_0);
     pith_close(small), pith_close(m);
     pith__arena_free(&a);
+    free(b.p);
+}
+
+/* ---- importance --------------------------------------------------------------------------------------- */
+
+/* llama.cpp's older file: how many matrices; of each its name, calls, and a number a column. */
+static void save_imatrix(const char *name, int cols) {
+    bytes b = { NULL, 0, 0 };
+    put_u32(&b, 1), put_u32(&b, (uint32_t)strlen(name)), put(&b, name, strlen(name));
+    put_u32(&b, 1), put_u32(&b, (uint32_t)cols);
+    for (int c = 0; c < cols; c++) put_f32(&b, c % 32 == 5 ? 1000 : 0.01f * (float)(c % 7 + 1));
+    if (save(&b, in_folder("i.dat"))) exit(99);
+    free(b.p);
+}
+
+TEST(an_imatrix_goes_to_the_encoders) {
+    bytes b;
+    pith_model *m = made(&b);
+    pith__imatrix im;
+    REQUIRE(m);
+    save_imatrix("blk.1.attn_q.weight", 256);
+    REQUIRE(!pith__imatrix_read(&im, in_folder("i.dat"), &error));
+    pith__requant q = asked(m, "Q4_K");
+    q.pure = 1;
+    REQUIRE(!pith__requant_gguf(&q, in_folder("plain.gguf"), &error));
+    q.imatrix = &im, q.imatrix_path = "i.dat";
+    if (pith__requant_gguf(&q, in_folder("out.gguf"), &error)) FAIL("%s", error.text);
+    pith_model *plain = open_again("plain.gguf"), *small = open_again("out.gguf");
+    REQUIRE(small && plain);
+    int uses = 0;
+    for (int l = 0; l < 2; l++) { /* of layer 0 nothing is known */
+        const pith__tensor *t = &small->layer[l].q.tensor, *p = &plain->layer[l].q.tensor, *w = &m->layer[l].q.tensor;
+        float x[256];
+        uint8_t y[2][256];
+        for (size_t r = 0; r < t->rows; r++) {
+            pith__row_floats(w, r, x);
+            t->format->encode(y[0], x, 256, NULL), t->format->encode(y[1], x, 256, im.of[0].mean);
+            uses += memcmp(y[0], y[1], t->row_bytes) != 0;
+            if (memcmp(t->data + r * t->row_bytes, y[l], t->row_bytes) || memcmp(p->data + r * t->row_bytes, y[0], t->row_bytes)) FAIL("layer %d", l);
+        }
+    }
+    if (!uses) SKIP("no encoder takes importance yet");
+    const pith__key *k = pith__store_key(&small->store, "quantize.imatrix.file");
+    CHECK(k && pith__str_is(k->s, "i.dat") && pith__store_key(&small->store, "quantize.imatrix.entries_count")->i == 1);
+    pith_close(small), pith_close(plain);
+    pith__imatrix_free(&im);
+    save_imatrix("blk.1.attn_q.weight", 128);
+    REQUIRE(!pith__imatrix_read(&im, in_folder("i.dat"), &error));
+    CHECK(pith__requant_gguf(&q, in_folder("other.gguf"), &error) && strstr(error.text, "blk.1.attn_q.weight"));
+    CHECK(access(in_folder("other.gguf"), F_OK) != 0);
+    pith__imatrix_free(&im);
+    save_imatrix("blk.7.attn_q.weight", 256);
+    REQUIRE(!pith__imatrix_read(&im, in_folder("i.dat"), &error));
+    CHECK(pith__requant_gguf(&q, in_folder("other.gguf"), &error));
+    pith__imatrix_free(&im);
+    pith_close(m);
     free(b.p);
 }
 
@@ -367,8 +496,10 @@ int main(void) {
     if (!mkdtemp(folder)) return 99;
     RUN(what_is_written_is_each_row_encoded);
     RUN(keys_and_tensors_have_llama_cpps_order);
+    RUN(types_are_those_of_llama_quantize);
     RUN(rows_that_are_no_whole_blocks);
     RUN(what_the_user_wants_comes_before_the_mix);
+    RUN(an_imatrix_goes_to_the_encoders);
     RUN(a_model_in_parts);
     RUN(a_folder_of_every_family);
     RUN(merges_and_scores_are_the_same_vocabulary);

@@ -10,6 +10,8 @@
 typedef struct {
     model_choice model;
     const pith__format *folder; /* what a Hugging Face folder is to have; NULL: OUT is a .gguf */
+    const char *imatrix;
+    pith__imatrix weights;
     const char *out, *type, *output_type, *embedding_type, *split_size;
     list files, typed;       /* OUT and TYPE; --tensor-type */
     int dry;
@@ -178,6 +180,7 @@ static int is_read(quantize_options *o, const pith__store *s, const char *path) 
 }
 
 static int check_out(quantize_options *o, const pith_model *m) {
+    if (o->imatrix && same_file(o->out, o->imatrix)) return complain(USAGE, "%s: is the imatrix itself, need another name to write to", o->out);
     for (int i = 0; i < o->n_part; i++) {
         char *path = pith__part_path(o->out, i, o->n_part);
         int code = !path ? complain(FAILED, "no memory to write it")
@@ -185,6 +188,15 @@ static int check_out(quantize_options *o, const pith_model *m) {
         free(path);
         if (code) return code;
     }
+    return 0;
+}
+
+static int read_imatrix(quantize_options *o) {
+    pith_error e = { 0, "" };
+    if (!o->imatrix) return 0;
+    if (o->folder) return complain(USAGE, "--imatrix is of blocks, not of a folder's floats");
+    if (pith__imatrix_read(&o->weights, o->imatrix, &e)) return report(&e);
+    o->q.imatrix = &o->weights, o->q.imatrix_path = o->imatrix;
     return 0;
 }
 
@@ -226,6 +238,8 @@ int verb_quantize(int argc, char **argv) {
         "is there when all of it is. The last form is the way back: a Hugging Face folder, of a .gguf too.\n\n";
     static quantize_options o; /* zeros */
     const flag flags[] = {
+        { 0, "imatrix", TEXT, &o.imatrix, 0, 0, "FILE",
+          "how much each column matters, as run imatrix measures it (.gguf, or llama.cpp's older .dat)" },
         { 0, "dry-run", SWITCH, &o.dry, 0, 0, "", "write nothing; print what each tensor would become, and sizes" },
         { 0, "outtype", TEXT, &o.type, 0, 0, "TYPE", "the same as TYPE" },
         { 0, "pure", SWITCH, &o.q.pure, 0, 0, "", "no mix: the base format for all matrices" },
@@ -254,7 +268,9 @@ int verb_quantize(int argc, char **argv) {
     if (!code) code = read_typed(&o);
     if (!code) code = read_split_size(&o);
     if (!code) code = open_with_vocabulary(&o.model, &m);
+    if (!code) code = read_imatrix(&o);
     if (!code) code = quantize(&o, m);
+    if (o.q.imatrix) pith__imatrix_free(&o.weights);
     pith_close(m);
     pith__arena_free(&o.arena);
     return code;
