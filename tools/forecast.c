@@ -173,6 +173,6 @@ int trainer_forecast(trainer *t, const char *weights, double held, double data, 
     print_duration(spent + 3e-9 * n * (double)left);
     fprintf(stderr, ": %lld steps of %.0f tokens, %.2f epochs, at %.0f tokens/s\n", (long long)left,
             left ? tokens / (double)left : 0, epochs, 1 / token);
-    say_epochs(epochs);
+    if (!t->what->own_texts) say_epochs(epochs);
     return 0;
 }

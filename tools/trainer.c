@@ -101,6 +101,7 @@ static int log_step(trainer *t) {
     if (t->since.n && !t->what->learned) log_number(t, "mean_token_accuracy", (double)t->since.n_right / (double)t->since.n);
     for (int i = 0; t->what->figures && t->what->figures[i]; i++)
         log_number(t, t->what->figures[i], t->loss_n ? t->sum[i] / t->loss_n : (double)NAN);
+    if (t->what->fields) t->what->fields(t);
     log_number(t, "tokens_per_second", speed);
     t->loss_sum = 0;
     t->loss_n = 0;

@@ -91,9 +91,11 @@ typedef struct {
      * and none. */
     double (*learned)(trainer *t, const pith__loss *loss, double *figure);
     const char *const *figures; /* at most PITH__MARK_SUMS, ends with NULL; or NULL */
+    void (*fields)(trainer *t);  /* what else a line of the log has; or NULL */
     void (*held_out)(trainer *t, int i, const sequence_room *room, pith__sequence *s); /* of t->n_eval */
     int  (*score)(trainer *t, double *loss); /* of what is held out, instead of held_out; or NULL */
     void (*numbers)(const trainer *t, double *x); /* those of a mark that it alone has; or NULL */
+    int  own_texts;      /* 1: what is learned from was written by what learns */
     int  at_start;       /* 1: evaluate before the first step, and also where nothing is held out */
     int  (*measure)(trainer *t, const pith__loss *loss); /* what else an evaluation finds: for the terminal's line and the log's */
     int  (*show)(trainer *t);    /* after that line; or NULL */

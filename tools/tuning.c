@@ -98,12 +98,18 @@ void tuning_numbers(const trainer *t, double *x) {
 /* ---- what it writes -------------------------------------------------------------------------- */
 
 static const char *const adapter_files[] = { "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja",
-                                             NULL };
+                                             "value_head.safetensors", "rollouts.jsonl", NULL };
+static const char *const full_files[] = { "value_head.safetensors", "rollouts.jsonl", NULL }; /* of a checkpoint too */
 
 static pith__adapter_about about(const tuning *s) {
     pith__adapter_about a = { .base = s->o->model.path, .dropout = (double)s->o->dropout, .rslora = s->o->rslora };
     a.chat_template = s->written;
     return a;
+}
+
+static int write_beside(trainer *t, const char *folder, int is_checkpoint) {
+    tuning *s = tuning_of(t);
+    return s->lesson->beside ? s->lesson->beside(s, folder, is_checkpoint) : 0;
 }
 
 /* The adapter as a PEFT folder: OUT/NAME, or OUT itself. */
@@ -113,7 +119,8 @@ static int write_peft(trainer *t, const char *name) {
     const char *path = name ? trainer_path(t, name) : t->o->folder;
     pith_error e = { 0, "" };
     if (!path) return FAILED;
-    return pith__adapter_write_peft(s->adapter, &a, path, &e) ? report(&e) : 0;
+    if (pith__adapter_write_peft(s->adapter, &a, path, &e)) return report(&e);
+    return write_beside(t, path, name && strcmp(name, "best") != 0);
 }
 
 /* Beside the state of a checkpoint the adapter itself, so that it can be tried. */
@@ -126,7 +133,7 @@ static int save_adapter(trainer *t, int64_t step) {
 static int keep_best_adapter(trainer *t) { return write_peft(t, "best"); }
 
 static int load_best_adapter(trainer *t, const char **path) {
-    const tuning *s = tuning_of(t);
+    tuning *s = tuning_of(t);
     pith_error e = { 0, "" };
     const char *best = trainer_path(t, "best");
     if (!best) return FAILED;
@@ -142,7 +149,7 @@ static int load_best_adapter(trainer *t, const char **path) {
         memcpy(to->b, from->b, (size_t)to->r * w->tensor.rows * sizeof *to->b);
     }
     pith_adapter_close(a);
-    return 0;
+    return s->lesson->reload ? s->lesson->reload(s, best) : 0;
 }
 
 static int finish_adapter(trainer *t) {
@@ -173,6 +180,8 @@ static int finish_full(trainer *t) {
                       .to = s->o->out_type ? pith__format_named(s->o->out_type) : NULL, .progress = &watch };
     if (pith__merge_gguf(&p, gguf, &e)) return report(&e);
     if (folder && pith__merge_folder(&p, model, &e)) return report(&e);
+    int code = write_beside(t, t->o->folder, 0);
+    if (code) return code;
     fprintf(stderr, "%s%s%s written; to try it: run %s -m chat\n", gguf, folder ? " and the folder " : "",
             folder ? model : "", gguf);
     return 0;
@@ -184,17 +193,17 @@ static int make_checkpoint_folder(trainer *t, int64_t step) {
     snprintf(name, sizeof name, "checkpoint-%lld", (long long)step);
     const char *path = trainer_path(t, name);
     if (!path) return FAILED;
-    return pith__make_folder(path, &e) ? complain(FAILED, "%s", e.text) : 0;
+    return pith__make_folder(path, &e) ? complain(FAILED, "%s", e.text) : write_beside(t, path, 1);
 }
 
 static const char *const adapter_outputs[] = { "adapter_model.safetensors", "adapter_config.json", "adapter.gguf",
-                                               "train.log.jsonl", "train.svg", NULL };
-static const char *const full_outputs[] = { "model.gguf", "best.gguf", "train.log.jsonl", "train.svg", NULL };
-static const char *const no_files[] = { NULL };
+                                               "value_head.safetensors", "train.log.jsonl", "train.svg", NULL };
+static const char *const full_outputs[] = { "model.gguf", "best.gguf", "value_head.safetensors", "train.log.jsonl",
+                                            "train.svg", NULL };
 
 /* How a LoRA, or all weights, are saved and written. */
 static void choose_saving(objective *what, int full) {
-    what->form = (checkpoint_form){ "/state.gguf", full ? no_files : adapter_files };
+    what->form = (checkpoint_form){ "/state.gguf", full ? full_files : adapter_files };
     what->outputs = full ? full_outputs : adapter_outputs;
     what->n_model = full ? 1 : 3;
     what->save = full ? make_checkpoint_folder : save_adapter;
@@ -328,6 +337,7 @@ static int check_inputs(tuning *s) {
     int code = trainer_check_input(t, t->o->eval);
     if (!code) code = trainer_check_input(t, s->o->model.path);
     for (int i = 0; i < s->o->files.n && !code; i++) code = trainer_check_input(t, s->o->files.item[i]);
+    for (int i = 0; i < 4 && !code; i++) code = trainer_check_input(t, s->o->reads[i]);
     return code;
 }
 
@@ -409,6 +419,7 @@ static int teach(tuning *s, const lesson *l) {
 
 int tuning_run(tuning *s, tuning_options *o, const objective *what, const lesson *l) {
     s->o = o;
+    s->lesson = l;
     s->what = *what;
     s->state.path = "checkpoint";
     choose_saving(&s->what, o->full);

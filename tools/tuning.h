@@ -11,6 +11,7 @@ typedef struct { /* what the user asks of any of them: TUNING_FLAGS */
     const char *template_file, *template_name, *variables, *targets, *init, *out_type, *truncation, *sampling, *forget;
     int r, rslora, full, parse_special, max_length, show;
     float alpha, dropout;
+    const char *reads[4];  /* what the verb reads beside files and model; NULL: nothing */
 } tuning_options;
 
 #define TUNING_DEFAULTS(steps) \
@@ -60,6 +61,7 @@ typedef struct {
     char *text;            /* of --chat-template-file, or --chat-template */
     pith__str written;     /* the template that is written beside the adapter */
     int64_t n_unit, steps; /* units to learn from: examples, pairs, prompts; steps in an epoch */
+    const struct lesson *lesson;
 } tuning;
 
 tuning *tuning_of(const trainer *t);
@@ -68,12 +70,15 @@ pith_time time_now(void); /* for chat templates */
 int one_of(const char *flag_name, const char *s, const char *a, const char *b); /* complains */
 int check_tuning(tuning_options *o, const char *verb); /* and fills what was not said, but the learning rate */
 
-typedef struct { /* an exit code, or 0, each */
+typedef struct lesson { /* an exit code, or 0, each */
     int (*data)(tuning *s);       /* what is learned from, and with it t.n_ctx, t.key, t.n_eval and tuning_units */
     int (*parameters)(tuning *s); /* what learns beside an adapter or the weights; or NULL */
     int (*reference)(tuning *s);  /* the model can be asked, and is as it was before training; or NULL */
     int (*ready)(tuning *s);      /* all is there, a checkpoint too; or NULL */
     int (*forecast)(tuning *s);
+    int (*beside)(tuning *s, const char *folder, int is_checkpoint); /* writes what else there is into OUT, OUT/best, or a
+                                                                       * checkpoint; or NULL */
+    int (*reload)(tuning *s, const char *folder); /* reads it again from OUT/best; or NULL */
 } lesson;
 
 /* what: without form, outputs, save, keep_best, load_best, finish and at_start; numbers and measure NULL are those below. */
