@@ -2,7 +2,7 @@
  *
  *     {"group": 0, "prompt_ids": [1, 2], "completion_ids": [3, 4], "old_logps": [-0.5, -2], "reward": 1, "truncated": false}
  *
- * Lines of a group, which has one prompt, stand side by side. Numbers are written so that they are read as the same. */
+ * PPO writes "values" too, one for each token. Lines of a group, which has one prompt, stand side by side. Numbers are written so that they are read as the same. */
 #include "rollouts.h"
 
 #include <math.h>
@@ -35,6 +35,8 @@ int rollouts_write(const rollouts *r, output *o) {
         write_ids(o, "completion_ids", x->t + x->n_prompt, x->n);
         output_line(o, ", \"old_logps\": [");
         for (int k = 0; k < x->n; k++) output_line(o, "%s%.9g", k ? ", " : "", (double)x->logp[k]);
+        if (x->value) output_line(o, "], \"values\": [");
+        for (int k = 0; x->value && k < x->n; k++) output_line(o, "%s%.9g", k ? ", " : "", (double)x->value[k]);
         output_line(o, "], \"reward\": ");
         write_real(o, x->reward);
         output_line(o, ", \"truncated\": %s}\n", x->truncated ? "true" : "false");
@@ -45,8 +47,8 @@ int rollouts_write(const rollouts *r, output *o) {
 
 /* ---- reading ------------------------------------------------------------------------------------- */
 
-enum { F_GROUP, F_PROMPT, F_COMPLETION, F_LOGPS, F_REWARD, F_TRUNCATED, N_FIELD };
-static const char *const field_names[N_FIELD] = { "group", "prompt_ids", "completion_ids", "old_logps", "reward", "truncated" };
+enum { F_GROUP, F_PROMPT, F_COMPLETION, F_LOGPS, F_REWARD, F_TRUNCATED, N_NEEDED, F_VALUES = N_NEEDED, N_FIELD };
+static const char *const field_names[N_FIELD] = { "group", "prompt_ids", "completion_ids", "old_logps", "reward", "truncated", "values" };
 
 typedef struct {
     rollouts *to;
@@ -86,19 +88,20 @@ static int read_ids_of(const row_reader *w, int field, pith_token *t) {
     return 0;
 }
 
-static int read_logps(const row_reader *w, rollout *x) {
-    pith__json it = w->f[F_LOGPS], j;
-    int n, code = count_array(w, F_LOGPS, &n);
-    double logp;
+/* One for each token of the completion. */
+static int read_reals(const row_reader *w, int field, const rollout *x, float *to) {
+    pith__json it = w->f[field], j;
+    int n, code = count_array(w, field, &n);
+    double real;
     char name[48];
     if (code) return code;
     if (n != x->n)
-        return complain(BAD_DATA, "%s: %s has %d numbers, need %d, one for each of %s", w->where, field_names[F_LOGPS], n, x->n,
+        return complain(BAD_DATA, "%s: %s has %d numbers, need %d, one for each of %s", w->where, field_names[field], n, x->n,
                         field_names[F_COMPLETION]);
     for (int i = 0; pith__json_next(&it, NULL, &j); i++) {
-        snprintf(name, sizeof name, "%s[%d]", field_names[F_LOGPS], i);
-        if (!pith__json_float(j, &logp) || !isfinite((float)logp)) return wrong(w, j, name, "a number");
-        x->logp[i] = (float)logp;
+        snprintf(name, sizeof name, "%s[%d]", field_names[field], i);
+        if (!pith__json_float(j, &real) || !isfinite((float)real)) return wrong(w, j, name, "a number");
+        to[i] = (float)real;
     }
     return 0;
 }
@@ -123,7 +126,7 @@ static int check_group(const row_reader *w, const rollout *x) {
 static int read_fields(const row_reader *w, rollout *x) {
     pith__arena *a = &w->to->arena;
     char truncated = pith__json_type(w->f[F_TRUNCATED]);
-    for (int i = 0; i < N_FIELD; i++)
+    for (int i = 0; i < N_NEEDED; i++)
         if (!w->f[i].p) return complain(BAD_DATA, "%s: has no %s", w->where, field_names[i]);
     if (!pith__json_int(w->f[F_GROUP], &x->group) || x->group < 0)
         return wrong(w, w->f[F_GROUP], field_names[F_GROUP], "a whole number from 0 on");
@@ -132,10 +135,12 @@ static int read_fields(const row_reader *w, rollout *x) {
     if (code) return code;
     x->t = pith__arena_new(a, (size_t)x->n_prompt + (size_t)x->n, sizeof *x->t);
     x->logp = pith__arena_new(a, (size_t)x->n, sizeof *x->logp);
-    if (!x->t || !x->logp) return no_memory(w);
+    x->value = w->f[F_VALUES].p ? pith__arena_new(a, (size_t)x->n, sizeof *x->value) : NULL;
+    if (!x->t || !x->logp || (w->f[F_VALUES].p && !x->value)) return no_memory(w);
     code = read_ids_of(w, F_PROMPT, x->t);
     if (!code) code = read_ids_of(w, F_COMPLETION, x->t + x->n_prompt);
-    if (!code) code = read_logps(w, x);
+    if (!code) code = read_reals(w, F_LOGPS, x, x->logp);
+    if (!code && x->value) code = read_reals(w, F_VALUES, x, x->value);
     if (code) return code;
     if (!pith__json_float(w->f[F_REWARD], &x->reward)) return wrong(w, w->f[F_REWARD], field_names[F_REWARD], "a finite number");
     if (truncated != 't' && truncated != 'f') return wrong(w, w->f[F_TRUNCATED], field_names[F_TRUNCATED], "true or false");

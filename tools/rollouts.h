@@ -11,6 +11,7 @@
 typedef struct {         /* how a prompt was completed */
     pith_token *t;       /* (n_prompt + n) the prompt, and behind it what was drawn */
     float *logp;         /* (n) log p of each token that was drawn, when it was */
+    float *value;        /* (n) what PPO expected before each, then; NULL: not said */
     int n_prompt, n;
     int64_t group;       /* completions of one prompt */
     double reward;       /* the caller's */
