@@ -85,6 +85,7 @@ TOOLS   = tools/bundle.c \
           tools/rollouts.c \
           tools/rollout_rows.c \
           tools/tasks.c \
+          tools/reward_model.c \
           tools/experience.c \
           tools/grpo.c
 TESTS   = $(wildcard tests/t_*.c)

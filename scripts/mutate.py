@@ -126,6 +126,7 @@ train/ppo.c @ ppo @ other > loss ? @ other < loss ?
 train/ppo.c @ ppo @ (rewards ? mean : 0) @ 0
 train/ppo.c @ ppo @ (pith__clipped){ other, 0, 1 } @ (pith__clipped){ other, other, 1 }
 train/ppo.c @ ppo @ (float)-c.slope; @ (float)c.slope;
+tools/reward_model.c @ reward_model @ if (!ended) continue; @ continue;
 train/value.c @ value @ t->rows != 1 || @ 
 train/policy.c @ policy @ equal ? 0 : (r[i] - mean) / by @ (r[i] - mean) / by
 train/policy.c @ policy @ sum / (double)(n - 1) @ sum / (double)n
