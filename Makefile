@@ -86,6 +86,8 @@ TOOLS   = tools/bundle.c \
           tools/rollout_rows.c \
           tools/tasks.c \
           tools/reward_model.c \
+          tools/ppo_batch.c \
+          tools/ppo.c \
           tools/experience.c \
           tools/grpo.c
 TESTS   = $(wildcard tests/t_*.c)

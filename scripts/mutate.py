@@ -126,6 +126,11 @@ train/ppo.c @ ppo @ other > loss ? @ other < loss ?
 train/ppo.c @ ppo @ (rewards ? mean : 0) @ 0
 train/ppo.c @ ppo @ (pith__clipped){ other, 0, 1 } @ (pith__clipped){ other, other, 1 }
 train/ppo.c @ ppo @ (float)-c.slope; @ (float)c.slope;
+tools/ppo_batch.c @ ppo_run @ if (known) memcpy @ if (0) memcpy
+tools/ppo_batch.c @ ppo_run @ (r->truncated ? (double)p->o->penalty : 0) @ (double)p->o->penalty
+tools/ppo_batch.c @ ppo_run @ if (!p->base) pith__step_adapter(t->step, NULL); @ ;
+tools/ppo.c @ ppo_run @ step > 0 && (p->o->rollouts || step % p->steps) @ 0
+tools/ppo.c @ ppo_run @ .detached = !strcmp(p->o->value_gradient, "head") @ .detached = 1
 tools/reward_model.c @ reward_model @ if (!ended) continue; @ continue;
 train/value.c @ value @ t->rows != 1 || @ 
 train/policy.c @ policy @ equal ? 0 : (r[i] - mean) / by @ (r[i] - mean) / by
