@@ -340,6 +340,9 @@ typedef struct {
     int requantize;           /* 1: even what has few bits already is rounded again */
     int allow_nan;            /* 1: so is what is no number */
     const pith__imatrix *imatrix; /* how much each column of a matrix matters, or NULL */
+    const pith__tensor *learned; /* (n_learned) and chat_template: as for pith__merge */
+    size_t n_learned;
+    pith__str chat_template;
     const char *imatrix_path; /* for the key quantize.imatrix.file */
     int keep_split;           /* 1: in parts, as the model is; */
     size_t split_bytes;       /* or in parts of up to so many bytes; 0: in one file */

@@ -181,7 +181,7 @@ static int add_param(pith__params *p, const char *name, char which, float *w, si
     *t = (pith__tensor){ .name = { copy, (size_t)n }, .format = pith__format_of(PITH__F32), .n_dim = 2, .rows = rows,
                          .cols = cols, .shape = { rows, cols }, .data = (const uint8_t *)w,
                          .row_bytes = cols * sizeof *w };
-    p->param[p->n_param++] = (pith__param){ t, rows * cols, w, NULL, 1 };
+    p->param[p->n_param++] = (pith__param){ .tensor = t, .n = rows * cols, .w = w, .decay = 1 };
     return PITH_OK;
 }
 

@@ -161,6 +161,7 @@ PITH_SHARED int pith__weights_load(const pith__store *s, pith__params *p, pith_e
     int code = 0;
     for (size_t i = 0; i < p->n_param && !code; i++)
         code = load_floats(s, "", p->param[i].tensor, p->param[i].w, err);
+    if (!code) pith__qat_round(p);
     return code;
 }
 
@@ -201,5 +202,6 @@ PITH_SHARED int pith__checkpoint_load(const pith__store *s, pith__params *p, pit
         code = pith__fail(err, PITH_EFORMAT, "%s: has %zu tensors, need %zu: other matrices have learned", s->path,
                           s->n_tensor, 3 * p->n_param);
     adam->step = mark->step;
+    if (!code) pith__qat_round(p);
     return code;
 }

@@ -41,16 +41,19 @@ static void mark_used(pith__params *p, const pith_model *m) {
 }
 
 /* Give every weight its place in the gradient; matrices become floats. */
-static void point_weights(const pith__params *p, pith_model *m) {
+PITH_SHARED void pith__params_point(const pith__params *p, pith_model *m) {
     for (pith__weight *w = m->weights; w; w = w->next) {
         const pith__param *q = param_named(p, w->tensor.name);
-        if (!q) continue;
+        if (!q) {
+            w->at = PITH__FROZEN;
+            continue;
+        }
         w->at = (size_t)(q->g - p->g) + w->from;
         if (w->floats) continue;
         w->tensor.format = pith__format_of(PITH__F32);
         w->tensor.scale = NULL, w->tensor.group = 0;
         w->tensor.row_bytes = w->tensor.cols * sizeof(float);
-        w->tensor.data = (const uint8_t *)(q->w + w->from);
+        w->tensor.data = (const uint8_t *)((q->to ? q->seen : q->w) + w->from);
     }
 }
 
@@ -97,7 +100,7 @@ PITH_SHARED int pith__params_add(pith__params *p, const char *name, float *w, si
         *t = (pith__tensor){ .name = pith__str_of(copy), .format = pith__format_of(PITH__F32), .n_dim = 2, .rows = 1, .cols = n,
                              .shape = { 1, n }, .data = (const uint8_t *)w, .row_bytes = n * sizeof *w };
         if (p->n_param) memcpy(more, p->param, p->n_param * sizeof *more);
-        more[p->n_param++] = (pith__param){ t, n, w, NULL, 1 };
+        more[p->n_param++] = (pith__param){ .tensor = t, .n = n, .w = w, .decay = 1 };
         p->param = more;
         *at = p->n;
         code = pith__params_place(p, m);
@@ -119,11 +122,11 @@ PITH_SHARED int pith__params_new(pith__params *p, pith_model *m, pith_error *err
     if (!p->param) code = pith__fail(err, PITH_EMEMORY, "%s: no memory to train", s->path);
     for (size_t i = 0; !code && i < s->n_tensor; i++, p->n_param++) {
         const pith__tensor *t = &s->tensor[i];
-        p->param[i] = (pith__param){ t, t->rows * t->cols, NULL, NULL, 0 };
+        p->param[i] = (pith__param){ .tensor = t, .n = t->rows * t->cols };
     }
     if (!code) mark_used(p, m);
     if (!code) code = make_params(p, m, err);
-    if (!code) point_weights(p, m);
+    if (!code) pith__params_point(p, m);
     else pith__params_free(p);
     return code;
 }

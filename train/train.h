@@ -27,6 +27,8 @@ typedef struct {         /* numbers that learn: one tensor of the file */
     size_t n;
     float *w, *g;        /* (n) the weights that the model uses, their gradients */
     int decay;           /* 1: a matrix, which weight decay pulls towards zero; 0: a norm or a bias */
+    const pith__format *to; /* train/qat.c: the model uses w rounded to this, seen (n); NULL: it uses w */
+    float *seen;
 } pith__param;
 
 enum { PITH__SHARDS = 4 };
@@ -51,6 +53,8 @@ PITH_SHARED int  pith__params_place(pith__params *p, const pith_model *m);
 /* One parameter more, n numbers w of the caller: *at is its place in the gradient. Places of the others stay. */
 PITH_SHARED int  pith__params_add(pith__params *p, const char *name, float *w, size_t n, const pith_model *m, size_t *at,
                                   pith_error *err);
+/* The weights of m point to the numbers of parameters and to their places in the gradient; those without are frozen. */
+PITH_SHARED void pith__params_point(const pith__params *p, pith_model *m);
 PITH_SHARED void pith__params_zero(pith__params *p); /* the gradients */
 PITH_SHARED void pith__params_free(pith__params *p);
 
@@ -58,6 +62,13 @@ PITH_SHARED void pith__params_free(pith__params *p);
  * w is frozen, or the family has no such weight, or g is NULL. Gradients pass through a frozen weight, of
  * whatever format, to what was computed before. */
 PITH_SHARED float *pith__grad(float *g, const pith__weight *w);
+
+/* ---- train/qat.c: weights as a block format will hold them ------------------------------------------ */
+
+/* After pith__params_new: from now on m computes with what a file that is written as says (plan_only or not) will have;
+ * each optimizer step and what loads weights rounds them again. only: what is not in blocks is frozen. */
+PITH_SHARED int  pith__qat_begin(pith__params *p, pith_model *m, const pith__requant *as, int only, pith_error *err);
+PITH_SHARED void pith__qat_round(pith__params *p); /* nothing, without it */
 
 /* ---- the tape: what learning from one sequence takes; made in train/backward.c ---------------------- */
 
