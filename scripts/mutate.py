@@ -62,6 +62,9 @@ tools/likelihood.c @ cli @ x[i] > x[t] || (x[i] == x[t] && i < t) @ x[i] > x[t] 
 tools/likelihood.c @ cli @ k->nll / log(2) / @ k->nll /
 tools/score.c @ cli @ w.done = w.end; @ w.done = w.end - 1;
 text/jinja.c @ jinja answers @ pith__json_is(key, "content") ? PITH__CONTENT @ pith__json_is(key, "value") ? PITH__CONTENT
+train/qat.c @ qat @ else if (q.to) round_numbers @ else if (0) round_numbers
+train/adamw.c @ qat @ pith__qat_round(p); @ ;
+train/checkpoint.c @ qat @ if (!code) pith__qat_round(p); @ ;
 train/fields.c @ examples @ w.f[F_PROMPT].p && w.f[F_COMPLETION].p @ w.f[F_PROMPT].p
 train/fields.c @ examples @ if (has_system) put_message(w, "system", system); @ ;
 train/fields.c @ answers @ instead && type != '[' @ type != '['

@@ -28,6 +28,8 @@ static int is_last(const char *resume) {
 
 int check_training(train_options *o) {
     if (!o->folder) return complain(USAGE, "no --output_dir given");
+    int code = check_qat(o);
+    if (code) return code;
     o->last = is_last(o->resume);
     if (o->accumulate > INT_MAX / o->batch)
         return complain(USAGE, "--gradient_accumulation_steps is %d, need %d or less with %d sequences",

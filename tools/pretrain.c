@@ -75,6 +75,8 @@ static int read_pretrain_options(int argc, char **argv, pretrain_options *o) {
     if ((code = add_text(&o->texts, text))) return code;
     if ((code = check_training(&o->train))) return code;
     if (o->normalizer && wants_nfc(o->normalizer) < 0) return USAGE;
+    if (o->train.qat && o->out_type != pretrain_defaults.out_type)
+        return complain(USAGE, "--outtype and --qat both say what is written: need one of them");
     const pith__format *f = pith__format_named(o->out_type);
     if (!f || (f->id != PITH__F32 && f->id != PITH__F16 && f->id != PITH__Q8_0))
         return complain(USAGE, "--outtype is '%s', need f32, f16 or q8_0", o->out_type);
@@ -286,9 +288,14 @@ static int pretrain_finish(trainer *t) {
     const pretraining *p = pretraining_of(t);
     const char *gguf = trainer_path(t, "model.gguf"), *bin = trainer_path(t, "model.bin");
     const char *tokenizer = trainer_path(t, "tokenizer.bin");
+    if (!gguf || !bin || !tokenizer) return FAILED;
+    if (t->o->qat) {
+        int failed = trainer_write_rounded(t, (pith__str){ NULL, 0 }, gguf);
+        if (!failed) fprintf(stderr, "%s written, as it was learned; to try it: run %s\n", gguf, gguf);
+        return failed;
+    }
     pith__tensor *tensor = pith__learned_tensors(&t->params, &t->arena);
     size_t n = t->params.n_param;
-    if (!gguf || !bin || !tokenizer) return FAILED;
     if (!tensor) return complain(FAILED, "%s: no memory to write it", gguf);
     pith_error e = { 0, "" };
     int code = pith__gguf_write(t->base, tensor, n, pith__format_named(p->o->out_type), gguf, &e);
@@ -380,6 +387,7 @@ static int pretrain(pretraining *p) {
     if (!code) code = check_weights_fit(p);
     if (!code) code = new_model(p);
     if (!code && pith__params_new(&t->params, t->m, &e)) code = complain(FAILED, "%s", e.text);
+    if (!code) code = trainer_qat(t);
     if (!code) code = trainer_memory(t, 4 * t->params.n);
     if (!code) code = open_data(p);
     t->untrained = log((double)p->vocab.n);

@@ -78,25 +78,13 @@ static void print_sizes(const quantize_options *o) {
 
 /* ---- flags -------------------------------------------------------------------------------------------------- */
 
-static int unknown_type(const char *asked, const char *type) {
-    char known[400];
-    return complain(USAGE, "%s is '%s', need one of:%s", asked, type, pith__names(known, sizeof known, pith__mix_name));
-}
-
-/* The format of that name, which must be one that is written; *f stays NULL where none is asked for. */
-static int read_format(const char *asked, const char *name, const pith__format **f) {
-    *f = name ? pith__format_named(name) : NULL;
-    if (name && (!*f || !(*f)->encode)) return complain(USAGE, "%s is '%s', need a type such as q8_0, q6_k, f16", asked, name);
-    return 0;
-}
-
 /* "PATTERN=TYPE"; names are in small letters, as llama-quantize makes the pattern's. */
 static int read_typed(quantize_options *o) {
     pith_error e = { 0, "" };
     for (int i = 0; i < o->typed.n; i++) {
         const char *item = o->typed.item[i], *equals = strrchr(item, '=');
         if (!equals || equals == item) return complain(USAGE, "--tensor-type is '%s', need PATTERN=TYPE", item);
-        int code = read_format("--tensor-type", equals + 1, &o->pattern[i].to);
+        int code = format_named("--tensor-type", equals + 1, &o->pattern[i].to);
         if (code) return code;
         char *small = pith__arena_text(&o->arena, item, (size_t)(equals - item));
         if (!small) return complain(FAILED, "no memory for --tensor-type");
@@ -148,8 +136,7 @@ static int read_files(quantize_options *o) {
     o->out = f->n == 2 ? f->item[0] : NULL;
     o->type = f->item[f->n - 1];
     if (o->out && !is_gguf_path(o->out)) return read_folder_type(o);
-    o->q.mix = pith__mix_named(o->type);
-    return o->q.mix ? 0 : unknown_type("TYPE", o->type);
+    return mix_named("TYPE", o->type, &o->q.mix);
 }
 
 /* ---- the verb ------------------------------------------------------------------------------------------------ */
@@ -263,8 +250,8 @@ int verb_quantize(int argc, char **argv) {
     int code = read_flags_and_files(argc, argv, usage, flags, &o.model.path, &o.files);
     if (code != GO_ON) return code;
     code = read_files(&o);
-    if (!code) code = read_format("--output-tensor-type", o.output_type, &o.q.output);
-    if (!code) code = read_format("--token-embedding-type", o.embedding_type, &o.q.embedding);
+    if (!code) code = format_named("--output-tensor-type", o.output_type, &o.q.output);
+    if (!code) code = format_named("--token-embedding-type", o.embedding_type, &o.q.embedding);
     if (!code) code = read_typed(&o);
     if (!code) code = read_split_size(&o);
     if (!code) code = open_with_vocabulary(&o.model, &m);

@@ -24,6 +24,8 @@ static int check_lora(const tuning_options *o) {
     const char *new_lora = o->r ? "--lora_r" : o->alpha > 0 ? "--lora_alpha" : o->targets ? "--lora_target_modules" :
                            o->rslora ? "--use_rslora" : NULL;
     if (o->full && o->init) return complain(USAGE, "--init_adapter is of no use with --full");
+    if (o->train.qat && !o->full) return complain(USAGE, "--qat is of a model's own weights: need --full");
+    if (o->train.qat && o->out_type) return complain(USAGE, "--outtype and --qat both say what is written: need one of them");
     if (new_lora && (o->full || o->init))
         return complain(USAGE, "%s is of a new LoRA, and of no use with %s", new_lora, o->full ? "--full" : "--init_adapter");
     if (o->full && o->dropout > 0) return complain(USAGE, "--lora_dropout is of no use with --full");
@@ -172,8 +174,13 @@ static int finish_full(trainer *t) {
     pith__progress watch = progress_of(&t->shown);
     int folder = t->m->store.is_folder;
     const char *gguf = trainer_path(t, "model.gguf"), *model = trainer_path(t, "model");
-    pith__tensor *tensor = pith__learned_tensors(&t->params, &t->arena);
     if (!gguf || !model) return FAILED;
+    if (t->o->qat) {
+        int code = trainer_write_rounded(t, s->written, gguf);
+        if (!code) fprintf(stderr, "%s written, as it was learned; to try it: run %s -m chat\n", gguf, gguf);
+        return code;
+    }
+    pith__tensor *tensor = pith__learned_tensors(&t->params, &t->arena);
     if (!tensor) return complain(FAILED, "%s: no memory to write it", gguf);
     pith_error e = { 0, "" };
     pith__merge p = { .m = t->m, .learned = tensor, .n_learned = t->params.n_param, .chat_template = s->written,
@@ -329,7 +336,8 @@ static int full_params(tuning *s) {
             return complain(BAD_DATA, "%s: '%.*s' is %s, --full needs F32, F16 or BF16; without it a LoRA is taught",
                             t->m->store.path, (int)tensor->name.n, tensor->name.p, tensor->format->name);
     }
-    return pith__params_new(&t->params, t->m, &e) ? complain(FAILED, "%s", e.text) : 0;
+    if (pith__params_new(&t->params, t->m, &e)) return complain(FAILED, "%s", e.text);
+    return trainer_qat(t);
 }
 
 static int check_inputs(tuning *s) {

@@ -16,6 +16,10 @@ int open_vocab_file(pith__store *s, const char *path);
 /* *m stays as it is where there is a vocabulary by itself: then that is in *s. */
 int open_model_or_vocab(const model_choice *c, pith_model **m, pith__store *s);
 
+int mix_named(const char *asked, const char *name, const pith__mix **mix); /* asked: the flag */
+/* The format of that name, which must be one that is written; *f is NULL where name is. */
+int format_named(const char *asked, const char *name, const pith__format **f);
+
 /* As encode_text. */
 int encode_with(const pith__tokenizer *k, const char *text, size_t n, unsigned flags,
                 pith_token **tokens, int *count);

@@ -1,0 +1,71 @@
+/* qat.c - --qat: training for the number formats of the file that is written in the end.
+ *
+ * Which format each matrix gets is what run quantize says for the same type; only that the embedding and the output
+ * matrix stay floats here where no flag says otherwise. */
+#include "trainer.h"
+
+#include <string.h>
+
+/* The file that is written in the end. */
+static int file_of(const train_options *o, const pith_model *m, pith__requant *as) {
+    const pith__format *f32 = pith__format_of(PITH__F32);
+    *as = (pith__requant){ .m = m, .requantize = 1 };
+    int code = mix_named("--qat", o->qat, &as->mix);
+    if (!code) code = format_named("--token_embedding_type", o->embedding_type, &as->embedding);
+    if (!code) code = format_named("--output_tensor_type", o->output_type, &as->output);
+    if (!as->embedding) as->embedding = f32;
+    if (!as->output) as->output = f32;
+    return code;
+}
+
+int check_qat(const train_options *o) {
+    pith__requant as;
+    const char *flag_name = o->qat_only ? "--qat_train_only_quantized" : o->embedding_type ? "--token_embedding_type" :
+                            o->output_type ? "--output_tensor_type" : NULL;
+    if (o->qat) return file_of(o, NULL, &as);
+    return flag_name ? complain(USAGE, "%s is of no use without --qat", flag_name) : 0;
+}
+
+/* "14 Q4_0, 1 Q6_K" */
+static void say_rounded(const trainer *t) {
+    const pith__params *p = &t->params;
+    const char *between = "";
+    fprintf(stderr, "rounded      ");
+    for (size_t i = 0; i < p->n_param; i++) {
+        size_t n = 0, before = 0;
+        for (size_t k = 0; k < p->n_param; k++) {
+            before += k < i && p->param[k].to == p->param[i].to;
+            n += p->param[k].to == p->param[i].to;
+        }
+        if (!p->param[i].to || before) continue;
+        fprintf(stderr, "%s%zu matri%s to %s", between, n, n > 1 ? "ces" : "x", p->param[i].to->name);
+        between = ", ";
+    }
+    fprintf(stderr, "%s\n", *between ? " before every pass" : "nothing: the type has no blocks");
+}
+
+int trainer_qat(trainer *t) {
+    pith_error e = { 0, "" };
+    if (!t->o->qat) return 0;
+    pith__requant as;
+    int code = file_of(t->o, t->m, &as);
+    if (code) return code;
+    if (pith__qat_begin(&t->params, t->m, &as, t->o->qat_only, &e)) return report(&e);
+    if (!t->params.n_param)
+        return complain(USAGE, "--qat_train_only_quantized: --qat %s leaves nothing to learn", t->o->qat);
+    say_rounded(t);
+    return 0;
+}
+
+int trainer_write_rounded(trainer *t, pith__str chat_template, const char *path) {
+    pith_error e = { 0, "" };
+    pith__progress watch = progress_of(&t->shown);
+    pith__requant as;
+    int code = file_of(t->o, t->m, &as);
+    if (code) return code;
+    as.learned = pith__learned_tensors(&t->params, &t->arena);
+    if (!as.learned) return complain(FAILED, "%s: no memory to write it", path);
+    as.n_learned = t->params.n_param, as.chat_template = chat_template, as.progress = &watch;
+    if (pith__requant_gguf(&as, path, &e)) return report(&e);
+    return 0;
+}
