@@ -178,6 +178,20 @@ train/recall.c @ recall forget @ != e->target[i + k]) return count; @ != e->targ
 tools/curves.c @ curves @ step <= c->b[c->n - 1].last) return; @ step < c->b[c->n - 1].last) return;
 tools/curves.c @ curves @ c->n = BUCKETS / 2, c->per *= 2; @ c->n = BUCKETS / 2;
 tools/probes.c @ probes @ start < last && isnan(start->forget_loss) @ 0
+tools/rewards.c @ rewards @ "\\boxed{")); to = from) @ "\\boxed{")); to = p)
+tools/rewards.c @ rewards @ if (*p == '\\') p++; @ if (0) p++;
+tools/rewards.c @ rewards @ behind == 3 && digits && (again || digits <= 3) @ behind == 3 && digits
+tools/rewards.c @ rewards @ x.d.minus == y.d.minus && @ 1 &&
+tools/rewards.c @ rewards @ x.bottom && y.bottom && @ 1 &&
+tools/rewards.c @ rewards @ if (type == '"' && s->n) return 0; @ if (type == '"') return 0;
+tools/rewards.c @ rewards @ output_bytes(o, " ", 1), n++; @ output_bytes(o, s.p + n, 1), n++;
+tools/program.c @ rewards @ posix_spawnattr_setsigdefault(&how, &usual); @ ;
+tools/program.c @ rewards @ fcntl(fd[i], F_SETFD, FD_CLOEXEC); @ ;
+tools/program.c @ rewards @ setenv("PYTHONUNBUFFERED", "1", 0); @ ;
+tools/program.c @ rewards @ kill(-p->pid, SIGKILL); @ kill(p->pid, SIGKILL);
+tools/program.c @ rewards @ if (stopped()) return stopped(); @ ;
+tools/program.c @ rewards @ strlen(line) == len && @ 1 &&
+text/pattern.c @ rewards @ if (r->whole) { @ if (0) {
 train/adamw.c @ step pretrain @ lr * a->weight_decay @ a->weight_decay
 """
 

@@ -69,6 +69,7 @@ TEST(answers) {
     RIGHT("\\boxed{\\boxed{72}}", "72");
     RIGHT("\\boxed{\\frac{1}{2}}", "\"\\\\frac{1}{2}\"");
     RIGHT("\\boxed{\\{1,2\\}}", "\"\\\\{1,2\\\\}\"");
+    RIGHT("\\boxed{\\}5}", "\"\\\\}5\"");
     RIGHT("\\boxed{72} and \\boxed{7", "72");               /* cut off: begun does not count */
     RIGHT("<answer>72</answer> <answer>7", "72");
     WRONG("\\boxed{72", "72");
@@ -134,6 +135,7 @@ TEST(numbers) {
     WRONG("\\boxed{1/3}", "0.333333");
     WRONG("\\boxed{1/2/1}", "0.5");
     WRONG("\\boxed{1/0}", "\"2/0\"");
+    WRONG("\\boxed{0/5}", "12345678901");
     RIGHT("\\boxed{a/b}", "\"a/b\"");
     RIGHT("\\boxed{12345678901/2}", "\"12345678901/2\"");
     WRONG("\\boxed{4294967296/4294967296}", "\"1\"");
@@ -324,13 +326,13 @@ static int judge(const char *how) {
     setvbuf(stdout, buffer, *how == 'l' ? _IOLBF : _IOFBF, sizeof buffer);
     for (int n = 0; fgets(line, sizeof line, stdin);) {
         int last = strstr(line, "\"left\": 0,") != NULL;
-        for (n++; n && (last || *how != 'b'); n--) puts("1.25");
+        for (n++; n && (last || *how != 'b'); n--) puts("1.25000000000000000000");
         if (last) fflush(stdout);
     }
     return 0;
 }
 
-/* Completions of 4 KB to programs that read and write as they like: 10,000 are 40 MB. */
+/* Completions of 4 KB to programs that read and write as they like: 10,000 are 40 MB, and the answers more than a pipe takes. */
 static void many(const char *how, int n) {
     enum { SIZE = 4096 };
     static char text[SIZE + 1], command[256];
@@ -392,6 +394,14 @@ TEST(programs_that_hang) {
     bad("trap '' TERM; while :; do sleep 1; done", 0.3f, "nothing came");
     bad("read l; echo 1; echo 2; printf 3; sleep 30", 0.3f, "after 2 of 3 answers");
     bad("(trap '' TERM HUP; sleep 30) & exec sleep 30", 0.3f, "nothing came");
+}
+
+/* What a program started goes with it. */
+TEST(nothing_is_left_behind) {
+    setenv("PITH_TEST_FILE", in_folder("alive"), 1);
+    bad("(trap '' TERM; sleep 1; : > \"$PITH_TEST_FILE\") & exec sleep 30", 0.2f, "nothing came");
+    sleep(2);
+    CHECK(!there("alive"));
 }
 
 TEST(rubbish) {
@@ -467,7 +477,7 @@ int main(int argc, char **argv) {
     myself = argv[0];
     if (!mkdtemp(folder)) return 99;
     have_python = !system("python3 -c 1 2>/dev/null");
-    signal(SIGPIPE, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN), unsetenv("PYTHONUNBUFFERED");
     RUN(answers);
     RUN(answers_as_data_sets_have_them);
     RUN(cheats);
@@ -484,6 +494,7 @@ int main(int argc, char **argv) {
     RUN(many_long_completions);
     RUN(programs_that_die);
     RUN(programs_that_hang);
+    RUN(nothing_is_left_behind);
     RUN(rubbish);
     RUN(streams_and_signals);
     RUN(two_programs);
