@@ -1,6 +1,7 @@
 /* t_grpo.c - run grpo: every step of trl through the command line (../shared/tuning); what is sampled is what is trained;
  * resumes to the bit, also of a run that was killed; what it warns of and refuses. */
 #define _POSIX_C_SOURCE 200809L
+#include "../tools/grpo.h"
 #include "grpo_rollouts.h"
 #include "pretrain_run.h"
 
@@ -261,9 +262,45 @@ TEST(warnings) {
     CHECK(strstr(said, "runs away from the reference"));
 }
 
+/* A warning once, when ten batches are longer by a fifth than the ten before, and no better. */
+TEST(longer_and_no_better) {
+    static grpo_run r;
+    int keep;
+    begin_quiet(&keep);
+    for (int i = 0; i < 10; i++) grpo_follow(&r, 20, 0.5);
+    for (int i = 0; i < 10; i++) grpo_follow(&r, 30, 0.6);
+    end_quiet(keep);
+    CHECK(!*said);
+    begin_quiet(&keep);
+    for (int i = 0; i < 20; i++) grpo_follow(&r, 40 + i, 0.6);
+    end_quiet(keep);
+    const char *first = strstr(said, "completions grow longer (44 tokens, before 30) while their reward does not (0.600, before 0.600)");
+    CHECK(first && !strstr(first + 20, "grow longer"));
+}
+
+/* The score of prompt and completion by what run reward taught, beside another reward. */
+TEST(reward_model) {
+    double model[2], all[2], other[2];
+    char flags[2000];
+    if (!fixture_shared("tuning/README.md")) SKIP("no ../shared/tuning");
+    snprintf(flags, sizeof flags, "%s %s --reward length:5 --reward_model %s --reward_weights 1,2 -o {}/judged --num_generations 4 "
+             "--max_completion_length 8 --max_steps 2 --logging_steps 1 --eval_steps 0 --train_sampling_strategy sequential",
+             fixture_tuning("llama", "base"), fixture_tuning("llama", "data/grpo_prompts.jsonl"), fixture_tuning("llama", "rm/start"));
+    if (grpo(flags)) FAIL("%s", said);
+    EQ(log_numbers("judged/train.log.jsonl", "rewards/reward_model/mean", model, 2), 2);
+    EQ(log_numbers("judged/train.log.jsonl", "rewards/length/mean", other, 2), 2);
+    EQ(log_numbers("judged/train.log.jsonl", "reward", all, 2), 2);
+    NEAR(all[0], other[0] + 2 * model[0], 1e-6);
+    CHECK(fabs(model[0]) > 1e-4);
+    snprintf(flags, sizeof flags, "%s %s --reward_model %s -o {}/judged --overwrite_output_dir --num_generations 4 --max_completion_length 8",
+             fixture_tuning("llama", "base"), fixture_tuning("llama", "data/grpo_prompts.jsonl"), fixture_tuning("llama", "lora/a1"));
+    int code = grpo(flags); /* an adapter without a score */
+    if (code != NOT_LOADED) FAIL("exit %d: %s", code, said);
+}
+
 TEST(dry_run) {
     EQ(grpo(SMALL "--reward_command false -o {}/dry --dry_run"), 0);
-    CHECK(strstr(said, "sampling ") && strstr(said, "8 of 2 prompts at once") && !there("dry"));
+    CHECK(strstr(said, "sampling ") && strstr(said, "8 of 2 prompts at once, of at most 8 tokens, in ") && !there("dry"));
 }
 
 TEST(refused) {
@@ -277,6 +314,7 @@ TEST(refused) {
         { "--reward length:5 --num_generations 3", "need a multiple of --num_generations 3", USAGE },
         { "--reward length:5 --loss_type cispo", "--loss_type is 'cispo'", USAGE },
         { "--reward length:5 --scale_rewards true", "--scale_rewards is 'true'", USAGE },
+        { "--reward length:5 --max_length 20", "a prompt is never cut", USAGE },
         { "--reward length:5 --lora_dropout 0.1", "--lora_dropout: ", USAGE },
         { "--reward length:5 --gradient_accumulation_steps 2 --steps_per_generation 3", "--steps_per_generation is 3", USAGE },
         { "--reward length:5 --max_completion_length 100", "with 100 for its completion", BAD_DATA },
@@ -316,6 +354,8 @@ int main(void) {
     RUN(constant_rewards);
     RUN(what_is_logged);
     RUN(warnings);
+    RUN(longer_and_no_better);
+    RUN(reward_model);
     RUN(dry_run);
     RUN(refused);
     char command[200];

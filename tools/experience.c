@@ -71,8 +71,7 @@ static int reward_all(grpo_run *r, rollouts *x, const task *const *row, char **t
 
 enum { TRIED = 16 }; /* tokens of a completion in a dry run */
 
-/* kind: another one, other random numbers. */
-static rollout_plan plan_of(grpo_run *r, int64_t number, uint64_t kind) {
+rollout_plan grpo_plan(grpo_run *r, int64_t number, uint64_t kind) {
     trainer *t = &r->s.t;
     return (rollout_plan){
         .m = t->m, .adapter = r->s.adapter, .temperature = r->o->temperature, .n_each = r->o->n_each,
@@ -95,7 +94,7 @@ static int sample_batch(grpo_run *r, grpo_batch *b, int64_t generation) {
     trainer *t = &r->s.t;
     int n = t->o->batch * r->o->per_generation, n_prompt = n / r->o->n_each;
     double start = seconds(), tokens = 0;
-    rollout_plan plan = plan_of(r, generation, 0x6772706f);
+    rollout_plan plan = grpo_plan(r, generation, 0x6772706f);
     plan.first_group = generation * n_prompt;
     const task **row = calloc((size_t)n, sizeof *row);
     if (!row) return no_memory(n);
@@ -125,7 +124,7 @@ int grpo_score_held_out(trainer *t, double *loss) {
     const task **row = calloc((size_t)n, sizeof *row);
     char **text = calloc((size_t)n, sizeof *text);
     double *each = calloc((size_t)n * (size_t)r->rewards.n, sizeof *each);
-    rollout_plan plan = plan_of(r, 0, 0x6576616c); /* at every evaluation the same random numbers */
+    rollout_plan plan = grpo_plan(r, 0, 0x6576616c); /* at every evaluation the same random numbers */
     plan.n_each = 1, plan.shown = NULL;
     for (int i = 0; row && i < n; i++) row[i] = &from->task[first + (int)((int64_t)i * t->n_eval / n)];
     code = row && text && each ? sample_tasks(&x, &plan, row, n) : complain(FAILED, "no memory for %d completions", n);
@@ -303,8 +302,6 @@ int grpo_read_batch(const grpo_run *r, grpo_batch *b, const char *path) {
     return code;
 }
 
-static void follow_trend(grpo_run *r);
-
 static int is_logged(const grpo_run *r, int64_t step) { /* one of the steps that learn from this batch */
     for (int64_t k = step; k < step + grpo_steps_each(r); k++)
         if ((k + 1) % r->s.t.o->log_steps == 0) return 1;
@@ -344,7 +341,7 @@ int grpo_prepare(trainer *t, int64_t step) {
     }
     int code = next_batch(r, generation);
     if (code || t->o->dry_run) return code;
-    follow_trend(r);
+    grpo_follow(r, r->b.figure[MEAN_LENGTH], r->b.figure[REWARD]);
     if (r->o->dump) code = dump_batch(r);
     return !code && r->o->log_completions && is_logged(r, step) ? log_completions(r, step) : code;
 }
@@ -361,9 +358,9 @@ static int first_time(grpo_run *r, int what) {
     return 1;
 }
 
-static void follow_trend(grpo_run *r) {
+void grpo_follow(grpo_run *r, double length, double reward_of) {
     grpo_trend *now = &r->trend[0], *before = &r->trend[1];
-    now->length += r->b.figure[MEAN_LENGTH], now->reward += r->b.figure[REWARD], now->n++;
+    now->length += length, now->reward += reward_of, now->n++;
     if (now->n < SOME) return;
     int longer = before->n && now->length > 1.2 * before->length && now->reward <= before->reward;
     if (longer && first_time(r, SAID_LONGER))

@@ -85,9 +85,19 @@ static int check_rollouts(grpo_options *o) {
     return add_text(&t->files, o->rollouts);
 }
 
+/* Flags of all verbs that teach which say nothing here. */
+static int check_unused(const grpo_options *o) {
+    const tuning_options none = TUNING_DEFAULTS(10), *t = &o->tuning;
+    int cuts = t->max_length != none.max_length || strcmp(t->truncation, none.truncation) != 0;
+    if (cuts) return complain(USAGE, "--max_length and --truncation: a prompt is never cut, and --max_completion_length is of completions");
+    if (t->show && o->rollouts) return complain(USAGE, "--show is of no use with --rollouts");
+    return 0;
+}
+
 static int check_grpo(grpo_options *o, grpo_run *r, const char *const *other) {
     tuning_options *t = &o->tuning;
     int said = t->train.batch > 0, code = check_sampling(o, other);
+    if (!code) code = check_unused(o);
     if (!code) code = check_loss(o, r);
     if (!code) code = check_rollouts(o);
     if (!said) t->train.batch = 8;
@@ -303,6 +313,26 @@ static int name_files(grpo_run *r) {
 
 static int check_row(void *of, pith__json row, const char *where) { return rewards_check(&((grpo_run *)of)->rewards, row, where); }
 
+/* --show: prompts token by token, as they are completed. */
+static int show_prompts(const grpo_run *r) {
+    output o;
+    int code = r->s.o->show ? output_open(&o, NULL, NULL) : 0;
+    if (code || !r->s.o->show) return code;
+    output_line(&o, "id\tpiece\n");
+    for (int i = 0; i < r->s.o->show && i < r->n_task && !o.code; i++) {
+        const request_prompt *p = &r->tasks.task[i].prompt;
+        output_line(&o, "# prompt %d: %d tokens\n", i + 1, p->n);
+        for (int k = 0; k < p->n; k++) {
+            size_t n;
+            const char *piece = pith_piece(r->s.t.m, p->t[k], &n);
+            output_line(&o, "%d\t", (int)p->t[k]);
+            output_json(&o, piece, n);
+            output_line(&o, "\n");
+        }
+    }
+    return output_close(&o, 1);
+}
+
 static int read_prompts(grpo_run *r) {
     tuning *s = &r->s;
     trainer *t = &s->t;
@@ -348,6 +378,8 @@ static int open_rewards(grpo_run *r) {
     if (!code && r->rewards.n > GRPO_REWARDS) code = complain(USAGE, "%d rewards, need %d at most", r->rewards.n, GRPO_REWARDS);
     if (!code && r->o->reward_model && !(r->judge = pith__adapter_open(r->s.t.m, r->o->reward_model, 1, &e)))
         code = complain(NOT_LOADED, "%s", e.text);
+    if (!code && r->judge && !r->judge->score)
+        code = complain(NOT_LOADED, "%s: is no reward model: it has no score head", r->o->reward_model);
     return code;
 }
 
@@ -357,6 +389,7 @@ static int grpo_data(tuning *s) {
     r->generation = -1;
     if (!code && !r->o->rollouts) code = open_rewards(r);
     if (!code) code = r->o->rollouts ? read_rollouts(r) : read_prompts(r);
+    if (!code) code = show_prompts(r);
     if (!code) code = name_figures(r);
     if (!code) code = name_files(r);
     if (code) return code;
@@ -390,7 +423,7 @@ static int grpo_ready(tuning *s) {
 }
 
 static int grpo_forecast(tuning *s) {
-    const grpo_run *r = s->t.of;
+    grpo_run *r = s->t.of;
     trainer *t = &s->t;
     int n = r->o->rollouts ? r->b.now.n : t->o->batch * r->o->per_generation;
     say_learned(s);
@@ -398,9 +431,14 @@ static int grpo_forecast(tuning *s) {
         fprintf(stderr, "prompts      %d to learn from, %d held out; the longest has %d tokens\n", r->n_task, t->n_eval, t->n_ctx + 1 -
                 r->o->max_completion);
     long long each = (long long)grpo_steps_each(r);
-    fprintf(stderr, "completions  %d of %d prompts at once, of at most %d tokens; ", n, n / r->o->n_each, r->o->max_completion);
-    if (each > 1) fprintf(stderr, "%lld steps learn from them\n", each);
-    else fprintf(stderr, "%s step learns from them\n", r->o->rollouts ? "every" : "one");
+    fprintf(stderr, "completions  %d of %d prompts at once, of at most %d tokens", n, n / r->o->n_each, r->o->max_completion);
+    if (!r->o->rollouts) {
+        rollout_plan plan = grpo_plan(r, 0, 0);
+        plan.max_length = r->o->max_completion;
+        fprintf(stderr, ", in %.0f MB while they are written", 1e-6 * rollouts_memory(&plan, r->tasks.longest, n));
+    }
+    if (each > 1) fprintf(stderr, "; %lld steps learn from them\n", each);
+    else fprintf(stderr, "; %s step learns from them\n", r->o->rollouts ? "every" : "one");
     double scored = (t->n_eval < t->o->max_eval ? t->n_eval : t->o->max_eval) * (double)t->n_ctx;
     int code = trainer_forecast(t, s->adapter ? "model and adapter" : "weights", (double)tuning_held(s),
                                 8.0 * n * t->n_ctx, scored + 2.0 * s->watch.n_text);

@@ -83,6 +83,8 @@ int  grpo_write_batch(const grpo_batch *b, const char *path);
 int  grpo_keep_lines(grpo_run *r, int64_t step);     /* of --dump_rollouts and --log_completions, up to this step */
 int  grpo_score_held_out(trainer *t, double *loss);  /* minus the mean reward */
 void grpo_free_batch(grpo_batch *b);
+rollout_plan grpo_plan(grpo_run *r, int64_t number, uint64_t kind); /* of batch number; kind: other random numbers */
+void grpo_follow(grpo_run *r, double length, double reward); /* means of a batch: warns of what a trend shows */
 /* Once each, in words. x: the figures of a step. */
 void grpo_warn(trainer *t, const double *x);
 

@@ -89,15 +89,30 @@ static int run_texts(sampling *s, const request_prompt *prompt) {
     return 0;
 }
 
-static int open_sampling(sampling *s, const request_prompt *prompt, int n_prompt) {
-    const rollout_plan *plan = s->plan;
-    pith_context c = { .cache_k = "f32", .cache_v = "f32", .adapters = &plan->adapter, .n_adapter = plan->adapter != NULL };
-    pith_error e = { 0, "" };
-    int parallel = plan->parallel && plan->parallel < s->n ? plan->parallel : s->n;
-    for (int i = 0; i < n_prompt; i++)
-        if (prompt[i].n + plan->max_length > c.n_ctx) c.n_ctx = prompt[i].n + plan->max_length;
+static int at_once(const rollout_plan *plan, int n) { return plan->parallel && plan->parallel < n ? plan->parallel : n; }
+
+/* Of a text whose prompt has up to longest tokens, beside so many others. */
+static pith_context context_of(const rollout_plan *plan, int longest, int parallel) {
+    pith_context c = { .n_ctx = longest + plan->max_length, .cache_k = "f32", .cache_v = "f32", .adapters = &plan->adapter,
+                       .n_adapter = plan->adapter != NULL };
     c.n_batch = parallel > 256 ? parallel : 256; /* a row of the pass for each text */
     if (c.n_batch > c.n_ctx) c.n_batch = c.n_ctx;
+    return c;
+}
+
+double rollouts_memory(const rollout_plan *plan, int longest, int n) {
+    const pith_context c = context_of(plan, longest, at_once(plan, n));
+    size_t pass, session;
+    return size_together(plan->m, &c, at_once(plan, n), &pass, &session);
+}
+
+static int open_sampling(sampling *s, const request_prompt *prompt, int n_prompt) {
+    const rollout_plan *plan = s->plan;
+    pith_error e = { 0, "" };
+    int parallel = at_once(plan, s->n), longest = 0;
+    for (int i = 0; i < n_prompt; i++)
+        if (prompt[i].n > longest) longest = prompt[i].n;
+    const pith_context c = context_of(plan, longest, parallel);
     double room = 0.5 * pith__may_use("").memory - (double)pith_pass_size(plan->m, &c); /* training has the rest */
     if (slots_open(&s->k, plan->m, &c, parallel, room > 0 ? (size_t)room : 0, &e)) return complain(FAILED, "%s", e.text);
     s->k.take = take_token;

@@ -41,6 +41,8 @@ typedef struct {
 /* Each prompt n_each times. The keys and values are floats, as in training, so what training finds of the same weights
  * is the same bits. *to is empty after anything but 0; stopped(): the user asked to stop. */
 int  rollouts_sample(rollouts *to, const rollout_plan *plan, const request_prompt *prompt, int n_prompt);
+double rollouts_memory(const rollout_plan *plan, int longest, int n); /* bytes while n of prompts up to longest tokens are
+                                                                      * written */
 void rollouts_free(rollouts *r);
 /* log p of each token of the completions for another policy, a reference: to[i] (n of completion i), in memory of r.
  * adapter NULL: of the model alone. The same bits as training would find. */
