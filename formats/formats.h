@@ -91,6 +91,7 @@ PITH_SHARED int64_t pith__key_item(const pith__key *k, size_t i); /* integer i o
 PITH_SHARED int pith__store_add_int(pith__store *s, const char *name, int64_t i); /* before sorting */
 PITH_SHARED int pith__store_add_float(pith__store *s, const char *name, double f);
 PITH_SHARED int pith__store_add_string(pith__store *s, const char *name, const char *v);
+PITH_SHARED int pith__store_add_strings(pith__store *s, const char *name, const pith__str *v, size_t n);
 PITH_SHARED void pith__store_free(pith__store *s);
 PITH_SHARED void pith__note(pith__store *s, const char *fmt, ...);
 
@@ -323,7 +324,7 @@ typedef struct {             /* what came into a matrix, or into each of n_mat e
     pith__str name;          /* of the tensor, as GGUF has it: "blk.0.ffn_down.weight" */
     size_t n_mat, cols;      /* .dat: 1, and the columns of all together */
     float *sum2, *count;     /* (n_mat, cols) sums of squares, (n_mat) over so many inputs */
-    float *mean;             /* (n_mat, cols) of the squares, 1 where there was no input */
+    float *mean;             /* (n_mat, cols) of the squares, 1 where there was no input; NULL: sums that grow */
 } pith__inputs;
 
 typedef struct {
@@ -333,6 +334,7 @@ typedef struct {
     int64_t n_chunk, chunk_size; /* parts that the text went through the model in, and tokens of each; 0: not said */
     pith__str *dataset;      /* (n_dataset) names of the texts */
     size_t n_dataset;
+    int64_t text, model, done; /* of a run that can go on: over 0, told apart by these; chunks of the text; 0: not said */
     pith__store store;       /* its memory, and the keys of a GGUF file */
 } pith__imatrix;
 
@@ -346,5 +348,7 @@ PITH_SHARED int  pith__importance(const pith__imatrix *im, const pith__tensor *t
 /* All that it has is of these n tensors, of this model. PITH_EDATA: it is of another one. */
 PITH_SHARED int  pith__imatrix_check(const pith__imatrix *im, const pith__out *out, size_t n, const char *model,
                                      pith_error *err);
+PITH_SHARED int  pith__imatrix_write(const pith__imatrix *im, const char *path, pith_error *err); /* GGUF */
+PITH_SHARED int  pith__imatrix_write_dat(const pith__imatrix *im, const char *path, pith_error *err); /* chunk_size over 0 */
 
 #endif

@@ -5,7 +5,8 @@
  *     GGUF, general.type imatrix: NAME.in_sum2 (n_mat, cols) and NAME.counts (n_mat, 1) for each matrix NAME, both F32;
  *         imatrix.datasets, imatrix.chunk_count, imatrix.chunk_size
  *     the older .dat, of int32 and float32: how many; for each: length and bytes of its name, calls, how many numbers, the
- *         numbers (means times calls); then perhaps chunks, and length and bytes of the name of the text */
+ *         numbers (means times calls); then perhaps chunks, and length and bytes of the name of the text
+ * Keys pith.imatrix.* say how far a run came with which text and model, so that it can go on. */
 #include "formats.h"
 
 #include <math.h>
@@ -115,6 +116,9 @@ static int read_gguf_imatrix(pith__imatrix *im, pith_error *err) {
         return pith__fail(err, PITH_EFORMAT, "%s: is no imatrix, it has no tensor NAME.in_sum2", s->path);
     im->n_chunk = imatrix_int(s, "imatrix.chunk_count");
     im->chunk_size = imatrix_int(s, "imatrix.chunk_size");
+    im->text = imatrix_int(s, "pith.imatrix.text");
+    im->model = imatrix_int(s, "pith.imatrix.model");
+    im->done = imatrix_int(s, "pith.imatrix.done");
     return code ? code : read_datasets(im, err);
 }
 
@@ -224,4 +228,78 @@ PITH_SHARED int pith__imatrix_check(const pith__imatrix *im, const pith__out *ou
     }
     free(t);
     return code;
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+static int add_imatrix_keys(pith__store *s, const pith__imatrix *im) {
+    int code = pith__store_add_string(s, "general.type", "imatrix");
+    if (!code) code = pith__store_add_strings(s, "imatrix.datasets", im->dataset, im->n_dataset);
+    if (!code) code = pith__store_add_int(s, "imatrix.chunk_count", im->n_chunk);
+    if (!code) code = pith__store_add_int(s, "imatrix.chunk_size", im->chunk_size);
+    if (!code && im->text) code = pith__store_add_int(s, "pith.imatrix.text", im->text);
+    if (!code && im->text) code = pith__store_add_int(s, "pith.imatrix.model", im->model);
+    if (!code && im->text) code = pith__store_add_int(s, "pith.imatrix.done", im->done);
+    return code;
+}
+
+static int set_imatrix_tensor(pith__store *s, const pith__inputs *in, const char *what, size_t cols, float *x,
+                              pith_error *err) {
+    char name[PITH__HF_NAME + 16];
+    pith__tensor *t = &s->tensor[s->n_tensor++];
+    size_t n = (size_t)snprintf(name, sizeof name, "%.*s.%s", shown_chars(in->name), in->name.p, what);
+    *t = (pith__tensor){ .name = { pith__arena_text(&s->arena, name, n), n }, .n_dim = 1, .shape = { cols } };
+    if (in->n_mat > 1) t->n_dim = 2, t->shape[0] = in->n_mat, t->shape[1] = cols; /* as llama.cpp has it */
+    if (!t->name.p) return pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", s->path);
+    return pith__tensor_set(t, s, PITH__F32, (pith__cursor){ (const uint8_t *)x, in->n_mat * cols * sizeof *x, 0 }, err);
+}
+
+PITH_SHARED int pith__imatrix_write(const pith__imatrix *im, const char *path, pith_error *err) {
+    pith__store s = { .path = path };
+    int code = add_imatrix_keys(&s, im);
+    s.tensor = pith__arena_new(&s.arena, 2 * im->n + 1, sizeof *s.tensor);
+    if (code || !s.tensor) code = pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", path);
+    for (size_t i = 0; i < im->n && !code; i++) {
+        code = set_imatrix_tensor(&s, &im->of[i], "in_sum2", im->of[i].cols, im->of[i].sum2, err);
+        if (!code) code = set_imatrix_tensor(&s, &im->of[i], "counts", 1, im->of[i].count, err);
+    }
+    if (!code) code = pith__store_sort(&s, err);
+    if (!code) code = pith__gguf_write(&s, s.tensor, s.n_tensor, pith__format_of(PITH__F32), path, err);
+    pith__store_free(&s);
+    return code;
+}
+
+static void put_i32(pith__writer *w, int64_t i) {
+    const uint8_t b[4] = { (uint8_t)i, (uint8_t)(i >> 8), (uint8_t)(i >> 16), (uint8_t)(i >> 24) };
+    pith__writer_put(w, b, sizeof b);
+}
+
+static void put_dat_inputs(pith__writer *w, const pith__inputs *in, int64_t chunk_size) {
+    float most = 0;
+    for (size_t m = 0; m < in->n_mat; m++)
+        if (in->count[m] > most) most = in->count[m];
+    int64_t calls = ((int64_t)most + chunk_size - 1) / chunk_size; /* of the matrix that was used most */
+    put_i32(w, (int64_t)in->name.n);
+    pith__writer_put(w, in->name.p, in->name.n);
+    put_i32(w, calls);
+    put_i32(w, (int64_t)(in->n_mat * in->cols));
+    for (size_t i = 0; i < in->n_mat * in->cols; i++) {
+        float count = in->count[i / in->cols], mean = count > 0 ? in->sum2[i] / count : 1, x = mean * (float)calls;
+        uint32_t u;
+        memcpy(&u, &x, sizeof u);
+        put_i32(w, u);
+    }
+}
+
+PITH_SHARED int pith__imatrix_write_dat(const pith__imatrix *im, const char *path, pith_error *err) {
+    pith__writer w;
+    int code = pith__writer_open(&w, path, err);
+    if (code) return code;
+    put_i32(&w, (int64_t)im->n);
+    for (size_t i = 0; i < im->n; i++) put_dat_inputs(&w, &im->of[i], im->chunk_size);
+    put_i32(&w, im->n_chunk);
+    pith__str text = im->n_dataset ? im->dataset[im->n_dataset - 1] : (pith__str){ "", 0 };
+    put_i32(&w, (int64_t)text.n);
+    pith__writer_put(&w, text.p, text.n);
+    return pith__writer_commit(&w, err);
 }

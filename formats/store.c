@@ -81,6 +81,24 @@ PITH_SHARED int pith__store_add_string(pith__store *s, const char *name, const c
     return PITH_OK;
 }
 
+/* An array is there as the bytes it has in a file. */
+PITH_SHARED int pith__store_add_strings(pith__store *s, const char *name, const pith__str *v, size_t n) {
+    enum { GGUF_STRING = 8 };
+    size_t bytes = 0, at = 0;
+    for (size_t i = 0; i < n; i++) bytes += 8 + v[i].n;
+    pith__key *k = add_key(s, name, PITH__ARRAY);
+    uint8_t *p = k ? pith__arena_new(&s->arena, bytes ? bytes : 1, 1) : NULL;
+    if (!p) return PITH_EMEMORY;
+    for (size_t i = 0; i < n; i++) {
+        for (int b = 0; b < 8; b++) p[at++] = (uint8_t)((uint64_t)v[i].n >> 8 * b);
+        if (v[i].n) memcpy(p + at, v[i].p, v[i].n);
+        at += v[i].n;
+    }
+    k->item = PITH__STRING, k->gguf_item = GGUF_STRING, k->n = n;
+    k->at = (pith__cursor){ p, bytes, 0 };
+    return PITH_OK;
+}
+
 PITH_SHARED int64_t pith__key_item(const pith__key *k, size_t i) {
     static const int sizes[] = { 1, 1, 2, 2, 4, 4, 0, 1, 0, 0, 8, 8 }; /* of GGUF's types */
     static const int is_signed[] = { 0, 1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 1 };
