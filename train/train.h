@@ -430,6 +430,19 @@ typedef struct {             /* of a tensor; experts together */
 PITH_SHARED int pith__weights_apart(const pith_model *a, const pith_model *b, pith__apart *to, size_t *n,
                                     pith_error *err);
 
+/* ---- train/importance.c: what comes into each matrix --------------------------------------------------- */
+
+typedef struct pith__weighing pith__weighing;
+
+/* Of a model, over texts of up to c->n_ctx tokens. head 1: of the output matrix too. */
+PITH_SHARED pith__weighing *pith__weigh_new(const pith_model *m, const pith_context *c, int head, pith_error *err);
+PITH_SHARED void pith__weigh_free(pith__weighing *g);
+PITH_SHARED pith__imatrix *pith__weigh_sums(pith__weighing *g); /* so far; g's, but all that is no sum is the caller's to say */
+/* Adds a text t (n). PITH_EDATA: what came in is not finite; then the sums are of no use any more. */
+PITH_SHARED int pith__weigh_chunk(pith__weighing *g, const pith_token *t, int n, pith_error *err);
+/* Adds what was read of the same model. PITH_EDATA: it is of another one; then too. */
+PITH_SHARED int pith__weigh_add(pith__weighing *g, const pith__imatrix *im, pith_error *err);
+
 /* ---- train/recall.c: what a model says by heart ------------------------------------------------------ */
 
 enum { PITH__RECALL_MOST = 64 }; /* so many tokens of the second half are looked at */
