@@ -45,6 +45,7 @@ TOOLS   = tools/bundle.c \
           tools/jsonl.c \
           tools/vocab.c \
           tools/drift.c \
+          tools/imatrix.c \
           tools/probes.c \
           tools/merge.c \
           tools/program.c \

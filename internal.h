@@ -511,6 +511,11 @@ PITH_SHARED int pith__eval_all(pith_session *s, const pith_token *t, int n, floa
 PITH_SHARED int pith__eval_part(pith_session *s, const pith_token *t, int n, int n_text, float *logits,
                                 pith_error *err);
 
+/* ---- keep.c: a text in a file ------------------------------------------------------------------- */
+
+/* Of the weights, and of what else the numbers depend on. Reads them all, which takes about as long as one token. */
+PITH_SHARED uint64_t pith__model_hash(const pith_model *m);
+
 /* ---- sampler.c: the next token ------------------------------------------------------------------------ */
 
 /* pith_sample with other scratch memory than the pass's: for several sessions at once that share a pass. */

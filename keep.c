@@ -105,7 +105,7 @@ enum { VERSION = 1, AT_ONCE = 1 << 16, LEAST = sizeof(file_head) + sizeof(uint64
 static const char magic[8] = "PITHTEXT";
 
 /* Reads all weights, which takes about as long as one token: a session that knows the hash keeps it. */
-static uint64_t hash_model(const pith_model *m) {
+PITH_SHARED uint64_t pith__model_hash(const pith_model *m) {
     const pith__hyper *h = &m->hyper;
     uint64_t x = pith__hash((uint64_t)m->n_ctx_original, h, offsetof(pith__hyper, logit_softcap) + sizeof(float));
     for (int l = 0; l < h->n_layer; l++) {
@@ -149,7 +149,7 @@ static size_t size_in_file(const pith_session *s, int n, int lost) {
 static file_head head_of(const pith_session *s) {
     file_head h = {
         .version = VERSION, .long_rope = (uint32_t)s->long_rope,
-        .model = s->model_hash ? s->model_hash : hash_model(s->model),
+        .model = s->model_hash ? s->model_hash : pith__model_hash(s->model),
         .adapters = pith__hash_adapters(s->model, &s->adapted),
         .size = size_in_file(s, s->position, s->lost),
         .k_format = s->k_format->id, .v_format = s->v_format->id, .n_token = s->position, .lost = s->lost,

@@ -27,7 +27,8 @@ static const options defaults = {
 static const char usage[] =
     "run MODEL [options]        write a text\n"
     "run chat MODEL [options]   hold a conversation (also -m chat)\n"
-    "run VERB MODEL [options]   batch, score, tokenize, info, bench, merge, quantize, drift; run VERB --help says more\n"
+    "run VERB MODEL [options]   batch, score, tokenize, info, bench, merge, quantize, imatrix, drift;\n"
+    "                           run VERB --help says more\n"
     "run VERB TEXT [options]    vocab, pretrain: learn a vocabulary, a model from a text file\n"
     "run sft MODEL DATA.jsonl   teach a model by examples\n"
     "run dpo MODEL PAIRS.jsonl  teach it which of two answers is better\n"
@@ -405,6 +406,7 @@ static const struct {
     { "grpo", verb_grpo },
     { "merge", verb_merge },
     { "drift", verb_drift },
+    { "imatrix", verb_imatrix },
 };
 
 enum { N_VERB = sizeof verbs / sizeof *verbs };

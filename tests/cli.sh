@@ -42,7 +42,7 @@ go; [ "$(grep -c '\.' "$dir/out")" -gt 1 ] && grep -q 'run MODEL' "$dir/err"; fi
 cp "$run" "$dir/copy" && (cd / && "$dir/copy" -s 7 > "$dir/told" 2> "$dir/err"); rm "$dir/copy"
 go -s 7 --threads 3; same_out "$dir/told" "a copy of the program elsewhere tells the same story"
 go -i "The dog" -n 30 -t 0; grep -q '^The dog' "$dir/out"; fine "the model that is built in goes on from a prompt"
-for v in "" batch score tokenize info bench quantize drift; do
+for v in "" batch score tokenize info bench quantize drift imatrix; do
     go $v --help; [ "$status" -eq 0 ] && [ ! -s "$dir/err" ] && grep -q -e '--threads' "$dir/out"
     ok $? "help of '$v' on stdout"
 done
@@ -605,6 +605,39 @@ drift --tokens 5; refused 3 "1 token, need two" "drift: a token"
 drift --tokens 5,300; refused 3 "300" "drift: a token that is none"
 drift -f "$dir/told" -c 1; refused 1 "-c is 1" "drift: a window of one token"
 go drift "$dir/tiny.bin" "$dir/spm.gguf" -z "$dir/tok.bin" -f "$dir/told"; refused 3 "300 tokens, .* has 9: need the same vocabulary" "drift: of two vocabularies"
+# Imatrix: in chunks; who was stopped, or killed, goes on to the same bytes.
+imatrix() { go imatrix "$dir/tiny.bin" -z "$dir/tok.bin" -c 16 "$@"; }
+done_well() { [ $? -eq 0 ] && [ "$status" -eq 0 ] && [ ! -s "$dir/out" ] && ! grep -q '^pith:' "$dir/err"; ok $? "$1"; }
+awk 'BEGIN { for (i = 0; i < 400; i++) printf "the once and %d cats sat%s", i * i, i % 7 ? " " : "\n" }' > "$dir/read"
+imatrix -f "$dir/read" -o "$dir/im.gguf"; grep -q "im.gguf: [0-9]* chunks of 16 tokens, 14 tensors" "$dir/err"; done_well "imatrix: what it read"
+chunks=$(sed -n 's/.*: \([0-9]*\) chunks.*/\1/p' "$dir/err"); cp "$dir/im.gguf" "$dir/im.whole"
+imatrix -f "$dir/read" -o "$dir/im.gguf"; grep -q "has all $chunks chunks already" "$dir/err" && cmp -s "$dir/im.gguf" "$dir/im.whole"; done_well "imatrix: once it is whole there is nothing to do"
+rm "$dir/im.gguf"; imatrix -f "$dir/read" -o "$dir/im.gguf" --chunks 7 --threads 3; ! cmp -s "$dir/im.gguf" "$dir/im.whole"; done_well "imatrix --chunks"
+imatrix -f "$dir/read" -o "$dir/im.gguf"; grep -q "going on at chunk 8 of $chunks" "$dir/err" && cmp -s "$dir/im.gguf" "$dir/im.whole"; done_well "imatrix goes on to the same bytes"
+rm "$dir/im.gguf"; "$run" imatrix "$dir/tiny.bin" -z "$dir/tok.bin" -c 16 -f "$dir/read" -o "$dir/im.gguf" --output-frequency 1 2> /dev/null & pid=$!
+for i in 1 2 3 4 5 6 7 8 9 10; do [ -s "$dir/im.gguf" ] && break; sleep 0.1; done; kill -s KILL $pid; wait $pid 2> /dev/null
+imatrix -f "$dir/read" -o "$dir/im.gguf"; cmp -s "$dir/im.gguf" "$dir/im.whole"; done_well "imatrix after kill -9"
+rm "$dir/im.gguf"; head -c 200000 /dev/zero | tr '\0' a > "$dir/long"
+interrupt INT 130 "SIGINT during imatrix" imatrix "$dir/tiny.bin" -z "$dir/tok.bin" -c 16 -f "$dir/long" -o "$dir/im.gguf"
+grep -q 'stopped at chunk [0-9]* of [0-9]*: the same command goes on' "$dir/err" && [ -s "$dir/im.gguf" ]; ok $? "imatrix says how to go on"
+imatrix -f "$dir/read" -o "$dir/im.gguf"; refused 1 "another text, model or -c" "imatrix does not mix texts"
+imatrix -f "$dir/told" -o "$dir/more.gguf" --in-file "$dir/im.whole"; grep -q "more.gguf: $((chunks + $("$run" tokenize "$dir/tiny.bin" -z "$dir/tok.bin" -f "$dir/told" | wc -w) / 16)) chunks" "$dir/err"
+done_well "imatrix --in-file adds"
+imatrix -f "$dir/told" -o "$dir/im.dat"; [ "$(od -An -tu4 -N4 "$dir/im.dat" | tr -d ' ')" = 14 ]; done_well "imatrix as .dat"
+imatrix -f "$dir/told" -o "$dir/more2.gguf" --in-file "$dir/im.dat" --in-file "$dir/im.whole"; done_well "imatrix: begun with both kinds"
+go imatrix "$dir/spm.gguf" --tokens 1,5,6,7 -c 4 -o "$dir/x.gguf" --in-file "$dir/im.whole"; refused 3 "im.whole: is of another model" "imatrix of another model"
+head -c 3000 "$dir/im.whole" > "$dir/im.cut"; imatrix -f "$dir/told" -o "$dir/x.gguf" --in-file "$dir/im.cut"; refused 3 "im.cut" "imatrix that is cut"
+imatrix -f "$dir/told" -o "$dir/x.gguf" --in-file "$dir/none"; refused 3 none "imatrix that is not there"
+[ ! -e "$dir/x.gguf" ]; ok $? "and nothing is written"
+imatrix -f "$dir/told"; refused 1 "-o OUT" "imatrix without a place"
+imatrix -o "$dir/x.gguf"; refused 1 "-f FILE" "imatrix without a text"
+imatrix -f /dev/null -o "$dir/x.gguf"; refused 3 "is empty" "imatrix of an empty text"
+imatrix --tokens 1,5,6 -o "$dir/x.gguf"; refused 3 "3 tokens, need 16" "imatrix of a short text"
+imatrix -f "$dir/told" -o "$dir/tiny.bin"; refused 1 "is the model itself" "imatrix: -o onto the model"
+imatrix -f "$dir/told" -o "$dir/told"; refused 1 "is the text itself" "imatrix: -o onto the text"
+imatrix -f "$dir/told" -o "$dir/tok.bin"; refused 1 "is no imatrix" "imatrix: -o onto another file"
+imatrix -f "$dir/told" -o "$dir/none/x.gguf"; refused 4 none/x.gguf "imatrix: a folder that is not there"
+go imatrix "$dir/nan.bin" -z "$dir/tok.bin" -c 16 -f "$dir/told" -o "$dir/x.gguf"; refused 3 "'blk.0.* is not finite" "imatrix of NaN"
 # Rows: the sums are those of score, token by token; of a prompt and a completion, behind the prompt's own tokens.
 sum_of() { # sum_of FIRST TEXT: of its tokens from position FIRST on
     "$run" score "$dir/tiny.bin" -z "$dir/tok.bin" -i "$2" 2> /dev/null |
