@@ -255,6 +255,35 @@ TEST(what_is_logged) {
     CHECK(x[0] <= 8 && x[0] >= 1);
 }
 
+/* Text i of a file of lines that have one as "completion". */
+static const char *completion_at(const char *name, int i) {
+    static char line[2][2000];
+    static int next;
+    char *p = line[next++ % 2];
+    pith__json j;
+    FILE *f = fopen(in_folder(name), "rb");
+    for (; f && i >= 0 && fgets(p, sizeof line[0], f); i--) continue;
+    if (f) fclose(f);
+    if (i >= 0 || pith__json_read(&j, p, strlen(p), name, NULL)) return "none";
+    pith__str s = pith__json_raw(pith__json_get(j, "completion"));
+    memmove(p, s.p, s.n), p[s.n] = 0;
+    return p;
+}
+
+/* A judge reads what the log shows: the completion and nothing else. */
+TEST(what_a_judge_sees) {
+    char text[400];
+    snprintf(text, sizeof text, "#!/bin/sh\nwhile read -r line; do printf '%%s\\n' \"$line\" >> %s; echo 1; done\n", in_folder("seen.jsonl"));
+    text_file("seeing", text, strlen(text));
+    snprintf(text, sizeof text, "chmod +x %s", in_folder("seeing"));
+    EQ(system(text), 0);
+    EQ(grpo(SMALL "--reward_command {}/seeing -o {}/seeing-run --log_completions"), 0);
+    for (int i = 0; i < 64; i++) {
+        const char *seen = completion_at("seen.jsonl", i), *shown = completion_at("seeing-run/completions.jsonl", i);
+        if (*seen != '"' || strcmp(seen, shown) != 0) FAIL("%d: %s is shown as %s", i, seen, shown);
+    }
+}
+
 TEST(warnings) {
     EQ(grpo(SMALL "--reward length:5 --max_completion_length 1 --mask_truncated_completions -o {}/cut --max_steps 2"), 0);
     CHECK(strstr(said, "of the completions were cut") && strstr(said, "leaves nothing to learn from"));
@@ -353,6 +382,7 @@ int main(void) {
     RUN(killed_and_gone_on_with);
     RUN(constant_rewards);
     RUN(what_is_logged);
+    RUN(what_a_judge_sees);
     RUN(warnings);
     RUN(longer_and_no_better);
     RUN(reward_model);

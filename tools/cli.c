@@ -337,6 +337,7 @@ int shown_text(const pith_model *m, const pith_token *t, int n, char **text, siz
         const char *p = pith_text(m, i ? t[i - 1] : -1, t[i], &len);
         if (len) memcpy(to, p, len);
     }
+    *to = 0;
     return 0;
 }
 

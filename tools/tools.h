@@ -247,7 +247,7 @@ void lines_close(line_reader *l);
 int encode_text(const pith_model *m, const char *text, size_t n, unsigned flags,
                 pith_token **tokens, int *count);
 
-/* What the tokens of a prompt show: all but a BOS at its beginning. The caller frees *text. */
+/* What the tokens of a prompt show: all but a BOS at its beginning. The caller frees *text: size bytes and a NUL. */
 int shown_text(const pith_model *m, const pith_token *t, int n, char **text, size_t *size);
 
 void warn_of_nan(const pith_model *m, const pith_session *s, int *said); /* once */
