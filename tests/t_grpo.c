@@ -221,6 +221,30 @@ TEST(killed_and_gone_on_with) {
     CHECK(strstr(said, "going on from") && same_adapter("whole", "killed"));
 }
 
+/* Judges that end, are ended, hang or say what is no number, in the fourth batch: the state after the third step stays. */
+TEST(judges_that_fail) {
+    static const struct { const char *does, *says; } rows[] = {
+        { "exit 7;", "failing: ended with status 7 after 2 of 8 answers" }, { "kill -9 $$;", "ended with status 137 after 2 of 8" },
+        { "sleep 30;", "nothing came for 0.5 s, after 2 of 8" }, { "echo inf;", "answers 'inf' to completion 3" },
+        { "echo Traceback;", "answers 'Traceback' to completion 3" },
+    };
+    char text[400], more[100];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        snprintf(more, sizeof more, "[ $n = 26 ] && %s", rows[i].does);
+        snprintf(text, sizeof text, SCRIPT, more);
+        text_file("failing", text, strlen(text));
+        snprintf(text, sizeof text, "chmod +x %s", in_folder("failing"));
+        EQ(system(text), 0);
+        EQ(grpo(SMALL "--reward_command {}/failing -o {}/failed --overwrite_output_dir --save_steps 0 --reward_timeout 0.5"), FAILED);
+        if (!strstr(said, rows[i].says) || !strstr(said, "the state after step 3 is kept")) FAIL("%s: %s", rows[i].does, said);
+        CHECK(there("failed/checkpoint-3/state.gguf") && !there("failed/adapter.gguf"));
+    }
+    EQ(grpo(SMALL "--reward_command {}/judge -o {}/failed --save_steps 0 --resume_from_checkpoint last"), 0);
+    CHECK(same_adapter("whole", "failed"));
+    EQ(grpo(SMALL "--reward_command {}/nothing -o {}/never --save_steps 0"), FAILED);
+    CHECK(strstr(said, "ended with status 127 after 0 of 8") && !strstr(said, "is kept"));
+}
+
 /* A reward that is always the same teaches nothing, not one bit. */
 TEST(constant_rewards) {
     double part[8];
@@ -380,6 +404,7 @@ int main(void) {
     RUN(same_bits);
     RUN(dumped_rollouts);
     RUN(killed_and_gone_on_with);
+    RUN(judges_that_fail);
     RUN(constant_rewards);
     RUN(what_is_logged);
     RUN(what_a_judge_sees);

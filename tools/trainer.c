@@ -218,12 +218,23 @@ static int save_progress(trainer *t) {
 
 /* ---- training -------------------------------------------------------------------------------- */
 
+/* What a step is learned from. Where it cannot be had, as a program that gives rewards has ended, what was learned until
+ * then is kept. */
+static int prepare_step(trainer *t) {
+    int code = t->what->prepare ? t->what->prepare(t, t->adam.step) : 0;
+    int keep = code && code != stopped() && t->adam.step > t->start_step && t->saved != t->adam.step;
+    if (keep && !save_progress(t))
+        fprintf(stderr, "the state after step %lld is kept; to go on, give the same command%s\n", (long long)t->adam.step,
+                t->o->last ? "" : " with --resume_from_checkpoint last");
+    return code;
+}
+
 /* One step. Asked to stop in the middle of it, it is as if it had not begun. */
 static int take_step(trainer *t) {
     pith_error e = { 0, "" };
     pith__loss loss = { 0, 0, 0 };
     step_size size;
-    int code = t->what->prepare ? t->what->prepare(t, t->adam.step) : 0;
+    int code = prepare_step(t);
     if (code) return code;
     t->what->size(t, t->adam.step, &size);
     float scale = 1.0f / (float)size.n_count;
