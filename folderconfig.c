@@ -148,7 +148,9 @@ static void say_scales(hf_config *c) {
     const pith__hyper *h = &c->m->hyper;
     double scalar = 1 / (h->attn_scale * h->attn_scale), usual = h->head_dim;
     if (fabs(scalar - round(scalar)) < 1e-4 * scalar) scalar = round(scalar);
-    if (c->is->says & SAYS_SCALAR) say_float(c, "query_pre_attn_scalar", scalar);
+    int whole = !(scalar < round(scalar) || scalar > round(scalar)) && scalar < 1e9;
+    if (c->is->says & SAYS_SCALAR && whole) say_int(c, "query_pre_attn_scalar", (long long)scalar);
+    else if (c->is->says & SAYS_SCALAR) say_float(c, "query_pre_attn_scalar", scalar);
     else if (!(c->is->says & SAYS_MULTIPLIERS) && !is_near_to(scalar, usual)) no_field(c, "attention.scale");
     if (c->is->says & SAYS_CAPS) {
         const char *const names[] = { "attn_logit_softcapping", "final_logit_softcapping" };
