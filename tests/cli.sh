@@ -813,7 +813,7 @@ spm merge --lora "$a" -o "$dir/adapter"; refused 1 "folder of an adapter" "merge
 spm score -i "ab a" --lora "$a,"; refused 1 "empty path" "--lora A, with nothing behind it"
 
 # ---- quantize ----------------------------------------------------------------------------------------
-gone() { [ ! -e "$dir/small.gguf" ] && ! ls "$dir"/*.part > /dev/null 2>&1; ok $? "$1"; }
+gone() { ! ls "$dir"/small.gguf* > /dev/null 2>&1; ok $? "$1"; }
 go quantize "$dir/spm.gguf" "$dir/small.gguf" Q8_0
 [ "$status" -eq 0 ] && [ ! -s "$dir/out" ] && tail -1 "$dir/err" | grep -q 'kB, 32.00 bits a weight -> .* kB, [0-9.]* bits a weight$'; ok $? "quantize: sizes and bits a weight"
 go score "$dir/small.gguf" -i "ab a"; fine "what it writes runs"
