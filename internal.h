@@ -224,6 +224,7 @@ typedef struct { /* adapters at work, in the order in which they are added */
     } of[PITH_ADAPTERS];
     float dropout;       /* training: see pith__low_rank; else 0 */
     uint64_t seed;
+    int merged;          /* training: 1: the model's matrices have them already, so they add nothing to a product */
 } pith__adapted;
 
 enum { PITH__LOW = 64 }; /* so much of a rank is computed at a time, so scratch memory has one size for all */
@@ -312,6 +313,9 @@ typedef struct {
 } pith__merge;
 
 PITH_SHARED int pith__layer_of(pith__str name); /* 3 of "blk.3.attn_q.weight"; -1: of none */
+/* d (n) += what the adapters have for columns c0 and following of row r of w. */
+PITH_SHARED void pith__add_deltas(const pith__adapted *by, const pith__weight *w, size_t r, size_t c0, size_t n, double *d);
+PITH_SHARED void pith__sums_for(const pith__format *to, const double *d, float *x, size_t n); /* x is what to encodes */
 PITH_SHARED int pith__merge_gguf(pith__merge *p, const char *path, pith_error *err); /* path NULL: choose, and no more */
 /* Such a folder as the model's own; of another file, where to says the format, one that is made: config.json and all. */
 PITH_SHARED int pith__merge_folder(pith__merge *p, const char *folder, pith_error *err);
@@ -340,7 +344,8 @@ typedef struct {
     int requantize;           /* 1: even what has few bits already is rounded again */
     int allow_nan;            /* 1: so is what is no number */
     const pith__imatrix *imatrix; /* how much each column of a matrix matters, or NULL */
-    const pith__tensor *learned; /* (n_learned) and chat_template: as for pith__merge */
+    const pith__adapted *by;  /* these, learned (n_learned) and chat_template: as for pith__merge */
+    const pith__tensor *learned;
     size_t n_learned;
     pith__str chat_template;
     const char *imatrix_path; /* for the key quantize.imatrix.file */

@@ -70,7 +70,7 @@ PITH_SHARED pith__low_rank pith__low_rank_of(const pith_pass *p, const pith__ada
 
 PITH_SHARED void pith__adapt(const pith_pass *p, const pith__adapted *by, float *y, const pith__weight *w, const float *x,
                              int n) {
-    for (int i = 0; i < by->n; i++) {
+    for (int i = 0; i < by->n && !by->merged; i++) {
         const pith__pair *pair = by->of[i].adapter->pair + w->index;
         pith__low_rank a = pith__low_rank_of(p, by, i, w), b = a;
         a.n = b.n = (size_t)n, a.x = x, b.y = y;

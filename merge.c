@@ -79,19 +79,22 @@ static float round_to_odd(double x) {
     return y;
 }
 
-/* d (cols) += what the adapters have for row r of w. */
-static void add_delta(const merging *g, const pith__weight *w, size_t r, double *d) {
-    const pith__adapted *by = g->plan->by;
+PITH_SHARED void pith__add_deltas(const pith__adapted *by, const pith__weight *w, size_t r, size_t c0, size_t n, double *d) {
     size_t cols = w->tensor.cols, rows = w->tensor.rows;
     for (int i = 0; by && i < by->n; i++) {
         const pith__pair *p = by->of[i].adapter->pair + w->index;
         double s = (double)p->scale * (double)by->of[i].scale;
         for (size_t k = 0; k < (size_t)p->r; k++) {
             double b = s * (double)p->b[k * rows + r];
-            const float *a = p->a + k * cols;
-            for (size_t c = 0; c < cols; c++) d[c] += b * (double)a[c];
+            const float *a = p->a + k * cols + c0;
+            for (size_t c = 0; c < n; c++) d[c] += b * (double)a[c];
         }
     }
+}
+
+PITH_SHARED void pith__sums_for(const pith__format *to, const double *d, float *x, size_t n) {
+    int halves = to->id == PITH__F16 || to->id == PITH__BF16;
+    for (size_t c = 0; c < n; c++) x[c] = halves ? round_to_odd(d[c]) : (float)d[c];
 }
 
 static double square_sum(const double *x, size_t n) {
@@ -108,9 +111,8 @@ static void decode_row(const merge_tensor *t, const uint8_t *y, float *x) {
 
 /* Encodes d (cols), the exact row, and measures what that moves it by. x: scratch. 1: it is wrong. */
 static int round_row(const merge_tensor *t, const double *d, float *x, uint8_t *y, double *moved) {
-    int halves = t->to->id == PITH__F16 || t->to->id == PITH__BF16;
     size_t cols = t->tensor.cols;
-    for (size_t c = 0; c < cols; c++) x[c] = halves ? round_to_odd(d[c]) : (float)d[c];
+    pith__sums_for(t->to, d, x, cols);
     int wrong = t->to->encode(y, x, cols, NULL);
     if (!moved) return wrong;
     decode_row(t, y, x);
@@ -122,7 +124,7 @@ static int round_row(const merge_tensor *t, const double *d, float *x, uint8_t *
 static void sum_row(const merge_tensor *t, const pith__weight *w, size_t r, float *x, double *d, uint8_t *y, row_sums *sum) {
     size_t cols = t->tensor.cols, dim = (size_t)t->g->m->hyper.head_dim;
     memset(d, 0, cols * sizeof *d);
-    if (w) add_delta(t->g, w, r, d);
+    if (w) pith__add_deltas(t->g->plan->by, w, r, 0, cols, d);
     if (t->touched) sum->delta = square_sum(d, cols);
     for (size_t c = 0; c < cols; c++) {
         sum->weights += (double)x[c] * (double)x[c];

@@ -317,7 +317,7 @@ static size_t requant_keys(const pith__requant *q, pith__key key[5]) {
 PITH_SHARED int pith__requant_gguf(const pith__requant *q, const char *path, pith_error *err) {
     choosing c = { .q = q };
     pith__key key[5];
-    pith__merge p = { .m = q->m, .key = key, .n_key = requant_keys(q, key), .learned = q->learned,
+    pith__merge p = { .m = q->m, .key = key, .n_key = requant_keys(q, key), .by = q->by, .learned = q->learned,
                       .n_learned = q->n_learned, .chat_template = q->chat_template, .finite = !q->allow_nan, .choose = choose_all,
                       .chooser = &c, .what = "quantizing", .progress = q->progress };
     return pith__merge_gguf(&p, q->plan_only ? NULL : path, err);

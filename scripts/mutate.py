@@ -63,6 +63,8 @@ tools/likelihood.c @ cli @ k->nll / log(2) / @ k->nll /
 tools/score.c @ cli @ w.done = w.end; @ w.done = w.end - 1;
 text/jinja.c @ jinja answers @ pith__json_is(key, "content") ? PITH__CONTENT @ pith__json_is(key, "value") ? PITH__CONTENT
 train/qat.c @ qat @ else if (q.to) round_numbers @ else if (0) round_numbers
+train/adapt.c @ qat @ else if (!tape->s->adapted.merged) pith__from_low(a) @ else pith__from_low(a)
+lora.c @ qat @ i < by->n && !by->merged @ i < by->n
 train/adamw.c @ qat @ pith__qat_round(p); @ ;
 train/checkpoint.c @ qat @ if (!code) pith__qat_round(p); @ ;
 train/fields.c @ examples @ w.f[F_PROMPT].p && w.f[F_COMPLETION].p @ w.f[F_PROMPT].p

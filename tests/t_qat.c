@@ -79,12 +79,14 @@ TEST(steps_of_torch) {
 
 /* ---- what is written is what was seen --------------------------------------------------------------- */
 
-static pith_model *open_made(const char *name) {
+static pith_model *open_model_at(const char *path) {
     pith_error e = { 0, "" };
-    pith_model *m = pith_open(in_folder(name), &(pith_options){ .n_threads = 1 }, &e);
+    pith_model *m = pith_open(path, &(pith_options){ .n_threads = 1 }, &e);
     if (!m) FAIL("%s", e.text);
     return m;
 }
+
+static pith_model *open_made(const char *name) { return open_model_at(in_folder(name)); }
 
 static void jitter(pith__params *p) { /* another model, as after a step */
     uint64_t state = 3;
@@ -93,17 +95,20 @@ static void jitter(pith__params *p) { /* another model, as after a step */
     pith__qat_round(p);
 }
 
-/* The gradient of one sequence. */
-static void learn_one(pith_model *m, pith__params *p) {
+/* The gradient of one sequence; returns the loss. */
+static double learn_one(pith_model *m, pith__params *p) {
     pith_error e = { 0, "" };
     pith_token t[20], target[20];
     pith__loss loss = { 0, 0, 0 };
     pith__tape *tape = pith__tape_new(m, p->g, 20, PITH__KEEP_ALL, &e);
-    REQUIRE(tape);
+    if (!tape) return NAN;
+    tape->s->adapted = p->by;
+    tape->s->adapted.merged = p->n_rounded > 0;
     for (int i = 0; i < 20; i++) t[i] = 3 + i * 7 % 50, target[i] = 3 + (i + 1) * 7 % 50;
     pith__params_zero(p);
     EQ(pith__learn(tape, t, target, 20, 0.05f, &loss, &e), 0);
     pith__tape_free(tape);
+    return loss.sum;
 }
 
 static void check_written(const char *type, const char *embedding, int only) {
@@ -142,6 +147,65 @@ static void check_written(const char *type, const char *embedding, int only) {
     pith_close(m), pith_close(w);
 }
 
+/* The slopes of A and B by those of the matrix, g (rows, cols), that s B A is added to. */
+static void check_slopes(const pith__params *p, const pith__pair *pair, const float *g, size_t rows, size_t cols) {
+    double off = 0, all = 0;
+    for (size_t k = 0; k < (size_t)pair->r; k++) {
+        for (size_t c = 0; c < cols; c++) {
+            double want = 0;
+            for (size_t r = 0; r < rows; r++) want += (double)pair->scale * pair->b[k * rows + r] * g[r * cols + c];
+            double d = p->g[pair->at_a + k * cols + c] - want;
+            off += d * d, all += want * want;
+        }
+        for (size_t r = 0; r < rows; r++) {
+            double want = 0;
+            for (size_t c = 0; c < cols; c++) want += (double)pair->scale * pair->a[k * cols + c] * g[r * cols + c];
+            double d = p->g[pair->at_b + k * rows + r] - want;
+            off += d * d, all += want * want;
+        }
+    }
+    if (!(sqrt(off / all) < 1e-5)) FAIL("slopes differ by %g", sqrt(off / all));
+}
+
+static void check_adapted(const char *base, const char *type, const char *target) {
+    pith_error e = { 0, "" };
+    pith__params p, q;
+    pith_model *m = open_model_at(base);
+    const char *targets[] = { target };
+    pith__lora_plan plan = { .r = 3, .alpha = 6, .target = targets, .n_target = 1, .seed = 4 };
+    pith_adapter *a = m && !pith__gather(m, &e) ? pith__adapter_new(m, &plan, &e) : NULL;
+    REQUIRE(a && !pith__adapter_params(&p, a, m, &e));
+    uint64_t state = 9;
+    for (size_t i = 0; i < p.n_param; i++) /* B too */
+        for (size_t k = 0; k < p.param[i].n; k++) p.param[i].w[k] += 0.05f * fixture_random(&state);
+    const pith__adapted by = { .n = 1, .of = { { a, 1 } } };
+    pith__requant as = { .m = m, .mix = pith__mix_named(type), .requantize = 1, .by = &by,
+                         .embedding = pith__format_of(PITH__F32), .output = pith__format_of(PITH__F32) };
+    if (pith__qat_adapt(&p, m, a, &as, &e) || pith__requant_gguf(&as, in_folder("written.gguf"), &e)) FAIL("%s", e.text);
+    pith_model *w = open_made("written.gguf");
+    REQUIRE(w && !pith__params_new(&q, w, &e));
+    EQ(p.n_rounded, 14);
+    NEAR(learn_one(m, &p), learn_one(w, &q), 0);
+    for (size_t i = 0; i < p.n_rounded; i++)
+        for (size_t k = 0; k < q.n_param; k++) {
+            const pith__rounded *x = &p.rounded[i];
+            const pith__param *y = &q.param[k];
+            if (pith__str_cmp(x->base.name, y->tensor->name)) continue;
+            if (x->to != y->tensor->format || memcmp(x->seen, y->w, y->n * sizeof(float)) != 0) FAIL("%s of %s", type, base);
+            if (a->pair[x->w->index].r) check_slopes(&p, a->pair + x->w->index, y->g, x->base.rows, x->base.cols);
+        }
+    pith__params_free(&p), pith__params_free(&q);
+    pith_adapter_close(a), pith_close(m), pith_close(w);
+}
+
+TEST(the_file_has_what_an_adapter_saw) {
+    check_adapted(in_folder("base/model.gguf"), "q4_0", "all-linear");
+    check_adapted(in_folder("base/model.gguf"), "q4_k_m", "q_proj");
+    check_adapted(in_folder("written.gguf"), "q3_k_m", "all-linear"); /* over a base of few bits */
+    if (!fixture_shared("tuning/README.md")) SKIP("no ../shared/tuning");
+    check_adapted(fixture_tuning("llama", "base"), "q5_1", "all-linear"); /* a folder, whose q and k lie in another order */
+}
+
 #define SHAPE TINY "--dim 256 --heads 4 --ffn 256 --layers 2 "
 
 TEST(the_file_has_what_training_saw) {
@@ -174,9 +238,27 @@ TEST(pretraining) {
     NEAR(more[0], first[1], 0);
 }
 
+#define ADAPTER "{}/base/model.gguf {}/rows.jsonl --qat q4_0 --lora_r 4 --learning_rate 0.01 --logging_steps 1 " \
+                "--eval_steps 0 --train_sampling_strategy sequential --save_steps 2 --save_total_limit 0 --threads 1 " \
+                "--max_steps 4 "
+
+/* Steps, a resume to the bit, and the file, whose numbers are those of base and adapter, rounded. */
+TEST(an_adapter) {
+    static const char rows[] = "{\"text\": \"the cat\"}\n{\"text\": \"found a red ball\"}\n";
+    text_file("rows.jsonl", rows, sizeof rows - 1);
+    if (sft(ADAPTER "-o {}/l")) FAIL("%s", said);
+    CHECK(strstr(said, "rounded      14 matrices to Q4_0") && there("l/adapter_model.safetensors"));
+    if (sft(ADAPTER "-o {}/l2 --resume_from_checkpoint {}/l/checkpoint-2")) FAIL("%s", said);
+    CHECK(same_files("l/model.gguf", "l2/model.gguf"));
+    pith_model *m = open_made("l/model.gguf");
+    if (m) EQ(pith__store_tensor(&m->store, "blk.0.attn_q.weight")->format->id, PITH__Q4_0);
+    pith_close(m);
+}
+
 TEST(refused_flags) {
     static const struct { const char *flags, *says; } rows[] = {
-        { "{}/base/model.gguf {}/rows.jsonl -o {}/z --qat q4_0", "--qat is of a model's own weights: need --full" },
+        { "{}/base/model.gguf {}/rows.jsonl -o {}/z --qat q4_0 --lora_dropout 0.1", "--lora_dropout is of no use with --qat" },
+        { "{}/base/model.gguf {}/rows.jsonl -o {}/z --qat q4_0 --qat_train_only_quantized", "of no use without --full" },
         { "{}/base/model.gguf {}/rows.jsonl -o {}/z --full --qat q4_9", "--qat is 'q4_9', need one of: F32" },
         { "{}/base/model.gguf {}/rows.jsonl -o {}/z --full --qat q4_0 --outtype f16", "--outtype and --qat" },
         { "{}/base/model.gguf {}/rows.jsonl -o {}/z --full --qat_train_only_quantized", "of no use without --qat" },
@@ -197,6 +279,8 @@ int main(void) {
     if (!mkdtemp(folder)) return 1;
     RUN(steps_of_torch);
     RUN(the_file_has_what_training_saw);
+    RUN(the_file_has_what_an_adapter_saw);
+    RUN(an_adapter);
     RUN(pretraining);
     RUN(refused_flags);
     char command[200];

@@ -31,7 +31,7 @@ int trainer_memory(trainer *t, size_t held) {
     pith_error e = { 0, "" };
     const train_options *o = t->o;
     size_t n = t->params.n;
-    if (o->qat) held += 4 * n; /* the weights once more, rounded */
+    held += pith__qat_size(&t->params);
     t->adam = (pith__adamw){ .beta1 = o->beta1,
                              .beta2 = o->beta2,
                              .eps = o->eps,

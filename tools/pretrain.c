@@ -64,6 +64,7 @@ static int read_pretrain_options(int argc, char **argv, pretrain_options *o) {
         { 0, "context", INTEGER, &o->context, 1, 1 << 20, "N", "tokens of a sequence (256)" },
         { 0, "untied", SWITCH, &o->untied, 0, 0, "", "an output matrix apart from the embedding" },
         { 0, "outtype", TEXT, &o->out_type, 0, 0, "TYPE", "of model.gguf: f32, f16, q8_0 (%)" },
+        QAT_FLAGS(&o->train),
         TRAINING_FLAGS(&o->train, "1e-3", "0.05"),
         { 'h', "help", SWITCH, NULL, 0, 0, "", "print this" },
         { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
@@ -290,7 +291,7 @@ static int pretrain_finish(trainer *t) {
     const char *tokenizer = trainer_path(t, "tokenizer.bin");
     if (!gguf || !bin || !tokenizer) return FAILED;
     if (t->o->qat) {
-        int failed = trainer_write_rounded(t, (pith__str){ NULL, 0 }, gguf);
+        int failed = trainer_write_rounded(t, NULL, (pith__str){ NULL, 0 }, gguf);
         if (!failed) fprintf(stderr, "%s written, as it was learned; to try it: run %s\n", gguf, gguf);
         return failed;
     }
@@ -387,7 +388,7 @@ static int pretrain(pretraining *p) {
     if (!code) code = check_weights_fit(p);
     if (!code) code = new_model(p);
     if (!code && pith__params_new(&t->params, t->m, &e)) code = complain(FAILED, "%s", e.text);
-    if (!code) code = trainer_qat(t);
+    if (!code) code = trainer_qat(t, NULL);
     if (!code) code = trainer_memory(t, 4 * t->params.n);
     if (!code) code = open_data(p);
     t->untrained = log((double)p->vocab.n);

@@ -26,46 +26,56 @@ int check_qat(const train_options *o) {
     return flag_name ? complain(USAGE, "%s is of no use without --qat", flag_name) : 0;
 }
 
-/* "14 Q4_0, 1 Q6_K" */
+/* Matrix i of those that are rounded, or NULL. */
+static const pith__format *format_at(const pith__params *p, size_t i) {
+    return i < p->n_param ? p->param[i].to : p->rounded[i - p->n_param].to;
+}
+
+/* "14 matrices to Q4_0, 1 matrix to Q6_K" */
 static void say_rounded(const trainer *t) {
     const pith__params *p = &t->params;
     const char *between = "";
+    size_t all = p->n_param + p->n_rounded;
     fprintf(stderr, "rounded      ");
-    for (size_t i = 0; i < p->n_param; i++) {
+    for (size_t i = 0; i < all; i++) {
+        const pith__format *to = format_at(p, i);
         size_t n = 0, before = 0;
-        for (size_t k = 0; k < p->n_param; k++) {
-            before += k < i && p->param[k].to == p->param[i].to;
-            n += p->param[k].to == p->param[i].to;
+        for (size_t k = 0; k < all; k++) {
+            before += k < i && format_at(p, k) == to;
+            n += format_at(p, k) == to;
         }
-        if (!p->param[i].to || before) continue;
-        fprintf(stderr, "%s%zu matri%s to %s", between, n, n > 1 ? "ces" : "x", p->param[i].to->name);
+        if (!to || before) continue;
+        fprintf(stderr, "%s%zu matri%s to %s", between, n, n > 1 ? "ces" : "x", to->name);
         between = ", ";
     }
     fprintf(stderr, "%s\n", *between ? " before every pass" : "nothing: the type has no blocks");
 }
 
-int trainer_qat(trainer *t) {
+int trainer_qat(trainer *t, const pith_adapter *a) {
     pith_error e = { 0, "" };
     if (!t->o->qat) return 0;
     pith__requant as;
     int code = file_of(t->o, t->m, &as);
     if (code) return code;
-    if (pith__qat_begin(&t->params, t->m, &as, t->o->qat_only, &e)) return report(&e);
+    if (a ? pith__qat_adapt(&t->params, t->m, a, &as, &e) : pith__qat_begin(&t->params, t->m, &as, t->o->qat_only, &e))
+        return report(&e);
     if (!t->params.n_param)
         return complain(USAGE, "--qat_train_only_quantized: --qat %s leaves nothing to learn", t->o->qat);
     say_rounded(t);
     return 0;
 }
 
-int trainer_write_rounded(trainer *t, pith__str chat_template, const char *path) {
+int trainer_write_rounded(trainer *t, const pith_adapter *a, pith__str chat_template, const char *path) {
     pith_error e = { 0, "" };
     pith__progress watch = progress_of(&t->shown);
     pith__requant as;
     int code = file_of(t->o, t->m, &as);
     if (code) return code;
-    as.learned = pith__learned_tensors(&t->params, &t->arena);
-    if (!as.learned) return complain(FAILED, "%s: no memory to write it", path);
-    as.n_learned = t->params.n_param, as.chat_template = chat_template, as.progress = &watch;
-    if (pith__requant_gguf(&as, path, &e)) return report(&e);
-    return 0;
+    const pith__adapted by = { .n = a != NULL, .of = { { a, 1 } } };
+    if (!a) as.learned = pith__learned_tensors(&t->params, &t->arena);
+    if (!a && !as.learned) return complain(FAILED, "%s: no memory to write it", path);
+    if (a) as.by = &by;
+    else as.n_learned = t->params.n_param;
+    as.chat_template = chat_template, as.progress = &watch;
+    return pith__requant_gguf(&as, path, &e) ? report(&e) : 0;
 }

@@ -38,6 +38,7 @@ static int read_sft_options(int argc, char **argv, sft_options *o) {
         { 0, "completion-only-loss", BOOLEAN, &o->completion_only, 0, 0, "true|false",
           "of prompts and completions, only the completions (true)" },
         { 0, "packing", BOOLEAN, &o->packing, 0, 0, "", "a sequence of a step is several short examples" },
+        QAT_FLAGS(&t->train),
         TUNING_FLAGS(t, "2e-4; with --full 2e-5", "0.05 of 100 examples and more")
     };
     *o = (sft_options){ .tuning = TUNING_DEFAULTS(10), .assistant_only = 1, .completion_only = 1 };

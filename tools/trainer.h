@@ -53,12 +53,14 @@ typedef struct { /* what the user asks of any training: TRAINING_FLAGS */
       "write the model that scored best, not the last" }, \
     { 0, "early-stopping-patience", INTEGER, &(o)->patience, 0, INT_MAX, "N", \
       "end after N evaluations without a better one (0: never)" }, \
+    { 0, "threads", INTEGER, &(o)->threads, 0, MOST_THREADS, "N", "(one a physical core)" }, \
+    { 0, "dry-run", BOOLEAN, &(o)->dry_run, 0, 0, "", "say what it would take and stop" }
+
+#define QAT_FLAGS(o) \
     { 0, "qat", TEXT, &(o)->qat, 0, 0, "TYPE", "learn for a file of this type: q4_0, q4_k_m, ... (all of run quantize)" }, \
     { 0, "qat-train-only-quantized", BOOLEAN, &(o)->qat_only, 0, 0, "", "what --qat leaves in floats stays as it is" }, \
     { 0, "token-embedding-type", TEXT, &(o)->embedding_type, 0, 0, "TYPE", "of the embedding with --qat (f32)" }, \
-    { 0, "output-tensor-type", TEXT, &(o)->output_type, 0, 0, "TYPE", "of the output matrix with --qat (f32)" }, \
-    { 0, "threads", INTEGER, &(o)->threads, 0, MOST_THREADS, "N", "(one a physical core)" }, \
-    { 0, "dry-run", BOOLEAN, &(o)->dry_run, 0, 0, "", "say what it would take and stop" }
+    { 0, "output-tensor-type", TEXT, &(o)->output_type, 0, 0, "TYPE", "of the output matrix with --qat (f32)" }
 
 typedef struct trainer trainer;
 
@@ -173,8 +175,10 @@ int  trainer_load_weights(trainer *t, const char **path);
 /* ---- tools/qat.c: --qat ------------------------------------------------------------------------ */
 
 int  check_qat(const train_options *o);
-int  trainer_qat(trainer *t); /* nothing without --qat; once t->params are those of the model, before trainer_memory */
-int  trainer_write_rounded(trainer *t, pith__str chat_template, const char *path); /* the file that --qat is for */
+/* Nothing without --qat; once t->params are those of the model, or of adapter a, before trainer_memory. */
+int  trainer_qat(trainer *t, const pith_adapter *a);
+/* The file that --qat is for. */
+int  trainer_write_rounded(trainer *t, const pith_adapter *a, pith__str chat_template, const char *path);
 
 /* ---- tools/forecast.c: a run before it begins ------------------------------- */
 

@@ -24,7 +24,8 @@ static int check_lora(const tuning_options *o) {
     const char *new_lora = o->r ? "--lora_r" : o->alpha > 0 ? "--lora_alpha" : o->targets ? "--lora_target_modules" :
                            o->rslora ? "--use_rslora" : NULL;
     if (o->full && o->init) return complain(USAGE, "--init_adapter is of no use with --full");
-    if (o->train.qat && !o->full) return complain(USAGE, "--qat is of a model's own weights: need --full");
+    if (o->train.qat && o->dropout > 0) return complain(USAGE, "--lora_dropout is of no use with --qat, which sees base and LoRA as one");
+    if (o->train.qat_only && !o->full) return complain(USAGE, "--qat_train_only_quantized is of no use without --full");
     if (o->train.qat && o->out_type) return complain(USAGE, "--outtype and --qat both say what is written: need one of them");
     if (new_lora && (o->full || o->init))
         return complain(USAGE, "%s is of a new LoRA, and of no use with %s", new_lora, o->full ? "--full" : "--init_adapter");
@@ -163,6 +164,9 @@ static int finish_adapter(trainer *t) {
     int code = write_peft(t, NULL);
     if (code) return code;
     if (pith__adapter_write_gguf(s->adapter, &a, gguf, &e)) return report(&e);
+    const char *merged = t->o->qat ? trainer_path(t, "model.gguf") : NULL;
+    if (t->o->qat && (!merged || (code = trainer_write_rounded(t, s->adapter, s->written, merged)))) return code ? code : FAILED;
+    if (merged) fprintf(stderr, "%s written, base and LoRA as one, as it was learned\n", merged);
     fprintf(stderr, "%s/adapter_model.safetensors (PEFT) and adapter.gguf (llama.cpp) written; to try it: "
             "run %s --lora %s -m chat\n", t->o->folder, model, t->o->folder);
     return 0;
@@ -176,7 +180,7 @@ static int finish_full(trainer *t) {
     const char *gguf = trainer_path(t, "model.gguf"), *model = trainer_path(t, "model");
     if (!gguf || !model) return FAILED;
     if (t->o->qat) {
-        int code = trainer_write_rounded(t, s->written, gguf);
+        int code = trainer_write_rounded(t, NULL, s->written, gguf);
         if (!code) fprintf(stderr, "%s written, as it was learned; to try it: run %s -m chat\n", gguf, gguf);
         return code;
     }
@@ -205,14 +209,16 @@ static int make_checkpoint_folder(trainer *t, int64_t step) {
 
 static const char *const adapter_outputs[] = { "adapter_model.safetensors", "adapter_config.json", "adapter.gguf",
                                                "value_head.safetensors", "train.log.jsonl", "train.svg", NULL };
+static const char *const merged_outputs[] = { "adapter_model.safetensors", "adapter_config.json", "adapter.gguf", "model.gguf",
+                                              "train.log.jsonl", "train.svg", NULL };
 static const char *const full_outputs[] = { "model.gguf", "best.gguf", "value_head.safetensors", "train.log.jsonl",
                                             "train.svg", NULL };
 
 /* How a LoRA, or all weights, are saved and written. */
-static void choose_saving(objective *what, int full) {
+static void choose_saving(objective *what, int full, int merged) {
     what->form = (checkpoint_form){ "/state.gguf", full ? full_files : adapter_files };
-    what->outputs = full ? full_outputs : adapter_outputs;
-    what->n_model = full ? 1 : 3;
+    what->outputs = full ? full_outputs : merged ? merged_outputs : adapter_outputs;
+    what->n_model = full ? 1 : merged ? 4 : 3;
     what->save = full ? make_checkpoint_folder : save_adapter;
     what->keep_best = full ? trainer_keep_weights : keep_best_adapter;
     what->load_best = full ? trainer_load_weights : load_best_adapter;
@@ -321,7 +327,8 @@ static int new_adapter(tuning *s) {
     if (pith__gather(t->m, &e)) return complain(FAILED, "%s", e.text);
     s->adapter = o->init ? pith_adapter_open(t->m, o->init, &e) : pith__adapter_new(t->m, &plan, &e);
     if (!s->adapter) return o->init ? complain(NOT_LOADED, "%s", e.text) : report(&e);
-    return pith__adapter_params(&t->params, s->adapter, t->m, &e) ? complain(FAILED, "%s", e.text) : 0;
+    if (pith__adapter_params(&t->params, s->adapter, t->m, &e)) return complain(FAILED, "%s", e.text);
+    return trainer_qat(t, s->adapter);
 }
 
 /* All weights learn; they must be numbers that can be learned, not codes. */
@@ -337,7 +344,7 @@ static int full_params(tuning *s) {
                             t->m->store.path, (int)tensor->name.n, tensor->name.p, tensor->format->name);
     }
     if (pith__params_new(&t->params, t->m, &e)) return complain(FAILED, "%s", e.text);
-    return trainer_qat(t);
+    return trainer_qat(t, NULL);
 }
 
 static int check_inputs(tuning *s) {
@@ -417,7 +424,7 @@ static int teach(tuning *s, const lesson *l) {
     t->untrained = t->what->learned ? (double)INFINITY : log((double)t->m->hyper.n_vocab);
     if (l->reference) code = l->reference(s);
     if (!code && t->o->resume) code = trainer_resume(t);
-    if (!code && t->eval_steps != 0) code = forgetting_open(&s->watch, t, s->adapter, &s->o->model, s->o->forget);
+    if (!code && t->eval_steps != 0) code = forgetting_open(&s->watch, t, t->o->qat ? NULL : s->adapter, &s->o->model, s->o->forget);
     if (!code && l->ready) code = l->ready(s);
     if (!code) code = l->forecast(s);
     if (code || t->o->dry_run) return code;
@@ -430,7 +437,7 @@ int tuning_run(tuning *s, tuning_options *o, const objective *what, const lesson
     s->lesson = l;
     s->what = *what;
     s->state.path = "checkpoint";
-    choose_saving(&s->what, o->full);
+    choose_saving(&s->what, o->full, o->train.qat != NULL);
     trainer_begin(&s->t, &o->train, &s->what, s);
     s->t.base = &s->state;
     int code = teach(s, l);

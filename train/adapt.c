@@ -264,7 +264,7 @@ static void d_ranks(const pith__tape *tape, const pith__pair *pair, pith__low_ra
     pith__to_low(b);
     if (learns) add_d_low(a, a->dropout > 0 ? a->dropped : a->x, tape->g + pair->at_a + k * a->cols);
     if (a->dropout > 0) add_dropped(a, a->y);
-    else pith__from_low(a);
+    else if (!tape->s->adapted.merged) pith__from_low(a);
     a->low = low;
 }
 

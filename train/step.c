@@ -66,7 +66,7 @@ PITH_SHARED pith__step *pith__step_new(const pith_model *m, pith__params *p, con
 }
 
 PITH_SHARED void pith__step_adapter(pith__step *step, const pith_adapter *a) {
-    pith__adapted by = { .n = a != NULL, .of = { { a, 1 } } };
+    pith__adapted by = { .n = a != NULL, .of = { { a, 1 } }, .merged = step->p->n_rounded > 0 };
     for (int i = 0; i < step->n_tape * step->group; i++) tape_at(step, i)->s->adapted = by;
 }
 

@@ -33,9 +33,19 @@ typedef struct {         /* numbers that learn: one tensor of the file */
 
 enum { PITH__SHARDS = 4 };
 
+typedef struct {         /* a matrix that does not learn itself, as the model uses it */
+    const pith__weight *w;
+    pith__tensor base;   /* as it is in the file */
+    const pith__format *to;
+    float *seen;         /* (rows, cols) base, with what the adapter adds, rounded to this */
+} pith__rounded;
+
 typedef struct {
     pith__param *param;  /* (n_param), of a model in the order of their names */
     size_t n_param;
+    pith__rounded *rounded; /* (n_rounded) train/qat.c, of an adapter's parameters */
+    size_t n_rounded;
+    pith__adapted by;    /* the adapter */
     size_t n;            /* numbers in all of them together */
     int n_shard;
     float *g;            /* (n_shard, n) gradients, one parameter after the other; shards: see step.c */
@@ -68,7 +78,11 @@ PITH_SHARED float *pith__grad(float *g, const pith__weight *w);
 /* After pith__params_new: from now on m computes with what a file that is written as says (plan_only or not) will have;
  * each optimizer step and what loads weights rounds them again. only: what is not in blocks is frozen. */
 PITH_SHARED int  pith__qat_begin(pith__params *p, pith_model *m, const pith__requant *as, int only, pith_error *err);
-PITH_SHARED void pith__qat_round(pith__params *p); /* nothing, without it */
+/* The same after pith__adapter_params, of matrices with what a adds to them: m has them merged then (pith__adapted). */
+PITH_SHARED int  pith__qat_adapt(pith__params *p, pith_model *m, const pith_adapter *a, const pith__requant *as,
+                                 pith_error *err);
+PITH_SHARED void pith__qat_round(pith__params *p); /* nothing, without either */
+PITH_SHARED size_t pith__qat_size(const pith__params *p); /* bytes of rounded floats */
 
 /* ---- the tape: what learning from one sequence takes; made in train/backward.c ---------------------- */
 
