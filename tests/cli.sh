@@ -1077,6 +1077,8 @@ for i in 1 2 3; do echo '{"prompt": "The dog", "max_tokens": 12, "stop": "\""}';
 go batch -f "$dir/ask.jsonl" -s 41; fine "batch: answers on standard output"
 grep -q '^seed: 41' "$dir/err"; ok $? "batch says its seed"
 cp "$dir/out" "$dir/answers"
+printf '{"prompt": "\340\245\230", "max_tokens": 1}\n' > "$dir/last" # NFC makes two characters of it
+for m in "$dir"/learned/checkpoint-*.gguf; do go batch "$m" -f "$dir/last"; break; done; grep -q '"prompt_tokens":8' "$dir/out"; ok $? "batch: more tokens than bytes"
 for i in 1 2 3; do
     go -i "The dog" --n-predict 12 -s $((40 + i)) --stop '"'; printf 'The dog%s\n' "$(text_of $i "$dir/answers")" > "$dir/a"
     same_out "$dir/a" "batch: text $i is that of run with its seed"

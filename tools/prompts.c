@@ -20,15 +20,21 @@ static int add_prompt(request_reader *k, pith_token *t, int n, const char *name)
     return request_refuse(k->e, name, "context_length_exceeded", text);
 }
 
-static int encode_prompt(request_reader *k, pith_token *t, size_t room, pith__str text) {
+static int encode_prompt(request_reader *k, pith__str text) {
     const pith_model *m = k->rules->m;
     const pith_shape *shape = pith_model_shape(m);
     unsigned flags = PITH_BOS | (k->rules->parse_special ? PITH_SPECIAL : 0);
-    int n = pith_encode(m, text.p, text.n, flags, t, (int)room);
-    if (n < 0 || (size_t)n > room) {
+    pith_token *t = NULL;
+    int n = -1;
+    for (size_t room = text.n + 3; n < 0 || (size_t)n > room; room = (size_t)n) { /* mostly enough: a token is a byte or more */
         free(t);
-        if (n == PITH_EMEMORY) return request_no_memory(k->e);
-        return request_refuse(k->e, "prompt", NULL, "the prompt cannot be made tokens");
+        t = malloc(room * sizeof *t);
+        n = t ? pith_encode(m, text.p, text.n, flags, t, (int)room) : PITH_EMEMORY;
+        if (n < 0) {
+            free(t);
+            if (n == PITH_EMEMORY) return request_no_memory(k->e);
+            return request_refuse(k->e, "prompt", NULL, "the prompt cannot be made tokens");
+        }
     }
     if (n == 0) t[n++] = shape->bos >= 0 ? shape->bos : shape->eos; /* some families begin with nothing */
     if (t[0] >= 0) return add_prompt(k, t, n, "prompt");
@@ -39,10 +45,8 @@ static int encode_prompt(request_reader *k, pith_token *t, size_t room, pith__st
 static int text_prompt(request_reader *k, pith__json v) {
     pith__str text;
     if (request_text(v, "prompt", &k->r->arena, &text, k->e)) return 1;
-    size_t room = text.n + 3; /* a token is a byte or more */
-    if (room > INT_MAX / 4) return request_wrong(k->e, v, "prompt", "a shorter text");
-    pith_token *t = malloc(room * sizeof *t);
-    return t ? encode_prompt(k, t, room, text) : request_no_memory(k->e);
+    if (text.n > INT_MAX / 4) return request_wrong(k->e, v, "prompt", "a shorter text");
+    return encode_prompt(k, text);
 }
 
 static int token_prompt(request_reader *k, pith__json v) {
