@@ -262,6 +262,14 @@ TEST(long_examples_are_cut) {
     pith__examples_close(&x);
 }
 
+/* What run pretrain makes has read texts with BOS between them, and no EOS. */
+TEST(a_text_ends_as_the_model_learned_that_texts_end) {
+    rows_vocab.end[0] = 1, rows_vocab.n_end = 1;
+    IS_WITH(NULL, "{\"text\":\"abc\"}", "{<s>}[abc{<s>}]", .max_length = 0);
+    IS_WITH(NULL, "{\"prompt\":\"abc\",\"completion\":\"de\"}", "{<s>}abc[de{<s>}]", .max_length = 0);
+    make_vocab();
+}
+
 TEST(examples_with_nothing_to_learn_are_left_out) {
     pith__examples x;
     REQUIRE(!open_with(&x, "r", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}\n{\"input_ids\":[]}\n{\"input_ids\":[5]}\n"
@@ -490,6 +498,7 @@ int main(void) {
     RUN(a_row_that_is_wrong_is_named);
     RUN(the_same_rows_in_five_spellings);
     RUN(long_examples_are_cut);
+    RUN(a_text_ends_as_the_model_learned_that_texts_end);
     RUN(examples_with_nothing_to_learn_are_left_out);
     RUN(texts_with_names_of_control_tokens_are_told);
     RUN(equal_examples_are_held_out_together);

@@ -117,14 +117,21 @@ static void look_closer(example_maker *w, pith__str s, size_t n) {
     if (parsed >= 0 && (size_t)parsed != n) note(&w->x->look_alike, w);
 }
 
+/* The token that ends a text. Where BOS both begins and ends one, as in llama2.c's models and those of run pretrain, the
+ * model has never seen EOS. */
+static pith_token text_end(const pith_model *m) {
+    const pith__vocab *v = &m->store.vocab;
+    return v->add_bos && v->bos >= 0 && pith_is_end(m, v->bos) ? v->bos : v->eos;
+}
+
 /* A prompt, or none, and what follows it: with the token that ends a text, once. */
 static int add_text(example_maker *w, pith__str prompt, pith__str text, int pair) {
-    const pith__vocab *v = &w->m->store.vocab;
+    pith_token last = text_end(w->m);
     pith__str end = { "", 0 }, all = text;
     encoded alone = { NULL, 0 }, both;
     size_t same = 0;
     if (!w->m->tokenizer) return pith__fail(w->err, PITH_EDATA, "%s: is a text, and the model has no vocabulary", w->where);
-    end = pith__tokenizer_piece(w->m->tokenizer, v->eos);
+    end = pith__tokenizer_piece(w->m->tokenizer, last);
     if (pair) {
         char *p = text.n < SIZE_MAX - prompt.n ? pith__arena_new(&w->arena, prompt.n + text.n, 1) : NULL;
         if (!p) return fail_memory(w);
@@ -137,7 +144,7 @@ static int add_text(example_maker *w, pith__str prompt, pith__str text, int pair
     if (!code && pair) code = encode_row(w, prompt, &alone);
     if (code) return code;
     look_closer(w, all, both.n);
-    if (v->eos >= 0) both.t[both.n++] = v->eos;
+    if (last >= 0) both.t[both.n++] = last;
     while (same < alone.n && same < both.n && alone.t[same] == both.t[same]) same++;
     if (w->plan->prompts_too) same = 0;
     uint8_t *counts = pith__arena_new(&w->arena, both.n, 1);
