@@ -209,6 +209,13 @@ static int dump_batch(const grpo_run *r) {
     return code ? code : ended;
 }
 
+int grpo_try_dump(const grpo_run *r) {
+    output o;
+    if (!r->o->dump) return 0;
+    int code = append(r->o->dump, &o);
+    return code ? code : end_append(&o);
+}
+
 /* All completions of the batch, with their texts; some on the terminal. */
 static int log_completions(grpo_run *r, int64_t step) {
     trainer *t = &r->s.t;
@@ -249,8 +256,8 @@ static int keep_lines(const char *path, int64_t most, int by_step) {
     if ((code = output_open(&o, path, NULL))) return lines_close(&l), code;
     while ((got = lines_next(&l)) == GO_ON && n < most) {
         pith__json j;
-        if (by_step && (pith__json_read(&j, l.p, l.n, path, NULL) || !pith__json_int(pith__json_get(j, "step"), &step) || step > most))
-            break;
+        int read = by_step && !pith__json_read(&j, l.p, l.n, path, NULL) && pith__json_int(pith__json_get(j, "step"), &step);
+        if (by_step && (!read || step > most)) break;
         output_line(&o, "%s\n", l.p);
         n += !by_step;
     }
@@ -260,7 +267,8 @@ static int keep_lines(const char *path, int64_t most, int by_step) {
 
 int grpo_keep_lines(grpo_run *r, int64_t step) {
     const char *shown = trainer_path(&r->s.t, "completions.jsonl");
-    int64_t each = grpo_steps_each(r), batches = (step + each - 1) / each, n = (int64_t)r->s.t.o->batch * r->o->per_generation;
+    int64_t each = grpo_steps_each(r), batches = (step + each - 1) / each;
+    int64_t n = (int64_t)r->s.t.o->batch * r->o->per_generation;
     int code = shown && r->o->log_completions ? keep_lines(shown, step, 1) : shown ? 0 : FAILED;
     if (!code && r->o->dump) code = keep_lines(r->o->dump, batches * n, 0);
     return code;
@@ -296,8 +304,8 @@ int grpo_read_batch(const grpo_run *r, grpo_batch *b, const char *path) {
                         n_ctx);
     for (int i = 0; i < x->n && !code; i++)
         if (x->r[i].n > r->o->max_completion)
-            code = complain(BAD_DATA, "%s: a completion of group %lld has %d tokens, need %d at most (--max_completion_length)", path,
-                            (long long)x->r[i].group, x->r[i].n, r->o->max_completion);
+            code = complain(BAD_DATA, "%s: a completion of group %lld has %d tokens, need %d at most "
+                            "(--max_completion_length)", path, (long long)x->r[i].group, x->r[i].n, r->o->max_completion);
     if (code) grpo_free_batch(b);
     return code;
 }

@@ -29,8 +29,8 @@ static const char *const other_samplers[OTHERS] = { "top-p", "top-k", "min-p", "
 static int check_sampling(const grpo_options *o, const char *const *other) {
     for (int i = 0; i < OTHERS; i++)
         if (other[i])
-            return complain(USAGE, "--%s: completions are drawn by temperature alone, for another sampler would not be the policy "
-                            "that is scored", other_samplers[i]);
+            return complain(USAGE, "--%s: completions are drawn by temperature alone, for another sampler would not be the "
+                            "policy that is scored", other_samplers[i]);
     if (!(o->temperature > 1e-4f))
         return complain(USAGE, "--temperature is %g, need more than 0: all completions of a prompt would be the same",
                         (double)o->temperature);
@@ -39,15 +39,26 @@ static int check_sampling(const grpo_options *o, const char *const *other) {
     return 0;
 }
 
+/* A name, or true or false for the first and the last of them, as TRL has it too. */
+static int scale_named(const char *s) {
+    if (!strcmp(s, "true") || !strcmp(s, "True")) return PITH__SCALE_GROUP;
+    if (!strcmp(s, "false") || !strcmp(s, "False")) return PITH__SCALE_NONE;
+    return pith__reward_scale_named(s);
+}
+
 static int check_loss(grpo_options *o, grpo_run *r) {
     if (o->n_each < 2)
-        return complain(USAGE, "--num_generations is %d, need 2 or more: a completion is compared with others of its prompt", o->n_each);
-    if (!(o->epsilon > 0)) return complain(USAGE, "--epsilon is %g, need more than 0: no token could change", (double)o->epsilon);
+        return complain(USAGE, "--num_generations is %d, need 2 or more: a completion is compared with others of its prompt",
+                        o->n_each);
+    if (!(o->epsilon > 0))
+        return complain(USAGE, "--epsilon is %g, need more than 0: no token could change", (double)o->epsilon);
     if (o->epsilon_high < 0) o->epsilon_high = o->epsilon;
-    if (!(o->epsilon_high > 0)) return complain(USAGE, "--epsilon_high is %g, need more than 0", (double)o->epsilon_high);
-    r->how = (pith__policy){ .loss = pith__policy_loss_named(o->loss), .epsilon = (double)o->epsilon, .beta = (double)o->beta,
-                             .epsilon_high = (double)o->epsilon_high, .kl_times_ratio = o->kl_times_ratio, .max_length = o->max_completion };
-    r->scale = pith__reward_scale_named(o->scale);
+    if (!(o->epsilon_high > 0))
+        return complain(USAGE, "--epsilon_high is %g, need more than 0", (double)o->epsilon_high);
+    r->how = (pith__policy){ .loss = pith__policy_loss_named(o->loss), .epsilon = (double)o->epsilon,
+                             .epsilon_high = (double)o->epsilon_high, .beta = (double)o->beta,
+                             .kl_times_ratio = o->kl_times_ratio, .max_length = o->max_completion };
+    r->scale = scale_named(o->scale);
     if (r->how.loss < 0) return complain(USAGE, "--loss_type is '%s', need grpo, dr_grpo, bnpo or dapo", o->loss);
     if (r->scale < 0) return complain(USAGE, "--scale_rewards is '%s', need group, batch or none", o->scale);
     return 0;
@@ -58,12 +69,12 @@ static int check_sizes(grpo_options *o) {
     const train_options *t = &o->tuning.train;
     if (!o->per_generation) o->per_generation = t->accumulate;
     if (o->per_generation % t->accumulate)
-        return complain(USAGE, "--steps_per_generation is %d, need a multiple of --gradient_accumulation_steps %d", o->per_generation,
-                        t->accumulate);
+        return complain(USAGE, "--steps_per_generation is %d, need a multiple of --gradient_accumulation_steps %d",
+                        o->per_generation, t->accumulate);
     if (o->per_generation > INT_MAX / t->batch || (t->batch * o->per_generation) % o->n_each)
-        return complain(USAGE, "%d completions are sampled at once (--per_device_train_batch_size %d, times "
-                        "--gradient_accumulation_steps or --steps_per_generation %d), need a multiple of --num_generations %d",
-                        o->per_generation > INT_MAX / t->batch ? INT_MAX : t->batch * o->per_generation, t->batch, o->per_generation,
+        return complain(USAGE, "%lld completions are sampled at once (--per_device_train_batch_size %d, times "
+                        "--gradient_accumulation_steps or --steps_per_generation %d), need a multiple of "
+                        "--num_generations %d", (long long)t->batch * o->per_generation, t->batch, o->per_generation,
                         o->n_each);
     return 0;
 }
@@ -72,13 +83,14 @@ static int check_sizes(grpo_options *o) {
 static int check_rollouts(grpo_options *o) {
     tuning_options *t = &o->tuning;
     if (!o->rollouts) return 0;
-    if (t->files.n) return complain(USAGE, "%s: --rollouts has prompts and completions, need no file of prompts", t->files.item[0]);
+    if (t->files.n)
+        return complain(USAGE, "%s: --rollouts has prompts and completions, need no file of prompts", t->files.item[0]);
     if (o->rewards.rules.n || o->rewards.commands.n || o->reward_model)
-        return complain(USAGE, "%s is of no use with --rollouts, whose lines have rewards", o->rewards.rules.n ? "--reward" :
-                        o->rewards.commands.n ? "--reward_command" : "--reward_model");
+        return complain(USAGE, "%s is of no use with --rollouts, whose lines have rewards", o->rewards.rules.n ?
+                        "--reward" : o->rewards.commands.n ? "--reward_command" : "--reward_model");
     if (t->train.eval || t->train.hold_out > 0 || o->dump)
-        return complain(USAGE, "%s is of no use with --rollouts: nothing is sampled", o->dump ? "--dump_rollouts" : t->train.eval ?
-                        "--eval_file" : "--validation_split");
+        return complain(USAGE, "%s is of no use with --rollouts: nothing is sampled", o->dump ? "--dump_rollouts" :
+                        t->train.eval ? "--eval_file" : "--validation_split");
     if (o->iterations > 1 || o->per_generation)
         return complain(USAGE, "%s is of no use with --rollouts: every step learns from all of its lines",
                         o->per_generation ? "--steps_per_generation" : "--num_iterations");
@@ -131,12 +143,14 @@ static int read_grpo_options(int argc, char **argv, grpo_options *o, grpo_run *r
         { 0, "mask-truncated-completions", BOOLEAN, &o->mask_truncated, 0, 0, "", "completions that were cut do not count" },
         { 0, "rollouts", TEXT, &o->rollouts, 0, 0, "FILE", "learn from these completions instead of sampling" },
         { 0, "dump-rollouts", TEXT, &o->dump, 0, 0, "FILE", "write those that are sampled, in the same form" },
-        { 0, "log-completions", BOOLEAN, &o->log_completions, 0, 0, "", "show some every --logging_steps; all go to OUT/completions.jsonl" },
+        { 0, "log-completions", BOOLEAN, &o->log_completions, 0, 0, "",
+          "show some every --logging_steps; all go to OUT/completions.jsonl" },
         { 0, "num-completions-to-print", INTEGER, &o->to_print, 0, 1 << 16, "N", "so many (%)" },
         TUNING_FLAGS(t, "1e-5; with --full 1e-6", "0")
     };
-    *o = (grpo_options){ .tuning = TUNING_DEFAULTS(10), .rewards = REWARD_OPTIONS, .n_each = 8, .iterations = 1, .max_completion = 256,
-                         .epsilon = 0.2f, .epsilon_high = -1, .temperature = 1, .loss = "dapo", .scale = "group", .to_print = 4 };
+    *o = (grpo_options){ .tuning = TUNING_DEFAULTS(10), .rewards = REWARD_OPTIONS, .n_each = 8, .iterations = 1,
+                         .max_completion = 256, .epsilon = 0.2f, .epsilon_high = -1, .temperature = 1, .loss = "dapo",
+                         .scale = "group", .to_print = 4 };
     t->train.batch = 0;
     int code = read_flags_and_files(argc, argv, grpo_usage, flags, &t->model.path, &t->files);
     if (code != GO_ON) return code;
@@ -172,8 +186,8 @@ static void grpo_sequence(trainer *t, int64_t step, int64_t i, const sequence_ro
     int row = row_at(r, step, i), n_count = counted(r, row);
     const rollout *x = &r->b.now.r[row];
     size_t n = (size_t)t->n_ctx + 1;
-    *to = (pith__sequence){ .t = x->t, .target = room->token, .n = x->n_prompt + x->n - 1, .temperature = r->o->temperature,
-                            .slope = room->number, .logp = room->number + n, .entropy = room->number + 2 * n };
+    *to = (pith__sequence){ .t = x->t, .target = room->token, .n = x->n_prompt + x->n - 1, .slope = room->number,
+                            .logp = room->number + n, .entropy = room->number + 2 * n, .temperature = r->o->temperature };
     for (int k = 0; k < to->n; k++) room->token[k] = n_count && k >= x->n_prompt - 1 ? x->t[k + 1] : -1;
     memset(room->number, 0, n * sizeof *room->number);
 }
@@ -198,8 +212,8 @@ static void grpo_judge(void *of, int64_t first, const pith__sequence *s, int n) 
     int64_t step = t->adam.step;
     int row = row_at(r, step, first), from = r->b.now.r[row].n_prompt - 1, n_count = counted(r, row);
     const pith__policy_batch batch = batch_of(r, step, first);
-    const pith__policy_row x = { s->logp + from, r->b.now.r[row].logp, r->b.ref ? r->b.ref[row] : NULL, n_count, r->b.advantage[row],
-                                 pith__policy_weight(&r->how, &batch, n_count) };
+    const pith__policy_row x = { s->logp + from, r->b.now.r[row].logp, r->b.ref ? r->b.ref[row] : NULL, n_count,
+                                 r->b.advantage[row], pith__policy_weight(&r->how, &batch, n_count) };
     grpo_found *found = &r->found[first];
     *found = (grpo_found){ .entropy = 0 };
     float *slope = (float *)(uintptr_t)s->slope; /* the room's */
@@ -231,15 +245,16 @@ static double grpo_learned(trainer *t, const pith__loss *loss, double *figure) {
     (void)loss;
     memcpy(x, r->b.figure, sizeof r->b.figure);
     x[ENTROPY] = all.entropy / n, x[KL] = all.sums.kl / n, x[LOGP_OFF] = all.sums.off;
-    x[LOW_MEAN] = (double)all.sums.n_low / n, x[HIGH_MEAN] = (double)all.sums.n_high / n, x[CLIPPED] = x[LOW_MEAN] + x[HIGH_MEAN];
+    x[LOW_MEAN] = (double)all.sums.n_low / n, x[HIGH_MEAN] = (double)all.sums.n_high / n;
+    x[CLIPPED] = x[LOW_MEAN] + x[HIGH_MEAN];
     x[LOW_MIN] = all.sums.low_min, x[HIGH_MAX] = all.sums.high_max;
     int n_own = r->how.beta > 0 ? FIGURES : KL;
     for (int i = 0; i < n_own; i++) figure[i] = x[i];
     for (int i = 0; r->figures[n_own + i]; i++) figure[n_own + i] = r->b.of_reward[i];
     if ((t->adam.step + 1) % t->o->log_steps == 0)
-        fprintf(stderr, "%sstep %lld: reward %.4f (deviation %.4f, without spread %.0f %% of the prompts), length %.1f, cut %.0f %%\n",
-                t->terminal ? "\r\033[K" : "", (long long)t->adam.step + 1, x[REWARD], x[REWARD_STD], 100 * x[NO_SPREAD],
-                x[MEAN_LENGTH], 100 * x[CUT]);
+        fprintf(stderr, "%sstep %lld: reward %.4f (deviation %.4f, without spread %.0f %% of the prompts), length %.1f, "
+                "cut %.0f %%\n", t->terminal ? "\r\033[K" : "", (long long)t->adam.step + 1, x[REWARD], x[REWARD_STD],
+                100 * x[NO_SPREAD], x[MEAN_LENGTH], 100 * x[CUT]);
     grpo_warn(t, x);
     return all.sums.loss;
 }
@@ -254,7 +269,8 @@ static void grpo_numbers(const trainer *t, double *x) {
     const grpo_run *r = grpo_of(t);
     tuning_numbers(t, x);
     x[PITH__MARK_LOSS] = r->how.loss, x[PITH__MARK_BETA] = r->how.beta;
-    x[PITH__MARK_SCALE_REWARDS] = r->scale, x[PITH__MARK_EPSILON] = r->how.epsilon, x[PITH__MARK_EPSILON_HIGH] = r->how.epsilon_high;
+    x[PITH__MARK_SCALE_REWARDS] = r->scale;
+    x[PITH__MARK_EPSILON] = r->how.epsilon, x[PITH__MARK_EPSILON_HIGH] = r->how.epsilon_high;
     x[PITH__MARK_TEMPERATURE] = (double)r->o->temperature, x[PITH__MARK_GENERATIONS] = r->o->n_each;
     x[PITH__MARK_COMPLETION] = r->o->max_completion, x[PITH__MARK_ITERATIONS] = r->o->iterations;
     x[PITH__MARK_PER_GENERATION] = r->o->per_generation;
@@ -272,8 +288,8 @@ static int grpo_save(trainer *t, int64_t step) {
 }
 
 static const objective grpo_objective = {
-    .prepare = grpo_prepare, .size = grpo_size, .sequence = grpo_sequence, .group = 1, .judge = grpo_judge, .learned = grpo_learned,
-    .score = grpo_score_held_out, .numbers = grpo_numbers, .measure = grpo_measure
+    .prepare = grpo_prepare, .size = grpo_size, .sequence = grpo_sequence, .group = 1, .judge = grpo_judge,
+    .learned = grpo_learned, .score = grpo_score_held_out, .numbers = grpo_numbers, .measure = grpo_measure
 };
 
 /* ---- a run ----------------------------------------------------------------------------------- */
@@ -311,7 +327,10 @@ static int name_files(grpo_run *r) {
     return 0;
 }
 
-static int check_row(void *of, pith__json row, const char *where) { return rewards_check(&((grpo_run *)of)->rewards, row, where); }
+static int check_row(void *of, pith__json row, const char *where) {
+    const grpo_run *r = of;
+    return rewards_check(&r->rewards, row, where);
+}
 
 /* --show: prompts token by token, as they are completed. */
 static int show_prompts(const grpo_run *r) {
@@ -339,8 +358,9 @@ static int read_prompts(grpo_run *r) {
     int n_ctx = pith_model_shape(t->m)->n_ctx;
     const pith_time now = time_now();
     const list eval = { { t->o->eval }, t->o->eval != NULL };
-    const task_plan plan = { .m = t->m, .form = s->form, .variables = s->o->variables, .now = &now, .parse_special = s->o->parse_special,
-                             .most = n_ctx - r->o->max_completion, .room = r->o->max_completion, .check = check_row, .of = r };
+    const task_plan plan = { .m = t->m, .form = s->form, .variables = s->o->variables, .now = &now,
+                             .parse_special = s->o->parse_special, .most = n_ctx - r->o->max_completion,
+                             .room = r->o->max_completion, .check = check_row, .of = r };
     int code = tasks_open(&r->tasks, &plan, &s->o->files);
     if (!code && eval.n) code = tasks_open(&r->held_out, &plan, &eval);
     if (code) return code;
@@ -350,7 +370,7 @@ static int read_prompts(grpo_run *r) {
     t->key = pith__hash(r->tasks.key, &r->n_task, sizeof r->n_task);
     int longest = r->tasks.longest > r->held_out.longest ? r->tasks.longest : r->held_out.longest;
     t->n_ctx = longest + r->o->max_completion - 1;
-    t->per_epoch = (double)r->n_task * (double)grpo_steps_each(r) * r->o->n_each / ((double)t->o->batch * r->o->per_generation);
+    t->per_epoch = (double)r->n_task * r->o->n_each / ((double)t->o->batch * r->o->per_generation) * (double)grpo_steps_each(r);
     return 0;
 }
 
@@ -364,8 +384,10 @@ static int read_rollouts(grpo_run *r) {
         return complain(USAGE, "%s has %d completions, and a step takes %lld (--per_device_train_batch_size, "
                         "--gradient_accumulation_steps): need one as many as the other", r->o->rollouts, r->b.now.n,
                         (long long)t->o->batch * t->o->accumulate);
-    for (int i = 0; i < r->b.now.n; i++)
-        t->key = pith__hash(t->key + (uint64_t)r->b.now.r[i].n, r->b.now.r[i].t, (size_t)(r->b.now.r[i].n_prompt + r->b.now.r[i].n) * sizeof(pith_token));
+    for (int i = 0; i < r->b.now.n; i++) {
+        const rollout *x = &r->b.now.r[i];
+        t->key = pith__hash(t->key + (uint64_t)x->n, x->t, (size_t)(x->n_prompt + x->n) * sizeof *x->t);
+    }
     t->n_ctx = r->b.now.longest - 1;
     t->per_epoch = 1;
     return 0;
@@ -375,7 +397,8 @@ static int open_rewards(grpo_run *r) {
     static const char *const judge[] = { "reward_model" };
     pith_error e = { 0, "" };
     int code = rewards_open(&r->rewards, &r->o->rewards, judge, r->o->reward_model != NULL);
-    if (!code && r->rewards.n > GRPO_REWARDS) code = complain(USAGE, "%d rewards, need %d at most", r->rewards.n, GRPO_REWARDS);
+    if (!code && r->rewards.n > GRPO_REWARDS)
+        code = complain(USAGE, "%d rewards, need %d at most", r->rewards.n, GRPO_REWARDS);
     if (!code && r->o->reward_model && !(r->judge = pith__adapter_open(r->s.t.m, r->o->reward_model, 1, &e)))
         code = complain(NOT_LOADED, "%s", e.text);
     if (!code && r->judge && !r->judge->score)
@@ -383,9 +406,21 @@ static int open_rewards(grpo_run *r) {
     return code;
 }
 
+/* What is read is not written over. */
+static int check_dump(grpo_run *r) {
+    const char *dump = r->o->dump, *const read[] = { r->s.t.o->eval, r->s.o->model.path, r->o->reward_model, r->s.o->init };
+    const list *files = &r->s.o->files;
+    if (!dump) return 0;
+    int same = 0;
+    for (int i = 0; i < 4; i++) same |= read[i] && same_file(dump, read[i]);
+    for (int i = 0; i < files->n; i++) same |= same_file(dump, files->item[i]);
+    if (same) return complain(USAGE, "--dump_rollouts %s: is read, need another file", dump);
+    return trainer_check_input(&r->s.t, dump);
+}
+
 static int grpo_data(tuning *s) {
     grpo_run *r = s->t.of;
-    int code = trainer_check_input(&s->t, r->o->dump);
+    int code = check_dump(r);
     r->generation = -1;
     if (!code && !r->o->rollouts) code = open_rewards(r);
     if (!code) code = r->o->rollouts ? read_rollouts(r) : read_prompts(r);
@@ -406,7 +441,8 @@ static int go_on(grpo_run *r) {
     int code = grpo_keep_lines(r, t->adam.step);
     if (code || r->o->rollouts || t->adam.step % grpo_steps_each(r) == 0) return code;
     int n = state ? (int)(state - t->from.path) : 0;
-    if (snprintf(path, sizeof path, "%.*s/rollouts.jsonl", n, t->from.path) >= (int)sizeof path) return complain(FAILED, "%s: is too long", t->from.path);
+    if (snprintf(path, sizeof path, "%.*s/rollouts.jsonl", n, t->from.path) >= (int)sizeof path)
+        return complain(FAILED, "%s: is too long", t->from.path);
     code = grpo_read_batch(r, &r->b, path);
     if (!code && r->b.now.n != t->o->batch * r->o->per_generation)
         code = complain(BAD_DATA, "%s: has %d completions, need %d", path, r->b.now.n, t->o->batch * r->o->per_generation);
@@ -418,6 +454,7 @@ static int grpo_ready(tuning *s) {
     int code = r->how.beta > 0 && !s->adapter ? open_model(&s->o->model, 0, &r->base) : 0;
     if (!code && s->t.o->resume) code = go_on(r);
     if (!code && !s->t.o->resume && !s->t.o->dry_run) code = grpo_keep_lines(r, 0);
+    if (!code && !s->t.o->dry_run) code = grpo_try_dump(r);
     if (!code && !s->t.o->dry_run && !r->o->rollouts) code = rewards_start(&r->rewards);
     return code;
 }
@@ -428,10 +465,11 @@ static int grpo_forecast(tuning *s) {
     int n = r->o->rollouts ? r->b.now.n : t->o->batch * r->o->per_generation;
     say_learned(s);
     if (!r->o->rollouts)
-        fprintf(stderr, "prompts      %d to learn from, %d held out; the longest has %d tokens\n", r->n_task, t->n_eval, t->n_ctx + 1 -
-                r->o->max_completion);
+        fprintf(stderr, "prompts      %d to learn from, %d held out; the longest has %d tokens\n", r->n_task, t->n_eval,
+                t->n_ctx + 1 - r->o->max_completion);
     long long each = (long long)grpo_steps_each(r);
-    fprintf(stderr, "completions  %d of %d prompts at once, of at most %d tokens", n, n / r->o->n_each, r->o->max_completion);
+    fprintf(stderr, "completions  %d of %d prompts at once, of at most %d tokens", n, n / r->o->n_each,
+            r->o->max_completion);
     if (!r->o->rollouts) {
         rollout_plan plan = grpo_plan(r, 0, 0);
         plan.max_length = r->o->max_completion;

@@ -81,6 +81,7 @@ int  grpo_prepare(trainer *t, int64_t step);
 int  grpo_read_batch(const grpo_run *r, grpo_batch *b, const char *path); /* of --rollouts, or of a checkpoint */
 int  grpo_write_batch(const grpo_batch *b, const char *path);
 int  grpo_keep_lines(grpo_run *r, int64_t step);     /* of --dump_rollouts and --log_completions, up to this step */
+int  grpo_try_dump(const grpo_run *r);               /* can it be written? */
 int  grpo_score_held_out(trainer *t, double *loss);  /* minus the mean reward */
 void grpo_free_batch(grpo_batch *b);
 rollout_plan grpo_plan(grpo_run *r, int64_t number, uint64_t kind); /* of batch number; kind: other random numbers */

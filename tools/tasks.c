@@ -71,7 +71,9 @@ static int add_task(task_reader *w, pith__json j) {
     task *x = &to->task[to->n];
     char *copy = pith__arena_text(&to->arena, raw.p, raw.n);
     if (!copy) return no_memory(w);
-    int code = pith__row_read_prompt(&row, j, w->where, &a, &e) ? complain(e.code == PITH_EMEMORY ? FAILED : BAD_DATA, "%s", e.text) : 0;
+    int code = 0;
+    if (pith__row_read_prompt(&row, j, w->where, &a, &e))
+        code = complain(e.code == PITH_EMEMORY ? FAILED : BAD_DATA, "%s", e.text);
     if (!code) code = row.messages ? read_messages(w, x, row.messages) : read_text_prompt(w, x, row.text);
     pith__arena_free(&a);
     if (!code && pith__json_read(&x->row, copy, raw.n, w->where, &e)) code = complain(BAD_DATA, "%s", e.text);
