@@ -2,7 +2,8 @@
  *
  *     {"group": 0, "prompt_ids": [1, 2], "completion_ids": [3, 4], "old_logps": [-0.5, -2], "reward": 1, "truncated": false}
  *
- * PPO writes "values" too, one for each token. Lines of a group, which has one prompt, stand side by side. Numbers are written so that they are read as the same. */
+ * PPO writes "values" too, one for each token. Lines of a group, which has one prompt, stand side by side. Numbers are
+ * written so that they are read as the same. */
 #include "rollouts.h"
 
 #include <math.h>
