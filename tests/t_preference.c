@@ -1,4 +1,4 @@
-/* t_preference.c - losses of DPO: the numbers of ../shared/TRAINING_TRAPS.md and of trl, and slopes against differences. */
+/* t_preference.c - losses of DPO and of reward models: the numbers of ../shared/TRAINING_TRAPS.md and of trl, and slopes against differences. */
 #include "../train/train.h"
 #include "fixture.h"
 #include "test.h"
@@ -112,6 +112,23 @@ TEST(names_of_losses) {
     EQ(pith__preference_named("hinges"), -1);
 }
 
+/* Reward models: scores 1.2 and 0.3. */
+TEST(scores_of_two_answers) {
+    double slope[2];
+    NEAR(pith__rank(1.2, 0.3, 0, 0, slope), 0.341154, 5e-7);
+    NEAR(slope[0], -0.289050, 5e-7);
+    NEAR(slope[1], 0.289050, 5e-7);
+    NEAR(pith__rank(1.2, 0.3, 0.5, 0, slope), 0.513015, 5e-7);
+    NEAR(pith__rank(1.2, 0.3, 0, 0.01, slope), 0.341154 + 0.01 * 2.25, 5e-7);
+    NEAR(pith__rank(-800, 800, 0, 0, slope), 1600, 1e-9);
+    for (int i = 0; i < 6; i++) {
+        double a = i - 3, b = 2 - 0.7 * i, margin = 0.3 * i, center = 0.05 * (i % 3), h = 1e-5, none[2];
+        pith__rank(a, b, margin, center, slope);
+        NEAR((pith__rank(a + h, b, margin, center, none) - pith__rank(a - h, b, margin, center, none)) / (2 * h), slope[0], 1e-8);
+        NEAR((pith__rank(a, b + h, margin, center, none) - pith__rank(a, b - h, margin, center, none)) / (2 * h), slope[1], 1e-8);
+    }
+}
+
 int main(void) {
     RUN(numbers_by_hand);
     RUN(first_step);
@@ -119,5 +136,6 @@ int main(void) {
     RUN(slopes_are_those_of_the_loss);
     RUN(step_of_trl);
     RUN(names_of_losses);
+    RUN(scores_of_two_answers);
     return DONE();
 }

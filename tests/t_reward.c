@@ -3,6 +3,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "../train/train.h"
 #include "fixture.h"
+#include "peft_numbers.h"
 #include "test.h"
 
 #include <stdlib.h>
@@ -72,6 +73,52 @@ TEST(scores_of_torch) {
         for (size_t k = 0; k < j.n; k++) off += pow(got[k] - want[k], 2), size += want[k] * want[k];
         NEAR(sqrt(off / size), 0, 1e-5);
         judge_close(&j);
+    }
+}
+
+enum { PAIRS = 4, LONGEST = 200 }; /* of a step */
+
+typedef struct {
+    double center;
+    float value[2 * PAIRS][LONGEST], slope[2 * PAIRS][LONGEST];
+} ranking;
+
+static void rank_pair(void *of, int64_t first, const pith__sequence *s, int n) {
+    ranking *r = of;
+    double slope[2];
+    pith__rank((double)s[0].value[s[0].n - 1], (double)s[1].value[s[1].n - 1], 0, r->center, slope);
+    for (int k = 0; k < n; k++) r->slope[first + k][s[k].n - 1] = (float)slope[k];
+}
+
+/* Of all numbers of the LoRA and of the head, at the first step, before clipping. */
+TEST(gradients_of_torch) {
+    static const char *const files[] = { "rm/plain.grad_step1.f32", "rm/center0.01.grad_step1.f32" };
+    static pith_token none[LONGEST];
+    if (!fixture_shared("tuning/README.md")) SKIP("no ../shared/tuning");
+    for (int i = 0; i < LONGEST; i++) none[i] = -1;
+    for (int i = 0; i < 4; i++) {
+        judge j;
+        pith__params p;
+        pith__loss loss = { 0, 0, 0 };
+        pith__sequence s[2 * PAIRS];
+        ranking *r = calloc(1, sizeof *r);
+        REQUIRE(r && !judge_open(&j, families[i & 1], "base", "rm/start", 2));
+        pith__score_head head = { .w = j.a->score };
+        REQUIRE(!pith__adapter_params(&p, j.a, j.m, NULL) && j.x.longest <= LONGEST);
+        REQUIRE(!pith__params_add(&p, PITH__SCORE_HEAD, j.a->score, (size_t)j.m->hyper.n_embd, j.m, &head.at, NULL));
+        pith__step *step = pith__step_new(j.m, &p, &(pith__step_plan){ LONGEST, 2 * PAIRS, PITH__KEEP_ALL, 2 }, NULL);
+        REQUIRE(step);
+        r->center = i & 2 ? 0.01 : 0;
+        pith__step_adapter(step, j.a);
+        pith__step_judge(step, rank_pair, r);
+        pith__step_begin(step);
+        for (int k = 0; k < 2 * PAIRS; k++)
+            s[k] = (pith__sequence){ .t = j.text[k].t, .target = none, .n = j.text[k].n, .head = &head, .value = r->value[k],
+                                     .value_slope = r->slope[k] };
+        EQ(pith__step_learn(step, s, 2 * PAIRS, 1.0f / PAIRS, NULL), PITH_OK);
+        pith__step_end(step, &loss);
+        NEAR(off_from(&p, fixture_tuning(families[i & 1], files[i / 2]), 0), 0, 3e-5);
+        pith__step_free(step), pith__params_free(&p), judge_close(&j), free(r);
     }
 }
 
@@ -167,6 +214,7 @@ TEST(a_state_instead_of_logits) {
 
 int main(void) {
     RUN(scores_of_torch);
+    RUN(gradients_of_torch);
     RUN(bits_of_a_score);
     RUN(a_head_is_written_and_read);
     RUN(what_has_no_score);

@@ -52,7 +52,8 @@ PITH_SHARED const char *pith__mark_name(int i) {
         "lora_scale", "lora_dropout", "packing", "train_sampling_strategy",
         "loss_type", "beta", "label_smoothing", "rpo_alpha",
         "scale_rewards", "epsilon", "epsilon_high", "temperature", "num_generations",
-        "max_completion_length", "num_iterations", "steps_per_generation"
+        "max_completion_length", "num_iterations", "steps_per_generation",
+        "center_rewards_coefficient"
     };
     return names[i];
 }

@@ -1,4 +1,4 @@
-/* init.c - a new Llama: its shape as keys, and random weights. */
+/* init.c - what begins at random: a new Llama, its shape as keys and its weights, and a score head. */
 #include "train.h"
 
 #include <math.h>
@@ -93,4 +93,13 @@ PITH_SHARED pith_model *pith__new_llama(const pith__llama *shape, const pith__vo
     if (k.code == PITH_EMEMORY) pith__fail(err, k.code, "no memory for the weights");
     pith__store_free(&k.s);
     return NULL;
+}
+
+PITH_SHARED int pith__score_new(pith_adapter *a, uint64_t seed, pith_error *err) {
+    size_t n = (size_t)a->model->hyper.n_embd;
+    float *w = pith__arena_new(&a->store.arena, n, sizeof *w);
+    if (!w) return pith__fail(err, PITH_EMEMORY, "no memory for a score head");
+    for (size_t i = 0; i < n; i++) w[i] = (float)(0.02 * normal_at(pith__random_at(seed, 0x5c02e), i)); /* initializer_range */
+    a->score = w;
+    return PITH_OK;
 }

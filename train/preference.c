@@ -1,5 +1,6 @@
 /* preference.c - what of two answers one is better teaches: the losses of DPO (Rafailov et al. 2023, arXiv:2305.18290)
- * from log-probabilities of whole answers, and the slopes by them. */
+ * from log-probabilities of whole answers, that of a reward model (Bradley and Terry 1952; Ouyang et al. 2022,
+ * arXiv:2203.02155) from their scores, and the slopes by them. */
 #include "train.h"
 
 #include <math.h>
@@ -51,4 +52,11 @@ PITH_SHARED void pith__prefer(const pith__preference *p, const pith__answer_logp
     to->slope_chosen -= p->sft / chosen->n;
     to->reward_chosen = p->beta * won, to->reward_rejected = p->beta * lost;
     to->right = to->reward_chosen > to->reward_rejected;
+}
+
+PITH_SHARED double pith__rank(double chosen, double rejected, double margin, double center, double slope[2]) {
+    double by, loss = both_ways(chosen - rejected - margin, 1, 0, &by), off = chosen + rejected;
+    slope[0] = by + 2 * center * off;
+    slope[1] = -by + 2 * center * off;
+    return loss + center * off * off;
 }

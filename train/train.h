@@ -272,7 +272,7 @@ PITH_SHARED void   pith__step_end(pith__step *step, pith__loss *loss); /* adds t
 PITH_SHARED int    pith__step_score(pith__step *step, const pith__sequence *s, int n, pith__loss *loss,
                                     pith_error *err);
 
-/* ---- train/preference.c: the losses of DPO --------------------------------------------------------------- */
+/* ---- train/preference.c: the losses of DPO and of reward models ------------------------------------------ */
 
 enum { PITH__SIGMOID, PITH__CDPO, PITH__ROBUST, PITH__HINGE, PITH__IPO };
 
@@ -297,6 +297,9 @@ typedef struct {
 PITH_SHARED int  pith__preference_named(const char *name); /* "sigmoid", "ipo", ...; -1: there is none */
 PITH_SHARED void pith__prefer(const pith__preference *p, const pith__answer_logp *chosen,
                               const pith__answer_logp *rejected, pith__preferred *to);
+/* Of a reward model's scores of two answers: -log s(chosen - rejected - margin), and center times the square of their sum,
+ * which holds scores near 0 (Eisenstein et al. 2023, arXiv:2312.09244). slope: by the chosen one's, and the other's. */
+PITH_SHARED double pith__rank(double chosen, double rejected, double margin, double center, double slope[2]);
 
 /* ---- train/ppo.c: rewards, advantages and losses of PPO --------------------------------------------------- */
 
@@ -501,6 +504,7 @@ enum { /* numbers that the path of a training depends on */
     PITH__MARK_LOSS, PITH__MARK_BETA, PITH__MARK_SMOOTHING, PITH__MARK_SFT,
     PITH__MARK_SCALE_REWARDS, PITH__MARK_EPSILON, PITH__MARK_EPSILON_HIGH, PITH__MARK_TEMPERATURE, PITH__MARK_GENERATIONS,
     PITH__MARK_COMPLETION, PITH__MARK_ITERATIONS, PITH__MARK_PER_GENERATION,
+    PITH__MARK_CENTER,
     PITH__MARK_NUMBERS,
     PITH__MARK_SUMS = 40
 };
@@ -756,7 +760,7 @@ typedef struct {
 PITH_SHARED int pith__learn_vocab(pith__vocab *v, pith__arena *a, const pith__texts *texts,
                                   pith__vocab_plan *plan, const pith__progress *progress, pith_error *err);
 
-/* ---- train/init.c: a new Llama ------------------------------------------------------------------------ */
+/* ---- train/init.c: a new Llama, a new score head -------------------------------------------------------- */
 
 typedef struct {
     int dim, layers, heads, kv_heads, ffn, context;
@@ -766,5 +770,8 @@ typedef struct {
 /* Random weights, each a function of the seed and its name. */
 PITH_SHARED pith_model *pith__new_llama(const pith__llama *shape, const pith__vocab *v, uint64_t seed,
                                         const pith_options *opt, pith_error *err);
+
+/* An adapter becomes a reward model: a random score head, as transformers begins one. */
+PITH_SHARED int pith__score_new(pith_adapter *a, uint64_t seed, pith_error *err);
 
 #endif
