@@ -223,7 +223,7 @@ TEST(row_by_row) {
           "{<s>}{<|im_start|>}user\nHi{<|im_end|>}\n{<|im_start|>}assistant\nYo{<|im_end|>}[\n]" },
         { "{\"input_ids\":[100]}", "[a]" }, { "{\"text\":\"0123456789012345678901234567890123456789012345678901234567890123456789\"}", NULL },
         { "{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"b\"}", "{<s>}ab[{</s>}]" }, { "{\"prompt\":\"a\"}", "line 7: has prompt without" },
-        { "{\"text\":\"ab\"}", "{<s>}ab[{</s>}]" },
+        { "{\"prompt_ids\":[100,101],\"chosen_ids\":[102],\"rejected_ids\":[102]}", "ab[c]" }, { "{\"text\":\"ab\"}", "{<s>}ab[{</s>}]" },
     };
     pith_error e = { 0, "" };
     pith_model *m = rows_model(chatml);
@@ -241,7 +241,7 @@ TEST(row_by_row) {
         if (i == 7 && !strstr(e.text, cases[i][1])) FAIL("%s", e.text);
         if (i == 7) continue;
         EQ(code, PITH_OK);
-        EQ(x->n_train, i == 5 ? 0 : i == 6 ? 2 : 1);
+        EQ(x->n_train, i == 5 ? 0 : i == 6 || i == 8 ? 2 : 1);
         EQ(x->cut.n, i == 5);
         for (size_t k = 0; k < x->n_train; k++) {
             const pith__example one = pith__examples_get(x, k);

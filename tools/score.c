@@ -229,7 +229,7 @@ int verb_score(int argc, char **argv) {
     if (o.reward && (code = check_reward(&o)) != 0) return code;
     pith_model *m = NULL;
     scored_text in = { .n = 0 };
-    code = open_adapted(&o.model, !o.tokens, &m);
+    code = open_adapted(&o.model, !o.tokens && !o.reward, &m); /* rows of tokens need no vocabulary */
     if (o.reward) {
         if (!code) code = score_by_reward(m, &o.model, o.reward, o.file, o.show);
         close_model(&o.model, m);

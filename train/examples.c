@@ -561,12 +561,16 @@ PITH_SHARED void pith__row_reader_free(pith__row_reader *r) {
     free(r);
 }
 
+static int has_both(pith__json row, const char *a, const char *b) {
+    return pith__json_type(row) == '{' && pith__json_get(row, a).p && pith__json_get(row, b).p;
+}
+
 PITH_SHARED int pith__row_reader_read(pith__row_reader *r, pith__json j, const char *where, const pith__examples **x,
                                       pith_error *err) {
     example_maker *w = &r->w;
     pith__row row[2];
     pith_error e = { 0, "" };
-    int pair = pith__json_type(j) == '{' && pith__json_get(j, "chosen").p && pith__json_get(j, "rejected").p, code;
+    int pair = has_both(j, "chosen", "rejected") || has_both(j, "chosen_ids", "rejected_ids"), code;
     r->x = (pith__examples){ .at = r->x.at, .token = r->x.token, .counts = r->x.counts };
     w->n = w->n_token = 0;
     w->err = err;
