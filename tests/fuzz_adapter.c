@@ -36,7 +36,7 @@ static void write_file(const char *folder, const char *name, const void *p, size
 static void run(const pith_model *m, const char *path) {
     static const pith_token t[] = { 1, 5, 2 };
     pith_error e = { 0, "" };
-    pith_adapter *a = pith_adapter_open(m, path, &e);
+    pith_adapter *a = pith__adapter_open(m, path, 1, &e); /* of a reward model too */
     if (!a && !e.text[0]) abort();
     if (!a) return;
     pith_context c = { .n_ctx = 8, .adapters = (const pith_adapter *const *)&a, .n_adapter = 1 };

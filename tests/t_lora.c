@@ -451,6 +451,18 @@ TEST(score_heads) {
         if (pith__adapter_open(m, in_folder("peft"), 1, &e)) FAIL("%s: opened", wrong[i][1]);
         else if (!strstr(e.text, wrong[i][2])) FAIL("'%s' has no '%s'", e.text, wrong[i][2]);
     }
+    static const float bad[] = { NAN, -INFINITY };
+    for (int i = 0; i < 2; i++) {
+        char all[1000];
+        snprintf(all, sizeof all, "%s;score.weight 1 72", tensors);
+        write_reward("'modules_to_save': ['score']", "score.weight 1 72");
+        bytes f = fixture_safetensors(all, 3);
+        memcpy(f.p + f.n - 4, bad + i, 4);
+        write_bytes("peft/adapter_model.safetensors", f.p, f.n);
+        pith_error e = { 0, "" };
+        CHECK(!pith__adapter_open(m, in_folder("peft"), 1, &e) && strstr(e.text, "'score.weight' has a number that is infinite or NaN"));
+        free(f.p);
+    }
     write_peft(config, with(tensors, LAYERS Q "B.weight 72 4", "base_model.model.score.weight 1 72"));
     refused(m, "peft", "a head without the task", "score.weight': is of no linear layer");
     pith_close(m);
