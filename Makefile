@@ -62,6 +62,7 @@ TOOLS   = tools/bundle.c \
           tools/tuning.c \
           tools/sft.c \
           tools/dpo.c \
+          tools/reward.c \
           tools/likelihood.c \
           tools/rows.c \
           tools/tokenize.c \

@@ -32,6 +32,7 @@ static const char usage[] =
     "run VERB TEXT [options]    vocab, pretrain: learn a vocabulary, a model from a text file\n"
     "run sft MODEL DATA.jsonl   teach a model by examples\n"
     "run dpo MODEL PAIRS.jsonl  teach it which of two answers is better\n"
+    "run reward MODEL PAIRS.jsonl  teach it to score answers\n"
     "run ppo MODEL PROMPTS.jsonl   teach it by what a reward model finds of what it writes\n"
     "run grpo MODEL PROMPTS.jsonl  teach it by rewards of what it writes\n"
     "MODEL is a llama2.c checkpoint (and -z tokenizer.bin), a .gguf or a Hugging Face folder;\n"
@@ -402,6 +403,7 @@ static const struct {
     { "pretrain", verb_pretrain },
     { "sft", verb_sft },
     { "dpo", verb_dpo },
+    { "reward", verb_reward },
     { "ppo", verb_ppo },
     { "grpo", verb_grpo },
     { "merge", verb_merge },

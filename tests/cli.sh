@@ -789,6 +789,7 @@ for f in llama qwen2; do # torch's scores, before the reward model was trained (
         fine "scores as torch has them: $f/rm/${r% *}"
     done
 done
+go reward --help; grep -q -e '--center-rewards-coefficient' "$dir/out"; fine "help of reward"
 for v in "" score batch bench; do go $v --help; grep -q -e '--lora-scaled PATH:X' "$dir/out"; ok $? "help of '$v' names --lora"; done
 spm score -i "ab a" --lora "$dir/no.gguf"; refused 2 no.gguf "an adapter that is not there"
 spm score -i "ab a" --lora "$dir/spm.gguf"; refused 2 "general.type' is none, need adapter" "a model for an adapter"

@@ -129,8 +129,8 @@ int score_by_reward(const pith_model *m, const model_choice *c, const char *rewa
     pith_error e = { 0, "" };
     k.longest = c->context.n_ctx ? c->context.n_ctx : pith_model_shape(m)->n_ctx;
     k.a = pith__adapter_open(m, reward, 1, &e);
-    int code = !k.a ? complain(NOT_LOADED, "%s", e.text) : !k.a->score
-        ? complain(NOT_LOADED, "%s: is no reward model: adapter_config.json has no task_type SEQ_CLS", reward) : open_form(&k);
+    int code = k.a ? open_form(&k) : complain(NOT_LOADED, "%s", e.text);
+    if (!code && !k.a->score) code = complain(NOT_LOADED, "%s: is no reward model: its task_type is not SEQ_CLS", reward);
     if (!code) code = read_time(NULL, &now);
     const pith__examples_plan plan = { .form = k.form, .now = &now, .scored = 1, .max_length = k.longest };
     if (!code && !(k.reader = pith__row_reader_new(m, &plan, &e))) code = report(&e);

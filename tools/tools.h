@@ -348,6 +348,7 @@ int verb_vocab(int argc, char **argv);
 int verb_pretrain(int argc, char **argv);
 int verb_sft(int argc, char **argv);
 int verb_dpo(int argc, char **argv);
+int verb_reward(int argc, char **argv);
 int verb_ppo(int argc, char **argv);
 int verb_grpo(int argc, char **argv);
 int verb_merge(int argc, char **argv);

@@ -261,7 +261,7 @@ static int take_step(trainer *t) {
         return complain(FAILED, "the loss is %g before anything was learned: the model computes what is no number", mean);
     if (!isfinite(mean)) return say_diverged(t, step, "the loss", mean);
     if (!isfinite(t->norm)) return say_diverged(t, step, "the gradient's norm", t->norm);
-    if (t->norm <= 0 && mean > 0.5 * t->untrained) /* nothing is learned any more */
+    if (t->norm <= 0 && mean > 0.5 * (isfinite(t->untrained) ? t->untrained : log(2))) /* nothing is learned any more */
         return say_diverged(t, step, "the gradient's norm", t->norm);
     if (is_diverged(t, t->smooth)) return say_diverged(t, step, "the loss", t->smooth);
     double most = (double)t->o->max_norm, clip = most > 0 ? most / (t->norm + 1e-6) : 1; /* as PyTorch clips */
@@ -317,7 +317,7 @@ int trainer_run(trainer *t) {
     if (saved) return saved;
     int is_folder = *t->what->form.tail == '/'; /* of an adapter */
     fprintf(stderr, "stopped after step %lld; to try it: run %s%s/checkpoint-%lld%s; to go on, give the same command%s\n",
-            (long long)t->adam.step, is_folder ? "MODEL --lora " : "", o->folder, (long long)t->adam.step,
+            (long long)t->adam.step, is_folder ? t->what->tried : "", o->folder, (long long)t->adam.step,
             is_folder ? "" : t->what->form.tail, o->last ? "" : " with --resume_from_checkpoint last");
     return code;
 }

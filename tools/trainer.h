@@ -111,6 +111,7 @@ typedef struct {
     int  (*keep_best)(trainer *t);
     int  (*load_best)(trainer *t, const char **path); /* *path: where it is; without load_best, only that */
     int  (*finish)(trainer *t);  /* write what the run is for */
+    const char *tried;   /* what stands before a checkpoint that is a folder, to try it: "MODEL --lora " */
 } objective;
 
 struct trainer {

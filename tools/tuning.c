@@ -143,8 +143,9 @@ static int load_best_adapter(trainer *t, const char **path) {
     if (access(best, F_OK) != 0) return 0;
     *path = best;
     if (!t->o->load_best) return 0;
-    pith_adapter *a = pith_adapter_open(t->m, best, &e);
+    pith_adapter *a = pith__adapter_open(t->m, best, s->scores, &e);
     if (!a) return complain(FAILED, "%s", e.text);
+    if (a->score && s->adapter->score) memcpy(s->adapter->score, a->score, (size_t)t->m->hyper.n_embd * sizeof *a->score);
     for (const pith__weight *w = t->m->weights; w; w = w->next) {
         const pith__pair *from = a->pair + w->index, *to = s->adapter->pair + w->index;
         if (!to->r || from->r != to->r) continue;
@@ -163,6 +164,11 @@ static int finish_adapter(trainer *t) {
     if (!gguf) return FAILED;
     int code = write_peft(t, NULL);
     if (code) return code;
+    if (s->scores) {
+        fprintf(stderr, "%s/adapter_model.safetensors (PEFT, with the score head) written; to try it: "
+                "run score %s --reward %s -f ROWS.jsonl\n", t->o->folder, model, t->o->folder);
+        return 0;
+    }
     if (pith__adapter_write_gguf(s->adapter, &a, gguf, &e)) return report(&e);
     const char *merged = t->o->qat ? trainer_path(t, "model.gguf") : NULL;
     if (t->o->qat && (!merged || (code = trainer_write_rounded(t, s->adapter, s->written, merged)))) return code ? code : FAILED;
@@ -325,7 +331,7 @@ static int new_adapter(tuning *s) {
     int code = read_targets(t, o->targets, &plan);
     if (code) return code;
     if (pith__gather(t->m, &e)) return complain(FAILED, "%s", e.text);
-    s->adapter = o->init ? pith_adapter_open(t->m, o->init, &e) : pith__adapter_new(t->m, &plan, &e);
+    s->adapter = o->init ? pith__adapter_open(t->m, o->init, s->scores, &e) : pith__adapter_new(t->m, &plan, &e);
     if (!s->adapter) return o->init ? complain(NOT_LOADED, "%s", e.text) : report(&e);
     if (pith__adapter_params(&t->params, s->adapter, t->m, &e)) return complain(FAILED, "%s", e.text);
     return trainer_qat(t, s->adapter);
@@ -383,7 +389,8 @@ static void say_some(const tuning *s, const pith__some *some, const char *what) 
 
 void say_examples(const tuning *s) {
     const pith__examples *x = &s->data;
-    say_some(s, &x->cut, "cut to --max_length, or to the model's context");
+    say_some(s, &x->cut, s->scores ? "longer than --max_length, or the model's context: left out"
+                                   : "cut to --max_length, or to the model's context");
     say_some(s, &x->skipped, "left out, for nothing in it counts");
     say_some(s, &x->equal, "left out, for both answers are equal");
     say_some(s, &x->endless, "without the template's end token, so nothing teaches to stop there");
@@ -424,7 +431,9 @@ static int teach(tuning *s, const lesson *l) {
     t->untrained = t->what->learned ? (double)INFINITY : log((double)t->m->hyper.n_vocab);
     if (l->reference) code = l->reference(s);
     if (!code && t->o->resume) code = trainer_resume(t);
-    if (!code && t->eval_steps != 0) code = forgetting_open(&s->watch, t, t->o->qat ? NULL : s->adapter, &s->o->model, s->o->forget);
+    int watched = t->eval_steps != 0 && !s->scores;
+    const pith_adapter *watch = t->o->qat ? NULL : s->adapter;
+    if (!code && watched) code = forgetting_open(&s->watch, t, watch, &s->o->model, s->o->forget);
     if (!code && l->ready) code = l->ready(s);
     if (!code) code = l->forecast(s);
     if (code || t->o->dry_run) return code;
@@ -438,6 +447,7 @@ int tuning_run(tuning *s, tuning_options *o, const objective *what, const lesson
     s->what = *what;
     s->state.path = "checkpoint";
     choose_saving(&s->what, o->full, o->train.qat != NULL);
+    s->what.tried = s->scores ? "score MODEL --reward " : "MODEL --lora ";
     trainer_begin(&s->t, &o->train, &s->what, s);
     s->t.base = &s->state;
     int code = teach(s, l);

@@ -48,9 +48,10 @@ typedef struct { /* what the user asks of any of them: TUNING_FLAGS */
     { 'h', "help", SWITCH, NULL, 0, 0, "", "print this" }, \
     { 0, NULL, 0, NULL, 0, 0, NULL, NULL }
 
-/* What a verb's own is: its struct begins with one, and t.of is its address. All zero before tuning_run. */
+/* What a verb's own is: its struct begins with one, and t.of is its address. All zero before tuning_run, but scores. */
 typedef struct {
     trainer t;
+    int scores;            /* 1: a reward model is taught: the adapter has a score head, and nobody asks it for text */
     tuning_options *o;
     objective what;        /* the verb's, with how it is saved */
     pith_template *form;   /* NULL: the model has none */

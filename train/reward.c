@@ -34,7 +34,8 @@ static int open_sessions(scorer *k, int longest) {
     k->each = (k->n + most - 1) / most;
     k->hidden = calloc(most, n_embd * sizeof *k->hidden);
     if (!k->hidden) return pith__fail(k->err, PITH_EMEMORY, "no memory to score texts");
-    c.n_ctx = longest < ROWS && most > 1 && !k->a->model->hyper.n_ctx_most ? ROWS : longest; /* a pass is no wider than its context */
+    int wide = longest < ROWS && most > 1 && !k->a->model->hyper.n_ctx_most;
+    if (wide) c.n_ctx = ROWS; /* a pass has no more rows than its context has tokens */
     k->pass = pith_pass_new(k->a->model, &c, k->err);
     c.pass = k->pass, c.n_ctx = longest;
     for (; k->pass && (size_t)k->n_session < most; k->n_session++) {
