@@ -155,7 +155,7 @@ TEST(chosen_answers_that_fall) {
     double plain[40], held[40];
     EQ(dpo(SMALL "--lora_r 4 -o {}/f --max_steps 30 --loss_type hinge --beta 0.5"), 0);
     EQ(log_numbers("f/train.log.jsonl", "logps/chosen", plain, 40), 30);
-    EQ(dpo(SMALL "--lora_r 4 -o {}/f2 --max_steps 30 --loss_type hinge --beta 0.5 --rpo_alpha 1"), 0);
+    EQ(dpo(SMALL "--lora_r 4 -o {}/f2 --max_steps 30 --loss_type hinge --beta 0.5 --rpo_alpha 20"), 0);
     EQ(log_numbers("f2/train.log.jsonl", "logps/chosen", held, 40), 30);
     CHECK(held[29] > held[0] && held[29] > plain[29]);
 }
