@@ -222,7 +222,6 @@ TEST(refused) {
         { "{}/m/model.gguf {}/empty.jsonl -o {}/z", "empty.jsonl", BAD_DATA },
         { "{}/m/model.gguf {}/missing.jsonl -o {}/z", "missing.jsonl", BAD_DATA },
         { "{}/m/model.gguf -o {}/z", "need run reward MODEL DATA.jsonl", USAGE }, { "-o {}/z", "no model", USAGE },
-        { SMALL "-o {}/z --qat q4_0", "--qat is not built here", USAGE },
         { SMALL "-o {}/z --full", "--full is not built here", USAGE }, { SMALL "-o {}/z --truncation keep_end", "--truncation is of no use", USAGE },
         { SMALL "-o {}/z --forget_file x", "--forget_file is of no use", USAGE },
         { SMALL "-o {}/z --center_rewards_coefficient -1", "--center_rewards_coefficient is", USAGE },
