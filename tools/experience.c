@@ -17,8 +17,12 @@ int64_t grpo_steps_once(const grpo_run *r) {
 
 int64_t grpo_steps_each(const grpo_run *r) { return grpo_steps_once(r) * (r->o->rollouts ? 1 : r->o->iterations); }
 
+static void free_texts(const pith__str *text, int n) {
+    for (int i = 0; text && i < n; i++) free((char *)(uintptr_t)text[i].p);
+}
+
 void grpo_free_batch(grpo_batch *b) {
-    for (int i = 0; b->text && i < b->now.n; i++) free(b->text[i]);
+    free_texts(b->text, b->now.n);
     rollouts_free(&b->now);
     memset(b, 0, sizeof *b);
 }
@@ -50,15 +54,17 @@ static int ask_judge(const grpo_run *r, const rollouts *x, double *to) {
 }
 
 /* Rewards of the completions x, whose rows are given: each (rewards.n, x->n), and their sums, into x. text: (x->n). */
-static int reward_all(grpo_run *r, rollouts *x, const task *const *row, char **text, double *each) {
+static int reward_all(grpo_run *r, rollouts *x, const task *const *row, pith__str *text, double *each) {
     rewarded *c = calloc((size_t)x->n, sizeof *c);
     double *total = calloc((size_t)x->n, sizeof *total);
     int code = c && total ? 0 : complain(FAILED, "no memory for %d completions", x->n);
     for (int i = 0; i < x->n && !code; i++) {
         const rollout *k = &x->r[i];
+        char *shown = NULL;
         size_t size = 0;
-        code = shown_text(r->s.t.m, k->t + k->n_prompt, k->n, &text[i], &size);
-        c[i] = (rewarded){ text[i], size, k->n, k->truncated, row[i]->row };
+        code = shown_text(r->s.t.m, k->t + k->n_prompt, k->n, &shown, &size);
+        text[i] = (pith__str){ shown, size };
+        c[i] = (rewarded){ shown, size, k->n, k->truncated, row[i]->row };
     }
     if (!code && r->judge) code = ask_judge(r, x, each + (size_t)(r->rewards.n - 1) * (size_t)x->n);
     if (!code) code = rewards_score(&r->rewards, c, x->n, each, total);
@@ -122,7 +128,7 @@ int grpo_score_held_out(trainer *t, double *loss) {
     *loss = (double)NAN;
     if (!n) return 0;
     const task **row = calloc((size_t)n, sizeof *row);
-    char **text = calloc((size_t)n, sizeof *text);
+    pith__str *text = calloc((size_t)n, sizeof *text);
     double *each = calloc((size_t)n * (size_t)r->rewards.n, sizeof *each);
     rollout_plan plan = grpo_plan(r, 0, 0x6576616c); /* at every evaluation the same random numbers */
     plan.n_each = 1, plan.shown = NULL;
@@ -132,7 +138,7 @@ int grpo_score_held_out(trainer *t, double *loss) {
     for (int i = 0; i < x.n; i++) sum += x.r[i].reward;
     r->eval_reward = sum / n;
     if (!code) *loss = -r->eval_reward;
-    for (int i = 0; text && i < n; i++) free(text[i]);
+    free_texts(text, n);
     free(row), free(text), free(each), rollouts_free(&x);
     return code;
 }
@@ -230,14 +236,14 @@ static int log_completions(grpo_run *r, int64_t step) {
         output_line(&o, "{\"step\": %lld, \"prompt\": ", (long long)step + 1);
         output_json(&o, prompt, size);
         output_line(&o, ", \"completion\": ");
-        output_json(&o, r->b.text[i], strlen(r->b.text[i]));
+        output_json(&o, r->b.text[i].p, r->b.text[i].n);
         output_line(&o, ", \"reward\": %.9g, \"advantage\": %.9g, \"truncated\": %s}\n", x->reward, r->b.advantage[i],
                     x->truncated ? "true" : "false");
         free(prompt);
         if (i >= r->o->to_print) continue;
         output shown = { .file = stderr };
         fprintf(stderr, "%s  reward %.3f%s: ", i || !t->terminal ? "" : "\r\033[K", x->reward, x->truncated ? ", cut" : "");
-        output_json(&shown, r->b.text[i], strlen(r->b.text[i])); /* in one line */
+        output_json(&shown, r->b.text[i].p, r->b.text[i].n); /* in one line */
         fputc('\n', stderr);
     }
     if (!path || !o.file) return code;

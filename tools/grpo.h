@@ -33,7 +33,7 @@ typedef struct { /* completions that are learned from; memory of the next four i
     rollouts now;
     double *advantage;       /* (now.n) */
     float **ref;             /* (now.n) log p of their tokens for the reference, or NULL */
-    char **text;             /* (now.n) as they are shown, or NULL */
+    pith__str *text;         /* (now.n) as they are shown, to be freed, or NULL */
     double *each;            /* (rewards.n, now.n) or NULL */
     int own;                 /* 1: sampled by this process from the weights as they were */
     double figure[SAMPLED_SPEED + 1]; /* that are its own */
