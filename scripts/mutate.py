@@ -145,6 +145,15 @@ train/policy.c @ policy @ is_low = ratio < low && a < 0 @ is_low = ratio < low
 train/policy.c @ policy @ ratio * (kl + *slope) @ ratio * *slope
 train/policy.c @ policy @ * p->max_length); /* Liu @ * n); /* Liu
 train/policy.c @ policy @ if (n < 1) return 0; @ ;
+tools/rollouts.c @ rollouts @ c->g.ended != PITH_END @ c->g.ended != PITH_LIMIT
+tools/rollouts.c @ rollouts @ pith__random_at(pith__random_at(plan->seed, (uint64_t)i), (uint64_t)k) @ pith__random_at(plan->seed, (uint64_t)k)
+tools/rollouts.c @ rollouts @ n_vocab, s->plan->temperature, c->g.token @ n_vocab, 0, c->g.token
+tools/rollout_rows.c @ rollout_rows @ memcmp(last->t, x->t @ memcmp(x->t, x->t
+tools/grpo.c @ grpo @ k >= x->n_prompt - 1 @ k >= x->n_prompt
+tools/grpo.c @ grpo @ b.n_token *= r->s.t.batch_size / micro @ b.n_token *= 1
+tools/grpo.c @ grpo @ step % grpo_steps_each(r) == 0) return code;\n    snprintf(name @ 1) return code;\n    snprintf(name
+tools/experience.c @ grpo @ r->base ? r->base : t->m @ t->m
+tools/experience.c @ grpo @ keep_lines(r->o->dump, batches * n, 0) @ keep_lines(r->o->dump, 0, 0)
 train/loss.c @ step @ j->scale * j->s->slope[at] @ j->scale
 train/packs.c @ examples @ (t->room[2 * i] < n) @ (t->room[2 * i] <= n)
 train/packs.c @ examples @ max_length > x->longest ? max_length : x->longest @ x->longest

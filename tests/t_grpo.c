@@ -92,6 +92,44 @@ TEST(steps_of_trl) {
     }
 }
 
+/* The loss of BNPO at step 1 by hand, as the mean over micro-batches of 4: from the reference's ratios and advantages. */
+static double bnpo_of_fours(const char *family) {
+    char line[600];
+    double advantage[ROLLOUTS], sum[3] = { 0 }, x[COLUMNS], ratio;
+    int n[3] = { 0 }, row, at, id;
+    for (int i = 0; i < ROLLOUTS; i++) {
+        if (!table_row(fixture_tuning(family, "grpo/advantages.txt"), i, x)) return (double)NAN;
+        advantage[i] = x[4];
+    }
+    FILE *f = fopen(fixture_tuning(family, "grpo/tokens_step1.txt"), "r");
+    while (f && fgets(line, sizeof line, f)) {
+        if (sscanf(line, "%d %d %d %*f %*f %*f %lf", &row, &at, &id, &ratio) != 4) continue;
+        double clipped = fmin(fmax(ratio, 0.8), 1.2);
+        sum[row / 4] -= fmin(ratio * advantage[row], clipped * advantage[row]), n[row / 4]++;
+    }
+    if (f) fclose(f);
+    return (sum[0] / n[0] + sum[1] / n[1] + sum[2] / n[2]) / 3;
+}
+
+/* A step of several micro-batches: the same, but for BNPO. */
+TEST(micro_batches) {
+    if (!fixture_shared("tuning/README.md")) SKIP("no ../shared/tuning");
+    char flags[1000];
+    double loss;
+    write_rollouts("llama", "R.jsonl");
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+        if (strstr(tables[i].table, "bnpo")) continue;
+        snprintf(flags, sizeof flags, "%s --per_device_train_batch_size 4 --gradient_accumulation_steps 3", tables[i].flags);
+        same_table("llama", tables[i].table, flags);
+    }
+    snprintf(flags, sizeof flags, "%s --rollouts {}/R.jsonl --output_dir {}/four --init_adapter %s --loss_type bnpo --num_generations 4 "
+             "--per_device_train_batch_size 4 --gradient_accumulation_steps 3 --max_completion_length 16 --max_steps 1 --eval_steps 0",
+             fixture_tuning("llama", "base"), fixture_tuning("llama", "lora/a1"));
+    EQ(grpo(flags), 0);
+    REQUIRE(log_numbers("four/train.log.jsonl", "loss", &loss, 1) == 1);
+    NEAR(loss, bnpo_of_fours("llama"), 1e-6);
+}
+
 /* ---- runs of a small model ---------------------------------------------------------------------------- */
 
 #define SMALL "{}/m/model.gguf {}/prompts.jsonl --max_steps 8 --per_device_train_batch_size 8 --num_generations 4 " \
@@ -400,6 +438,7 @@ TEST(refused) {
 int main(void) {
     if (!mkdtemp(folder)) return 99;
     RUN(steps_of_trl);
+    RUN(micro_batches);
     make_small();
     RUN(ratios_begin_at_1);
     RUN(reference_of_full);
