@@ -138,6 +138,27 @@ TEST(same_bits) {
     CHECK(!same_files("bits0/adapter.gguf", "bits2/adapter.gguf"));
 }
 
+/* What goes on with other flags is another run: each is named. */
+TEST(resumed_with_other_flags) {
+    static const struct { const char *flags, *says; } rows[] = {
+        { "--kl_coef 0.1", "--kl_coef is 0.1" }, { "--kl_estimator k3", "--kl_estimator is another" },
+        { "--cliprange 0.3", "--cliprange is 0.3" }, { "--value_gradient shared", "--value_gradient is another" },
+        { "--temperature 1", "--temperature is 1" }, { "--num_ppo_epochs 4", "--num_ppo_epochs is 4" },
+        { "--missing_eos_penalty 1", "--missing_eos_penalty is 1" }, { "--threads 2", NULL },
+    };
+    EQ(ppo(SMALL "-o {}/other --save_steps 4"), 0);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char command[300], flags[1000];
+        snprintf(command, sizeof command, "cd %s && rm -rf other2 && cp -r other other2 && rm -rf other2/checkpoint-12",
+                 in_folder(""));
+        EQ(system(command), 0);
+        snprintf(flags, sizeof flags, SMALL "-o {}/other2 --save_steps 0 --resume_from_checkpoint last %s", rows[i].flags);
+        EQ(ppo(flags), 0);
+        int named = strstr(said, rows[i].says ? rows[i].says : "/state.gguf has") != NULL;
+        if (named != (rows[i].says != NULL)) FAIL("%s: said: %s", rows[i].flags, said);
+    }
+}
+
 /* What was dumped is the batch: learning from it is the same, also when that was stopped. */
 TEST(dumped_and_read) {
     char command[300];
@@ -290,6 +311,7 @@ int main(void) {
     make_small();
     RUN(updates_of_torch);
     RUN(same_bits);
+    RUN(resumed_with_other_flags);
     RUN(dumped_and_read);
     RUN(first_step);
     RUN(penalty);

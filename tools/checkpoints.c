@@ -225,7 +225,7 @@ static void say_differences(const trainer *t, const pith__mark *mark) {
         float a = (float)now[i], b = (float)mark->number[i];
         if (isnan(a) || isnan(b) || a == b) continue;
         if (i == PITH__MARK_SCHEDULE || i == PITH__MARK_SEQUENTIAL || i == PITH__MARK_LOSS ||
-            i == PITH__MARK_SCALE_REWARDS)
+            i == PITH__MARK_SCALE_REWARDS || i == PITH__MARK_KL_ESTIMATOR || i == PITH__MARK_VALUE_GRADIENT)
             fprintf(stderr, "pith: --%s is another than %s has\n", pith__mark_name(i), path);
         else if (i == PITH__MARK_SCALE)
             fprintf(stderr, "pith: the LoRA counts %.7g times (--lora_alpha, --use_rslora), in %s %.7g times\n",

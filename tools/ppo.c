@@ -187,9 +187,21 @@ static int ppo_measure(trainer *t, const pith__loss *loss) {
     return tuning_measure(t, loss);
 }
 
+static void ppo_numbers(const trainer *t, double *x) {
+    const ppo_run *p = ppo_of(t);
+    tuning_numbers(t, x);
+    x[PITH__MARK_KL_COEF] = p->how.kl_coef, x[PITH__MARK_KL_ESTIMATOR] = p->how.estimator, x[PITH__MARK_CLIP] = p->how.clip;
+    x[PITH__MARK_CLIP_VALUE] = p->how.clip_value, x[PITH__MARK_VF_COEF] = p->how.vf_coef, x[PITH__MARK_GAMMA] = p->how.gamma;
+    x[PITH__MARK_LAM] = p->how.lam, x[PITH__MARK_WHITEN] = p->how.whiten_rewards;
+    x[PITH__MARK_VALUE_GRADIENT] = p->head.detached, x[PITH__MARK_PENALTY] = (double)p->o->penalty;
+    x[PITH__MARK_PPO_EPOCHS] = p->o->epochs, x[PITH__MARK_MINIBATCHES] = p->o->minibatches;
+    x[PITH__MARK_TEMPERATURE] = (double)p->o->temperature, x[PITH__MARK_COMPLETION] = p->o->max_completion;
+}
+
 static const objective ppo_objective = {
     .prepare = ppo_prepare, .size = ppo_size, .sequence = ppo_sequence, .judge = ppo_judge, .learned = ppo_learned,
-    .figures = ppo_figures, .fields = ppo_fields, .own_texts = 1, .score = ppo_score_held_out, .measure = ppo_measure
+    .figures = ppo_figures, .fields = ppo_fields, .own_texts = 1, .score = ppo_score_held_out, .numbers = ppo_numbers,
+    .measure = ppo_measure
 };
 
 /* ---- a run ------------------------------------------------------------------------------------- */

@@ -53,7 +53,9 @@ PITH_SHARED const char *pith__mark_name(int i) {
         "loss_type", "beta", "label_smoothing", "rpo_alpha",
         "scale_rewards", "epsilon", "epsilon_high", "temperature", "num_generations",
         "max_completion_length", "num_iterations", "steps_per_generation",
-        "center_rewards_coefficient"
+        "center_rewards_coefficient",
+        "kl_coef", "kl_estimator", "cliprange", "cliprange_value", "vf_coef", "gamma",
+        "lam", "whiten_rewards", "missing_eos_penalty", "num_ppo_epochs", "num_mini_batches", "value_gradient"
     };
     return names[i];
 }
