@@ -389,6 +389,30 @@ TEST(reward_model) {
     if (code != NOT_LOADED) FAIL("exit %d: %s", code, said);
 }
 
+/* Its scores are those of the base as it lies in its file, with --full too, where other weights learn. */
+TEST(scores_of_the_reward_model) {
+    if (!fixture_shared("tuning/README.md")) SKIP("no ../shared/tuning");
+    for (int i = 0; i < 4; i++) {
+        const char *f = i / 2 ? "qwen2" : "llama", *base = fixture_tuning(f, "base"), *judge = fixture_tuning(f, "rm/plain.final");
+        char flags[2000], name[32];
+        rollouts x;
+        reward_model r;
+        double score[32];
+        pith_error e = { 0, "" };
+        snprintf(flags, sizeof flags, "%s %s --reward_model %s -o {}/scored --overwrite_output_dir --max_steps 2 --eval_steps 0 "
+                 "--num_generations 4 --max_completion_length 12 --learning_rate 0.01 --dump_rollouts {}/scored%d.jsonl %s", base,
+                 fixture_tuning(f, "data/grpo_prompts.jsonl"), judge, i, i % 2 ? "--full" : "");
+        EQ(grpo(flags), 0);
+        snprintf(name, sizeof name, "scored%d.jsonl", i);
+        pith_model *m = pith_open(base, &(pith_options){ .n_threads = 1 }, &e);
+        pith_template *form = m ? pith_template_new(m, NULL, 0, NULL, &e) : NULL;
+        REQUIRE(form && !reward_model_open(&r, m, form, judge) && !rollouts_read(&x, in_folder(name), m->hyper.n_vocab));
+        REQUIRE(x.n == 16 && !reward_model_score(&r, &x, score, NULL));
+        for (int k = 0; k < x.n; k++) NEAR(x.r[k].reward, score[k], 1e-5);
+        reward_model_close(&r), rollouts_free(&x), pith_template_free(form), pith_close(m);
+    }
+}
+
 TEST(dry_run) {
     EQ(grpo(SMALL "--reward_command false -o {}/dry --dry_run"), 0);
     CHECK(strstr(said, "sampling ") && strstr(said, "8 of 2 prompts at once, of at most 8 tokens, in ") && !there("dry"));
@@ -452,6 +476,7 @@ int main(void) {
     RUN(warnings);
     RUN(longer_and_no_better);
     RUN(reward_model);
+    RUN(scores_of_the_reward_model);
     RUN(dry_run);
     RUN(refused);
     char command[200];

@@ -3,6 +3,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "grpo_rollouts.h"
 #include "pretrain_run.h"
+#include "../tools/reward_model.h"
 
 #include <math.h>
 #include <sys/stat.h>
@@ -62,6 +63,28 @@ TEST(updates_of_torch) {
         compare_updates(families[i], "head", "ppo/update_head_only.txt", "");
         compare_updates(families[i], "shared", "ppo/update_shared.txt", "--num_ppo_epochs 1"); /* one batch, however often */
         CHECK(there("given/value_head.safetensors") && there("given/adapter.gguf"));
+    }
+}
+
+/* What it scored is what the reward model finds of the same texts, on whatever file the base is. */
+TEST(scores_of_the_reward_model) {
+    if (!fixture_shared("tuning/README.md")) SKIP("no ../shared/tuning");
+    for (int i = 0; i < 4; i++) {
+        const char *f = families[i / 2], *base = fixture_tuning(f, i % 2 ? "base.gguf" : "base"), *judge = fixture_tuning(f, "rm/plain.final");
+        char flags[2000];
+        rollouts x;
+        reward_model r;
+        double score[8];
+        pith_error e = { 0, "" };
+        snprintf(flags, sizeof flags, "%s %s --reward_model %s -o {}/scored --overwrite_output_dir --max_steps 1 --eval_steps 0 "
+                 "--dump_rollouts {}/scored.jsonl", base, fixture_tuning(f, "data/dpo.jsonl"), judge);
+        EQ(ppo(flags), 0);
+        pith_model *m = pith_open(base, &(pith_options){ .n_threads = 1 }, &e);
+        pith_template *form = m ? pith_template_new(m, NULL, 0, NULL, &e) : NULL;
+        REQUIRE(form && !reward_model_open(&r, m, form, judge) && !rollouts_read(&x, in_folder("scored.jsonl"), m->hyper.n_vocab));
+        REQUIRE(x.n == 8 && !reward_model_score(&r, &x, score, NULL));
+        for (int k = 0; k < 8; k++) NEAR(x.r[k].reward, score[k], 1e-5);
+        reward_model_close(&r), rollouts_free(&x), pith_template_free(form), pith_close(m);
     }
 }
 
@@ -310,6 +333,7 @@ int main(void) {
     if (!mkdtemp(folder)) return 99;
     make_small();
     RUN(updates_of_torch);
+    RUN(scores_of_the_reward_model);
     RUN(same_bits);
     RUN(resumed_with_other_flags);
     RUN(dumped_and_read);

@@ -42,17 +42,6 @@ static const task *task_of(const grpo_run *r, int64_t generation, int j) {
 
 /* ---- what completions are worth ---------------------------------------------------------------------- */
 
-/* The rewards of a reward model: to (n). */
-static int ask_judge(const grpo_run *r, const rollouts *x, double *to) {
-    pith_error e = { 0, "" };
-    pith__text_ids *text = calloc((size_t)x->n, sizeof *text);
-    if (!text) return complain(FAILED, "no memory for %d completions", x->n);
-    for (int i = 0; i < x->n; i++) text[i] = (pith__text_ids){ x->r[i].t, x->r[i].n_prompt + x->r[i].n };
-    int code = pith__reward(r->judge, text, (size_t)x->n, to, NULL, &e) ? report(&e) : 0;
-    free(text);
-    return code;
-}
-
 /* Rewards of the completions x, whose rows are given: each (rewards.n, x->n), and their sums, into x. text: (x->n). */
 static int reward_all(grpo_run *r, rollouts *x, const task *const *row, pith__str *text, double *each) {
     rewarded *c = calloc((size_t)x->n, sizeof *c);
@@ -66,7 +55,7 @@ static int reward_all(grpo_run *r, rollouts *x, const task *const *row, pith__st
         text[i] = (pith__str){ shown, size };
         c[i] = (rewarded){ shown, size, k->n, k->truncated, row[i]->row };
     }
-    if (!code && r->judge) code = ask_judge(r, x, each + (size_t)(r->rewards.n - 1) * (size_t)x->n);
+    if (!code && r->judge.a) code = reward_model_score(&r->judge, x, each + (size_t)(r->rewards.n - 1) * (size_t)x->n, NULL);
     if (!code) code = rewards_score(&r->rewards, c, x->n, each, total);
     for (int i = 0; i < x->n && !code; i++) x->r[i].reward = total[i];
     free(c), free(total);

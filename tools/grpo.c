@@ -395,14 +395,9 @@ static int read_rollouts(grpo_run *r) {
 
 static int open_rewards(grpo_run *r) {
     static const char *const judge[] = { "reward_model" };
-    pith_error e = { 0, "" };
     int code = rewards_open(&r->rewards, &r->o->rewards, judge, r->o->reward_model != NULL);
     if (!code && r->rewards.n > GRPO_REWARDS)
         code = complain(USAGE, "%d rewards, need %d at most", r->rewards.n, GRPO_REWARDS);
-    if (!code && r->o->reward_model && !(r->judge = pith__adapter_open(r->s.t.m, r->o->reward_model, 1, &e)))
-        code = complain(NOT_LOADED, "%s", e.text);
-    if (!code && r->judge && !r->judge->score)
-        code = complain(NOT_LOADED, "%s: is no reward model: it has no score head", r->o->reward_model);
     return code;
 }
 
@@ -449,9 +444,17 @@ static int go_on(grpo_run *r) {
     return code;
 }
 
+/* The model as it was, where all weights learn: of the reference, and of the reward model. */
+static int open_base(grpo_run *r) {
+    const tuning *s = &r->s;
+    int code = !s->adapter && (r->how.beta > 0 || r->o->reward_model) ? open_model(&s->o->model, 0, &r->base) : 0;
+    if (code || !r->o->reward_model) return code;
+    return reward_model_open(&r->judge, r->base ? r->base : s->t.m, s->form, r->o->reward_model);
+}
+
 static int grpo_ready(tuning *s) {
     grpo_run *r = s->t.of;
-    int code = r->how.beta > 0 && !s->adapter ? open_model(&s->o->model, 0, &r->base) : 0;
+    int code = open_base(r);
     if (!code && s->t.o->resume) code = go_on(r);
     if (!code && !s->t.o->resume && !s->t.o->dry_run) code = grpo_keep_lines(r, 0);
     if (!code && !s->t.o->dry_run) code = grpo_try_dump(r);
@@ -495,7 +498,7 @@ int verb_grpo(int argc, char **argv) {
     grpo_free_batch(&r.b);
     tasks_free(&r.tasks), tasks_free(&r.held_out);
     rewards_close(&r.rewards);
-    pith_adapter_close(r.judge);
+    reward_model_close(&r.judge);
     pith_close(r.base);
     return code;
 }

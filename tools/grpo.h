@@ -5,8 +5,8 @@
 #ifndef PITH_GRPO_H
 #define PITH_GRPO_H
 
+#include "reward_model.h"
 #include "rewards.h"
-#include "rollouts.h"
 #include "tuning.h"
 
 enum { GRPO_REWARDS = 8 }; /* that the log has figures of */
@@ -51,7 +51,7 @@ typedef struct { /* the objective */
     pith__policy how;
     int scale;               /* of rewards */
     rewards rewards;
-    pith_adapter *judge;     /* --reward_model */
+    reward_model judge;      /* --reward_model */
     pith_model *base;        /* --full: the reference, as it lies in its file */
     tasks tasks, held_out;
     int n_task;              /* that are learned from: the others of tasks are held out */
