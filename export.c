@@ -279,12 +279,13 @@ static void name_targets(exporting *x, const char *const *module, pith__peft *p,
 }
 
 /* r and alpha are those of the module with the smallest r; others have patterns. */
-static int describe_peft(exporting *x, pith__peft *p) {
+static int describe_peft(exporting *x, pith__peft *p, char print[17]) {
     const char **module = pith__arena_new(&x->arena, x->n, sizeof *module);
     const char **target = pith__arena_new(&x->arena, x->n, sizeof *target);
     struct pith__peft_pattern *pattern = pith__arena_new(&x->arena, x->n, sizeof *pattern);
     if (!module || !target || !pattern) return 0;
-    *p = (pith__peft){ .base = x->about->base, .scores = x->a->score != NULL, .rslora = says_rslora(x), .dropout = x->about->dropout,
+    if (x->a->score) pith__base_print(x->a->model, print);
+    *p = (pith__peft){ .print = x->a->score ? print : NULL, .base = x->about->base, .scores = x->a->score != NULL, .rslora = says_rslora(x), .dropout = x->about->dropout,
                        .chat_template = x->about->chat_template, .pattern = pattern };
     for (size_t i = 0; i < x->n; i++) {
         const lora_module *m = &x->module[i];
@@ -309,9 +310,10 @@ PITH_SHARED int pith__adapter_write_peft(const pith_adapter *a, const pith__adap
                                          pith_error *err) {
     exporting x = { .a = a, .about = about };
     pith__peft p;
+    char print[17];
     int code = begin_export(&x, err);
     if (code) return pith__arena_free(&x.arena), code;
-    int good = describe_peft(&x, &p);
+    int good = describe_peft(&x, &p, print);
     for (size_t i = 0; i < x.n && good; i++) good = fill_tensors(&x, &x.module[i], x.module[i].scale);
     good = good && fill_score(&x);
     pith__out *out = tensors_out(&x);

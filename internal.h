@@ -215,6 +215,8 @@ struct pith_adapter {
 
 /* As pith_adapter_open. Only with scores 1 one that has a score head is opened, and not only one. */
 PITH_SHARED pith_adapter *pith__adapter_open(const pith_model *m, const char *path, int scores, pith_error *err);
+/* Of the norms of m, which no type of the matrices and no LoRA changes: the same, the same base. text: its digits. */
+PITH_SHARED void pith__base_print(const pith_model *m, char text[17]);
 
 typedef struct { /* adapters at work, in the order in which they are added */
     int n;

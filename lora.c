@@ -285,12 +285,36 @@ static int check_keys(reading *d) {
     return PITH_OK;
 }
 
+PITH_SHARED void pith__base_print(const pith_model *m, char text[17]) {
+    uint64_t h = 0;
+    for (int l = 0; l <= m->hyper.n_layer; l++) {
+        const pith__layer *x = &m->layer[l < m->hyper.n_layer ? l : 0];
+        const pith__weight *norm[] = { &x->attn_norm, &x->attn_post_norm, &x->ffn_norm, &x->ffn_post_norm };
+        if (l == m->hyper.n_layer) norm[0] = norm[1] = norm[2] = norm[3] = &m->out_norm;
+        for (int i = 0; i < 4; i++)
+            if (norm[i]->floats) h = pith__hash(h, norm[i]->floats, norm[i]->tensor.cols * sizeof *norm[i]->floats);
+    }
+    snprintf(text, 17, "%016llx", (unsigned long long)h);
+}
+
+/* A reward model that was written here says of which base it is. */
+static int check_base(const reading *d) {
+    const pith__key *k = pith__store_key(&d->a->store, "pith.base");
+    char print[17];
+    pith__base_print(d->a->model, print);
+    if (!k || k->type != PITH__STRING || pith__str_is(k->s, print)) return PITH_OK;
+    return pith__fail(d->err, PITH_EARCH, "%s: is a reward model of another base than %s", d->a->store.path,
+                      d->a->model->store.path);
+}
+
 static int bind_score(const reading *d, const pith__tensor *t) {
     pith_adapter *a = d->a;
     char need[80];
     size_t n = (size_t)a->model->hyper.n_embd;
     snprintf(need, sizeof need, "is %zu x %zu, need 1 x %zu: one score, of the base's states", t->rows, t->cols, n);
     if (t->rows != 1 || t->cols != n) return refuse(d, t, need);
+    int code = check_base(d);
+    if (code) return code;
     a->score = pith__arena_new(&a->store.arena, n, sizeof *a->score);
     return a->score ? read_row(d, t, 0, a->score) : no_memory_for(d);
 }

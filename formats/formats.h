@@ -284,8 +284,8 @@ PITH_SHARED int pith__tokenizer_write(const pith__vocab *v, const char *path, pi
 /* ---- formats/hfwrite.c: what Hugging Face's programs read ------------------------------------------- */
 
 /* n tensors under the names they have, in the order of these: a .safetensors file. Formats: F32, F16, BF16.
- * merged: what its metadata says under pith.merged, or NULL. */
-PITH_SHARED int pith__safetensors_write(const pith__out *out, size_t n, const char *merged, const char *path,
+ * said: what its metadata says too, a name and a text; or NULL. */
+PITH_SHARED int pith__safetensors_write(const pith__out *out, size_t n, const char *const *said, const char *path,
                                         pith_error *err);
 
 typedef struct {             /* what is in a folder beside the weights */
@@ -304,6 +304,7 @@ PITH_SHARED int pith__folder_write(const pith__folder_files *f, const pith__out 
 typedef struct {             /* adapter_config.json: r and alpha of all modules but those with a pattern */
     const char *base;        /* the model that it is an adapter of, as its user names it; NULL: not said */
     int scores;              /* 1: a reward model, and one of the tensors is base_model.model.score.weight */
+    const char *print;       /* of a reward model's base: the tensors' metadata say it under pith.base; or NULL */
     int r, rslora;           /* rslora 1: deltas are alpha / sqrt(r) B A, not alpha / r B A */
     double alpha, dropout;
     const char *const *target; /* (n_target) names of modules, or ends of names */

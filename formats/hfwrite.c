@@ -54,10 +54,10 @@ static int out_by_name(const void *a, const void *b) {
 }
 
 /* Spaces fill it up to a multiple of 8 bytes. */
-static void put_st_header(hf_text *to, const pith__out *const *out, size_t n, const char *merged) {
+static void put_st_header(hf_text *to, const pith__out *const *out, size_t n, const char *const *said) {
     size_t at = 0;
     put_format(to, "{\"__metadata__\":{\"format\":\"pt\"");
-    if (merged) put_format(to, ",\"pith.merged\":"), put_json_text(to, pith__str_of(merged));
+    if (said) put_format(to, ",\"%s\":", said[0]), put_json_text(to, pith__str_of(said[1]));
     put_format(to, "}");
     for (size_t i = 0; i < n; i++) {
         const pith__tensor *t = out[i]->tensor;
@@ -73,21 +73,21 @@ static void put_st_header(hf_text *to, const pith__out *const *out, size_t n, co
     while (to->n % 8) put_bytes(to, " ", 1);
 }
 
-static int put_safetensors(pith__writer *w, const pith__out *const *out, size_t n, const char *merged,
+static int put_safetensors(pith__writer *w, const pith__out *const *out, size_t n, const char *const *said,
                            pith_error *err) {
     hf_text top = { NULL, 0 };
     uint8_t length[8];
-    put_st_header(&top, out, n, merged);
+    put_st_header(&top, out, n, said);
     for (int i = 0; i < 8; i++) length[i] = (uint8_t)((uint64_t)top.n >> 8 * i);
     pith__writer_put(w, length, sizeof length);
     top = (hf_text){ w, 0 };
-    put_st_header(&top, out, n, merged);
+    put_st_header(&top, out, n, said);
     int code = PITH_OK;
     for (size_t i = 0; i < n && !code; i++) code = pith__out_put(w, out[i], err);
     return code;
 }
 
-PITH_SHARED int pith__safetensors_write(const pith__out *out, size_t n, const char *merged, const char *path,
+PITH_SHARED int pith__safetensors_write(const pith__out *out, size_t n, const char *const *said, const char *path,
                                         pith_error *err) {
     const pith__out **order = calloc(n ? n : 1, sizeof *order);
     if (!order) return pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", path);
@@ -101,7 +101,7 @@ PITH_SHARED int pith__safetensors_write(const pith__out *out, size_t n, const ch
     }
     if (!code) qsort(order, n, sizeof *order, out_by_name);
     if (!code) code = pith__writer_open(&w, path, err);
-    if (!code) code = pith__writer_close(&w, put_safetensors(&w, order, n, merged, err), err);
+    if (!code) code = pith__writer_close(&w, put_safetensors(&w, order, n, said, err), err);
     free(order);
     return code;
 }
@@ -167,11 +167,12 @@ static int write_small(const char *folder, const char *name, const pith__peft *p
 PITH_SHARED int pith__peft_write(const pith__peft *p, const pith__out *out, size_t n, const char *folder,
                                  pith_error *err) {
     const pith__str none = { NULL, 0 };
+    const char *const base[] = { "pith.base", p->print };
     pith__new_folder f;
     int code = pith__new_folder_open(&f, folder, err);
     if (code) return code;
     char *path = path_in(f.at, "adapter_model.safetensors", err);
-    code = path ? pith__safetensors_write(out, n, NULL, path, err) : PITH_EMEMORY;
+    code = path ? pith__safetensors_write(out, n, p->print ? base : NULL, path, err) : PITH_EMEMORY;
     free(path);
     if (!code) code = write_small(f.at, "adapter_config.json", p, none, err);
     if (!code && p->chat_template.n) code = write_small(f.at, "chat_template.jinja", NULL, p->chat_template, err);
@@ -254,11 +255,12 @@ static int copy_files(const pith__folder_files *f, const char *folder, pith_erro
 
 PITH_SHARED int pith__folder_write(const pith__folder_files *f, const pith__out *out, size_t n, const char *folder,
                                    pith_error *err) {
+    const char *const merged[] = { "pith.merged", f->merged };
     pith__new_folder to;
     int code = pith__new_folder_open(&to, folder, err);
     if (code) return code;
     char *path = path_in(to.at, "model.safetensors", err);
-    code = path ? pith__safetensors_write(out, n, f->merged, path, err) : PITH_EMEMORY;
+    code = path ? pith__safetensors_write(out, n, f->merged ? merged : NULL, path, err) : PITH_EMEMORY;
     free(path);
     if (!code && f->from) code = copy_files(f, to.at, err);
     for (size_t i = 0; i < f->n_made && !code; i++) code = write_small(to.at, f->made[i].name, NULL, f->made[i].text, err);

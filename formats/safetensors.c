@@ -126,22 +126,25 @@ static int st_tensor(st_file *f, st_entry *e, pith__json key, pith__json at) {
     return code ? code : st_offsets(f, e, found[2], count, item);
 }
 
-/* What run merge wrote of the adapters that are in these weights becomes a key, as it is in GGUF. */
-static int st_merged(st_file *f, pith__json value) {
+/* What run merge wrote of the adapters that are in these weights becomes a key, as it is in GGUF; and what a reward model
+ * says of its base. */
+static int st_said(st_file *f, const char *name, pith__json value) {
     pith__str s = { "", 0 };
     char *text = pith__json_string(value, &f->s->arena, &s) ? NULL : pith__arena_text(&f->s->arena, s.p, s.n);
     for (size_t i = 0; i < f->s->n_key; i++)
-        if (pith__str_is(f->s->key[i].name, "pith.merged")) return PITH_OK; /* one of several files has said so */
-    if (text && !pith__store_add_string(f->s, "pith.merged", text)) return PITH_OK;
+        if (pith__str_is(f->s->key[i].name, name)) return PITH_OK; /* one of several files has said so */
+    if (text && !pith__store_add_string(f->s, name, text)) return PITH_OK;
     return pith__fail(f->err, PITH_EMEMORY, "%s: no memory", f->path);
 }
 
 static int st_metadata(st_file *f, pith__json at, int *seen) {
+    static const char *const known[] = { "pith.merged", "pith.base" };
     pith__json it = at, key, value;
     int wrong = (*seen)++ || pith__json_type(at) != '{';
     while (!wrong && pith__json_next(&it, &key, &value)) {
         wrong = pith__json_type(value) != '"';
-        if (!wrong && pith__json_is(key, "pith.merged") && st_merged(f, value)) return PITH_EMEMORY;
+        for (int i = 0; i < 2 && !wrong; i++)
+            if (pith__json_is(key, known[i]) && st_said(f, known[i], value)) return PITH_EMEMORY;
     }
     return wrong ? pith__json_fail(at, PITH_EFORMAT, f->path, "__metadata__",
                                    "one object of strings", f->err)

@@ -123,6 +123,7 @@ static void make_small(void) {
     text_file("prompts.jsonl", text, (size_t)(p - text));
     make_judge("judge", 1);
     make_judge("stone", 0);
+    if (pretrain(TINY "-o {}/m2 --max_steps 5 --seed 7")) FAIL("%s", said);
 }
 
 static void same_runs(const char *a, const char *b) {
@@ -297,6 +298,8 @@ TEST(refused) {
         { SMALL "-o {}/z --lora_dropout 0.1", "--lora_dropout: the policy", USAGE },
         { "{}/prompts.jsonl -o {}/z --reward_model {}/judge", "no data given", USAGE },
         { SMALL "-o {}/z --reward_model {}/missing", "missing", NOT_LOADED },
+        { "{}/m2/model.gguf {}/prompts.jsonl -o {}/z --reward_model {}/judge --response_length 10", "is a reward model of another base than",
+          NOT_LOADED },
         { SMALL "-o {}/z --reward_model {}/bits0", "no reward model", NOT_LOADED },
         { SMALL "-o {}/judge", "would write into it", USAGE },
         { SMALL "-o {}/z --num_mini_batches 4", "--num_mini_batches is 4, need a divisor of 6", USAGE },

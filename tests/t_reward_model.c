@@ -1,10 +1,12 @@
 /* t_reward_model.c - what a reward model finds of completions: as of the whole texts that it learned from. */
+#define _POSIX_C_SOURCE 200809L
 #include "../tools/reward_model.h"
 #include "../train/train.h"
 #include "fixture.h"
 #include "test.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { TEXTS = 4, MOST = 160 };
 
@@ -67,7 +69,32 @@ TEST(scores_of_torch) {
     }
 }
 
+/* What is written here says of which base it is, a folder or GGUF, in whatever type; on another one it is refused. */
+TEST(of_its_base) {
+    char dir[] = "/tmp/pith-judge-XXXXXX", command[64];
+    if (!fixture_shared("tuning/README.md")) SKIP("no ../shared/tuning");
+    REQUIRE(mkdtemp(dir));
+    for (int k = 0; k < 2; k++) {
+        pith_error e = { 0, "" };
+        const pith_options one = { .n_threads = 1 };
+        const pith__adapter_about about = { .base = "base" };
+        pith_model *m = pith_open(fixture_tuning(families[k], "base"), &one, &e);
+        pith_adapter *a = m ? pith__adapter_open(m, fixture_tuning(families[k], "rm/plain.final"), 1, &e) : NULL;
+        REQUIRE(a && !pith__adapter_write_peft(a, &about, dir, &e));
+        pith_adapter_close(a), pith_close(m);
+        REQUIRE((m = pith_open(fixture_tuning(families[k], "base.gguf"), &one, &e)) != NULL);
+        CHECK((a = pith__adapter_open(m, dir, 1, &e)) != NULL);
+        pith_adapter_close(a), pith_close(m);
+        REQUIRE((m = pith_open(fixture_tuning(families[1 - k], "base"), &one, &e)) != NULL);
+        CHECK(!pith__adapter_open(m, dir, 1, &e) && strstr(e.text, "is a reward model of another base than"));
+        pith_close(m);
+    }
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    EQ(system(command), 0);
+}
+
 int main(void) {
     RUN(scores_of_torch);
+    RUN(of_its_base);
     return DONE();
 }
