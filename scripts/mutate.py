@@ -137,6 +137,8 @@ tools/ppo_batch.c @ ppo_run @ if (!p->base) pith__step_adapter(t->step, NULL); @
 tools/ppo.c @ ppo_run @ step > 0 && (p->o->rollouts || step % p->steps) @ 0
 tools/ppo.c @ ppo_run @ .detached = !strcmp(p->o->value_gradient, "head") @ .detached = 1
 tools/reward_model.c @ reward_model @ if (!ended) continue; @ continue;
+lora.c @ reward_model @ k->type != PITH__STRING || pith__str_is(k->s, print) @ 1
+tools/grpo.c @ grpo @ r->base ? r->base : s->t.m, s->form @ s->t.m, s->form
 train/value.c @ value @ t->rows != 1 || @ 
 train/policy.c @ policy @ equal ? 0 : (r[i] - mean) / by @ (r[i] - mean) / by
 train/policy.c @ policy @ sum / (double)(n - 1) @ sum / (double)n
