@@ -173,13 +173,27 @@ formats/hfwrite.c @ merge_folders @ at[k - 1].p > j.p @ 0
 formats/hfwrite.c @ export @ qsort(order, n, sizeof *order, out_by_name); @ ;
 formats/safetensors.c @ merge @ !wrong && pith__json_is(key, "pith.merged") @ 0
 formats/write.c @ merge @ t->format == o->to && !t->scale @ 0
+formats/write.c @ quantize @ if (n) qsort(key, n, sizeof *key, key_order); @ ;
+formats/write.c @ quantize @ !s->key[i].gguf_type || !is_layout( @ !is_layout(
+formats/pieces.c @ quantize @ (made != last && n_pair[made]) @ 0
+formats/pieces.c @ quantize @ if (n != n_pair[i]) return 0; @ ;
+merge.c @ quantize @ j.sum[i].wrong && g->plan->finite @ 0
+merge.c @ quantize @ t->importance ? t->importance @ 0 ? t->importance
+merge.c @ quantize @ is_small(own) && !fits @ 0 && !fits
+merge.c @ quantize @ has_norm(name)) t->plus = -1 @ has_norm(name)) t->plus = 0
+requant.c @ quantize @ return i < n / 16; @ return i < n / 8;
+requant.c @ quantize @ c->n_expert == 8 && role == ROLE_O @ 0
+requant.c @ quantize @ bits(from) >= 8 @ bits(from) >= 4
+folderconfig.c @ quantize @ round((1 + 3 * b) / turns) @ round((1 + 2 * b) / turns)
+folderconfig.c @ quantize @ n_plain && !(c->is->says @ 0 && !(c->is->says
+math/fit.c @ quantize @ low = g->guesses; low >= -g->inside; low-- @ low = -g->inside; low <= g->guesses; low++
 merge.c @ merge @ if (fabs((double)y) > fabs(x)) u--; @ ;
 merge.c @ merge @ halves ? round_to_odd(d[c]) @ 0 ? round_to_odd(d[c])
 merge.c @ merge_folders @ learned == !g->gguf @ 1
 merge.c @ merge @ out0 += p->row0 @ out0 += 0
 merge.c @ merge @ computed && !f->encode ? @ 0 ?
-merge.c @ merge @ if (p->merged && pith__str_is(k.name, "pith.merged")) continue; @ ;
-merge.c @ merge @ room[pith__row_where(a->model, w, 0, r)] @ room[r]
+merge.c @ merge @ p->merged && pith__str_is(k.name, "pith.merged") @ 0
+merged.c @ merge @ room[pith__row_where(a->model, w, 0, r)] @ room[r]
 merge.c @ merge_folders merge @ w != &g->m->head @ 1
 base/os.c @ merge_folders @ while (n > 1 && path[n - 1] == '/') n--; @ ;
 train/gather.c @ gather @ m->store.tensor[t - m->store.tensor].data = to; @ ;
