@@ -183,7 +183,8 @@ static void try_scale_and_min(run_fit *f, const run_batch *b, const float invers
         m = none ? 0 : m;
         float most = d * s.xq[k] - m * b->sum_wx[k];
         int sure = none || det > 1e-6f * b->sum_w[k] * s.qq[k];
-        int better = most > f->most[k] && d > 0 && sure && fabsf(m) <= 65504; /* the largest 16-bit float */
+        int more = most > f->most[k] + 2e-6f * fabsf(f->most[k]); /* not by the last bits of sums alone */
+        int better = more && d > 0 && sure && fabsf(m) <= 65504; /* the largest 16-bit float */
         f->d[k] = better ? d : f->d[k];
         f->m[k] = better ? m : f->m[k];
         f->most[k] = better ? most : f->most[k];
@@ -225,7 +226,7 @@ static void fit_scales_and_mins(run_fit *f, const run_batch *b, const pith__grid
             min[k] = b->x[i][k] < min[k] ? b->x[i][k] : min[k];
             max[k] = b->x[i][k] > max[k] ? b->x[i][k] : max[k];
         }
-    for (int low = -g->inside; low <= g->guesses; low++)
+    for (int low = g->guesses; low >= -g->inside; low--) /* of a run that leaves a q free at the ends, the least m */
         for (int high = -g->inside; high <= g->guesses; high++) {
             float beyond = (float)low * g->step;
             for (int k = 0; k < RUNS; k++) {

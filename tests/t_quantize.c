@@ -302,6 +302,31 @@ TEST(an_imatrix_goes_to_the_encoders) {
     free(b.p);
 }
 
+/* What was rounded before is found again: of Q4_K with runs that leave one of their 16 integers free, so that scale and
+ * minimum could be others as well, which fit no other run. */
+TEST(a_grid_is_found_again) {
+    const pith__format *f = pith__format_of(PITH__Q4_K);
+    uint64_t seed = 3;
+    double moved = 0, all = 0;
+    for (int n = 0; n < 200; n++) {
+        uint8_t block[144], again[144];
+        float x[256], y[256];
+        for (int i = 0; i < 144; i++) block[i] = (uint8_t)(fixture_random(&seed) * 127 + 128);
+        for (int i = 16; i < 144; i++) block[i] = (uint8_t)((block[i] & 15) % 15 | (block[i] >> 4) % 15 << 4);
+        for (int i = 16; i < 144; i += 32) block[i] = 0, block[i + 1] = 0xee;
+        for (int i = 0; i < 8; i++) block[4 + i] |= i % 4 ? 0xa0 : 0xbf; /* the largest scale and minimum are 63, the least 32 */
+        uint16_t d = pith__f32_to_f16(0.001f), m = pith__f32_to_f16(0.005f);
+        memcpy(block, &d, 2), memcpy(block + 2, &m, 2);
+        pith__tensor t = { .format = f, .n_dim = 1, .rows = 1, .cols = 256, .data = block, .row_bytes = 144 };
+        pith__row_floats(&t, 0, x);
+        f->encode(again, x, 256, NULL);
+        t.data = again;
+        pith__row_floats(&t, 0, y);
+        for (int i = 0; i < 256; i++) moved += (double)(y[i] - x[i]) * (double)(y[i] - x[i]), all += (double)x[i] * (double)x[i];
+    }
+    if (!(sqrt(moved / all) < 2e-3)) FAIL("%g", sqrt(moved / all));
+}
+
 /* ---- parts ------------------------------------------------------------------------------------------- */
 
 TEST(a_model_in_parts) {
@@ -500,6 +525,7 @@ int main(void) {
     RUN(rows_that_are_no_whole_blocks);
     RUN(what_the_user_wants_comes_before_the_mix);
     RUN(an_imatrix_goes_to_the_encoders);
+    RUN(a_grid_is_found_again);
     RUN(a_model_in_parts);
     RUN(a_folder_of_every_family);
     RUN(merges_and_scores_are_the_same_vocabulary);
