@@ -51,7 +51,6 @@ static const char reward_usage[] =
 static int check_reward_options(const reward_options *o) {
     const tuning_options *t = &o->tuning;
     if (t->full) return complain(USAGE, "--full is not built here: a LoRA and a score head are taught");
-    if (t->train.qat) return complain(USAGE, "--qat is not built here: no model is written that would be rounded");
     if (strcmp(t->truncation, "keep_start") != 0)
         return complain(USAGE, "--truncation is of no use: what is longer than --max_length is left out, for a score is "
                                "read at the end");
