@@ -64,10 +64,9 @@ static int no_inverse(float d) { return d != 0 && !(fabsf(1 / d) < INFINITY); }
 
 static float inverse_of(float d) { return d == 0 || no_inverse(d) ? 0 : 1 / d; }
 
-/* Writes the scale. Returns 1, and makes the block NaN, if it cannot hold its numbers. */
-static int put_scale(uint8_t d[2], float scale, int bad) {
-    float written = put_half(d, scale);
-    if (!bad && fabsf(written) < INFINITY) return 0;
+/* Writes the scale. Returns 1, and makes the block NaN, if it is infinite or NaN, as it is where a weight is. */
+static int put_scale(uint8_t d[2], float scale) {
+    if (fabsf(put_half(d, scale)) < INFINITY) return 0;
     put_half(d, NAN);
     return 1;
 }
@@ -79,7 +78,7 @@ PITH_SHARED int pith__q8_0_encode(void *y, const float *x, size_t n, const float
     for (; n; n -= 32, x += 32, block++) {
         block_range r = range_of(x);
         float d = r.most / 127, inverse = inverse_of(d), v[32];
-        bad |= put_scale(block->d, d, r.bad);
+        bad |= put_scale(block->d, d);
         for (int i = 0; i < 32; i++) v[i] = r.bad ? 0 : x[i] * inverse;
         for (int i = 0; i < 32; i++) { /* to nearest, halves away from 0 */
             int q = (int)v[i];

@@ -22,10 +22,9 @@ math/kernels.c @ kernels forward @ apart = half ? n_rot / 2 : 1 @ apart = half ?
 math/kernels.h @ session forward backward @ m.window <= position) s.first = position - m.window + 1 @ m.window <= position) s.first = position - m.window
 math/encode.c @ encode @ (rest >= 0.5f) @ (rest > 0.5f)
 math/encode.c @ encode @ r.min == -r.max @ 0
-math/encode.c @ encode @ if (!bad && @ if (
+math/encode.c @ encode @ bad |= put_scale(block->d, d) @ put_scale(block->d, d)
 math/fit.c @ encode @ m = none ? 0 : m; @ ;
-math/fit.c @ encode @ && fabsf(m) <= 65504 @ 
-math/fit.c @ encode @ if (!(error < s->error[j])) return; @ ;
+math/fit.c @ encode @ && fabsf(m) <= 65504 @ && 1
 math/fit.c @ encode @ w > 1e-6f ? w : 1e-6f @ 1
 math/kernels.h @ quant @ u + 0x7fff + (u >> 16 & 1) @ u + 0x8000
 text/pretokenize.c @ pretokenize tokens @ c == '`' || @ c == '\'' ||

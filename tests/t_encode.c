@@ -292,6 +292,15 @@ TEST(awkward_weights) {
     }
 }
 
+/* The best minimum of a block may be more than a 16-bit float holds, though no weight is. */
+TEST(minima_have_room) {
+    static float importance[N_ROW];
+    weigh(importance, 6);
+    fill(weight, 6);
+    EQ(weighed(pith__format_of(PITH__Q4_1), weight, importance, once, N_ROW), 0);
+    EQ(weighed(pith__format_of(PITH__Q5_1), weight, importance, once, N_ROW), 0);
+}
+
 /* The caller is told, and the block must not look right: all of it is NaN (MXFP4 has none: infinite). Its neighbour
  * stays. */
 TEST(what_is_not_finite_or_too_large) {
@@ -323,6 +332,7 @@ int main(void) {
     RUN(no_block_is_much_worse_than_llama_cpps);
     RUN(encoding_again_changes_little);
     RUN(awkward_weights);
+    RUN(minima_have_room);
     RUN(what_is_not_finite_or_too_large);
     return DONE();
 }
