@@ -44,6 +44,8 @@ TEST(same_as_from_torch) {
         { "llama", "blk.0.ffn_up.weight", 0, 40, 2559.016, 57.7584 },
         { "llama", "blk.0.ffn_down.weight", 0, 40, 2612.472, 22.07686 },
         { "llama", "output.weight", 0, 40, 2760.816, 60.37857 },
+        { "phi3", "blk.0.attn_qkv.weight", 0, 40, 2799.961, 33.65876 }, /* three matrices, gate and up: once */
+        { "phi3", "blk.0.ffn_up.weight", 0, 40, 2677.938, 45.58994 },
         { "gemma3", "blk.0.ffn_down.weight", 0, 40, 2780.618, 3.506119 },
         { "gemma3", "token_embd.weight", 0, 40, 2766.626, 93.7108 }, /* is the output matrix too */
         { "qwen3moe", "blk.0.attn_k.weight", 0, 40, 2492.453, 23.61806 },
