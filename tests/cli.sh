@@ -995,7 +995,7 @@ if [ -d "$shared/fixtures" ]; then # windows, longrope, experts; the context is 
 else skip "--prompt-cache with other families" "no ../shared"; fi
 go -s 7 -n 60 -i "The dog"; cp "$dir/out" "$dir/a"; rm "$kept"
 for k in 1 2; do go -s 7 -n 60 -i "The dog" --prompt-cache "$kept"; same_out "$dir/a" "--prompt-cache with the model that is built in, run $k"; done
-kept_as_it_was() { cmp -s "$kept" "$dir/b" && [ -z "$(find "$dir" -name '*.part')" ]; ok $? "and $1 stays"; }
+kept_as_it_was() { cmp -s "$kept" "$dir/b" && [ -z "$(find "$dir" -name 'kept*.part')" ]; ok $? "and $1 stays"; }
 cp "$kept" "$dir/b"; tiny -i the --prompt-cache "$kept"; refused 3 "kept: is a text of another model" "a text of another model"; kept_as_it_was "its file"
 rm "$kept"; tiny -t 0 -n 50 -i the --prompt-cache "$kept"; cp "$kept" "$dir/b"
 tiny -i the --prompt-cache "$kept" --cache-type-v f16; refused 3 "F32 and F32, need F32 and F16" "a text of another type of cache"
