@@ -434,7 +434,8 @@ TEST(refused) {
         { "--reward length:5 --max_length 20", "a prompt is never cut", USAGE },
         { "--reward length:5 --lora_dropout 0.1", "--lora_dropout: ", USAGE },
         { "--reward length:5 --gradient_accumulation_steps 2 --steps_per_generation 3", "--steps_per_generation is 3", USAGE },
-        { "--reward length:5 --max_completion_length 100", "with 100 for its completion", BAD_DATA },
+        { "--reward length:5 --max_completion_length 20", "with 20 for its completion need 4 at most", BAD_DATA },
+        { "--reward length:5 --max_completion_length 24", "has no room for a prompt", USAGE },
         { "", "reward", USAGE },
         { "--reward length:5 --rollouts {}/dump.jsonl", "need no file of prompts", USAGE },
     };

@@ -361,7 +361,9 @@ static int read_prompts(grpo_run *r) {
     const task_plan plan = { .m = t->m, .form = s->form, .variables = s->o->variables, .now = &now,
                              .parse_special = s->o->parse_special, .most = n_ctx - r->o->max_completion,
                              .room = r->o->max_completion, .check = check_row, .of = r };
-    int code = tasks_open(&r->tasks, &plan, &s->o->files);
+    int code = plan.most > 0 ? tasks_open(&r->tasks, &plan, &s->o->files)
+             : complain(USAGE, "--max_completion_length is %d, and a context of %d tokens then has no room for a prompt",
+                        r->o->max_completion, n_ctx);
     if (!code && eval.n) code = tasks_open(&r->held_out, &plan, &eval);
     if (code) return code;
     int out = eval.n ? 0 : (int)((double)r->tasks.n * (double)t->o->hold_out);

@@ -20,8 +20,7 @@ typedef struct {
 #define REWARD_OPTIONS { .timeout = 60 }
 #define REWARD_FLAGS(o) \
     { 0, "reward", LIST, &(o).rules, 0, 0, "RULE", \
-      "exact: 1 for the row's answer in \\boxed{}, behind #### or in <answer>; format:PATTERN: 1 if all of it " \
-      "matches; length:N: 1 for N tokens, less for others; may be given often" }, \
+      "exact: its answer is the row's; format:PATTERN: all of it matches; length:N: it has about N tokens; may be given often" }, \
     { 0, "reward-command", LIST, &(o).commands, 0, 0, "CMD", \
       "a program that reads a JSON line a completion and answers a number a line" }, \
     { 0, "reward-timeout", REAL, &(o).timeout, 0.1, 1e6, "S", "seconds in which it must go on (%)" }, \
