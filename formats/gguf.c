@@ -527,7 +527,10 @@ static int gguf_read_spm(pith__store *s, pith_error *err) {
     v->model = PITH__SPM;
     v->spelling = PITH__METASPACE;
     v->byte_fallback = v->add_space = v->add_bos = 1;
-    return gguf_get_flag(s, "tokenizer.ggml.add_space_prefix", &v->add_space, err);
+    const pith__key *k = pith__store_key(s, "pith.space_prefix"); /* which space: see PITH__SPACE_ALWAYS */
+    int code = gguf_get_flag(s, "tokenizer.ggml.add_space_prefix", &v->add_space, err);
+    if (k && v->add_space && k->type == PITH__INT && k->i >= PITH__SPACE_ALWAYS && k->i <= PITH__SPACE_FIRST) v->add_space = (int)k->i;
+    return code;
 }
 
 /* Byte-level BPE, whose merges have ranks and whose bytes are spelled as letters. What files do not

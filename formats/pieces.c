@@ -49,6 +49,15 @@ static size_t next_split(const piece_table *t, int i, size_t at, int *left, int 
     return 0;
 }
 
+/* One character over and over: of such, Llama 2's vocabulary has many with one score. */
+static int is_run(pith__str s) {
+    uint32_t c;
+    size_t n = s.n ? pith__utf8_read((const uint8_t *)s.p, s.n, &c) : 1;
+    for (size_t i = n; i < s.n; i++)
+        if (s.p[i] != s.p[i - n]) return 0;
+    return s.n % n == 0;
+}
+
 /* ---- merges -> scores -------------------------------------------------------------------------------- */
 
 static int made_by(const piece_table *t, int m, char *room) {
@@ -58,17 +67,23 @@ static int made_by(const piece_table *t, int m, char *room) {
     return text_find(t, room, v->left[m].n + v->right[m].n);
 }
 
-/* Pairs of one piece stand together, and all that there are: then its place is its score. 0: they do not. */
-static int place_pieces(const piece_table *t, float *score, int *n_pair, char *room) {
+/* Pairs of one piece stand together, and all that there are: then its place is its score. Runs of a character may share a
+ * place: then each has pairs between those of others. 0: they do not. */
+static int place_pieces(const piece_table *t, float *score, int *n_pair, int *end, char *room) {
     const pith__vocab *v = t->v;
-    int last = -1, left, right, place = 0;
+    int left, right, place = 0, open = 0, runs = 0; /* pairs before open are of the place; runs 1: it is one of runs */
     for (int m = 0; m < v->n_merge; m++) {
         int made = made_by(t, m, room);
-        if (made < 0) continue; /* a control token, which no text makes */
-        if (made != last && n_pair[made]) return 0;
-        if (made != last) score[made] = (float)-++place;
-        n_pair[made]++;
-        last = made;
+        if (made >= 0) end[made] = m + 1; /* else a control token, which no text makes */
+    }
+    for (int m = 0; m < v->n_merge; m++) {
+        int made = made_by(t, m, room);
+        if (made < 0 || n_pair[made]++) continue;
+        int run = is_run(v->piece[made]);
+        if (m < open && !(run && runs)) return 0;
+        if (m >= open) place++, runs = run;
+        score[made] = (float)-place;
+        open = end[made] > open ? end[made] : open;
     }
     for (int i = 0; i < v->n; i++) {
         if (!is_text(v, i)) continue;
@@ -85,26 +100,31 @@ PITH_SHARED int pith__scores_of(const pith__vocab *v, pith__arena *a, float **sc
     piece_table t;
     for (int m = 0; m < v->n_merge; m++)
         if (v->left[m].n + v->right[m].n > longest) longest = v->left[m].n + v->right[m].n;
-    int *n_pair = pith__arena_new(a, n, sizeof *n_pair);
+    int *n_pair = pith__arena_new(a, n, sizeof *n_pair), *end = pith__arena_new(a, n, sizeof *end);
     char *room = pith__arena_new(a, longest, 1);
     *score = pith__arena_new(a, n, sizeof **score);
-    if (!n_pair || !room || !*score || !table_pieces(&t, v, a)) return PITH_EMEMORY;
-    return place_pieces(&t, *score, n_pair, room) ? PITH_OK : PITH_EARCH;
+    if (!n_pair || !end || !room || !*score || !table_pieces(&t, v, a)) return PITH_EMEMORY;
+    return place_pieces(&t, *score, n_pair, end, room) ? PITH_OK : PITH_EARCH;
 }
 
 /* ---- scores -> merges -------------------------------------------------------------------------------- */
 
 typedef struct {
     float score;
-    int piece, left, right;
+    int run, piece, left, right;
+    size_t n_left, n_right; /* bytes */
 } scored_pair;
 
-/* The best piece first; of two alike the one that was first, and its shortest left part. */
+/* The best piece first. Of two alike the longest parts of runs, of whatever run, as Hugging Face's converter has them;
+ * others piece by piece. */
 static int by_score(const void *a, const void *b) {
     const scored_pair *x = a, *y = b;
     if (x->score > y->score || x->score < y->score) return x->score < y->score ? 1 : -1;
-    if (x->piece != y->piece) return x->piece - y->piece;
-    return x->left < y->left ? -1 : x->left > y->left;
+    if (x->run != y->run) return y->run - x->run;
+    if (!x->run && x->piece != y->piece) return x->piece - y->piece;
+    if (x->n_left != y->n_left) return x->n_left < y->n_left ? 1 : -1;
+    if (x->n_right != y->n_right) return x->n_right < y->n_right ? 1 : -1;
+    return x->piece - y->piece;
 }
 
 PITH_SHARED int pith__merges_of(const pith__vocab *v, pith__arena *a, int **pair, size_t *n) {
@@ -118,7 +138,8 @@ PITH_SHARED int pith__merges_of(const pith__vocab *v, pith__arena *a, int **pair
     *pair = pith__arena_new(a, most, 2 * sizeof **pair);
     for (int i = 0; i < v->n && all && *pair; i++)
         for (size_t at = 0; is_text(v, i) && (at = next_split(&t, i, at, &left, &right)) > 0;)
-            all[k++] = (scored_pair){ v->score ? v->score[i] : 0, i, left, right };
+            all[k++] = (scored_pair){ v->score ? v->score[i] : 0, is_run(v->piece[i]), i, left, right, v->piece[left].n,
+                                      v->piece[right].n };
     if (k) qsort(all, k, sizeof *all, by_score);
     for (size_t i = 0; i < k; i++) (*pair)[2 * i] = all[i].left, (*pair)[2 * i + 1] = all[i].right;
     int code = all && *pair ? PITH_OK : PITH_EMEMORY;

@@ -180,6 +180,7 @@ static void put_vocab(blob *b, const pith__vocab *v) {
     put_bool(b, "tokenizer.ggml.add_bos_token", v->add_bos);
     put_bool(b, "tokenizer.ggml.add_eos_token", v->add_eos);
     if (spm) put_bool(b, "tokenizer.ggml.add_space_prefix", v->add_space);
+    if (v->add_space > PITH__SPACE_ALWAYS) put_int(b, "pith.space_prefix", v->add_space); /* for which GGUF has no key */
     if (v->nfc) put_string(b, "pith.normalizer", pith__str_of("NFC"));
     if (v->chat_template.n) put_string(b, "tokenizer.chat_template", v->chat_template);
     if (v->tool_template.n) put_string(b, "tokenizer.chat_template.tool_use", v->tool_template);

@@ -441,9 +441,9 @@ TEST(a_folder_of_every_family) {
 TEST(merges_and_scores_are_the_same_vocabulary) {
     static const char *const pieces[] = { "a", "b", "c", "ab", "bc", "abc", "<s>" };
     static const char *const merges[3][4][2] = {
-        { { "b", "c" }, { "a", "bc" }, { "ab", "c" }, { "a", "b" } },
-        { { "a", "bc" }, { "b", "c" }, { "ab", "c" }, { "a", "b" } },
-        { { "b", "c" }, { "a", "bc" }, { "a", "b" } },
+        { { "b", "c" }, { "ab", "c" }, { "a", "bc" }, { "a", "b" } },
+        { { "ab", "c" }, { "b", "c" }, { "a", "bc" }, { "a", "b" } },
+        { { "b", "c" }, { "ab", "c" }, { "a", "b" } },
     };
     static const int codes[3] = { PITH_OK, PITH_EARCH, PITH_EARCH };
     pith__str piece[7], left[4], right[4];
@@ -468,6 +468,29 @@ TEST(merges_and_scores_are_the_same_vocabulary) {
         }
         pith__arena_free(&a);
     }
+}
+
+/* Runs of one character share a score where their pairs stand between each other: as in Llama 2's vocabulary. */
+TEST(runs_share_a_score) {
+    static const char *const pieces[] = { "-", "--", "---", "----", "a", "-a" };
+    static const char *const merges[][2] = { { "---", "-" }, { "--", "--" }, { "--", "-" }, { "-", "---" }, { "-", "--" },
+                                             { "-", "-" }, { "-", "a" } };
+    pith__str piece[6], left[7], right[7];
+    uint8_t type[6] = { 1, 1, 1, 1, 1, 1 };
+    pith__arena a = { NULL, 0 };
+    float *score;
+    int *pair;
+    size_t n;
+    for (int i = 0; i < 6; i++) piece[i] = pith__str_of(pieces[i]);
+    for (int i = 0; i < 7; i++) left[i] = pith__str_of(merges[i][0]), right[i] = pith__str_of(merges[i][1]);
+    pith__vocab v = { .model = PITH__BPE, .n = 6, .piece = piece, .type = type, .left = left, .right = right, .n_merge = 7 };
+    REQUIRE(!pith__scores_of(&v, &a, &score));
+    CHECK(score[3] >= score[2] && score[2] >= score[3] && score[1] < score[2] && score[5] < score[1]);
+    v.model = PITH__SPM, v.score = score;
+    REQUIRE(!pith__merges_of(&v, &a, &pair, &n) && n == 7);
+    for (size_t i = 0; i < n; i++)
+        CHECK(!pith__str_cmp(piece[pair[2 * i]], left[i]) && !pith__str_cmp(piece[pair[2 * i + 1]], right[i]));
+    pith__arena_free(&a);
 }
 
 /* ---- what is refused ----------------------------------------------------------------------------------- */
@@ -529,6 +552,7 @@ int main(void) {
     RUN(a_model_in_parts);
     RUN(a_folder_of_every_family);
     RUN(merges_and_scores_are_the_same_vocabulary);
+    RUN(runs_share_a_score);
     RUN(what_is_no_number_is_named);
     RUN(few_bits_are_not_rounded_again_unless_told);
     pith__remove_named(folder, "", "");

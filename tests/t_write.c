@@ -265,6 +265,12 @@ TEST(what_ends_a_text_is_written) {
     CHECK(v->n_end == 2 && v->end[0] + v->end[1] == 5 && v->end[0] * v->end[1] == 6);
     CHECK(v->n == 6 && v->type[3] == PITH__CONTROL && v->score[5] == -2 && pith__str_is(v->piece[5], "b"));
     pith__store_free(&t);
+    s.vocab.add_space = PITH__SPACE_FIRST; /* where GGUF has a yes or no */
+    REQUIRE(pith__gguf_write(&s, NULL, 0, pith__format_of(PITH__F32), file, NULL) == 0);
+    t = (pith__store){ .path = file, .n_file = 1, .file = f };
+    REQUIRE(pith__file_open(f, file, 0, NULL) == 0 && pith__gguf_read(&t, 0, NULL) == 0);
+    EQ(t.vocab.add_space, PITH__SPACE_FIRST);
+    pith__store_free(&t);
 }
 
 int main(void) {
