@@ -10,7 +10,7 @@ static pith_error e;
 
 static int save_bytes(bytes b) { /* and free them */
     FILE *f = fopen(path, "wb");
-    int good = f && fwrite(b.p, 1, b.n, f) == b.n;
+    int good = f && (!b.n || fwrite(b.p, 1, b.n, f) == b.n);
     if (f && fclose(f)) good = 0;
     free(b.p);
     return good;
