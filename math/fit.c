@@ -91,14 +91,14 @@ static void invert(float y[RUNS], const float d[RUNS]) {
 }
 
 /* To the nearest integer: from 2^23 on, floats are integers. NaN becomes lo. */
-static inline float nearest(float v, float lo, float hi) {
+static inline float nearest_level(float v, float lo, float hi) {
     v = v > lo ? v : lo;
     v = v < hi ? v : hi;
     return v + 12582912.0f - 12582912.0f;
 }
 
 static void to_integers(float *v, size_t n, float lo, float hi) {
-    for (size_t i = 0; i < n; i++) v[i] = nearest(v[i], lo, hi);
+    for (size_t i = 0; i < n; i++) v[i] = nearest_level(v[i], lo, hi);
 }
 
 static void to_table(float *v, size_t n, const int8_t table[16]) {
@@ -297,11 +297,11 @@ static void choose(super_fit *y, const run_batch *b, const run_fit *want, const 
         for (float ds = -reach; ds <= reach; ds++) {
             float s[RUNS], m[RUNS], d[RUNS], least[RUNS], error[RUNS];
             for (int k = 0; k < RUNS; k++) {
-                m[k] = nearest(want->m[k] * by_m[k] + dm, 0, (float)g->min_hi);
+                m[k] = nearest_level(want->m[k] * by_m[k] + dm, 0, (float)g->min_hi);
                 least[k] = M[k] * m[k];
                 /* with another minimum, the scale that leaves the upper end of the run where it was */
                 float top = want->d[k] + (least[k] - want->m[k]) / g->run.hi;
-                s[k] = nearest(nearest(top * by_d[k], lo, hi) + ds, lo, hi);
+                s[k] = nearest_level(nearest_level(top * by_d[k], lo, hi) + ds, lo, hi);
                 d[k] = D[k] * s[k];
             }
             sum_errors(error, b, d, least, &g->run);
