@@ -25,8 +25,9 @@ static int encode_prompt(request_reader *k, pith__str text) {
     const pith_shape *shape = pith_model_shape(m);
     unsigned flags = PITH_BOS | (k->rules->parse_special ? PITH_SPECIAL : 0);
     pith_token *t = NULL;
+    size_t room = text.n + 3; /* mostly enough: a token is a byte or more */
     int n = -1;
-    for (size_t room = text.n + 3; n < 0 || (size_t)n > room; room = (size_t)n) { /* mostly enough: a token is a byte or more */
+    for (;;) {
         free(t);
         t = malloc(room * sizeof *t);
         n = t ? pith_encode(m, text.p, text.n, flags, t, (int)room) : PITH_EMEMORY;
@@ -35,6 +36,8 @@ static int encode_prompt(request_reader *k, pith__str text) {
             if (n == PITH_EMEMORY) return request_no_memory(k->e);
             return request_refuse(k->e, "prompt", NULL, "the prompt cannot be made tokens");
         }
+        if ((size_t)n <= room) break;
+        room = (size_t)n;
     }
     if (n == 0) t[n++] = shape->bos >= 0 ? shape->bos : shape->eos; /* some families begin with nothing */
     if (t[0] >= 0) return add_prompt(k, t, n, "prompt");
