@@ -11,24 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DRAWN = 16 };     /* lots in which the texts of a pass are gone through by the threads */
-
-typedef struct {         /* a token that a pass drew */
-    rollout *r;
-    const pith_session *session;
-    pith_token token;
-} drawn;
-
 typedef struct {
     const rollout_plan *plan;
     slots k;
     choice *c;           /* (n) those */
     choice **ended;      /* (parallel) */
-    drawn *drawn;        /* (parallel) of the last pass, n_drawn */
-    float *logits;       /* (DRAWN, n_vocab) copies, which become probabilities */
+    float *logits;       /* (n_vocab) a copy, which becomes probabilities */
     rollouts *to;
-    int n, n_begun, n_ended, n_drawn;
-    size_t n_lot;
+    int n, n_begun, n_ended, is_nan;
 } sampling;
 
 typedef struct { /* what a text belongs to */
@@ -41,41 +31,18 @@ typedef struct { /* what a text belongs to */
 /* After each pass: the token that was drawn in it. */
 static void take_token(choice *c, const pith_session *session) {
     const drawing *d = c->owner;
+    sampling *s = d->s;
     rollout *r = d->r;
+    size_t n_vocab = (size_t)session->model->hyper.n_vocab;
+    uint8_t right;
     if (c->g.token < 0 || c->g.ended < 0) return; /* its prompt is being read */
-    d->s->drawn[d->s->n_drawn++] = (drawn){ r, session, c->g.token };
-    r->t[r->n_prompt + r->n++] = c->g.token;
+    memcpy(s->logits, pith_logits(session), n_vocab * sizeof *s->logits);
+    float logp = (float)-pith__cross_entropy(session->pass->kernels, s->logits, n_vocab, s->plan->temperature, c->g.token,
+                                             &right);
+    if (!isfinite(logp)) s->is_nan = 1;
+    r->t[r->n_prompt + r->n] = c->g.token;
+    r->logp[r->n++] = logp;
     r->truncated = c->g.ended != PITH_END;
-}
-
-/* Texts lot, lot + n_lot and so on: with which probability their tokens were drawn. The sessions still have the logits. */
-static void find_logps(const void *data, size_t lot, uint8_t *scratch) {
-    const sampling *s = data;
-    size_t n_vocab = (size_t)s->plan->m->hyper.n_vocab;
-    float *x = s->logits + lot * n_vocab;
-    (void)scratch;
-    for (size_t i = lot; i < (size_t)s->n_drawn; i += s->n_lot) {
-        const drawn *d = &s->drawn[i];
-        uint8_t right;
-        memcpy(x, pith_logits(d->session), n_vocab * sizeof *x);
-        d->r->logp[d->r->n - 1] =
-            (float)-pith__cross_entropy(d->session->pass->kernels, x, n_vocab, s->plan->temperature, d->token, &right);
-    }
-}
-
-static void share_logps(void *data) {
-    const sampling *s = data;
-    pith__share(&s->k.context.pass->team, s->n_lot, 1, find_logps, s);
-}
-
-/* Of all tokens of the last pass; 1: one is no number. */
-static int take_logps(sampling *s) {
-    int is_nan = 0;
-    s->n_lot = s->n_drawn < DRAWN ? (size_t)s->n_drawn : DRAWN;
-    if (s->n_lot) pith__together(&s->k.context.pass->team, share_logps, s);
-    for (int i = 0; i < s->n_drawn; i++) is_nan |= !isfinite(s->drawn[i].r->logp[s->drawn[i].r->n - 1]);
-    s->n_drawn = 0;
-    return is_nan;
 }
 
 /* Completion k of prompt i begins. */
@@ -109,14 +76,13 @@ static int run_texts(sampling *s, const request_prompt *prompt) {
         }
         int n = slots_step(&s->k, s->ended, &e);
         if (n < 0) return complain(FAILED, "%s", e.text);
-        int is_nan = take_logps(s);
         for (int i = 0; i < n; i++) {
             choice *c = s->ended[i];
             if (c->g.ended < 0) return complain(FAILED, "%s", c->error.text);
             choice_free(c);
         }
         s->n_ended += n;
-        if (is_nan) return complain(FAILED, "the model computes probabilities that are no numbers: nothing can be drawn");
+        if (s->is_nan) return complain(FAILED, "the model computes probabilities that are no numbers: nothing can be drawn");
         if (stopped()) return stopped();
         if (s->plan->shown) show_progress(s->plan->shown, (size_t)s->n_ended, (size_t)s->n);
     }
@@ -152,10 +118,9 @@ static int open_sampling(sampling *s, const request_prompt *prompt, int n_prompt
     s->k.take = take_token;
     s->c = calloc((size_t)s->n, sizeof *s->c);
     s->ended = calloc((size_t)parallel, sizeof *s->ended);
-    s->drawn = calloc((size_t)parallel, sizeof *s->drawn);
-    s->logits = calloc(DRAWN * (size_t)plan->m->hyper.n_vocab, sizeof *s->logits);
+    s->logits = calloc((size_t)plan->m->hyper.n_vocab, sizeof *s->logits);
     s->to->r = pith__arena_new(&s->to->arena, (size_t)s->n, sizeof *s->to->r);
-    int good = s->c && s->ended && s->drawn && s->logits && s->to->r;
+    int good = s->c && s->ended && s->logits && s->to->r;
     return good ? 0 : complain(FAILED, "no memory for %d completions", s->n);
 }
 
@@ -166,7 +131,7 @@ int rollouts_sample(rollouts *to, const rollout_plan *plan, const request_prompt
     if (!code) code = run_texts(&s, prompt);
     if (plan->shown) show_progress(plan->shown, 1, 1);
     for (int i = 0; s.c && i < s.n_begun; i++) choice_free(&s.c[i]);
-    free(s.c), free(s.ended), free(s.drawn), free(s.logits);
+    free(s.c), free(s.ended), free(s.logits);
     slots_close(&s.k);
     if (code) return rollouts_free(to), code;
     to->n = s.n;

@@ -22,8 +22,7 @@ static float largest(const float *x, size_t n) {
 /* The largest softmax value is 1 / sum(exp(x - max)); its log replaces a second pass. */
 PITH_SHARED double pith__cross_entropy(const pith__kernels *k, float *x, size_t n, float temperature, pith_token target,
                                        uint8_t *right) {
-    int divides = temperature > 0 && (temperature < 1 || temperature > 1);
-    for (size_t i = 0; divides && i < n; i++) x[i] /= temperature;
+    for (size_t i = 0; temperature > 0 && i < n; i++) x[i] /= temperature;
     double below = (double)largest(x, n) - x[target];
     *right = below <= 0;
     k->softmax(x, n);
