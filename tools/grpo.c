@@ -216,9 +216,8 @@ static void grpo_judge(void *of, int64_t first, const pith__sequence *s, int n) 
                                  r->b.advantage[row], pith__policy_weight(&r->how, &batch, n_count) };
     grpo_found *found = &r->found[first];
     *found = (grpo_found){ .entropy = 0 };
-    float *slope = (float *)(uintptr_t)s->slope; /* the room's */
-    pith__policy_learn(&r->how, &x, slope + from, &found->sums);
-    for (int i = 0; i < s->n; i++) slope[i] = -slope[i]; /* of -log p */
+    pith__policy_learn(&r->how, &x, s->slope + from, &found->sums);
+    for (int i = 0; i < s->n; i++) s->slope[i] = -s->slope[i]; /* of -log p */
     for (int i = 0; i < n_count; i++) found->entropy += (double)s->entropy[from + i];
     (void)n;
 }

@@ -177,11 +177,17 @@ static int score(score_options *o, const pith_model *m, const scored_text *in) {
     return code;
 }
 
-static int check_reward(const score_options *o) {
+/* --reward: rows, and a score for each. */
+static int score_rewarded(score_options *o) {
     const char *other = o->logits ? "--logits" : o->stride ? "--stride" : o->parallel ? "--parallel" :
                         o->parse_special ? "--parse-special" : o->model.lora.n + o->model.lora_scaled.n ? "--lora" : NULL;
     if (!o->file) return complain(USAGE, "--reward scores rows: need -f ROWS.jsonl");
-    return other ? complain(USAGE, "%s is of no use with --reward", other) : 0;
+    if (other) return complain(USAGE, "%s is of no use with --reward", other);
+    pith_model *m = NULL;
+    int code = open_adapted(&o->model, 0, &m); /* rows of tokens need no vocabulary */
+    if (!code) code = score_by_reward(m, &o->model, o->reward, o->file, o->show);
+    close_model(&o->model, m);
+    return code;
 }
 
 int verb_score(int argc, char **argv) {
@@ -226,15 +232,10 @@ int verb_score(int argc, char **argv) {
     if (code != GO_ON) return code;
     if ((o.prompt != NULL) + (o.file != NULL) + (o.tokens != NULL) != 1)
         return complain(USAGE, "score needs a text: one of -i TEXT, -f FILE, --tokens 1,5,9");
-    if (o.reward && (code = check_reward(&o)) != 0) return code;
+    if (o.reward) return score_rewarded(&o);
     pith_model *m = NULL;
     scored_text in = { .n = 0 };
-    code = open_adapted(&o.model, !o.tokens && !o.reward, &m); /* rows of tokens need no vocabulary */
-    if (o.reward) {
-        if (!code) code = score_by_reward(m, &o.model, o.reward, o.file, o.show);
-        close_model(&o.model, m);
-        return code;
-    }
+    code = open_adapted(&o.model, !o.tokens, &m);
     if (!code) code = get_input(&o, m, &in);
     if (!code && in.has_rows && (o.logits || o.stride))
         code = complain(USAGE, "%s is of one text, and %s has rows", o.logits ? "--logits" : "--stride", in.lines.name);
