@@ -25,6 +25,28 @@ PITH_SHARED int  pith__tokenizer_encode_long(const pith__tokenizer *k, const cha
 PITH_SHARED int  pith__tokenizer_encode_marked(const pith__tokenizer *k, const char *text, const uint8_t *mark,
                                                size_t len, pith_token *out, int cap);
 PITH_SHARED pith__str pith__tokenizer_piece(const pith__tokenizer *k, pith_token t); /* its bytes */
+PITH_SHARED const pith__vocab *pith__tokenizer_vocab(const pith__tokenizer *k);
+
+/* ---- frame.c: a text or a pair with the special tokens around it ------------------------------------- */
+
+typedef struct {
+    pith__str first, second; /* second.p NULL: one text, no pair */
+    unsigned flags;      /* PITH_SPECIAL: "[MASK]" in them is that one token; no other flag counts */
+    int limit;           /* so many tokens at most, with the special ones, which stay; 0: no limit */
+} pith__to_frame;
+
+typedef struct {         /* {0} at first. It may take one text after the other, and keeps its memory between them */
+    pith_token *token;   /* (n) */
+    uint8_t *type;       /* (n) token types: 1 for what belongs to the second text of a BERT pair */
+    int n;
+    int cut;             /* tokens of the texts that were over the limit and are left out */
+    int room;            /* tokens that there is memory for */
+} pith__framed;
+
+/* What the vocabulary's file has put around a text: [CLS] and [SEP], or <|endoftext|> behind it, or nothing. PITH_OK, or
+ * PITH_EARG: too long to be made tokens, or PITH_EMEMORY. */
+PITH_SHARED int pith__frame(const pith__tokenizer *k, const pith__to_frame *in, pith__framed *f);
+PITH_SHARED void pith__framed_free(pith__framed *f);
 
 /* ---- chat.c: a conversation -> tokens -------------------------------------------------------------- */
 

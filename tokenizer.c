@@ -666,5 +666,7 @@ PITH_SHARED pith__str pith__tokenizer_piece(const pith__tokenizer *k, pith_token
     return t < 0 || t >= k->v.n ? (pith__str){ NULL, 0 } : k->piece[t];
 }
 
+PITH_SHARED const pith__vocab *pith__tokenizer_vocab(const pith__tokenizer *k) { return &k->v; }
+
 #undef NEVER
 #undef NORMAL_ROOM

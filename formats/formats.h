@@ -32,6 +32,13 @@ enum { /* what an added token does: it takes white space before and after it alo
 enum { PITH__NONE, PITH__SPM, PITH__BPE }; /* merge by score or by rank; both start from characters */
 enum { PITH__RAW, PITH__METASPACE, PITH__BYTE_LETTERS }; /* " a" is spelled " a", "\u2581a", "\u0120a" */
 
+enum { PITH__FIRST_TEXT = -1, PITH__SECOND_TEXT = -2, PITH__PLACES = 12 };
+
+typedef struct {         /* one place of what a text or a pair of texts becomes */
+    int32_t id;          /* a special token; or one of the texts: PITH__FIRST_TEXT and so on */
+    uint8_t type;        /* its token type, that of all tokens of the text */
+} pith__place;
+
 /* A vocabulary as the file gives it; tokenizer.c makes the index to work with. */
 typedef struct {
     int model, spelling;
@@ -46,6 +53,8 @@ typedef struct {
     pith__str chat_template, tool_template; /* the second one where tools are given; no bytes: there is none */
     int bos, eos, unk;   /* -1: none */
     int end[16], n_end;  /* tokens that end a generated text; eos is one of them only if it is here */
+    int n_pair;
+    pith__place pair[PITH__PLACES]; /* (n_pair) what a pair becomes, the first text first; 0: each as it is alone */
     int add_bos, add_eos, ignore_merges, byte_fallback, nfc;
     int add_space;       /* PITH__SPACE_ALWAYS and so on */
     int late_spaces;     /* 1: spaces become U+2581 once added tokens are found (Metaspace), 0: before */
