@@ -27,7 +27,7 @@ static void print_id(const tokenize_options *o, const pith__tokenizer *k, pith_t
 
 static int print_ids(const tokenize_options *o, const pith__tokenizer *k, output *out) {
     const char *path = o->file ? o->file : !strcmp(o->prompt, "-") ? "-" : NULL;
-    unsigned flags = (o->no_bos ? 0 : PITH_BOS) | (o->parse_special ? PITH_SPECIAL : 0);
+    unsigned flags = (o->no_bos ? 0 : PITH_BOS | PITH_EOS) | (o->parse_special ? PITH_SPECIAL : 0);
     char *text = NULL;
     size_t len = path ? 0 : strlen(o->prompt);
     pith_token *t = NULL;
@@ -74,7 +74,7 @@ int verb_tokenize(int argc, char **argv) {
         { 0, "decode", TEXT, &o.decode, 0, 0, "IDS", "the bytes of these tokens: 1,5,9" },
         { 0, "pieces", SWITCH, &o.pieces, 0, 0, "",
           "a line for each token: id, tab, its text as a JSON string" },
-        { 0, "no-bos", SWITCH, &o.no_bos, 0, 0, "", "without the beginning-of-text token" },
+        { 0, "no-bos", SWITCH, &o.no_bos, 0, 0, "", "without the special tokens that go before and behind the text" },
         { 0, "parse-special", SWITCH, &o.parse_special, 0, 0, "",
           "read and write <|names|> as special tokens" },
         MODEL_FLAGS(o.model),
