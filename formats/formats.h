@@ -218,6 +218,39 @@ PITH_SHARED const char *pith__shown_name(const pith__store *s, const char *gguf,
  * expert 3 of "blk.0.ffn_up_exps.weight"; another is itself, which gives -1. */
 PITH_SHARED int pith__stack_name(pith__str name, char *to);
 
+/* ---- formats/hfread.c: what the readers of tokenizer.json share ------------------------------------ */
+
+enum { PITH__HF_STEPS = 8 };
+
+typedef struct { /* tokenizer.json while it becomes a vocabulary */
+    pith__folder *f;
+    const char *path;
+    pith__vocab *v;
+    pith__str step[PITH__HF_STEPS]; /* the regexes of pre_tokenizer, in order */
+    int n_step;
+    int byte_level, metaspace; /* 1: bytes are spelled as letters; spaces as U+2581 */
+    int prepend;               /* 1: the normalizer puts U+2581 before the text */
+    int code;                  /* the first error */
+} pith__vocab_reading;
+
+/* The first error: "PATH: NAME is j, need NEED", or no memory. */
+PITH_SHARED void pith__vocab_wrong(pith__vocab_reading *r, pith__json j, int code, const char *name,
+                                   const char *need);
+PITH_SHARED void pith__vocab_memory(pith__vocab_reading *r);
+/* Values. null is as good as absent, and then a flag is otherwise. */
+PITH_SHARED pith__str pith__vocab_string(pith__vocab_reading *r, pith__json j, const char *name);
+PITH_SHARED int  pith__vocab_flag(pith__vocab_reading *r, pith__json j, const char *name, int otherwise);
+PITH_SHARED int  pith__vocab_true(pith__vocab_reading *r, pith__json object, const char *name, int otherwise);
+PITH_SHARED void pith__vocab_absent(pith__vocab_reading *r, pith__json j, const char *name); /* or it is an error */
+PITH_SHARED int  pith__vocab_id(pith__vocab_reading *r, pith__json j, const char *name);
+/* Pieces. */
+PITH_SHARED void pith__vocab_put(pith__vocab_reading *r, int id, pith__str s, int type);
+PITH_SHARED int  pith__vocab_find(const pith__vocab_reading *r, pith__str s); /* special ones first; -1: none */
+/* The steps of a stage, those of a Sequence under the name list. */
+PITH_SHARED void pith__vocab_steps(pith__vocab_reading *r, pith__json at, const char *list,
+                                   void (*step)(pith__vocab_reading *r, pith__json at));
+PITH_SHARED int  pith__vocab_step_is(pith__json at, const char *type);
+
 /* ---- formats/hfrope.c, hfconfig.c, hftokenizer.c: the small files in a Hugging Face folder -------- */
 
 PITH_SHARED void pith__hf_rope(pith__hf *c); /* rope_theta, rope_scaling, ... -> keys and factors */

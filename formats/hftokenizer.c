@@ -10,94 +10,16 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { HF_STEPS = 8 };
-
-typedef struct {
-    pith__folder *f;
-    const char *path;
-    pith__vocab *v;
-    pith__str step[HF_STEPS]; /* the regexes of pre_tokenizer, in order */
-    int n_step;
-    int byte_level, metaspace; /* 1: bytes are spelled as letters; spaces as U+2581 */
-    int prepend;               /* 1: the normalizer puts U+2581 before the text */
-    int code;                  /* the first error */
-} hf_reading;
-
-/* ---- what reading needs everywhere ----------------------------------------------------------- */
-
-static void hf_wrong(hf_reading *r, pith__json j, int code, const char *name, const char *need) {
-    if (!r->code) r->code = pith__json_fail(j, code, r->path, name, need, r->f->err);
-}
-
-static void hf_memory(hf_reading *r) {
-    if (!r->code) r->code = pith__fail(r->f->err, PITH_EMEMORY, "%s: no memory", r->path);
-}
-
-static pith__str hf_string(hf_reading *r, pith__json j, const char *name) {
-    pith__str s = { "", 0 };
-    int code = pith__json_string(j, &r->f->s->arena, &s);
-    if (code == PITH_EMEMORY) hf_memory(r);
-    else if (code) hf_wrong(r, j, code, name, "a string");
-    return s;
-}
-
-static int hf_flag(hf_reading *r, pith__json j, const char *name, int otherwise) {
-    char type = pith__json_type(j);
-    if (type && type != 't' && type != 'f' && type != 'n')
-        hf_wrong(r, j, PITH_EFORMAT, name, "true or false");
-    return type && type != 'n' ? type == 't' : otherwise;
-}
-
-static int hf_true(hf_reading *r, pith__json object, const char *name, int otherwise) {
-    return hf_flag(r, pith__json_get(object, name), name, otherwise);
-}
-
-/* Refuse anything but null, false, "" and 0. */
-static void hf_absent(hf_reading *r, pith__json j, const char *name) {
-    char type = pith__json_type(j);
-    double y;
-    if (type && type != 'n' && type != 'f' && !pith__json_is(j, "") &&
-        !(pith__json_float(j, &y) && y == 0))
-        hf_wrong(r, j, PITH_EARCH, name, "none");
-}
-
-/* The id of a piece, its special tokens first; -1: none. */
-static int hf_find(const hf_reading *r, pith__str s) {
-    const pith__vocab *v = r->v;
-    int found = -1;
-    for (int i = 0; i < v->n; i++) {
-        if (v->piece[i].n != s.n || memcmp(v->piece[i].p, s.p, s.n) != 0) continue;
-        if (v->type[i] == PITH__CONTROL || v->type[i] == PITH__USER) return i;
-        if (found < 0) found = i;
-    }
-    return found;
-}
-
 /* ---- pieces ---------------------------------------------------------------------------------- */
 
-static int hf_id(hf_reading *r, pith__json j, const char *name) {
-    int64_t i;
-    if (pith__json_int(j, &i) && i >= 0 && i < r->f->n_vocab) return (int)i;
-    char need[64];
-    snprintf(need, sizeof need, "an integer from 0 to %d", r->f->n_vocab - 1);
-    hf_wrong(r, j, PITH_EFORMAT, name, need);
-    return 0;
-}
-
-static void hf_set_piece(hf_reading *r, int id, pith__str s, int type) {
-    r->v->piece[id] = s;
-    r->v->type[id] = (uint8_t)type;
-    if (id >= r->v->n) r->v->n = id + 1;
-}
-
 /* Ids that no piece has stay empty and unused. Gemma gives the id of <0x09> to the tab, too. */
-static void hf_pieces(hf_reading *r, pith__json vocab) {
+static void hf_pieces(pith__vocab_reading *r, pith__json vocab) {
     pith__vocab *v = r->v;
     size_t n = (size_t)r->f->n_vocab;
     v->piece = pith__arena_new(&r->f->s->arena, n, sizeof *v->piece);
     v->type = pith__arena_new(&r->f->s->arena, n, sizeof *v->type);
     if (!v->piece || !v->type) {
-        hf_memory(r);
+        pith__vocab_memory(r);
         return;
     }
     for (size_t i = 0; i < n; i++) {
@@ -105,13 +27,13 @@ static void hf_pieces(hf_reading *r, pith__json vocab) {
         v->type[i] = PITH__UNUSED;
     }
     pith__json key, value;
-    if (pith__json_type(vocab) != '{') hf_wrong(r, vocab, PITH_EFORMAT, "model.vocab", "an object");
+    if (pith__json_type(vocab) != '{') pith__vocab_wrong(r, vocab, PITH_EFORMAT, "model.vocab", "an object");
     while (!r->code && pith__json_next(&vocab, &key, &value)) {
-        int id = hf_id(r, value, "an id in model.vocab");
-        pith__str s = hf_string(r, key, "model.vocab");
+        int id = pith__vocab_id(r, value, "an id in model.vocab");
+        pith__str s = pith__vocab_string(r, key, "model.vocab");
         int byte = v->byte_fallback && s.n == 6 && !memcmp(s.p, "<0x", 3);
         if (v->type[id] == PITH__UNUSED || v->type[id] == PITH__BYTE)
-            hf_set_piece(r, id, s, byte ? PITH__BYTE : PITH__NORMAL);
+            pith__vocab_put(r, id, s, byte ? PITH__BYTE : PITH__NORMAL);
     }
 }
 
@@ -122,17 +44,17 @@ static int hf_is_pair(pith__json merge, pith__json *left, pith__json *right) {
 }
 
 /* "left right", or since 2024 ["left", "right"], which may hold spaces. */
-static void hf_merge(hf_reading *r, pith__json merge, pith__str *left, pith__str *right) {
+static void hf_merge(pith__vocab_reading *r, pith__json merge, pith__str *left, pith__str *right) {
     pith__json a, b;
     if (hf_is_pair(merge, &a, &b)) {
-        *left = hf_string(r, a, "model.merges");
-        *right = hf_string(r, b, "model.merges");
+        *left = pith__vocab_string(r, a, "model.merges");
+        *right = pith__vocab_string(r, b, "model.merges");
         return;
     }
-    pith__str s = hf_string(r, merge, "model.merges");
+    pith__str s = pith__vocab_string(r, merge, "model.merges");
     const char *space = s.n ? memchr(s.p, ' ', s.n) : NULL;
     if (!space || memchr(space + 1, ' ', s.n - (size_t)(space + 1 - s.p))) {
-        hf_wrong(r, merge, PITH_EFORMAT, "model.merges", "two pieces with a space between");
+        pith__vocab_wrong(r, merge, PITH_EFORMAT, "model.merges", "two pieces with a space between");
         return;
     }
     left->p = s.p;
@@ -141,23 +63,23 @@ static void hf_merge(hf_reading *r, pith__json merge, pith__str *left, pith__str
     right->n = s.n - left->n - 1;
 }
 
-static void hf_merges(hf_reading *r, pith__json merges) {
+static void hf_merges(pith__vocab_reading *r, pith__json merges) {
     pith__vocab *v = r->v;
     size_t n = pith__json_count(merges);
     if (pith__json_type(merges) != '[' || n > INT32_MAX / 2) {
-        hf_wrong(r, merges, PITH_EFORMAT, "model.merges", "an array");
+        pith__vocab_wrong(r, merges, PITH_EFORMAT, "model.merges", "an array");
         return;
     }
     v->left = pith__arena_new(&r->f->s->arena, n, sizeof *v->left);
     v->right = pith__arena_new(&r->f->s->arena, n, sizeof *v->right);
-    if (!v->left || !v->right) hf_memory(r);
+    if (!v->left || !v->right) pith__vocab_memory(r);
     pith__json merge;
     for (size_t i = 0; !r->code && pith__json_next(&merges, NULL, &merge); i++)
         hf_merge(r, merge, &v->left[i], &v->right[i]);
     v->n_merge = (int)n;
 }
 
-static void hf_model(hf_reading *r, pith__json model) {
+static void hf_model(pith__vocab_reading *r, pith__json model) {
     enum { TYPE, UNK, DROPOUT, PREFIX, AFFIX, FUSE, FALLBACK, IGNORE, VOCAB, MERGES, FIELDS };
     static const char *const names[FIELDS] = {
         "type", "unk_token", "dropout", "continuing_subword_prefix", "end_of_word_suffix",
@@ -165,22 +87,22 @@ static void hf_model(hf_reading *r, pith__json model) {
     };
     pith__json at[FIELDS]; /* picked in one pass, for it is megabytes */
     pith__json_pick(model, names, at, FIELDS);
-    if (pith__json_type(model) != '{') hf_wrong(r, model, PITH_EFORMAT, "model", "an object");
+    if (pith__json_type(model) != '{') pith__vocab_wrong(r, model, PITH_EFORMAT, "model", "an object");
     if (pith__json_type(at[TYPE]) && !pith__json_is(at[TYPE], "BPE"))
-        hf_wrong(r, at[TYPE], PITH_EARCH, "model.type", "BPE");
-    for (int i = DROPOUT; i <= AFFIX; i++) hf_absent(r, at[i], names[i]);
+        pith__vocab_wrong(r, at[TYPE], PITH_EARCH, "model.type", "BPE");
+    for (int i = DROPOUT; i <= AFFIX; i++) pith__vocab_absent(r, at[i], names[i]);
     r->v->model = PITH__BPE;
-    r->v->fuse_unk = hf_flag(r, at[FUSE], names[FUSE], 0);
-    r->v->byte_fallback = hf_flag(r, at[FALLBACK], names[FALLBACK], 0);
-    r->v->ignore_merges = hf_flag(r, at[IGNORE], names[IGNORE], 0);
+    r->v->fuse_unk = pith__vocab_flag(r, at[FUSE], names[FUSE], 0);
+    r->v->byte_fallback = pith__vocab_flag(r, at[FALLBACK], names[FALLBACK], 0);
+    r->v->ignore_merges = pith__vocab_flag(r, at[IGNORE], names[IGNORE], 0);
     if (!r->code) hf_pieces(r, at[VOCAB]);
     if (!r->code) hf_merges(r, at[MERGES]);
     if (!r->code && pith__json_type(at[UNK]) == '"')
-        r->v->unk = hf_find(r, hf_string(r, at[UNK], names[UNK]));
+        r->v->unk = pith__vocab_find(r, pith__vocab_string(r, at[UNK], names[UNK]));
 }
 
 /* The flags of an added token. */
-static int hf_added_flags(hf_reading *r, pith__json token) {
+static int hf_added_flags(pith__vocab_reading *r, pith__json token) {
     static const struct {
         const char *name;
         int flag;
@@ -188,34 +110,34 @@ static int hf_added_flags(hf_reading *r, pith__json token) {
                   { "single_word", PITH__SINGLE_WORD }, { "normalized", PITH__NORMALIZED } };
     int flags = 0;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (hf_true(r, token, known[i].name, 0)) flags |= known[i].flag;
+        if (pith__vocab_true(r, token, known[i].name, 0)) flags |= known[i].flag;
     return flags;
 }
 
 /* Tokens found in the text before all else. They take the place of a piece with the same id. */
-static void hf_added(hf_reading *r, pith__json list) {
+static void hf_added(pith__vocab_reading *r, pith__json list) {
     pith__vocab *v = r->v;
     pith__json token;
     char type = pith__json_type(list);
     int n_far = 0;
     pith__str first = { NULL, 0 };
     if (type && type != 'n' && type != '[')
-        hf_wrong(r, list, PITH_EFORMAT, "added_tokens", "an array");
+        pith__vocab_wrong(r, list, PITH_EFORMAT, "added_tokens", "an array");
     v->added = pith__arena_new(&r->f->s->arena, (size_t)r->f->n_vocab, 1);
-    if (!v->added) hf_memory(r);
+    if (!v->added) pith__vocab_memory(r);
     while (!r->code && pith__json_next(&list, NULL, &token)) {
         pith__json number = pith__json_get(token, "id");
         int64_t far;
         if (pith__json_int(number, &far) && far >= r->f->n_vocab) { /* cannot come out of the model */
-            if (n_far++ == 0) first = hf_string(r, pith__json_get(token, "content"), "content");
+            if (n_far++ == 0) first = pith__vocab_string(r, pith__json_get(token, "content"), "content");
             continue;
         }
-        int id = hf_id(r, number, "an id in added_tokens");
-        pith__str s = hf_string(r, pith__json_get(token, "content"), "content in added_tokens");
-        int flags = hf_added_flags(r, token), special = hf_true(r, token, "special", 0);
+        int id = pith__vocab_id(r, number, "an id in added_tokens");
+        pith__str s = pith__vocab_string(r, pith__json_get(token, "content"), "content in added_tokens");
+        int flags = hf_added_flags(r, token), special = pith__vocab_true(r, token, "special", 0);
         if (r->code) return;
         if (pith__str_cmp(s, v->piece[id]) != 0) flags |= PITH__ADDED_ONLY;
-        hf_set_piece(r, id, s, special ? PITH__CONTROL : PITH__USER);
+        pith__vocab_put(r, id, s, special ? PITH__CONTROL : PITH__USER);
         v->added[id] = (uint8_t)flags;
     }
     if (n_far)
@@ -226,42 +148,24 @@ static void hf_added(hf_reading *r, pith__json list) {
 
 /* ---- the pipeline ---------------------------------------------------------------------------- */
 
-/* Call step for every step, also of a Sequence in a Sequence: at most 64 deep, as JSON is here. */
-static void hf_steps(hf_reading *r, pith__json at, const char *list,
-                     void (*step)(hf_reading *r, pith__json at)) {
-    char type = pith__json_type(at);
-    if (!type || type == 'n' || r->code) return;
-    if (!pith__json_is(pith__json_get(at, "type"), "Sequence")) {
-        step(r, at);
-        return;
-    }
-    pith__json it = pith__json_get(at, list), item;
-    if (pith__json_type(it) != '[') hf_wrong(r, it, PITH_EFORMAT, list, "an array");
-    while (pith__json_next(&it, NULL, &item)) hf_steps(r, item, list, step);
-}
-
-static int hf_type(pith__json at, const char *type) {
-    return pith__json_is(pith__json_get(at, "type"), type);
-}
-
-static void hf_normalizer(hf_reading *r, pith__json at) {
+static void hf_normalizer(pith__vocab_reading *r, pith__json at) {
     pith__json pattern = pith__json_get(pith__json_get(at, "pattern"), "String");
-    if (hf_type(at, "NFC")) {
+    if (pith__vocab_step_is(at, "NFC")) {
         r->v->nfc = 1;
-    } else if (hf_type(at, "Prepend") && pith__json_is(pith__json_get(at, "prepend"), PITH__METASPACE_UTF8)) {
+    } else if (pith__vocab_step_is(at, "Prepend") && pith__json_is(pith__json_get(at, "prepend"), PITH__METASPACE_UTF8)) {
         r->prepend = 1;
-    } else if (hf_type(at, "Replace") && pith__json_is(pattern, " ") &&
+    } else if (pith__vocab_step_is(at, "Replace") && pith__json_is(pattern, " ") &&
                pith__json_is(pith__json_get(at, "content"), PITH__METASPACE_UTF8)) {
         r->metaspace = 1;
     } else {
-        hf_wrong(r, at, PITH_EARCH, "normalizer", "NFC, Prepend or Replace (of spaces by U+2581)");
+        pith__vocab_wrong(r, at, PITH_EARCH, "normalizer", "NFC, Prepend or Replace (of spaces by U+2581)");
     }
 }
 
-static void hf_add_step(hf_reading *r, pith__str regex) {
-    if (r->n_step == HF_STEPS)
+static void hf_add_step(pith__vocab_reading *r, pith__str regex) {
+    if (r->n_step == PITH__HF_STEPS)
         r->code = pith__fail(r->f->err, PITH_EARCH, "%s: pre_tokenizer has more than %d steps",
-                             r->path, HF_STEPS);
+                             r->path, PITH__HF_STEPS);
     else r->step[r->n_step++] = regex;
 }
 
@@ -270,48 +174,48 @@ static const char hf_gpt2[] =
 
 /* A Split that keeps what it finds: as pieces of their own, or by removing what it does not find.
  */
-static void hf_split(hf_reading *r, pith__json at) {
+static void hf_split(pith__vocab_reading *r, pith__json at) {
     pith__json pattern = pith__json_get(at, "pattern"), behavior = pith__json_get(at, "behavior");
-    int invert = hf_true(r, at, "invert", 0);
+    int invert = pith__vocab_true(r, at, "invert", 0);
     if (pith__json_is(pith__json_get(pattern, "String"), " ") && r->metaspace)
         return; /* Gemma: there are no spaces left */
     if (!pith__json_is(behavior, invert ? "Removed" : "Isolated"))
-        hf_wrong(r, behavior, PITH_EARCH, "behavior of a Split", "Isolated, or Removed inverted");
-    hf_add_step(r, hf_string(r, pith__json_get(pattern, "Regex"), "Regex of a Split"));
+        pith__vocab_wrong(r, behavior, PITH_EARCH, "behavior of a Split", "Isolated, or Removed inverted");
+    hf_add_step(r, pith__vocab_string(r, pith__json_get(pattern, "Regex"), "Regex of a Split"));
 }
 
 /* Puts U+2581 before the text, if none is there: or also before what follows an added token. */
-static void hf_metaspace(hf_reading *r, pith__json at) {
+static void hf_metaspace(pith__vocab_reading *r, pith__json at) {
     pith__json scheme = pith__json_get(at, "prepend_scheme");
     if (!pith__json_is(pith__json_get(at, "replacement"), PITH__METASPACE_UTF8))
-        hf_wrong(r, at, PITH_EARCH, "Metaspace", "U+2581 as its replacement");
-    int never = pith__json_is(scheme, "never") || !hf_true(r, at, "add_prefix_space", 1);
+        pith__vocab_wrong(r, at, PITH_EARCH, "Metaspace", "U+2581 as its replacement");
+    int never = pith__json_is(scheme, "never") || !pith__vocab_true(r, at, "add_prefix_space", 1);
     int first = pith__json_is(scheme, "first");
     if (pith__json_type(scheme) && !never && !first && !pith__json_is(scheme, "always"))
-        hf_wrong(r, scheme, PITH_EARCH, "prepend_scheme", "first, always or never");
+        pith__vocab_wrong(r, scheme, PITH_EARCH, "prepend_scheme", "first, always or never");
     if (!never) r->v->add_space = first ? PITH__SPACE_FIRST : PITH__SPACE_NONE_YET;
     if (!r->metaspace) r->v->late_spaces = 1;
     r->metaspace = 1;
-    r->v->split_words = hf_true(r, at, "split", 1);
+    r->v->split_words = pith__vocab_true(r, at, "split", 1);
 }
 
-static void hf_pre_tokenizer(hf_reading *r, pith__json at) {
+static void hf_pre_tokenizer(pith__vocab_reading *r, pith__json at) {
     if (r->byte_level) {
-        hf_wrong(r, at, PITH_EARCH, "pre_tokenizer", "ByteLevel as its last step");
-    } else if (hf_type(at, "ByteLevel")) {
+        pith__vocab_wrong(r, at, PITH_EARCH, "pre_tokenizer", "ByteLevel as its last step");
+    } else if (pith__vocab_step_is(at, "ByteLevel")) {
         r->byte_level = 1;
-        if (hf_true(r, at, "add_prefix_space", 1))
-            hf_wrong(r, at, PITH_EARCH, "pre_tokenizer", "add_prefix_space false");
-        if (hf_true(r, at, "use_regex", 1)) hf_add_step(r, pith__str_of(hf_gpt2));
-    } else if (hf_type(at, "Digits")) {
-        int each = hf_true(r, at, "individual_digits", 0);
+        if (pith__vocab_true(r, at, "add_prefix_space", 1))
+            pith__vocab_wrong(r, at, PITH_EARCH, "pre_tokenizer", "add_prefix_space false");
+        if (pith__vocab_true(r, at, "use_regex", 1)) hf_add_step(r, pith__str_of(hf_gpt2));
+    } else if (pith__vocab_step_is(at, "Digits")) {
+        int each = pith__vocab_true(r, at, "individual_digits", 0);
         hf_add_step(r, pith__str_of(each ? "\\p{N}" : "\\p{N}+"));
-    } else if (hf_type(at, "Split")) {
+    } else if (pith__vocab_step_is(at, "Split")) {
         hf_split(r, at);
-    } else if (hf_type(at, "Metaspace")) {
+    } else if (pith__vocab_step_is(at, "Metaspace")) {
         hf_metaspace(r, at);
     } else {
-        hf_wrong(r, at, PITH_EARCH, "pre_tokenizer", "ByteLevel, Digits, Split or Metaspace");
+        pith__vocab_wrong(r, at, PITH_EARCH, "pre_tokenizer", "ByteLevel, Digits, Split or Metaspace");
     }
 }
 
@@ -331,7 +235,7 @@ static void hf_pre_tokenizer(hf_reading *r, pith__json at) {
     "*" suffix "|" number "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 static const struct {
-    const char *pre, *step[HF_STEPS];
+    const char *pre, *step[PITH__HF_STEPS];
 } hf_known[] = {
     { "gpt-2", { hf_gpt2 } },
     { "smollm", { "\\p{N}", hf_gpt2 } },
@@ -361,13 +265,13 @@ static const struct {
 PITH_SHARED const char *pith__hf_pre(int i) { return i < (int)(sizeof hf_known / sizeof *hf_known) ? hf_known[i].pre : NULL; }
 PITH_SHARED const char *const *pith__hf_pre_steps(int i) { return hf_known[i].step; }
 
-static int hf_knows(const hf_reading *r, const char *const *step) {
+static int hf_knows(const pith__vocab_reading *r, const char *const *step) {
     int n = 0;
     while (n < r->n_step && step[n] && pith__str_is(r->step[n], step[n])) n++;
-    return n == r->n_step && (n == HF_STEPS || !step[n]);
+    return n == r->n_step && (n == PITH__HF_STEPS || !step[n]);
 }
 
-static void hf_name_pre(hf_reading *r) {
+static void hf_name_pre(pith__vocab_reading *r) {
     for (size_t i = 0; i < sizeof hf_known / sizeof *hf_known; i++) {
         if (!hf_knows(r, hf_known[i].step)) continue;
         r->v->pre = pith__str_of(hf_known[i].pre);
@@ -385,7 +289,7 @@ static void hf_name_pre(hf_reading *r) {
 /* ---- what comes before and behind the tokens ------------------------------------------------- */
 
 /* TemplateProcessing, for one text: a token before it, or one behind it, or both. */
-static void hf_template(hf_reading *r, pith__json at) {
+static void hf_template(pith__vocab_reading *r, pith__json at) {
     pith__json it = pith__json_get(at, "single"), item;
     pith__json known = pith__json_get(at, "special_tokens");
     int texts = 0;
@@ -395,43 +299,43 @@ static void hf_template(hf_reading *r, pith__json at) {
             texts++;
             continue;
         }
-        pith__str s = hf_string(r, name, "SpecialToken in post_processor");
-        int found = r->code ? -1 : hf_find(r, s);
+        pith__str s = pith__vocab_string(r, name, "SpecialToken in post_processor");
+        int found = r->code ? -1 : pith__vocab_find(r, s);
         if (pith__json_type(known) == '{' && !memchr(s.p, 0, s.n) && s.n < 200) {
             char text[200];
             memcpy(text, s.p, s.n);
             text[s.n] = 0;
             ids = pith__json_get(pith__json_get(known, text), "ids");
             if (pith__json_next(&ids, NULL, &id) && !pith__json_next(&ids, NULL, &more))
-                found = hf_id(r, id, "an id in post_processor");
+                found = pith__vocab_id(r, id, "an id in post_processor");
         }
         int *flag = texts ? &r->v->add_eos : &r->v->add_bos;
         int *token = texts ? &r->v->eos : &r->v->bos;
         if (*flag || found < 0)
-            hf_wrong(r, item, PITH_EARCH, "post_processor", "one known token before, one behind");
+            pith__vocab_wrong(r, item, PITH_EARCH, "post_processor", "one known token before, one behind");
         *flag = 1;
         *token = found;
     }
-    if (texts != 1) hf_wrong(r, at, PITH_EARCH, "post_processor", "one text in its template");
+    if (texts != 1) pith__vocab_wrong(r, at, PITH_EARCH, "post_processor", "one text in its template");
 }
 
-static void hf_post_processor(hf_reading *r, pith__json at) {
-    if (hf_type(at, "TemplateProcessing")) hf_template(r, at);
-    else if (!hf_type(at, "ByteLevel"))
-        hf_wrong(r, at, PITH_EARCH, "post_processor", "ByteLevel or TemplateProcessing");
+static void hf_post_processor(pith__vocab_reading *r, pith__json at) {
+    if (pith__vocab_step_is(at, "TemplateProcessing")) hf_template(r, at);
+    else if (!pith__vocab_step_is(at, "ByteLevel"))
+        pith__vocab_wrong(r, at, PITH_EARCH, "post_processor", "ByteLevel or TemplateProcessing");
 }
 
 /* How pieces become text follows from their spelling; a decoder may only say the same. */
-static void hf_decoder(hf_reading *r, pith__json at) {
+static void hf_decoder(pith__vocab_reading *r, pith__json at) {
     static const char *const known[] = { "ByteLevel", "ByteFallback", "Fuse",
                                          "Metaspace", "Replace",      "Strip" };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (hf_type(at, known[i])) return;
-    hf_wrong(r, at, PITH_EARCH, "decoder", "one of those that go with BPE");
+        if (pith__vocab_step_is(at, known[i])) return;
+    pith__vocab_wrong(r, at, PITH_EARCH, "decoder", "one of those that go with BPE");
 }
 
 PITH_SHARED int pith__hf_vocab(pith__folder *f, pith__json at, const char *path) {
-    hf_reading r = { .f = f, .path = path, .v = &f->s->vocab };
+    pith__vocab_reading r = { .f = f, .path = path, .v = &f->s->vocab };
     pith__vocab *v = r.v;
     enum { MODEL, ADDED, NORMALIZER, PRE, PROCESSOR, DECODER, FIELDS };
     static const char *const names[FIELDS] = { "model",         "added_tokens",   "normalizer",
@@ -440,18 +344,18 @@ PITH_SHARED int pith__hf_vocab(pith__folder *f, pith__json at, const char *path)
     pith__json_pick(at, names, in, FIELDS);
     hf_model(&r, in[MODEL]);
     if (!r.code) hf_added(&r, in[ADDED]);
-    hf_steps(&r, in[NORMALIZER], "normalizers", hf_normalizer);
-    hf_steps(&r, in[PRE], "pretokenizers", hf_pre_tokenizer);
-    hf_steps(&r, in[PROCESSOR], "processors", hf_post_processor);
-    hf_steps(&r, in[DECODER], "decoders", hf_decoder);
+    pith__vocab_steps(&r, in[NORMALIZER], "normalizers", hf_normalizer);
+    pith__vocab_steps(&r, in[PRE], "pretokenizers", hf_pre_tokenizer);
+    pith__vocab_steps(&r, in[PROCESSOR], "processors", hf_post_processor);
+    pith__vocab_steps(&r, in[DECODER], "decoders", hf_decoder);
     if (r.byte_level && (r.metaspace || r.prepend))
-        hf_wrong(&r, in[NORMALIZER], PITH_EARCH, names[NORMALIZER], "none with ByteLevel");
+        pith__vocab_wrong(&r, in[NORMALIZER], PITH_EARCH, names[NORMALIZER], "none with ByteLevel");
     if (r.prepend && (!r.metaspace || v->late_spaces || v->add_space))
-        hf_wrong(&r, in[NORMALIZER], PITH_EARCH, names[NORMALIZER],
+        pith__vocab_wrong(&r, in[NORMALIZER], PITH_EARCH, names[NORMALIZER],
                  "Replace beside Prepend, and nothing else that prepends");
     if (r.prepend) v->add_space = PITH__SPACE_ALWAYS;
     if (!r.byte_level && r.n_step)
-        hf_wrong(&r, in[PRE], PITH_EARCH, names[PRE], "ByteLevel in it");
+        pith__vocab_wrong(&r, in[PRE], PITH_EARCH, names[PRE], "ByteLevel in it");
     if (r.code) return r.code;
     v->spelling = r.byte_level ? PITH__BYTE_LETTERS : r.metaspace ? PITH__METASPACE : PITH__RAW;
     if (r.byte_level) hf_name_pre(&r);
@@ -463,32 +367,32 @@ PITH_SHARED int pith__hf_vocab(pith__folder *f, pith__json at, const char *path)
 /* ---- the files beside it --------------------------------------------------------------------- */
 
 /* "eos_token": "</s>", or an object with the text as its content. */
-static void hf_special(hf_reading *r, pith__json config, const char *name, int *id) {
+static void hf_special(pith__vocab_reading *r, pith__json config, const char *name, int *id) {
     pith__json j = pith__json_get(config, name);
     if (pith__json_type(j) == '{') j = pith__json_get(j, "content");
     if (*id >= 0 || pith__json_type(j) != '"') return;
-    *id = hf_find(r, hf_string(r, j, name));
+    *id = pith__vocab_find(r, pith__vocab_string(r, j, name));
 }
 
 /* A string, or those called "default" and "tool_use" in a list of {name, template}. */
-static void hf_chat(hf_reading *r, pith__json j) {
+static void hf_chat(pith__vocab_reading *r, pith__json j) {
     pith__json item;
-    if (pith__json_type(j) == '"') r->v->chat_template = hf_string(r, j, "chat_template");
+    if (pith__json_type(j) == '"') r->v->chat_template = pith__vocab_string(r, j, "chat_template");
     while (pith__json_type(j) != '{' && pith__json_next(&j, NULL, &item)) {
         pith__json name = pith__json_get(item, "name");
         pith__str *to = pith__json_is(name, "default") ? &r->v->chat_template
                       : pith__json_is(name, "tool_use") ? &r->v->tool_template : NULL;
-        if (to) *to = hf_string(r, pith__json_get(item, "template"), "chat_template");
+        if (to) *to = pith__vocab_string(r, pith__json_get(item, "template"), "chat_template");
     }
 }
 
-static void hf_settings(hf_reading *r, pith__json config) {
+static void hf_settings(pith__vocab_reading *r, pith__json config) {
     pith__vocab *v = r->v;
     hf_special(r, config, "bos_token", &v->bos);
     hf_special(r, config, "eos_token", &v->eos);
     hf_special(r, config, "unk_token", &v->unk);
-    v->add_bos = hf_true(r, config, "add_bos_token", v->add_bos);
-    v->add_eos = hf_true(r, config, "add_eos_token", v->add_eos);
+    v->add_bos = pith__vocab_true(r, config, "add_bos_token", v->add_bos);
+    v->add_eos = pith__vocab_true(r, config, "add_eos_token", v->add_eos);
     hf_chat(r, pith__json_get(config, "chat_template"));
 }
 
@@ -526,7 +430,7 @@ static int hf_chat_file(pith__folder *f, const char *name, pith__str *to) {
 }
 
 PITH_SHARED int pith__hf_tokenizer(pith__folder *f) {
-    hf_reading r = { .f = f, .v = &f->s->vocab };
+    pith__vocab_reading r = { .f = f, .v = &f->s->vocab };
     pith__json at;
     r.v->bos = r.v->eos = r.v->unk = -1;
     int code = pith__folder_json(f, "tokenizer.json", 0, &at, &r.path);
