@@ -13,6 +13,8 @@
  *   SentencePiece's vocabularies as such a list; then it starts from characters, and words end
  *   before spaces or nowhere.
  *
+ *   WordPiece (BERT) joins nothing: text/wordpiece.c takes the longest pieces of each word.
+ *
  * Of equally good pairs the leftmost goes first.
  *
  * A text passes these stages, in the order of tokenizer.json: added tokens are taken out of it
@@ -58,6 +60,7 @@ struct pith__tokenizer {
     int32_t byte[256];   /* the token of a single byte, or -1 */
     uint8_t beside[256][32]; /* bit c of row b: some piece has byte b and next to it byte c */
     const pith__splitter *splitter; /* byte-level only */
+    pith__wordpiece words; /* WordPiece only */
     int has_space;       /* 1: " " is a piece */
     int copies_late;     /* 1: spaces are put in or replaced once added tokens were found */
 };
@@ -334,10 +337,11 @@ static size_t put_space(bpe_encoder *e, const char *p, size_t n, char *out) {
     return 0;
 }
 
-/* Normal form C, the space before, and spaces for metaspaces: the normaliser of a tokenizer.json. */
+/* BERT's normal form; or C, the space before, and spaces for metaspaces: the normaliser of a tokenizer.json. */
 static size_t normalize(bpe_encoder *e, const char *p, size_t n, char *out) {
     const pith__tokenizer *k = e->k;
     const pith__vocab *v = &k->v;
+    if (v->model == PITH__WORDPIECE) return pith__bert_normal(&v->bert, p, n, out);
     size_t m = v->add_space == PITH__SPACE_ALWAYS ? put_space(e, p, n, out) : 0;
     if (v->nfc) n = pith__nfc(p, n, out + m);
     else memcpy(out + m, p, n);
@@ -347,6 +351,13 @@ static size_t normalize(bpe_encoder *e, const char *p, size_t n, char *out) {
 
 /* ---- texts and the added tokens in them ------------------------------------------------------ */
 
+static int put_id(void *to, int32_t id) {
+    bpe_encoder *e = to;
+    put_token(e, id);
+    go_on(e);
+    return e->code;
+}
+
 /* A token, or normalised text without any. */
 static int encode_plain(void *to, const char *p, size_t n, int32_t id) {
     bpe_encoder *e = to;
@@ -355,6 +366,7 @@ static int encode_plain(void *to, const char *p, size_t n, int32_t id) {
         put_token(e, id);
         return e->code;
     }
+    if (k->v.model == PITH__WORDPIECE) return pith__wordpiece_encode(&k->words, p, n, put_id, e);
     if (k->splitter) return pith__split(k->splitter, p, n, encode_word, e);
     if (!k->copies_late) return encode_words(e, p, n);
     size_t m = k->v.add_space != PITH__SPACE_ALWAYS ? put_space(e, p, n, e->spaced) : 0;
@@ -506,6 +518,7 @@ static int fill_added(pith__tokenizer *k, pith__added_set *set, int all, int nor
             if (!p) return PITH_EMEMORY;
             if ((*s.p & 0xc0) == 0x80) continue; /* no text begins within a character */
             s = (pith__str){ p, normalize(&e, s.p, s.n, p) };
+            if (s.n == 0) continue;
         }
         uint8_t known = (uint8_t)(has | (control ? PITH__SPECIAL : 0));
         if (set->token) set->token[set->n] = (pith__added){ s, i, known };
@@ -562,6 +575,19 @@ static int hash_merges(pith__tokenizer *k, pith_error *err) {
     return PITH_OK;
 }
 
+/* The pieces of words are those of normalised text. */
+static int build_words(pith__tokenizer *k) {
+    const pith__vocab *v = &k->v;
+    pith__added_set *set = &k->words.piece;
+    k->words.unk = v->unk;
+    k->words.longest = (size_t)v->bert.longest;
+    set->token = pith__arena_new(&k->arena, (size_t)v->n + 1, sizeof *set->token);
+    for (int i = 0; set->token && i < v->n; i++)
+        if (can_be_made(k, (size_t)i) && v->type[i] != PITH__UNUSED)
+            set->token[set->n++] = (pith__added){ .s = k->piece[i], .id = i };
+    return set->token ? pith__wordpiece_build(&k->words, v->bert.inside, &k->arena) : PITH_EMEMORY;
+}
+
 /* ---- public ---------------------------------------------------------------------------------- */
 
 /* An added token of these bytes, else an ordinary one, else a byte's. */
@@ -596,6 +622,7 @@ static int build_tokenizer(pith__tokenizer *k, pith_error *err) {
     if (!code) code = hash_pieces(k);
     if (!code) code = build_added(k);
     if (!code && v->model == PITH__BPE) code = hash_merges(k, err);
+    if (!code && v->model == PITH__WORDPIECE) code = build_words(k);
     if (code == PITH_EMEMORY) pith__fail(err, code, "no memory for a tokenizer of %d pieces", v->n);
     if (code) return code;
     for (int c = 0; c < 256 && k->splitter; c++) k->byte[c] = piece_find(k, (char[]){ (char)c }, 1);

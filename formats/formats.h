@@ -29,7 +29,8 @@ enum { /* what an added token does: it takes white space before and after it alo
     PITH__LSTRIP = 1, PITH__RSTRIP = 2, PITH__SINGLE_WORD = 4, PITH__NORMALIZED = 8, PITH__ADDED_ONLY = 16,
     PITH__SPECIAL = 32   /* in a pith__added only: a control token, found where the caller asks for them */
 };
-enum { PITH__NONE, PITH__SPM, PITH__BPE }; /* merge by score or by rank; both start from characters */
+enum { PITH__NONE, PITH__SPM, PITH__BPE, /* merge by score or by rank; both start from characters */
+       PITH__WORDPIECE };                /* the longest pieces of each word: BERT */
 enum { PITH__RAW, PITH__METASPACE, PITH__BYTE_LETTERS }; /* " a" is spelled " a", "\u2581a", "\u0120a" */
 
 enum { PITH__FIRST_TEXT = -1, PITH__SECOND_TEXT = -2, PITH__PLACES = 12 };
@@ -38,6 +39,14 @@ typedef struct {         /* one place of what a text or a pair of texts becomes 
     int32_t id;          /* a special token; or one of the texts: PITH__FIRST_TEXT and so on */
     uint8_t type;        /* its token type, that of all tokens of the text */
 } pith__place;
+
+typedef struct pith__bert { /* of a PITH__WORDPIECE vocabulary: its normal form of text, and its words */
+    int clean, chinese;  /* 1: control characters go, and white space becomes blanks; Chinese characters stand alone */
+    int strip, lower;    /* 1: accents go; capitals become small */
+    int longest;         /* characters of a word that is taken apart; a longer one is unknown */
+    pith__str inside;    /* what pieces within a word begin with: "##" */
+    int cleanup;         /* 1: as text, no blank goes before "." and so on */
+} pith__bert;
 
 /* A vocabulary as the file gives it; tokenizer.c makes the index to work with. */
 typedef struct {
@@ -52,7 +61,9 @@ typedef struct {
     pith__str pre;       /* the pre-tokeniser's name as GGUF has it: "qwen2" */
     pith__str chat_template, tool_template; /* the second one where tools are given; no bytes: there is none */
     int bos, eos, unk;   /* -1: none */
+    int mask;            /* what stands for a word that is to be found; -1: none */
     int end[16], n_end;  /* tokens that end a generated text; eos is one of them only if it is here */
+    pith__bert bert;
     int n_pair;
     pith__place pair[PITH__PLACES]; /* (n_pair) what a pair becomes, the first text first; 0: each as it is alone */
     int add_bos, add_eos, ignore_merges, byte_fallback, nfc;
@@ -120,6 +131,14 @@ PITH_SHARED size_t pith__metaspace_read(const char *p, size_t n, char *out); /* 
 PITH_SHARED size_t pith__spelled_bytes(int spelling, pith__str s, char *out);
 /* "<0x0A>" is 10; -1: another name, or a vocabulary that has letters for bytes. */
 PITH_SHARED int pith__byte_named(const pith__vocab *v, pith__str s);
+
+/* ---- formats/words.c: WordPiece, and what goes around texts ---------------------------------------- */
+
+PITH_SHARED pith__bert pith__bert_usual(int cased); /* what BERT's own vocabularies are read with */
+/* Pieces as Hugging Face spells them, of those that GGUF has; and v->bert. PITH_OK or PITH_EMEMORY. */
+PITH_SHARED int pith__bert_from_gguf(pith__vocab *v, pith__arena *a);
+/* v->pair: BOS first EOS sep second EOS, of these what v adds and sep if it is a token; type: of what comes after that. */
+PITH_SHARED void pith__usual_pair(pith__vocab *v, int sep, int type);
 
 /* ---- formats/llama2c.c, gguf.c, safetensors.c: bytes on disk -> store ----------------------------- */
 

@@ -215,6 +215,9 @@ static size_t take_apart(uint32_t c, uint32_t *s, size_t n) {
     return n;
 }
 
+PITH_SHARED size_t pith__nfd_char(uint32_t c, uint32_t part[PITH__NFD_CHARS]) { return take_apart(c, part, 0); }
+PITH_SHARED int pith__unicode_order(uint32_t c) { return combining_class(c); }
+
 /* One character for two, or 0. */
 static uint32_t put_together(uint32_t a, uint32_t b) {
     if (is_lead(a) && is_vowel(b)) return HANGUL + ((a - HANGUL_L) * N_V + b - HANGUL_V) * N_T;

@@ -68,8 +68,8 @@ PITH_SHARED int pith__added_build(pith__added_set *a, pith__arena *arena) {
     return PITH_OK;
 }
 
-static const pith__added_node *added_step(const pith__added_set *a, const pith__added_node *from,
-                                          uint8_t byte) {
+PITH_SHARED const pith__added_node *pith__added_step(const pith__added_set *a, const pith__added_node *from,
+                                                     uint8_t byte) {
     const pith__added_node *lo = a->node + from->child;
     for (size_t n = from->children; n > 0;) {
         const pith__added_node *middle = lo + n / 2;
@@ -80,13 +80,14 @@ static const pith__added_node *added_step(const pith__added_set *a, const pith__
     return NULL;
 }
 
-/* The longest token that p begins with, or NULL. */
-static const pith__added *added_at(const pith__added_set *a, const char *p, size_t left) {
-    const pith__added_node *node = a->begin[(uint8_t)*p];
+PITH_SHARED const pith__added *pith__added_longest(const pith__added_set *a, const pith__added_node *from, const char *p,
+                                                   size_t n, size_t *size) {
     const pith__added *found = NULL;
-    for (size_t n = 1; node; n++) {
-        if (node->is_token) found = &a->token[node->first];
-        node = n < left ? added_step(a, node, (uint8_t)p[n]) : NULL;
+    if (n == 0) return NULL;
+    const pith__added_node *node = from ? pith__added_step(a, from, (uint8_t)*p) : a->begin[(uint8_t)*p];
+    for (size_t i = 1; node; i++) {
+        if (node->is_token) found = &a->token[node->first], *size = i;
+        node = i < n ? pith__added_step(a, node, (uint8_t)p[i]) : NULL;
     }
     return found;
 }
@@ -165,9 +166,9 @@ PITH_SHARED int pith__added_split(const pith__added_set *a, const char *p, size_
     size_t white_end = 0;   /* white space was looked at up to here: many tokens may take the same */
     int code = 0;
     for (size_t i = 0; a->n && i < n && !code;) {
-        const pith__added *t = added_at(a, p + i, n - i);
-        size_t begin = i;
-        i += t ? t->s.n : 1;
+        size_t begin = i, size = 1;
+        const pith__added *t = pith__added_longest(a, NULL, p + i, n - i, &size);
+        i += size;
         if (!t || (t->flags & PITH__SPECIAL && !control)) continue;
         if (t->flags & PITH__SPECIAL && mark && !all_own(mark + begin, t->s.n)) {
             i = begin + 1;
