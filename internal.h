@@ -154,20 +154,6 @@ typedef struct {         /* one set of rotation angles: pair i at position p rot
     float mscale;        /* cosine and sine times this (YaRN, longrope), else 1 */
 } pith__rope;
 
-enum { PITH__DENSES = 16 }; /* steps of a model of embeddings, at most */
-typedef struct {         /* one of them: y = W x + bias, or tanh of that */
-    const pith__tensor *w; /* (rows, cols) */
-    const float *bias;   /* (rows) or NULL */
-    int tanh;
-} pith__dense;
-
-typedef struct {         /* how hidden states become one vector */
-    pith_embedding how;
-    int said;            /* 1: the files say how to pool; 0: it is a guess */
-    pith__dense dense[PITH__DENSES]; /* (n_dense) */
-    int n_dense;
-} pith__pooling;
-
 struct pith_model {
     pith__store store;
     pith__hyper hyper;
@@ -180,7 +166,6 @@ struct pith_model {
     int n_weight;
     pith__rope rope[2];
     pith__tokenizer *tokenizer; /* NULL: tokens only */
-    pith__pooling pooling;
     _Atomic(pith__trie *) *trie; /* of the tokens, once a grammar has needed it */
     const pith__kernels *kernels;
     pith__kernels groups; /* what kernels points to for a llama2.c file of int8 */
@@ -220,23 +205,8 @@ PITH_SHARED int  pith__find_family(pith__opening *o);
 PITH_SHARED void pith__read_hyper(pith__opening *o);
 PITH_SHARED void pith__make_ropes(pith__opening *o);  /* when head_dim is sure */
 PITH_SHARED void pith__set_pattern(pith__opening *o); /* of m->layer: windows, and who is rotated how */
-PITH_SHARED int  pith__is_causal(const pith_model *m); /* 1: no token sees those after it */
 /* "PATH: WHAT is 3, need NEED", unless there was an error before. */
 PITH_SHARED int  pith__fail_hyper(pith__opening *o, const char *what, long long is, const char *need);
-
-/* ---- pooling.c: hidden states -> one vector --------------------------------------------------------- */
-
-/* Keys that GGUF does not have, from a sentence-transformers folder: pith.pooling, PITH_MEAN and so on together;
- * pith.normalize; pith.skip_prompt; pith.text_limit in tokens; pith.dense_N.tanh; pith.prompt.NAME. */
-PITH_SHARED void pith__read_pooling(pith__opening *o); /* when the layers are bound */
-PITH_SHARED int  pith__pooled(const pith_model *m, unsigned pooling); /* numbers of a vector before any matrix, */
-PITH_SHARED int  pith__embedding_size(const pith_model *m, const pith_embedding *how); /* and in the end */
-/* y (pooled) of the hidden states x (n, width) of a text; zeros where it has no token. */
-PITH_SHARED void pith__pool(unsigned pooling, const float *x, int n, size_t width, float *y);
-PITH_SHARED size_t pith__dense_widest(const pith_model *m); /* of the rows and columns of its matrices; 0: none */
-/* x (n, pooled) through the matrices, cut and normalised: out (n, size). room: (2 n + 1, dense_widest). */
-PITH_SHARED void pith__finish_vectors(const pith_model *m, const pith_embedding *how, const float *x, int n, float *out,
-                                      float *room);
 
 /* ---- model.c: opening ---------------------------------------------------------------------------------- */
 
@@ -554,8 +524,6 @@ PITH_SHARED int  pith__slots(int n); /* of a cache that holds n positions: a mul
 PITH_SHARED int  pith__pass_plan(pith_pass *p, const pith_model *m, const pith_context *c, int keep,
                                  pith_error *err);
 PITH_SHARED void pith__pass_place(pith_pass *p, pith__room *r);
-/* One by itself, for n_row tokens of texts of up to n_ctx, without room for logits of many texts. */
-PITH_SHARED pith_pass *pith__pass_new(const pith_model *m, int n_ctx, int n_row, int n_threads, pith_error *err);
 
 /* ---- session.c: one text in progress ------------------------------------------------------------ */
 

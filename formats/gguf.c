@@ -559,6 +559,44 @@ static int gguf_read_bpe(pith__store *s, pith_error *err) {
     return gguf_read_merges(s, err);
 }
 
+/* WordPiece. Files of 2024 name [CLS] and [SEP] only, later ones name them BOS and EOS too. */
+static int gguf_read_words(pith__store *s, pith_error *err) {
+    pith__vocab *v = &s->vocab;
+    v->model = PITH__WORDPIECE;
+    v->spelling = PITH__RAW;
+    v->add_bos = v->add_eos = 1;
+    int code = pith__bert_from_gguf(v, &s->arena);
+    return code ? pith__fail(err, code, "%s: no memory", s->path) : PITH_OK;
+}
+
+static int gguf_named(const pith__vocab *v, const char *name) { /* or -1 */
+    int i = v->n - 1;
+    while (i >= 0 && !pith__str_is(v->piece[i], name)) i--;
+    return i;
+}
+
+/* What goes around a pair of texts, and what WordPiece cannot be without. */
+static int gguf_read_around(pith__store *s, pith_error *err) {
+    pith__vocab *v = &s->vocab;
+    int words = v->model == PITH__WORDPIECE, sep = -1, cls = -1, add_sep = 0;
+    const pith__key *types;
+    int code = gguf_get_id(s, "tokenizer.ggml.seperator_token_id", -1, &sep, err); /* spelled so */
+    if (!code && sep < 0) code = gguf_get_id(s, "tokenizer.ggml.separator_token_id", -1, &sep, err);
+    if (!code) code = gguf_get_id(s, "tokenizer.ggml.cls_token_id", -1, &cls, err);
+    if (!code) code = gguf_get_id(s, "tokenizer.ggml.mask_token_id", -1, &v->mask, err);
+    if (!code) code = gguf_get_flag(s, "tokenizer.ggml.add_sep_token", &add_sep, err);
+    if (!code) code = gguf_get(s, "tokenizer.ggml.token_type_count", PITH__INT, &types, err);
+    if (code) return code;
+    if (words && v->bos < 0) v->bos = cls >= 0 ? cls : gguf_named(v, "[CLS]");
+    if (words && v->eos < 0) v->eos = sep >= 0 ? sep : gguf_named(v, "[SEP]");
+    if (words && v->unk < 0) v->unk = gguf_named(v, "[UNK]");
+    if (words && v->unk < 0)
+        return pith__fail(err, PITH_EFORMAT, "%s: tokenizer.ggml.tokens has no token for unknown words, [UNK]", s->path);
+    int second = types ? types->i > 1 : words;
+    if (v->add_bos || v->add_eos) pith__usual_pair(v, add_sep ? sep : -1, second);
+    return PITH_OK;
+}
+
 /* Special tokens and flags. SentencePiece's first three tokens have a meaning without a key. */
 static int gguf_read_special(pith__store *s, pith_error *err) {
     pith__vocab *v = &s->vocab;
@@ -597,17 +635,18 @@ static int gguf_read_normalizer(pith__store *s, pith_error *err) {
 
 static int gguf_read_vocab(pith__store *s, pith_error *err) {
     const pith__key *model;
-    s->vocab.bos = s->vocab.eos = s->vocab.unk = -1;
+    s->vocab.bos = s->vocab.eos = s->vocab.unk = s->vocab.mask = -1;
     int code = gguf_get(s, "tokenizer.ggml.model", PITH__STRING, &model, err);
     if (code || !model || pith__str_is(model->s, "none") || pith__str_is(model->s, "no_vocab"))
         return code;
-    int spm = pith__str_is(model->s, "llama");
-    if (!spm && !pith__str_is(model->s, "gpt2"))
-        return pith__fail(err, PITH_EARCH, "%s: tokenizer.ggml.model is '%.*s', need llama or gpt2",
+    int spm = pith__str_is(model->s, "llama"), words = pith__str_is(model->s, "bert");
+    if (!spm && !words && !pith__str_is(model->s, "gpt2"))
+        return pith__fail(err, PITH_EARCH, "%s: tokenizer.ggml.model is '%.*s', need llama, gpt2 or bert",
                           s->path, gguf_shown(model->s), model->s.p);
     code = gguf_read_pieces(s, err);
-    if (!code) code = spm ? gguf_read_spm(s, err) : gguf_read_bpe(s, err);
+    if (!code) code = spm ? gguf_read_spm(s, err) : words ? gguf_read_words(s, err) : gguf_read_bpe(s, err);
     if (!code) code = gguf_read_special(s, err);
+    if (!code) code = gguf_read_around(s, err);
     if (!code) code = gguf_read_normalizer(s, err);
     return code || !spm ? code : gguf_strip_phi3(s, err);
 }

@@ -391,6 +391,7 @@ static void hf_settings(pith__vocab_reading *r, pith__json config) {
     hf_special(r, config, "bos_token", &v->bos);
     hf_special(r, config, "eos_token", &v->eos);
     hf_special(r, config, "unk_token", &v->unk);
+    hf_special(r, config, "mask_token", &v->mask);
     v->add_bos = pith__vocab_true(r, config, "add_bos_token", v->add_bos);
     v->add_eos = pith__vocab_true(r, config, "add_eos_token", v->add_eos);
     hf_chat(r, pith__json_get(config, "chat_template"));
@@ -432,7 +433,7 @@ static int hf_chat_file(pith__folder *f, const char *name, pith__str *to) {
 PITH_SHARED int pith__hf_tokenizer(pith__folder *f) {
     pith__vocab_reading r = { .f = f, .v = &f->s->vocab };
     pith__json at;
-    r.v->bos = r.v->eos = r.v->unk = -1;
+    r.v->bos = r.v->eos = r.v->unk = r.v->mask = -1;
     int code = pith__folder_json(f, "tokenizer.json", 0, &at, &r.path);
     if (!code && !pith__json_type(at)) hf_others(f);
     if (code || !pith__json_type(at)) return code;

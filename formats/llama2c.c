@@ -223,7 +223,7 @@ static int read_vocab(pith__store *s, const pith__file *f, int n, const char *pa
     v->model = PITH__SPM;
     v->spelling = PITH__RAW;
     v->n = n;
-    v->unk = 0, v->bos = 1, v->eos = 2;
+    v->unk = 0, v->bos = 1, v->eos = 2, v->mask = -1;
     v->end[v->n_end++] = 1; /* llama2.c's texts are separated by BOS, and end there */
     v->add_bos = v->add_space = v->byte_fallback = 1;
     return PITH_OK;

@@ -157,6 +157,51 @@ TEST(vocab_bpe_habits) {
     }
 }
 
+/* BERT's pieces: "play" and "##ing" are U+2581 "play" and "ing" here; [PAD] and the like are what they are. */
+static doc words_doc(const char *third) {
+    const char *const pieces[] = { "[UNK]", "[CLS]", "[SEP]", third, "ing", "\xe2\x96\x81.", "" };
+    doc d = new_doc();
+    key_str(&d, "tokenizer.ggml.model", "bert");
+    key_strs(&d, "tokenizer.ggml.tokens", pieces, 7);
+    return d;
+}
+
+static void pair_is(const char *want) { /* an id and its type each; a and b are the texts */
+    char got[100] = "";
+    for (int i = 0; i < store.vocab.n_pair; i++) {
+        int id = store.vocab.pair[i].id;
+        sprintf(got + strlen(got), "%c%d", id >= 0 ? '0' + id : id == PITH__FIRST_TEXT ? 'a' : 'b', store.vocab.pair[i].type);
+    }
+    if (strcmp(got, want)) FAIL("the pair is %s, want %s", got, want);
+}
+
+TEST(vocab_words) {
+    const pith__vocab *v = &store.vocab;
+    doc d = words_doc("\xe2\x96\x81play");
+    REQUIRE(works(read_doc(&d)));
+    EQ(v->model, PITH__WORDPIECE);
+    CHECK(pith__str_is(v->piece[0], "[UNK]") && pith__str_is(v->piece[3], "play") && pith__str_is(v->piece[4], "##ing"));
+    CHECK(pith__str_is(v->piece[5], ".") && v->piece[6].n == 0);
+    CHECK(v->bos == 1 && v->eos == 2 && v->unk == 0 && v->mask == -1 && v->add_bos && v->add_eos);
+    CHECK(v->bert.clean && v->bert.chinese && v->bert.strip && v->bert.lower && v->bert.longest == 100);
+    pair_is("10a020b121"); /* [CLS] a [SEP] b [SEP] */
+    d = words_doc("\xe2\x96\x81Play");
+    key_int(&d, "tokenizer.ggml.cls_token_id", U32, 3, 4);
+    key_int(&d, "tokenizer.ggml.seperator_token_id", U32, 4, 4);
+    key_int(&d, "tokenizer.ggml.mask_token_id", U32, 5, 4);
+    key_int(&d, "tokenizer.ggml.token_type_count", U32, 1, 4);
+    key_int(&d, "tokenizer.ggml.add_sep_token", BOOL, 1, 1);
+    REQUIRE(works(read_doc(&d)));
+    CHECK(v->bert.clean && !v->bert.strip && !v->bert.lower); /* it has a capital */
+    CHECK(v->bos == 3 && v->eos == 4 && v->mask == 5);
+    pair_is("30a04040b040");
+    const char *const none[] = { "\xe2\x96\x81play" };
+    d = new_doc();
+    key_str(&d, "tokenizer.ggml.model", "bert");
+    key_strs(&d, "tokenizer.ggml.tokens", none, 1);
+    CHECK(refused(read_doc(&d), "[UNK]"));
+}
+
 TEST(vocab_none) {
     static const char *const none[] = { NULL, "none", "no_vocab" };
     for (int i = 0; i < 3; i++) {
@@ -168,9 +213,9 @@ TEST(vocab_none) {
         EQ(store.vocab.bos, -1);
     }
     doc d = new_doc();
-    key_str(&d, "tokenizer.ggml.model", "bert");
+    key_str(&d, "tokenizer.ggml.model", "rwkv");
     EQ(read_doc(&d), PITH_EARCH);
-    CHECK(strstr(error.text, "'bert'") != NULL);
+    CHECK(strstr(error.text, "'rwkv'") != NULL);
 }
 
 TEST(vocab_errors) {
@@ -240,6 +285,7 @@ int main(void) {
     RUN(habits_of_pretokenizers);
     RUN(vocab_bpe);
     RUN(vocab_bpe_habits);
+    RUN(vocab_words);
     RUN(vocab_none);
     RUN(vocab_errors);
     RUN(many_ends);

@@ -512,7 +512,7 @@ static void make_bpe(vocab_maker *y, learner *k) {
     pith__vocab *v = y->v;
     v->spelling = PITH__BYTE_LETTERS;
     v->pre = pith__str_of("gpt-2");
-    v->unk = -1;
+    v->unk = v->mask = -1;
     v->add_bos = 1;
     for (unsigned b = 0; b < N_BYTE; b++)
         vocab_put(y, byte_letters(y, &(char){ (char)b }, 1), PITH__NORMAL, 0);
