@@ -238,9 +238,27 @@ TEST(pretraining) {
     NEAR(more[0], first[1], 0);
 }
 
-#define ADAPTER "{}/base/model.gguf {}/rows.jsonl --qat q4_0 --lora_r 4 --learning_rate 0.01 --logging_steps 1 " \
+/* A checkpoint knows what it learned for, so that nobody goes on with another training unawares. */
+TEST(another_type_than_the_checkpoint_has) {
+#define ON SHAPE "--max_steps 2 --overwrite_output_dir -o {}/c --resume_from_checkpoint {}/a/checkpoint-2.gguf "
+    EQ(pretrain(ON), USAGE);
+    CHECK(strstr(said, "a/checkpoint-2.gguf: its weights learn for Q4_K_M, embedding Q6_K, output matrix F32: give --qat"));
+    EQ(pretrain(ON "--qat q4_k_m --token_embedding_type q6_k"), 0);
+    CHECK(!strstr(said, "pith: --qat"));
+    EQ(pretrain(ON "--qat q4_k"), 0);
+    CHECK(strstr(said, "pith: --qat is Q4_K_M, embedding F32, output matrix F32, ") &&
+          strstr(said, "a/checkpoint-2.gguf has Q4_K_M, embedding Q6_K, output matrix F32\n"));
+    EQ(pretrain(ON "--qat f32"), 0);
+    CHECK(strstr(said, "pith: --qat is F32, "));
+    if (pretrain(SHAPE "-o {}/d --max_steps 2")) FAIL("%s", said);
+    EQ(pretrain(SHAPE "-o {}/d --max_steps 3 --resume_from_checkpoint last --qat q4_0"), 0);
+    CHECK(strstr(said, "pith: --qat is Q4_0, embedding F32, output matrix F32, ") && strstr(said, "checkpoint-2.gguf has none\n"));
+}
+
+#define FLOATS  "{}/base/model.gguf {}/rows.jsonl --lora_r 4 --learning_rate 0.01 --logging_steps 1 " \
                 "--eval_steps 0 --train_sampling_strategy sequential --save_steps 2 --save_total_limit 0 --threads 1 " \
                 "--max_steps 4 "
+#define ADAPTER FLOATS "--qat q4_0 "
 
 /* Steps, a resume to the bit, and the file, whose numbers are those of base and adapter, rounded. */
 TEST(an_adapter) {
@@ -250,6 +268,8 @@ TEST(an_adapter) {
     CHECK(strstr(said, "rounded      14 matrices to Q4_0") && there("l/adapter_model.safetensors"));
     if (sft(ADAPTER "-o {}/l2 --resume_from_checkpoint {}/l/checkpoint-2")) FAIL("%s", said);
     CHECK(same_files("l/model.gguf", "l2/model.gguf"));
+    EQ(sft(FLOATS "-o {}/l3 --resume_from_checkpoint {}/l/checkpoint-2"), USAGE);
+    CHECK(strstr(said, "checkpoint-2/state.gguf: its weights learn for Q4_0, embedding F32, output matrix F32: give --qat"));
     pith_model *m = open_made("l/model.gguf");
     if (m) EQ(pith__store_tensor(&m->store, "blk.0.attn_q.weight")->format->id, PITH__Q4_0);
     pith_close(m);
@@ -282,6 +302,7 @@ int main(void) {
     RUN(the_file_has_what_an_adapter_saw);
     RUN(an_adapter);
     RUN(pretraining);
+    RUN(another_type_than_the_checkpoint_has);
     RUN(refused_flags);
     char command[200];
     snprintf(command, sizeof command, "rm -r '%s'", folder);

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST = 4096 }; /* checkpoints that are looked at */
+enum { MOST = 4096, ROUNDED = 200 }; /* checkpoints that are looked at; bytes that say what --qat asks for */
 
 const char *trainer_path(trainer *t, const char *name) {
     size_t n = strlen(t->o->folder) + strlen(name) + 2;
@@ -240,12 +240,28 @@ static void say_differences(const trainer *t, const pith__mark *mark) {
     if (mark->texts != (int64_t)t->key) fprintf(stderr, "pith: the text is another than %s has seen\n", path);
 }
 
+/* Who learned for a type of block and does not say so again would go on with another training: that is refused. */
+static int check_rounded(const trainer *t, const pith__mark *mark) {
+    char now[ROUNDED];
+    const char *path = t->from.path;
+    int code = trainer_rounded(t, now, sizeof now), n = (int)mark->rounded.n;
+    if (code || pith__str_is(mark->rounded, now)) return code;
+    if (!*now)
+        return complain(USAGE, "%s: its weights learn for %.*s: give --qat and the flags beside it again, or --qat f32 "
+                        "to go on without", path, n, mark->rounded.p);
+    if (n) fprintf(stderr, "pith: --qat is %s, %s has %.*s\n", now, path, n, mark->rounded.p);
+    else fprintf(stderr, "pith: --qat is %s, %s has none\n", now, path);
+    return 0;
+}
+
 int trainer_resume(trainer *t) {
     pith__mark mark = { 0 };
     pith_error e = { 0, "" };
     char name[64];
     if (pith__checkpoint_load(&t->from, &t->params, &t->adam, &mark, &e))
         return trainer_bad_checkpoint(t, &e, BAD_DATA);
+    int code = check_rounded(t, &mark);
+    if (code) return code;
     t->checked = mark.step;
     if (mark.since_steps > 0 && mark.since_steps <= t->o->log_steps && isfinite(mark.since_sum))
         t->since = mark.since, t->loss_sum = mark.since_sum, t->loss_n = (int)mark.since_steps,
@@ -266,11 +282,12 @@ int trainer_save(trainer *t) {
     pith__mark mark = { .step = t->adam.step, .seed = (int64_t)t->o->seed, .batch = t->batch_size,
                         .texts = (int64_t)t->key, .since = t->since, .since_sum = t->loss_sum,
                         .since_steps = t->loss_n, .smooth = t->smooth, .seen = t->seen };
-    char name[64];
+    char name[64], rounded[ROUNDED];
     int64_t step[MOST];
     pith_error e = { 0, "" };
     const char *path = trainer_path(t, checkpoint_name(t, t->adam.step, name));
-    int code = path ? 0 : FAILED;
+    int code = path ? trainer_rounded(t, rounded, sizeof rounded) : FAILED;
+    if (!code) mark.rounded = pith__str_of(rounded);
     if (!code && t->what->save) code = t->what->save(t, t->adam.step);
     if (code) return code;
     numbers_of(t, mark.number);

@@ -65,6 +65,19 @@ int trainer_qat(trainer *t, const pith_adapter *a) {
     return 0;
 }
 
+int trainer_rounded(const trainer *t, char *text, size_t room) {
+    pith__requant as;
+    pith__str mix = { NULL, 0 };
+    *text = 0;
+    if (!t->o->qat) return 0;
+    int code = file_of(t->o, t->m, &as);
+    for (int i = 0; !code && (mix = pith__mix_name(i)).n; i++)
+        if (pith__mix_named(mix.p) == as.mix) break;
+    if (!code) snprintf(text, room, "%s, embedding %s, output matrix %s%s", mix.p, as.embedding->name, as.output->name,
+                        t->o->qat_only ? ", and nothing else learns" : "");
+    return code;
+}
+
 int trainer_write_rounded(trainer *t, const pith_adapter *a, pith__str chat_template, const char *path) {
     pith_error e = { 0, "" };
     pith__progress watch = progress_of(&t->shown);

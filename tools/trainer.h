@@ -178,6 +178,8 @@ int  trainer_load_weights(trainer *t, const char **path);
 int  check_qat(const train_options *o);
 /* Nothing without --qat; once t->params are those of the model, or of adapter a, before trainer_memory. */
 int  trainer_qat(trainer *t, const pith_adapter *a);
+/* --qat and the flags beside it, as a checkpoint keeps them; "": no --qat. */
+int  trainer_rounded(const trainer *t, char *text, size_t room);
 /* The file that --qat is for. */
 int  trainer_write_rounded(trainer *t, const pith_adapter *a, pith__str chat_template, const char *path);
 

@@ -43,6 +43,7 @@ static void mark_from_values(pith__mark *m, const int64_t *value) {
     m->seen = value[9];
 }
 
+static const char rounded_name[] = "pith.train.qat";
 static const char sum_name[] = "pith.train.since_sum_%d"; /* of a figure */
 
 PITH_SHARED const char *pith__mark_name(int i) {
@@ -115,7 +116,7 @@ PITH_SHARED int pith__checkpoint_save(const pith__store *base, const pith__param
     mark_values(mark, value);
     pith__arena a = { NULL, 0 };
     pith__store s = *base;
-    s.key = pith__arena_new(&a, n_key + MARKS + PITH__MARK_NUMBERS + PITH__MARK_SUMS, sizeof *s.key);
+    s.key = pith__arena_new(&a, n_key + MARKS + PITH__MARK_NUMBERS + PITH__MARK_SUMS + 1, sizeof *s.key);
     pith__tensor *t = pith__arena_new(&a, 3 * n, sizeof *t);
     int failed = !s.key || !t;
     for (size_t i = 0; i < n && !failed; i++) {
@@ -135,6 +136,8 @@ PITH_SHARED int pith__checkpoint_save(const pith__store *base, const pith__param
         if (isfinite(mark->number[i])) failed = !mark_key(&a, &s.key[s.n_key++], i, mark->number[i]);
     for (int i = 0; i < PITH__MARK_SUMS && !failed; i++)
         if (mark->sum[i] < 0 || mark->sum[i] > 0) failed = !sum_key(&a, &s.key[s.n_key++], i, mark->sum[i]);
+    if (mark->rounded.n && !failed)
+        s.key[s.n_key++] = (pith__key){ .name = pith__str_of(rounded_name), .type = PITH__STRING, .s = mark->rounded };
     int code = failed ? pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", path)
                       : pith__gguf_write(&s, t, 3 * n, pith__format_of(PITH__F32), path, err);
     pith__arena_free(&a);
@@ -191,6 +194,8 @@ PITH_SHARED int pith__checkpoint_load(const pith__store *s, pith__params *p, pit
         const pith__key *k = pith__store_key(s, name);
         mark->sum[i] = k && k->type == PITH__INT ? double_of(k->i) : 0;
     }
+    const pith__key *rounded = pith__store_key(s, rounded_name);
+    mark->rounded = rounded && rounded->type == PITH__STRING ? rounded->s : (pith__str){ NULL, 0 };
     if (mark->step < 0)
         return pith__fail(err, PITH_EFORMAT, "%s: its step is %lld", s->path, (long long)mark->step);
     int code = 0;

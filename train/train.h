@@ -522,6 +522,7 @@ typedef struct {         /* how far training came */
     double smooth;       /* loss, averaged over the last steps; -1: of none */
     int64_t seen;        /* tokens learned from */
     double sum[PITH__MARK_SUMS]; /* of an objective's figures, of the steps since the last line of the log */
+    pith__str rounded;   /* what the pass sees of the weights, in words; no bytes: the weights as they are */
 } pith__mark;
 
 PITH_SHARED const char *pith__mark_name(int i); /* of a number, as Hugging Face has it: "learning_rate" */
