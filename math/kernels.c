@@ -164,6 +164,20 @@ static void rmsnorm_portable(float *y, const float *x, const float *w, size_t n,
     for (size_t i = 0; i < n; i++) y[i] = (w ? w[i] : 1.0f) * (scale * x[i]);
 }
 
+/* Ba et al. 2016, arXiv:1607.06450: less the mean, over the standard deviation. The mean is subtracted before numbers
+ * are squared, so nothing cancels. x may be y. */
+static void layernorm_portable(float *y, const float *x, const float *w, const float *b, size_t n, float eps) {
+    float mean = 0, sum = 0;
+    for (size_t i = 0; i < n; i++) mean += x[i];
+    mean /= (float)n;
+    for (size_t i = 0; i < n; i++) {
+        y[i] = x[i] - mean;
+        sum += y[i] * y[i];
+    }
+    float scale = 1.0f / sqrtf(sum / (float)n + eps);
+    for (size_t i = 0; i < n; i++) y[i] = scale * y[i] * w[i] + (b ? b[i] : 0);
+}
+
 /* RoPE rotates pairs of channels by angles that grow with the position: Su et al. 2021, arXiv:2104.09864. Trap:
  * in llama2.c's files and GGUF's llama a pair is two neighbours; elsewhere it is half a head apart. */
 static void rope_portable(float *x, const float *cs, int n_rot, int half) {
@@ -176,15 +190,18 @@ static void rope_portable(float *x, const float *cs, int n_rot, int half) {
     }
 }
 
+static float activate(float x, int act) {
+    switch (act) {
+    case PITH__SILU: return x * (1.0f / (1.0f + expf(-x)));
+    case PITH__GELU: return 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
+    case PITH__GELU_ERF: return 0.5f * x * (1.0f + erff(x * 0.70710678f));
+    default: return x <= 0 ? 0 : x; /* ReLU; NaN stays */
+    }
+}
+
 /* Gated units, SwiGLU (with SiLU) and GeGLU (with GELU): Shazeer 2020, arXiv:2002.05202 */
 static void gate_portable(float *y, const float *gate, const float *up, size_t n, int act) {
-    for (size_t i = 0; i < n; i++) {
-        float x = gate[i];
-        float a = act == PITH__SILU
-                      ? x * (1.0f / (1.0f + expf(-x)))
-                      : 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
-        y[i] = a * up[i];
-    }
+    for (size_t i = 0; i < n; i++) y[i] = activate(gate[i], act) * (up ? up[i] : 1.0f);
 }
 
 /* The largest number is subtracted first, so that no exponential overflows. The exponentials are added one after
@@ -374,7 +391,8 @@ static size_t tile_size_portable(const pith__format *f, size_t n) { /* no tiles,
 
 static const pith__kernels portable_kernels = {
     .name = "portable", .quantize = quantize_portable, .tile_size = tile_size_portable, .matmul = matmul_portable,
-    .attend = attend_portable, .dot = dot_portable, .rmsnorm = rmsnorm_portable, .rope = rope_portable,
+    .attend = attend_portable, .dot = dot_portable, .rmsnorm = rmsnorm_portable,
+    .layernorm = layernorm_portable, .rope = rope_portable,
     .gate = gate_portable, .softmax = softmax_portable, .outer = outer_portable, .d_gate = d_gate_portable,
     .peak_flops = peak_flops_portable,
 };

@@ -182,7 +182,7 @@ typedef struct {
     size_t first_task;   /* set by pith__attend: the number of its first task, of all attentions together */
 } pith__attention;
 
-enum { PITH__SILU, PITH__GELU }; /* GELU in its tanh form, as in Gemma */
+enum { PITH__SILU, PITH__GELU, PITH__GELU_ERF, PITH__RELU }; /* GELU in its tanh form, as in Gemma; and the exact one, as in BERT */
 
 /* y (m, n) = a (m, n_k) b (n_k, n), or, with add, y += a b: the products of the backward pass. Number (i, k) of a
  * is a[i * a_row + k * a_col], so a may be a transpose. A sum over k runs from the first to the last. */
@@ -211,8 +211,9 @@ struct pith__kernels {
     void (*attend)(const pith__attention *a, int t0, int t1, int kv_head, float *scores);
     float (*dot)(const float *a, const float *b, size_t n);
     void (*rmsnorm)(float *y, const float *x, const float *w, size_t n, float eps); /* w NULL: ones */
+    void (*layernorm)(float *y, const float *x, const float *w, const float *b, size_t n, float eps); /* b NULL: zeros */
     void (*rope)(float *x, const float *cs, int n_rot, int half); /* one head; cs: (n_rot / 2, 2) cos, sin */
-    void (*gate)(float *y, const float *gate, const float *up, size_t n, int act); /* act(gate) * up */
+    void (*gate)(float *y, const float *gate, const float *up, size_t n, int act); /* act(gate) * up; up NULL: ones */
     void (*softmax)(float *x, size_t n);
     void (*outer)(const pith__outer *p);
     void (*d_gate)(float *d_gate, float *d_up, const float *dy, const float *gate, const float *up, size_t n,

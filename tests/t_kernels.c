@@ -357,6 +357,22 @@ TEST(dot_and_rmsnorm) {
         }
 }
 
+TEST(layernorm_is_centred_and_scaled) {
+    float x[300], y[300], w[300], b[300];
+    for (int s = 0; s < n_set; s++)
+        for (size_t n = 1; n <= 300; n += n < 70 ? 1 : 23) {
+            double mean = 0, square = 0;
+            for (size_t i = 0; i < n; i++) mean += x[i] = 3 + uniform(), w[i] = uniform(), b[i] = uniform();
+            mean /= n;
+            for (size_t i = 0; i < n; i++) square += (x[i] - mean) * (x[i] - mean);
+            double scale = 1 / sqrt(square / n + 1e-3);
+            sets[s]->layernorm(y, x, w, b, n, 1e-3f);
+            for (size_t i = 0; i < n; i++) NEAR(y[i], w[i] * scale * (x[i] - mean) + b[i], 1e-5);
+            sets[s]->layernorm(x, x, w, NULL, n, 1e-3f); /* in place */
+            for (size_t i = 0; i < n; i++) NEAR(x[i], y[i] - b[i], 1e-6);
+        }
+}
+
 TEST(rope_turns_pairs) {
     for (int s = 0; s < n_set; s++)
         for (int n = 2; n <= 132; n += n < 40 ? 2 : 46)
@@ -389,8 +405,20 @@ TEST(gate_is_silu_or_gelu) {
                 NEAR(y[i], 0.5 * z * (1 + t) * up[i], fabs(z) * 5e-7 + 1e-30);
             }
         }
+    for (int s = 0; s < n_set; s++) { /* and those that only models without a gate have */
+        sets[s]->gate(y, x, NULL, N, PITH__GELU_ERF);
+        for (int i = 0; i < N; i++)
+            NEAR(y[i], 0.5 * x[i] * erfc(-x[i] * 0.70710678118654752), fabs(x[i]) * 2e-7 + 1e-30);
+        sets[s]->gate(y, x, up, N, PITH__GELU_ERF);
+        for (int i = 0; i < N; i++)
+            NEAR(y[i], 0.5 * x[i] * erfc(-x[i] * 0.70710678118654752) * up[i], fabs(x[i]) * 2e-7 + 1e-30);
+        sets[s]->gate(y, x, NULL, N, PITH__RELU);
+        for (int i = 0; i < N; i++) CHECK(y[i] == (x[i] > 0 ? x[i] : 0));
+    }
     for (int s = 0; s < n_set; s++) {
         float odd[] = {NAN, INFINITY, -1e30f, 1e30f}, ones[] = {1, 1, 1, 1};
+        sets[s]->gate(y, odd, NULL, 4, PITH__RELU);
+        CHECK(y[0] != y[0] && y[1] == INFINITY && y[2] == 0 && y[3] == 1e30f);
         sets[s]->gate(y, odd, ones, 4, PITH__SILU);
         CHECK(y[0] != y[0] && y[1] == INFINITY && y[2] == 0 && y[3] == 1e30f);
         sets[s]->gate(y, odd, ones, 4, PITH__GELU);
@@ -457,6 +485,7 @@ int main(void) {
     RUN(quantize_rounds_like_llama2c);
     RUN(quantize_of_what_is_not_a_number);
     RUN(dot_and_rmsnorm);
+    RUN(layernorm_is_centred_and_scaled);
     RUN(rope_turns_pairs);
     RUN(gate_is_silu_or_gelu);
     RUN(softmax_sums_to_one);
