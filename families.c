@@ -10,7 +10,9 @@
 
 /* ---- families -------------------------------------------------------------------------------------- */
 
-enum { GEMMA = PITH__HALF | PITH__GELU_FFN | PITH__SCALE_EMBD }; /* what the Gemmas share */
+enum { GEMMA = PITH__HALF | PITH__GELU_FFN | PITH__SCALE_EMBD, /* what the Gemmas share, */
+       DECODER = PITH__PRE_NORM | PITH__LAYER_NORM | PITH__UNGATED, /* GPT-2 and GPT-NeoX, */
+       ENCODER = PITH__OUT_NORM | PITH__LAYER_NORM | PITH__TYPES | PITH__EMBD_NORM | PITH__BOTH_WAYS }; /* and BERTs */
 
 static const pith__family families[] = {
     { "llama", PITH__PRE_NORM | PITH__EXPERTS, .window_period = 1 },
@@ -27,6 +29,10 @@ static const pith__family families[] = {
     { "olmo2", PITH__POST_NORM | PITH__HALF | PITH__QK_NORM | PITH__QK_NORM_WHOLE,
       .window_period = 4, .local_base = -1 },
     { "granite", PITH__PRE_NORM, .window_period = 1 },
+    { "gpt2", DECODER | PITH__POSITIONS | PITH__NO_ROPE | PITH__GELU_FFN, .window_period = 1 },
+    { "gptneox", DECODER | PITH__HALF | PITH__PARALLEL | PITH__ERF_FFN, .window_period = 1 },
+    { "bert", ENCODER | PITH__POSITIONS | PITH__NO_ROPE | PITH__UNGATED | PITH__ERF_FFN, .window_period = 1 },
+    { "nomic-bert", ENCODER | PITH__HALF, .window_period = 1 },
 };
 
 /* ---- reading keys ---------------------------------------------------------------------------------- */
@@ -104,7 +110,7 @@ PITH_SHARED int pith__find_family(pith__opening *o) {
     const pith__key *k = pith__store_key(s, "general.architecture");
     if (!k || k->type != PITH__STRING)
         return o->code = pith__fail(o->err, PITH_EFORMAT, "%s: no key 'general.architecture'", s->path);
-    char known[160] = "";
+    char known[240] = "";
     for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
         if (pith__str_is(k->s, families[i].arch)) o->family = &families[i];
         size_t n = strlen(known);
@@ -143,7 +149,7 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     if (int_key(o, "attention.value_length", 1, h->head_dim) != h->head_dim)
         pith__fail_hyper(o, "attention.value_length", int_key(o, "attention.value_length", 1, 1),
                    "the same as attention.key_length");
-    h->n_rot = int_key(o, "rope.dimension_count", 0, h->head_dim);
+    h->n_rot = f->has & PITH__NO_ROPE ? 0 : int_key(o, "rope.dimension_count", 0, h->head_dim);
     if (h->n_rot > h->head_dim || h->n_rot % 2)
         pith__fail_hyper(o, "rope.dimension_count", h->n_rot, "an even number up to the head size");
 
@@ -152,8 +158,12 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     h->rope_half = (f->has & PITH__HALF) != 0;
     h->rope_gather = o->m->store.qk_halves && !h->rope_half;
     h->qk_norm_whole = (f->has & PITH__QK_NORM_WHOLE) != 0;
-    h->act = f->has & PITH__GELU_FFN ? PITH__GELU : PITH__SILU;
-    h->eps = (float)float_key(o, "attention.layer_norm_rms_epsilon", NAN);
+    h->act = f->has & PITH__GELU_FFN ? PITH__GELU : f->has & PITH__ERF_FFN ? PITH__GELU_ERF : PITH__SILU;
+    h->gated = !(f->has & PITH__UNGATED);
+    h->norm = f->has & PITH__LAYER_NORM ? PITH__LAYERNORM : PITH__RMSNORM;
+    h->parallel = f->has & PITH__PARALLEL ? flag_key(o, "use_parallel_residual", 1) : 0;
+    const char *eps = h->norm == PITH__LAYERNORM ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
+    h->eps = (float)float_key(o, eps, NAN);
     h->embd_scale = (float)factor_key(o, "embedding_scale", 1);
     if (f->has & PITH__SCALE_EMBD) h->embd_scale = sqrtf((float)h->n_embd);
     h->residual_scale = (float)factor_key(o, "residual_scale", 1);
@@ -273,7 +283,7 @@ PITH_SHARED void pith__set_pattern(pith__opening *o) {
     int window = int_key(o, "attention.sliding_window", 0, f->window);
     const pith__key *local = key_of(o, "attention.sliding_window_pattern", 0);
     const pith__key *plain = pith__store_key(&m->store, "pith.no_rope_layers");
-    int period = f->window_period;
+    int period = f->window_period, causal = flag_key(o, "attention.causal", !(f->has & PITH__BOTH_WAYS));
     if (local && local->type == PITH__INT && local->i > 0 && local->i < INT32_MAX)
         period = (int)local->i;
     for (int l = 0; l < m->hyper.n_layer; l++) {
@@ -282,7 +292,7 @@ PITH_SHARED void pith__set_pattern(pith__opening *o) {
         int rotated = !f->rope_period || (l + 1) % f->rope_period != 0;
         if (plain && plain->type == PITH__ARRAY) rotated = pith__key_item(plain, (size_t)l) == 0;
         windowed = windowed && window > 0;
-        m->layer[l].mask = (pith__mask){ .causal = 1, .window = windowed ? window : 0 };
+        m->layer[l].mask = (pith__mask){ .causal = causal, .window = !windowed ? 0 : causal ? window : window / 2 + 1 };
         m->layer[l].rope = !rotated || m->hyper.n_rot == 0 ? -1 : windowed && m->rope[1].freq ? 1 : 0;
     }
 }

@@ -26,13 +26,14 @@ static void lay_acts(const pith_pass *p, pith__acts *a, int divide, float *const
     size_t rows = h->n_expert ? n * (size_t)h->n_expert_used : n, e = h->n_expert ? rows : 0;
     size_t wide = (size_t)h->n_ff * n, wide_e = (size_t)h->n_ff_expert * rows;
     size_t ff = wide > wide_e ? wide : wide_e;
-    int two_steps = w->q_norm.floats != NULL || h->rope_gather; /* for q and k */
-    int post_attn = w->attn_post_norm.floats != NULL, post_ffn = w->ffn_post_norm.floats != NULL;
+    int two_steps = w->q_norm.w.floats != NULL || h->rope_gather; /* for q and k */
+    int post_attn = w->attn_post_norm.w.floats != NULL, post_ffn = w->ffn_post_norm.w.floats != NULL;
+    size_t outs = w->attn_out_norm.w.floats ? n * n_embd : 0, gate = h->gated ? ff : 0;
     const struct { float **at; size_t size; int keep; } pieces[] = {
         { &a->x, n * n_embd, 1 }, { &a->xn, n * n_embd, 0 }, { &a->q, n * heads, 1 }, { &a->k, n * kv, 1 },
         { &a->q0, two_steps ? n * heads : 0, 1 }, { &a->k0, two_steps ? n * kv : 0, 1 },
         { &a->v, n * kv, 1 }, { &a->attn, n * heads, 1 }, { &a->o, n * n_embd, post_attn }, { &a->y, n * n_embd, 1 },
-        { &a->yn, n * n_embd, 0 }, { &a->gate, ff, 1 }, { &a->up, ff, 1 }, { &a->act, ff, 0 },
+        { &a->y0, outs, 1 }, { &a->z0, outs, 1 }, { &a->yn, n * n_embd, 0 }, { &a->gate, gate, 1 }, { &a->up, ff, 1 }, { &a->act, ff, 0 },
         { &a->f, n * n_embd, post_ffn }, { &a->down, e * n_embd, 1 }, { &a->pick, e * n_embd, 1 },
         { &a->route, n * (size_t)h->n_expert, 1 },
     };
@@ -42,6 +43,7 @@ static void lay_acts(const pith_pass *p, pith__acts *a, int divide, float *const
         used[which] += (pieces[i].size + 15) / 16 * 16;
     }
     if (!two_steps) a->q0 = a->q, a->k0 = a->k;
+    if (!outs) a->y0 = a->y;
 }
 
 PITH_SHARED size_t pith__acts_place(const pith_pass *p, pith__acts *a, float *tape) {
@@ -112,17 +114,19 @@ static void add_bias(float *y, const float *bias, size_t n) {
 
 /* y = the norm of x, as many numbers as the norm has weights. All norms of all models. A family has a norm where
  * its file has the weights. */
-static void norm(const pith_pass *p, float *y, const float *x, const pith__weight *w) {
+static void norm(const pith_pass *p, float *y, const float *x, const pith__norm *n) {
     const pith__hyper *h = &p->model->hyper;
+    const float *w = n->w.floats, *b = n->b.floats;
     switch (h->norm) {
-    case PITH__RMSNORM: p->kernels->rmsnorm(y, x, w->floats, w->tensor.cols, h->eps); break;
+    case PITH__RMSNORM: p->kernels->rmsnorm(y, x, w, n->w.tensor.cols, h->eps); break;
+    case PITH__LAYERNORM: p->kernels->layernorm(y, x, w, b, n->w.tensor.cols, h->eps); break;
     }
 }
 
 /* The norm of row t; a family without this norm takes the rows as they are. */
-static void norm_out(const block *b, float *y, const float *x, const pith__weight *w, size_t t) {
+static void norm_row(const block *b, float *y, const float *x, const pith__norm *w, size_t t) {
     size_t at = t * (size_t)b->h->n_embd;
-    if (w->floats) norm(b->pass, y + at, x + at, w);
+    if (w->w.floats) norm(b->pass, y + at, x + at, w);
 }
 
 /* Work that goes token by token, between the matmuls, is shared out over the threads. */
@@ -133,10 +137,10 @@ static void each_token(const block *b, pith__task *work) {
 
 /* out = stream + what was added, which a post-norm (Gemma 2, OLMo 2) may shape first. */
 static void add_to_stream(const block *b, float *out, const float *stream, const float *added,
-                          const pith__weight *post_norm, size_t t) {
+                          const pith__norm *post_norm, size_t t) {
     size_t n_embd = (size_t)b->h->n_embd, at = t * n_embd;
     const float *f = added + at;
-    if (post_norm->floats) {
+    if (post_norm->w.floats) {
         norm(b->pass, out + at, f, post_norm);
         f = out + at;
     }
@@ -157,11 +161,11 @@ static void gather_pairs(float *x, const float *x0, size_t n_rot, size_t dim) {
 /* One token's queries or keys, (heads, head_dim): bias, q/k norm (Qwen 3, Gemma 3: head by head; OLMo 2: as a
  * whole), and RoPE, the rotation by the angles of the token's position. */
 static void bias_norm_rope(const block *b, float *x, float *x0, const pith__weight *bias,
-                           const pith__weight *w, int heads, size_t t) {
+                           const pith__norm *w, int heads, size_t t) {
     size_t dim = (size_t)b->h->head_dim, n = (size_t)heads * dim;
     x += t * n, x0 += t * n;
     add_bias(x0, bias->floats, n);
-    for (size_t at = 0; w->floats && at < n; at += w->tensor.cols) norm(b->pass, x + at, x0 + at, w);
+    for (size_t at = 0; w->w.floats && at < n; at += w->w.tensor.cols) norm(b->pass, x + at, x0 + at, w);
     for (size_t at = 0; b->h->rope_gather && at < n; at += dim)
         gather_pairs(x + at, x0 + at, (size_t)b->h->n_rot, dim);
     if (b->layer->rope < 0) return;
@@ -190,7 +194,7 @@ static void write_kv(const block *b, size_t t) {
 static void before_attention(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const block *b = data;
-    norm_out(b, b->a.xn, b->a.x, &b->layer->attn_norm, t);
+    norm_row(b, b->a.xn, b->a.x, &b->layer->attn_norm, t);
 }
 
 /* q/k norm, RoPE, then the KV cache. */
@@ -209,7 +213,8 @@ static void after_attention(const void *data, size_t t, uint8_t *scratch) {
     const block *b = data;
     const pith__layer *w = b->layer;
     add_bias(b->a.o + t * w->o.tensor.rows, w->o_bias.floats, w->o.tensor.rows);
-    add_to_stream(b, b->a.y, b->a.x, b->a.o, &w->attn_post_norm, t);
+    add_to_stream(b, b->a.y0, b->a.x, b->a.o, &w->attn_post_norm, t);
+    norm_row(b, b->a.y, b->a.y0, &w->attn_out_norm, t);
 }
 
 /* The attention of a part of the pass, on its own text. */
@@ -235,7 +240,7 @@ static void attention(const block *b) {
     pith__acts a = b->a;
 
     each_token(b, before_attention);
-    pith__input in = input_of(p, w->attn_norm.floats ? a.xn : a.x, b->n, (size_t)b->h->n_embd);
+    pith__input in = input_of(p, w->attn_norm.w.floats ? a.xn : a.x, b->n, (size_t)b->h->n_embd);
     project(b, a.q0, &w->q, &in, p->part_of);
     project(b, a.k0, &w->k, &in, p->part_of);
     project(b, a.v, &w->v, &in, p->part_of);
@@ -263,23 +268,24 @@ typedef struct { /* rows on their way through one network; all pointers are to t
     const int *part_of;     /* (rows) */
 } ffn_rows;
 
-/* SwiGLU: act(gate x) * up x of one row. With GELU instead of SiLU it is GeGLU. */
+/* SwiGLU: act(gate x) * up x of one row. With GELU instead of SiLU it is GeGLU. Without a gate: act(up x). */
 static void gate_row(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const ffn_rows *f = data;
-    size_t n_ff = f->w->gate.tensor.rows, at = t * n_ff;
-    add_bias(f->gate + at, f->w->gate_bias.floats, n_ff);
+    size_t n_ff = f->w->up.tensor.rows, at = t * n_ff;
+    int gated = f->b->h->gated;
+    if (gated) add_bias(f->gate + at, f->w->gate_bias.floats, n_ff);
     add_bias(f->up + at, f->w->up_bias.floats, n_ff);
-    f->b->pass->kernels->gate(f->act + at, f->gate + at, f->up + at, n_ff, f->b->h->act);
+    f->b->pass->kernels->gate(f->act + at, (gated ? f->gate : f->up) + at, gated ? f->up + at : NULL, n_ff, f->b->h->act);
 }
 
-/* y = down(act(gate x) * up x), for rows of x: SwiGLU or GeGLU. */
+/* y = down(act(gate x) * up x), for rows of x: SwiGLU or GeGLU; without a gate down(act(up x)). */
 static void network(const ffn_rows *f, float *y, const float *x, size_t rows) {
     pith_pass *p = f->b->pass;
     const pith__ffn *w = f->w;
-    size_t n_ff = w->gate.tensor.rows, n_embd = w->gate.tensor.cols;
+    size_t n_ff = w->up.tensor.rows, n_embd = w->up.tensor.cols;
     pith__input in = input_of(p, x, (int)rows, n_embd);
-    project(f->b, f->gate, &w->gate, &in, f->part_of);
+    if (f->b->h->gated) project(f->b, f->gate, &w->gate, &in, f->part_of);
     project(f->b, f->up, &w->up, &in, f->part_of);
     pith__share(&p->team, rows, pith__worth_it(rows * n_ff), gate_row, f);
     in = input_of(p, f->act, (int)rows, n_ff);
@@ -337,16 +343,21 @@ static void experts(const block *b, const float *x) {
     }
 }
 
+/* The stream as the network reads it: GPT-NeoX does both parts of a block side by side. */
+static const float *network_input(const block *b) { return b->h->parallel ? b->a.x : b->a.y; }
+
 static void before_ffn(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const block *b = data;
-    norm_out(b, b->a.yn, b->a.y, &b->layer->ffn_norm, t);
+    norm_row(b, b->a.yn, network_input(b), &b->layer->ffn_norm, t);
 }
 
 static void after_ffn(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const block *b = data;
-    add_to_stream(b, b->next, b->a.y, b->a.f, &b->layer->ffn_post_norm, t);
+    const pith__layer *w = b->layer;
+    add_to_stream(b, w->ffn_out_norm.w.floats ? b->a.z0 : b->next, b->a.y, b->a.f, &w->ffn_post_norm, t);
+    norm_row(b, b->next, b->a.z0, &w->ffn_out_norm, t);
 }
 
 /* next = y + the feed-forward network of every token. */
@@ -354,7 +365,7 @@ static void feed_forward(const block *b) {
     const pith__acts *a = &b->a;
     ffn_rows f = { b, b->layer->ffn, a->gate, a->up, a->act, b->pass->part_of };
     each_token(b, before_ffn);
-    const float *yn = b->layer->ffn_norm.floats ? a->yn : a->y;
+    const float *yn = b->layer->ffn_norm.w.floats ? a->yn : network_input(b);
     if (b->layer->router.tensor.data) experts(b, yn);
     else network(&f, a->f, yn, (size_t)b->n);
     each_token(b, after_ffn);
@@ -380,13 +391,25 @@ static void fill_rope_table(pith_pass *p, const pith__part *part) {
     }
 }
 
+/* x += row r of a matrix that a model may not have. */
+static void add_row(const pith_pass *p, float *x, const pith__weight *w, size_t r) {
+    if (!w->tensor.data) return;
+    pith__row_floats(&w->tensor, r, p->row);
+    for (size_t i = 0; i < w->tensor.cols; i++) x[i] += p->row[i];
+}
+
+/* The vector of each token: its row of the embedding, and where a model has them the rows of its position and type. */
 static void embed(const pith_pass *p, const pith__part *part, float *x) {
-    const pith__hyper *h = &p->model->hyper;
-    const pith_token *tokens = part->s->tokens + part->position;
+    const pith_model *m = p->model;
+    const pith__hyper *h = &m->hyper;
+    const pith_session *s = part->s;
     x += (size_t)part->first * (size_t)h->n_embd;
-    for (int t = 0; t < part->n; t++, x += h->n_embd) {
-        pith__row_floats(&p->model->embd.tensor, (size_t)tokens[t], x);
+    for (int t = part->position; t < part->position + part->n; t++, x += h->n_embd) {
+        pith__row_floats(&m->embd.tensor, (size_t)s->tokens[t], x);
         for (int i = 0; h->embd_scale != 1 && i < h->n_embd; i++) x[i] *= h->embd_scale;
+        add_row(p, x, &m->positions, (size_t)t);
+        add_row(p, x, &m->types, s->second_from && t >= s->second_from);
+        if (m->embd_norm.w.floats) norm(p, x, x, &m->embd_norm);
     }
 }
 
@@ -446,9 +469,12 @@ static void multiply_head(pith_pass *p, int n, float *logits) {
         pith__share(&p->team, (raw.n + LOGITS - 1) / LOGITS, pith__worth_it(raw.n), scale_logits, &raw);
 }
 
-/* What came out of row t, normed. */
+/* What came out of row t, normed if the model has a norm there. */
 static void norm_last(pith_pass *p, float *to, int t) {
-    norm(p, to, pith__acts_at(p, p->model->hyper.n_layer).x + (size_t)t * (size_t)p->model->hyper.n_embd, &p->model->out_norm);
+    size_t n_embd = (size_t)p->model->hyper.n_embd;
+    const float *x = pith__acts_at(p, p->model->hyper.n_layer).x + (size_t)t * n_embd;
+    if (p->model->out_norm.w.floats) norm(p, to, x, &p->model->out_norm);
+    else memcpy(to, x, n_embd * sizeof *x);
 }
 
 PITH_SHARED void pith__out_norm(pith_pass *p, int i, int t) { /* as row i of xn */

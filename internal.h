@@ -93,7 +93,7 @@ PITH_SHARED pith__str pith__template_text(const pith_template *t); /* the progra
 /* ---- families.c, model.c: an open model ------------------------------------------------------------ */
 
 /* Architectures are values: what a family does differently is one of these. */
-enum { PITH__RMSNORM };   /* kinds of norms: norm() in forward.c knows them */
+enum { PITH__RMSNORM, PITH__LAYERNORM }; /* kinds of norms: norm() in forward.c knows them */
 enum { PITH__ATTENTION }; /* kinds of mixers, by which a token gets something from others: mix() in forward.c */
 
 typedef struct {
@@ -106,8 +106,10 @@ typedef struct {
     int qk_norm_whole;   /* 1: q and k are normed as a whole (OLMo 2), 0: head by head */
     int rope_half;       /* RoPE pairing. 1: channel i rotates with i + n_rot / 2 (GPT-NeoX); 0: with i + 1 */
     int rope_gather;     /* 1: stored as for rope_half, and brought into the order of neighbours first */
-    int act;             /* PITH__SILU or PITH__GELU */
-    int norm;            /* PITH__RMSNORM: the kind of every norm */
+    int act;             /* PITH__SILU, ... */
+    int gated;           /* 1: a feed-forward network has two branches, 0: the one called up */
+    int norm;            /* PITH__RMSNORM or PITH__LAYERNORM: the kind of every norm */
+    int parallel;        /* 1: the feed-forward network gets the stream as attention does (GPT-NeoX), 0: as attention left it */
     float eps;           /* of every norm */
     float embd_scale;    /* the embedding times this (Gemma: sqrt(n_embd)) */
     float residual_scale; /* what a block adds to the stream times this (Granite) */
@@ -129,15 +131,22 @@ struct pith__weight {
 };
 #define PITH__FROZEN SIZE_MAX
 
-typedef struct {         /* a feed-forward network: down(act(gate x) * up x) */
+typedef struct {         /* a norm, of (cols) numbers: of one that is not there the floats of w are NULL */
+    pith__weight w;      /* the factors */
+    pith__weight b;      /* what is added then; LayerNorm may have it */
+} pith__norm;
+
+typedef struct {         /* a feed-forward network: down(act(gate x) * up x); one without gate: down(act(up x)) */
     pith__weight gate, up; /* (n_ff, n_embd) */
     pith__weight down;   /* (n_embd, n_ff) */
     pith__weight gate_bias, up_bias, down_bias;
 } pith__ffn;
 
 typedef struct {         /* the weights of one block */
-    pith__weight attn_norm, attn_post_norm, ffn_norm, ffn_post_norm; /* (n_embd) */
-    pith__weight q_norm, k_norm; /* (head_dim); qk_norm_whole: (n_head or n_kv_head, head_dim) */
+    pith__norm attn_norm, ffn_norm; /* (n_embd) of the stream, as attention and the network get it */
+    pith__norm attn_post_norm, ffn_post_norm; /* (n_embd) of what they add to the stream (Gemma 2) */
+    pith__norm attn_out_norm, ffn_out_norm;   /* (n_embd) of the stream with what they added (BERT) */
+    pith__norm q_norm, k_norm; /* (head_dim); qk_norm_whole: (n_head or n_kv_head, head_dim) */
     pith__weight q_bias, k_bias, v_bias, o_bias;
     pith__weight q, k, v; /* (n_head or n_kv_head * head_dim, n_embd) */
     pith__weight o;      /* (n_embd, n_head * head_dim) */
@@ -160,7 +169,10 @@ struct pith_model {
     pith_shape shape;
     pith__weight embd;   /* (n_vocab, n_embd) */
     pith__weight head;   /* (n_vocab, n_embd), often embd's numbers again */
-    pith__weight out_norm; /* (n_embd) */
+    pith__weight positions; /* (n_ctx, n_embd) added to the embedding; BERT, GPT-2 */
+    pith__weight types;  /* (n_type, n_embd) the same, by the type of a token: BERT tells two texts apart */
+    pith__norm embd_norm; /* (n_embd) of the sum; BERT */
+    pith__norm out_norm; /* (n_embd) after the last block; BERT has none */
     pith__layer *layer;  /* (n_layer) */
     pith__weight *weights; /* (n_weight) all of the above, linked by next */
     int n_weight;
@@ -180,7 +192,10 @@ struct pith_model {
 enum { /* what a family has beyond the common parts */
     PITH__PRE_NORM = 1, PITH__POST_NORM = 2, PITH__QK_NORM = 4, PITH__QK_NORM_WHOLE = 8,
     PITH__FUSED = 16, PITH__EXPERTS = 32, PITH__GELU_FFN = 64, PITH__HALF = 128,
-    PITH__SCALE_EMBD = 256, PITH__OPTIONAL = 512, PITH__SOFTCAP = 1024
+    PITH__SCALE_EMBD = 256, PITH__OPTIONAL = 512, PITH__SOFTCAP = 1024, PITH__LAYER_NORM = 2048,
+    PITH__OUT_NORM = 4096,   /* norms of the stream after each addition, and none at the end */
+    PITH__UNGATED = 8192, PITH__POSITIONS = 1 << 14, PITH__TYPES = 1 << 15, PITH__EMBD_NORM = 1 << 16,
+    PITH__NO_ROPE = 1 << 17, PITH__BOTH_WAYS = 1 << 18, PITH__PARALLEL = 1 << 19, PITH__ERF_FFN = 1 << 20
 };
 
 typedef struct {
@@ -399,6 +414,7 @@ typedef struct {
     float *attn;         /* (n, n_head, head_dim) softmax(q k) v, what attention brings in */
     float *o;            /* (n, n_embd) attn through attn_output */
     float *y;            /* (n, n_embd) the stream after attention */
+    float *y0, *z0;      /* (n, n_embd) with attn_out_norm: y, and what the block gives on, before their norms */
     float *yn;           /* (n, n_embd) after ffn_norm */
     float *gate, *up, *act; /* (rows, n_ff) both branches, and act(gate) * up; rows is n, or for experts */
     float *down;         /* (rows, n_embd)  n * n_expert_used, ordered by expert */
@@ -453,6 +469,7 @@ struct pith_pass {
     float *product;      /* (n_product, n_vocab) logits of several texts, on the tape */
     float **product_to;  /* (n_batch) where each of its rows goes */
     int adapted;         /* 1: a session of the parts has adapters */
+    float *row;          /* (n_embd) scratch of embed() */
     float *low;          /* (n_batch, PITH__LOW) scratch of theirs */
     float *dropped;      /* (n_batch, pith__widest) the same, of a pass that trains */
     int *picked;         /* (n_batch) experts: the parts of the rows that one expert has */
@@ -471,6 +488,7 @@ struct pith_session {
     int position;        /* tokens evaluated */
     int lost;            /* positions that rings no longer have, the first ones: rewinding leaves it */
     int in_work;         /* 1: pith_eval_many has seen it in this call */
+    int second_from;     /* BERT: from this position on tokens are of the second text, and of type 1; 0: there is one text */
     int n_text;          /* tokens of the whole text, where it is known that more will come; or 0 */
     int long_rope;       /* 1: the keys in the cache are rotated by freq_long */
     pith_token *tokens;  /* (n_ctx) the text so far */

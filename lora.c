@@ -289,9 +289,11 @@ PITH_SHARED void pith__base_print(const pith_model *m, char text[17]) {
     uint64_t h = 0;
     for (int l = 0; l <= m->hyper.n_layer; l++) {
         const pith__layer *x = &m->layer[l < m->hyper.n_layer ? l : 0];
-        const pith__weight *norm[] = { &x->attn_norm, &x->attn_post_norm, &x->ffn_norm, &x->ffn_post_norm };
-        if (l == m->hyper.n_layer) norm[0] = norm[1] = norm[2] = norm[3] = &m->out_norm;
-        for (int i = 0; i < 4; i++)
+        const pith__weight *norm[] = { &x->attn_norm.w, &x->attn_post_norm.w, &x->ffn_norm.w, &x->ffn_post_norm.w,
+                                       &x->attn_out_norm.w, &x->ffn_out_norm.w };
+        int n = l < m->hyper.n_layer ? 6 : 4;
+        if (n == 4) norm[0] = norm[1] = norm[2] = norm[3] = &m->out_norm.w;
+        for (int i = 0; i < n; i++)
             if (norm[i]->floats) h = pith__hash(h, norm[i]->floats, norm[i]->tensor.cols * sizeof *norm[i]->floats);
     }
     snprintf(text, 17, "%016llx", (unsigned long long)h);

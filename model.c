@@ -40,17 +40,23 @@ static const struct part {
     int rows, cols;
     unsigned has;
 } parts[] = {
-    { "attn_norm.weight", PART(attn_norm), ONE, EMBD, PITH__PRE_NORM },
+    { "attn_norm.weight", PART(attn_norm.w), ONE, EMBD, PITH__PRE_NORM },
+    { "attn_norm.bias", PART(attn_norm.b), ONE, EMBD, PITH__OPTIONAL },
     { "attn_q.bias", PART(q_bias), ONE, HEADS, PITH__OPTIONAL },
     { "attn_k.bias", PART(k_bias), ONE, KV_HEADS, PITH__OPTIONAL },
     { "attn_v.bias", PART(v_bias), ONE, KV_HEADS, PITH__OPTIONAL },
-    { "attn_q_norm.weight", PART(q_norm), ONE, HEAD, PITH__QK_NORM },
-    { "attn_k_norm.weight", PART(k_norm), ONE, HEAD, PITH__QK_NORM },
+    { "attn_q_norm.weight", PART(q_norm.w), ONE, HEAD, PITH__QK_NORM },
+    { "attn_k_norm.weight", PART(k_norm.w), ONE, HEAD, PITH__QK_NORM },
     { "attn_output.weight", PART(o), EMBD, HEADS, 0 },
     { "attn_output.bias", PART(o_bias), ONE, EMBD, PITH__OPTIONAL },
-    { "post_attention_norm.weight", PART(attn_post_norm), ONE, EMBD, PITH__POST_NORM },
-    { "ffn_norm.weight", PART(ffn_norm), ONE, EMBD, PITH__PRE_NORM },
-    { "post_ffw_norm.weight", PART(ffn_post_norm), ONE, EMBD, PITH__POST_NORM },
+    { "post_attention_norm.weight", PART(attn_post_norm.w), ONE, EMBD, PITH__POST_NORM },
+    { "attn_output_norm.weight", PART(attn_out_norm.w), ONE, EMBD, PITH__OUT_NORM },
+    { "attn_output_norm.bias", PART(attn_out_norm.b), ONE, EMBD, PITH__OPTIONAL },
+    { "ffn_norm.weight", PART(ffn_norm.w), ONE, EMBD, PITH__PRE_NORM },
+    { "ffn_norm.bias", PART(ffn_norm.b), ONE, EMBD, PITH__OPTIONAL },
+    { "post_ffw_norm.weight", PART(ffn_post_norm.w), ONE, EMBD, PITH__POST_NORM },
+    { "layer_output_norm.weight", PART(ffn_out_norm.w), ONE, EMBD, PITH__OUT_NORM },
+    { "layer_output_norm.bias", PART(ffn_out_norm.b), ONE, EMBD, PITH__OPTIONAL },
 };
 
 /* The tensor blk.LAYER.NAME of the given shape, or NULL (an error unless it is optional). */
@@ -147,6 +153,24 @@ static void bind_qkv(pith__opening *o, int l, pith__layer *layer) {
     bind_matrix(o, &layer->v, tensor_of(o, l, "attn_v.weight", n_kv, n_embd, 0));
 }
 
+static void bind_norm(pith__opening *o, pith__norm *norm, const char *name, int optional) {
+    char full[48];
+    size_t n = (size_t)o->m->hyper.n_embd;
+    snprintf(full, sizeof full, "%s.weight", name);
+    bind_vector(o, &norm->w, tensor_of(o, -1, full, 1, n, optional), 1);
+    snprintf(full, sizeof full, "%s.bias", name);
+    if (norm->w.floats) bind_vector(o, &norm->b, tensor_of(o, -1, full, 1, n, 1), 0);
+}
+
+/* A row for each position, or for each type of token. n: how many are needed, 0: as many as there are. Returns how many. */
+static int bind_table(pith__opening *o, pith__weight *w, const char *name, int n, int optional) {
+    const pith__tensor *t = pith__store_tensor(&o->m->store, name);
+    size_t rows = n || !t || t->rows > INT32_MAX ? (size_t)n : t->rows;
+    t = tensor_of(o, -1, name, rows, (size_t)o->m->hyper.n_embd, optional);
+    bind_matrix(o, w, t);
+    return t ? (int)rows : 0;
+}
+
 /* Expert e of a stack "ffn_gate_exps.weight" (n_expert, rows, cols), or the tensor "ffn_gate.3.weight"
  * that older GGUF files and Hugging Face have for it. */
 static void bind_expert(pith__opening *o, int l, const char *which, int e, size_t rows, size_t cols,
@@ -185,9 +209,9 @@ static void bind_ffn(pith__opening *o, int l, pith__layer *layer) {
         bind_rows(o, &ffn->gate, t, 0, n_ff);
         bind_rows(o, &ffn->up, t, n_ff, n_ff);
     } else {
-        bind_matrix(o, &ffn->gate, tensor_of(o, l, "ffn_gate.weight", n_ff, n_embd, 0));
+        if (h->gated) bind_matrix(o, &ffn->gate, tensor_of(o, l, "ffn_gate.weight", n_ff, n_embd, 0));
         bind_matrix(o, &ffn->up, tensor_of(o, l, "ffn_up.weight", n_ff, n_embd, 0));
-        bind_vector(o, &ffn->gate_bias, tensor_of(o, l, "ffn_gate.bias", 1, n_ff, 1), 0);
+        if (h->gated) bind_vector(o, &ffn->gate_bias, tensor_of(o, l, "ffn_gate.bias", 1, n_ff, 1), 0);
         bind_vector(o, &ffn->up_bias, tensor_of(o, l, "ffn_up.bias", 1, n_ff, 1), 0);
         bind_vector(o, &ffn->down_bias, tensor_of(o, l, "ffn_down.bias", 1, n_embd, 1), 0);
     }
@@ -203,7 +227,7 @@ static void bind_layer(pith__opening *o, int l) {
         if (p->has && !optional && !(p->has & o->family->has)) continue;
         int cols = p->cols;
         if (p->has == PITH__QK_NORM && h->qk_norm_whole)
-            cols = p->at == offsetof(pith__layer, q_norm) ? HEADS : KV_HEADS;
+            cols = p->at == PART(q_norm.w) ? HEADS : KV_HEADS;
         const pith__tensor *t = tensor_of(o, l, p->name, size_of(h, p->rows), size_of(h, cols), optional);
         pith__weight *w = (pith__weight *)(void *)((char *)layer + p->at);
         if (p->rows == ONE) bind_vector(o, w, t, is_norm(p->name));
@@ -222,7 +246,11 @@ static void bind(pith__opening *o) {
     bind_matrix(o, &m->embd, t);
     const pith__tensor *head = tensor_of(o, -1, "output.weight", (size_t)h->n_vocab, (size_t)h->n_embd, 1);
     bind_matrix(o, &m->head, head ? head : t); /* none: tied embeddings */
-    bind_vector(o, &m->out_norm, tensor_of(o, -1, "output_norm.weight", 1, (size_t)h->n_embd, 0), 1);
+    unsigned has = o->family->has;
+    if (has & PITH__POSITIONS) h->n_ctx = h->n_ctx_most = bind_table(o, &m->positions, "position_embd.weight", 0, 0);
+    if (has & PITH__TYPES) bind_table(o, &m->types, "token_types.weight", 0, 1);
+    if (has & PITH__EMBD_NORM) bind_norm(o, &m->embd_norm, "token_embd_norm", 0);
+    if (!(has & PITH__OUT_NORM)) bind_norm(o, &m->out_norm, "output_norm", 0);
     if (o->code) return;
     if ((size_t)h->n_layer > m->store.n_tensor) { /* before memory is taken for them */
         pith__fail_hyper(o, "block_count", h->n_layer, "no more than there are tensors");
@@ -373,7 +401,6 @@ static void like_runq(pith_model *m) {
 static void open_all(pith__opening *o, const pith_options *opt) {
     pith_model *m = o->m;
     m->kernels = choose_kernels(opt->kernels);
-    m->cache_format = m->store.llama2c ? PITH__F32 : PITH__F16;
     m->chat_template = opt->chat_template ? pith__chat_named(opt->chat_template) : NULL;
     o->code = pith__store_sort(&m->store, o->err);
     if (!o->code && m->store.n_file > 0) align_small(o); /* not what is being trained */
@@ -382,6 +409,7 @@ static void open_all(pith__opening *o, const pith_options *opt) {
     if (!o->code) bind(o);
     if (!o->code) pith__make_ropes(o); /* as long as the heads, which by now are those of the tensors */
     if (!o->code) pith__set_pattern(o);
+    if (!o->code) m->cache_format = m->store.llama2c || !m->layer->mask.causal ? PITH__F32 : PITH__F16; /* read only once */
     if (m->embd.tensor.group && !opt->kernels) like_runq(m);
     if (!o->code) bind_vocab(o);
     if (!o->code) describe(m);

@@ -59,9 +59,9 @@ PITH_SHARED int pith__pass_plan(pith_pass *p, const pith_model *m, const pith_co
     p->model = m;
     p->n_ctx = c->n_ctx ? c->n_ctx : m->hyper.n_ctx;
     if (m->hyper.n_ctx_most && p->n_ctx > m->hyper.n_ctx_most)
-        return pith__fail(err, PITH_EARG, "%s: the context is %d tokens, need at most %d: for longer texts the"
-                          " model's rotation (RoPE) changes, which is not built here", m->store.path, p->n_ctx,
-                          m->hyper.n_ctx_most);
+        return pith__fail(err, PITH_EARG, "%s: the context is %d tokens, need at most %d: %s", m->store.path, p->n_ctx,
+                          m->hyper.n_ctx_most, m->positions.tensor.data ? "the model has no positions after them" :
+                          "for longer texts the model's rotation (RoPE) changes, which is not built here");
     p->n_batch = c->n_batch ? c->n_batch : 256;
     if (p->n_batch > p->n_ctx) p->n_batch = p->n_ctx;
     p->keep = keep;
@@ -104,6 +104,7 @@ PITH_SHARED void pith__pass_place(pith_pass *p, pith__room *r) {
     p->attend = pith__take_room(r, n_batch, sizeof *p->attend);
     p->product_to = pith__take_room(r, n_batch, sizeof *p->product_to);
     p->adjusted = pith__take_room(r, n_vocab, sizeof *p->adjusted);
+    p->row = pith__take_room(r, (size_t)h->n_embd, sizeof *p->row);
     p->low = pith__take_room(r, n_batch, PITH__LOW * sizeof *p->low);
     int trains = p->keep == PITH__KEEP_ALL || p->keep == PITH__KEEP_STREAM;
     p->dropped = pith__take_room(r, trains ? n_batch : 0, wide * sizeof *p->dropped);

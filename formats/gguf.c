@@ -639,6 +639,10 @@ static int gguf_read_vocab(pith__store *s, pith_error *err) {
     int code = gguf_get(s, "tokenizer.ggml.model", PITH__STRING, &model, err);
     if (code || !model || pith__str_is(model->s, "none") || pith__str_is(model->s, "no_vocab"))
         return code;
+    if (pith__str_is(model->s, "t5")) {
+        pith__note(s, "%s: its vocabulary is of a kind that is not read yet, so there are tokens only", s->path);
+        return code;
+    }
     int spm = pith__str_is(model->s, "llama"), words = pith__str_is(model->s, "bert");
     if (!spm && !words && !pith__str_is(model->s, "gpt2"))
         return pith__fail(err, PITH_EARCH, "%s: tokenizer.ggml.model is '%.*s', need llama, gpt2 or bert",

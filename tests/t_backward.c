@@ -257,7 +257,7 @@ TEST(order_of_norms_and_biases) {
     REQUIRE(!pupil_new(&u, &all_families[0], 1, "portable", PITH__KEEP_ALL));
     const pith__kernels *k = u.tape->s->pass->kernels;
     random_floats(x, N * EMBD, 1), random_floats(dy, N * EMBD, 2), random_floats(w, EMBD, 3);
-    pith__weight weight = { .tensor = { .data = (const uint8_t *)w, .rows = 1, .cols = EMBD }, .floats = w };
+    pith__norm weight = { .w = { .tensor = { .data = (const uint8_t *)w, .rows = 1, .cols = EMBD }, .floats = w } };
     float *g = u.tape->g;
     u.tape->g = got;
     pith__d_norm(u.tape, dx, dy, x, &weight, N, 0);

@@ -31,15 +31,15 @@ static void trace_layer(void *session, int l, const pith__acts *a, int n) {
     const pith__layer *w = &m->layer[l];
     int dense = !w->router.tensor.data;
     const activation all[] = {
-        { "attn_norm", w->attn_norm.floats ? a->xn : NULL, 0, h->n_embd },
+        { "attn_norm", w->attn_norm.w.floats ? a->xn : NULL, 0, h->n_embd },
         { "q", a->q, h->n_head, h->head_dim },
         { "k", a->k, h->n_kv_head, h->head_dim },
         { "v", a->v, h->n_kv_head, h->head_dim },
         { "attn", a->attn, h->n_head, h->head_dim },
         { "attn_out", a->o, 0, h->n_embd },
         { "stream", a->y, 0, h->n_embd },
-        { "ffn_norm", w->ffn_norm.floats ? a->yn : NULL, 0, h->n_embd },
-        { "gate", dense ? a->gate : NULL, 0, h->n_ff },
+        { "ffn_norm", w->ffn_norm.w.floats ? a->yn : NULL, 0, h->n_embd },
+        { "gate", dense && h->gated ? a->gate : NULL, 0, h->n_ff },
         { "up", dense ? a->up : NULL, 0, h->n_ff },
         { "act", dense ? a->act : NULL, 0, h->n_ff },
         { "route", dense ? NULL : a->route, 0, h->n_expert },

@@ -73,10 +73,10 @@ static void d_norm_span(const void *data, size_t span, uint8_t *scratch) {
 }
 
 PITH_SHARED void pith__d_norm(const pith__tape *tape, float *dx, const float *dy, const float *x,
-                              const pith__weight *w, size_t n, int add) {
-    size_t cols = w->tensor.cols;
-    float *dw = pith__grad(tape->g, w);
-    d_norm_job job = { tape, dx, dy, x, w->floats, dw, cols, n, add };
+                              const pith__norm *w, size_t n, int add) {
+    size_t cols = w->w.tensor.cols;
+    float *dw = pith__grad(tape->g, &w->w);
+    d_norm_job job = { tape, dx, dy, x, w->w.floats, dw, cols, n, add };
     int worth_it = pith__worth_it(n * cols);
     pith__share(&tape->s->pass->team, n, worth_it, d_norm_row, &job);
     if (dw) pith__share(&tape->s->pass->team, (cols + SPAN - 1) / SPAN, worth_it, d_norm_span, &job);
@@ -110,7 +110,7 @@ static void d_project(const d_block *b, float *dx, const float *dy, const pith__
 
 typedef struct { /* rows that are computed once more, with the bits they had */
     const d_block *b;
-    const pith__weight *w;
+    const pith__norm *w;
     const float *x;
     float *y;
 } norm_again;
@@ -119,32 +119,32 @@ static void norm_again_row(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const norm_again *j = data;
     size_t at = t * j->b->n_embd;
-    j->b->tape->s->pass->kernels->rmsnorm(j->y + at, j->x + at, j->w->floats, j->b->n_embd, j->b->h->eps);
+    j->b->tape->s->pass->kernels->rmsnorm(j->y + at, j->x + at, j->w->w.floats, j->b->n_embd, j->b->h->eps);
 }
 
 /* What the block's norm of x gave, in y; x itself in a family without this norm. */
-static const float *normed(const d_block *b, float *y, const float *x, const pith__weight *w) {
+static const float *normed(const d_block *b, float *y, const float *x, const pith__norm *w) {
     norm_again job = { b, w, x, y };
     const pith_pass *p = b->tape->s->pass;
-    if (w->floats && p->again) pith__share(&p->team, b->n, pith__worth_it(b->n * b->n_embd), norm_again_row, &job);
-    return w->floats ? y : x;
+    if (w->w.floats && p->again) pith__share(&p->team, b->n, pith__worth_it(b->n * b->n_embd), norm_again_row, &job);
+    return w->w.floats ? y : x;
 }
 
 /* Forward: y = norm(x, w) of the stream, or x itself in a family without this norm. Adds to d.x. */
 static void d_norm_stream(const d_block *b, const float *dy, const float *x,
-                          const pith__weight *w) {
+                          const pith__norm *w) {
     float *dx = b->d.x;
-    if (w->floats) pith__d_norm(b->tape, dx, dy, x, w, b->n, 1);
-    for (size_t i = 0; !w->floats && i < b->n * b->n_embd; i++) dx[i] += dy[i];
+    if (w->w.floats) pith__d_norm(b->tape, dx, dy, x, w, b->n, 1);
+    for (size_t i = 0; !w->w.floats && i < b->n * b->n_embd; i++) dx[i] += dy[i];
 }
 
 /* Forward: out = stream + residual_scale * post_norm(added). The gradient of out, d.x, is also that of
  * the stream, and stays. */
 static void d_add_to_stream(const d_block *b, const float *added, float *d_added,
-                            const pith__weight *post_norm) {
-    float *to = post_norm->floats ? b->d.y : d_added;
+                            const pith__norm *post_norm) {
+    float *to = post_norm->w.floats ? b->d.y : d_added;
     for (size_t i = 0; i < b->n * b->n_embd; i++) to[i] = b->h->residual_scale * b->d.x[i];
-    if (post_norm->floats) pith__d_norm(b->tape, d_added, to, added, post_norm, b->n, 0);
+    if (post_norm->w.floats) pith__d_norm(b->tape, d_added, to, added, post_norm, b->n, 0);
 }
 
 /* Forward: x[2 i], x[2 i + 1] = x0[i], x0[i + n_rot / 2]; channels that are not rotated stay. */
@@ -160,14 +160,14 @@ static void d_gather_pairs(float *dx0, const float *dx, size_t n_rot, size_t dim
  * dx holds the gradient of the result. dx0, the same memory where there is no norm, gets the gradient of
  * the product with the weights. */
 static void d_bias_norm_rope(const d_block *b, float *dx, float *dx0, const float *x0,
-                             const pith__weight *bias, const pith__weight *w, int heads) {
+                             const pith__weight *bias, const pith__norm *w, int heads) {
     size_t dim = (size_t)b->h->head_dim, cols = (size_t)heads * dim;
     const float *angles = b->layer->rope < 0 ? NULL : b->tape->s->pass->rope_table[b->layer->rope];
     for (size_t t = 0; angles && t < b->n; t++)
         for (int h = 0; h < heads; h++)
             d_rope(dx + t * cols + (size_t)h * dim, angles + t * (size_t)b->h->n_rot, b->h->n_rot,
                    b->h->rope_half);
-    if (w->floats) pith__d_norm(b->tape, dx0, dx, x0, w, b->n * cols / w->tensor.cols, 0);
+    if (w->w.floats) pith__d_norm(b->tape, dx0, dx, x0, w, b->n * cols / w->w.tensor.cols, 0);
     for (size_t at = 0; b->h->rope_gather && at < b->n * cols; at += dim)
         d_gather_pairs(dx0 + at, dx + at, (size_t)b->h->n_rot, dim);
     d_add_bias(b, dx0, bias, b->n);
@@ -398,6 +398,8 @@ static pith_context context_of(int n_ctx) {
 PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, float *g, int n_ctx, int keep,
                                        pith_error *err) {
     pith_context c = context_of(n_ctx);
+    if (m->hyper.norm != PITH__RMSNORM || !m->hyper.gated)
+        return pith__fail(err, PITH_EARCH, "%s: training a %s is not built", m->store.path, m->hyper.arch), NULL;
     pith_session *s = pith__session_new(m, &c, keep, err);
     if (!s) return NULL;
     pith__tape *tape = calloc(1, sizeof *tape), plan;

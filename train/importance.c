@@ -84,7 +84,7 @@ static void weigh_experts(pith__weighing *g, const pith__layer *w, const pith__a
 
 static void weigh_head(pith__weighing *g, int l, size_t n) {
     const pith__hyper *h = &g->m->hyper;
-    const pith__weight *w = &g->m->head, *norm = &g->m->out_norm;
+    const pith__weight *w = &g->m->head, *norm = &g->m->out_norm.w;
     const float *x = pith__acts_at(g->s->pass, l + 1).x;
     for (size_t at = 0; at < n * (size_t)h->n_embd; at += (size_t)h->n_embd)
         g->m->kernels->rmsnorm(g->normed + at, x + at, norm->floats, norm->tensor.cols, h->eps);
@@ -96,9 +96,9 @@ static void weigh_block(void *data, int l, const pith__acts *a, int n_row) {
     const pith__layer *w = &g->m->layer[l];
     const pith__weight *qkv[] = { &w->q, &w->k, &w->v }, *o = &w->o, *router = &w->router;
     const pith__weight *in[] = { &w->ffn->gate, &w->ffn->up }, *down = &w->ffn->down;
-    const float *yn = w->ffn_norm.floats ? a->yn : a->y;
+    const float *yn = w->ffn_norm.w.floats ? a->yn : a->y;
     size_t n = (size_t)n_row;
-    weigh_inputs(g, qkv, 3, w->attn_norm.floats ? a->xn : a->x, n);
+    weigh_inputs(g, qkv, 3, w->attn_norm.w.floats ? a->xn : a->x, n);
     weigh_inputs(g, &o, 1, a->attn, n);
     if (w->router.tensor.data) {
         weigh_inputs(g, &router, 1, yn, n);
@@ -188,7 +188,7 @@ PITH_SHARED void pith__weigh_free(pith__weighing *g) {
 
 PITH_SHARED pith__weighing *pith__weigh_new(const pith_model *m, const pith_context *c, int head, pith_error *err) {
     const pith__hyper *h = &m->hyper;
-    int keep = m->layer->attn_norm.floats ? PITH__KEEP_ONE : PITH__KEEP_STREAM; /* without a norm the stream comes in */
+    int keep = m->layer->attn_norm.w.floats ? PITH__KEEP_ONE : PITH__KEEP_STREAM; /* without a norm the stream comes in */
     pith__weighing *g = calloc(1, sizeof *g);
     if (!g) return pith__fail(err, PITH_EMEMORY, "%s: no memory", m->store.path), NULL;
     g->m = m;

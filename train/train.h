@@ -172,7 +172,7 @@ PITH_SHARED size_t pith__tape_size(const pith_model *m, int n_ctx, int keep); /*
 
 /* Forward: y (n, cols) = rmsnorm(x, w), row by row. dx = its gradient, or, with add, dx += it. */
 PITH_SHARED void pith__d_norm(const pith__tape *tape, float *dx, const float *dy, const float *x,
-                              const pith__weight *w, size_t n, int add);
+                              const pith__norm *w, size_t n, int add);
 /* d.x comes in as the gradient of what the last block gave and goes out as that of the embedding. */
 PITH_SHARED void pith__backward(const pith__tape *tape, const pith_token *tokens, int n);
 
