@@ -122,6 +122,17 @@ PITH_SHARED int pith__find_family(pith__opening *o) {
     return PITH_OK;
 }
 
+/* A folder may say that it has another activation than its family. */
+static int activation_of(pith__opening *o, int otherwise) {
+    static const char *const names[] = { [PITH__SILU] = "silu", [PITH__GELU] = "gelu_new", [PITH__GELU_ERF] = "gelu", [PITH__RELU] = "relu" };
+    const pith__key *k = pith__store_key(&o->m->store, "pith.activation");
+    if (!k) return otherwise;
+    for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
+        if (k->type == PITH__STRING && pith__str_is(k->s, names[i])) return i;
+    if (!o->code) o->code = pith__fail(o->err, PITH_EARCH, "%s: pith.activation is not one of: silu gelu_new gelu relu", o->m->store.path);
+    return otherwise;
+}
+
 PITH_SHARED void pith__read_hyper(pith__opening *o) {
     pith__hyper *h = &o->m->hyper;
     const pith__family *f = o->family;
@@ -159,6 +170,7 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     h->rope_gather = o->m->store.qk_halves && !h->rope_half;
     h->qk_norm_whole = (f->has & PITH__QK_NORM_WHOLE) != 0;
     h->act = f->has & PITH__GELU_FFN ? PITH__GELU : f->has & PITH__ERF_FFN ? PITH__GELU_ERF : PITH__SILU;
+    h->act = activation_of(o, h->act);
     h->gated = !(f->has & PITH__UNGATED);
     h->norm = f->has & PITH__LAYER_NORM ? PITH__LAYERNORM : PITH__RMSNORM;
     h->parallel = f->has & PITH__PARALLEL ? flag_key(o, "use_parallel_residual", 1) : 0;

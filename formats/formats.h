@@ -174,7 +174,8 @@ typedef struct { /* a folder while it is read */
     const char *dir;
     int no_mmap;
     pith_error *err;
-    int n_layer, n_vocab;
+    int n_layer, n_vocab, n_head;
+    int skip_positions;    /* rows of its positions that no token has */
     int tied;              /* 1: without an lm_head the embedding serves as one */
     int bias;              /* of attention: 0: none, 1: of q, k and v, 2: of o too */
     int ffn_bias;          /* 1: the feed-forward network has biases */
@@ -202,6 +203,7 @@ typedef struct { /* config.json while it becomes keys */
     const char *arch;    /* what keys begin with */
     double theta, local_theta; /* frequency bases where config.json has none; 0: no local one */
     int is_phi3;
+    double part;         /* of a head that is rotated, where config.json has none; 0: of Llama's relatives, all of it */
     int head_dim, n_rot, n_ctx;
     int code;            /* the first error */
 } pith__hf;
@@ -227,7 +229,9 @@ PITH_SHARED void pith__hf_put_string(pith__hf *c, const char *name, const char *
 enum { /* how a family names its tensors */
     PITH__HF_POST_NORM = 1, /* post_attention_layernorm follows attention; else it precedes the FFN */
     PITH__HF_FUSED = 2,     /* mlp.gate_up_proj */
-    PITH__HF_MIXTRAL = 4    /* block_sparse_moe */
+    PITH__HF_MIXTRAL = 4,   /* block_sparse_moe */
+    PITH__HF_BERT = 8, PITH__HF_DISTIL = 16, PITH__HF_NOMIC = 32, PITH__HF_GPT2 = 64, PITH__HF_NEOX = 128,
+    PITH__HF_ELDERS = 0xf8  /* these have no name in common with the others */
 };
 enum { PITH__HF_NAME = 120 }; /* room for a name */
 PITH_SHARED int pith__hf_to_gguf(const pith__folder *f, pith__str s, char *name); /* 0: not used here */
@@ -269,6 +273,13 @@ PITH_SHARED int  pith__vocab_find(const pith__vocab_reading *r, pith__str s); /*
 PITH_SHARED void pith__vocab_steps(pith__vocab_reading *r, pith__json at, const char *list,
                                    void (*step)(pith__vocab_reading *r, pith__json at));
 PITH_SHARED int  pith__vocab_step_is(pith__json at, const char *type);
+
+/* ---- formats/hfbert.c: BERT, GPT-2 and their relatives ---------------------------------------------- */
+
+PITH_SHARED int pith__hf_elder(pith__hf *c); /* config.json -> keys; 0: it is of another family */
+PITH_SHARED pith__str pith__hf_elder_type(int i); /* the model_types known; no bytes after the last */
+PITH_SHARED int pith__hf_elder_style(const char *type); /* as pith__hf_style_of */
+PITH_SHARED int pith__hf_layout(pith__folder *f); /* tensors, under GGUF's names, get GGUF's shapes */
 
 /* ---- formats/hfrope.c, hfconfig.c, hftokenizer.c: the small files in a Hugging Face folder -------- */
 

@@ -239,11 +239,15 @@ static void config_family(pith__hf *c) {
         c->at = text;
         type = pith__hf_get(text, "model_type");
     }
-    char known[200] = "one of";
+    char known[400] = "one of";
     for (size_t i = 0; i < sizeof hf_families / sizeof *hf_families; i++) {
         if (pith__json_is(type, hf_families[i].type)) c->family = &hf_families[i];
         size_t n = strlen(known);
         snprintf(known + n, sizeof known - n, " %s", hf_families[i].type);
+    }
+    for (int i = 0; pith__hf_elder_type(i).n; i++) {
+        size_t n = strlen(known);
+        snprintf(known + n, sizeof known - n, " %s", pith__hf_elder_type(i).p);
     }
     if (!c->family) pith__hf_wrong(c, type, PITH_EARCH, "model_type", known);
 }
@@ -429,6 +433,7 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
     int code = pith__folder_json(f, "config.json", 1, &c.at, &c.path);
     if (code) return code;
     pith__json outer = c.at;
+    if (pith__hf_elder(&c)) return c.code ? c.code : config_generation(&c, outer);
     config_family(&c);
     if (c.code) return c.code;
     unsigned is = c.family->is, reads = c.family->reads;
@@ -456,5 +461,5 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
 PITH_SHARED int pith__hf_style_of(const char *type) {
     for (size_t i = 0; i < sizeof hf_families / sizeof *hf_families; i++)
         if (!strcmp(hf_families[i].type, type)) return hf_families[i].style;
-    return 0;
+    return pith__hf_elder_style(type);
 }

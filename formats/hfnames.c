@@ -7,14 +7,49 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { POST = PITH__HF_POST_NORM, FUSED = PITH__HF_FUSED, MIXTRAL = PITH__HF_MIXTRAL };
+enum { POST = PITH__HF_POST_NORM, FUSED = PITH__HF_FUSED, MIXTRAL = PITH__HF_MIXTRAL, BERT = PITH__HF_BERT,
+       DISTIL = PITH__HF_DISTIL, NOMIC = PITH__HF_NOMIC, GPT2 = PITH__HF_GPT2, NEOX = PITH__HF_NEOX };
 
+/* What may stand before names of a style, once or several times, and what layers are called. With a vision tower the text
+ * model stands behind "language_model."; a bare model was saved without "model.". */
+static const struct spelling {
+    int style;
+    const char *prefix[3], *layers;
+} name_spelling[] = {
+    { BERT, { "bert.", "roberta.", "" }, "encoder.layer." },
+    { DISTIL, { "distilbert.", "", "" }, "transformer.layer." },
+    { NOMIC, { "", "", "" }, "encoder.layers." },
+    { GPT2, { "transformer.", "", "" }, "h." },
+    { NEOX, { "gpt_neox.", "", "" }, "layers." },
+    { 0, { "model.", "language_model.", "" }, "layers." },
+};
+
+static const struct spelling *spelling_of(int style) {
+    const struct spelling *y = name_spelling;
+    while (y->style && !(y->style & style)) y++;
+    return y;
+}
+
+/* The names outside the layers, before .weight or .bias; only in folders of this style, or not in them. */
 static const struct {
     const char *hf, *gguf;
+    int only;
 } name_outer[] = {
-    { "embed_tokens.weight", "token_embd.weight" },
-    { "norm.weight", "output_norm.weight" },
-    { "lm_head.weight", "output.weight" },
+    { "embed_tokens", "token_embd", 0 },
+    { "norm", "output_norm", 0 },
+    { "lm_head", "output", 0 },
+    { "embeddings.word_embeddings", "token_embd", BERT | DISTIL | NOMIC },
+    { "embeddings.position_embeddings", "position_embd", BERT | DISTIL },
+    { "embeddings.token_type_embeddings", "token_types", BERT | NOMIC },
+    { "embeddings.LayerNorm", "token_embd_norm", BERT | DISTIL },
+    { "emb_ln", "token_embd_norm", NOMIC },
+    { "wte", "token_embd", GPT2 },
+    { "wpe", "position_embd", GPT2 },
+    { "ln_f", "output_norm", GPT2 },
+    { "lm_head", "output", GPT2 },
+    { "embed_in", "token_embd", NEOX },
+    { "final_layer_norm", "output_norm", NEOX },
+    { "embed_out", "output", NEOX },
 };
 
 /* Behind "layers.7." and "blk.7.", before .weight or .bias; only in folders of this style, or not in them. */
@@ -40,6 +75,41 @@ static const struct {
     { "mlp.down_proj", "ffn_down", 0, 0 },
     { "mlp.gate", "ffn_gate_inp", 0, MIXTRAL },
     { "block_sparse_moe.gate", "ffn_gate_inp", MIXTRAL, 0 },
+    { "attention.self.query", "attn_q", BERT, 0 },
+    { "attention.self.key", "attn_k", BERT, 0 },
+    { "attention.self.value", "attn_v", BERT, 0 },
+    { "attention.output.dense", "attn_output", BERT, 0 },
+    { "attention.output.LayerNorm", "attn_output_norm", BERT, 0 },
+    { "intermediate.dense", "ffn_up", BERT, 0 },
+    { "output.dense", "ffn_down", BERT, 0 },
+    { "output.LayerNorm", "layer_output_norm", BERT, 0 },
+    { "attention.q_lin", "attn_q", DISTIL, 0 },
+    { "attention.k_lin", "attn_k", DISTIL, 0 },
+    { "attention.v_lin", "attn_v", DISTIL, 0 },
+    { "attention.out_lin", "attn_output", DISTIL, 0 },
+    { "sa_layer_norm", "attn_output_norm", DISTIL, 0 },
+    { "ffn.lin1", "ffn_up", DISTIL, 0 },
+    { "ffn.lin2", "ffn_down", DISTIL, 0 },
+    { "output_layer_norm", "layer_output_norm", DISTIL, 0 },
+    { "attn.Wqkv", "attn_qkv", NOMIC, 0 },
+    { "attn.out_proj", "attn_output", NOMIC, 0 },
+    { "norm1", "attn_output_norm", NOMIC, 0 },
+    { "mlp.fc12", "ffn_gate", NOMIC, 0 },
+    { "mlp.fc11", "ffn_up", NOMIC, 0 },
+    { "mlp.fc2", "ffn_down", NOMIC, 0 },
+    { "norm2", "layer_output_norm", NOMIC, 0 },
+    { "ln_1", "attn_norm", GPT2, 0 },
+    { "attn.c_attn", "attn_qkv", GPT2, 0 },
+    { "attn.c_proj", "attn_output", GPT2, 0 },
+    { "ln_2", "ffn_norm", GPT2, 0 },
+    { "mlp.c_fc", "ffn_up", GPT2, 0 },
+    { "mlp.c_proj", "ffn_down", GPT2, 0 },
+    { "input_layernorm", "attn_norm", NEOX, 0 },
+    { "attention.query_key_value", "attn_qkv", NEOX, 0 },
+    { "attention.dense", "attn_output", NEOX, 0 },
+    { "post_attention_layernorm", "ffn_norm", NEOX, 0 },
+    { "mlp.dense_h_to_4h", "ffn_up", NEOX, 0 },
+    { "mlp.dense_4h_to_h", "ffn_down", NEOX, 0 },
 }, name_expert[] = { /* behind "mlp.experts.3." or Mixtral's "block_sparse_moe.experts.3." */
     { "gate_proj", "ffn_gate", 0, MIXTRAL },
     { "up_proj", "ffn_up", 0, MIXTRAL },
@@ -53,6 +123,8 @@ enum { N_OUTER = sizeof name_outer / sizeof *name_outer,
        N_EXPERT = sizeof name_expert / sizeof *name_expert };
 
 static int fits_style(int only, int never, int style) {
+    int elder = style & PITH__HF_ELDERS;
+    if (elder || only & PITH__HF_ELDERS) return (elder & only) != 0;
     return (style & only) == only && !(style & never);
 }
 
@@ -87,18 +159,26 @@ static int name_number(pith__str *s, pith__str *number) {
 
 /* ---- Hugging Face -> GGUF ------------------------------------------------------------------------ */
 
-/* A bias is used only where config.json says so. */
+/* A bias is used only where config.json says so; the older families have those that are there. */
 static int has_bias(const pith__folder *f, pith__str part) {
+    if (f->s->hf_style & PITH__HF_ELDERS) return 1;
     if (name_begins(&part, "mlp.")) return f->ffn_bias;
     return pith__str_is(part, "self_attn.o_proj") ? f->bias == 2 : f->bias;
+}
+
+/* "weight" or "bias", which is cut off; NULL: neither. Old files of BERT have TensorFlow's words for those of norms. */
+static const char *cut_kind(pith__str *s, int style) {
+    if (name_ends(s, ".weight") || (style & BERT && name_ends(s, ".gamma"))) return "weight";
+    return name_ends(s, ".bias") || (style & BERT && name_ends(s, ".beta")) ? "bias" : NULL;
 }
 
 /* What is behind "layers.7.". */
 static int gguf_inner(const pith__folder *f, pith__str layer, pith__str s, char *name) {
     pith__str expert;
-    int bias = name_ends(&s, ".bias"), style = f->s->hf_style;
-    const char *kind = bias ? "bias" : "weight";
-    if (!bias && !name_ends(&s, ".weight")) return 0;
+    int style = f->s->hf_style;
+    const char *kind = cut_kind(&s, style);
+    int bias = kind && *kind == 'b';
+    if (!kind) return 0;
     if (bias && !has_bias(f, s)) return 0;
     if (name_begins(&s, style & MIXTRAL ? "block_sparse_moe.experts." : "mlp.experts.")) {
         if (bias || !name_number(&s, &expert)) return 0;
@@ -120,18 +200,25 @@ static int gguf_inner(const pith__folder *f, pith__str layer, pith__str s, char 
     return 0;
 }
 
-/* With a vision tower the text model stands behind "language_model.", and a bare model was saved without
- * "model.". */
+/* What may stand before the names of this style; and step behind it. */
+static void skip_prefix(const struct spelling *how, pith__str *s) {
+    for (int i = 0; i < 3; i++)
+        while (*how->prefix[i] && name_begins(s, how->prefix[i])) i = 0;
+}
+
 PITH_SHARED int pith__hf_to_gguf(const pith__folder *f, pith__str s, char *name) {
+    const struct spelling *how = spelling_of(f->s->hf_style);
     pith__str layer, whole = s;
-    while (name_begins(&s, "model.") || name_begins(&s, "language_model.")) continue;
-    if (name_begins(&s, "layers.")) {
-        if (!f->s->hf_prefix.p) f->s->hf_prefix = (pith__str){ whole.p, whole.n - s.n - strlen("layers.") };
+    skip_prefix(how, &s);
+    if (name_begins(&s, how->layers)) {
+        if (!f->s->hf_prefix.p) f->s->hf_prefix = (pith__str){ whole.p, whole.n - s.n - strlen(how->layers) };
         return name_number(&s, &layer) && gguf_inner(f, layer, s, name);
     }
+    const char *kind = cut_kind(&s, f->s->hf_style);
+    if (!kind || (*kind == 'b' && !(f->s->hf_style & PITH__HF_ELDERS))) return 0;
     for (int i = 0; i < N_OUTER; i++) {
-        if (!pith__str_is(s, name_outer[i].hf)) continue;
-        snprintf(name, PITH__HF_NAME, "%s", name_outer[i].gguf);
+        if (!fits_style(name_outer[i].only, 0, f->s->hf_style) || !pith__str_is(s, name_outer[i].hf)) continue;
+        snprintf(name, PITH__HF_NAME, "%s.%s", name_outer[i].gguf, kind);
         return 1;
     }
     return 0;
@@ -157,7 +244,7 @@ static const struct {
 static const char *hf_inner(const pith__store *s, pith__str layer, pith__str part, char *room) {
     pith__str prefix = s->hf_prefix, expert = { NULL, 0 };
     int bias = name_ends(&part, ".bias");
-    if (!prefix.p) prefix = pith__str_of("model.");
+    if (!prefix.p) prefix = pith__str_of(spelling_of(s->hf_style)->prefix[0]);
     if (!bias && !name_ends(&part, ".weight")) return NULL;
     const char *dot = memchr(part.p, '.', part.n);
     if (dot) {
@@ -171,8 +258,8 @@ static const char *hf_inner(const pith__store *s, pith__str layer, pith__str par
         int never = dot ? name_expert[i].never : name_inner[i].never;
         if (!fits_style(only, never, s->hf_style) || !pith__str_is(part, gguf)) continue;
         if (dot) experts = s->hf_style & MIXTRAL ? "block_sparse_moe.experts." : "mlp.experts.";
-        snprintf(room, PITH__HF_NAME, "%.*slayers.%.*s.%s%.*s%s%s.%s", (int)prefix.n, prefix.p,
-                 (int)layer.n, layer.p, experts, (int)expert.n, expert.p, dot ? "." : "", hf,
+        snprintf(room, PITH__HF_NAME, "%.*s%s%.*s.%s%.*s%s%s.%s", (int)prefix.n, prefix.p,
+                 spelling_of(s->hf_style)->layers, (int)layer.n, layer.p, experts, (int)expert.n, expert.p, dot ? "." : "", hf,
                  bias ? "bias" : "weight");
         return room;
     }
@@ -188,11 +275,12 @@ PITH_SHARED const char *pith__shown_name(const pith__store *s, const char *gguf,
         const char *hf = hf_inner(s, layer, name, room);
         return hf ? hf : gguf;
     }
-    for (int i = 0; i < N_OUTER; i++) {
-        if (strcmp(gguf, name_outer[i].gguf) != 0) continue;
-        pith__str prefix = s->hf_prefix.p ? s->hf_prefix : pith__str_of("model.");
-        if (!strcmp(name_outer[i].hf, "lm_head.weight")) prefix.n = 0;
-        snprintf(room, PITH__HF_NAME, "%.*s%s", (int)prefix.n, prefix.p, name_outer[i].hf);
+    const char *kind = cut_kind(&name, 0);
+    for (int i = 0; kind && i < N_OUTER; i++) {
+        if (!fits_style(name_outer[i].only, 0, s->hf_style) || !pith__str_is(name, name_outer[i].gguf)) continue;
+        pith__str prefix = s->hf_prefix.p ? s->hf_prefix : pith__str_of(spelling_of(s->hf_style)->prefix[0]);
+        if (!strcmp(name_outer[i].gguf, "output")) prefix.n = 0;
+        snprintf(room, PITH__HF_NAME, "%.*s%s.%s", (int)prefix.n, prefix.p, name_outer[i].hf, kind);
         return room;
     }
     return gguf;

@@ -157,11 +157,12 @@ PITH_SHARED void pith__hf_rope(pith__hf *c) {
     double theta = pith__hf_positive(c, c->at, "rope_theta", c->theta);
     if (nested) theta = pith__hf_positive(c, outer, "rope_theta", theta);
     theta = pith__hf_positive(c, rope, "rope_theta", theta);
-    double part = pith__hf_positive(c, c->at, "partial_rotary_factor", 1);
+    double part = pith__hf_positive(c, c->at, "partial_rotary_factor", c->part > 0 ? c->part : 1);
     part = pith__hf_positive(c, rope, "partial_rotary_factor", part);
-    if (part > 1 || (part < 1 && !c->is_phi3))
+    int may = c->is_phi3 || c->part > 0;
+    if (part > 1 || (part < 1 && !may))
         pith__hf_wrong(c, pith__hf_get(rope, "partial_rotary_factor"), PITH_EARCH,
-                       "partial_rotary_factor", c->is_phi3 ? "at most 1" : "1 in this family");
+                       "partial_rotary_factor", may ? "at most 1" : "1 in this family");
     c->n_rot = (int)(c->head_dim * part);
     if (part < 1 && c->n_rot % 2)
         pith__hf_wrong(c, pith__hf_get(c->at, "partial_rotary_factor"), PITH_EARCH,

@@ -225,11 +225,14 @@ static int st_header(st_file *f, const pith__file *file) {
 
 /* ---- entries -> tensors ---------------------------------------------------------------------- */
 
-/* Old files hold the rotation's frequencies, which everyone computes. */
+/* Old files hold the rotation's frequencies, numbers of positions and masks, which everyone computes. */
 static void st_drop(pith__store *s, pith__str name) {
-    static const char known[] = "rotary_emb.inv_freq";
-    size_t n = sizeof known - 1;
-    if (name.n >= n && !memcmp(name.p + name.n - n, known, n)) return;
+    static const char *const known[] = { "rotary_emb.inv_freq", "embeddings.position_ids", "attn.bias", "attn.masked_bias",
+                                         "attention.bias", "attention.masked_bias" };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        size_t n = strlen(known[i]);
+        if (name.n >= n && !memcmp(name.p + name.n - n, known[i], n)) return;
+    }
     if (s->n_dropped++ == 0) s->dropped = name;
 }
 
@@ -388,7 +391,7 @@ static int st_check(pith__folder *f) {
     static const struct {
         const char *name;
         int from; /* which f->bias has it; 3: f->ffn_bias */
-    } part[] = { { "attn_q", 1 }, { "attn_k", 1 }, { "attn_v", 1 }, { "attn_output", 2 },
+    } part[] = { { "attn_q", 1 }, { "attn_k", 1 }, { "attn_v", 1 }, { "attn_qkv", 1 }, { "attn_output", 2 },
                  { "ffn_gate", 3 }, { "ffn_up", 3 }, { "ffn_down", 3 } };
     const pith__tensor *embd = pith__store_tensor(f->s, "token_embd.weight");
     int code = st_need(f, "token_embd.weight", "every model has an embedding");
@@ -399,6 +402,8 @@ static int st_check(pith__folder *f) {
     for (int l = 0; l < f->n_layer; l++)
         for (size_t i = 0; i < sizeof part / sizeof *part && !code; i++) {
             char name[64];
+            snprintf(name, sizeof name, "blk.%d.%s.weight", l, part[i].name);
+            if (!pith__store_tensor(f->s, name)) continue;
             snprintf(name, sizeof name, "blk.%d.%s.bias", l, part[i].name);
             if (part[i].from == 3 ? f->ffn_bias : f->bias >= part[i].from)
                 code = st_need(f, name, "config.json has this part with biases");
@@ -450,5 +455,6 @@ PITH_SHARED int pith__folder_read(pith__store *s, const char *path, int no_mmap,
     for (int i = 0; i < f.n_made; i++) s->tensor[s->n_tensor++] = f.made[i];
     code = pith__store_sort(s, err);
     if (!code) code = st_check(&f);
+    if (!code) code = pith__hf_layout(&f);
     return code ? code : pith__hf_tokenizer(&f);
 }

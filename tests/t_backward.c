@@ -274,7 +274,7 @@ TEST(order_of_norms_and_biases) {
     CHECK(memcmp(got, want, sizeof want) == 0);
     memset(got, 0, sizeof got);
     d_block b = { .tape = u.tape };
-    d_add_bias(&b, dy, &weight, N);
+    d_add_bias(&b, dy, &weight.w, N);
     CHECK(memcmp(got, bias, sizeof bias) == 0);
     u.tape->g = g;
     pupil_free(&u);

@@ -1,0 +1,231 @@
+/* hfbert.c - config.json of BERT, GPT-2 and their relatives becomes the keys that a GGUF file would have, and their tensors
+ * are laid out as there.
+ *
+ * These families are from before everyone wrote Llama's fields: each has words of its own for the same sizes. What the
+ * fields mean, and what holds where one is missing, is written in transformers' configuration_*.py. A new family is a row
+ * here, one in families.c, its tensors' names in hfnames.c, and a case in tests/t_encoders.c. */
+#include "formats.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { BIASES = 1, ROTATES = 2, TWO_BEFORE = 4 }; /* positions begin with the third row, pad_token_id + 1 */
+
+static const struct elder {
+    const char *type, *arch; /* model_type, and GGUF's name */
+    int style;               /* of its tensors' names */
+    unsigned is;
+    const char *act;         /* its activation, as config.json has it */
+    /* The class defaults of transformers' configuration_TYPE.py, for what config.json leaves unsaid. */
+    int n_vocab, n_embd, n_ff, n_layer, n_head, n_ctx;
+    double eps, theta, part; /* part: of a head that is rotated */
+} elders[] = {
+    { "bert", "bert", PITH__HF_BERT, BIASES, "gelu", 30522, 768, 3072, 12, 12, 512, 1e-12, 0, 0 },
+    { "roberta", "bert", PITH__HF_BERT, BIASES | TWO_BEFORE, "gelu", 50265, 768, 3072, 12, 12, 512, 1e-12, 0, 0 },
+    { "xlm-roberta", "bert", PITH__HF_BERT, BIASES | TWO_BEFORE, "gelu", 30522, 768, 3072, 12, 12, 512, 1e-12, 0, 0 },
+    { "camembert", "bert", PITH__HF_BERT, BIASES | TWO_BEFORE, "gelu", 30522, 768, 3072, 12, 12, 512, 1e-12, 0, 0 },
+    { "distilbert", "bert", PITH__HF_DISTIL, BIASES, "gelu", 30522, 768, 3072, 6, 12, 512, 1e-12, 0, 0 },
+    { "nomic_bert", "nomic-bert", PITH__HF_NOMIC, ROTATES, "silu", 30528, 768, 3072, 12, 12, 2048, 1e-12, 1000, 1 },
+    { "gpt2", "gpt2", PITH__HF_GPT2, BIASES, "gelu_new", 50257, 768, 0, 12, 12, 1024, 1e-5, 0, 0 },
+    { "gpt_neox", "gptneox", PITH__HF_NEOX, BIASES | ROTATES, "gelu", 50432, 6144, 24576, 44, 64, 2048, 1e-5, 10000, 0.25 },
+};
+
+/* The words for one size. */
+static const char *const words_embd[] = { "hidden_size", "n_embd", "dim", NULL },
+    *const words_layer[] = { "num_hidden_layers", "n_layer", "n_layers", NULL },
+    *const words_head[] = { "num_attention_heads", "n_head", "n_heads", NULL },
+    *const words_ff[] = { "intermediate_size", "n_inner", "hidden_dim", NULL },
+    *const words_ctx[] = { "max_position_embeddings", "n_positions", NULL },
+    *const words_eps[] = { "layer_norm_eps", "layer_norm_epsilon", NULL },
+    *const words_act[] = { "hidden_act", "activation_function", "activation", NULL };
+
+static const char *word_of(const pith__hf *c, const char *const *words) { /* that this file uses */
+    for (int i = 0; words[i]; i++)
+        if (pith__json_type(pith__hf_get(c->at, words[i]))) return words[i];
+    return words[0];
+}
+
+static int elder_int(pith__hf *c, const char *const *words, int otherwise) {
+    return pith__hf_int(c, c->at, word_of(c, words), 1, otherwise);
+}
+
+/* Fields that change the arithmetic, with the only value that is known here; absent and null are as good. Others change
+ * nothing, or they are read. */
+static const struct { const char *name, *value; } elder_fields[] = {
+    { "position_embedding_type", "absolute" }, { "is_decoder", "false" }, { "add_cross_attention", "false" },
+    { "is_encoder_decoder", "false" }, { "scale_attn_by_inverse_layer_idx", "false" }, { "scale_attn_weights", "true" },
+    { "prenorm", "false" }, { "parallel_block", "false" }, { "use_rms_norm", "false" }, { "qkv_proj_bias", "false" },
+    { "mlp_fc1_bias", "false" }, { "mlp_fc2_bias", "false" }, { "rotary_emb_interleaved", "false" }, { "causal", "false" },
+    { "attention_bias", "true" },
+};
+
+static void elder_refuse(pith__hf *c) {
+    for (size_t i = 0; i < sizeof elder_fields / sizeof *elder_fields; i++) {
+        const char *name = elder_fields[i].name, *value = elder_fields[i].value;
+        pith__json j = pith__hf_get(c->at, name);
+        char type = pith__json_type(j);
+        if (!type || pith__json_is(j, value) || (type != '"' && type == *value)) continue;
+        pith__hf_wrong(c, j, PITH_EARCH, name, value);
+    }
+    pith__json experts = pith__hf_get(c->at, "num_experts"), scale = pith__hf_get(c->at, "rotary_emb_scale_base");
+    double n = 0;
+    if (pith__json_type(experts) && !(pith__json_float(experts, &n) && n == 0))
+        pith__hf_wrong(c, experts, PITH_EARCH, "num_experts", "0");
+    if (pith__json_type(scale)) pith__hf_wrong(c, scale, PITH_EARCH, "rotary_emb_scale_base", "null");
+}
+
+/* The activation, where it is not the one that GGUF takes for granted. */
+static void elder_activation(pith__hf *c, const struct elder *e) {
+    static const char *const known[][2] = { { "gelu", "gelu" }, { "gelu_python", "gelu" }, { "gelu_new", "gelu_new" },
+        { "gelu_fast", "gelu_new" }, { "gelu_pytorch_tanh", "gelu_new" }, { "relu", "relu" }, { "silu", "silu" },
+        { "swish", "silu" }, { "swiglu", "silu" } };
+    const char *word = word_of(c, words_act), *act = NULL;
+    pith__json j = pith__hf_get(c->at, word);
+    if (!pith__json_type(j)) return;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (pith__json_is(j, known[i][0])) act = known[i][1];
+    int gated = !strcmp(e->act, "silu");
+    if (!act || gated != !strcmp(act, "silu"))
+        pith__hf_wrong(c, j, PITH_EARCH, word, gated ? "silu" : "gelu, gelu_new or relu");
+    else if (strcmp(act, e->act) != 0)
+        pith__hf_added(c, pith__store_add_string(c->f->s, "pith.activation", act));
+}
+
+static void elder_rope(pith__hf *c, const struct elder *e) {
+    c->theta = pith__hf_positive(c, c->at, "rotary_emb_base", e->theta);
+    c->part = pith__hf_positive(c, c->at, "rotary_pct", e->part);
+    c->part = pith__hf_positive(c, c->at, "rotary_emb_fraction", c->part);
+    pith__hf_rope(c);
+    /* nomic: the angles are scaled beyond the length of its training, which is not built here */
+    int trained = pith__hf_int(c, c->at, "max_trained_positions", 1, c->n_ctx);
+    if (trained >= c->n_ctx) return;
+    c->n_ctx = trained;
+    pith__hf_added(c, pith__store_add_int(c->f->s, "pith.context_limit", trained));
+}
+
+static void elder_sizes(pith__hf *c, const struct elder *e) {
+    int n_embd = elder_int(c, words_embd, e->n_embd);
+    c->f->n_head = elder_int(c, words_head, e->n_head);
+    c->f->n_layer = elder_int(c, words_layer, e->n_layer);
+    c->f->n_vocab = pith__hf_int(c, c->at, "vocab_size", 1, e->n_vocab);
+    c->f->skip_positions = e->is & TWO_BEFORE ? pith__hf_int(c, c->at, "pad_token_id", 0, 1) + 1 : 0;
+    c->n_ctx = elder_int(c, words_ctx, e->n_ctx) - c->f->skip_positions;
+    c->head_dim = n_embd % c->f->n_head ? 0 : n_embd / c->f->n_head;
+    double eps = pith__hf_float(c, c->at, word_of(c, words_eps), e->eps);
+    if (!(eps >= 0 && eps <= FLT_MAX))
+        pith__hf_wrong(c, pith__hf_get(c->at, word_of(c, words_eps)), PITH_EFORMAT, word_of(c, words_eps), "a float of 0 or more");
+    enum { LAYERS_MAX = 4096 };
+    if (c->f->n_layer > LAYERS_MAX)
+        pith__hf_wrong(c, pith__hf_get(c->at, word_of(c, words_layer)), PITH_EFORMAT, word_of(c, words_layer), "at most 4096");
+    if (c->n_ctx < 1)
+        pith__hf_wrong(c, pith__hf_get(c->at, word_of(c, words_ctx)), PITH_EFORMAT, word_of(c, words_ctx), "more positions");
+    pith__hf_put_int(c, "embedding_length", n_embd);
+    pith__hf_put_int(c, "block_count", c->f->n_layer);
+    pith__hf_put_int(c, "vocab_size", c->f->n_vocab);
+    pith__hf_put_int(c, "feed_forward_length", elder_int(c, words_ff, e->n_ff ? e->n_ff : n_embd > INT32_MAX / 4 ? 1 : 4 * n_embd));
+    pith__hf_put_int(c, "attention.head_count", c->f->n_head);
+    pith__hf_put_float(c, "attention.layer_norm_epsilon", eps);
+}
+
+PITH_SHARED int pith__hf_elder(pith__hf *c) {
+    pith__json type = pith__hf_get(c->at, "model_type");
+    const struct elder *e = NULL;
+    for (size_t i = 0; i < sizeof elders / sizeof *elders; i++)
+        if (pith__json_is(type, elders[i].type)) e = &elders[i];
+    if (!e) return 0;
+    c->arch = e->arch;
+    pith__hf_added(c, pith__store_add_string(c->f->s, "general.architecture", c->arch));
+    elder_sizes(c, e);
+    elder_refuse(c);
+    elder_activation(c, e);
+    if (e->is & ROTATES && !c->code) elder_rope(c, e);
+    pith__hf_put_int(c, "context_length", c->n_ctx);
+    if (e->style == PITH__HF_NEOX)
+        pith__hf_put_int(c, "use_parallel_residual", pith__hf_bool(c, c->at, "use_parallel_residual", 1));
+    c->f->s->is_folder = 1;
+    c->f->s->hf_style = e->style;
+    c->f->tied = pith__hf_bool(c, c->at, "tie_word_embeddings", e->style != PITH__HF_NEOX) || e->style != PITH__HF_NEOX;
+    c->f->bias = e->is & BIASES ? 2 : 0;
+    c->f->ffn_bias = (e->is & BIASES) != 0;
+    return 1;
+}
+
+PITH_SHARED pith__str pith__hf_elder_type(int i) {
+    return pith__str_of(i < (int)(sizeof elders / sizeof *elders) ? elders[i].type : "");
+}
+
+PITH_SHARED int pith__hf_elder_style(const char *type) {
+    for (size_t i = 0; i < sizeof elders / sizeof *elders; i++)
+        if (!strcmp(elders[i].type, type)) return elders[i].style;
+    return 0;
+}
+
+/* ---- tensors as GGUF has them -------------------------------------------------------------------- */
+
+static int tensor_ends(pith__str name, const char *with) {
+    size_t n = strlen(with);
+    return name.n >= n && !memcmp(name.p + name.n - n, with, n);
+}
+
+/* Room for the numbers of t in another order; they are not yet there. */
+static uint8_t *new_numbers(pith__folder *f, const pith__tensor *t) {
+    size_t bytes = t->rows * t->row_bytes;
+    uint8_t *y = pith__arena_new(&f->s->arena, bytes, 1);
+    if (!y) pith__fail(f->err, PITH_EMEMORY, "%s: no memory", f->dir);
+    return y;
+}
+
+/* GPT-2's matrices are (in, out). */
+static int transpose_tensor(pith__folder *f, pith__tensor *t) {
+    size_t size = t->row_bytes / t->cols, rows = t->rows, cols = t->cols;
+    uint8_t *y = new_numbers(f, t);
+    if (!y) return PITH_EMEMORY;
+    for (size_t r = 0; r < rows; r++)
+        for (size_t i = 0; i < cols; i++) memcpy(y + (i * rows + r) * size, t->data + (r * cols + i) * size, size);
+    t->data = y;
+    t->rows = cols, t->cols = rows, t->row_bytes = rows * size;
+    t->shape[0] = cols, t->shape[1] = rows;
+    return PITH_OK;
+}
+
+/* GPT-NeoX has q, k and v head by head, (n_head, 3, head_dim, cols): all heads of q come first here. */
+static int group_qkv(pith__folder *f, pith__tensor *t) {
+    size_t n_head = (size_t)f->n_head, all = t->rows * t->row_bytes, part = all / 3 / n_head;
+    if (part * 3 * n_head != all || (t->n_dim > 1 && t->rows % (3 * n_head)))
+        return pith__fail(f->err, PITH_EFORMAT, "%s: a query_key_value has %zu rows, need a multiple of 3 x %d", f->dir,
+                          t->rows, f->n_head);
+    uint8_t *y = new_numbers(f, t);
+    if (!y) return PITH_EMEMORY;
+    for (size_t h = 0; h < n_head; h++)
+        for (size_t k = 0; k < 3; k++) memcpy(y + (k * n_head + h) * part, t->data + (h * 3 + k) * part, part);
+    t->data = y;
+    return PITH_OK;
+}
+
+static int skip_positions(pith__folder *f, pith__tensor *t) {
+    size_t n = (size_t)f->skip_positions;
+    if (t->n_dim != 2 || t->rows <= n)
+        return pith__fail(f->err, PITH_EFORMAT, "%s: position_embeddings has %zu rows, need more than %zu", f->dir, t->rows, n);
+    t->data += n * t->row_bytes;
+    t->rows -= n, t->shape[0] -= n;
+    return PITH_OK;
+}
+
+PITH_SHARED int pith__hf_layout(pith__folder *f) {
+    static const char *const matrices[] = { "attn_qkv.weight", "attn_output.weight", "ffn_up.weight", "ffn_down.weight" };
+    int code = PITH_OK, style = f->s->hf_style;
+    for (size_t i = 0; i < f->s->n_tensor && !code; i++) {
+        pith__tensor *t = &f->s->tensor[i];
+        for (size_t k = 0; k < 4 && style == PITH__HF_GPT2 && t->n_dim == 2; k++)
+            if (!code && tensor_ends(t->name, matrices[k])) {
+                code = transpose_tensor(f, t);
+                break;
+            }
+        if (style == PITH__HF_NEOX && (tensor_ends(t->name, "attn_qkv.weight") || tensor_ends(t->name, "attn_qkv.bias")))
+            code = group_qkv(f, t);
+        if (f->skip_positions && pith__str_is(t->name, "position_embd.weight")) code = skip_positions(f, t);
+    }
+    return code;
+}
