@@ -308,3 +308,9 @@ PITH_SHARED void pith__set_pattern(pith__opening *o) {
         m->layer[l].rope = !rotated || m->hyper.n_rot == 0 ? -1 : windowed && m->rope[1].freq ? 1 : 0;
     }
 }
+
+PITH_SHARED int pith__is_causal(const pith_model *m) {
+    for (int l = 0; l < m->hyper.n_layer; l++)
+        if (!m->layer[l].mask.causal) return 0;
+    return 1;
+}

@@ -220,6 +220,7 @@ PITH_SHARED int  pith__find_family(pith__opening *o);
 PITH_SHARED void pith__read_hyper(pith__opening *o);
 PITH_SHARED void pith__make_ropes(pith__opening *o);  /* when head_dim is sure */
 PITH_SHARED void pith__set_pattern(pith__opening *o); /* of m->layer: windows, and who is rotated how */
+PITH_SHARED int  pith__is_causal(const pith_model *m); /* 1: no token sees those after it */
 /* "PATH: WHAT is 3, need NEED", unless there was an error before. */
 PITH_SHARED int  pith__fail_hyper(pith__opening *o, const char *what, long long is, const char *need);
 
@@ -542,6 +543,8 @@ PITH_SHARED int  pith__slots(int n); /* of a cache that holds n positions: a mul
 PITH_SHARED int  pith__pass_plan(pith_pass *p, const pith_model *m, const pith_context *c, int keep,
                                  pith_error *err);
 PITH_SHARED void pith__pass_place(pith_pass *p, pith__room *r);
+/* One by itself, for n_row tokens of texts of up to n_ctx, without room for logits of many texts. */
+PITH_SHARED pith_pass *pith__pass_new(const pith_model *m, int n_ctx, int n_row, int n_threads, pith_error *err);
 
 /* ---- session.c: one text in progress ------------------------------------------------------------ */
 

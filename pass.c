@@ -152,20 +152,35 @@ size_t pith_pass_size(const pith_model *m, const pith_context *most) {
     return plan_alone(&planned, m, most, NULL);
 }
 
-pith_pass *pith_pass_new(const pith_model *m, const pith_context *most, pith_error *err) {
-    pith_pass planned;
-    size_t size = plan_alone(&planned, m, most, err);
-    if (!size) return NULL;
-    void *mem = calloc(1, size);
+/* A pass that is planned, in memory of its own. */
+static pith_pass *new_alone(pith_pass *planned, pith_error *err) {
+    pith__room r = { 0 };
+    place_alone(planned, &r);
+    size_t size = pith__room_size(&r);
+    void *mem = size ? calloc(1, size) : NULL;
     if (!mem) {
-        pith__fail(err, PITH_EMEMORY, "%s: no memory for a pass of %d tokens (%.1f MB)", m->store.path,
-                   planned.n_batch, (double)size / 1e6);
+        pith__fail(err, PITH_EMEMORY, "%s: no memory for a pass of %d tokens (%.1f MB)", planned->model->store.path,
+                   planned->n_batch, (double)size / 1e6);
         return NULL;
     }
-    pith__room r = pith__room_in(mem);
-    pith_pass *p = place_alone(&planned, &r);
+    r = pith__room_in(mem);
+    pith_pass *p = place_alone(planned, &r);
     p->memory = mem;
     return p;
+}
+
+pith_pass *pith_pass_new(const pith_model *m, const pith_context *most, pith_error *err) {
+    pith_pass planned;
+    return plan_alone(&planned, m, most, err) ? new_alone(&planned, err) : NULL;
+}
+
+PITH_SHARED pith_pass *pith__pass_new(const pith_model *m, int n_ctx, int n_row, int n_threads, pith_error *err) {
+    const pith_context most = { .n_ctx = n_ctx };
+    pith_pass planned;
+    if (pith__pass_plan(&planned, m, &most, PITH__KEEP_ONE, err)) return NULL;
+    planned.n_batch = n_row;
+    planned.team.n_threads = n_threads;
+    return new_alone(&planned, err);
 }
 
 void pith_pass_free(pith_pass *p) {

@@ -176,12 +176,6 @@ int pith_session_adapters(pith_session *s, const pith_adapter *const *list, cons
 
 /* ---- evaluating ------------------------------------------------------------------------------------ */
 
-static int is_causal(const pith_model *m) {
-    for (int l = 0; l < m->hyper.n_layer; l++)
-        if (!m->layer[l].mask.causal) return 0;
-    return 1;
-}
-
 /* Checks n tokens that are to stand from position from on, in a text of n_text or more. What is called below
  * does not check again. */
 static int check_tokens(const pith_session *s, int from, const pith_token *t, int n, int n_text,
@@ -194,7 +188,7 @@ static int check_tokens(const pith_session *s, int from, const pith_token *t, in
         if (t[i] < 0 || t[i] >= s->model->hyper.n_vocab)
             return pith__fail(err, PITH_EARG, "token %d is not in the vocabulary of %d", t[i],
                               s->model->hyper.n_vocab);
-    if (n > 0 && (from > 0 || n > s->n_batch || n_text > n) && !is_causal(s->model))
+    if (n > 0 && (from > 0 || n > s->n_batch || n_text > n) && !pith__is_causal(s->model))
         return pith__fail(err, PITH_EARG, "tokens of this model see those after them: the text must be "
                           "evaluated at once, in a batch of %d tokens at most", s->n_batch);
     return PITH_OK;
@@ -304,7 +298,7 @@ static void add_part(pith_pass *p, pith_session *s) {
     const pith__goal *g = &s->goal;
     int n = g->end - s->position, rows = p->n_batch - p->n_row;
     if (rows > s->n_batch) rows = s->n_batch;
-    if (n > rows && !is_causal(s->model)) return; /* the whole text at once, in the next pass */
+    if (n > rows && !pith__is_causal(s->model)) return; /* the whole text at once, in the next pass */
     if (n > rows) n = rows;
     if (n < 1) return;
     int end = s->position + n, from = g->from > s->position ? g->from : s->position;
@@ -346,7 +340,7 @@ static void evaluate(void *data) {
 
 /* Must the session be alone in passes of its own? A watcher is shown one text. */
 static int is_alone(const pith_session *s, const pith_pass *p) {
-    return s->watch || (s->n_batch > p->n_batch && !is_causal(s->model));
+    return s->watch || (s->n_batch > p->n_batch && !pith__is_causal(s->model));
 }
 
 /* The last of the logits that were wanted, or, with a draft, the first. */
@@ -458,7 +452,7 @@ int pith_known(const pith_session *s, const pith_token *t, int n) {
     int same = 0;
     while (same < n && same < s->position && s->tokens[same] == t[same]) same++;
     if (same == n && same == s->position && same == s->logits_at) return n;
-    if (!is_causal(s->model)) return 0; /* its tokens see what is new */
+    if (!pith__is_causal(s->model)) return 0; /* its tokens see what is new */
     return same == 0 ? 0 : way_back(s, same < n ? same : n - 1);
 }
 
