@@ -163,6 +163,20 @@ typedef struct {         /* one set of rotation angles: pair i at position p rot
     float mscale;        /* cosine and sine times this (YaRN, longrope), else 1 */
 } pith__rope;
 
+enum { PITH__DENSES = 16 }; /* steps of a model of embeddings, at most */
+typedef struct {         /* one of them: y = W x + bias, or tanh of that */
+    const pith__tensor *w; /* (rows, cols) */
+    const float *bias;   /* (rows) or NULL */
+    int tanh;
+} pith__dense;
+
+typedef struct {         /* how hidden states become one vector */
+    pith_embedding how;
+    int said;            /* 1: the files say how to pool; 0: it is a guess */
+    pith__dense dense[PITH__DENSES]; /* (n_dense) */
+    int n_dense;
+} pith__pooling;
+
 struct pith_model {
     pith__store store;
     pith__hyper hyper;
@@ -178,6 +192,7 @@ struct pith_model {
     int n_weight;
     pith__rope rope[2];
     pith__tokenizer *tokenizer; /* NULL: tokens only */
+    pith__pooling pooling;
     _Atomic(pith__trie *) *trie; /* of the tokens, once a grammar has needed it */
     const pith__kernels *kernels;
     pith__kernels groups; /* what kernels points to for a llama2.c file of int8 */
@@ -223,6 +238,20 @@ PITH_SHARED void pith__set_pattern(pith__opening *o); /* of m->layer: windows, a
 PITH_SHARED int  pith__is_causal(const pith_model *m); /* 1: no token sees those after it */
 /* "PATH: WHAT is 3, need NEED", unless there was an error before. */
 PITH_SHARED int  pith__fail_hyper(pith__opening *o, const char *what, long long is, const char *need);
+
+/* ---- pooling.c: hidden states -> one vector --------------------------------------------------------- */
+
+/* Keys that GGUF does not have, from a sentence-transformers folder: pith.pooling, PITH_MEAN and so on together;
+ * pith.normalize; pith.skip_prompt; pith.text_limit in tokens; pith.dense_N.tanh; pith.prompt.NAME. */
+PITH_SHARED void pith__read_pooling(pith__opening *o); /* when the layers are bound */
+PITH_SHARED int  pith__pooled(const pith_model *m, unsigned pooling); /* numbers of a vector before any matrix, */
+PITH_SHARED int  pith__embedding_size(const pith_model *m, const pith_embedding *how); /* and in the end */
+/* y (pooled) of the hidden states x (n, width) of a text; zeros where it has no token. */
+PITH_SHARED void pith__pool(unsigned pooling, const float *x, int n, size_t width, float *y);
+PITH_SHARED size_t pith__dense_widest(const pith_model *m); /* of the rows and columns of its matrices; 0: none */
+/* x (n, pooled) through the matrices, cut and normalised: out (n, size). room: (2 n + 1, dense_widest). */
+PITH_SHARED void pith__finish_vectors(const pith_model *m, const pith_embedding *how, const float *x, int n, float *out,
+                                      float *room);
 
 /* ---- model.c: opening ---------------------------------------------------------------------------------- */
 

@@ -410,6 +410,7 @@ static void open_all(pith__opening *o, const pith_options *opt) {
     if (!o->code) pith__make_ropes(o); /* as long as the heads, which by now are those of the tensors */
     if (!o->code) pith__set_pattern(o);
     if (!o->code) m->cache_format = m->store.llama2c || !m->layer->mask.causal ? PITH__F32 : PITH__F16; /* read only once */
+    if (!o->code) pith__read_pooling(o);
     if (m->embd.tensor.group && !opt->kernels) like_runq(m);
     if (!o->code) bind_vocab(o);
     if (!o->code) describe(m);

@@ -274,6 +274,51 @@ typedef struct {
  * the longest context among theirs. */
 int pith_eval_many(const pith_work *work, int n_work, pith_error *err);
 
+/* ---- embeddings -------------------------------------------------------- */
+
+/* A text as a vector: two texts that mean the same have vectors of nearly the same direction. The hidden states of the
+ * text's tokens are pooled to one vector; then come the matrices (Dense) that some models have, and the norm. */
+enum {                    /* what pooling takes of the tokens; of several the vectors follow one another, in this order */
+    PITH_CLS = 1,         /* the first one */
+    PITH_MAX = 2,         /* in each place the largest number of all */
+    PITH_MEAN = 4,
+    PITH_MEAN_SQRT = 8,   /* the sum, over the square root of how many there are */
+    PITH_WEIGHTED = 16,   /* the mean where token t, from 0, counts t + 1 times */
+    PITH_LAST = 32        /* the last one */
+};
+
+typedef struct {          /* pith_embedding_default has what the model's files say; new fields go last */
+    unsigned pooling;     /* PITH_MEAN, ...; 0: nothing is pooled: a vector a token, its hidden state */
+    int normalize;        /* 1: a vector gets the length 1: then the dot product of two is their cosine */
+    int dimensions;       /* Matryoshka: only so many numbers, the first ones, before the norm; 0: all */
+    int n_ctx;            /* a text is cut to so many tokens, special ones included; 0: the model's context */
+    const char *prompt;   /* what comes before each text that is not tokens: "query: "; NULL: nothing */
+    int skip_prompt;      /* 1: the prompt's tokens, and a special token before them, are not pooled */
+} pith_embedding;
+
+pith_embedding pith_embedding_default(const pith_model *m);
+/* The model's prompts: the name of number i and its text. 0: there are no more. */
+int pith_prompt(const pith_model *m, int i, const char **name, const char **text);
+
+typedef struct {
+    const char *text;     /* (n_text) bytes, */
+    size_t n_text;
+    const pith_token *tokens; /* (n_tokens) or, if not NULL, tokens as they are: with their special tokens, uncut */
+    int n_tokens;
+    int n_cut;            /* pith_embed says here how many tokens were too many and left off */
+} pith_passage;
+
+typedef struct pith_embedder pith_embedder; /* the memory to make embeddings in, for one thread at a time */
+
+/* c: adapters, and in n_batch how many tokens go through the layers at once, of however many texts; NULL: none, and as
+ * many as is good. how NULL: as the model's files say. */
+pith_embedder *pith_embedder_new(const pith_model *m, const pith_context *c, const pith_embedding *how, pith_error *err);
+void pith_embedder_free(pith_embedder *e);
+int  pith_embedder_size(const pith_embedder *e); /* numbers of a vector */
+/* The vectors of n texts, one after the other in out (cap, size): a text has the same one, bit for bit, whatever stands beside it. Returns how
+ * many vectors that is: n, and without pooling the tokens of all. If they are over cap, none is computed. */
+int  pith_embed(pith_embedder *e, pith_passage *text, int n, float *out, int cap, pith_error *err);
+
 /* ---- sampling ---------------------------------------------------------- */
 
 typedef struct {
