@@ -1,0 +1,403 @@
+/* embed.c - texts in, vectors out.
+ *
+ * Each text goes through the model whole, in one pass, and nothing of it is kept: pooling.c makes a vector of its
+ * hidden states. Short texts go side by side in a pass, each with its own attention, and threads share out such
+ * passes, not the few rows of a matmul: a lane is what one thread needs. A text of many tokens, or one alone, goes
+ * through a pass that all threads share. A vector depends on its text alone, so that the way it took is not seen. */
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS = 512 };      /* tokens that go through the layers at once, where nobody says */
+
+typedef struct {          /* memory for passes of n_row tokens */
+    pith_pass *pass;
+    int n_row, n_slot;    /* n_slot: positions of the cache of a layer, which all layers share */
+    pith_session *s;      /* (n_slot / 16) one a text */
+    uint8_t **plane;      /* (n_slot / 16, 2, n_layer) their k and v */
+    uint8_t *k, *v;       /* (n_kv_head, head_dim, n_slot) floats */
+    float *pooled;        /* (n_slot / 16, pooled) */
+    float *room;          /* of pith__finish_vectors */
+    void *memory;
+    atomic_flag busy;
+} lane;
+
+typedef struct {          /* a text of a call */
+    const pith_token *tokens;
+    int n, skip;          /* its tokens; how many at the beginning are not pooled */
+    size_t at;            /* its first vector in out */
+} item;
+
+typedef struct {          /* texts that go through together */
+    int first, n;
+} group;
+
+struct pith_embedder {
+    const pith_model *m;
+    pith_embedding how;
+    char *prompt;
+    int n_row, n_lane;
+    pith__team team;      /* that shares out groups */
+    lane *lanes;          /* (n_lane) with one thread */
+    lane wide;            /* with all; it grows with the longest text */
+    pith_session *like;   /* what all sessions have: adapters, formats of the cache */
+    pith__framed framed;  /* a text as tokens */
+    pith_token *tokens;   /* (room) of the texts of a call */
+    size_t room;
+    item *items;          /* (n_room) */
+    group *groups;        /* (n_room) */
+    size_t n_room;
+    float *out;           /* while texts go through */
+};
+
+/* ---- memory ------------------------------------------------------------------------------------------ */
+
+static size_t slots_of_rows(int n_row) { return ((size_t)n_row * 2 + 15) / 16 * 16; }
+
+static int cache_slots(const item *it) { return (it->n + 15) / 16 * 16; }
+
+static void lane_free(lane *k) {
+    pith_pass_free(k->pass);
+    free(k->memory);
+    *k = (lane){ .busy = ATOMIC_FLAG_INIT };
+}
+
+static void lane_place(const pith_embedder *e, lane *k, pith__room *r) {
+    const pith__hyper *h = &e->m->hyper;
+    size_t n_slot = slots_of_rows(k->n_row), most = n_slot / 16, n_layer = (size_t)h->n_layer;
+    size_t channels = (size_t)h->n_kv_head * (size_t)h->head_dim;
+    size_t pooled = (size_t)pith__pooled(e->m, e->how.pooling);
+    k->n_slot = (int)n_slot;
+    k->s = pith__take_room(r, most, sizeof *k->s);
+    k->plane = pith__take_room(r, most, 2 * n_layer * sizeof *k->plane);
+    k->k = pith__take_room(r, n_slot, channels * sizeof(float));
+    k->v = pith__take_room(r, n_slot, channels * sizeof(float));
+    k->pooled = pith__take_room(r, most, pooled * sizeof *k->pooled);
+    k->room = pith__take_room(r, 2 * most + 1, pith__dense_widest(e->m) * sizeof *k->room);
+}
+
+static int lane_new(const pith_embedder *e, lane *k, int n_row, int n_threads, pith_error *err) {
+    int most = e->m->hyper.n_ctx;
+    pith__room r = { 0 };
+    *k = (lane){ .n_row = n_row, .busy = ATOMIC_FLAG_INIT };
+    lane_place(e, k, &r);
+    size_t size = pith__room_size(&r);
+    k->memory = size ? calloc(1, size) : NULL;
+    if (!k->memory)
+        return pith__fail(err, PITH_EMEMORY, "%s: no memory to embed %d tokens at once (%.1f MB)", e->m->store.path, n_row,
+                          (double)size / 1e6);
+    r = pith__room_in(k->memory);
+    lane_place(e, k, &r);
+    k->pass = pith__pass_new(e->m, n_row < most ? n_row : most, n_row, n_threads, err);
+    if (k->pass) return PITH_OK;
+    lane_free(k);
+    return PITH_EMEMORY;
+}
+
+/* How it is to be, with what is not said filled in. */
+static int check_how(const pith_model *m, pith_embedding *how, pith_error *err) {
+    int n_ctx = m->hyper.n_ctx, limit = m->hyper.n_ctx_most;
+    if (limit && limit < n_ctx) n_ctx = limit;
+    if (how->n_ctx < 0 || how->n_ctx > n_ctx)
+        return pith__fail(err, PITH_EARG, "texts of %d tokens, need 0 to the model's context of %d", how->n_ctx, n_ctx);
+    if (!how->n_ctx) how->n_ctx = n_ctx;
+    if (how->pooling >= 2 * PITH_LAST)
+        return pith__fail(err, PITH_EARG, "no pooling %u is known", how->pooling);
+    if (m->pooling.n_dense && how->pooling &&
+        (size_t)pith__pooled(m, how->pooling) != m->pooling.dense[0].w->cols)
+        return pith__fail(err, PITH_EARG, "%s: pooling gives %d numbers, and the model's Dense takes %zu", m->store.path,
+                          pith__pooled(m, how->pooling), m->pooling.dense[0].w->cols);
+    pith_embedding whole = *how;
+    whole.dimensions = 0;
+    int size = pith__embedding_size(m, &whole);
+    if (how->dimensions < 0 || how->dimensions > size || (how->dimensions && !how->pooling))
+        return pith__fail(err, PITH_EARG, "%d dimensions, need %s%d", how->dimensions,
+                          how->pooling ? "1 to " : "all, where nothing is pooled, ", size);
+    return PITH_OK;
+}
+
+static int embedder_fill(pith_embedder *e, const pith_context *c, pith_error *err) {
+    pith_context like = { .n_ctx = 1, .n_batch = 1, .cache_k = "f32", .cache_v = "f32" };
+    int code = check_how(e->m, &e->how, err);
+    if (code) return code;
+    if (c) like.adapters = c->adapters, like.scales = c->scales, like.n_adapter = c->n_adapter;
+    if (c && c->n_batch < 0) return pith__fail(err, PITH_EARG, "a batch of %d tokens, need 0 or more", c->n_batch);
+    e->like = pith__session_new(e->m, &like, PITH__KEEP_NONE, err);
+    if (!e->like) return err && err->code ? err->code : PITH_EMEMORY;
+    const char *prompt = e->how.prompt ? e->how.prompt : "";
+    size_t n = strlen(prompt) + 1;
+    e->prompt = malloc(n);
+    e->n_row = c && c->n_batch ? c->n_batch : ROWS;
+    e->n_lane = e->m->n_threads > 1 ? pith__threads(e->m->n_threads) : 1;
+    e->lanes = calloc((size_t)e->n_lane, sizeof *e->lanes);
+    if (!e->prompt || !e->lanes) return pith__fail(err, PITH_EMEMORY, "%s: no memory to embed texts", e->m->store.path);
+    memcpy(e->prompt, prompt, n);
+    e->team = (pith__team){ .n_threads = e->n_lane, .scratch = (uint8_t *)e->lanes }; /* of no bytes */
+    for (int i = 0; i < e->n_lane && !code && e->n_lane > 1; i++) code = lane_new(e, &e->lanes[i], e->n_row, 1, err);
+    return code ? code : lane_new(e, &e->wide, e->n_row, e->m->n_threads, err);
+}
+
+pith_embedder *pith_embedder_new(const pith_model *m, const pith_context *c, const pith_embedding *how, pith_error *err) {
+    pith_embedder *e = calloc(1, sizeof *e);
+    if (!e) {
+        pith__fail(err, PITH_EMEMORY, "%s: no memory to embed texts", m->store.path);
+        return NULL;
+    }
+    e->m = m;
+    e->how = how ? *how : m->pooling.how;
+    if (embedder_fill(e, c, err) == PITH_OK) return e;
+    pith_embedder_free(e);
+    return NULL;
+}
+
+void pith_embedder_free(pith_embedder *e) {
+    if (!e) return;
+    for (int i = 0; e->lanes && i < e->n_lane; i++) lane_free(&e->lanes[i]);
+    lane_free(&e->wide);
+    pith_session_free(e->like);
+    free(e->lanes);
+    free(e->prompt);
+    pith__framed_free(&e->framed);
+    free(e->tokens);
+    free(e->items);
+    free(e->groups);
+    free(e);
+}
+
+int pith_embedder_size(const pith_embedder *e) { return pith__embedding_size(e->m, &e->how); }
+
+/* ---- texts -> tokens --------------------------------------------------------------------------------- */
+
+static int no_memory(const pith_embedder *e, pith_error *err) {
+    return pith__fail(err, PITH_EMEMORY, "%s: no memory to embed texts", e->m->store.path);
+}
+
+static int need_tokens(pith_embedder *e, size_t n, pith_error *err) {
+    if (n <= e->room) return PITH_OK;
+    pith_token *p = n < SIZE_MAX / 4 / sizeof *p ? realloc(e->tokens, 2 * n * sizeof *p) : NULL;
+    if (!p) return no_memory(e, err);
+    e->tokens = p;
+    e->room = 2 * n;
+    return PITH_OK;
+}
+
+/* The tokens of a text, behind the used ones; how many there are, or an error. */
+static int encode_one(pith_embedder *e, pith_passage *text, size_t used, pith_error *err) {
+    size_t n_prompt = strlen(e->prompt), n = n_prompt + text->n_text;
+    char *joined = n_prompt ? malloc(n) : NULL;
+    if (n_prompt && !joined) return no_memory(e, err);
+    if (joined) memcpy(joined, e->prompt, n_prompt);
+    if (joined && text->n_text) memcpy(joined + n_prompt, text->text, text->n_text);
+    const char *p = joined ? joined : text->n_text ? text->text : "";
+    int code = pith__frame(e->m->tokenizer, &(pith__to_frame){ .first = { p, n }, .flags = PITH_SPECIAL,
+                                                               .limit = e->how.n_ctx }, &e->framed);
+    free(joined);
+    if (code) return pith__fail(err, code, "%s: no tokens of a text of %zu bytes", e->m->store.path, n);
+    code = need_tokens(e, used + (size_t)e->framed.n, err);
+    if (code) return code;
+    if (e->framed.n) memcpy(e->tokens + used, e->framed.token, (size_t)e->framed.n * sizeof *e->tokens);
+    text->n_cut = e->framed.cut;
+    return e->framed.n;
+}
+
+static int check_passage(const pith_embedder *e, const pith_passage *text, int i, pith_error *err) {
+    const pith__hyper *h = &e->m->hyper;
+    if (text->n_tokens < 0 || text->n_tokens > h->n_ctx)
+        return pith__fail(err, PITH_EFULL, "text %d has %d tokens, need 0 to the model's context of %d", i, text->n_tokens,
+                          h->n_ctx);
+    for (int t = 0; t < text->n_tokens; t++)
+        if (text->tokens[t] < 0 || text->tokens[t] >= h->n_vocab)
+            return pith__fail(err, PITH_EARG, "text %d: token %d is not in the vocabulary of %d", i, text->tokens[t],
+                              h->n_vocab);
+    return PITH_OK;
+}
+
+/* All texts become items, whose tokens are in e->tokens. */
+static int encode_texts(pith_embedder *e, pith_passage *text, int n, pith_error *err) {
+    size_t used = 0;
+    int skip = e->how.skip_prompt && e->prompt[0]
+                   ? pith_encode(e->m, e->prompt, strlen(e->prompt), PITH_BOS | PITH_SPECIAL, NULL, 0) : 0;
+    for (int i = 0; i < n; i++) {
+        item *it = &e->items[i];
+        int code = PITH_OK, known = text[i].tokens != NULL;
+        *it = (item){ .n = text[i].n_tokens, .skip = known ? 0 : skip };
+        text[i].n_cut = 0;
+        if (!known && !text[i].text && text[i].n_text)
+            return pith__fail(err, PITH_EARG, "text %d is NULL, need %zu bytes", i, text[i].n_text);
+        if (!known && !e->m->tokenizer)
+            return pith__fail(err, PITH_EARG, "%s: has no vocabulary, so a text has to be tokens", e->m->store.path);
+        if (known) {
+            code = check_passage(e, &text[i], i, err);
+            if (!code) code = need_tokens(e, used + (size_t)it->n, err);
+            if (!code && it->n) memcpy(e->tokens + used, text[i].tokens, (size_t)it->n * sizeof *e->tokens);
+        } else {
+            it->n = encode_one(e, &text[i], used, err);
+            if (it->n < 0) code = it->n;
+        }
+        if (code) return code;
+        if (it->skip > it->n) it->skip = it->n;
+        used += (size_t)it->n;
+    }
+    const pith_token *at = e->tokens; /* which moved while there was not room for all */
+    for (int i = 0; i < n; at += e->items[i++].n) e->items[i].tokens = at;
+    return PITH_OK;
+}
+
+/* ---- tokens -> vectors ------------------------------------------------------------------------------- */
+
+/* The session of text i of a group: it begins at this row of the pass, and at this slot of the cache. */
+static void place_session(const pith_embedder *e, lane *k, const item *it, int i, size_t slot) {
+    const pith__hyper *h = &e->m->hyper;
+    size_t n_layer = (size_t)h->n_layer, n_kv = (size_t)h->n_kv_head, dim = (size_t)h->head_dim;
+    size_t n_slot = (size_t)cache_slots(it), at = slot * n_kv * dim * sizeof(float);
+    size_t plane = n_slot * dim * sizeof(float), last = 16 * dim * sizeof(float);
+    pith_session *s = &k->s[i];
+    *s = *e->like;
+    s->pass = k->pass;
+    s->n_ctx = s->n_batch = it->n;
+    s->n_slot = s->n_slot_window = (int)n_slot;
+    s->long_rope = e->m->rope[0].freq_long && it->n > e->m->n_ctx_original;
+    s->tokens = (pith_token *)(uintptr_t)it->tokens; /* nobody writes to them */
+    s->k = k->plane + (size_t)i * 2 * n_layer;
+    s->v = s->k + n_layer;
+    for (size_t l = 0; l < n_layer; l++) s->k[l] = k->k + at, s->v[l] = k->v + at;
+    for (size_t j = 0; j < n_kv; j++) { /* slots behind the text are zeros, whatever was there */
+        memset(k->k + at + (j + 1) * plane - last, 0, last);
+        memset(k->v + at + (j + 1) * plane - last, 0, last);
+    }
+}
+
+static void take_through(void *data) { pith__forward(data); }
+
+/* Their hidden states, normed as before the logits, become vectors: one a text, or one a token. */
+static void pool_group(const pith_embedder *e, lane *k, const group *g) {
+    pith_pass *p = k->pass;
+    size_t width = (size_t)e->m->hyper.n_embd, pooled = (size_t)pith__pooled(e->m, e->how.pooling), row = 0;
+    const item *it = e->items + g->first;
+    for (int t = 0; t < p->n_row; t++) pith__out_norm(p, t, t);
+    const float *x = pith__acts_at(p, e->m->hyper.n_layer).xn;
+    for (int i = 0; i < g->n; i++, it++) {
+        const float *of = x + row * width;
+        if (!pooled) memcpy(e->out + it->at * width, of, (size_t)it->n * width * sizeof *of);
+        else pith__pool(e->how.pooling, of + (size_t)it->skip * width, it->n - it->skip, width, k->pooled + (size_t)i * pooled);
+        row += (size_t)it->n;
+    }
+    size_t size = (size_t)pith__embedding_size(e->m, &e->how);
+    if (pooled)
+        pith__finish_vectors(e->m, &e->how, k->pooled, g->n, e->out + e->items[g->first].at * size, k->room);
+}
+
+static void embed_group(const pith_embedder *e, lane *k, const group *g) {
+    pith_pass *p = k->pass;
+    size_t slot = 0;
+    p->n_row = p->n_part = 0;
+    for (int i = 0; i < g->n; i++) {
+        const item *it = e->items + g->first + i;
+        if (!it->n) continue;
+        place_session(e, k, it, p->n_part, slot);
+        slot += (size_t)cache_slots(it);
+        p->part[p->n_part] = (pith__part){ .s = &k->s[p->n_part], .first = p->n_row, .n = it->n };
+        for (int t = 0; t < it->n; t++) p->part_of[p->n_row++] = p->n_part;
+        p->n_part++;
+    }
+    if (p->n_part) pith__together(&p->team, take_through, p);
+    pool_group(e, k, g);
+}
+
+/* ---- many texts -------------------------------------------------------------------------------------- */
+
+/* Texts in their order, as many together as most tokens; longer ones alone. */
+static int make_groups(pith_embedder *e, int n, int most) {
+    int n_group = 0, rows = 0, slots = 0;
+    for (int i = 0; i < n; i++) {
+        const item *it = &e->items[i];
+        int fits = n_group && rows + it->n <= most && slots + cache_slots(it) <= 2 * most && e->groups[n_group - 1].n < most / 8;
+        if (!fits) {
+            e->groups[n_group++] = (group){ i, 0 };
+            rows = slots = 0;
+        }
+        e->groups[n_group - 1].n++;
+        rows += it->n;
+        slots += cache_slots(it);
+    }
+    return n_group;
+}
+
+typedef struct {
+    pith_embedder *e;
+    const group *groups; /* (n) */
+    int n;
+} lane_work;
+
+static void lane_task(const void *data, size_t i, uint8_t *scratch) {
+    (void)scratch;
+    const lane_work *w = data;
+    lane *k = w->e->lanes;
+    while (atomic_flag_test_and_set(&k->busy)) /* as many lanes as threads: one is free */
+        k = k + 1 < w->e->lanes + w->e->n_lane ? k + 1 : w->e->lanes;
+    embed_group(w->e, k, &w->groups[i]);
+    atomic_flag_clear(&k->busy);
+}
+
+static void share_groups(void *data) {
+    const lane_work *w = data;
+    pith__share(&w->e->team, (size_t)w->n, 1, lane_task, w);
+}
+
+/* Groups that a lane has no room for go first, then the others, thread by thread. */
+static void embed_groups(pith_embedder *e, int n_group) {
+    lane_work w = { e, e->groups, 0 };
+    for (int i = 0; i < n_group; i++) {
+        const group g = e->groups[i];
+        if (e->items[g.first].n > e->n_row) embed_group(e, &e->wide, &g);
+        else e->groups[w.n++] = g;
+    }
+    if (w.n >= e->n_lane && e->n_lane > 1) pith__together(&e->team, share_groups, &w);
+    else
+        for (int i = 0; i < w.n; i++) embed_group(e, &e->wide, &w.groups[i]);
+}
+
+static int need_items(pith_embedder *e, size_t n, pith_error *err) {
+    if (n <= e->n_room) return PITH_OK;
+    free(e->items);
+    free(e->groups);
+    e->items = calloc(n, sizeof *e->items);
+    e->groups = calloc(n, sizeof *e->groups);
+    e->n_room = e->items && e->groups ? n : 0;
+    return e->n_room ? PITH_OK : no_memory(e, err);
+}
+
+/* The longest text that goes through alone has to have room. */
+static int need_rows(pith_embedder *e, int longest, pith_error *err) {
+    lane wider;
+    if (longest <= e->wide.n_row) return PITH_OK;
+    int code = lane_new(e, &wider, longest, e->m->n_threads, err);
+    if (code) return code;
+    lane_free(&e->wide);
+    e->wide = wider;
+    return PITH_OK;
+}
+
+int pith_embed(pith_embedder *e, pith_passage *text, int n, float *out, int cap, pith_error *err) {
+    if (n < 0 || (n > 0 && !text)) return pith__fail(err, PITH_EARG, "%d texts to embed", n);
+    int code = need_items(e, (size_t)n, err), longest = 0;
+    if (!code) code = encode_texts(e, text, n, err);
+    if (code || !n) return code;
+    size_t rows = 0, tokens = 0;
+    for (int i = 0; i < n; i++) {
+        item *it = &e->items[i];
+        it->at = rows;
+        rows += e->how.pooling ? 1 : (size_t)it->n;
+        tokens += (size_t)it->n;
+        if (it->n > longest) longest = it->n;
+    }
+    if (rows > INT32_MAX) return pith__fail(err, PITH_EARG, "%zu vectors in one call", rows);
+    if ((int)rows > cap) return (int)rows;
+    code = need_rows(e, longest, err);
+    if (code) return code;
+    e->out = out;
+    size_t most = tokens / (size_t)e->n_lane + 1;
+    embed_groups(e, make_groups(e, n, most < (size_t)e->n_row ? (int)most : e->n_row));
+    return (int)rows;
+}
