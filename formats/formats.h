@@ -69,7 +69,7 @@ typedef struct {
     int add_bos, add_eos, ignore_merges, byte_fallback, nfc;
     int add_space;       /* PITH__SPACE_ALWAYS and so on */
     int late_spaces;     /* 1: spaces become U+2581 once added tokens are found (Metaspace), 0: before */
-    int split_words;     /* 1: a word ends before each space, and no merge goes across (Metaspace) */
+    int split_words;     /* 1: a word ends before each space, and no merge goes across (Metaspace, BertPreTokenizer) */
     int fuse_unk;        /* 1: unknown characters in a row are one unknown token */
 } pith__vocab;
 
@@ -269,6 +269,7 @@ PITH_SHARED int  pith__vocab_id(pith__vocab_reading *r, pith__json j, const char
 /* Pieces. */
 PITH_SHARED void pith__vocab_put(pith__vocab_reading *r, int id, pith__str s, int type);
 PITH_SHARED int  pith__vocab_find(const pith__vocab_reading *r, pith__str s); /* special ones first; -1: none */
+PITH_SHARED void pith__vocab_pieces(pith__vocab_reading *r, pith__json vocab); /* "piece": id */
 /* The steps of a stage, those of a Sequence under the name list. */
 PITH_SHARED void pith__vocab_steps(pith__vocab_reading *r, pith__json at, const char *list,
                                    void (*step)(pith__vocab_reading *r, pith__json at));
@@ -280,6 +281,16 @@ PITH_SHARED int pith__hf_elder(pith__hf *c); /* config.json -> keys; 0: it is of
 PITH_SHARED pith__str pith__hf_elder_type(int i); /* the model_types known; no bytes after the last */
 PITH_SHARED int pith__hf_elder_style(const char *type); /* as pith__hf_style_of */
 PITH_SHARED int pith__hf_layout(pith__folder *f); /* tensors, under GGUF's names, get GGUF's shapes */
+
+/* ---- formats/hfwords.c, postprocess.c: WordPiece; what goes around texts --------------------------- */
+
+PITH_SHARED int  pith__vocab_is_words(pith__json model);
+PITH_SHARED void pith__vocab_words(pith__vocab_reading *r, pith__json model);
+PITH_SHARED void pith__vocab_bert(pith__vocab_reading *r, pith__json at);      /* a step of its normalizer, */
+PITH_SHARED void pith__vocab_bert_cut(pith__vocab_reading *r, pith__json at);  /* pre_tokenizer */
+PITH_SHARED void pith__vocab_bert_text(pith__vocab_reading *r, pith__json at); /* and decoder */
+PITH_SHARED int  pith__hf_vocab_lines(pith__folder *f); /* vocab.txt of a folder without a tokenizer.json */
+PITH_SHARED void pith__vocab_around(pith__vocab_reading *r, pith__json at); /* a step of the post_processor */
 
 /* ---- formats/hfrope.c, hfconfig.c, hftokenizer.c: the small files in a Hugging Face folder -------- */
 

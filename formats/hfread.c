@@ -69,6 +69,31 @@ PITH_SHARED void pith__vocab_put(pith__vocab_reading *r, int id, pith__str s, in
     if (id >= r->v->n) r->v->n = id + 1;
 }
 
+/* Ids that no piece has stay empty and unused. Gemma gives the id of <0x09> to the tab, too. */
+PITH_SHARED void pith__vocab_pieces(pith__vocab_reading *r, pith__json vocab) {
+    pith__vocab *v = r->v;
+    size_t n = (size_t)r->f->n_vocab;
+    v->piece = pith__arena_new(&r->f->s->arena, n, sizeof *v->piece);
+    v->type = pith__arena_new(&r->f->s->arena, n, sizeof *v->type);
+    if (!v->piece || !v->type) {
+        pith__vocab_memory(r);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        v->piece[i].p = "";
+        v->type[i] = PITH__UNUSED;
+    }
+    pith__json key, value;
+    if (pith__json_type(vocab) != '{') pith__vocab_wrong(r, vocab, PITH_EFORMAT, "model.vocab", "an object");
+    while (!r->code && pith__json_next(&vocab, &key, &value)) {
+        int id = pith__vocab_id(r, value, "an id in model.vocab");
+        pith__str s = pith__vocab_string(r, key, "model.vocab");
+        int byte = v->byte_fallback && s.n == 6 && !memcmp(s.p, "<0x", 3);
+        if (v->type[id] == PITH__UNUSED || v->type[id] == PITH__BYTE)
+            pith__vocab_put(r, id, s, byte ? PITH__BYTE : PITH__NORMAL);
+    }
+}
+
 /* Call step for every step, also of a Sequence in a Sequence: at most 64 deep, as JSON is here. */
 PITH_SHARED void pith__vocab_steps(pith__vocab_reading *r, pith__json at, const char *list,
                                    void (*step)(pith__vocab_reading *r, pith__json at)) {

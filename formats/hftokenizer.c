@@ -10,32 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- pieces ---------------------------------------------------------------------------------- */
-
-/* Ids that no piece has stay empty and unused. Gemma gives the id of <0x09> to the tab, too. */
-static void hf_pieces(pith__vocab_reading *r, pith__json vocab) {
-    pith__vocab *v = r->v;
-    size_t n = (size_t)r->f->n_vocab;
-    v->piece = pith__arena_new(&r->f->s->arena, n, sizeof *v->piece);
-    v->type = pith__arena_new(&r->f->s->arena, n, sizeof *v->type);
-    if (!v->piece || !v->type) {
-        pith__vocab_memory(r);
-        return;
-    }
-    for (size_t i = 0; i < n; i++) {
-        v->piece[i].p = "";
-        v->type[i] = PITH__UNUSED;
-    }
-    pith__json key, value;
-    if (pith__json_type(vocab) != '{') pith__vocab_wrong(r, vocab, PITH_EFORMAT, "model.vocab", "an object");
-    while (!r->code && pith__json_next(&vocab, &key, &value)) {
-        int id = pith__vocab_id(r, value, "an id in model.vocab");
-        pith__str s = pith__vocab_string(r, key, "model.vocab");
-        int byte = v->byte_fallback && s.n == 6 && !memcmp(s.p, "<0x", 3);
-        if (v->type[id] == PITH__UNUSED || v->type[id] == PITH__BYTE)
-            pith__vocab_put(r, id, s, byte ? PITH__BYTE : PITH__NORMAL);
-    }
-}
+/* ---- merges ----------------------------------------------------------------------------------- */
 
 static int hf_is_pair(pith__json merge, pith__json *left, pith__json *right) {
     pith__json more;
@@ -95,7 +70,7 @@ static void hf_model(pith__vocab_reading *r, pith__json model) {
     r->v->fuse_unk = pith__vocab_flag(r, at[FUSE], names[FUSE], 0);
     r->v->byte_fallback = pith__vocab_flag(r, at[FALLBACK], names[FALLBACK], 0);
     r->v->ignore_merges = pith__vocab_flag(r, at[IGNORE], names[IGNORE], 0);
-    if (!r->code) hf_pieces(r, at[VOCAB]);
+    if (!r->code) pith__vocab_pieces(r, at[VOCAB]);
     if (!r->code) hf_merges(r, at[MERGES]);
     if (!r->code && pith__json_type(at[UNK]) == '"')
         r->v->unk = pith__vocab_find(r, pith__vocab_string(r, at[UNK], names[UNK]));
@@ -286,44 +261,7 @@ static void hf_name_pre(pith__vocab_reading *r) {
                          r->path, r->n_step, s.n < 150 ? (int)s.n : 150, s.p);
 }
 
-/* ---- what comes before and behind the tokens ------------------------------------------------- */
-
-/* TemplateProcessing, for one text: a token before it, or one behind it, or both. */
-static void hf_template(pith__vocab_reading *r, pith__json at) {
-    pith__json it = pith__json_get(at, "single"), item;
-    pith__json known = pith__json_get(at, "special_tokens");
-    int texts = 0;
-    while (!r->code && pith__json_next(&it, NULL, &item)) {
-        pith__json name = pith__json_get(pith__json_get(item, "SpecialToken"), "id"), ids, id, more;
-        if (pith__json_type(pith__json_get(item, "Sequence"))) {
-            texts++;
-            continue;
-        }
-        pith__str s = pith__vocab_string(r, name, "SpecialToken in post_processor");
-        int found = r->code ? -1 : pith__vocab_find(r, s);
-        if (pith__json_type(known) == '{' && !memchr(s.p, 0, s.n) && s.n < 200) {
-            char text[200];
-            memcpy(text, s.p, s.n);
-            text[s.n] = 0;
-            ids = pith__json_get(pith__json_get(known, text), "ids");
-            if (pith__json_next(&ids, NULL, &id) && !pith__json_next(&ids, NULL, &more))
-                found = pith__vocab_id(r, id, "an id in post_processor");
-        }
-        int *flag = texts ? &r->v->add_eos : &r->v->add_bos;
-        int *token = texts ? &r->v->eos : &r->v->bos;
-        if (*flag || found < 0)
-            pith__vocab_wrong(r, item, PITH_EARCH, "post_processor", "one known token before, one behind");
-        *flag = 1;
-        *token = found;
-    }
-    if (texts != 1) pith__vocab_wrong(r, at, PITH_EARCH, "post_processor", "one text in its template");
-}
-
-static void hf_post_processor(pith__vocab_reading *r, pith__json at) {
-    if (pith__vocab_step_is(at, "TemplateProcessing")) hf_template(r, at);
-    else if (!pith__vocab_step_is(at, "ByteLevel"))
-        pith__vocab_wrong(r, at, PITH_EARCH, "post_processor", "ByteLevel or TemplateProcessing");
-}
+/* ---- back to text ------------------------------------------------------------------------------ */
 
 /* How pieces become text follows from their spelling; a decoder may only say the same. */
 static void hf_decoder(pith__vocab_reading *r, pith__json at) {
@@ -342,12 +280,16 @@ PITH_SHARED int pith__hf_vocab(pith__folder *f, pith__json at, const char *path)
                                                "pre_tokenizer", "post_processor", "decoder" };
     pith__json in[FIELDS];
     pith__json_pick(at, names, in, FIELDS);
-    hf_model(&r, in[MODEL]);
+    int words = pith__vocab_is_words(in[MODEL]);
+    if (words) pith__vocab_words(&r, in[MODEL]);
+    else hf_model(&r, in[MODEL]);
     if (!r.code) hf_added(&r, in[ADDED]);
-    pith__vocab_steps(&r, in[NORMALIZER], "normalizers", hf_normalizer);
-    pith__vocab_steps(&r, in[PRE], "pretokenizers", hf_pre_tokenizer);
-    pith__vocab_steps(&r, in[PROCESSOR], "processors", hf_post_processor);
-    pith__vocab_steps(&r, in[DECODER], "decoders", hf_decoder);
+    pith__vocab_steps(&r, in[NORMALIZER], "normalizers", words ? pith__vocab_bert : hf_normalizer);
+    pith__vocab_steps(&r, in[PRE], "pretokenizers", words ? pith__vocab_bert_cut : hf_pre_tokenizer);
+    pith__vocab_steps(&r, in[PROCESSOR], "processors", pith__vocab_around);
+    pith__vocab_steps(&r, in[DECODER], "decoders", words ? pith__vocab_bert_text : hf_decoder);
+    if (words && !v->split_words)
+        pith__vocab_wrong(&r, in[PRE], PITH_EARCH, names[PRE], "BertPreTokenizer");
     if (r.byte_level && (r.metaspace || r.prepend))
         pith__vocab_wrong(&r, in[NORMALIZER], PITH_EARCH, names[NORMALIZER], "none with ByteLevel");
     if (r.prepend && (!r.metaspace || v->late_spaces || v->add_space))
@@ -392,8 +334,10 @@ static void hf_settings(pith__vocab_reading *r, pith__json config) {
     hf_special(r, config, "eos_token", &v->eos);
     hf_special(r, config, "unk_token", &v->unk);
     hf_special(r, config, "mask_token", &v->mask);
-    v->add_bos = pith__vocab_true(r, config, "add_bos_token", v->add_bos);
-    v->add_eos = pith__vocab_true(r, config, "add_eos_token", v->add_eos);
+    int before = v->add_bos, behind = v->add_eos;
+    v->add_bos = pith__vocab_true(r, config, "add_bos_token", before);
+    v->add_eos = pith__vocab_true(r, config, "add_eos_token", behind);
+    if (v->add_bos != before || v->add_eos != behind) v->n_pair = 0; /* its template says otherwise */
     hf_chat(r, pith__json_get(config, "chat_template"));
 }
 
@@ -435,9 +379,15 @@ PITH_SHARED int pith__hf_tokenizer(pith__folder *f) {
     pith__json at;
     r.v->bos = r.v->eos = r.v->unk = r.v->mask = -1;
     int code = pith__folder_json(f, "tokenizer.json", 0, &at, &r.path);
-    if (!code && !pith__json_type(at)) hf_others(f);
-    if (code || !pith__json_type(at)) return code;
-    code = pith__hf_vocab(f, at, r.path);
+    if (code) return code;
+    if (pith__json_type(at)) {
+        code = pith__hf_vocab(f, at, r.path);
+    } else if (pith__folder_has(f->dir, "vocab.txt")) {
+        code = pith__hf_vocab_lines(f);
+    } else {
+        hf_others(f);
+        return PITH_OK;
+    }
     static const char *const beside[] = { "tokenizer_config.json", "special_tokens_map.json",
                                           "chat_template.json" };
     for (size_t i = 0; i < sizeof beside / sizeof *beside && !code; i++) {

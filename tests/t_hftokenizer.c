@@ -331,7 +331,7 @@ TEST(tokenizers_that_must_not_run) {
         { "\"normalizer\":null",
           "\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"_\"}",
           "normalizer" },
-        { "\"post_processor\":null", "\"post_processor\":{\"type\":\"BertProcessing\"}",
+        { "\"post_processor\":null", "\"post_processor\":{\"type\":\"XlnetProcessing\"}",
           "post_processor" },
         { "\"post_processor\":null",
           "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}", "post_processor" },
