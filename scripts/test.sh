@@ -1,98 +1,10 @@
 #!/bin/sh
-# test.sh PROGRAM ... - run the TAP programs, the command-line tests and the checks of the code itself,
-# and count. Every line "ok" or "not ok" is one test; a program that dies is one that failed.
-BUILD=${BUILD:-build}; CC=${CC:-cc}; RUN=${RUN:-./run}
-log=$BUILD/test.log; : > "$log"
+# test.sh PROGRAM ... - run the TAP programs, the fuzz targets' files, the command-line tests and the checks of the code
+# itself (CODE=0: without these), as many at a time as there are processors, and count. Every line "ok" or "not ok" is one
+# test; a program that dies is one that failed. What a program prints is kept whole, in BUILD/tap, and shown if it failed.
+BUILD=${BUILD:-build}; RUN=${RUN:-./run}
+tap=$BUILD/tap
 
-check() { # check NAME COMMAND...: one test, passed if the command succeeds
-    name=$1; shift
-    if "$@" > "$BUILD/check.out" 2>&1; then echo "ok - $name"; else
-        echo "not ok - $name"; sed 's/^/# /' "$BUILD/check.out"; fi
-}
-compile() { $CC -Wall -Wextra -Wpedantic -Wshadow -Werror -Idist "$@"; }
-only_pith() { ! nm -g "$1" | awk 'NF == 3 && $3 !~ /^pith_/ && $3 !~ /^(__asan|__odr_asan|_ZN)/' | grep .; }
-never_calls() { ! nm -u "$1" | awk '{ print $2 }' | grep -xE 'exit|_exit|abort|printf|fprintf|puts|putchar|getenv|__assert_fail'; }
-embed_runs() { # examples/embed.c and the two files, and nothing else
-    compile -std=c11 examples/embed.c "$BUILD/dist.o" -lm -o "$BUILD/embed" && mkdir -p "$BUILD/fx" &&
-        "$BUILD/fixture" "$BUILD/fx" && "$BUILD/embed" "$BUILD/fx/tiny.bin" "$BUILD/fx/tok.bin" | grep -q '^Once upon a time.' &&
-        ! "$BUILD/embed" "$BUILD/fx/tiny.bin" > "$BUILD/refused" 2>&1 && grep -q 'does not become' "$BUILD/refused"
-}
-refuses() { # refuses WORD FLAGS...: pith.c says it in an #error with this word
-    word=$1; shift
-    ! $CC -std=c11 -Idist "$@" -fsyntax-only dist/pith.c > "$BUILD/refused" 2>&1 && grep -q "error.*$word" "$BUILD/refused"
-}
-makes() { MAKEFLAGS= ${MAKE:-make} -s CC="$CC" "$@"; }
-ofast() { # llama2.c's habit: the program is right all the same. An #error of base.h would stop the first command.
-    rm -rf "$BUILD/ofast" && makes BUILD="$BUILD/ofast" CFLAGS="-Ofast -ffast-math" "$BUILD/ofast/base/bytes.o" || return 1
-    ! makes -n BUILD="$BUILD/ofast" RUN="$BUILD/ofast/run" CFLAGS=-Ofast "$BUILD/ofast/run" | grep -e -Ofast
-}
-openmp_is() { # openmp_is WANT ALONE THREADS: of a compiler whose programs end with these statuses
-    printf '#!/bin/sh\nfor a; do [ "$b" = -o ] && o=$a; b=$a; done\ncase $o in */alone) s=%s;; *) s=%s;; esac\n%s\n' "$2" "$3" \
-        'printf "#!/bin/sh\nexit $s\n" > "$o"; chmod +x "$o"' > "$BUILD/compiler"
-    chmod +x "$BUILD/compiler"
-    [ "$(sh scripts/openmp.sh "$BUILD/compiler" 2>&1)" = "$1" ]
-}
-openmp_probe() {
-    openmp_is -fopenmp 0 0 && openmp_is "pith: no OpenMP, so one thread: what $BUILD/compiler -fopenmp makes does not run" 0 127 &&
-        openmp_is "pith: cross compiling: OpenMP was linked but could not be tried
--fopenmp" 126 126
-}
-install_at() { makes CFLAGS=-O1 BUILD="$BUILD" RUN="$RUN" DESTDIR="$BUILD/in stall" PREFIX="/o pt" "$@"; }
-installs() { # into folders with blanks in their names; another program finds the library; nothing is left behind
-    rm -rf "$BUILD/in stall" && install_at install install-lib || return 1
-    at="$BUILD/in stall/o pt"; threads=$(sed -n 's/.*-lpith//p' "$at/lib/pkgconfig/pith.pc")
-    "$at/bin/pith" -s 7 -n 8 > /dev/null && test -s "$at/share/man/man1/pith.1" && test -s "$at/include/pith.h" &&
-        compile -std=c11 examples/embed.c "$at/lib/libpith.a" $threads -o "$BUILD/installed" &&
-        grep -q '^Libs: -L"/o pt/lib" -lpith -lm' "$at/lib/pkgconfig/pith.pc" || return 1
-    install_at uninstall && [ ! -e "$at" ] && [ -d "$BUILD/in stall" ]
-}
-story() { # story VAR=...: make story-model, with blanks in its names; what it says is in said
-    makes BUILD="$BUILD" RUN="$RUN" TEXT="$at/my text.txt" STORY="$at/the run" STORY_MODEL="$at/stories.gguf" \
-        STORY_FLAGS="--layers 1 --context 32" "$@" story-model > "$BUILD/said" 2>&1
-}
-story_model() { # the same command goes on, the first model is kept, another text is not mixed in
-    at="$BUILD/sto ry"; rm -rf "$at" && mkdir -p "$at" && cat formats/*.c > "$at/my text.txt" && echo old > "$at/stories.gguf"
-    story STORY_STEPS=1 && story STORY_STEPS=2 && grep -q 'going on from .*checkpoint-1' "$BUILD/said" &&
-        tail -n 1 "$BUILD/said" | grep -q "make builds it in.*mv '.*stories.old.gguf' .* && make" &&
-        [ "$(cat "$at/stories.old.gguf")" = old ] && cmp "$at/the run/out/model.gguf" "$at/stories.gguf" || return 1
-    cp "$at/the run/out/model.gguf" "$at/before" && echo more >> "$at/my text.txt"
-    ! story STORY_STEPS=3 && grep -q 'another text' "$BUILD/said" && cmp "$at/before" "$at/stories.gguf"
-}
-story_plan() { # story_plan BYTES WANT: what pretrain is asked for; it is stopped, and that is told
-    at="$BUILD/plan"; rm -rf "$at" && mkdir -p "$at" && printf '#!/bin/sh\necho "$@"\nexit 130\n' > "$at/run" && chmod +x "$at/run" &&
-        : > "$at/vocab.gguf" && head -c "$1" /dev/zero > "$at/text" || return 1
-    TEXT="$at/text" STORY="$at" STORY_MODEL="$at/m.gguf" RUN="$at/run" STORY_STEPS= STORY_FLAGS= sh scripts/story.sh > "$BUILD/said" 2>&1
-    [ $? -eq 130 ] && grep -q -e "$2" "$BUILD/said" && tail -n 1 "$BUILD/said" | grep -q 'same make command goes on' && [ ! -e "$at/m.gguf" ]
-}
-story_plans() {
-    story_plan 50000 '--warmup_steps 15 --max_steps 300 ' && story_plan 1900000 '--warmup_steps 100 --max_steps 2000 ' &&
-        story_plan 20000000 '--warmup_steps 200 --max_steps 14000 '
-}
-forgotten() { # a test that is in no list must not pass for one
-    printf '#include "tests/test.h"\nTEST(a) { CHECK(1); }\nint main(void) { return DONE(); }\n' > "$BUILD/forgotten.c"
-    ! $CC -std=c11 -I. -c "$BUILD/forgotten.c" -o "$BUILD/forgotten.o"
-}
-one_system() { # another system is a twin of base/os.c; bundle.c knows two assemblers
-    ! grep -nE '^ *# *(if|elif).*(__linux|_WIN32|__APPLE__|__unix|BSD__|__ANDROID__|__EMSCRIPTEN__|__wasi__|__MINGW)' \
-        *.[ch] base/[!o]*.[ch] math/*.[ch] formats/*.[ch] text/*.[ch] train/*.[ch] tools/*.[ch] | grep -v '^tools/bundle.c:'
-}
-bsd_make() { MAKEFLAGS= bmake -n 2>&1 | grep -q 'GNU make' && ! MAKEFLAGS= bmake; }
-readme_snippet() { # the README's C compiles as it stands
-    { printf '#include "pith.h"\n#include <stdio.h>\nint main(void) {\n'
-      awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' README.md; printf 'return 0; }\n'; } > "$BUILD/snippet.c"
-    compile -std=c11 -c "$BUILD/snippet.c" -o "$BUILD/snippet.o"
-}
-doc_names() { # doc_names FILE: each `name` in `file` that the page has stands there
-    grep -o '`[A-Za-z0-9_]*\(()\)\?` in `[a-z0-9_/]*\.[a-z]*`' "$1" | tr -d '`' | sed 's/ in / /' > "$BUILD/names"
-    test -s "$BUILD/names" && while read -r name file; do
-        case $name in *"()") name=${name%??}; grep -q "\b$name(" "$file";; *) grep -qw "$name" "$file";; esac ||
-            { echo "no $name in $file"; return 1; }; done < "$BUILD/names"
-}
-no_bundle() { # make BUNDLE=0: no model inside, and a word about where some are
-    "$BUILD/no_bundle" > "$BUILD/none" 2> "$BUILD/why"
-    [ $? -eq 1 ] && [ ! -s "$BUILD/none" ] && grep -q README "$BUILD/why"
-}
-run_shows_the_interface() { ! grep -n 'pith__' run.c && ! $CC -E run.c | grep 'base/base.h'; }
 replay() { # the fuzz target on files it knows, and on changed copies of them
     case $1 in
     llama2c) seeds="tiny.bin tiny.v1.bin tiny.v2.bin spm.gguf bpe.gguf" ;;
@@ -106,49 +18,49 @@ replay() { # the fuzz target on files it knows, and on changed copies of them
     rows) seeds=rows.jsonl ;;
     *) seeds=tiny.json ;;
     esac
-    (cd "$BUILD/seeds" && ASAN_OPTIONS=allocator_may_return_null=1:$ASAN_OPTIONS ../fuzz_$1 $seeds) ||
-        echo "not ok - fuzz_$1 ended with status $?"
+    (cd "$BUILD/seeds" && ASAN_OPTIONS=allocator_may_return_null=1:$ASAN_OPTIONS ../fuzz_$1 $seeds)
 }
 
-{
-    for t in "$@"; do
-        "$t" || echo "not ok - $t ended with status $?"
-    done
-    mkdir -p "$BUILD/seeds" && "$BUILD/fixture" "$BUILD/seeds"
-    for t in tests/fuzz_*.c; do
-        t=${t#tests/fuzz_}; [ "$t" = main.c ] || replay "${t%.c}"
-    done
-    sh tests/cli.sh "$RUN" "$BUILD/fixture"
-    check "without a bundled model the program says where some are" no_bundle
-    check "layers: calls go one way" sh scripts/layers.sh $ENGINE_OBJECTS
-    check "dist/pith.c compiles alone as C11" compile -std=c11 -O1 -c dist/pith.c -o "$BUILD/dist.o"
-    check "dist/pith.c exports only pith_*" only_pith "$BUILD/dist.o"
-    check "dist/pith.c never exits, prints or reads the environment" never_calls "$BUILD/dist.o"
-    check "dist/pith.c compiles with PITH_PORTABLE" compile -std=c11 -O0 -DPITH_PORTABLE -c dist/pith.c -o "$BUILD/dist_portable.o"
-    check "dist/pith.c refuses big-endian processors" refuses little-endian -U__BYTE_ORDER__ -D__BYTE_ORDER__=4321
-    check "dist/pith.c refuses compilers without atomics" refuses C11 -D__STDC_NO_ATOMICS__
-    check "dist/pith.c refuses -ffast-math" refuses NaN -ffast-math
-    check "dist/pith.c refuses -ffinite-math-only" refuses NaN -ffinite-math-only
-    check "make CFLAGS=-Ofast keeps NaN and the order of sums" ofast
-    check "make install, install-lib and uninstall" installs
-    check "make story-model goes on, and keeps the model it replaces" story_model
-    check "make story-model has steps for the text's size" story_plans
-    if command -v bmake > /dev/null; then check "BSD's make names GNU make" bsd_make; else echo "ok - BSD's make names GNU make # SKIP no bmake"; fi
-    check "only base/os.c and the twins ask which system this is" one_system
-    check "a TEST without its RUN does not compile" forgotten
-    check "threads are used where they run" openmp_probe
-    check "dist/pith.h is C99" compile -std=c99 -fsyntax-only -x c dist/pith.h
-    check "dist/pith.h is C++" compile -std=c++11 -fsyntax-only -x c++ dist/pith.h
-    check "examples/embed.c builds from dist and runs" embed_runs
-    check "the README's C compiles" readme_snippet
-    for h in *.h base/*.h math/*.h formats/*.h text/*.h train/*.h tools/*.h; do
-        check "$h compiles alone" $CC -std=c11 -Wall -Wextra -Werror -Wno-unused-function -fsyntax-only -x c $h
-    done
-    check "run.c needs model.h and the headers of tools/ only" run_shows_the_interface
-    for doc in READING GLOSSARY; do check "docs/$doc.md: every name stands in its file" doc_names docs/$doc.md; done
-} | tee "$log" | grep -v '^ok'
+one() {
+    case $1 in
+    t_*) "$BUILD/$1" ;;
+    fuzz_*) replay "${1#fuzz_}" ;;
+    cli) sh tests/cli.sh "$RUN" "$BUILD/fixture" ;;
+    *) sh scripts/checks.sh "$1" ;;
+    esac
+}
 
-passed=$(grep '^ok' "$log" | grep -vc '# SKIP'); failed=$(grep -c '^not ok' "$log")
-skipped=$(grep '^ok' "$log" | grep -c '# SKIP')
-echo "$passed passed, $failed failed, $skipped skipped"
-test "$failed" -eq 0
+if [ "$1" = --one ]; then
+    { one "$2" || printf '\nnot ok - %s ended with status %s\n' "$2" $?; } > "$tap/$2.part" 2>&1
+    exec mv "$tap/$2.part" "$tap/$2"
+fi
+
+rm -rf "$tap" && mkdir -p "$tap" "$BUILD/seeds" && "$BUILD/fixture" "$BUILD/seeds" || exit 1
+all=
+for t in "$@"; do all="$all ${t##*/}"; done
+for t in tests/fuzz_*.c; do
+    t=${t#tests/}; [ "$t" = fuzz_main.c ] || all="$all ${t%.c}"
+done
+all="$all cli bundle"
+[ "${CODE:-1}" = 0 ] || all="$all source dist make"
+
+# The long ones begin first. OpenMP's threads sleep while they wait: if they spin, as they do by default, they take the
+# processors from the programs beside them, and t_generate_many costs 27 s of processor time instead of 0.7.
+export BUILD RUN OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
+printf '%s\n' $all | awk -v long="cli make dist t_pretrain t_grpo t_ppo_run t_lora t_forget t_adapt t_dpo t_batch t_order" '
+    { name[NR] = $0; left[$0] }
+    END { n = split(long, first, " ")
+          for (i = 1; i <= n; i++) if (first[i] in left) { print first[i]; delete left[first[i]] }
+          for (i = 1; i <= NR; i++) if (name[i] in left) print name[i] }' |
+    xargs -n 1 -P "$(getconf _NPROCESSORS_ONLN)" sh "$0" --one
+
+export LC_ALL=C # programs may print any bytes
+files=
+for t in $all; do
+    files="$files $tap/$t"
+    [ -f "$tap/$t" ] || echo "not ok - $t was not run to its end" > "$tap/$t"
+    ! grep -q '^not ok' "$tap/$t" || { echo "== $t"; sed '/^ok/d' "$tap/$t"; }
+done
+cat $files > "$BUILD/test.log"
+awk '/^ok.*# SKIP/ { skipped++; next } /^ok/ { passed++ } /^not ok/ { print FILENAME ": " $0; failed++ }
+     END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped; exit failed > 0 }' $files

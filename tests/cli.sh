@@ -430,11 +430,13 @@ else skip "chat: the end of input leaves the terminal's line" "no script(1)"; fi
 
 # ---- signals -----------------------------------------------------------------------------------------
 hup_ignored() { [ $((0x$(sed -n 's/^SigIgn:[^0-9a-f]*//p' /proc/self/status 2> /dev/null || echo 0) & 1)) -ne 0 ]; } # by a nohup around us
+written() { for i in $(seq 100); do [ -s "$1" ] && break; sleep 0.1; done; } # waits for a file, which may take long beside others
+first= # a file that interrupt waits for
 interrupt() { # interrupt SIGNAL STATUS NAME ARGS...: ends within a second with what there is
     signal=$1; want=$2; name=$3; shift 3
     # what a shell starts in the background ignores SIGINT; the program asks to be told all the same
     "$run" "$@" > "$dir/out" 2> "$dir/err" < "$in" &
-    pid=$!; sleep 0.5; kill -s "$signal" $pid; wait $pid; status=$?
+    pid=$!; sleep 0.5; [ ! "$first" ] || written "$first"; kill -s "$signal" $pid; wait $pid; status=$?
     [ $status -eq "$want" ]; ok $? "$name"
 }
 long="-n 0 -c 1000000 --ignore-eos --cache-type-k f16 --cache-type-v f16"
@@ -1125,10 +1127,10 @@ go batch -f "$dir/ask.jsonl" -o "$dir/whole.jsonl"; (trap '' XFSZ; ulimit -f 8; 
 [ "$status" -eq 4 ] && grep -q '^pith: .*full.jsonl' "$dir/err" && [ -s "$dir/full.jsonl" ] && [ "$(tail -c 1 "$dir/full.jsonl" | tr '\n' x)" = x ]
 ok $? "batch: a full disk keeps the answers that are whole"
 go batch -f "$dir/ask.jsonl" -o "$dir/full.jsonl" --resume; cmp -s "$dir/whole.jsonl" "$dir/full.jsonl"; ok $? "and --resume goes on behind them"
-interrupt INT 130 "SIGINT during batch" batch -f "$dir/long.jsonl" -o "$dir/cut.jsonl"
+first=$dir/cut.jsonl; interrupt INT 130 "SIGINT during batch" batch -f "$dir/long.jsonl" -o "$dir/cut.jsonl"
 [ -s "$dir/cut.jsonl" ] && grep -q -e '--resume goes on' "$dir/err"; ok $? "keeps the answers, and says how to go on"
-"$run" batch -f "$dir/long.jsonl" -o "$dir/cut.jsonl" --resume > /dev/null 2>&1 & pid=$!; sleep 0.5; kill -s KILL $pid; wait $pid 2> /dev/null
-head -20 "$dir/cut.jsonl" | cmp -s - "$dir/whole.jsonl"; ok $? "and kill -9 none of them"
+"$run" batch -f "$dir/long.jsonl" -o "$dir/cut.jsonl" --resume > /dev/null 2>&1 & pid=$!; sleep 0.5; written "$first"; kill -s KILL $pid; wait $pid 2> /dev/null
+head -20 "$dir/cut.jsonl" | cmp -s - "$dir/whole.jsonl"; ok $? "and kill -9 none of them"; first=
 if [ -c /dev/full ]; then
     go batch -f "$dir/ask.jsonl" -o /dev/full --quiet; refused 4 /dev/full "batch: a full disk"
 else skip "batch: a full disk" "no /dev/full"; fi
