@@ -306,7 +306,7 @@ if script -qec true /dev/null > /dev/null 2>&1 < /dev/null; then
     at_terminal "$dir/spm.gguf" -i a -t 0 -n 5; grep -q 'made for conversations' "$dir/out"
     [ $? -ne 0 ]; ok $? "nor another model"
     at_terminal "$dir/chat.gguf"; grep -q '> ' "$dir/out"; ok $? "without a prompt it begins a conversation"
-    at_terminal "$dir/spm.gguf" -n 5; grep -q '> ' "$dir/out"; [ $? -ne 0 ]; ok $? "another model does not"
+    at_terminal "$dir/spm.gguf" -t 0 -n 5; grep -q '> ' "$dir/out"; [ $? -ne 0 ]; ok $? "another model does not"
     go "$dir/chat.gguf" -n 5; [ "$status" -eq 0 ] && ! grep -q 'User: ' "$dir/err"; ok $? "nor without a terminal"
 else skip "hints at a terminal" "no script(1)"; fi
 
