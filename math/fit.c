@@ -12,6 +12,7 @@
  * Sixteen runs lie side by side, k is the run, so that compilers make vectors of them. A run's sums have one order,
  * whatever the processor: the bytes are the same everywhere. */
 #include "blocks.h"
+#include "wide.h"
 
 #include <math.h>
 #include <string.h>
@@ -91,17 +92,17 @@ static void invert(float y[RUNS], const float d[RUNS]) {
 }
 
 /* To the nearest integer: from 2^23 on, floats are integers. NaN becomes lo. */
-static inline float nearest_level(float v, float lo, float hi) {
+PITH__LOOPS float nearest_level(float v, float lo, float hi) {
     v = v > lo ? v : lo;
     v = v < hi ? v : hi;
     return v + 12582912.0f - 12582912.0f;
 }
 
-static void to_integers(float *v, size_t n, float lo, float hi) {
+PITH__LOOPS void to_integers(float *v, size_t n, float lo, float hi) {
     for (size_t i = 0; i < n; i++) v[i] = nearest_level(v[i], lo, hi);
 }
 
-static void to_table(float *v, size_t n, const int8_t table[16]) {
+PITH__LOOPS void to_table(float *v, size_t n, const int8_t table[16]) {
     float step[15], edge[15], lo = table[0];
     for (int t = 0; t < 15; t++) {
         step[t] = (float)(table[t + 1] - table[t]);
@@ -115,8 +116,8 @@ static void to_table(float *v, size_t n, const int8_t table[16]) {
 }
 
 /* The best q for scales and minima. What has conditions is a loop over all, as compilers make vectors of such loops. */
-static void round_batch(batch_row *q, const run_batch *b, const float inverse[RUNS], const float m[RUNS],
-                        const pith__grid *g) {
+PITH__LOOPS void round_batch(batch_row *q, const run_batch *b, const float inverse[RUNS], const float m[RUNS],
+                             const pith__grid *g) {
     size_t n = (size_t)b->length * RUNS;
     for (int i = 0; i < b->length; i++)
         for (int k = 0; k < RUNS; k++) q[i][k] = (b->x[i][k] + m[k]) * inverse[k];
@@ -128,12 +129,12 @@ typedef struct {
     float q[RUNS], qq[RUNS], xq[RUNS]; /* sums of w * q, w * q * q, w * x * q */
 } run_sums;
 
-static void sum_batch(run_sums *y, const run_batch *b, const float inverse[RUNS], const float m[RUNS],
-                      const pith__grid *g) {
+PITH__LOOPS void sum_rounded(run_sums *y, const run_batch *b, const float inverse[RUNS], const float m[RUNS],
+                             const pith__grid *g) {
     batch_row q[PITH__RUN];
     run_sums s = { { 0 }, { 0 }, { 0 } };
     round_batch(q, b, inverse, m, g);
-    for (int i = 0; i < b->length; i++)
+    for (int i = 0; i < b->length && g->has_min; i++) /* nobody asks without minima */
         for (int k = 0; k < RUNS; k++) s.q[k] += b->w[i][k] * q[i][k];
     for (int i = 0; i < b->length; i++)
         for (int k = 0; k < RUNS; k++) s.qq[k] += b->w[i][k] * q[i][k] * q[i][k];
@@ -142,8 +143,8 @@ static void sum_batch(run_sums *y, const run_batch *b, const float inverse[RUNS]
     *y = s;
 }
 
-static void sum_errors(float error[RUNS], const run_batch *b, const float d[RUNS], const float m[RUNS],
-                       const pith__grid *g) {
+PITH__LOOPS void sum_squares(float error[RUNS], const run_batch *b, const float d[RUNS], const float m[RUNS],
+                             const pith__grid *g) {
     float inverse[RUNS], s[RUNS] = { 0 };
     batch_row q[PITH__RUN];
     invert(inverse, d);
@@ -153,6 +154,28 @@ static void sum_errors(float error[RUNS], const run_batch *b, const float d[RUNS
     for (int i = 0; i < b->length; i++)
         for (int k = 0; k < RUNS; k++) s[k] += b->w[i][k] * q[i][k] * q[i][k];
     memcpy(error, s, sizeof s);
+}
+
+PITH__WIDE static void sum_batch_wide(run_sums *y, const run_batch *b, const float inverse[RUNS], const float m[RUNS],
+                                      const pith__grid *g) {
+    sum_rounded(y, b, inverse, m, g);
+}
+
+static void sum_batch(run_sums *y, const run_batch *b, const float inverse[RUNS], const float m[RUNS],
+                      const pith__grid *g) {
+    if (PITH__HAS_WIDE()) sum_batch_wide(y, b, inverse, m, g);
+    else sum_rounded(y, b, inverse, m, g);
+}
+
+PITH__WIDE static void sum_errors_wide(float error[RUNS], const run_batch *b, const float d[RUNS], const float m[RUNS],
+                                       const pith__grid *g) {
+    sum_squares(error, b, d, m, g);
+}
+
+static void sum_errors(float error[RUNS], const run_batch *b, const float d[RUNS], const float m[RUNS],
+                       const pith__grid *g) {
+    if (PITH__HAS_WIDE()) sum_errors_wide(error, b, d, m, g);
+    else sum_squares(error, b, d, m, g);
 }
 
 /* ---- one run alone ------------------------------------------------------------------------------- */
