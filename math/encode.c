@@ -5,6 +5,7 @@
  * block become NaN, as a wrong result must not look right. A sum has its order, and nothing is fused: the
  * bytes are the same on every processor. */
 #include "blocks.h"
+#include "wide.h"
 
 #include <math.h>
 #include <string.h>
@@ -213,19 +214,37 @@ PITH_SHARED int pith__iq4_nl_encode(void *y, const float *x, size_t n, const flo
     return encode_blocks(y, x, n, importance, &c);
 }
 
-/* The codes of 32 weights for a scale; returns the error. */
-static float mxfp4_round(uint8_t q[32], const float *x, const float *importance, float d) {
-    static const float edge[7] = { 0.5f, 1.5f, 2.5f, 3.5f, 5, 7, 10 }; /* between the magnitudes of the table */
-    float error[8] = { 0 };
+static const float mxfp4_edge[7] = { 0.5f, 1.5f, 2.5f, 3.5f, 5, 7, 10 }; /* between the magnitudes of the table */
+
+/* The error of 32 weights for a scale. Loops without conditions, so that compilers make vectors of them. */
+PITH__LOOPS float mxfp4_squares(const float *x, const float *importance, float d) {
+    static const float step[7] = { 1, 1, 1, 1, 2, 2, 4 };
+    float e[32], error[8] = { 0 };
+    for (int i = 0; i < 32; i++) {
+        float a = fabsf(x[i]) / d, q = 0;
+        for (int j = 0; j < 7; j++) q += a > mxfp4_edge[j] ? step[j] : 0;
+        e[i] = d * (q - a);
+    }
+    for (int i = 0; i < 32; i += 8)
+        for (int k = 0; k < 8; k++) error[k] += (importance ? importance[i + k] : 1) * e[i + k] * e[i + k];
+    return ((error[0] + error[4]) + (error[1] + error[5])) + ((error[2] + error[6]) + (error[3] + error[7]));
+}
+
+PITH__WIDE static float mxfp4_error_wide(const float *x, const float *importance, float d) {
+    return mxfp4_squares(x, importance, d);
+}
+
+static float mxfp4_error(const float *x, const float *importance, float d) {
+    return PITH__HAS_WIDE() ? mxfp4_error_wide(x, importance, d) : mxfp4_squares(x, importance, d);
+}
+
+static void mxfp4_round(uint8_t q[32], const float *x, float d) {
     for (int i = 0; i < 32; i++) {
         float a = fabsf(x[i]) / d;
         int k = 0;
-        for (int j = 0; j < 7; j++) k += a > edge[j];
-        float e = d * ((float)pith__mxfp4_values[k] - a);
-        error[i % 8] += (importance ? importance[i] : 1) * e * e;
+        for (int j = 0; j < 7; j++) k += a > mxfp4_edge[j];
         q[i] = (uint8_t)(k && x[i] < 0 ? k + 8 : k);
     }
-    return ((error[0] + error[4]) + (error[1] + error[5])) + ((error[2] + error[6]) + (error[3] + error[7]));
 }
 
 /* The largest weight lies between 2^(power-1) and 2^power. Three scales are tried: the first cuts nothing off. */
@@ -235,21 +254,20 @@ PITH_SHARED int pith__mxfp4_encode(void *y, const float *x, size_t n, const floa
     for (; n; n -= 32, x += 32, block++) {
         float most = pith__magnitude(x, 32), least = INFINITY;
         int power = 0, wrong = !(most < INFINITY);
-        uint8_t q[32] = { 0 }, best[32];
-        memset(best, 7, sizeof best);
+        uint8_t q[32];
+        memset(q, wrong ? 7 : 0, sizeof q);
         if (wrong) most = 0;
         frexpf(most, &power);
         block->exponent = wrong ? 255 : 0; /* there is no NaN here: all weights become infinite */
         for (int e = power + 125; most > 0 && e > power + 122; e--) {
             int code = e < 0 ? 0 : e;
-            float error = mxfp4_round(q, x, importance, ldexpf(1, code - 128));
+            float error = mxfp4_error(x, importance, ldexpf(1, code - 128));
             if (!(error < least) && e < power + 125) continue;
             least = error;
             block->exponent = (uint8_t)code;
-            memcpy(best, q, sizeof best);
         }
-        if (!wrong && !(most > 0)) memset(best, 0, sizeof best);
-        join_nibbles(block->q, best);
+        if (most > 0) mxfp4_round(q, x, ldexpf(1, block->exponent - 128));
+        join_nibbles(block->q, q);
         bad |= wrong;
         if (importance) importance += 32;
     }
