@@ -280,7 +280,7 @@ static void pool_group(const pith_embedder *e, lane *k, const group *g) {
     for (int i = 0; i < g->n; i++, it++) {
         const float *of = x + row * width;
         if (!pooled) memcpy(e->out + it->at * width, of, (size_t)it->n * width * sizeof *of);
-        else pith__pool(e->how.pooling, of + (size_t)it->skip * width, it->n - it->skip, width, k->pooled + (size_t)i * pooled);
+        else pith__pool(e->how.pooling, of, it->skip, it->n, width, k->pooled + (size_t)i * pooled);
         row += (size_t)it->n;
     }
     size_t size = (size_t)pith__embedding_size(e->m, &e->how);
@@ -388,7 +388,8 @@ int pith_embed(pith_embedder *e, pith_passage *text, int n, float *out, int cap,
     for (int i = 0; i < n; i++) {
         item *it = &e->items[i];
         it->at = rows;
-        rows += e->how.pooling ? 1 : (size_t)it->n;
+        text[i].n_vector = e->how.pooling ? 1 : it->n;
+        rows += (size_t)text[i].n_vector;
         tokens += (size_t)it->n;
         if (it->n > longest) longest = it->n;
     }

@@ -175,6 +175,8 @@ typedef struct {         /* how hidden states become one vector */
     int said;            /* 1: the files say how to pool; 0: it is a guess */
     pith__dense dense[PITH__DENSES]; /* (n_dense) */
     int n_dense;
+    struct { const char *name, *text; } *prompt; /* (n_prompt) */
+    int n_prompt;
 } pith__pooling;
 
 struct pith_model {
@@ -242,12 +244,13 @@ PITH_SHARED int  pith__fail_hyper(pith__opening *o, const char *what, long long 
 /* ---- pooling.c: hidden states -> one vector --------------------------------------------------------- */
 
 /* Keys that GGUF does not have, from a sentence-transformers folder: pith.pooling, PITH_MEAN and so on together;
- * pith.normalize; pith.skip_prompt; pith.text_limit in tokens; pith.dense_N.tanh; pith.prompt.NAME. */
+ * pith.normalize; pith.skip_prompt; pith.text_limit in tokens; pith.dense_N.tanh;
+ * pith.prompt.NAME, pith.default_prompt. */
 PITH_SHARED void pith__read_pooling(pith__opening *o); /* when the layers are bound */
 PITH_SHARED int  pith__pooled(const pith_model *m, unsigned pooling); /* numbers of a vector before any matrix, */
 PITH_SHARED int  pith__embedding_size(const pith_model *m, const pith_embedding *how); /* and in the end */
-/* y (pooled) of the hidden states x (n, width) of a text; zeros where it has no token. */
-PITH_SHARED void pith__pool(unsigned pooling, const float *x, int n, size_t width, float *y);
+/* y (pooled) of the hidden states x (n, width) of a text, from token first on; zeros where there is none. */
+PITH_SHARED void pith__pool(unsigned pooling, const float *x, int first, int n, size_t width, float *y);
 PITH_SHARED size_t pith__dense_widest(const pith_model *m); /* of the rows and columns of its matrices; 0: none */
 /* x (n, pooled) through the matrices, cut and normalised: out (n, size). room: (2 n + 1, dense_widest). */
 PITH_SHARED void pith__finish_vectors(const pith_model *m, const pith_embedding *how, const float *x, int n, float *out,

@@ -305,7 +305,8 @@ typedef struct {
     size_t n_text;
     const pith_token *tokens; /* (n_tokens) or, if not NULL, tokens as they are: with their special tokens, uncut */
     int n_tokens;
-    int n_cut;            /* pith_embed says here how many tokens were too many and left off */
+    int n_cut;            /* pith_embed says here how many tokens were too many and left off, */
+    int n_vector;         /* and how many vectors it has: 1, or without pooling one a token */
 } pith_passage;
 
 typedef struct pith_embedder pith_embedder; /* the memory to make embeddings in, for one thread at a time */

@@ -11,7 +11,7 @@
 
 /* ---- what the files say ---------------------------------------------------------------------------- */
 
-/* GGUF has a number, which names one; folders.c in formats/ has our own key, which may name several. */
+/* GGUF has a number, which names one; formats/sentence.c has a key of its own, which may name several. */
 static unsigned pooling_said(pith__opening *o) {
     static const unsigned kinds[] = { 0, PITH_MEAN, PITH_CLS, PITH_LAST, PITH_CLS };
     char name[64];
@@ -53,6 +53,38 @@ static void read_dense(pith__opening *o, int number, size_t cols) {
     if (bias) s->tensor[bias - s->tensor].used = 1;
 }
 
+static const char prompt_key[] = "pith.prompt.";
+
+static int is_prompt(const pith__key *k) {
+    size_t n = sizeof prompt_key - 1;
+    return k->type == PITH__STRING && k->name.n > n && !memcmp(k->name.p, prompt_key, n);
+}
+
+/* Texts that end with a NUL, which keys do not. */
+static void read_prompts(pith__opening *o) {
+    pith__store *s = &o->m->store;
+    pith__pooling *p = &o->m->pooling;
+    const pith__key *usual = pith__store_key(s, "pith.default_prompt");
+    size_t n = 0;
+    for (size_t i = 0; i < s->n_key; i++) n += (size_t)is_prompt(&s->key[i]);
+    p->prompt = n ? pith__arena_new(&s->arena, n, sizeof *p->prompt) : NULL;
+    for (size_t i = 0; p->prompt && i < s->n_key; i++) {
+        const pith__key *k = &s->key[i];
+        if (!is_prompt(k)) continue;
+        size_t begin = sizeof prompt_key - 1;
+        char *name = pith__arena_text(&s->arena, k->name.p + begin, k->name.n - begin);
+        char *text = pith__arena_text(&s->arena, k->s.p, k->s.n);
+        if (!name || !text) break;
+        p->prompt[p->n_prompt].name = name;
+        p->prompt[p->n_prompt++].text = text;
+        if (usual && usual->type == PITH__STRING && pith__str_is(usual->s, name)) p->how.prompt = text;
+    }
+    if ((size_t)p->n_prompt < n && !o->code) o->code = pith__fail(o->err, PITH_EMEMORY, "%s: no memory", s->path);
+    if (usual && !p->how.prompt && !o->code)
+        o->code = pith__fail(o->err, PITH_EFORMAT, "%s: default_prompt_name is '%.*s', which is none of its prompts", s->path,
+                             usual->type == PITH__STRING && usual->s.n < 100 ? (int)usual->s.n : 0, usual->s.p);
+}
+
 PITH_SHARED void pith__read_pooling(pith__opening *o) {
     pith_model *m = o->m;
     pith__pooling *p = &m->pooling;
@@ -65,6 +97,7 @@ PITH_SHARED void pith__read_pooling(pith__opening *o) {
     /* GGUF does not say it, and llama.cpp normalises all. */
     p->how.normalize = flag_said(m, "pith.normalize", p->said);
     p->how.skip_prompt = flag_said(m, "pith.skip_prompt", 0);
+    read_prompts(o);
     size_t cols = (size_t)pith__pooled(m, pooling);
     for (int i = 1; i < PITH__DENSES; i++) {
         int before = p->n_dense;
@@ -75,17 +108,10 @@ PITH_SHARED void pith__read_pooling(pith__opening *o) {
 
 pith_embedding pith_embedding_default(const pith_model *m) { return m->pooling.how; }
 
-static const char prompt_key[] = "pith.prompt.";
-
 int pith_prompt(const pith_model *m, int i, const char **name, const char **text) {
-    for (size_t k = 0; k < m->store.n_key; k++) {
-        const pith__key *key = &m->store.key[k];
-        size_t n = sizeof prompt_key - 1;
-        if (key->type != PITH__STRING || key->name.n <= n || memcmp(key->name.p, prompt_key, n) || i-- > 0) continue;
-        *name = key->name.p + n, *text = key->s.p;
-        return 1;
-    }
-    return 0;
+    if (i < 0 || i >= m->pooling.n_prompt) return 0;
+    *name = m->pooling.prompt[i].name, *text = m->pooling.prompt[i].text;
+    return 1;
 }
 
 /* ---- the arithmetic -------------------------------------------------------------------------------- */
@@ -105,28 +131,24 @@ PITH_SHARED int pith__embedding_size(const pith_model *m, const pith_embedding *
     return how->dimensions && how->dimensions < n ? how->dimensions : n;
 }
 
-/* Of column i of x (n, width). */
-static double pool_column(unsigned kind, const float *x, int n, size_t width) {
-    double sum = 0, most = -INFINITY;
-    if (kind == PITH_CLS) return x[0];
+/* Of one column of x, tokens first to n. */
+static double pool_column(unsigned kind, const float *x, int first, int n, size_t width) {
+    double sum = 0, weights = 0, most = -INFINITY;
+    if (kind == PITH_CLS) return x[(size_t)first * width];
     if (kind == PITH_LAST) return x[(size_t)(n - 1) * width];
-    for (int t = 0; t < n; t++) {
-        double y = x[(size_t)t * width];
-        sum += kind == PITH_WEIGHTED ? (t + 1) * y : y;
+    for (int t = first; t < n; t++) {
+        double y = x[(size_t)t * width], weight = kind == PITH_WEIGHTED ? t + 1 : 1;
+        sum += weight * y;
+        weights += weight;
         if (!(y <= most)) most = y;
     }
-    switch (kind) {
-    case PITH_MAX: return most;
-    case PITH_MEAN_SQRT: return sum / sqrt(n);
-    case PITH_WEIGHTED: return sum / (0.5 * n * (n + 1.0));
-    default: return sum / n;
-    }
+    return kind == PITH_MAX ? most : sum / (kind == PITH_MEAN_SQRT ? sqrt(weights) : weights);
 }
 
-PITH_SHARED void pith__pool(unsigned pooling, const float *x, int n, size_t width, float *y) {
+PITH_SHARED void pith__pool(unsigned pooling, const float *x, int first, int n, size_t width, float *y) {
     for (unsigned kind = 1; kind <= PITH_LAST; kind *= 2) {
         if (!(pooling & kind)) continue;
-        for (size_t i = 0; i < width; i++) y[i] = n > 0 ? (float)pool_column(kind, x + i, n, width) : 0;
+        for (size_t i = 0; i < width; i++) y[i] = n > first ? (float)pool_column(kind, x + i, first, n, width) : 0;
         y += width;
     }
 }

@@ -61,8 +61,19 @@ PITH_SHARED int pith__folder_open(pith__folder *f, const char *path, int needed,
     return pith__check_content(slot, path, f->err);
 }
 
-PITH_SHARED int pith__folder_json(pith__folder *f, const char *name, int needed, pith__json *j,
-                                  const char **path) {
+PITH_SHARED int pith__folder_split(pith__folder *f, const char *path, pith__str *name) {
+    const char *slash = strrchr(path, '/');
+    *name = pith__str_of(slash ? slash + 1 : path);
+    size_t n = slash ? (size_t)(slash - path) : 0;
+    char *dir = pith__arena_new(&f->s->arena, n + 2, 1);
+    if (!dir) return pith__fail(f->err, PITH_EMEMORY, "%s: no memory", path);
+    memcpy(dir, path, n);
+    if (!n) dir[0] = slash ? '/' : '.';
+    f->dir = dir;
+    return PITH_OK;
+}
+
+static int folder_value(pith__folder *f, const char *name, int needed, char type, pith__json *j, const char **path) {
     const pith__file *file;
     memset(j, 0, sizeof *j);
     *path = pith__folder_path(f, pith__str_of(name));
@@ -73,8 +84,16 @@ PITH_SHARED int pith__folder_json(pith__folder *f, const char *name, int needed,
         return pith__fail(f->err, PITH_EFORMAT, "%s: has %zu bytes, need at most %d", *path,
                           file->size, JSON_FILE_MAX);
     code = pith__json_read(j, file->data, file->size, *path, f->err);
-    if (code || pith__json_type(*j) == '{') return code;
-    return pith__fail(f->err, PITH_EFORMAT, "%s: is not a JSON object", *path);
+    if (code || pith__json_type(*j) == type) return code;
+    return pith__fail(f->err, PITH_EFORMAT, "%s: is not a JSON %s", *path, type == '{' ? "object" : "array");
+}
+
+PITH_SHARED int pith__folder_json(pith__folder *f, const char *name, int needed, pith__json *j, const char **path) {
+    return folder_value(f, name, needed, '{', j, path);
+}
+
+PITH_SHARED int pith__folder_array(pith__folder *f, const char *name, pith__json *j, const char **path) {
+    return folder_value(f, name, 0, '[', j, path);
 }
 
 /* ---- a folder that cannot be run ------------------------------------------------------------- */

@@ -185,12 +185,14 @@ typedef struct { /* a folder while it is read */
 
 PITH_SHARED int pith__folder_has(const char *folder, const char *name);
 PITH_SHARED int pith__check_content(const pith__file *f, const char *path, pith_error *err); /* no LFS pointer */
+PITH_SHARED int pith__folder_split(pith__folder *f, const char *path, pith__str *name); /* f->dir of a file, and its name in it */
 PITH_SHARED const char *pith__folder_path(pith__folder *f, pith__str name); /* NULL: no memory */
 /* Open a file of the folder, to be closed with the store. *file stays NULL where there is none. */
 PITH_SHARED int pith__folder_open(pith__folder *f, const char *path, int needed,
                                   const pith__file **file);
 PITH_SHARED int pith__folder_json(pith__folder *f, const char *name, int needed, pith__json *j,
                                   const char **path);
+PITH_SHARED int pith__folder_array(pith__folder *f, const char *name, pith__json *j, const char **path); /* not needed */
 
 /* What was found instead of a model, and what to do, as an error; PITH_OK: nothing that is known. */
 PITH_SHARED int pith__folder_explain(pith__folder *f);
@@ -311,6 +313,12 @@ PITH_SHARED const char *pith__hf_pre(int i);
 PITH_SHARED const char *const *pith__hf_pre_steps(int i);
 PITH_SHARED int pith__hf_tokenizer(pith__folder *f); /* tokenizer.json and those beside it */
 PITH_SHARED int pith__hf_vocab(pith__folder *f, pith__json tokenizer, const char *path);
+
+/* ---- formats/sentence.c: a folder of sentence-transformers ------------------------------------------ */
+
+/* Adds modules.json and what it names to what pith__folder_read read, where it is there: pooling.c's keys (internal.h lists them), and matrices under the names
+ * dense_N.weight and dense_N.bias, N the step's number. */
+PITH_SHARED int pith__sentence_read(pith__store *s, const char *path, int no_mmap, pith_error *err);
 
 /* ---- formats/open.c: a path -> a store ------------------------------------------------------------- */
 

@@ -52,8 +52,11 @@ static int read_any(pith__store *s, const char *path, pith__file memory, const p
     if (opt->tokenizer)
         return pith__fail(err, PITH_EARG, "%s: brings its own vocabulary, the tokenizer '%s' is of no use", s->path,
                           opt->tokenizer);
-    if (folder) return is_vocab_folder(path) ? read_vocab_folder(s, opt, err)
-                                             : pith__folder_read(s, s->path, opt->no_mmap, err);
+    if (folder && is_vocab_folder(path)) return read_vocab_folder(s, opt, err);
+    if (folder) {
+        int code = pith__folder_read(s, s->path, opt->no_mmap, err);
+        return code ? code : pith__sentence_read(s, s->path, opt->no_mmap, err);
+    }
     return pith__gguf_is(s->file) ? read_gguf(s, opt, err) : read_tokenizer(s, err);
 }
 

@@ -421,26 +421,13 @@ PITH_SHARED int pith__folder_is(const char *path) {
     return kind == 'd' || (kind == 'f' && st_is_name(path));
 }
 
-/* The folder of a file, and the file's name in it. */
-static int st_split_path(pith__folder *f, const char *path, pith__str *name) {
-    const char *slash = strrchr(path, '/');
-    *name = pith__str_of(slash ? slash + 1 : path);
-    size_t n = slash ? (size_t)(slash - path) : 0;
-    char *dir = pith__arena_new(&f->s->arena, n + 2, 1);
-    if (!dir) return pith__fail(f->err, PITH_EMEMORY, "%s: no memory", path);
-    memcpy(dir, path, n);
-    if (!n) dir[0] = slash ? '/' : '.';
-    f->dir = dir;
-    return PITH_OK;
-}
-
 PITH_SHARED int pith__folder_read(pith__store *s, const char *path, int no_mmap, pith_error *err) {
     pith__folder f = { .s = s, .dir = path, .no_mmap = no_mmap, .err = err };
     pith__str single = { NULL, 0 };
     s->kind = "Hugging Face folder";
     s->file = NULL; /* the table grows here, file by file */
     s->n_file = 0;
-    int code = pith__path_kind(path) == 'd' ? PITH_OK : st_split_path(&f, path, &single);
+    int code = pith__path_kind(path) == 'd' ? PITH_OK : pith__folder_split(&f, path, &single);
     if (!code && !pith__folder_has(f.dir, "config.json")) code = pith__folder_explain(&f);
     if (!code) code = pith__hf_config(&f);
     if (!code && !single.n && !pith__folder_has(f.dir, "model.safetensors") &&

@@ -16,14 +16,17 @@ TEST(pooling) {
     static const float x[] = { 1, -2, 3, 4, -5, 6, 9, 0 }; /* 4 tokens of 2 channels */
     static const float want[] = { 1, -2, 9, 6, 2, 2, 4, 4, 2.8f, 2.4f, 9, 0 }; /* numpy, in the order of the enum */
     float y[12];
-    pith__pool(2 * PITH_LAST - 1, x, 4, 2, y);
+    pith__pool(2 * PITH_LAST - 1, x, 0, 4, 2, y);
     NEAR_ARRAY(y, want, 12, 1e-6);
     for (int i = 0; i < 6; i++) {
-        pith__pool(1u << i, x, 4, 2, y);
+        pith__pool(1u << i, x, 0, 4, 2, y);
         NEAR_ARRAY(y, want + 2 * i, 2, 1e-6);
     }
-    pith__pool(PITH_MEAN | PITH_MAX | PITH_LAST, x, 0, 2, y);
+    pith__pool(PITH_MEAN | PITH_MAX | PITH_LAST, x, 0, 0, 2, y);
     for (int i = 0; i < 6; i++) NEAR(y[i], 0, 0);
+    static const float rest[] = { 3, 4, 7 / 3.f, 10 / 3.f, 3, 26 / 9.f, 9, 0 }; /* without the first; its weights stay */
+    pith__pool(PITH_CLS | PITH_MEAN | PITH_WEIGHTED | PITH_LAST, x, 1, 4, 2, y);
+    NEAR_ARRAY(y, rest, 8, 1e-6);
 }
 
 /* Dense (2 -> 3, bias, tanh), cut to 2, length 1. */
@@ -204,6 +207,7 @@ static void check_reference(const char *name, const char *end) {
 TEST(sentence_transformers) {
     if (!fixture_shared("encoders/README.md")) SKIP("no ../shared/encoders");
     check_reference("qwen3-emb", ".gguf");
+    check_reference("qwen3-emb", "-hf");
 }
 
 int main(void) {
