@@ -76,6 +76,7 @@ TOOLS   = tools/bundle.c \
           tools/messages.c \
           tools/template.c \
           tools/scores.c \
+          tools/embed.c \
           tools/score.c \
           tools/voice.c \
           tools/commands.c \

@@ -393,7 +393,7 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } verbs[] = {
-    { "score", verb_score }, { "tokenize", verb_tokenize }, { "info", verb_info },
+    { "score", verb_score }, { "embed", verb_embed }, { "tokenize", verb_tokenize }, { "info", verb_info },
     { "bench", verb_bench }, { "quantize", verb_quantize },
     { "chat", verb_chat },
     { "grammar", verb_grammar },

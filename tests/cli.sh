@@ -722,6 +722,40 @@ verb info --parallel 2 --cache-type-k q3; refused 1 "q3" "info --parallel of a c
 verb info --parallel 0; refused 1 "parallel is '0'" "info of no texts"
 verb info -c 16; grep -q "KV cache *4096 bytes" "$dir/out"; ok $? "info: the cache of another context"
 
+# ---- embeddings ----------------------------------------------------------------------------------------
+printf 'the once\n\na cat\r\n' > "$dir/lines"
+verb embed -f "$dir/lines"; cp "$dir/out" "$dir/embd"
+[ "$(sed 's/[[].*//' "$dir/out" | tr '\n' ' ')" = "$(printf '{"object":"embedding","index":%d,"embedding": ' 0 1 2)" ] &&
+    [ "$(tr , '\n' < "$dir/out" | wc -l)" -eq 102 ] && grep -q 'does not say how to pool; this is the last' "$dir/err"; fine "embed: an object a line, also for an empty one"
+verb embed -f "$dir/lines" --threads 3; same_out "$dir/embd" "embed: the same numbers whatever the threads"
+in=$dir/lines; verb embed -f -; same_out "$dir/embd" "embed: from standard input"; in=/dev/null
+sed 's/\r$//; s/.*/{"b": 1, "a": "&"}/' "$dir/lines" > "$dir/p.jsonl"; verb embed -f "$dir/p.jsonl" --jsonl a; same_out "$dir/embd" "embed --jsonl"
+verb embed -i "a cat"; [ "$(cut -d '[' -f 2 "$dir/out")" = "$(sed -n 3p "$dir/embd" | cut -d '[' -f 2)" ]; fine "embed: of one text, the same"
+verb embed -i "a cat" --format text; [ "$(tr ' ' , < "$dir/out")" = "$(sed -n '3s/.*\[\(.*\)\]}/\1/p' "$dir/embd")" ]; fine "embed --format text"
+verb embed -f "$dir/lines" --format f32; cp "$dir/out" "$dir/f32"; [ "$(wc -c < "$dir/out")" -eq 384 ]; fine "embed --format f32"
+verb embed -f "$dir/lines" --format npy; cp "$dir/out" "$dir/npy"; head -c 128 "$dir/npy" | grep -q "'<f4', 'fortran_order': False, 'shape': (3, 32), } *\$" &&
+    tail -c +129 "$dir/npy" | cmp -s - "$dir/f32"; fine "embed --format npy"
+verb embed -f "$dir/lines" --format npy -o "$dir/o.npy"; [ "$status" -eq 0 ] && cmp -s "$dir/npy" "$dir/o.npy"; ok $? "embed -o: the same file"
+verb tokenize -i "a cat"; verb embed --tokens "$(tr ' ' , < "$dir/out")"; [ "$(cut -d '[' -f 2 "$dir/out")" = "$(sed -n 3p "$dir/embd" | cut -d '[' -f 2)" ]; fine "embed --tokens"
+verb embed -i "a cat" --pooling none --format f32; tail -c 128 "$dir/out" > "$dir/a"; tail -c 128 "$dir/f32" | cmp -s - "$dir/a"; fine "embed --pooling none: the last vector is the last token's"
+verb embed -i "a cat" --pooling none; [ "$(grep -c '"index":0,"token":[0-9]*,' "$dir/out")" -gt 2 ]; fine "embed --pooling none: an object a token"
+verb embed -i "a cat" --pooling mean --dimensions 3 --format text; [ "$(wc -w < "$dir/out")" -eq 3 ]; fine "embed --dimensions"
+verb embed -f "$dir/lines" -c 2; [ "$(grep -c '^warning: 2 of 3 texts were cut to 2 tokens, the first is line 1$' "$dir/err")" -eq 1 ]; fine "embed: texts that are cut, told once"
+verb embed; refused 1 "one of -i TEXT" "embed of nothing"
+verb embed -i a --pooling best; refused 1 "need one of: cls max mean" "embed: a pooling that is none"
+verb embed -i a --format xml; refused 1 "jsonl text f32 npy" "embed: a format that is none"
+verb embed -i a --prefix query; refused 1 "the model has no prompts" "embed: a prompt that is none"
+verb embed -i a --dimensions 33; refused 1 "1 to 32" "embed: more dimensions than there are"
+verb embed -i a -c 65; refused 1 "context of 64" "embed: more tokens than the model reads"
+verb embed -i a --jsonl text; refused 1 "lines of -f" "embed --jsonl of no file"
+verb embed --tokens 1,300; refused 1 "token 300" "embed: a token that is none"
+verb embed -f "$dir/no.txt"; refused 3 "no.txt: No such" "embed: a file that is not there"
+: > "$dir/p"; verb embed -f "$dir/p"; refused 3 "has no lines" "embed: a file of no lines"
+printf '{"a": "x"}\n{"a": 5}\n' > "$dir/p"; cp "$dir/npy" "$dir/o.f32"
+verb embed -f "$dir/p" --jsonl a -o "$dir/o.f32"; refused 3 "line 2: has no text 'a'" "embed: a line without the field"; cmp -s "$dir/npy" "$dir/o.f32"; ok $? "and the old file stays"
+printf '{"a": "x"\n' > "$dir/p"; verb embed -f "$dir/p" --jsonl a; refused 3 "p: line 1: byte 9" "embed: a line that is no JSON"
+verb embed -i a -o "$dir/tiny.bin"; refused 1 "is the model itself" "embed -o over the model"
+
 
 # ---- adapters ----------------------------------------------------------------------------------------
 spm() { of=$1; shift; go $of "$dir/spm.gguf" "$@"; }

@@ -73,6 +73,29 @@ static size_t cache_bytes(const pith_session *s) {
     return sum;
 }
 
+/* How run embed makes a vector of a text. */
+static void print_pooling(output *out, const pith_model *m) {
+    static const char *const kinds[] = { "cls", "max", "mean", "mean_sqrt_len", "weightedmean", "last" };
+    const pith__pooling *p = &m->pooling;
+    const char *name, *text;
+    if (!p->said && pith__is_causal(m)) return; /* a model that writes */
+    output_line(out, "%-15s ", "pooling");
+    for (unsigned i = 0, n = 0; i < 6; i++)
+        if (p->how.pooling >> i & 1) output_line(out, "%s%s", n++ ? " + " : "", kinds[i]);
+    for (int i = 0; i < p->n_dense; i++)
+        output_line(out, ", Dense %zu -> %zu%s", p->dense[i].w->cols, p->dense[i].w->rows, p->dense[i].tanh ? " (tanh)" : "");
+    output_line(out, "%s%s\n", p->how.normalize ? ", normalised" : ", not normalised", p->said ? "" : " (not said in the files)");
+    output_line(out, "%-15s %d numbers of a text of up to %d tokens\n", "embedding", pith__embedding_size(m, &p->how),
+                p->how.n_ctx);
+    for (int i = 0; pith_prompt(m, i, &name, &text); i++) {
+        output_line(out, "%-15s ", i ? "" : "prompts");
+        output_text(out, name, strlen(name));
+        output_line(out, ": ");
+        output_json(out, text, strlen(text));
+        output_line(out, "%s\n", text == p->how.prompt ? " (the default)" : "");
+    }
+}
+
 static void print_model(output *out, const pith_model *m) {
     const pith_shape *h = pith_model_shape(m);
     output_line(out, "%-15s %s\n%-15s %s\n", "kind", m->store.kind, "family", h->arch);
@@ -87,6 +110,7 @@ static void print_model(output *out, const pith_model *m) {
     output_line(out, "%-15s %d tokens\n", "vocabulary", h->n_vocab);
     print_vocab(out, &m->store.vocab);
     output_line(out, "%-15s %d tokens\n", "context", h->n_ctx);
+    print_pooling(out, m);
     int n_threads = pith__threads(m->n_threads);
     output_line(out, "%-15s %s, %d thread%s\n", "kernels", m->kernels->name, n_threads, n_threads == 1 ? "" : "s");
 }

@@ -80,7 +80,7 @@ int lines_next(line_reader *l) {
         if (stopped()) return stopped();
         l->done += c == '\n';
         if ((code = clean_line(l))) return code;
-    } while (is_blank(l));
+    } while (!l->keep_blank && is_blank(l));
     return GO_ON;
 }
 

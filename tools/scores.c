@@ -123,7 +123,7 @@ static int score_all(scores *k) {
 }
 
 int score_by_reward(const pith_model *m, const model_choice *c, const char *reward, const char *file, int show) {
-    line_reader in = { NULL, NULL, NULL, 0, 0, 0, 0, 0, 0 };
+    line_reader in = { .n = 0 };
     scores k = { .m = m, .in = &in, .show = show, .p.what = "byte" };
     pith_time now = { 1970, 1, 1, 0, 0, 0 };
     pith_error e = { 0, "" };

@@ -227,7 +227,7 @@ void say_hangul_apart(const char *what, size_t n, int nfc);
  * name: of where it is from. */
 int clean_text(const char *name, char *text, size_t *n);
 
-/* A text line by line; blank lines are passed over. */
+/* A text line by line; blank lines are passed over, unless they are to be kept. */
 typedef struct {
     FILE *file;
     const char *name;        /* for messages */
@@ -236,6 +236,7 @@ typedef struct {
     size_t number;           /* of the line in the file, from 1 */
     size_t done, all;        /* bytes read, and of the file where that is known, else 0 */
     int too_long;            /* 1: the line goes on behind p */
+    int keep_blank;          /* 1: a blank line is a line, too */
 } line_reader;
 
 int  lines_open(line_reader *l, const char *path); /* "-": standard input */
@@ -337,6 +338,7 @@ int write_samples(samples *w); /* ends early, without a complaint, when the user
 /* ---- the verbs ------------------------------------------------------------------------------- */
 
 int verb_score(int argc, char **argv);
+int verb_embed(int argc, char **argv);
 int verb_tokenize(int argc, char **argv);
 int verb_info(int argc, char **argv);
 int verb_quantize(int argc, char **argv);
