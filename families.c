@@ -24,6 +24,8 @@ static const pith__family families[] = {
       .window_period = 2, .window = 4096, .wide_layers = 46 },
     { "gemma3", GEMMA | PITH__PRE_NORM | PITH__POST_NORM | PITH__QK_NORM,
       .window_period = 6, .window = 1024, .local_base = 10000, .wide_layers = 62 },
+    { "gemma-embedding", GEMMA | PITH__PRE_NORM | PITH__POST_NORM | PITH__QK_NORM | PITH__BOTH_WAYS,
+      .window_period = 6, .window = 512, .local_base = 10000 },
     { "phi3", PITH__PRE_NORM | PITH__HALF | PITH__FUSED, .window_period = 1 },
     { "smollm3", PITH__PRE_NORM, .window_period = 1, .rope_period = 4 },
     { "olmo2", PITH__POST_NORM | PITH__HALF | PITH__QK_NORM | PITH__QK_NORM_WHOLE,

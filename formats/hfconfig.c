@@ -27,7 +27,7 @@ enum { /* config.json's fields that only some families read */
     READS_BIAS = 1, READS_FFN_BIAS = 2, READS_PART = 4, READS_SCALAR = 8, READS_CAP = 16,
     READS_ATTN_CAP = 32, READS_MULTIPLIERS = 64, READS_EXPERTS = 128, READS_WINDOW = 256,
     READS_USE = 512, READS_FROM = 1024, READS_TYPES = 2048, READS_PERIOD = 4096, READS_NOPE = 8192,
-    READS_LOCAL = 16384
+    READS_LOCAL = 16384, READS_BOTH_WAYS = 32768
 };
 
 static const struct pith__hf_family {
@@ -61,7 +61,8 @@ static const struct pith__hf_family {
       PITH__HF_POST_NORM, 2,
       256000, 2304, 9216, 26, 8, 4, 256, 8192, 4096, 1e-6, 1e4 },
     { "gemma3_text", "gemma3", HF_TIED | HF_GELU_TANH | HF_GEMMA | HF_WINDOW_PERIOD,
-      READS_BIAS | READS_WINDOW | READS_TYPES | READS_PERIOD | READS_SCALAR | READS_CAP | READS_LOCAL,
+      READS_BIAS | READS_WINDOW | READS_TYPES | READS_PERIOD | READS_SCALAR | READS_CAP | READS_LOCAL |
+      READS_BOTH_WAYS,
       PITH__HF_POST_NORM, 6, 262208, 2304, 9216, 26, 8, 4, 256, 131072, 4096, 1e-6, 1e6 },
     { "phi3", "phi3", 0, READS_WINDOW | READS_PART, PITH__HF_FUSED, 0,
       32064, 3072, 8192, 32, 32, 0, 0, 4096, 0, 1e-5, 1e4 },
@@ -109,7 +110,7 @@ static const struct {
     { "parallel_attn", 0, NEUTRAL_NONE },
     { "use_parallel_residual", 0, NEUTRAL_NONE },
     { "attention_chunk_size", 0, NEUTRAL_NONE },
-    { "use_bidirectional_attention", 0, NEUTRAL_NONE },
+    { "use_bidirectional_attention", READS_BOTH_WAYS, NEUTRAL_NONE },
     { "is_encoder_decoder", 0, NEUTRAL_NONE },
     { "add_cross_attention", 0, NEUTRAL_NONE },
     { "per_layer_config", 0, NEUTRAL_NONE },
@@ -437,7 +438,8 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
     config_family(&c);
     if (c.code) return c.code;
     unsigned is = c.family->is, reads = c.family->reads;
-    c.arch = c.family->arch;
+    int both_ways = reads & READS_BOTH_WAYS && pith__hf_bool(&c, c.at, "use_bidirectional_attention", 0);
+    c.arch = both_ways ? "gemma-embedding" : c.family->arch; /* EmbeddingGemma is Gemma 3 whose tokens see each other */
     c.theta = c.family->theta;
     c.local_theta = reads & READS_LOCAL ? 1e4 : 0;
     c.is_phi3 = !strcmp(c.family->type, "phi3");

@@ -181,33 +181,93 @@ static int read_reference(const char *name, reference *r) {
     return ok;
 }
 
-static void check_reference(const char *name, const char *end) {
-    reference r;
+static pith_model *open_reference(const char *name, const char *end) {
     char path[64];
-    float out[8 * 32];
     pith_error e = { 0, "" };
-    REQUIRE(read_reference(name, &r));
     snprintf(path, sizeof path, "encoders/%s%s", name, end);
     pith_model *m = pith_open(fixture_shared(path), NULL, &e);
     if (!m) FAIL("%s", e.text);
-    REQUIRE(m);
-    EQ(embed(m, NULL, 0, r.p, 8, out, 8), 8);
+    return m;
+}
+
+static void near_reference(const char *name, const reference *r, const float *out, int lengths) {
     for (int i = 0; i < 8; i++) {
         double ab = 0, aa = 0, bb = 0;
         for (int j = 0; j < 32; j++) {
-            double a = out[i * 32 + j], b = r.embd[i][j];
+            double a = out[i * 32 + j], b = r->embd[i][j];
             ab += a * b, aa += a * a, bb += b * b;
         }
-        NEAR(ab / sqrt(aa * bb), 1, 1e-6);
-        NEAR(sqrt(aa), sqrt(bb), 1e-5 * sqrt(bb));
+        if (!(fabs(ab / sqrt(aa * bb) - 1) <= 1e-6)) FAIL("%s, text %d: cosine %.9g", name, i, ab / sqrt(aa * bb));
+        if (lengths && !(fabs(sqrt(aa / bb) - 1) <= 1e-5)) FAIL("%s, text %d: length %.9g", name, i, sqrt(aa / bb));
     }
-    pith_close(m);
+}
+
+enum { FOLDER = 1, GGUF = 2 };
+
+/* A folder, and the same as GGUF, which does not say whether a vector is normalised. */
+static void check_reference(const char *name, int forms) {
+    reference r;
+    float out[8 * 32], other[8 * 32];
+    REQUIRE(read_reference(name, &r));
+    pith_model *m = forms & FOLDER ? open_reference(name, "-hf") : NULL, *g = forms & GGUF ? open_reference(name, ".gguf") : NULL;
+    if (m) {
+        EQ(embed(m, NULL, 0, r.p, 8, out, 8), 8);
+        near_reference(name, &r, out, 1);
+    }
+    if (g) {
+        pith_embedding how = pith_embedding_default(g);
+        if (m) how.normalize = pith_embedding_default(m).normalize;
+        EQ(embed(g, &how, 0, r.p, 8, other, 8), 8);
+        near_reference(name, &r, other, m != NULL);
+        if (m && memcmp(out, other, sizeof out)) FAIL("%s: the folder and the GGUF differ", name);
+    }
+    pith_close(m), pith_close(g);
 }
 
 TEST(sentence_transformers) {
+    static const struct { const char *name; int forms; } models[] = {
+        { "qwen3-emb", FOLDER | GGUF }, { "embgemma", FOLDER | GGUF }, { "bert", GGUF }, { "nomic-bert", GGUF }, { "xlmr", GGUF },
+    };
     if (!fixture_shared("encoders/README.md")) SKIP("no ../shared/encoders");
-    check_reference("qwen3-emb", ".gguf");
-    check_reference("qwen3-emb", "-hf");
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) check_reference(models[i].name, models[i].forms);
+}
+
+/* Texts become the ids of the libraries, cut to the limit: then they have the vectors of these. */
+static void check_texts(const char *name, const char *end, pith__json list) {
+    reference r;
+    pith_passage p[8];
+    pith__arena a = { 0 };
+    float by_ids[8 * 32], by_text[8 * 32];
+    REQUIRE(read_reference(name, &r));
+    pith_model *m = open_reference(name, end);
+    pith__json item;
+    for (int i = 0; i < 8 && pith__json_next(&list, NULL, &item); i++) {
+        pith__str s = { "", 0 };
+        pith__json_string(item, &a, &s);
+        p[i] = (pith_passage){ .text = s.p, .n_text = s.n };
+    }
+    if (m) {
+        EQ(embed(m, NULL, 0, r.p, 8, by_ids, 8), 8);
+        EQ(embed(m, NULL, 0, p, 8, by_text, 8), 8);
+        for (int i = 0; i < 8; i++) {
+            if (memcmp(by_ids + i * 32, by_text + i * 32, 128)) FAIL("%s%s: text %d has other tokens", name, end, i);
+            EQ(p[i].n_cut > 0, i == 7);
+        }
+    }
+    pith_close(m);
+    pith__arena_free(&a);
+}
+
+TEST(texts) {
+    static const char *const models[][2] = { { "qwen3-emb", "-hf" }, { "qwen3-emb", ".gguf" }, { "embgemma", "-hf" },
+                                             { "embgemma", ".gguf" } };
+    const char *path = fixture_shared("encoders/texts.json");
+    pith__file f;
+    pith__json j;
+    if (!path) SKIP("no ../shared/encoders");
+    REQUIRE(!pith__file_open(&f, path, 1, NULL) && !pith__json_read(&j, f.data, f.size, path, NULL));
+    for (int i = 0; i < 4; i++) check_texts(models[i][0], models[i][1], pith__json_get(j, "texts"));
+    pith__file_close(&f);
 }
 
 int main(void) {
@@ -216,5 +276,6 @@ int main(void) {
     RUN(every_family);
     RUN(a_vector_a_token);
     RUN(sentence_transformers);
+    RUN(texts);
     return DONE();
 }

@@ -80,8 +80,20 @@ static int choose_prompt(embedding *k) {
     return complain(USAGE, "--prefix is '%s', need one of the model's prompts:%s", asked, all);
 }
 
+/* 1: a cross-encoder, as GGUF says it. */
+static int ranks(const pith_model *m) {
+    char name[64];
+    enum { RANK = 4 };
+    snprintf(name, sizeof name, "%s.pooling_type", m->hyper.arch);
+    const pith__key *k = pith__store_key(&m->store, name);
+    return k && k->type == PITH__INT && k->i == RANK;
+}
+
 static int make_embedder(embedding *k) {
     pith_error e = { 0, "" };
+    if (!k->o->pooling && ranks(k->m))
+        return complain(USAGE, "%s scores pairs of texts (run rank) and was not taught vectors; --pooling cls gives the first"
+                        " token's state", k->m->store.path);
     k->how = pith_embedding_default(k->m);
     int code = choose_pooling(k);
     if (!code) code = choose_prompt(k);
