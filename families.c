@@ -35,6 +35,8 @@ static const pith__family families[] = {
     { "gptneox", DECODER | PITH__HALF | PITH__PARALLEL | PITH__ERF_FFN, .window_period = 1 },
     { "bert", ENCODER | PITH__POSITIONS | PITH__NO_ROPE | PITH__UNGATED | PITH__ERF_FFN, .window_period = 1 },
     { "nomic-bert", ENCODER | PITH__HALF, .window_period = 1 },
+    { "modern-bert", PITH__PRE_NORM | PITH__LAYER_NORM | PITH__EMBD_NORM | PITH__BOTH_WAYS | PITH__HALF | PITH__FUSED |
+      PITH__ERF_FFN, .window_period = 3, .window_later = 1, .window = 128, .local_base = 10000 },
 };
 
 /* ---- reading keys ---------------------------------------------------------------------------------- */
@@ -290,7 +292,7 @@ PITH_SHARED void pith__make_ropes(pith__opening *o) {
 /* ---- layer by layer ---------------------------------------------------------------------------------- */
 
 /* Which layers see only a window, and which are rotated how. A file may say so layer by layer; else the
- * family's period does. */
+ * family's period does. Where tokens see each other, the window of a file is both sides of a token together. */
 PITH_SHARED void pith__set_pattern(pith__opening *o) {
     const pith__family *f = o->family;
     pith_model *m = o->m;
@@ -302,6 +304,7 @@ PITH_SHARED void pith__set_pattern(pith__opening *o) {
         period = (int)local->i;
     for (int l = 0; l < m->hyper.n_layer; l++) {
         int windowed = period == 1 || (l + 1) % period != 0; /* if there is a window */
+        if (f->window_later) windowed = l % period != 0;
         if (local && local->type == PITH__ARRAY) windowed = pith__key_item(local, (size_t)l) != 0;
         int rotated = !f->rope_period || (l + 1) % f->rope_period != 0;
         if (plain && plain->type == PITH__ARRAY) rotated = pith__key_item(plain, (size_t)l) == 0;

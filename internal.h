@@ -220,6 +220,7 @@ typedef struct {
     unsigned has;
     int window_period;   /* every so many layers the last one sees everything, the others a window; */
     int window;          /* 1: all layers have the window the file names. Without a name: this one */
+    int window_later;    /* 1: of so many layers it is the first that sees everything (ModernBERT) */
     int rope_period;     /* every so many layers the last one has no rotation (SmolLM 3) */
     double local_base;   /* of layers with a window: frequency base, -1: the common one but without
                           * scaling (OLMo 3), 0: they rotate as all do */

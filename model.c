@@ -221,10 +221,12 @@ static void bind_ffn(pith__opening *o, int l, pith__layer *layer) {
 static void bind_layer(pith__opening *o, int l) {
     pith__layer *layer = &o->m->layer[l];
     const pith__hyper *h = &o->m->hyper;
+    unsigned has = o->family->has;
     for (size_t i = 0; i < sizeof parts / sizeof *parts && !o->code; i++) {
         const struct part *p = &parts[i];
         int optional = p->has == PITH__OPTIONAL;
-        if (p->has && !optional && !(p->has & o->family->has)) continue;
+        if (p->has && !optional && !(p->has & has)) continue;
+        if (p->at == PART(attn_norm.w) && l == 0 && has & PITH__EMBD_NORM) continue; /* ModernBERT: one norm is enough */
         int cols = p->cols;
         if (p->has == PITH__QK_NORM && h->qk_norm_whole)
             cols = p->at == PART(q_norm.w) ? HEADS : KV_HEADS;
