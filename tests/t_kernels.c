@@ -405,25 +405,33 @@ TEST(gate_is_silu_or_gelu) {
                 NEAR(y[i], 0.5 * z * (1 + t) * up[i], fabs(z) * 5e-7 + 1e-30);
             }
         }
-    for (int s = 0; s < n_set; s++) { /* and those that only models without a gate have */
-        sets[s]->gate(y, x, NULL, N, PITH__GELU_ERF);
-        for (int i = 0; i < N; i++)
-            NEAR(y[i], 0.5 * x[i] * erfc(-x[i] * 0.70710678118654752), fabs(x[i]) * 2e-7 + 1e-30);
-        sets[s]->gate(y, x, up, N, PITH__GELU_ERF);
-        for (int i = 0; i < N; i++)
-            NEAR(y[i], 0.5 * x[i] * erfc(-x[i] * 0.70710678118654752) * up[i], fabs(x[i]) * 2e-7 + 1e-30);
-        sets[s]->gate(y, x, NULL, N, PITH__RELU);
-        for (int i = 0; i < N; i++) CHECK(y[i] == (x[i] > 0 ? x[i] : 0));
-    }
     for (int s = 0; s < n_set; s++) {
         float odd[] = {NAN, INFINITY, -1e30f, 1e30f}, ones[] = {1, 1, 1, 1};
-        sets[s]->gate(y, odd, NULL, 4, PITH__RELU);
-        CHECK(y[0] != y[0] && y[1] == INFINITY && y[2] == 0 && y[3] == 1e30f);
-        sets[s]->gate(y, odd, ones, 4, PITH__SILU);
-        CHECK(y[0] != y[0] && y[1] == INFINITY && y[2] == 0 && y[3] == 1e30f);
-        sets[s]->gate(y, odd, ones, 4, PITH__GELU);
-        CHECK(y[0] != y[0] && y[1] == INFINITY && y[2] == 0 && y[3] == 1e30f);
+        for (int act = PITH__SILU; act <= PITH__RELU; act++) {
+            sets[s]->gate(y, odd, act % 2 ? ones : NULL, 4, act);
+            CHECK(y[0] != y[0] && y[1] == INFINITY && y[2] == 0 && y[3] == 1e30f);
+        }
     }
+}
+
+/* The reference's erfc has no error for negative x where 1 + erf would cancel. */
+TEST(gate_is_exact_gelu_or_relu) {
+    enum { N = 40001 };
+    static float x[N], up[N], y[N];
+    for (int i = 0; i < N; i++) x[i] = (float)(i - N / 2) * 0.0009f, up[i] = uniform();
+    for (int s = 0; s < n_set; s++)
+        for (int n = 1; n <= N; n = n < 40 ? n + 1 : N + (n == N)) {
+            const float *from = n < 40 ? x + N / 2 - 20 : x;
+            for (int with_up = 0; with_up < 2; with_up++) {
+                sets[s]->gate(y, from, with_up ? up : NULL, n, PITH__GELU_ERF);
+                for (int i = 0; i < n; i++) {
+                    double z = from[i], want = 0.5 * z * erfc(-z * 0.70710678118654752) * (with_up ? up[i] : 1);
+                    NEAR(y[i], want, fabs(z) * 1.5e-7 + 1e-30);
+                }
+                sets[s]->gate(y, from, with_up ? up : NULL, n, PITH__RELU);
+                for (int i = 0; i < n; i++) CHECK(y[i] == (from[i] > 0 ? from[i] : 0) * (with_up ? up[i] : 1));
+            }
+        }
 }
 
 TEST(softmax_sums_to_one) {
@@ -488,6 +496,7 @@ int main(void) {
     RUN(layernorm_is_centred_and_scaled);
     RUN(rope_turns_pairs);
     RUN(gate_is_silu_or_gelu);
+    RUN(gate_is_exact_gelu_or_relu);
     RUN(softmax_sums_to_one);
     RUN(exp_is_right_to_the_last_place);
     RUN(softmax_at_the_edges);
