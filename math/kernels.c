@@ -352,19 +352,32 @@ static void outer_portable(const pith__outer *p) {
         }
 }
 
-/* The gradient of gate_portable, which was y = act(x) * up. Both activations are x / (1 + exp(-z)). For SiLU z is
- * x; for GELU z is 2 sqrt(2 / pi) (x + 0.044715 x^3), because (1 + tanh(v)) / 2 = 1 / (1 + exp(-2 v)). */
+/* The slope of activate() at x; *y is what it gives. SiLU and GELU are x / (1 + exp(-z)). For SiLU z is x; for GELU z is
+ * 2 sqrt(2 / pi) (x + 0.044715 x^3), because (1 + tanh(v)) / 2 = 1 / (1 + exp(-2 v)). The exact GELU is x times the
+ * normal distribution, whose slope is exp(-x^2 / 2) / sqrt(2 pi). */
+static float d_activate(float x, int act, float *y) {
+    float z = x, dz = 1;
+    if (act == PITH__RELU) return *y = x <= 0 ? 0 : x, x <= 0 ? 0 : 1.0f;
+    if (act == PITH__GELU_ERF) {
+        float below = 0.5f * (1.0f + erff(x * 0.70710678f));
+        return *y = x * below, below + x * (0.39894228f * expf(-0.5f * x * x));
+    }
+    if (act == PITH__GELU) {
+        z = 1.5957691f * (x + 0.044715f * x * x * x);
+        dz = 1.5957691f * (1 + 0.134145f * x * x);
+    }
+    float s = 1.0f / (1.0f + expf(-z));
+    *y = x * s;
+    return s + x * s * (1.0f - s) * dz;
+}
+
+/* The gradient of gate_portable, which was y = act(gate) * up. Without a gate up and d_up are NULL. */
 static void d_gate_portable(float *d_gate, float *d_up, const float *dy, const float *gate, const float *up,
                             size_t n, int act) {
     for (size_t i = 0; i < n; i++) {
-        float x = gate[i], z = x, dz = 1;
-        if (act == PITH__GELU) {
-            z = 1.5957691f * (x + 0.044715f * x * x * x);
-            dz = 1.5957691f * (1 + 0.134145f * x * x);
-        }
-        float s = 1.0f / (1.0f + expf(-z));
-        d_up[i] = dy[i] * (x * s);
-        d_gate[i] = dy[i] * up[i] * (s + x * s * (1.0f - s) * dz);
+        float y, slope = d_activate(gate[i], act, &y);
+        if (up) d_up[i] = dy[i] * y;
+        d_gate[i] = dy[i] * (up ? up[i] : 1.0f) * slope;
     }
 }
 
