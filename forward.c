@@ -114,7 +114,7 @@ static void add_bias(float *y, const float *bias, size_t n) {
 
 /* y = the norm of x, as many numbers as the norm has weights. All norms of all models. A family has a norm where
  * its file has the weights. */
-static void norm(const pith_pass *p, float *y, const float *x, const pith__norm *n) {
+PITH_SHARED void pith__run_norm(const pith_pass *p, float *y, const float *x, const pith__norm *n) {
     const pith__hyper *h = &p->model->hyper;
     const float *w = n->w.floats, *b = n->b.floats;
     switch (h->norm) {
@@ -126,7 +126,7 @@ static void norm(const pith_pass *p, float *y, const float *x, const pith__norm 
 /* The norm of row t; a family without this norm takes the rows as they are. */
 static void norm_row(const block *b, float *y, const float *x, const pith__norm *w, size_t t) {
     size_t at = t * (size_t)b->h->n_embd;
-    if (w->w.floats) norm(b->pass, y + at, x + at, w);
+    if (w->w.floats) pith__run_norm(b->pass, y + at, x + at, w);
 }
 
 /* Work that goes token by token, between the matmuls, is shared out over the threads. */
@@ -141,7 +141,7 @@ static void add_to_stream(const block *b, float *out, const float *stream, const
     size_t n_embd = (size_t)b->h->n_embd, at = t * n_embd;
     const float *f = added + at;
     if (post_norm->w.floats) {
-        norm(b->pass, out + at, f, post_norm);
+        pith__run_norm(b->pass, out + at, f, post_norm);
         f = out + at;
     }
     for (size_t i = 0; i < n_embd; i++) out[at + i] = stream[at + i] + b->h->residual_scale * f[i];
@@ -165,7 +165,7 @@ static void bias_norm_rope(const block *b, float *x, float *x0, const pith__weig
     size_t dim = (size_t)b->h->head_dim, n = (size_t)heads * dim;
     x += t * n, x0 += t * n;
     add_bias(x0, bias->floats, n);
-    for (size_t at = 0; w->w.floats && at < n; at += w->w.tensor.cols) norm(b->pass, x + at, x0 + at, w);
+    for (size_t at = 0; w->w.floats && at < n; at += w->w.tensor.cols) pith__run_norm(b->pass, x + at, x0 + at, w);
     for (size_t at = 0; b->h->rope_gather && at < n; at += dim)
         gather_pairs(x + at, x0 + at, (size_t)b->h->n_rot, dim);
     if (b->layer->rope < 0) return;
@@ -399,18 +399,24 @@ static void add_row(const pith_pass *p, float *x, const pith__weight *w, size_t 
 }
 
 /* The vector of each token: its row of the embedding, and where a model has them the rows of its position and type. */
-static void embed(const pith_pass *p, const pith__part *part, float *x) {
+PITH_SHARED void pith__embed(const pith_pass *p, const pith__part *part, float *x) {
     const pith_model *m = p->model;
     const pith__hyper *h = &m->hyper;
     const pith_session *s = part->s;
-    x += (size_t)part->first * (size_t)h->n_embd;
     for (int t = part->position; t < part->position + part->n; t++, x += h->n_embd) {
         pith__row_floats(&m->embd.tensor, (size_t)s->tokens[t], x);
         for (int i = 0; h->embd_scale != 1 && i < h->n_embd; i++) x[i] *= h->embd_scale;
         add_row(p, x, &m->positions, (size_t)t);
         add_row(p, x, &m->types, s->second_from && t >= s->second_from);
-        if (m->embd_norm.w.floats) norm(p, x, x, &m->embd_norm);
     }
+}
+
+/* The stream as the first block gets it. */
+static void begin_stream(const pith_pass *p, const pith__part *part, float *x) {
+    const pith__norm *w = &p->model->embd_norm;
+    size_t n_embd = (size_t)p->model->hyper.n_embd, first = (size_t)part->first * n_embd;
+    pith__embed(p, part, x + first);
+    for (size_t t = 0; w->w.floats && t < (size_t)part->n; t++) pith__run_norm(p, x + first + t * n_embd, x + first + t * n_embd, w);
 }
 
 PITH_SHARED void pith__run_block(pith_pass *p, int l) {
@@ -427,7 +433,7 @@ PITH_SHARED void pith__forward(pith_pass *p) {
     p->adapted = 0;
     for (int i = 0; i < p->n_part; i++) {
         p->adapted |= p->part[i].s->adapted.n > 0;
-        embed(p, p->part + i, pith__acts_at(p, 0).x);
+        begin_stream(p, p->part + i, pith__acts_at(p, 0).x);
         fill_rope_table(p, p->part + i);
     }
     for (int l = 0; l < p->model->hyper.n_layer; l++) pith__run_block(p, l);
@@ -473,7 +479,7 @@ static void multiply_head(pith_pass *p, int n, float *logits) {
 static void norm_last(pith_pass *p, float *to, int t) {
     size_t n_embd = (size_t)p->model->hyper.n_embd;
     const float *x = pith__acts_at(p, p->model->hyper.n_layer).x + (size_t)t * n_embd;
-    if (p->model->out_norm.w.floats) norm(p, to, x, &p->model->out_norm);
+    if (p->model->out_norm.w.floats) pith__run_norm(p, to, x, &p->model->out_norm);
     else memcpy(to, x, n_embd * sizeof *x);
 }
 

@@ -93,7 +93,7 @@ PITH_SHARED pith__str pith__template_text(const pith_template *t); /* the progra
 /* ---- families.c, model.c: an open model ------------------------------------------------------------ */
 
 /* Architectures are values: what a family does differently is one of these. */
-enum { PITH__RMSNORM, PITH__LAYERNORM }; /* kinds of norms: norm() in forward.c knows them */
+enum { PITH__RMSNORM, PITH__LAYERNORM }; /* kinds of norms: pith__run_norm knows them */
 enum { PITH__ATTENTION }; /* kinds of mixers, by which a token gets something from others: mix() in forward.c */
 
 typedef struct {
@@ -503,7 +503,7 @@ struct pith_pass {
     float *product;      /* (n_product, n_vocab) logits of several texts, on the tape */
     float **product_to;  /* (n_batch) where each of its rows goes */
     int adapted;         /* 1: a session of the parts has adapters */
-    float *row;          /* (n_embd) scratch of embed() */
+    float *row;          /* (n_embd) scratch of pith__embed */
     float *low;          /* (n_batch, PITH__LOW) scratch of theirs */
     float *dropped;      /* (n_batch, pith__widest) the same, of a pass that trains */
     int *picked;         /* (n_batch) experts: the parts of the rows that one expert has */
@@ -546,6 +546,9 @@ PITH_SHARED pith__acts pith__acts_at(const pith_pass *p, int l);
 PITH_SHARED size_t pith__acts_place(const pith_pass *p, pith__acts *a, float *tape);
 /* The floats of those that KEEP_ALL does not keep, as they are cheap to compute again; and of the others. */
 PITH_SHARED size_t pith__acts_again(const pith_pass *p, size_t *kept);
+/* y = the norm of x, as many numbers as w has. */
+PITH_SHARED void pith__run_norm(const pith_pass *p, float *y, const float *x, const pith__norm *w);
+PITH_SHARED void pith__embed(const pith_pass *p, const pith__part *part, float *x); /* (n, n_embd), before embd_norm */
 PITH_SHARED void pith__run_block(pith_pass *p, int l); /* its rows through one block */
 PITH_SHARED void pith__forward(pith_pass *p); /* through all blocks, and the sessions are further */
 /* Logits (n, n_vocab) of rows t to t + n of what came out last. Their norms are the first of xn then. */

@@ -52,6 +52,12 @@ class Num:
         t = math.tanh(self.v)
         return Num(t, ((self, 1 - t * t),))
 
+    def erf(self):
+        return Num(math.erf(self.v), ((self, 2 / math.sqrt(math.pi) * math.exp(-self.v * self.v)),))
+
+    def relu(self):
+        return Num(max(self.v, 0.0), ((self, 1.0 if self.v > 0 else 0.0),))
+
 
 def dot(a, b):
     by = [(x, y.v) for x, y in zip(a, b)] + [(y, x.v) for x, y in zip(a, b)]
@@ -104,16 +110,17 @@ class Weights(dict):
 
         def number():
             u = next(r)
-            if "norm" in name:
-                return 1 + f32(f32(0.3) * u)
             if "bias" in name:
                 return f32(0.3) * u
-            return u if name == "token_embd.weight" else f32(u * 1.5) / f32(math.sqrt(cols))
+            if "norm" in name:
+                return 1 + f32(f32(0.3) * u)
+            return u if name in ("token_embd.weight", "position_embd.weight") else f32(u * 1.5) / f32(math.sqrt(cols))
         m = [[Num(f32(number())) for _ in range(cols)] for _ in range(rows or 1)]
         self[name] = m if rows else m[0]
 
 
-POST, NO_PRE, NORM_QK, NORM_QK_WHOLE, FUSED, UNTIED, BIAS, BIAS_ALL, HALF, GELU, EXPERTS, APART = (1 << i for i in range(12))
+POST, NO_PRE, NORM_QK, NORM_QK_WHOLE, FUSED, UNTIED, BIAS, BIAS_ALL, HALF, GELU, EXPERTS, APART, \
+    LAYER_NORM, UNGATED, POSITIONS, ENCODER, ERF, RELU = (1 << i for i in range(18))
 
 FAMILIES = [  # name, what it has, layers, values
     ("llama", BIAS | BIAS_ALL, 2, {}),
@@ -133,22 +140,37 @@ FAMILIES = [  # name, what it has, layers, values
     ("smollm3", 0, 4, {"no_rope": [3]}),
     ("olmo2", POST | NO_PRE | NORM_QK | NORM_QK_WHOLE | UNTIED | HALF, 2, {}),
     ("granite", 0, 2, {"embd_scale": 3.0, "residual": 0.4, "attn_scale": 0.2, "logit_scale": 1 / 2.5}),
+    ("gpt2", LAYER_NORM | UNGATED | POSITIONS | FUSED | BIAS | BIAS_ALL | GELU, 2, {"n_rot": 0}),
+    ("gptneox", LAYER_NORM | UNGATED | UNTIED | FUSED | BIAS | BIAS_ALL | HALF | ERF, 2, {"n_rot": 4, "parallel": 1}),
+    ("gptneox in turn", LAYER_NORM | UNGATED | UNTIED | FUSED | HALF | RELU, 2, {}),
+    ("bert", LAYER_NORM | UNGATED | POSITIONS | ENCODER | BIAS | BIAS_ALL | ERF, 2, {"n_rot": 0, "second": 13}),
+    ("nomic-bert", LAYER_NORM | ENCODER | BIAS_ALL | HALF, 2, {"second": 13}),
 ]
 
 
 def make_weights(has, n_layer):
     w, heads, kv = Weights(), HEAD * DIM, KV_HEAD * DIM
+
+    def norm(name):
+        w.add(name + ".weight", None, EMBD)
+        if has & LAYER_NORM and has & BIAS_ALL:
+            w.add(name + ".bias", None, EMBD)
+
     w.add("token_embd.weight", VOCAB, EMBD)
-    w.add("output_norm.weight", None, EMBD)
+    norm("token_embd_norm" if has & ENCODER else "output_norm")
     if has & UNTIED:
         w.add("output.weight", VOCAB, EMBD)
+    if has & POSITIONS:
+        w.add("position_embd.weight", 64, EMBD)
+    if has & ENCODER:
+        w.add("token_types.weight", 2, EMBD)
     for l in range(n_layer):
         def add(name, rows, cols):
             w.add("blk.%d.%s" % (l, name), rows, cols)
-        if not has & NO_PRE:
-            add("attn_norm.weight", None, EMBD), add("ffn_norm.weight", None, EMBD)
-        if has & POST:
-            add("post_attention_norm.weight", None, EMBD), add("post_ffw_norm.weight", None, EMBD)
+        for name in ["attn_norm", "ffn_norm"] * (not has & (NO_PRE | ENCODER)) + \
+                ["post_attention_norm", "post_ffw_norm"] * (has & POST != 0) + \
+                ["attn_output_norm", "layer_output_norm"] * (has & ENCODER != 0):
+            norm("blk.%d.%s" % (l, name))
         if has & NORM_QK:
             whole = has & NORM_QK_WHOLE
             add("attn_q_norm.weight", None, heads if whole else DIM)
@@ -158,10 +180,11 @@ def make_weights(has, n_layer):
         elif has & BIAS:
             add("attn_q.bias", None, heads), add("attn_k.bias", None, kv), add("attn_v.bias", None, kv)
         if has & BIAS_ALL:
-            add("attn_output.bias", None, EMBD), add("ffn_down.bias", None, EMBD)
-            add("ffn_gate.bias", None, FF), add("ffn_up.bias", None, FF)
+            add("attn_output.bias", None, EMBD), add("ffn_down.bias", None, EMBD), add("ffn_up.bias", None, FF)
+        if has & BIAS_ALL and not has & UNGATED:
+            add("ffn_gate.bias", None, FF)
         if has & FUSED:
-            add("attn_qkv.weight", heads + 2 * kv, EMBD), add("ffn_up.weight", 2 * FF, EMBD)
+            add("attn_qkv.weight", heads + 2 * kv, EMBD)
         else:
             add("attn_q.weight", heads, EMBD), add("attn_k.weight", kv, EMBD), add("attn_v.weight", kv, EMBD)
         add("attn_output.weight", EMBD, heads)
@@ -174,8 +197,10 @@ def make_weights(has, n_layer):
             add("ffn_gate_exps.weight", 4 * FF_EXPERT, EMBD), add("ffn_up_exps.weight", 4 * FF_EXPERT, EMBD)
             add("ffn_down_exps.weight", 4 * EMBD, FF_EXPERT)
         elif not has & EXPERTS:
-            if not has & FUSED:
-                add("ffn_gate.weight", FF, EMBD), add("ffn_up.weight", FF, EMBD)
+            both = has & FUSED and not has & UNGATED
+            add("ffn_up.weight", 2 * FF if both else FF, EMBD)
+            if not both and not has & UNGATED:
+                add("ffn_gate.weight", FF, EMBD)
             add("ffn_down.weight", EMBD, FF)
     return w
 
@@ -191,6 +216,13 @@ def rms(x, w):
     return [a * scale * b for a, b in zip(x, w)]
 
 
+def layer_norm(x, w, b):
+    mean = total(x) / len(x)
+    x = [a - mean for a in x]
+    scale = (dot(x, x) / len(x) + 1e-3).power(-0.5)
+    return biased([a * scale * g for a, g in zip(x, w)], b)
+
+
 def softmax(x):
     top = max(a.v for a in x)
     e = [(a + -top).exp() for a in x]
@@ -203,6 +235,10 @@ def cap(x, c):
 
 
 def act(x, has):
+    if has & RELU:
+        return x.relu()
+    if has & ERF:
+        return x * 0.5 * ((x / math.sqrt(2)).erf() + 1.0)
     if has & GELU:
         return x * 0.5 * ((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)).tanh() + x * 0.5
     return x / ((-x).exp() + 1.0)
@@ -223,7 +259,10 @@ def biased(x, bias):
 
 
 def network(gate, up, down, x, has, biases=(None, None, None)):
-    gate, up = biased(matvec(gate, x), biases[0]), biased(matvec(up, x), biases[1])
+    up = biased(matvec(up, x), biases[1])
+    if has & UNGATED:
+        return biased(matvec(down, [act(u, has) for u in up]), biases[2])
+    gate = biased(matvec(gate, x), biases[0])
     return biased(matvec(down, [act(g, has) * u for g, u in zip(gate, up)]), biases[2])
 
 
@@ -256,29 +295,42 @@ def heads_of(part, which, x, n_head, position, l, has, opt):
     return [rotate(a, position, opt.get("n_rot", DIM), has & HALF) for a in x]
 
 
-def attend(q, keys, values, t, l, opt):
+def attend(q, keys, values, t, l, has, opt):
     window = opt["window"][l] if "window" in opt else 0
     first = max(0, t + 1 - window) if window else 0
+    seen = range(first, N if has & ENCODER else t + 1)
     out = []
     for h in range(HEAD):
         g = h // (HEAD // KV_HEAD)
-        p = softmax([cap(dot(q[h], keys[u][g]) * opt.get("attn_scale", DIM ** -0.5), opt.get("attn_cap"))
-                     for u in range(first, t + 1)])
+        p = softmax([cap(dot(q[h], keys[u][g]) * opt.get("attn_scale", DIM ** -0.5), opt.get("attn_cap")) for u in seen])
         for i in range(DIM):
-            out.append(dot(p, [values[u][g][i] for u in range(first, t + 1)]))
+            out.append(dot(p, [values[u][g][i] for u in seen]))
     return out
 
 
+def begin(w, norm, t, opt):
+    x = [a * opt.get("embd_scale", 1.0) for a in w["token_embd.weight"][(t * t * 7 + 3 * t + 5) % VOCAB]]
+    if "position_embd.weight" in w:
+        x = biased(x, w["position_embd.weight"][t])
+    if "token_types.weight" in w:
+        x = biased(x, w["token_types.weight"][t >= opt["second"]])
+    return norm(x, "token_embd_norm")
+
+
 def loss_of(w, has, n_layer, opt):
-    x = [[a * opt.get("embd_scale", 1.0) for a in w["token_embd.weight"][(i * i * 7 + 3 * i + 5) % VOCAB]]
-         for i in range(N)]
     heads, kv = HEAD * DIM, KV_HEAD * DIM
 
-    def join(stream, added, post):
-        if has & POST:
-            added = rms(added, post)
-        return [a + b * opt.get("residual", 1.0) for a, b in zip(stream, added)]
+    def norm(x, name):
+        """x itself where the model has no such norm."""
+        if name + ".weight" not in w:
+            return x
+        return layer_norm(x, w[name + ".weight"], w.get(name + ".bias")) if has & LAYER_NORM else rms(x, w[name + ".weight"])
 
+    def join(stream, added, l, which):
+        added = norm(added, "blk.%d.post_%s_norm" % (l, "ffw" if which == "layer" else "attention"))
+        return norm([a + b * opt.get("residual", 1.0) for a, b in zip(stream, added)], "blk.%d.%s_output_norm" % (l, which))
+
+    x = [begin(w, norm, t, opt) for t in range(N)]
     for l in range(n_layer):
         def part(name):
             return w.get("blk.%d.%s" % (l, name))
@@ -287,26 +339,26 @@ def loss_of(w, has, n_layer, opt):
         if has & FUSED:
             qkv = part("attn_qkv.weight")
             q, k, v = qkv[:heads], qkv[heads:heads + kv], qkv[heads + kv:]
+        if has & FUSED and not has & UNGATED:
             gate, up = up[:FF], up[FF:]
-        keys, values = [], []
+        xn = [norm(a, "blk.%d.attn_norm" % l) for a in x]
+        queries = [heads_of(part, "q", matvec(q, xn[t]), HEAD, t, l, has, opt) for t in range(N)]
+        keys = [heads_of(part, "k", matvec(k, xn[t]), KV_HEAD, t, l, has, opt) for t in range(N)]
+        values = [heads_of(part, "v", matvec(v, xn[t]), KV_HEAD, t, l, has, opt) for t in range(N)]
         for t in range(N):
-            xn = x[t] if has & NO_PRE else rms(x[t], part("attn_norm.weight"))
-            query = heads_of(part, "q", matvec(q, xn), HEAD, t, l, has, opt)
-            keys.append(heads_of(part, "k", matvec(k, xn), KV_HEAD, t, l, has, opt))
-            values.append(heads_of(part, "v", matvec(v, xn), KV_HEAD, t, l, has, opt))
-            o = biased(matvec(part("attn_output.weight"), attend(query, keys, values, t, l, opt)),
+            o = biased(matvec(part("attn_output.weight"), attend(queries[t], keys, values, t, l, has, opt)),
                        part("attn_output.bias"))
-            y = join(x[t], o, part("post_attention_norm.weight"))
-            yn = y if has & NO_PRE else rms(y, part("ffn_norm.weight"))
+            y = join(x[t], o, l, "attn")
+            yn = norm(x[t] if opt.get("parallel") else y, "blk.%d.ffn_norm" % l)
             biases = part("ffn_gate.bias"), part("ffn_up.bias"), part("ffn_down.bias")
             f = experts(part, yn, has, opt) if has & EXPERTS else \
                 network(gate, up, part("ffn_down.weight"), yn, has, biases)
-            x[t] = join(y, f, part("post_ffw_norm.weight"))
+            x[t] = join(y, f, l, "layer")
     losses = []
     for t in range(N):
         if t % 7 == 3:
             continue
-        z = matvec(w["output.weight" if has & UNTIED else "token_embd.weight"], rms(x[t], w["output_norm.weight"]))
+        z = matvec(w["output.weight" if has & UNTIED else "token_embd.weight"], norm(x[t], "output_norm"))
         z = [cap(a * opt.get("logit_scale", 1.0), opt.get("cap")) for a in z]
         losses.append(-softmax(z)[(t * 11 + 2) % VOCAB].log())
     return total(losses)

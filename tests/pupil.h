@@ -20,7 +20,12 @@ enum {
     BIAS = 64,
     BIAS_ALL = 128,
     HALF_STORED = 256,
-    APART = 512 /* each expert's matrices are tensors of their own */
+    APART = 512, /* each expert's matrices are tensors of their own */
+    LAYER_NORM = 1024, /* norms have biases, where BIAS_ALL has them */
+    UNGATED = 2048,
+    POSITIONS = 4096,
+    RELU = 16384,
+    ENCODER = 8192 /* norms where BERT has them, and types of tokens: from SECOND on they are of type 1 */
 };
 
 typedef struct {
@@ -71,9 +76,19 @@ static const family all_families[] = {
         { "residual_scale", 0.4, 1 },
         { "attention.scale", 0.2, 1 },
         { "logit_scale", 2.5, 1 } } },
+    { "gpt2", "gpt2", LAYER_NORM | UNGATED | POSITIONS | FUSED | BIAS | BIAS_ALL, 2, 0, { { 0 } } },
+    { "gptneox", "gptneox", LAYER_NORM | UNGATED | UNTIED | FUSED | BIAS | BIAS_ALL, 2, 0, { { "rope.dimension_count", 4, 0 } } },
+    { "gptneox in turn",
+      "gptneox",
+      LAYER_NORM | UNGATED | UNTIED | FUSED | RELU,
+      2,
+      0,
+      { { "use_parallel_residual", 0, 0 } } },
+    { "bert", "bert", LAYER_NORM | UNGATED | POSITIONS | ENCODER | BIAS | BIAS_ALL, 2, 0, { { 0 } } },
+    { "nomic-bert", "nomic-bert", LAYER_NORM | ENCODER | BIAS_ALL, 2, 0, { { 0 } } },
 };
-enum { N_FAMILY = sizeof all_families / sizeof *all_families };
-enum { EMBD = 24, HEAD = 4, KV_HEAD = 2, DIM = 8, FF = 20, FF_EXPERT = 12, VOCAB = 37, N = 20 };
+enum { N_FAMILY = sizeof all_families / sizeof *all_families, N_DECODER = N_FAMILY - 2, SECOND = 13 };
+enum { EMBD = 24, HEAD = 4, KV_HEAD = 2, DIM = 8, FF = 20, FF_EXPERT = 12, VOCAB = 37, N = 20, N_POSITION = 64 };
 
 static uint64_t hash_of(const char *name) { /* FNV-1a */
     uint64_t hash = 0xcbf29ce484222325u;
@@ -84,11 +99,11 @@ static uint64_t hash_of(const char *name) { /* FNV-1a */
 /* The same numbers as scripts/reference_grad.py has, from the tensor's name alone. */
 static void fill(float *x, const char *name, size_t n, size_t cols) {
     uint64_t state = hash_of(name);
-    int norm = strstr(name, "norm") != NULL, bias = strstr(name, "bias") != NULL;
+    int bias = strstr(name, "bias") != NULL, norm = !bias && strstr(name, "norm") != NULL;
     for (size_t i = 0; i < n; i++) {
         float u = fixture_random(&state);
         x[i] = norm ? 1 + 0.3f * u : bias ? 0.3f * u : u * 1.5f / sqrtf((float)cols);
-        if (!strcmp(name, "token_embd.weight")) x[i] = u;
+        if (!strcmp(name, "token_embd.weight") || !strcmp(name, "position_embd.weight")) x[i] = u;
     }
 }
 
@@ -110,14 +125,16 @@ static void add(pith__store *s, int l, const char *part, size_t experts, size_t 
         FAIL("%s", name);
 }
 
-static void add_layer(pith__store *s, const family *f, int l) {
-    size_t heads = HEAD * DIM, kv = KV_HEAD * DIM, e = (size_t)f->n_expert, qk = DIM;
-    if (!(f->has & NO_PRE))
-        add(s, l, "attn_norm.weight", 0, 1, EMBD), add(s, l, "ffn_norm.weight", 0, 1, EMBD);
-    if (f->has & POST)
-        add(s, l, "post_attention_norm.weight", 0, 1, EMBD),
-            add(s, l, "post_ffw_norm.weight", 0, 1, EMBD);
-    if (f->has & NORM_QK_WHOLE) qk = 0;
+static void add_norm(pith__store *s, const family *f, int l, const char *name, size_t cols) {
+    char part[64];
+    snprintf(part, sizeof part, "%s.weight", name);
+    add(s, l, part, 0, 1, cols);
+    snprintf(part, sizeof part, "%s.bias", name);
+    if (f->has & LAYER_NORM && f->has & BIAS_ALL) add(s, l, part, 0, 1, cols);
+}
+
+static void add_attention(pith__store *s, const family *f, int l) {
+    size_t heads = HEAD * DIM, kv = KV_HEAD * DIM, qk = f->has & NORM_QK_WHOLE ? 0 : DIM;
     if (f->has & NORM_QK)
         add(s, l, "attn_q_norm.weight", 0, 1, qk ? qk : heads),
             add(s, l, "attn_k_norm.weight", 0, 1, qk ? qk : kv);
@@ -126,38 +143,51 @@ static void add_layer(pith__store *s, const family *f, int l) {
     else if (f->has & BIAS)
         add(s, l, "attn_q.bias", 0, 1, heads), add(s, l, "attn_k.bias", 0, 1, kv),
             add(s, l, "attn_v.bias", 0, 1, kv);
-    if (f->has & BIAS_ALL) {
-        add(s, l, "attn_output.bias", 0, 1, EMBD), add(s, l, "ffn_down.bias", 0, 1, EMBD);
-        add(s, l, "ffn_gate.bias", 0, 1, FF), add(s, l, "ffn_up.bias", 0, 1, FF);
-    }
     if (f->has & FUSED) {
         add(s, l, "attn_qkv.weight", 0, heads + 2 * kv, EMBD);
-        add(s, l, "ffn_up.weight", 0, 2 * FF, EMBD);
     } else {
         add(s, l, "attn_q.weight", 0, heads, EMBD);
         add(s, l, "attn_k.weight", 0, kv, EMBD);
         add(s, l, "attn_v.weight", 0, kv, EMBD);
     }
     add(s, l, "attn_output.weight", 0, EMBD, heads);
-    if (e) {
-        add(s, l, "ffn_gate_inp.weight", 0, e, EMBD);
-        for (size_t i = 0; f->has & APART && i < e; i++) {
-            char name[3][48];
-            snprintf(name[0], sizeof *name, "ffn_gate.%zu.weight", i);
-            snprintf(name[1], sizeof *name, "ffn_up.%zu.weight", i);
-            snprintf(name[2], sizeof *name, "ffn_down.%zu.weight", i);
-            for (int k = 0; k < 3; k++)
-                add(s, l, name[k], 0, k < 2 ? FF_EXPERT : EMBD, k < 2 ? EMBD : FF_EXPERT);
-        }
-        if (f->has & APART) return;
-        add(s, l, "ffn_gate_exps.weight", e, FF_EXPERT, EMBD);
-        add(s, l, "ffn_up_exps.weight", e, FF_EXPERT, EMBD);
-        add(s, l, "ffn_down_exps.weight", e, EMBD, FF_EXPERT);
-        return;
-    }
-    if (!(f->has & FUSED))
-        add(s, l, "ffn_gate.weight", 0, FF, EMBD), add(s, l, "ffn_up.weight", 0, FF, EMBD);
+    if (f->has & BIAS_ALL) add(s, l, "attn_output.bias", 0, 1, EMBD);
+}
+
+static void add_network(pith__store *s, const family *f, int l) {
+    size_t both = f->has & FUSED && !(f->has & UNGATED);
+    if (!both && !(f->has & UNGATED)) add(s, l, "ffn_gate.weight", 0, FF, EMBD);
+    add(s, l, "ffn_up.weight", 0, both ? 2 * FF : FF, EMBD);
     add(s, l, "ffn_down.weight", 0, EMBD, FF);
+    if (!(f->has & BIAS_ALL)) return;
+    add(s, l, "ffn_down.bias", 0, 1, EMBD), add(s, l, "ffn_up.bias", 0, 1, FF);
+    if (!(f->has & UNGATED)) add(s, l, "ffn_gate.bias", 0, 1, FF);
+}
+
+static void add_experts(pith__store *s, const family *f, int l) {
+    size_t e = (size_t)f->n_expert;
+    add(s, l, "ffn_gate_inp.weight", 0, e, EMBD);
+    for (size_t i = 0; f->has & APART && i < e; i++) {
+        char name[3][48];
+        snprintf(name[0], sizeof *name, "ffn_gate.%zu.weight", i);
+        snprintf(name[1], sizeof *name, "ffn_up.%zu.weight", i);
+        snprintf(name[2], sizeof *name, "ffn_down.%zu.weight", i);
+        for (int k = 0; k < 3; k++)
+            add(s, l, name[k], 0, k < 2 ? FF_EXPERT : EMBD, k < 2 ? EMBD : FF_EXPERT);
+    }
+    if (f->has & APART) return;
+    add(s, l, "ffn_gate_exps.weight", e, FF_EXPERT, EMBD);
+    add(s, l, "ffn_up_exps.weight", e, FF_EXPERT, EMBD);
+    add(s, l, "ffn_down_exps.weight", e, EMBD, FF_EXPERT);
+}
+
+static void add_layer(pith__store *s, const family *f, int l) {
+    if (!(f->has & (NO_PRE | ENCODER))) add_norm(s, f, l, "attn_norm", EMBD), add_norm(s, f, l, "ffn_norm", EMBD);
+    if (f->has & POST) add_norm(s, f, l, "post_attention_norm", EMBD), add_norm(s, f, l, "post_ffw_norm", EMBD);
+    if (f->has & ENCODER) add_norm(s, f, l, "attn_output_norm", EMBD), add_norm(s, f, l, "layer_output_norm", EMBD);
+    add_attention(s, f, l);
+    if (f->n_expert) add_experts(s, f, l);
+    else add_network(s, f, l);
 }
 
 static pith_model *make(const family *f, int threads, const char *kernels) {
@@ -173,7 +203,7 @@ static pith_model *make(const family *f, int threads, const char *kernels) {
         { "attention.key_length", DIM },
         { "attention.value_length", DIM },
         { "feed_forward_length", FF },
-        { "context_length", 64 },
+        { "context_length", N_POSITION },
         { "expert_count", f->n_expert },
         { "expert_used_count", 2 },
         { "expert_feed_forward_length", FF_EXPERT },
@@ -186,16 +216,19 @@ static pith_model *make(const family *f, int threads, const char *kernels) {
         snprintf(key, sizeof key, "%s.%s", f->arch, common[i].key);
         if (i < 8 || f->n_expert) pith__store_add_int(&s, key, common[i].value);
     }
-    snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", f->arch);
+    snprintf(key, sizeof key, "%s.attention.layer_norm_%sepsilon", f->arch, f->has & LAYER_NORM ? "" : "rms_");
     pith__store_add_float(&s, key, 1e-3);
     for (int i = 0; i < 6 && f->keys[i].key; i++) {
         snprintf(key, sizeof key, "%s.%s", f->arch, f->keys[i].key);
         if (f->keys[i].real) pith__store_add_float(&s, key, f->keys[i].value);
         else pith__store_add_int(&s, key, (int)f->keys[i].value);
     }
-    s.tensor = pith__arena_new(&s.arena, 3 + 24 * (size_t)f->n_layer, sizeof *s.tensor);
+    if (f->has & RELU) pith__store_add_string(&s, "pith.activation", "relu");
+    s.tensor = pith__arena_new(&s.arena, 8 + 24 * (size_t)f->n_layer, sizeof *s.tensor);
     add(&s, -1, "token_embd.weight", 0, VOCAB, EMBD);
-    add(&s, -1, "output_norm.weight", 0, 1, EMBD);
+    if (f->has & POSITIONS) add(&s, -1, "position_embd.weight", 0, N_POSITION, EMBD);
+    if (f->has & ENCODER) add(&s, -1, "token_types.weight", 0, 2, EMBD);
+    add_norm(&s, f, -1, f->has & ENCODER ? "token_embd_norm" : "output_norm", EMBD);
     if (f->has & UNTIED) add(&s, -1, "output.weight", 0, VOCAB, EMBD);
     for (int l = 0; l < f->n_layer; l++) add_layer(&s, f, l);
     pith_model *m = pith__model_of(&s, &opt, &e);
@@ -223,6 +256,7 @@ static int pupil_new(pupil *u, const family *f, int threads, const char *kernels
     if (pith__params_new(&u->p, u->m, &e)) FAIL("%s", e.text);
     u->tape = pith__tape_new(u->m, u->p.g, N, keep, &e);
     if (!u->tape) FAIL("%s", e.text);
+    else if (f->has & ENCODER) u->tape->s->second_from = SECOND;
     pupil_texts(u);
     return !u->tape;
 }

@@ -22,6 +22,7 @@ static pith_adapter *adapted_pupil(pupil *u, const family *f, int r, const char 
     if (!a || pith__adapter_params(&u->p, a, u->m, &e)) FAIL("%s", e.text);
     u->tape = pith__tape_new(u->m, u->p.g, N, keep, &e);
     if (!u->tape) FAIL("%s", e.text);
+    else if (f->has & ENCODER) u->tape->s->second_from = SECOND;
     u->tape->s->adapted = (pith__adapted){ .n = 1, .of = { { a, 1 } } };
     pupil_texts(u);
     return a;

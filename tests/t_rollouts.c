@@ -75,7 +75,7 @@ static double off_training(policy *u, rollouts *r, float temperature) {
 
 /* Every family: windows, experts, softcaps, norms. All weights learn. */
 TEST(what_training_finds_in_every_family) {
-    for (int f = 0; f < N_FAMILY; f++) {
+    for (int f = 0; f < N_DECODER; f++) {
         policy u = { 0 };
         pupil x;
         rollouts r;

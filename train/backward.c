@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- RoPE and RMSNorm -------------------------------------------------------------------- */
+/* ---- RoPE and norms ---------------------------------------------------------------------- */
 
 /* Forward: a, b = a c - b s, a s + b c. Backward is the rotation by the negative angle. */
 static void d_rope(float *dx, const float *cs, int n_rot, int half) {
@@ -28,58 +28,99 @@ static void d_rope(float *dx, const float *cs, int n_rot, int half) {
     }
 }
 
+/* Number i is added to lane i % 16, and the lanes are added as a fixed tree, as in every dot product. */
+static float sum_of_lanes(float *sum) {
+    for (size_t half = 8; half > 0; half /= 2)
+        for (size_t i = 0; i < half; i++) sum[i] += sum[i + half];
+    return sum[0];
+}
+
 /* Forward: y[i] = w[i] * scale * x[i], where scale = 1 / sqrt(mean(x^2) + eps) depends on every x. */
 static void d_rmsnorm(float *dx, const float *dy, const float *x, const float *w, size_t n,
                       float scale, int add) {
     float sum[16] = { 0 };
     for (size_t i = 0; i < n; i++) sum[i % 16] += dy[i] * w[i] * x[i];
-    for (size_t half = 8; half > 0; half /= 2)
-        for (size_t i = 0; i < half; i++) sum[i] += sum[i + half];
-    float pull = scale * scale / (float)n * sum[0];
+    float pull = scale * scale / (float)n * sum_of_lanes(sum);
     for (size_t i = 0; i < n; i++) {
         float d = scale * (dy[i] * w[i] - pull * x[i]);
         dx[i] = add ? dx[i] + d : d;
     }
 }
 
+typedef struct { float mean, scale; } row_of_norm; /* of numbers: they become scale * (x - mean) */
+
+/* Forward: y[i] = w[i] * scale * (x[i] - mean) + b[i], where scale = 1 / sqrt(mean((x - mean)^2) + eps). Every x moves
+ * the mean, too: what is the same for all x gets no gradient. */
+static void d_layernorm(float *dx, const float *dy, const float *x, const float *w, size_t n,
+                        row_of_norm by, int add) {
+    float sum[16] = { 0 }, all[16] = { 0 };
+    for (size_t i = 0; i < n; i++) {
+        all[i % 16] += dy[i] * w[i];
+        sum[i % 16] += dy[i] * w[i] * (x[i] - by.mean);
+    }
+    float pull = by.scale * by.scale / (float)n * sum_of_lanes(sum), same = sum_of_lanes(all) / (float)n;
+    for (size_t i = 0; i < n; i++) {
+        float d = by.scale * (dy[i] * w[i] - same - pull * (x[i] - by.mean));
+        dx[i] = add ? dx[i] + d : d;
+    }
+}
+
+static row_of_norm by_of_layernorm(const float *x, size_t n, float eps) {
+    float sum[16] = { 0 }, squares[16] = { 0 };
+    for (size_t i = 0; i < n; i++) sum[i % 16] += x[i];
+    float mean = sum_of_lanes(sum) / (float)n;
+    for (size_t i = 0; i < n; i++) squares[i % 16] += (x[i] - mean) * (x[i] - mean);
+    return (row_of_norm){ mean, 1.0f / sqrtf(sum_of_lanes(squares) / (float)n + eps) };
+}
+
 enum { SPAN = 64 }; /* columns of dw that a thread sums over all tokens */
 
-typedef struct { /* RMSNorm of every row */
+typedef struct { /* a norm of every row */
     const pith__tape *tape;
     float *dx;
     const float *dy, *x, *w;
-    float *dw;
+    float *dw, *db; /* db NULL: nothing was added */
     size_t cols, n;
     int add;
 } d_norm_job;
 
 static void d_norm_row(const void *data, size_t t, uint8_t *scratch) {
     const d_norm_job *j = data;
-    const float *x = j->x + t * j->cols;
-    float mean = j->tape->s->pass->kernels->dot(x, x, j->cols) / (float)j->cols;
-    float scale = 1.0f / sqrtf(mean + j->tape->s->model->hyper.eps);
+    const pith__hyper *h = &j->tape->s->model->hyper;
+    const float *x = j->x + t * j->cols, *dy = j->dy + t * j->cols;
+    float *dx = j->dx + t * j->cols, *scale = j->tape->scale + t;
     (void)scratch;
-    j->tape->scale[t] = scale;
-    d_rmsnorm(j->dx + t * j->cols, j->dy + t * j->cols, x, j->w, j->cols, scale, j->add);
+    if (h->norm == PITH__LAYERNORM) {
+        row_of_norm by = by_of_layernorm(x, j->cols, h->eps);
+        j->tape->mean[t] = by.mean, *scale = by.scale;
+        d_layernorm(dx, dy, x, j->w, j->cols, by, j->add);
+        return;
+    }
+    *scale = 1.0f / sqrtf(j->tape->s->pass->kernels->dot(x, x, j->cols) / (float)j->cols + h->eps);
+    d_rmsnorm(dx, dy, x, j->w, j->cols, *scale, j->add);
 }
 
 static void d_norm_span(const void *data, size_t span, uint8_t *scratch) {
     const d_norm_job *j = data;
     size_t i0 = span * SPAN, i1 = pith__least(j->cols, i0 + SPAN);
     (void)scratch;
-    for (size_t t = 0; t < j->n; t++)
-        for (size_t i = i0; i < i1; i++)
-            j->dw[i] += j->dy[t * j->cols + i] * (j->tape->scale[t] * j->x[t * j->cols + i]);
+    for (size_t t = 0; t < j->n; t++) {
+        const float *dy = j->dy + t * j->cols, *x = j->x + t * j->cols;
+        float scale = j->tape->scale[t], mean = j->tape->mean[t]; /* 0: of RMSNorm */
+        for (size_t i = i0; j->dw && i < i1; i++) j->dw[i] += dy[i] * (scale * (x[i] - mean));
+        for (size_t i = i0; j->db && i < i1; i++) j->db[i] += dy[i];
+    }
 }
 
 PITH_SHARED void pith__d_norm(const pith__tape *tape, float *dx, const float *dy, const float *x,
                               const pith__norm *w, size_t n, int add) {
-    size_t cols = w->w.tensor.cols;
-    float *dw = pith__grad(tape->g, &w->w);
-    d_norm_job job = { tape, dx, dy, x, w->w.floats, dw, cols, n, add };
+    size_t cols = w->w.floats ? w->w.tensor.cols : (size_t)tape->s->model->hyper.n_embd;
+    d_norm_job job = { tape, dx, dy, x, w->w.floats, pith__grad(tape->g, &w->w), pith__grad(tape->g, &w->b), cols, n, add };
     int worth_it = pith__worth_it(n * cols);
+    for (size_t i = 0; !w->w.floats && i < n * cols; i++) dx[i] = add ? dx[i] + dy[i] : dy[i];
+    if (!w->w.floats) return;
     pith__share(&tape->s->pass->team, n, worth_it, d_norm_row, &job);
-    if (dw) pith__share(&tape->s->pass->team, (cols + SPAN - 1) / SPAN, worth_it, d_norm_span, &job);
+    if (job.dw || job.db) pith__share(&tape->s->pass->team, (cols + SPAN - 1) / SPAN, worth_it, d_norm_span, &job);
 }
 
 /* ---- the block --------------------------------------------------------------------------- */
@@ -119,7 +160,7 @@ static void norm_again_row(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const norm_again *j = data;
     size_t at = t * j->b->n_embd;
-    j->b->tape->s->pass->kernels->rmsnorm(j->y + at, j->x + at, j->w->w.floats, j->b->n_embd, j->b->h->eps);
+    pith__run_norm(j->b->tape->s->pass, j->y + at, j->x + at, j->w);
 }
 
 /* What the block's norm of x gave, in y; x itself in a family without this norm. */
@@ -130,12 +171,12 @@ static const float *normed(const d_block *b, float *y, const float *x, const pit
     return w->w.floats ? y : x;
 }
 
-/* Forward: y = norm(x, w) of the stream, or x itself in a family without this norm. Adds to d.x. */
-static void d_norm_stream(const d_block *b, const float *dy, const float *x,
-                          const pith__norm *w) {
-    float *dx = b->d.x;
-    if (w->w.floats) pith__d_norm(b->tape, dx, dy, x, w, b->n, 1);
-    for (size_t i = 0; !w->w.floats && i < b->n * b->n_embd; i++) dx[i] += dy[i];
+/* Forward: out = norm(x, w), where x is the stream with what was added to it (BERT). d.x comes in as the gradient of out
+ * and goes out as that of x. d_out is room. */
+static void d_out_norm(const d_block *b, float *d_out, const float *x, const pith__norm *w) {
+    if (!w->w.floats) return;
+    memcpy(d_out, b->d.x, b->n * b->n_embd * sizeof *d_out);
+    pith__d_norm(b->tape, b->d.x, d_out, x, w, b->n, 0);
 }
 
 /* Forward: out = stream + residual_scale * post_norm(added). The gradient of out, d.x, is also that of
@@ -179,6 +220,7 @@ static void d_attention(const d_block *b) {
     const pith__layer *w = b->layer;
     pith__acts a = b->a, d = b->d;
 
+    d_out_norm(b, d.y0, a.y0, &w->attn_out_norm);
     d_add_to_stream(b, a.o, d.o, &w->attn_post_norm);
     d_add_bias(b, d.o, &w->o_bias, b->n);
     d_project(b, d.attn, d.o, &w->o, a.attn, b->n, 0);
@@ -207,8 +249,10 @@ static void d_attention(const d_block *b) {
     d_project(b, d.xn, d.q0, &w->q, xn, b->n, 0);
     d_project(b, d.xn, d.k0, &w->k, xn, b->n, 1);
     d_project(b, d.xn, d.v, &w->v, xn, b->n, 1);
-    d_norm_stream(b, d.xn, a.x, &w->attn_norm);
+    pith__d_norm(b->tape, d.x, d.xn, a.x, &w->attn_norm, b->n, 1);
 }
+
+/* ---- the feed-forward network -------------------------------------------------------------- */
 
 typedef struct { /* rows of one network, and what they compute */
     const d_block *b;
@@ -218,36 +262,41 @@ typedef struct { /* rows of one network, and what they compute */
 
 static void gate_again_row(const void *data, size_t t, uint8_t *scratch) {
     const d_ffn_rows *f = data;
-    size_t n_ff = f->w->gate.tensor.rows, at = t * n_ff;
+    size_t n_ff = f->w->up.tensor.rows, at = t * n_ff;
+    const pith__kernels *k = f->b->tape->s->pass->kernels;
+    int gated = f->b->h->gated;
     (void)scratch;
-    f->b->tape->s->pass->kernels->gate(f->act + at, f->gate + at, f->up + at, n_ff, f->b->h->act);
+    k->gate(f->act + at, (gated ? f->gate : f->up) + at, gated ? f->up + at : NULL, n_ff, f->b->h->act);
 }
 
-/* Forward: act = silu(gate) * up of a row (SwiGLU), or gelu(gate) * up (GeGLU). */
+/* Forward: act = silu(gate) * up of a row (SwiGLU), or gelu(gate) * up (GeGLU); without a gate act = gelu(up). */
 static void d_gate_row(const void *data, size_t t, uint8_t *scratch) {
     const d_ffn_rows *f = data;
-    size_t n_ff = f->w->gate.tensor.rows, at = t * n_ff;
+    size_t n_ff = f->w->up.tensor.rows, at = t * n_ff;
+    const pith__kernels *k = f->b->tape->s->pass->kernels;
     (void)scratch;
-    f->b->tape->s->pass->kernels->d_gate(f->d_gate + at, f->d_up + at, f->d_act + at, f->gate + at,
-                                   f->up + at, n_ff, f->b->h->act);
+    if (f->b->h->gated)
+        k->d_gate(f->d_gate + at, f->d_up + at, f->d_act + at, f->gate + at, f->up + at, n_ff, f->b->h->act);
+    else k->d_gate(f->d_up + at, NULL, f->d_act + at, f->up + at, NULL, n_ff, f->b->h->act);
 }
 
-/* Forward: y = down(act(gate x) * up x), for rows of x. Their activations are on the tape from row first
- * on. */
+/* Forward: y = down(act(gate x) * up x), or down(act(up x)), for rows of x. Their activations are on the tape from row
+ * first on. */
 static void d_network(const d_block *b, const pith__ffn *w, const float *x, size_t rows,
                       size_t first, const float *dy, float *dx) {
-    size_t n_ff = w->gate.tensor.rows, at = first * n_ff;
-    d_ffn_rows f = { b, w, b->a.gate + at, b->a.up + at, b->a.act + at,
-                     b->d.gate + at, b->d.up + at, b->d.act + at };
+    size_t n_ff = w->up.tensor.rows, at = first * n_ff;
+    d_ffn_rows f = { b, w, NULL, b->a.up + at, b->a.act + at, NULL, b->d.up + at, b->d.act + at };
     const pith_pass *p = b->tape->s->pass;
+    int gated = b->h->gated;
+    if (gated) f.gate = b->a.gate + at, f.d_gate = b->d.gate + at;
     if (p->again) pith__share(&p->team, rows, pith__worth_it(rows * n_ff), gate_again_row, &f);
     d_add_bias(b, dy, &w->down_bias, rows);
     d_project(b, f.d_act, dy, &w->down, f.act, rows, 0);
     pith__share(&p->team, rows, pith__worth_it(rows * n_ff), d_gate_row, &f);
-    d_add_bias(b, f.d_gate, &w->gate_bias, rows);
+    if (gated) d_add_bias(b, f.d_gate, &w->gate_bias, rows);
     d_add_bias(b, f.d_up, &w->up_bias, rows);
-    d_project(b, dx, f.d_gate, &w->gate, x, rows, 0);
-    d_project(b, dx, f.d_up, &w->up, x, rows, 1);
+    if (gated) d_project(b, dx, f.d_gate, &w->gate, x, rows, 0);
+    d_project(b, dx, f.d_up, &w->up, x, rows, gated);
 }
 
 /* The router of a mixture of experts: its gradient, and what comes back through it to x. Forward:
@@ -302,26 +351,52 @@ static void d_experts(const d_block *b, const float *x, float *dx) {
     d_route(b, x, dx);
 }
 
-/* Forward: next = y + the feed-forward network of every token. */
+/* The stream as the network reads it, see network_input in forward.c. */
+static const float *read_by_network(const d_block *b) { return b->h->parallel ? b->a.x : b->a.y; }
+
+/* Forward: next = y + the feed-forward network of every token. d.x becomes the gradient of y, but for what comes back
+ * from what the network read, which is left in d.yn. */
 static void d_feed_forward(const d_block *b) {
     const pith__layer *w = b->layer;
-    const float *yn = normed(b, b->a.yn, b->a.y, &w->ffn_norm);
+    const float *yn = normed(b, b->a.yn, read_by_network(b), &w->ffn_norm);
+    d_out_norm(b, b->d.z0, b->a.z0, &w->ffn_out_norm);
     d_add_to_stream(b, b->a.f, b->d.f, &w->ffn_post_norm);
     if (w->router.tensor.data) d_experts(b, yn, b->d.yn);
     else d_network(b, w->ffn, yn, b->n, 0, b->d.f, b->d.yn);
-    d_norm_stream(b, b->d.yn, b->a.y, &w->ffn_norm);
+}
+
+/* That of the network joins the gradient of y, or, where both parts of a block lie side by side, that of x: not before
+ * attention has had its own. */
+static void d_run_block(const d_block *b) {
+    d_feed_forward(b);
+    if (b->h->parallel) d_attention(b);
+    pith__d_norm(b->tape, b->d.x, b->d.yn, read_by_network(b), &b->layer->ffn_norm, b->n, 1);
+    if (!b->h->parallel) d_attention(b);
 }
 
 /* ---- all blocks -------------------------------------------------------------------------- */
 
-/* Forward: x = embd_scale * the token's row of the embedding. */
+/* Forward: x += row r of w. */
+static void d_add_row(const pith__tape *tape, const float *dx, const pith__weight *w, size_t r, float scale) {
+    float *g = pith__grad(tape->g, w);
+    for (size_t i = 0, n = w->tensor.cols; g && i < n; i++) g[r * n + i] += scale * dx[i];
+}
+
+/* Forward: x = embd_scale * the token's row of the embedding + the rows of its position and type; normed in BERT. */
 static void d_embed(const pith__tape *tape, const pith_token *tokens, size_t n) {
-    const pith__hyper *h = &tape->s->model->hyper;
-    size_t n_embd = (size_t)h->n_embd;
-    float *g = pith__grad(tape->g, &tape->s->model->embd);
-    for (size_t t = 0; g && t < n; t++) {
-        float *to = g + (size_t)tokens[t] * n_embd;
-        for (size_t i = 0; i < n_embd; i++) to[i] += h->embd_scale * tape->d.x[t * n_embd + i];
+    const pith_session *s = tape->s;
+    const pith_model *m = s->model;
+    size_t n_embd = (size_t)m->hyper.n_embd;
+    float *dx = tape->d.x;
+    if (m->embd_norm.w.floats) { /* what came into the norm is not kept */
+        pith__embed(s->pass, s->pass->part, tape->d.xn);
+        memcpy(tape->d.y, dx, n * n_embd * sizeof *dx);
+        pith__d_norm(tape, dx, tape->d.y, tape->d.xn, &m->embd_norm, n, 0);
+    }
+    for (size_t t = 0; t < n; t++, dx += n_embd) {
+        d_add_row(tape, dx, &m->embd, (size_t)tokens[t], m->hyper.embd_scale);
+        d_add_row(tape, dx, &m->positions, t, 1);
+        d_add_row(tape, dx, &m->types, s->second_from && (int)t >= s->second_from, 1);
     }
 }
 
@@ -331,8 +406,7 @@ PITH_SHARED void pith__backward(const pith__tape *tape, const pith_token *tokens
         if (tape->s->pass->streams) pith__run_block(tape->s->pass, l);
         d_block b = { tape, &m->hyper, &m->layer[l], pith__acts_at(tape->s->pass, l), tape->d, (size_t)n,
                       (size_t)m->hyper.n_embd };
-        d_feed_forward(&b);
-        d_attention(&b);
+        d_run_block(&b);
     }
     d_embed(tape, tokens, (size_t)n);
 }
@@ -372,6 +446,7 @@ static size_t place_tape(pith__tape *tape, const pith_pass *p, float *memory) {
         { &tape->dk, n * heads },
         { &tape->dv, n * heads },
         { &tape->scale, n * (size_t)h->n_head },
+        { &tape->mean, n * (size_t)h->n_head },
         { &tape->route, n * (size_t)h->n_expert },
         { &tape->d_low, n * PITH__LOW },
         { &tape->panel, pith__panel_floats(pith__widest(h)) },
@@ -398,8 +473,6 @@ static pith_context context_of(int n_ctx) {
 PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, float *g, int n_ctx, int keep,
                                        pith_error *err) {
     pith_context c = context_of(n_ctx);
-    if (m->hyper.norm != PITH__RMSNORM || !m->hyper.gated)
-        return pith__fail(err, PITH_EARCH, "%s: training a %s is not built", m->store.path, m->hyper.arch), NULL;
     pith_session *s = pith__session_new(m, &c, keep, err);
     if (!s) return NULL;
     pith__tape *tape = calloc(1, sizeof *tape), plan;

@@ -95,7 +95,7 @@ typedef struct {
     int rows;            /* tokens whose logits exist at once */
     float *logits;       /* (rows, n_vocab) */
     float *slope;        /* (rows, n_vocab) logit_softcap: its derivative at each logit */
-    float *scale;        /* (n, n_head) of the rows of a norm */
+    float *scale, *mean; /* (n, n_head) of the rows of a norm: they were scale * (x - mean). mean: 0 of RMSNorm */
     float *route;        /* (n, n_expert) */
     float *d_low;        /* (n, PITH__LOW) */
     float *panel;        /* columns of a matrix side by side, see make_panels */
@@ -170,7 +170,8 @@ PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, float *g, int n_ctx,
 PITH_SHARED void   pith__tape_free(pith__tape *tape);
 PITH_SHARED size_t pith__tape_size(const pith_model *m, int n_ctx, int keep); /* bytes */
 
-/* Forward: y (n, cols) = rmsnorm(x, w), row by row. dx = its gradient, or, with add, dx += it. */
+/* Forward: y (n, cols) = the norm of x, row by row; x itself, (n, n_embd), where the model does not have this norm. dx = its
+ * gradient, or, with add, dx += it. */
 PITH_SHARED void pith__d_norm(const pith__tape *tape, float *dx, const float *dy, const float *x,
                               const pith__norm *w, size_t n, int add);
 /* d.x comes in as the gradient of what the last block gave and goes out as that of the embedding. */
