@@ -22,7 +22,7 @@ struct pith__weighing {
     pith_session *s;
     weigh_place *place;     /* (n_weight) by pith__weight.index */
     double *sum;             /* (widest) */
-    float *normed;           /* (n_batch, n_embd) what comes into the output matrix; NULL: nobody asks */
+    int head;                /* 1: what comes into the output matrix counts, too */
     const pith__inputs *bad; /* sums of these are no numbers, or NULL */
 };
 
@@ -82,21 +82,19 @@ static void weigh_experts(pith__weighing *g, const pith__layer *w, const pith__a
     }
 }
 
-static void weigh_head(pith__weighing *g, int l, size_t n) {
-    const pith__hyper *h = &g->m->hyper;
-    const pith__weight *w = &g->m->head, *norm = &g->m->out_norm.w;
-    const float *x = pith__acts_at(g->s->pass, l + 1).x;
-    for (size_t at = 0; at < n * (size_t)h->n_embd; at += (size_t)h->n_embd)
-        g->m->kernels->rmsnorm(g->normed + at, x + at, norm->floats, norm->tensor.cols, h->eps);
-    weigh_inputs(g, &w, 1, g->normed, n);
+static void weigh_head(pith__weighing *g, size_t n) {
+    const pith__weight *w = &g->m->head;
+    for (int t = 0; t < (int)n; t++) pith__out_norm(g->s->pass, t, t);
+    weigh_inputs(g, &w, 1, pith__acts_at(g->s->pass, g->m->hyper.n_layer).xn, n);
 }
 
 static void weigh_block(void *data, int l, const pith__acts *a, int n_row) {
     pith__weighing *g = data;
     const pith__layer *w = &g->m->layer[l];
+    const pith__hyper *h = &g->m->hyper;
     const pith__weight *qkv[] = { &w->q, &w->k, &w->v }, *o = &w->o, *router = &w->router;
     const pith__weight *in[] = { &w->ffn->gate, &w->ffn->up }, *down = &w->ffn->down;
-    const float *yn = w->ffn_norm.w.floats ? a->yn : a->y;
+    const float *yn = w->ffn_norm.w.floats ? a->yn : h->parallel ? a->x : a->y;
     size_t n = (size_t)n_row;
     weigh_inputs(g, qkv, 3, w->attn_norm.w.floats ? a->xn : a->x, n);
     weigh_inputs(g, &o, 1, a->attn, n);
@@ -104,16 +102,18 @@ static void weigh_block(void *data, int l, const pith__acts *a, int n_row) {
         weigh_inputs(g, &router, 1, yn, n);
         weigh_experts(g, w, a, n);
     } else {
-        weigh_inputs(g, in, 2, yn, n);
+        weigh_inputs(g, in + !h->gated, 1 + h->gated, yn, n);
         weigh_inputs(g, &down, 1, a->act, n);
     }
-    if (g->normed && l + 1 == g->m->hyper.n_layer) weigh_head(g, l, n);
+    if (g->head && l + 1 == h->n_layer) weigh_head(g, n);
 }
 
 /* ---- the table ------------------------------------------------------------------------------------- */
 
 static int weighed(const pith__weighing *g, const pith__weight *w, int head) {
-    return !w->floats && w->tensor.data && w != &g->m->embd && (head || w != &g->m->head);
+    const pith_model *m = g->m;
+    int is_table = w == &m->embd || w == &m->positions || w == &m->types; /* rows are taken from it, and nothing comes in */
+    return !w->floats && w->tensor.data && !is_table && (head || w != &m->head);
 }
 
 static int inputs_order(const void *a, const void *b) {
@@ -181,7 +181,6 @@ PITH_SHARED void pith__weigh_free(pith__weighing *g) {
     if (!g) return;
     pith_session_free(g->s);
     pith__imatrix_free(&g->im);
-    free(g->normed);
     free(g->sum);
     free(g);
 }
@@ -195,8 +194,8 @@ PITH_SHARED pith__weighing *pith__weigh_new(const pith_model *m, const pith_cont
     g->im.store.path = m->store.path;
     g->sum = malloc(pith__widest(h) * sizeof *g->sum);
     g->s = pith__session_new(m, c, keep, err);
-    if (head && g->s) g->normed = malloc((size_t)g->s->n_batch * (size_t)h->n_embd * sizeof *g->normed);
-    if (g->s && g->sum && (!head || g->normed) && place_inputs(g, head)) {
+    g->head = head;
+    if (g->s && g->sum && place_inputs(g, head)) {
         g->s->watch = weigh_block;
         g->s->watch_data = g;
         return g;
