@@ -8,10 +8,6 @@
 
 /* ---- texts -------------------------------------------------------------------------------------------------- */
 
-static void say_bytes(pith__said *to, const char *p, size_t n) {
-    for (size_t k; n; p += k, n -= k) k = n < 400 ? n : 400, pith__say(to, "%.*s", (int)k, p);
-}
-
 /* As a JSON string. What is no UTF-8 has no place in one: the piece is refused before. */
 static void say_quoted(pith__said *to, pith__str s) {
     size_t from = 0;
@@ -19,12 +15,12 @@ static void say_quoted(pith__said *to, pith__str s) {
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
         if (c >= ' ' && c != '"' && c != '\\') continue;
-        say_bytes(to, s.p + from, i - from);
+        pith__say_bytes(to, s.p + from, i - from);
         from = i + 1;
         if (c >= ' ') pith__say(to, "\\%c", (char)c);
         else pith__say(to, "\\u%04x", (unsigned)c);
     }
-    say_bytes(to, s.p + from, s.n - from);
+    pith__say_bytes(to, s.p + from, s.n - from);
     pith__say(to, "\"");
 }
 

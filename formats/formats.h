@@ -29,8 +29,9 @@ enum { /* what an added token does: it takes white space before and after it alo
     PITH__LSTRIP = 1, PITH__RSTRIP = 2, PITH__SINGLE_WORD = 4, PITH__NORMALIZED = 8, PITH__ADDED_ONLY = 16,
     PITH__SPECIAL = 32   /* in a pith__added only: a control token, found where the caller asks for them */
 };
-enum { PITH__NONE, PITH__SPM, PITH__BPE, /* merge by score or by rank; both start from characters */
-       PITH__WORDPIECE };                /* the longest pieces of each word: BERT */
+/* Merge by score or by rank, both from characters on; the longest pieces of each word (BERT); the pieces that are likeliest
+ * together. */
+enum { PITH__NONE, PITH__SPM, PITH__BPE, PITH__WORDPIECE, PITH__UNIGRAM };
 enum { PITH__RAW, PITH__METASPACE, PITH__BYTE_LETTERS }; /* " a" is spelled " a", "\u2581a", "\u0120a" */
 
 enum { PITH__FIRST_TEXT = -1, PITH__SECOND_TEXT = -2, PITH__PLACES = 12 };
@@ -48,12 +49,24 @@ typedef struct pith__bert { /* of a PITH__WORDPIECE vocabulary: its normal form 
     int cleanup;         /* 1: as text, no blank goes before "." and so on */
 } pith__bert;
 
+enum { /* a step that text goes through before it is cut. A map of characters (text/charmap.c), whose bytes are in find, by
+        * graphemes or by the longest beginning; Unicode's normal forms C and KC; find becomes put, or two spaces and more do; no
+        * spaces at either end and no two of them side by side; put before it; no white space there */
+    PITH__MAP_GRAPHEMES, PITH__MAP_LONGEST, PITH__TO_NFC, PITH__TO_NFKC, PITH__REPLACE, PITH__SQUEEZE, PITH__TRIM, PITH__PREPEND,
+    PITH__STRIP_LEFT, PITH__STRIP_RIGHT
+};
+typedef struct pith__rewrite {
+    int kind;
+    pith__str find, put;
+} pith__rewrite;
+
 /* A vocabulary as the file gives it; tokenizer.c makes the index to work with. */
 typedef struct {
     int model, spelling;
     int n;
     pith__str *piece;    /* (n) */
-    float *score;        /* (n), SPM */
+    float *score;        /* (n), SPM, UNIGRAM */
+    double *log_prob;    /* (n), UNIGRAM, or NULL: it is in score, and text is cut as SentencePiece does it, not "tokenizers" */
     uint8_t *type;       /* (n) */
     uint8_t *added;      /* (n) or NULL; flags of added tokens: PITH__LSTRIP and so on */
     int n_merge;
@@ -70,6 +83,9 @@ typedef struct {
     int add_space;       /* PITH__SPACE_ALWAYS and so on */
     int late_spaces;     /* 1: spaces become U+2581 once added tokens are found (Metaspace), 0: before */
     int split_words;     /* 1: a word ends before each space, and no merge goes across (Metaspace, BertPreTokenizer) */
+    int split_white;     /* 1: words end at white space, which is in none (WhitespaceSplit) */
+    pith__rewrite *rewrite; /* (n_rewrite), UNIGRAM */
+    int n_rewrite;
     int fuse_unk;        /* 1: unknown characters in a row are one unknown token */
 } pith__vocab;
 
@@ -276,6 +292,11 @@ PITH_SHARED void pith__vocab_pieces(pith__vocab_reading *r, pith__json vocab); /
 PITH_SHARED void pith__vocab_steps(pith__vocab_reading *r, pith__json at, const char *list,
                                    void (*step)(pith__vocab_reading *r, pith__json at));
 PITH_SHARED int  pith__vocab_step_is(pith__json at, const char *type);
+
+/* ---- formats/hfunigram.c: tokenizer.json of a Unigram model ------------------------------------------ */
+
+PITH_SHARED void pith__vocab_unigram(pith__vocab_reading *r, pith__json model);
+PITH_SHARED void pith__vocab_rewrite(pith__vocab_reading *r, pith__json at); /* one step of its normalizer */
 
 /* ---- formats/hfbert.c: BERT, GPT-2 and their relatives ---------------------------------------------- */
 

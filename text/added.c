@@ -152,6 +152,16 @@ static size_t white_at(const char *p, size_t n, int metaspace) {
 PITH_SHARED size_t pith__white_before(const char *p, size_t n) { return white_before(p, n, 0); }
 PITH_SHARED size_t pith__white_at(const char *p, size_t n) { return white_at(p, n, 0); }
 
+PITH_SHARED size_t pith__black_at(const char *p, size_t n) {
+    uint32_t c;
+    size_t i = 0;
+    for (size_t size; i < n; i += size) {
+        size = pith__utf8_read((const uint8_t *)p + i, n - i, &c);
+        if (is_white(c, 0)) break;
+    }
+    return i;
+}
+
 /* ---- searching a text ------------------------------------------------------------------------ */
 
 static int all_own(const uint8_t *mark, size_t n) {

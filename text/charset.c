@@ -31,6 +31,18 @@ PITH_SHARED void pith__say(pith__said *t, const char *fmt, ...) {
     t->n += (size_t)n;
 }
 
+PITH_SHARED void pith__say_bytes(pith__said *t, const char *p, size_t n) {
+    char *more = t->failed || n > SIZE_MAX / 4 ? NULL : pith__more(t->p, &t->room, t->n + n + 1, 1);
+    if (!more) {
+        t->failed = 1;
+        return;
+    }
+    t->p = more;
+    if (n) memcpy(t->p + t->n, p, n);
+    t->n += n;
+    t->p[t->n] = 0;
+}
+
 PITH_SHARED void pith__charset_add(pith__charset *s, uint32_t from, uint32_t to) {
     if (from > to) return;
     pith__range *more = s->failed ? NULL : pith__more(s->range, &s->room, s->n + 1, sizeof *more);
