@@ -15,6 +15,9 @@
  *
  *   WordPiece (BERT) joins nothing: text/wordpiece.c takes the longest pieces of each word.
  *
+ *   Unigram (T5, XLM-R) joins nothing either: text/unigram.c takes the pieces that are likeliest together, of a text that
+ *   text/rewrite.c rewrote step by step.
+ *
  * Of equally good pairs the leftmost goes first.
  *
  * A text passes these stages, in the order of tokenizer.json: added tokens are taken out of it
@@ -61,6 +64,8 @@ struct pith__tokenizer {
     uint8_t beside[256][32]; /* bit c of row b: some piece has byte b and next to it byte c */
     const pith__splitter *splitter; /* byte-level only */
     pith__wordpiece words; /* WordPiece only */
+    pith__unigram *unigram; /* of such a vocabulary, with what is done to text; else NULL */
+    pith__rewriter rewriter;
     int has_space;       /* 1: " " is a piece */
     int copies_late;     /* 1: spaces are put in or replaced once added tokens were found */
 };
@@ -114,6 +119,9 @@ typedef struct { /* one call of encode */
     bpe_symbol *symbol; /* (room) a linked list in an array, so that joining costs nothing */
     uint64_t *heap;     /* (2 * room) rank << 32 | index of the left symbol; the least first */
     size_t room, n_heap;
+    pith__said text[2];  /* Unigram: the part that is at work, rewritten; and room for that */
+    pith__unigram_cut *cut; /* (n_cut) room for a word's */
+    size_t n_spaced, n_cut;
     const pith__progress *progress;
     size_t asked;       /* how often go_on was */
     const uint8_t *mark; /* of each byte of the text, or NULL: none is data */
@@ -292,11 +300,27 @@ static int encode_uncut(bpe_encoder *e, const char *p, size_t n) {
     return e->code;
 }
 
+/* The pieces of a word that are likeliest together. */
+static int encode_likeliest(bpe_encoder *e, const char *p, size_t n) {
+    void *more = pith__more(e->cut, &e->n_cut, n + 1, sizeof *e->cut);
+    if (!more) return e->code = PITH_EMEMORY;
+    e->cut = more;
+    if (go_on(e)) e->code = pith__unigram_walk(e->k->unigram, p, n, e->cut, e->progress);
+    for (size_t at = 0, end; at < n && !e->code; at = end) {
+        int32_t id = e->cut[at].id;
+        end = e->cut[at].at;
+        if (id >= 0 && id != e->k->v.unk) put_token(e, id);
+        else put_unknown(e, p + at, end - at);
+    }
+    return e->code;
+}
+
 static int encode_word(void *to, const char *p, size_t n) {
     bpe_encoder *e = to;
     int32_t whole = e->k->v.ignore_merges ? piece_find(e->k, p, n) : -1;
     e->unk_end = SIZE_MAX;
-    if (whole >= 0) put_token(e, whole);
+    if (e->k->unigram) encode_likeliest(e, p, n);
+    else if (whole >= 0) put_token(e, whole);
     else if (e->k->splitter) encode_joined(e, p, n);
     else encode_uncut(e, p, n);
     return e->code;
@@ -358,6 +382,22 @@ static int put_id(void *to, int32_t id) {
     return e->code;
 }
 
+/* Unigram's words of rewritten text: all of it, or what stands between white space; each with the space before it. */
+static int encode_rewritten(bpe_encoder *e, const char *p, size_t n) {
+    int split = e->k->v.split_white;
+    char *more = pith__more(e->spaced, &e->n_spaced, n + 1, 1);
+    if (!more) return e->code = PITH_EMEMORY;
+    e->spaced = more;
+    for (size_t at = 0, size; at < n && !e->code; at += size) {
+        if (split) at += pith__white_at(p + at, n - at);
+        size = split ? pith__black_at(p + at, n - at) : n;
+        size_t m = size ? put_space(e, p + at, size, e->spaced) : 0;
+        m += pith__metaspace_read(p + at, size, e->spaced + m);
+        encode_words(e, e->spaced, m);
+    }
+    return e->code;
+}
+
 /* A token, or normalised text without any. */
 static int encode_plain(void *to, const char *p, size_t n, int32_t id) {
     bpe_encoder *e = to;
@@ -367,6 +407,7 @@ static int encode_plain(void *to, const char *p, size_t n, int32_t id) {
         return e->code;
     }
     if (k->v.model == PITH__WORDPIECE) return pith__wordpiece_encode(&k->words, p, n, put_id, e);
+    if (k->unigram) return encode_rewritten(e, p, n);
     if (k->splitter) return pith__split(k->splitter, p, n, encode_word, e);
     if (!k->copies_late) return encode_words(e, p, n);
     size_t m = k->v.add_space != PITH__SPACE_ALWAYS ? put_space(e, p, n, e->spaced) : 0;
@@ -380,10 +421,15 @@ static int encode_part(void *to, const char *p, size_t n, int32_t id) {
     if (id >= 0) return encode_plain(e, p, n, id);
     e->part = p;
     e->part_first = p == e->begin;
-    if (e->normal) {
+    if (e->k->unigram) {
+        e->code = pith__rewrite_text(&e->k->rewriter, p, n, &e->text[0], &e->text[1]);
+        e->part = e->text[0].p;
+        n = e->text[0].n;
+    } else if (e->normal) {
         n = normalize(e, p, n, e->normal);
         e->part = e->normal;
     }
+    if (e->code || n == 0) return e->code;
     return pith__added_split(&e->k->normal, e->part, n, e->control, NULL, encode_plain, e);
 }
 
@@ -476,7 +522,8 @@ static int can_be_made(const pith__tokenizer *k, size_t id) {
     const pith__vocab *v = &k->v;
     if (k->piece[id].n == 0 || pith__byte_named(v, v->piece[id]) >= 0) return 0;
     if (v->added && v->added[id] & PITH__ADDED_ONLY) return 0;
-    if (v->model == PITH__SPM) return !is_plain(v->type[id]);
+    if (v->model == PITH__UNIGRAM && v->log_prob) return 1; /* "<s>" too, where it is not read as a token */
+    if (v->model != PITH__BPE) return !is_plain(v->type[id]) && (v->model == PITH__SPM || v->type[id] != PITH__UNUSED);
     int letters = v->spelling == PITH__BYTE_LETTERS && is_raw(v, id);
     for (size_t i = 0; letters && i < k->piece[id].n; i++)
         if (k->piece[id].p[i] <= ' ' || k->piece[id].p[i] > '~') return 0;
@@ -501,11 +548,29 @@ static int hash_pieces(pith__tokenizer *k) {
     return PITH_OK;
 }
 
+/* *s as it is in normalised text. */
+static int normal_form(pith__tokenizer *k, pith__str *s) {
+    bpe_encoder e = { .k = k };
+    pith__said *text = e.text;
+    char *p = NULL;
+    if (k->unigram) {
+        if (!pith__rewrite_text(&k->rewriter, s->p, s->n, &text[0], &text[1]))
+            p = pith__arena_text(&k->arena, text[0].p, text[0].n);
+        free(text[0].p);
+        free(text[1].p);
+        s->n = text[0].n;
+    } else {
+        p = pith__arena_new(&k->arena, NORMAL_ROOM(s->n), 1);
+        if (p) s->n = normalize(&e, s->p, s->n, p);
+    }
+    s->p = p;
+    return p != NULL;
+}
+
 /* Put added tokens into set: all, or those that are normalised (1) or not (0). Without memory for
  * them, only count. */
 static int fill_added(pith__tokenizer *k, pith__added_set *set, int all, int normalized) {
     const pith__vocab *v = &k->v;
-    bpe_encoder e = { .k = k };
     set->n = 0;
     for (int i = 0; i < v->n; i++) {
         int control = is_plain(v->type[i]), has = v->added ? v->added[i] : 0;
@@ -514,10 +579,8 @@ static int fill_added(pith__tokenizer *k, pith__added_set *set, int all, int nor
         if (!all && (has & PITH__NORMALIZED ? 1 : 0) != normalized) continue;
         if (s.n == 0 || (!all && s.n > LONGEST_SPECIAL)) continue;
         if (normalized && set->token) {
-            char *p = pith__arena_new(&k->arena, NORMAL_ROOM(s.n), 1);
-            if (!p) return PITH_EMEMORY;
             if ((*s.p & 0xc0) == 0x80) continue; /* no text begins within a character */
-            s = (pith__str){ p, normalize(&e, s.p, s.n, p) };
+            if (!normal_form(k, &s)) return PITH_EMEMORY;
             if (s.n == 0) continue;
         }
         uint8_t known = (uint8_t)(has | (control ? PITH__SPECIAL : 0));
@@ -542,6 +605,23 @@ static int build_added(pith__tokenizer *k) {
         if (!sets[i].all && pith__added_build(set, &k->arena)) return PITH_EMEMORY;
     }
     return PITH_OK;
+}
+
+static int build_unigram(pith__tokenizer *k, pith_error *err) {
+    const pith__vocab *v = &k->v;
+    size_t n = (size_t)v->n;
+    pith__unigram *u = pith__arena_new(&k->arena, 1, sizeof *u);
+    double *score = pith__arena_new(&k->arena, n, sizeof *score);
+    if (u) u->piece.token = pith__arena_new(&k->arena, n, sizeof *u->piece.token);
+    if (!u || !score || !u->piece.token) return PITH_EMEMORY;
+    for (size_t i = 0; i < n; i++) {
+        score[i] = v->log_prob ? v->log_prob[i] : (double)v->score[i];
+        if (can_be_made(k, i)) u->piece.token[u->piece.n++] = (pith__added){ k->piece[i], (int32_t)i, 0 };
+    }
+    k->unigram = u;
+    u->single = !v->log_prob;
+    int code = pith__unigram_build(u, score, &k->arena);
+    return code ? code : pith__rewriter_new(&k->rewriter, v->rewrite, v->n_rewrite, &k->arena, err);
 }
 
 static int hash_merges(pith__tokenizer *k, pith_error *err) {
@@ -620,6 +700,7 @@ static int build_tokenizer(pith__tokenizer *k, pith_error *err) {
     if (k->splitter || v->add_space == PITH__SPACE_ALWAYS) v->late_spaces = 0;
     int code = decode_pieces(k);
     if (!code) code = hash_pieces(k);
+    if (!code && v->model == PITH__UNIGRAM) code = build_unigram(k, err);
     if (!code) code = build_added(k);
     if (!code && v->model == PITH__BPE) code = hash_merges(k, err);
     if (!code && v->model == PITH__WORDPIECE) code = build_words(k);
@@ -627,7 +708,7 @@ static int build_tokenizer(pith__tokenizer *k, pith_error *err) {
     if (code) return code;
     for (int c = 0; c < 256 && k->splitter; c++) k->byte[c] = piece_find(k, (char[]){ (char)c }, 1);
     k->has_space = piece_find(k, " ", 1) >= 0;
-    k->copies_late = v->late_spaces || v->add_space > PITH__SPACE_ALWAYS;
+    k->copies_late = !k->unigram && (v->late_spaces || v->add_space > PITH__SPACE_ALWAYS);
     return PITH_OK;
 }
 
@@ -653,7 +734,7 @@ static int encode_all(bpe_encoder *e, size_t len, unsigned flags) {
     const pith__vocab *v = &k->v;
     if (len > INT_MAX / 4 - 2) return PITH_EARG; /* a space may be 3 tokens, and one go before each part */
     e->control = (flags & PITH_SPECIAL) != 0;
-    int normal = k->splitter || k->copies_late ? v->nfc && pith__may_need_nfc(e->begin, len) : 1;
+    int normal = k->splitter || k->copies_late ? v->nfc && pith__may_need_nfc(e->begin, len) : !k->unigram;
     if (normal && !(e->normal = malloc(NORMAL_ROOM(len)))) e->code = PITH_EMEMORY;
     if (k->copies_late && !(e->spaced = malloc(NORMAL_ROOM(len)))) e->code = PITH_EMEMORY;
     if (flags & PITH_BOS && v->add_bos && v->bos >= 0) put_token(e, v->bos);
@@ -665,6 +746,10 @@ static int encode_all(bpe_encoder *e, size_t len, unsigned flags) {
     free(e->spaced);
     free(e->symbol);
     free(e->heap);
+    free(e->text[0].p);
+    free(e->text[1].p);
+    free(e->cut);
+    if (!e->code && e->n_out > INT_MAX) e->code = PITH_EARG; /* a map of characters made the text longer */
     return e->code ? e->code : (int)e->n_out;
 }
 

@@ -54,6 +54,11 @@ static void hf_merges(pith__vocab_reading *r, pith__json merges) {
     v->n_merge = (int)n;
 }
 
+static int is_unigram(pith__json model) {
+    pith__json type = pith__json_get(model, "type"); /* old files have none */
+    return pith__json_is(type, "Unigram") || (!pith__json_type(type) && pith__json_type(pith__json_get(model, "vocab")) == '[');
+}
+
 static void hf_model(pith__vocab_reading *r, pith__json model) {
     enum { TYPE, UNK, DROPOUT, PREFIX, AFFIX, FUSE, FALLBACK, IGNORE, VOCAB, MERGES, FIELDS };
     static const char *const names[FIELDS] = {
@@ -64,7 +69,7 @@ static void hf_model(pith__vocab_reading *r, pith__json model) {
     pith__json_pick(model, names, at, FIELDS);
     if (pith__json_type(model) != '{') pith__vocab_wrong(r, model, PITH_EFORMAT, "model", "an object");
     if (pith__json_type(at[TYPE]) && !pith__json_is(at[TYPE], "BPE"))
-        pith__vocab_wrong(r, at[TYPE], PITH_EARCH, "model.type", "BPE");
+        pith__vocab_wrong(r, at[TYPE], PITH_EARCH, "model.type", "BPE or Unigram");
     for (int i = DROPOUT; i <= AFFIX; i++) pith__vocab_absent(r, at[i], names[i]);
     r->v->model = PITH__BPE;
     r->v->fuse_unk = pith__vocab_flag(r, at[FUSE], names[FUSE], 0);
@@ -187,6 +192,8 @@ static void hf_pre_tokenizer(pith__vocab_reading *r, pith__json at) {
         hf_add_step(r, pith__str_of(each ? "\\p{N}" : "\\p{N}+"));
     } else if (pith__vocab_step_is(at, "Split")) {
         hf_split(r, at);
+    } else if (pith__vocab_step_is(at, "WhitespaceSplit") && r->v->model == PITH__UNIGRAM) {
+        r->v->split_white = 1;
     } else if (pith__vocab_step_is(at, "Metaspace")) {
         hf_metaspace(r, at);
     } else {
@@ -280,17 +287,19 @@ PITH_SHARED int pith__hf_vocab(pith__folder *f, pith__json at, const char *path)
                                                "pre_tokenizer", "post_processor", "decoder" };
     pith__json in[FIELDS];
     pith__json_pick(at, names, in, FIELDS);
-    int words = pith__vocab_is_words(in[MODEL]);
+    int words = pith__vocab_is_words(in[MODEL]), unigram = is_unigram(in[MODEL]);
     if (words) pith__vocab_words(&r, in[MODEL]);
+    else if (unigram) pith__vocab_unigram(&r, in[MODEL]);
     else hf_model(&r, in[MODEL]);
     if (!r.code) hf_added(&r, in[ADDED]);
-    pith__vocab_steps(&r, in[NORMALIZER], "normalizers", words ? pith__vocab_bert : hf_normalizer);
+    pith__vocab_steps(&r, in[NORMALIZER], "normalizers",
+                      words ? pith__vocab_bert : unigram ? pith__vocab_rewrite : hf_normalizer);
     pith__vocab_steps(&r, in[PRE], "pretokenizers", words ? pith__vocab_bert_cut : hf_pre_tokenizer);
     pith__vocab_steps(&r, in[PROCESSOR], "processors", pith__vocab_around);
     pith__vocab_steps(&r, in[DECODER], "decoders", words ? pith__vocab_bert_text : hf_decoder);
     if (words && !v->split_words)
         pith__vocab_wrong(&r, in[PRE], PITH_EARCH, names[PRE], "BertPreTokenizer");
-    if (r.byte_level && (r.metaspace || r.prepend))
+    if (r.byte_level && (r.metaspace || r.prepend || unigram))
         pith__vocab_wrong(&r, in[NORMALIZER], PITH_EARCH, names[NORMALIZER], "none with ByteLevel");
     if (r.prepend && (!r.metaspace || v->late_spaces || v->add_space))
         pith__vocab_wrong(&r, in[NORMALIZER], PITH_EARCH, names[NORMALIZER],

@@ -297,7 +297,7 @@ TEST(tokenizers_that_must_not_run) {
         { "\"normalized\":false", "\"normalized\":2", "normalized" },
         { "\"lstrip\":false", "\"lstrip\":1", "lstrip" },
         { "\"special\":true", "\"special\":\"yes\"", "special" },
-        { "\"type\":\"BPE\"", "\"type\":\"Unigram\"", "model.type" },
+        { "\"type\":\"BPE\"", "\"type\":\"WordLevel\"", "model.type" },
         { "\"type\":\"BPE\"", "\"type\":5", "model.type" },
         { "\"dropout\":null", "\"dropout\":0.1", "dropout" },
         { "\"continuing_subword_prefix\":\"\"", "\"continuing_subword_prefix\":\"##\"",

@@ -228,13 +228,15 @@ static uint64_t hash_str(uint64_t h, pith__str s) { return pith__hash(h + s.n, s
 static uint64_t vocab_key(const pith_model *m) {
     const pith__vocab *v = &m->store.vocab;
     const int rules[] = { v->model, v->bos, v->eos, v->unk, v->ignore_merges, v->byte_fallback, v->nfc, v->add_space,
-                          v->late_spaces, v->split_words, v->fuse_unk };
+                          v->late_spaces, v->split_words, v->split_white, v->fuse_unk };
     uint64_t h = pith__hash((uint64_t)v->n, rules, sizeof rules);
     for (int i = 0; i < v->n; i++) {
         if (i == v->unk || i == v->bos || i == v->eos) continue;
         h = hash_str(h + v->type[i] + (v->added ? 256u * v->added[i] : 0), pith__tokenizer_piece(m->tokenizer, i));
-        if (v->model == PITH__SPM) h = pith__hash(h, &v->score[i], sizeof *v->score);
+        if (v->model == PITH__SPM || v->model == PITH__UNIGRAM) h = pith__hash(h, &v->score[i], sizeof *v->score);
     }
+    for (int i = 0; i < v->n_rewrite; i++)
+        h = hash_str(hash_str(h + (uint64_t)v->rewrite[i].kind, v->rewrite[i].find), v->rewrite[i].put);
     for (int i = 0; i < v->n_merge; i++) h = hash_str(hash_str(h, v->left[i]), v->right[i]);
     return v->model == PITH__BPE ? hash_str(h, v->pre) : h;
 }
