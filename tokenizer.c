@@ -523,7 +523,8 @@ static int can_be_made(const pith__tokenizer *k, size_t id) {
     if (k->piece[id].n == 0 || pith__byte_named(v, v->piece[id]) >= 0) return 0;
     if (v->added && v->added[id] & PITH__ADDED_ONLY) return 0;
     if (v->model == PITH__UNIGRAM && v->log_prob) return 1; /* "<s>" too, where it is not read as a token */
-    if (v->model != PITH__BPE) return !is_plain(v->type[id]) && (v->model == PITH__SPM || v->type[id] != PITH__UNUSED);
+    if (v->model == PITH__UNIGRAM) return !is_plain(v->type[id]) && v->type[id] != PITH__UNUSED;
+    if (v->model == PITH__SPM) return !is_plain(v->type[id]);
     int letters = v->spelling == PITH__BYTE_LETTERS && is_raw(v, id);
     for (size_t i = 0; letters && i < k->piece[id].n; i++)
         if (k->piece[id].p[i] <= ' ' || k->piece[id].p[i] > '~') return 0;

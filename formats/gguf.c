@@ -597,14 +597,47 @@ static int gguf_read_around(pith__store *s, pith_error *err) {
     return PITH_OK;
 }
 
+/* SentencePiece's Unigram, whose scores are logarithms of probabilities. Text goes through a map of characters first, loses
+ * spaces that are too many, and gets one in front. What a file does not say is as SentencePiece has it. */
+static int gguf_read_unigram(pith__store *s, pith_error *err) {
+    pith__vocab *v = &s->vocab;
+    const pith__key *map;
+    int trim = 1, space = 1, code = gguf_get(s, "tokenizer.ggml.precompiled_charsmap", PITH__ARRAY, &map, err);
+    if (!code && map && map->gguf_item != GGUF_U8 && map->gguf_item != GGUF_I8)
+        code = pith__fail(err, PITH_EFORMAT, "%s: key 'tokenizer.ggml.precompiled_charsmap' is an array of type %d, need bytes",
+                          s->path, map->gguf_item);
+    if (!code) code = gguf_get_flag(s, "tokenizer.ggml.add_space_prefix", &space, err);
+    if (!code) code = gguf_get_flag(s, "tokenizer.ggml.remove_extra_whitespaces", &trim, err);
+    if (!code) v->rewrite = gguf_new(s, 2, sizeof *v->rewrite, &code, err);
+    if (code) return code;
+    v->model = PITH__UNIGRAM;
+    v->spelling = PITH__METASPACE;
+    v->fuse_unk = v->late_spaces = v->add_eos = 1;
+    v->add_space = space ? PITH__SPACE_ALWAYS : 0;
+    for (int i = 0; i < v->n; i++) v->byte_fallback |= v->type[i] == PITH__BYTE;
+    if (map) v->rewrite[v->n_rewrite++] = (pith__rewrite){ .kind = PITH__MAP_LONGEST, .find = { (const char *)map->at.p, map->n } };
+    if (trim) v->rewrite[v->n_rewrite++].kind = PITH__TRIM;
+    return PITH_OK;
+}
+
+/* RoBERTa's, XLM-R's and ModernBERT's mask takes the white space before it along; their files do not say so. */
+static int gguf_strip_mask(pith__store *s, pith_error *err) {
+    pith__vocab *v = &s->vocab;
+    int code = PITH_OK;
+    if (v->mask < 0 || v->model == PITH__WORDPIECE) return code;
+    v->added = gguf_new(s, (size_t)v->n, sizeof *v->added, &code, err);
+    if (!code) v->added[v->mask] = PITH__LSTRIP;
+    return code;
+}
+
 /* Special tokens and flags. SentencePiece's first three tokens have a meaning without a key. */
 static int gguf_read_special(pith__store *s, pith_error *err) {
     pith__vocab *v = &s->vocab;
-    int spm = v->model == PITH__SPM, eot = -1, eom = -1;
+    int spm = v->model == PITH__SPM, uni = v->model == PITH__UNIGRAM, eot = -1, eom = -1;
     const pith__key *chat, *tools = NULL;
     int code = gguf_get_id(s, "tokenizer.ggml.bos_token_id", spm ? 1 : -1, &v->bos, err);
-    if (!code) code = gguf_get_id(s, "tokenizer.ggml.eos_token_id", spm ? 2 : -1, &v->eos, err);
-    if (!code) code = gguf_get_id(s, "tokenizer.ggml.unknown_token_id", spm ? 0 : -1, &v->unk, err);
+    if (!code) code = gguf_get_id(s, "tokenizer.ggml.eos_token_id", spm ? 2 : uni ? 1 : -1, &v->eos, err);
+    if (!code) code = gguf_get_id(s, "tokenizer.ggml.unknown_token_id", spm ? 0 : uni ? 2 : -1, &v->unk, err);
     if (!code) code = gguf_get_id(s, "tokenizer.ggml.eot_token_id", -1, &eot, err);
     if (!code) code = gguf_get_id(s, "tokenizer.ggml.eom_token_id", -1, &eom, err);
     if (!code) code = gguf_get_flag(s, "tokenizer.ggml.add_bos_token", &v->add_bos, err);
@@ -639,20 +672,21 @@ static int gguf_read_vocab(pith__store *s, pith_error *err) {
     int code = gguf_get(s, "tokenizer.ggml.model", PITH__STRING, &model, err);
     if (code || !model || pith__str_is(model->s, "none") || pith__str_is(model->s, "no_vocab"))
         return code;
-    if (pith__str_is(model->s, "t5")) {
-        pith__note(s, "%s: its vocabulary is of a kind that is not read yet, so there are tokens only", s->path);
-        return code;
-    }
-    int spm = pith__str_is(model->s, "llama"), words = pith__str_is(model->s, "bert");
-    if (!spm && !words && !pith__str_is(model->s, "gpt2"))
-        return pith__fail(err, PITH_EARCH, "%s: tokenizer.ggml.model is '%.*s', need llama, gpt2 or bert",
+    static const struct {
+        const char *name;
+        int (*read)(pith__store *s, pith_error *err);
+    } known[] = { { "llama", gguf_read_spm }, { "gpt2", gguf_read_bpe }, { "bert", gguf_read_words }, { "t5", gguf_read_unigram } };
+    size_t i = 0, n = sizeof known / sizeof *known;
+    while (i < n && !pith__str_is(model->s, known[i].name)) i++;
+    if (i == n)
+        return pith__fail(err, PITH_EARCH, "%s: tokenizer.ggml.model is '%.*s', need llama, gpt2, bert or t5",
                           s->path, gguf_shown(model->s), model->s.p);
     code = gguf_read_pieces(s, err);
-    if (!code) code = spm ? gguf_read_spm(s, err) : words ? gguf_read_words(s, err) : gguf_read_bpe(s, err);
+    if (!code) code = known[i].read(s, err);
     if (!code) code = gguf_read_special(s, err);
     if (!code) code = gguf_read_around(s, err);
     if (!code) code = gguf_read_normalizer(s, err);
-    return code || !spm ? code : gguf_strip_phi3(s, err);
+    return code ? code : s->vocab.model == PITH__SPM ? gguf_strip_phi3(s, err) : gguf_strip_mask(s, err);
 }
 
 /* ---- all of it ------------------------------------------------------------------------------- */

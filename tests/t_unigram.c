@@ -125,8 +125,42 @@ TEST(newer_folders_strip_and_squeeze) {
     free(c);
 }
 
+/* The vocabulary of y as a GGUF file has it. */
+static void put_vocabulary(doc *d, const pith__vocab *v) {
+    key_str(d, "tokenizer.ggml.model", "t5");
+    bytes *b = key_array(d, "tokenizer.ggml.tokens", STR, (uint64_t)v->n);
+    for (int i = 0; i < v->n; i++) put_int(b, v->piece[i].n, 8), put(b, v->piece[i].p, v->piece[i].n);
+    b = key_array(d, "tokenizer.ggml.scores", F32, (uint64_t)v->n);
+    for (int i = 0; i < v->n; i++) put_f32(b, (float)v->log_prob[i]);
+    b = key_array(d, "tokenizer.ggml.token_type", I32, (uint64_t)v->n);
+    for (int i = 0; i < v->n; i++) put_int(b, i == v->unk ? PITH__UNKNOWN : v->type[i], 4);
+    key_int(d, "tokenizer.ggml.bos_token_id", U32, (uint64_t)v->bos, 4);
+    key_int(d, "tokenizer.ggml.eos_token_id", U32, (uint64_t)v->eos, 4);
+    key_int(d, "tokenizer.ggml.unknown_token_id", U32, (uint64_t)v->unk, 4);
+    key_int(d, "tokenizer.ggml.mask_token_id", U32, (uint64_t)v->n - 1, 4);
+    key_int(d, "tokenizer.ggml.add_bos_token", BOOL, 1, 1);
+    b = key_array(d, "tokenizer.ggml.precompiled_charsmap", U8, v->rewrite[0].find.n);
+    put(b, v->rewrite[0].find.p, v->rewrite[0].find.n);
+}
+
+TEST(gguf_gives_the_ids_of_sentencepiece) {
+    if (!has_shared()) SKIP("no ../shared");
+    vocabulary y;
+    open_json(&y, shared("vocab/unigram-xlmr/tokenizer.json"));
+    REQUIRE(y.k != NULL);
+    doc d = new_doc();
+    put_vocabulary(&d, &y.s.vocab);
+    REQUIRE(works(read_doc(&d)));
+    close_vocabulary(&y);
+    y = (vocabulary){ .k = pith__tokenizer_new(&store.vocab, &error) };
+    lines_are(&y, "vocab/unigram-xlmr.spm.out", PITH_BOS | PITH_EOS);
+    close_vocabulary(&y);
+    close_store();
+}
+
 int main(void) {
     RUN(folders_give_the_ids_of_tokenizers);
     RUN(newer_folders_strip_and_squeeze);
+    RUN(gguf_gives_the_ids_of_sentencepiece);
     return DONE();
 }
