@@ -42,7 +42,7 @@ static void print_formats(output *out, const pith__store *s, int group) {
 }
 
 static void print_vocab(output *out, const pith__vocab *v) {
-    static const char *const kinds[] = { "none", "BPE by score (SentencePiece)", "BPE by rank", "Unigram" };
+    static const char *const kinds[] = { "none", "BPE by score (SentencePiece)", "BPE by rank", "WordPiece", "Unigram" };
     static const char *const spellings[] = { "", "", ", byte-level" };
     if (v->model == PITH__NONE) {
         output_line(out, "%-15s none\n", "tokenizer");
