@@ -534,15 +534,16 @@ static int gguf_read_spm(pith__store *s, pith_error *err) {
 }
 
 /* Byte-level BPE, whose merges have ranks and whose bytes are spelled as letters. What files do not
- * say of BOS and of whole words that need no merges goes with the pre-tokeniser's name. */
+ * say of BOS, of whole words that need no merges and of normal form C goes with the pre-tokeniser's name. */
 static int gguf_read_bpe(pith__store *s, pith_error *err) {
     static const struct {
         const char *pre;
-        int add_bos, ignore_merges;
+        int add_bos, ignore_merges, nfc;
     } habits[] = {
-        { "llama3", 1, 1 }, { "llama-v3", 1, 1 }, { "llama-bpe", 1, 1 }, { "falcon3", 1, 1 },
-        { "falcon-h1", 1, 1 }, { "pixtral", 1, 1 }, { "midm-2.0", 1, 1 }, { "lfm2", 1, 1 },
-        { "tekken", 1, 1 }, { "youtu", 0, 1 }, { "chameleon", 1, 0 }
+        { "llama3", 1, 1, 0 }, { "llama-v3", 1, 1, 0 }, { "llama-bpe", 1, 1, 0 }, { "falcon3", 1, 1, 0 },
+        { "falcon-h1", 1, 1, 0 }, { "pixtral", 1, 1, 0 }, { "midm-2.0", 1, 1, 0 }, { "lfm2", 1, 1, 0 },
+        { "tekken", 1, 1, 0 }, { "youtu", 0, 1, 0 }, { "chameleon", 1, 0, 0 },
+        { "olmo", 0, 0, 1 }, { "modern-bert", 0, 0, 1 } /* GPT-NeoX's, too */
     };
     pith__vocab *v = &s->vocab;
     const pith__key *pre;
@@ -555,6 +556,7 @@ static int gguf_read_bpe(pith__store *s, pith_error *err) {
         if (!pith__str_is(v->pre, habits[i].pre)) continue;
         v->add_bos = habits[i].add_bos;
         v->ignore_merges = habits[i].ignore_merges;
+        v->nfc = habits[i].nfc;
     }
     return gguf_read_merges(s, err);
 }
