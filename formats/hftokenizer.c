@@ -69,7 +69,7 @@ static void hf_model(pith__vocab_reading *r, pith__json model) {
     pith__json_pick(model, names, at, FIELDS);
     if (pith__json_type(model) != '{') pith__vocab_wrong(r, model, PITH_EFORMAT, "model", "an object");
     if (pith__json_type(at[TYPE]) && !pith__json_is(at[TYPE], "BPE"))
-        pith__vocab_wrong(r, at[TYPE], PITH_EARCH, "model.type", "BPE or Unigram");
+        pith__vocab_wrong(r, at[TYPE], PITH_EARCH, "model.type", "BPE, WordPiece or Unigram");
     for (int i = DROPOUT; i <= AFFIX; i++) pith__vocab_absent(r, at[i], names[i]);
     r->v->model = PITH__BPE;
     r->v->fuse_unk = pith__vocab_flag(r, at[FUSE], names[FUSE], 0);

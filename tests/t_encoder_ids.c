@@ -8,8 +8,8 @@ static pith__json json_of(pith__file *f, const char *path) {
     return j;
 }
 
-/* The texts have the ids of a file, a line each. Where that one is cut, the tokens that are left out are text's last ones. */
-static void texts_are(const vocabulary *y, const char *name, pith__json list) {
+/* The texts of a list, or its pairs, have the ids of a file, a line each. A line of limit ids is cut. */
+static void texts_are(const vocabulary *y, const char *name, pith__json list, int limit) {
     char line[4000];
     pith__file f;
     pith__json item;
@@ -20,13 +20,12 @@ static void texts_are(const vocabulary *y, const char *name, pith__json list) {
     int n = 0;
     for (; pith__json_next(&list, NULL, &item) && w < end; n++) {
         const char *stop = memchr(w, '\n', (size_t)(end - w));
-        pith__str s;
-        int limit = 0;
+        pith__to_frame in = { .flags = PITH_SPECIAL, .limit = limit };
+        pith__json first = item, second;
         size_t size = 0;
-        for (const char *p = w; p < stop; p++) limit += *p == ' ';
-        if (pith__json_string(item, &a, &s)) exit(96);
-        if (limit < 60) limit = 0; /* this text is not cut */
-        const pith__to_frame in = { .first = s, .flags = PITH_SPECIAL, .limit = limit };
+        int pair = pith__json_type(item) == '[';
+        if (pair && (!pith__json_next(&item, NULL, &first) || !pith__json_next(&item, NULL, &second))) exit(95);
+        if (pith__json_string(first, &a, &in.first) || (pair && pith__json_string(second, &a, &in.second))) exit(96);
         REQUIRE(y->k && !pith__frame(y->k, &in, &got));
         for (int i = 0; i < got.n && size < sizeof line - 20; i++) size += (size_t)sprintf(line + size, " %d", got.token[i]);
         if (size != (size_t)(stop - w) || memcmp(line, w, size))
@@ -40,8 +39,9 @@ static void texts_are(const vocabulary *y, const char *name, pith__json list) {
 }
 
 TEST(texts_have_the_ids_of_transformers) {
-    static const struct { const char *name; int gguf; } model[] = {
-        { "xlmr", 1 }, { "xlmr-rank", 0 }, { "gpt2", 1 }, { "gptneox", 1 }, { "modernbert", 1 }, { "qwen3-emb", 1 }, { "embgemma", 1 },
+    static const struct { const char *name; int gguf, limit; } model[] = {
+        { "xlmr", 1, 64 }, { "xlmr-rank", 0, 64 }, { "gpt2", 1, 64 }, { "gptneox", 1, 64 }, { "roberta-mlm", 0, 64 },
+        { "modernbert", 1, 128 }, { "qwen3-emb", 1, 128 }, { "embgemma", 1, 128 },
     };
     if (!has_shared()) SKIP("no ../shared");
     pith__file f;
@@ -52,15 +52,46 @@ TEST(texts_have_the_ids_of_transformers) {
         snprintf(ids, sizeof ids, "%s.ids", model[i].name);
         snprintf(path, sizeof path, "%s-hf/tokenizer.json", model[i].name);
         open_json(&y, shared(path));
-        texts_are(&y, ids, texts);
+        texts_are(&y, ids, texts, model[i].limit);
         close_vocabulary(&y);
         if (!model[i].gguf) continue;
         snprintf(path, sizeof path, "%s.gguf", model[i].name);
         open_gguf(&y, shared(path));
-        texts_are(&y, ids, texts);
+        texts_are(&y, ids, texts, model[i].limit);
         close_vocabulary(&y);
         close_store();
     }
+    pith__file_close(&f);
+}
+
+/* {mask} in these is the mask's own name, and takes the blanks before it along. */
+TEST(masked_texts) {
+    if (!has_shared()) SKIP("no ../shared");
+    pith__file f;
+    vocabulary y;
+    pith__json item, list = pith__json_get(json_of(&f, shared("texts.json")), "masked");
+    char text[4000] = "[", *mask;
+    size_t n = 1;
+    while (pith__json_next(&list, NULL, &item)) {
+        pith__str s = pith__json_raw(item);
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s%.*s", n > 1 ? "," : "", (int)s.n, s.p);
+    }
+    strcpy(text + n, "]");
+    while ((mask = strstr(text, "{mask}"))) memcpy(mask, "<mask>", 6);
+    REQUIRE(!pith__json_read(&list, text, strlen(text), "masked", &error));
+    open_json(&y, shared("roberta-mlm-hf/tokenizer.json"));
+    texts_are(&y, "roberta-mlm.masked.ids", list, 64);
+    close_vocabulary(&y);
+    pith__file_close(&f);
+}
+
+TEST(pairs_have_the_ids_of_transformers) {
+    if (!has_shared()) SKIP("no ../shared");
+    pith__file f;
+    vocabulary y;
+    open_json(&y, shared("xlmr-rank-hf/tokenizer.json"));
+    texts_are(&y, "xlmr-rank.pairs.ids", pith__json_get(json_of(&f, shared("texts.json")), "pairs"), 64);
+    close_vocabulary(&y);
     pith__file_close(&f);
 }
 
@@ -99,6 +130,8 @@ TEST(modernbert_gguf) {
 
 int main(void) {
     RUN(texts_have_the_ids_of_transformers);
+    RUN(masked_texts);
+    RUN(pairs_have_the_ids_of_transformers);
     RUN(gpt2_lines);
     RUN(modernbert_gguf);
     return DONE();
