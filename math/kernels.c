@@ -331,6 +331,18 @@ PITH_SHARED void pith__cache_value(const pith__format *f, uint8_t *plane, int he
     f->encode(plane + (size_t)slot * value_bytes(f, head_dim), v, head_dim, NULL);
 }
 
+/* ---- for search (nearest.c) ---------------------------------------------------------------------------- */
+
+static void scan_portable(const pith__scan *s, size_t r0, size_t r1) {
+    for (size_t r = r0; r < r1; r++) {
+        const float *x = s->x + r * s->cols;
+        uint32_t bits = 0;
+        for (size_t i = 0; i < s->cols; i++) bits += pith__bits_of(x[i]);
+        s->y[r] = dot_portable(x, s->question, s->cols);
+        s->bits[r] = bits;
+    }
+}
+
 /* ---- for gradients (train/backward.c) ---------------------------------------------------------------- */
 
 enum { OUTER_COLUMNS = 32 };
@@ -404,7 +416,7 @@ static size_t tile_size_portable(const pith__format *f, size_t n) { /* no tiles,
 
 static const pith__kernels portable_kernels = {
     .name = "portable", .quantize = quantize_portable, .tile_size = tile_size_portable, .matmul = matmul_portable,
-    .attend = attend_portable, .dot = dot_portable, .rmsnorm = rmsnorm_portable,
+    .attend = attend_portable, .dot = dot_portable, .scan = scan_portable, .rmsnorm = rmsnorm_portable,
     .layernorm = layernorm_portable, .rope = rope_portable,
     .gate = gate_portable, .softmax = softmax_portable, .outer = outer_portable, .d_gate = d_gate_portable,
     .peak_flops = peak_flops_portable,

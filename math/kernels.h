@@ -182,6 +182,15 @@ typedef struct {
     size_t first_task;   /* set by pith__attend: the number of its first task, of all attentions together */
 } pith__attention;
 
+/* For search: what a question needs of vectors, found in one reading of them, because memory is the limit. */
+typedef struct {
+    const float *x;      /* (n, cols) */
+    const float *question; /* (cols) */
+    size_t cols;
+    float *y;            /* (n) their dot products with the question */
+    uint32_t *bits;      /* (n) the sums of their numbers taken as integers: no change of one number leaves its sum */
+} pith__scan;
+
 enum { PITH__SILU, PITH__GELU, PITH__GELU_ERF, PITH__RELU }; /* GELU in its tanh form, as in Gemma; and the exact one, as in BERT */
 
 /* y (m, n) = a (m, n_k) b (n_k, n), or, with add, y += a b: the products of the backward pass. Number (i, k) of a
@@ -210,6 +219,7 @@ struct pith__kernels {
     /* tokens t0 to t1, all query heads of one kv head; scores: room for pith__attend_scratch */
     void (*attend)(const pith__attention *a, int t0, int t1, int kv_head, float *scores);
     float (*dot)(const float *a, const float *b, size_t n);
+    void (*scan)(const pith__scan *s, size_t r0, size_t r1); /* vectors r0 to r1 */
     void (*rmsnorm)(float *y, const float *x, const float *w, size_t n, float eps); /* w NULL: ones */
     void (*layernorm)(float *y, const float *x, const float *w, const float *b, size_t n, float eps); /* b NULL: zeros */
     void (*rope)(float *x, const float *cs, int n_rot, int half); /* one head; cs: (n_rot / 2, 2) cos, sin */

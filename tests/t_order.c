@@ -58,6 +58,27 @@ TEST(dot) {
         }
 }
 
+/* Each vector's product and the sum of its bits, whichever are asked for together. */
+TEST(scan) {
+    enum { MOST = 70, VECTORS = 11 };
+    float x[VECTORS * MOST], q[MOST], y[VECTORS], want[VECTORS];
+    uint32_t bits[VECTORS], sum[VECTORS];
+    for (int s = 0; s < n_set; s++)
+        for (size_t n = 1; n <= MOST; n++) {
+            fused = s > 0;
+            memset(sum, 0, sizeof sum);
+            for (size_t i = 0; i < n; i++) q[i] = uniform();
+            for (size_t i = 0; i < VECTORS * n; i++) x[i] = uniform(), sum[i / n] += pith__bits_of(x[i]);
+            for (size_t r = 0; r < VECTORS; r++) want[r] = right_dot(x + r * n, q, n), y[r] = 7, bits[r] = 7;
+            pith__scan all = { x, q, n, y, bits };
+            for (size_t r0 = 1; r0 < 3; r0++) {
+                sets[s]->scan(&all, 0, r0);
+                sets[s]->scan(&all, r0, VECTORS);
+                if (differs(y, want, VECTORS) || memcmp(bits, sum, sizeof bits)) FAIL("%s: %zu numbers", sets[s]->name, n);
+            }
+        }
+}
+
 /* Portable adds the squares one after the other, as llama2.c does; the others have lanes. */
 TEST(rmsnorm) {
     float x[300], w[300], y[300], want[300];
@@ -363,6 +384,7 @@ TEST(outer) { /* from the first product to the last, then what was there before 
 int main(void) {
     find_kernels_and_formats();
     RUN(dot);
+    RUN(scan);
     RUN(rmsnorm);
     RUN(softmax);
     RUN(matmul);
