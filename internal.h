@@ -665,4 +665,19 @@ PITH_SHARED int pith__constraint_over(const pith__constraint *c);  /* 1: and not
 PITH_SHARED const uint32_t *pith__constraint_mask(pith__constraint *c, pith_token before, const pith_generation *g,
                                                   pith_error *err);
 
+/* ---- nearest.c: search ----------------------------------------------------------------------------- */
+
+typedef struct {
+    const pith__kernels *kernels;
+    int n_threads;
+    const float *vectors; /* (n, dim) */
+    size_t n, dim;
+    const uint32_t *bits; /* (n) what pith__scan found of them once; NULL: not known */
+    const float *question; /* (dim) */
+    size_t altered;      /* what comes of it: the first vector whose bits have another sum now; none: n */
+} pith__search;
+
+/* best (k): as pith_nearest. */
+PITH_SHARED int pith__nearest(pith__search *s, int k, pith_match *best);
+
 #endif

@@ -320,6 +320,19 @@ int  pith_embedder_size(const pith_embedder *e); /* numbers of a vector */
  * many vectors that is: n, and without pooling the tokens of all. If they are over cap, none is computed. */
 int  pith_embed(pith_embedder *e, pith_passage *text, int n, float *out, int cap, pith_error *err);
 
+/* ---- search ------------------------------------------------------------ */
+
+typedef struct {
+    size_t at;            /* which of the vectors */
+    float score;          /* its dot product with the question, which of vectors of the length 1 is their cosine */
+} pith_match;
+
+/* Of n vectors of dim numbers, one after the other, the k with the largest dot products with question (dim), the best
+ * first and of equals the first one. All are read, by the model's threads. NaN counts as the smallest. Returns how many
+ * are in best: k, or n where there are fewer. */
+int pith_nearest(const pith_model *m, const float *question, const float *vectors, size_t n, int dim, int k,
+                 pith_match *best);
+
 /* ---- sampling ---------------------------------------------------------- */
 
 typedef struct {
