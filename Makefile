@@ -46,6 +46,7 @@ TOOLS   = tools/bundle.c \
           tools/vocab.c \
           tools/drift.c \
           tools/imatrix.c \
+          tools/index.c \
           tools/probes.c \
           tools/merge.c \
           tools/program.c \
