@@ -47,6 +47,7 @@ TOOLS   = tools/bundle.c \
           tools/drift.c \
           tools/imatrix.c \
           tools/index.c \
+          tools/search.c \
           tools/probes.c \
           tools/merge.c \
           tools/program.c \

@@ -29,6 +29,7 @@ static const char usage[] =
     "run chat MODEL [options]   hold a conversation (also -m chat)\n"
     "run VERB MODEL [options]   batch, score, tokenize, info, bench, merge, quantize, imatrix, drift;\n"
     "                           run VERB --help says more\n"
+    "run search MODEL -i QUESTION -f LINES   which lines of a text are nearest in meaning\n"
     "run VERB TEXT [options]    vocab, pretrain: learn a vocabulary, a model from a text file\n"
     "run sft MODEL DATA.jsonl       teach a model by examples\n"
     "run dpo MODEL PAIRS.jsonl      teach it which of two answers is better\n"
@@ -409,6 +410,7 @@ static const struct {
     { "merge", verb_merge },
     { "drift", verb_drift },
     { "imatrix", verb_imatrix },
+    { "search", verb_search },
 };
 
 enum { N_VERB = sizeof verbs / sizeof *verbs };

@@ -1169,5 +1169,52 @@ if [ -c /dev/full ]; then
     go batch -f "$dir/ask.jsonl" -o /dev/full --quiet; refused 4 /dev/full "batch: a full disk"
 else skip "batch: a full disk" "no /dev/full"; fi
 
+# ---- search ------------------------------------------------------------------------------------------
+mkdir "$dir/find"; lines=$dir/find/lines.txt; index=$lines.pith-index
+printf 'The cat sat on the mat.\r\nA dog ran.\n\nOnce upon a time\tin a wood\nA dog ran.\nthe end' > "$lines"
+find() { go search "$dir/tiny.bin" -z "$dir/tok.bin" -f "$lines" "$@"; }
+has() { grep -q "$1" "$dir/err"; } # of what was said
+parts() { ls "$dir/find" | grep -c -e part -e lock; }
+find -i "A dog ran." -k 2 && has '^6 lines, 6 new' && [ -s "$index" ]; out_is '1.000000\t2\tA dog ran.\n1.000000\t5\tA dog ran.\n' "search: the same line comes first, of two the first one"
+find -i "The cat sat on the mat." -k 100 && [ "$(wc -l < "$dir/out")" -eq 6 ] && has ' 0 new' && head -n 1 "$dir/out" | cmp -s - <<EOF
+1.000000	1	The cat sat on the mat.
+EOF
+ok $? "all lines, from the index: an empty one too, and without the end of a line of Windows"
+sort -k 1,1nr -k 2,2n -s "$dir/out" > "$dir/sorted"; cmp -s "$dir/sorted" "$dir/out"; ok $? "best first"
+cp "$dir/out" "$dir/all"; ask="The cat sat on the mat."
+for t in 1 2 3 4; do find -i "$ask" -k 100 --threads $t; has ' 0 new'; same_out "$dir/all" "search: $t threads"; done
+echo "$ask" > "$dir/question"; in=$dir/question; find -i - -k 100; in=/dev/null; same_out "$dir/all" "the question from standard input"
+in=$lines; go search "$dir/tiny.bin" -z "$dir/tok.bin" -f - -i "$ask" -k 100; in=/dev/null; has ' 6 new'; same_out "$dir/all" "the text from standard input"
+printf '%s' '{"t": "The cat sat on the mat."}' > "$dir/find/l.jsonl"; printf '\n\n{"t": "A dog ran.\\n"}\n' >> "$dir/find/l.jsonl"
+go search "$dir/tiny.bin" -z "$dir/tok.bin" -f "$dir/find/l.jsonl" -i "$ask" --jsonl t -k 1; out_is '1.000000\t1\t{"t": "The cat sat on the mat."}\n' "lines of JSON"
+go search "$dir/tiny.bin" -z "$dir/tok.bin" -f "$dir/find/l.jsonl" -i "$ask" --jsonl text; [ "$status" -eq 3 ] && has "line 1: has no text 'text'"; ok $? "that lack the field"
+# What has changed.
+cp "$index" "$dir/index"; printf '\nA new line' >> "$lines"; find -i "A new line" -k 1 && has '^7 lines, 1 new'; out_is '1.000000\t7\tA new line\n' "search: a line more"
+sed -i '1d; s/^the end/The end/' "$lines"; find -i "The end" -k 1 && has '^6 lines, 1 new'; out_is '1.000000\t5\tThe end\n' "one less, and one other"
+cp "$index" "$dir/good"; find -i "$ask" -k 9; cp "$dir/out" "$dir/all"
+find -i "$ask" -k 9 -c 3; has "another way: it is made anew" && has '6 new'; fine "texts cut shorter"
+go search "$dir/spm.gguf" -f "$lines" -i "$ask"; has "another model: it is made anew" && has '6 new'; fine "another model"
+find -i "$ask" -k 9; has "another model: it is made anew"; same_out "$dir/all" "and back"
+head -c 300 "$dir/good" > "$index"; find -i "$ask" -k 9; has "has 300 bytes, need"; same_out "$dir/all" "an index that is cut"
+{ head -c 400 "$dir/good"; printf xyz; tail -c +404 "$dir/good"; } > "$index"; find -i "$ask" -k 9; has "line 3 was altered"; same_out "$dir/all" "a vector that was altered"
+cmp -s "$index" "$dir/good"; ok $? "is right again"
+printf x > "$index.77.part"; printf 'more\n' >> "$lines"; find -i more -k 1; [ "$(parts)" -eq 0 ]; ok $? "what a killed run left is removed"
+echo "my notes" > "$index"; find -i "$ask" -k 1; has "left as it is" && [ "$(cat "$index")" = "my notes" ]; fine "a file that is no index stays"
+rm "$index"; awk 'BEGIN { for (i = 0; i < 200; i++) print "line " i }' > "$lines"; find -i "line 77" -k 3; cp "$dir/out" "$dir/all"; cp "$index" "$dir/good"
+rm "$index"; (trap '' XFSZ; ulimit -f 8; find -i "line 77" -k 3; exit $status); status=$?; has "the vectors are not kept" && [ ! -e "$index" ] && [ "$(parts)" -eq 0 ]; same_out "$dir/all" "search: a full disk"
+find -i a --quiet & pid=$!; (dir=$dir/second; mkdir "$dir"; index=; go search "${dir%/second}/tiny.bin" -z "${dir%/second}/tok.bin" -f "$lines" -i "line 77" -k 3; exit $status)
+status=$?; wait $pid; cp "$dir/second/out" "$dir/out"; cmp -s "$index" "$dir/good" && [ "$(parts)" -eq 0 ]; same_out "$dir/all" "two runs at once"
+awk 'BEGIN { for (i = 0; i < 300000; i++) print "a line of some length, which is number " i }' > "$lines"
+for t in 0.3 0.6; do rm -f "$index"; "$run" search "$dir/tiny.bin" -z "$dir/tok.bin" -f "$lines" -i a > /dev/null 2>&1 & pid=$!; sleep $t; kill -s KILL $pid; wait $pid 2> /dev/null; done
+[ ! -e "$index" ]; ok $? "search: kill -9 leaves no half of an index"
+interrupt INT 130 "SIGINT during search" search "$dir/tiny.bin" -z "$dir/tok.bin" -f "$lines" -i a
+kept=$(sed -n 's/.*has what was done, \([0-9]*\) of 300000.*/\1/p' "$dir/err"); head -n 100 "$lines" > "$dir/few"; mv "$dir/few" "$lines"
+[ "${kept:-0}" -gt 100 ] && find -i a && has '^100 lines, 0 new'; ok $? "keeps what was done"
+: > "$lines"; find -i a; refused 3 "is empty" "search: an empty text"
+go search "$dir/tiny.bin" -z "$dir/tok.bin" -f "$dir/none" -i a; refused 3 none "a text that is not there"
+go search "$dir/tiny.bin" -z "$dir/tok.bin" -f "$lines"; refused 1 "-i QUESTION" "search without a question"
+go search "$dir/tiny.bin" -z "$dir/tok.bin" -f - -i -; refused 1 "both" "two things from standard input"
+printf '\377\376a\0' > "$lines"; find -i a; refused 3 UTF-16 "search: a text that is UTF-16"
+
 echo "1..$n"; echo "# $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]

@@ -356,5 +356,6 @@ int verb_grpo(int argc, char **argv);
 int verb_merge(int argc, char **argv);
 int verb_drift(int argc, char **argv);
 int verb_imatrix(int argc, char **argv);
+int verb_search(int argc, char **argv);
 void trace_session(pith_session *s); /* from now on its activations go to stderr */
 #endif
