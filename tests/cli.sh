@@ -98,6 +98,9 @@ bench --shape stories260K; refused 1 "need one of them" "bench: a model and a sh
 bench --n-prompt 0 --n-gen 0; refused 1 "nothing to do" "bench: nothing"
 bench -d 1000; refused 1 "n-depth 1000" "bench beyond the context"
 
+go bench --search 3000 --threads 2 --repetitions 2; grep -q '^search: 3000 vectors of 384 numbers in [0-9.]* ms, 2 threads: .* GB/s, [0-9]* % of' "$dir/out"; fine "bench of a search"
+go bench --search 3000 --json; grep -q '^{"test": "search", "vectors": 3000, "seconds": [0-9.]*, "share": [0-9.]*, "threads": [0-9]*}$' "$dir/out"; fine "as JSON"
+
 # ---- flags -------------------------------------------------------------------------------------------
 for v in abc "" 1abc nan inf -1 1e999 0x1 " 1"; do tiny -t "$v"; refused 1 "-t is" "-t '$v'"; done
 for v in abc "" 1abc nan 7 -0.5; do tiny -p "$v"; refused 1 "-p is" "-p '$v'"; done

@@ -342,6 +342,7 @@ typedef struct {
     const char *shape, *type, *parallel;
     int n_prompt, n_gen, n_depth, repetitions, json;
     int masks;           /* --grammar */
+    int n_vector;        /* --search */
     grammar_choice grammar;
     int n_text[MOST_PARALLEL], n_parallel; /* of --parallel */
 } bench_flags;
@@ -487,6 +488,36 @@ static int run_tests(bench_flags *b, const pith_model *m) {
     return code;
 }
 
+/* --search: the nearest of n vectors, in memory and made up; the best of several passes beside what a plain read reaches. */
+static int bench_search(const bench_flags *b, const pith_model *m) {
+    enum { DIM = 384, BEST = 5 };
+    size_t n = (size_t)b->n_vector;
+    float question[DIM], *x = malloc(n * DIM * sizeof *x);
+    pith__search s = { m->kernels, b->model.options.n_threads, x, n, DIM, NULL, question, 0 };
+    pith_match best[BEST];
+    output o;
+    double least = INFINITY;
+    if (!x) return complain(FAILED, "no memory for %zu vectors of %d numbers", n, DIM);
+    if (!s.n_threads) s.n_threads = pith__may_use("").cores;
+    for (size_t i = 0; i < n * DIM; i++) x[i] = (float)(i * 2654435761u >> 8 & 0xffff) / 32768 - 1;
+    for (int i = 0; i < DIM; i++) question[i] = (float)(i % 7 - 3);
+    for (int i = 0, code = 0; i < 1 + b->repetitions && code >= 0 && !stopped(); i++) {
+        double start = seconds();
+        code = pith__nearest(&s, BEST, best);
+        if (seconds() - start < least) least = seconds() - start;
+    }
+    free(x);
+    int code = stopped() ? stopped() : output_open(&o, NULL, NULL);
+    if (code) return code;
+    double rate = (double)n * DIM * sizeof *x / least, most = read_bandwidth(s.n_threads);
+    if (b->json) output_line(&o, "{\"test\": \"search\", \"vectors\": %zu, \"seconds\": %.6f, \"share\": %.4f, \"threads\": %d}\n", n,
+                             least, rate / most, s.n_threads);
+    else output_line(&o, "search: %zu vectors of %d numbers in %.1f ms, %d thread%s: %.2f GB/s, %.0f %% of what a plain read of"
+                     " memory reaches (%.2f GB/s)\n", n, DIM, 1e3 * least, s.n_threads, s.n_threads == 1 ? "" : "s", rate / 1e9,
+                     100 * rate / most, most / 1e9);
+    return output_close(&o, 1);
+}
+
 int verb_bench(int argc, char **argv) {
     bench_flags b = { .n_prompt = 512, .n_gen = 128, .repetitions = 5, .parallel = "1" };
     const flag flags[] = {
@@ -504,6 +535,7 @@ int verb_bench(int argc, char **argv) {
           "instead, the time to find the tokens that a JSON Schema of 30 fields allows; MODEL may be a vocabulary" },
         { 0, "grammar-file", TEXT, &b.grammar.file, 0, 0, "FILE", "or those of this grammar" },
         { 0, "json-schema-file", TEXT, &b.grammar.schema_file, 0, 0, "FILE", "or of this JSON Schema" },
+        { 0, "search", INTEGER, &b.n_vector, 1, 100000000, "N", "instead, a search of N vectors of 384 numbers, made up" },
         { 0, "json", SWITCH, &b.json, 0, 0, "", "an object a line instead of the table" },
         LORA_FLAGS(b.model),
         MODEL_FLAGS(b.model),
@@ -525,7 +557,7 @@ int verb_bench(int argc, char **argv) {
     b.model.options.n_threads = threads_wanted(b.model.options.n_threads);
     code = b.shape ? make_shape_model(b.shape, b.type, &b.model.options, &m) : open_adapted(&b.model, 0, &m);
     if (!code && b.shape) code = open_adapters(&b.model, m);
-    if (!code) code = run_tests(&b, m);
+    if (!code) code = b.n_vector ? bench_search(&b, m) : run_tests(&b, m);
     close_model(&b.model, m);
     return code;
 }
