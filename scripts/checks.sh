@@ -16,6 +16,11 @@ embed_runs() { # examples/embed.c and the two files, and nothing else
         "$BUILD/fixture" "$BUILD/fx" && "$BUILD/embed" "$BUILD/fx/tiny.bin" "$BUILD/fx/tok.bin" | grep -q '^Once upon a time.' &&
         ! "$BUILD/embed" "$BUILD/fx/tiny.bin" > "$BUILD/refused" 2>&1 && grep -q 'does not become' "$BUILD/refused"
 }
+search_runs() { # examples/search.c, the same way: the line that is the question comes first
+    compile -std=c11 examples/search.c "$BUILD/dist.o" -lm -o "$BUILD/search" &&
+        printf 'a dog\nthe cat\nonce' | "$BUILD/search" "$BUILD/fx/spm.gguf" "the cat" | head -n 1 | grep -q '^1.000000.the cat$' &&
+        ! "$BUILD/search" "$BUILD/fx/spm.gguf" "the cat" < /dev/null 2> "$BUILD/refused" && grep -q 'no lines' "$BUILD/refused"
+}
 refuses() { # refuses WORD FLAGS...: pith.c says it in an #error with this word
     word=$1; shift
     ! $CC -std=c11 -Idist "$@" -fsyntax-only dist/pith.c > "$BUILD/refused" 2>&1 && grep -q "error.*$word" "$BUILD/refused"
@@ -113,6 +118,7 @@ dist)
     check "dist/pith.c exports only pith_*" only_pith "$BUILD/dist.o"
     check "dist/pith.c never exits, prints or reads the environment" never_calls "$BUILD/dist.o"
     check "examples/embed.c builds from dist and runs" embed_runs
+    check "examples/search.c too" search_runs
     check "dist/pith.c compiles with PITH_PORTABLE" compile -std=c11 -O0 -DPITH_PORTABLE -c dist/pith.c -o "$BUILD/dist_portable.o"
     check "dist/pith.c refuses big-endian processors" refuses little-endian -U__BYTE_ORDER__ -D__BYTE_ORDER__=4321
     check "dist/pith.c refuses compilers without atomics" refuses C11 -D__STDC_NO_ATOMICS__
