@@ -568,7 +568,15 @@ static int gguf_read_words(pith__store *s, pith_error *err) {
     v->spelling = PITH__RAW;
     v->add_bos = v->add_eos = 1;
     int code = pith__bert_from_gguf(v, &s->arena);
-    return code ? pith__fail(err, code, "%s: no memory", s->path) : PITH_OK;
+    if (code) return pith__fail(err, code, "%s: no memory", s->path);
+    const pith__key *flags, *longest = NULL; /* pith's own keys */
+    code = gguf_get(s, "pith.bert_normalizer", PITH__INT, &flags, err);
+    if (!code) code = gguf_get(s, "pith.longest_word", PITH__INT, &longest, err);
+    if (code) return code;
+    if (flags) v->bert.clean = flags->i & 1, v->bert.chinese = flags->i >> 1 & 1;
+    if (flags) v->bert.strip = flags->i >> 2 & 1, v->bert.lower = flags->i >> 3 & 1;
+    if (longest && longest->i > 0 && longest->i <= INT32_MAX) v->bert.longest = (int)longest->i;
+    return PITH_OK;
 }
 
 static int gguf_named(const pith__vocab *v, const char *name) { /* or -1 */

@@ -125,12 +125,27 @@ static int is_layout(pith__str name) {
 
 /* What kind of piece i is: tokenizer.bin does not say so of the first three. */
 static int piece_type(const pith__vocab *v, int i) {
-    if (v->spelling != PITH__RAW) return v->type[i];
+    if (v->spelling != PITH__RAW || v->model == PITH__WORDPIECE) return v->type[i];
     return i == v->unk ? PITH__UNKNOWN : i == v->bos || i == v->eos ? PITH__CONTROL : v->type[i];
+}
+
+/* WordPiece in GGUF: U+2581 before a piece that begins a word, and nothing before one that goes on. */
+static void put_words_piece(blob *b, const pith__vocab *v, int i) {
+    pith__str s = v->piece[i], inside = v->bert.inside;
+    int plain = v->type[i] == PITH__NORMAL && s.n;
+    int goes_on = plain && inside.n && s.n >= inside.n && !memcmp(s.p, inside.p, inside.n);
+    size_t cut = goes_on ? inside.n : 0, before = plain && !goes_on ? 3 : 0;
+    blob_number(b, before + s.n - cut, 8);
+    blob_put(b, PITH__METASPACE_UTF8, before);
+    blob_put(b, s.p + cut, s.n - cut);
 }
 
 static void put_piece(blob *b, const pith__vocab *v, int i) {
     pith__str s = v->piece[i];
+    if (v->model == PITH__WORDPIECE) {
+        put_words_piece(b, v, i);
+        return;
+    }
     if (v->spelling != PITH__RAW) {
         blob_string(b, s);
         return;
@@ -157,18 +172,41 @@ static void put_merges(blob *b, const pith__vocab *v) {
     }
 }
 
+/* For the flags of the normalizer GGUF has no keys. */
+static void put_bert(blob *b, const pith__bert *how) {
+    put_int(b, "pith.bert_normalizer", how->clean | how->chinese << 1 | how->strip << 2 | how->lower << 3);
+    put_int(b, "pith.longest_word", how->longest);
+}
+
+/* What an encoder reads around a pair: a token more than EOS between the texts is the separator. */
+static void put_encoder(blob *b, const pith__vocab *v) {
+    int types = 1, between = 0, sep = v->eos, inside = 0;
+    for (int i = 0; i < v->n_pair; i++) {
+        int id = v->pair[i].id;
+        if (v->pair[i].type >= types) types = v->pair[i].type + 1;
+        if (id == PITH__FIRST_TEXT || id == PITH__SECOND_TEXT) inside = id == PITH__FIRST_TEXT;
+        else if (inside) between++, sep = id;
+    }
+    put_int(b, "tokenizer.ggml.token_type_count", types);
+    if (sep >= 0) put_int(b, "tokenizer.ggml.seperator_token_id", sep);
+    if (v->mask >= 0) put_int(b, "tokenizer.ggml.mask_token_id", v->mask);
+    put_bool(b, "tokenizer.ggml.add_sep_token", between > v->add_eos);
+}
+
 static void put_vocab(blob *b, const pith__vocab *v) {
     size_t n = (size_t)v->n;
-    int spm = v->model == PITH__SPM;
-    put_string(b, "tokenizer.ggml.model", pith__str_of(spm ? "llama" : "gpt2"));
-    if (!spm) put_string(b, "tokenizer.ggml.pre", v->pre);
+    int spm = v->model == PITH__SPM, words = v->model == PITH__WORDPIECE;
+    put_string(b, "tokenizer.ggml.model", pith__str_of(spm ? "llama" : words ? "bert" : "gpt2"));
+    if (!spm) put_string(b, "tokenizer.ggml.pre", words ? pith__str_of("default") : v->pre);
     put_array(b, "tokenizer.ggml.tokens", STRING, n);
     for (int i = 0; i < v->n; i++) put_piece(b, v, i);
     put_array(b, "tokenizer.ggml.token_type", I32, n);
     for (int i = 0; i < v->n; i++) blob_number(b, (uint64_t)piece_type(v, i), 4);
     if (spm) put_array(b, "tokenizer.ggml.scores", F32, n);
     for (int i = 0; spm && i < v->n; i++) blob_float(b, v->score[i]);
-    if (!spm) put_merges(b, v);
+    if (!spm && !words) put_merges(b, v);
+    if (words) put_bert(b, &v->bert);
+    if (words || v->mask >= 0) put_encoder(b, v);
     if (v->bos >= 0) put_int(b, "tokenizer.ggml.bos_token_id", v->bos);
     if (v->eos >= 0) put_int(b, "tokenizer.ggml.eos_token_id", v->eos);
     for (int i = 0; i < v->n_end; i++) { /* what else ends a text; readers know of one */

@@ -137,6 +137,36 @@ TEST(vocab_txt) {
     clear_folder();
 }
 
+/* A folder's vocabulary in a GGUF file says the same: flags for which GGUF has no keys, too. */
+TEST(written_as_gguf) {
+    static const char *const normal[] = { "\"lowercase\":true", "\"lowercase\":false" };
+    static const char *const around[] = { "BertProcessing", "RobertaProcessing" };
+    for (int i = 0; i < 4; i++) {
+        clear_folder();
+        write_whole();
+        write_text("tokenizer.json", with(with(with(words, normal[0], normal[i % 2]), around[0], around[i / 2]), ":100,", ":6,"));
+        write_text("tokenizer_config.json", "{\"mask_token\": \"play\"}");
+        REQUIRE(open_words() == PITH_OK);
+        pith__store t = { .path = "made.gguf", .n_file = 1 };
+        pith__file f[2];
+        const char *path = in_folder("made.gguf");
+        pith__vocab v = store.vocab, *w = &t.vocab;
+        pith__store s = { .path = "words", .vocab = v }; /* nothing else is in it */
+        REQUIRE(pith__gguf_write(&s, NULL, 0, pith__format_of(PITH__F32), path, &error) == PITH_OK);
+        t.file = f;
+        REQUIRE(pith__file_open(f, path, 0, NULL) == PITH_OK && pith__gguf_read(&t, 0, &error) == PITH_OK);
+        CHECK(w->model == PITH__WORDPIECE && w->n == v.n && w->bos == 1 && w->eos == 2 && w->unk == 0 && w->mask == 3);
+        CHECK(w->bert.lower == v.bert.lower && w->bert.strip == v.bert.strip && w->bert.clean && w->bert.longest == 6);
+        for (int p = 0; p < v.n; p++)
+            if (pith__str_cmp(v.piece[p], w->piece[p]) || v.type[p] != w->type[p])
+                FAIL("piece %d is %.*s", p, (int)w->piece[p].n, w->piece[p].p);
+        EQ(w->n_pair, v.n_pair);
+        for (int p = 0; p < v.n_pair; p++) CHECK(w->pair[p].id == v.pair[p].id && w->pair[p].type == v.pair[p].type);
+        pith__store_free(&t);
+    }
+    clear_folder();
+}
+
 /* ---- ../shared/encoders ---------------------------------------------------------------------------------------- */
 
 static char *read_shared(const char *form, const char *name, size_t *n) {
@@ -264,6 +294,7 @@ int main(void) {
     RUN(tokenizer_json);
     RUN(around_texts);
     RUN(vocab_txt);
+    RUN(written_as_gguf);
     RUN(three_hundred_lines);
     RUN(texts_and_pairs);
     pith__store_free(&store);

@@ -490,7 +490,7 @@ static void make_spm(vocab_maker *y, const learner *k) {
     pith__vocab *v = y->v;
     char name[8];
     v->spelling = PITH__RAW;
-    v->bos = 1, v->eos = 2;
+    v->bos = 1, v->eos = 2, v->mask = -1;
     v->end[v->n_end++] = v->bos; /* a text ends where the next would begin */
     v->add_bos = v->add_space = v->byte_fallback = 1;
     vocab_put(y, pith__str_of("<unk>"), PITH__UNKNOWN, 0);
