@@ -1,5 +1,5 @@
 /* fixture_main.c - fixture DIR: writes small models and vocabularies there, for cli.sh and to begin fuzzing with:
- * tiny.bin (version 0), tiny.v1.bin, tiny.v2.bin, tok.bin, spm.gguf, bpe.gguf, tiny.safetensors, tiny.json, tiny.text
+ * tiny.bin (version 0), tiny.v1.bin, tiny.v2.bin, tok.bin, spm.gguf, bpe.gguf, words.gguf, tiny.safetensors, tiny.json, tiny.text
  * (a text that tiny.bin has read, as pith_session_save writes it), chat.jinja, chat.json (its messages), rows.jsonl,
  * lora.gguf, lora.json, lora.safetensors (adapters of spm.gguf), reward.json, reward.safetensors (a reward model of it), and
  * longrope.80.gguf and longrope.1.gguf: texts over 80 tokens, or all, are rotated by the long factors. */
@@ -36,6 +36,11 @@ static const char bpe[] = SHAPE("qwen2")
     "tokenizer.ggml.tokens ['a','b','ab','abab','\xc4\xa0','\xc4\xa0""ab','c','<|im_end|>','1'];"
     "tokenizer.ggml.token_type [1,1,1,1,1,1,1,3,1];"
     "tokenizer.ggml.merges ['a b','ab ab','\xc4\xa0 ab'];tokenizer.ggml.eos_token_id 7";
+
+static const char word_pieces[] = SHAPE("llama") /* for its vocabulary */
+    "tokenizer.ggml.model bert;"
+    "tokenizer.ggml.tokens ['<unk>','<cls>','<sep>','\xe2\x96\x81play','ing','\xe2\x96\x81.','\xe2\x96\x81""a'];"
+    "tokenizer.ggml.token_type [3,3,3,1,1,1,1];tokenizer.ggml.unknown_token_id 0;tokenizer.ggml.cls_token_id 1;tokenizer.ggml.seperator_token_id 2";
 
 /* In one line, and without ';'. */
 #define CHATML "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role + '\\n' + m.content }}<|im_end|>{{ '\\n' }}" \
@@ -195,6 +200,7 @@ int main(int argc, char **argv) {
            write_to(argv[1], "lora.json", peft_config()) ||
            write_to(argv[1], "lora.safetensors", fixture_safetensors(peft_tensors, 1)) ||
            write_to(argv[1], "bpe.gguf", fixture_gguf(bpe, tensors, 1)) ||
+           write_to(argv[1], "words.gguf", fixture_gguf(word_pieces, tensors, 1)) ||
            write_to(argv[1], "chat.gguf", fixture_gguf(chat, tensors, 1)) ||
            write_to(argv[1], "longrope.80.gguf", fixture_gguf(LONGROPE("80"), longrope, 1)) ||
            write_to(argv[1], "longrope.1.gguf", fixture_gguf(LONGROPE("1"), longrope, 1)) ||

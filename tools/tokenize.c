@@ -42,16 +42,32 @@ static int print_ids(const tokenize_options *o, const pith__tokenizer *k, output
     return code;
 }
 
+/* Pieces of WordPiece say where words go on; blanks between words are the text's again. */
+static int print_words(const tokenize_options *o, const pith__vocab *v, const pith_token *t, int n, output *out) {
+    int first = 1;
+    for (int i = 0; i < n; i++) {
+        pith__str s = v->piece[t[i]];
+        if (v->type[t[i]] == PITH__CONTROL && !o->parse_special) continue;
+        char *room = malloc(s.n + 1);
+        if (!room) return complain(FAILED, "no memory for the text of %d tokens", n);
+        s = pith__wordpiece_text(&v->bert, s, first, room);
+        output_bytes(out, s.p, s.n);
+        free(room);
+        first = 0;
+    }
+    return 0;
+}
+
 /* Control tokens are no text, unless --parse-special reads their names as such too. */
 static int print_bytes(const tokenize_options *o, const pith__vocab *v, const pith__tokenizer *k,
                        output *out) {
     pith_token *t = NULL;
     int n = 0, first = 1, code = read_ids(o->decode, &t, &n);
-    for (int i = 0; !code && i < n; i++) {
-        if (t[i] < 0 || t[i] >= v->n) {
-            code = complain(BAD_DATA, "token %d is not below the vocabulary's %d", (int)t[i], v->n);
-            break;
-        }
+    for (int i = 0; !code && i < n; i++)
+        if (t[i] < 0 || t[i] >= v->n) code = complain(BAD_DATA, "token %d is not below the vocabulary's %d", (int)t[i], v->n);
+    int words = v->model == PITH__WORDPIECE;
+    if (!code && words) code = print_words(o, v, t, n, out);
+    for (int i = 0; !code && !words && i < n; i++) {
         pith__str s = pith__tokenizer_piece(k, t[i]);
         if (i == 0 && t[i] == v->bos) continue;
         if (v->type[t[i]] == PITH__CONTROL && !o->parse_special) continue;
