@@ -57,9 +57,10 @@ static void load_importance(run_batch *b, const float *importance, int k0, int k
     int power;
     if (!(most > 0 && most < INFINITY)) return;
     frexpf(most, &power);
+    double by = ldexp(1, -power); /* a float has no room for all of them */
     for (int k = k0; k < k1; k++)
         for (int i = 0; i < b->length; i++, p++) {
-            float w = ldexpf(*p, -power);
+            float w = (float)(*p * by);
             b->w[i][k] = w > 1e-6f ? w : 1e-6f;
         }
 }
