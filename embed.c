@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 512 };      /* tokens that go through the layers at once, where nobody says */
+enum { ROWS = 256 };      /* tokens that go through the layers at once, where nobody says: more bring nothing */
 
 typedef struct {          /* memory for passes of n_row tokens */
     pith_pass *pass;

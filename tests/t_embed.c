@@ -226,7 +226,8 @@ static void check_reference(const char *name, int forms) {
 
 TEST(sentence_transformers) {
     static const struct { const char *name; int forms; } models[] = {
-        { "qwen3-emb", FOLDER | GGUF }, { "embgemma", FOLDER | GGUF }, { "bert", GGUF }, { "nomic-bert", GGUF }, { "xlmr", GGUF },
+        { "qwen3-emb", FOLDER | GGUF }, { "embgemma", FOLDER | GGUF }, { "bert", FOLDER | GGUF },
+        { "nomic-bert", FOLDER | GGUF }, { "xlmr", GGUF },
     };
     if (!fixture_shared("encoders/README.md")) SKIP("no ../shared/encoders");
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) check_reference(models[i].name, models[i].forms);
@@ -260,13 +261,14 @@ static void check_texts(const char *name, const char *end, pith__json list) {
 
 TEST(texts) {
     static const char *const models[][2] = { { "qwen3-emb", "-hf" }, { "qwen3-emb", ".gguf" }, { "embgemma", "-hf" },
-                                             { "embgemma", ".gguf" } };
+                                             { "embgemma", ".gguf" }, { "bert", "-hf" }, { "bert", ".gguf" },
+                                             { "nomic-bert", "-hf" }, { "nomic-bert", ".gguf" } };
     const char *path = fixture_shared("encoders/texts.json");
     pith__file f;
     pith__json j;
     if (!path) SKIP("no ../shared/encoders");
     REQUIRE(!pith__file_open(&f, path, 1, NULL) && !pith__json_read(&j, f.data, f.size, path, NULL));
-    for (int i = 0; i < 4; i++) check_texts(models[i][0], models[i][1], pith__json_get(j, "texts"));
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) check_texts(models[i][0], models[i][1], pith__json_get(j, "texts"));
     pith__file_close(&f);
 }
 
