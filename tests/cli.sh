@@ -782,6 +782,7 @@ printf '{"prompt":"a","seed":5}\n' > "$dir/q.jsonl"; go batch "$dir/spm.gguf" -f
 go batch "$dir/spm.gguf" -f "$dir/q.jsonl"; ! cmp -s "$dir/out" "$dir/b"; fine "batch --lora"
 go batch "$dir/spm.gguf" -f "$dir/q.jsonl" -o "$dir/answers" --lora "$a"
 go batch "$dir/spm.gguf" -f "$dir/q.jsonl" -o "$dir/answers" --resume; [ "$status" -ne 0 ]; ok $? "batch --resume without the adapter"
+spm embed -i "ab a" --format f32; cp "$dir/out" "$dir/b"; spm embed -i "ab a" --format f32 --lora "$a"; ! cmp -s "$dir/b" "$dir/out"; fine "embed --lora: another vector"
 spm bench --n-prompt 8 --n-gen 4 --repetitions 1 --parallel 1,2 --lora "$a"; fine "bench --lora"
 spm "" -i "a ab" -n 9 --lora "$a" --prompt-cache "$dir/kept.lora" > /dev/null
 spm "" -i "a ab" -n 9 --prompt-cache "$dir/kept.lora"; refused 3 "other adapters" "--prompt-cache of a text with an adapter"

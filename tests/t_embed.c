@@ -227,7 +227,7 @@ static void check_reference(const char *name, int forms) {
 TEST(sentence_transformers) {
     static const struct { const char *name; int forms; } models[] = {
         { "qwen3-emb", FOLDER | GGUF }, { "embgemma", FOLDER | GGUF }, { "bert", FOLDER | GGUF },
-        { "nomic-bert", FOLDER | GGUF }, { "xlmr", GGUF },
+        { "nomic-bert", FOLDER | GGUF }, { "xlmr", GGUF }, { "modernbert", GGUF },
     };
     if (!fixture_shared("encoders/README.md")) SKIP("no ../shared/encoders");
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) check_reference(models[i].name, models[i].forms);
