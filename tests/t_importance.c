@@ -84,6 +84,52 @@ TEST(same_as_from_torch) {
     }
 }
 
+/* LayerNorm, networks without a gate, both parts side by side (GPT-NeoX), norms after a part (BERT). */
+TEST(same_as_from_torch_of_elders) {
+    static const struct { const char *family, *name; double sum, first; } want[] = {
+        { "gpt2", "blk.0.attn_qkv.weight", 632.09179, 19.666755 },
+        { "gpt2", "blk.1.attn_output.weight", 652.11876, 10.810748 },
+        { "gpt2", "blk.1.ffn_up.weight", 744.22437, 9.6913469 },
+        { "gpt2", "blk.0.ffn_down.weight", 2328.7207, 6.5460107 },
+        { "gpt2", "token_embd.weight", 613.20807, 3.0869201 },
+        { "gptneox", "blk.1.attn_qkv.weight", 666.06493, 11.335851 },
+        { "gptneox", "blk.1.ffn_up.weight", 757.09238, 10.907616 },
+        { "gptneox", "blk.1.ffn_down.weight", 1535.3937, 3.5293477 },
+        { "gptneox", "output.weight", 745.99136, 51.557153 },
+        { "bert", "blk.0.attn_q.weight", 729.1212, 23.28573 },
+        { "bert", "blk.1.attn_v.weight", 689.99897, 16.180242 },
+        { "bert", "blk.1.ffn_up.weight", 636.84876, 2.8828942 },
+        { "bert", "blk.1.ffn_down.weight", 1507.0615, 2.8944197 },
+    };
+    if (!fixture_shared("encoders/README.md")) SKIP("no ../shared/encoders");
+    for (int folder = 0; folder < 2; folder++) {
+        pith_model *m = NULL;
+        pith__weighing *g = NULL;
+        for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+            if (!i || strcmp(want[i].family, want[i - 1].family)) {
+                char name[64];
+                pith_token t[CHUNK];
+                pith__weigh_free(g), pith_close(m);
+                snprintf(name, sizeof name, "encoders/%s%s", want[i].family, folder ? "-hf" : ".gguf");
+                m = pith_open(fixture_shared(name), NULL, &e);
+                if (!m) FAIL("%s", e.text);
+                REQUIRE(m && (g = weigh_of(m, 1)) != NULL);
+                for (int k = 0; k < CHUNK; k++) t[k] = (7 * k + 3) % m->hyper.n_vocab;
+                EQ(pith__weigh_chunk(g, t, CHUNK, &e), PITH_OK);
+            }
+            const pith__inputs *in = inputs_named(g, want[i].name);
+            double sum = 0;
+            if (!in) in = inputs_named(g, "output.weight"); /* GGUF has GPT-2's embedding again for it */
+            REQUIRE(in);
+            for (size_t k = 0; k < in->cols; k++) sum += (double)in->sum2[k];
+            NEAR(sum, want[i].sum, 4e-6 * want[i].sum);
+            NEAR((double)in->sum2[0], want[i].first, 8e-6 * want[i].first);
+        }
+        CHECK(!inputs_named(g, "position_embd.weight") && !inputs_named(g, "token_types.weight"));
+        pith__weigh_free(g), pith_close(m);
+    }
+}
+
 /* Where no norm stands before a block (OLMo 2), the stream itself comes in: the embedding, in the first one. */
 TEST(of_a_family_without_the_norm) {
     const struct golden *made = goldens;
@@ -246,6 +292,7 @@ int main(void) {
     if (fd < 0) return 99;
     close(fd);
     RUN(same_as_from_torch);
+    RUN(same_as_from_torch_of_elders);
     RUN(of_a_family_without_the_norm);
     RUN(same_bits_for_any_threads_and_for_who_goes_on);
     RUN(the_older_file);
