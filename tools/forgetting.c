@@ -23,7 +23,7 @@ static pith_session *open_watcher(const pith_model *m, const pith_adapter *a, in
 int forgetting_open(forgetting *f, trainer *t, const pith_adapter *a, const model_choice *c, const char *file) {
     int window = pith_model_shape(t->m)->n_ctx, code = 0;
     if (window > WINDOW) window = WINDOW;
-    int n_ctx = t->n_ctx > window ? t->n_ctx + 1 : window + 1;
+    int n_ctx = t->n_ctx > window ? t->n_ctx : window; /* no more: a model may have positions for just so many */
     f->window = window;
     if (!a) code = open_model(c, 0, &f->base); /* its file still has the weights as they were */
     if (!code && (file || t->m->tokenizer)) code = general_tokens(t->m, file, GENERAL, &f->text, &f->n_text);

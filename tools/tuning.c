@@ -178,11 +178,11 @@ static int finish_adapter(trainer *t) {
     return 0;
 }
 
-/* model.gguf, and of a model from a Hugging Face folder such a folder: OUT/model. */
+/* model.gguf, and of a model from a Hugging Face folder such a folder: OUT/model, but for GPT-2 and its like. */
 static int finish_full(trainer *t) {
     const tuning *s = tuning_of(t);
     pith__progress watch = progress_of(&t->shown);
-    int folder = t->m->store.is_folder;
+    int folder = t->m->store.is_folder && !pith__hf_elder_of(t->m->hyper.arch); /* theirs is not written */
     const char *gguf = trainer_path(t, "model.gguf"), *model = trainer_path(t, "model");
     if (!gguf || !model) return FAILED;
     if (t->o->qat) {
@@ -418,6 +418,9 @@ static int teach(tuning *s, const lesson *l) {
     int code = check_inputs(s);
     if (!code && !t->o->dry_run) code = trainer_open_folder(t);
     if (!code) code = open_model(&s->o->model, 0, &t->m); /* rows of tokens need no vocabulary */
+    if (!code && !pith__is_causal(t->m))
+        code = complain(NOT_LOADED, "%s: is a %s, whose tokens see those after them: it has no next token to learn",
+                        s->o->model.path, t->m->shape.arch);
     if (!code) code = open_template(s);
     if (!code) code = l->data(s);
     if (!code) code = open_state(t);
