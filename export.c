@@ -109,7 +109,8 @@ static int add_layer(exporting *x, int l) {
     const pith__weight *qkv[] = { &y->q, &y->k, &y->v }, *gate_up[] = { &y->ffn->gate, &y->ffn->up };
     char name[PITH__HF_NAME];
     snprintf(name, sizeof name, "blk.%d.attn_qkv.weight", l);
-    int fused = same_tensor(&y->q, &y->v) && (x->gguf || is_phi3(x->a->model)); /* GGUF files may fuse others' too */
+    int one = is_phi3(x->a->model) || pith__hf_elder_of(x->a->model->hyper.arch);
+    int fused = same_tensor(&y->q, &y->v) && (x->gguf || one); /* GGUF files may fuse others' too */
     int good = fused ? add_module(x, name, qkv, 3, 0)
                                          : add_one(x, l, "attn_q", &y->q) && add_one(x, l, "attn_k", &y->k) &&
                                                add_one(x, l, "attn_v", &y->v);
@@ -144,11 +145,11 @@ static float *new_tensor(exporting *x, const char *name, size_t n, size_t rows, 
 static void module_name(const exporting *x, const lora_module *m, char *name) {
     const pith_model *base = x->a->model;
     int mixtral = base->hyper.n_expert && !strcmp(base->hyper.arch, "llama");
-    pith__store s = { .is_folder = 1, .hf_prefix = pith__str_of("model.") };
+    pith__store s = { .is_folder = 1, .hf_style = pith__hf_elder_of(base->hyper.arch) };
     char room[PITH__HF_NAME];
     snprintf(name, PITH__HF_NAME, "%s", m->name);
     if (x->gguf) return;
-    s.hf_style = (mixtral ? PITH__HF_MIXTRAL : 0) | (is_phi3(base) ? PITH__HF_FUSED : 0);
+    if (!s.hf_style) s.hf_style = (mixtral ? PITH__HF_MIXTRAL : 0) | (is_phi3(base) ? PITH__HF_FUSED : 0);
     snprintf(name, PITH__HF_NAME, "%s", pith__shown_name(&s, m->name, room));
     char *end = strstr(name, ".weight");
     if (end) *end = 0;
@@ -173,7 +174,7 @@ static int fill_tensors(exporting *x, const lora_module *m, float scale) {
         if (m->stack) k0 = 0;
         if (n_k) memcpy(a + (m->stack ? (size_t)p * r : k0) * cols, pair->a, n_k * cols * sizeof *a);
         for (size_t q = 0; q < w->tensor.rows; q++) {
-            float *to = b + (row0 + pith__row_where(x->a->model, w, !x->gguf, q)) * r + k0;
+            float *to = b + pith__row_of_module(x->a->model, w, !x->gguf, row0, q) * r + k0;
             for (size_t k = 0; k < n_k; k++) to[k] = pair->b[k * w->tensor.rows + q] * more;
         }
         row0 += w->tensor.rows;
@@ -285,7 +286,7 @@ static int describe_peft(exporting *x, pith__peft *p, char print[17]) {
     struct pith__peft_pattern *pattern = pith__arena_new(&x->arena, x->n, sizeof *pattern);
     if (!module || !target || !pattern) return 0;
     if (x->a->score) pith__base_print(x->a->model, print);
-    *p = (pith__peft){ .print = x->a->score ? print : NULL, .base = x->about->base, .scores = x->a->score != NULL, .rslora = says_rslora(x), .dropout = x->about->dropout,
+    *p = (pith__peft){ .transposed = pith__hf_elder_of(x->a->model->hyper.arch) == PITH__HF_GPT2, .print = x->a->score ? print : NULL, .base = x->about->base, .scores = x->a->score != NULL, .rslora = says_rslora(x), .dropout = x->about->dropout,
                        .chat_template = x->about->chat_template, .pattern = pattern };
     for (size_t i = 0; i < x->n; i++) {
         const lora_module *m = &x->module[i];

@@ -328,6 +328,8 @@ PITH_SHARED void pith__adapt(const pith_pass *p, const pith__adapted *by, float 
 PITH_SHARED int pith__same_adapters(const pith__adapted *a, const pith__adapted *b);
 /* Where row r of the base's w is in a file whose q and k are stored for half-split rotation (halves) or for neighbours. */
 PITH_SHARED size_t pith__row_where(const pith_model *m, const pith__weight *w, int halves, size_t r);
+/* The same of a matrix that begins with row row0 of a module, which has several one below the other. */
+PITH_SHARED size_t pith__row_of_module(const pith_model *m, const pith__weight *w, int halves, size_t row0, size_t r);
 /* Of their numbers and scales; 0: there are none. */
 PITH_SHARED uint64_t pith__hash_adapters(const pith_model *m, const pith__adapted *by);
 

@@ -118,6 +118,16 @@ PITH_SHARED size_t pith__row_where(const pith_model *m, const pith__weight *w, i
     return r - i + (i < half ? 2 * i : 2 * (i - half) + 1);
 }
 
+/* GPT-NeoX's folders have q, k and v of one head, and then those of the next. */
+PITH_SHARED size_t pith__row_of_module(const pith_model *m, const pith__weight *w, int halves, size_t row0, size_t r) {
+    size_t dim = (size_t)m->hyper.head_dim, all = (size_t)m->hyper.n_head * dim;
+    const pith__layer *l = m->layer, *last = l + m->hyper.n_layer - 1;
+    int by_head = halves && pith__hf_elder_of(m->hyper.arch) == PITH__HF_NEOX;
+    while (by_head && w != &l->q && w != &l->k && w != &l->v && l < last) l++;
+    if (!by_head || (w != &l->q && w != &l->k && w != &l->v)) return row0 + pith__row_where(m, w, halves, r);
+    return (r / dim * 3 + row0 / all) * dim + r % dim;
+}
+
 /* ---- where a tensor of an adapter belongs ---------------------------------------------------------- */
 
 typedef struct { /* an adapter while it is read */
@@ -178,7 +188,7 @@ static int bind_pair(const reading *d, const pith__weight *w, size_t a0, size_t 
     int code = PITH_OK;
     for (size_t k = 0; k < r && !code && !shared; k++) code = read_row(d, d->low, a0 + k, p->a + k * cols);
     for (size_t i = 0; i < rows && !code; i++) {
-        code = read_row(d, d->high, b0 + pith__row_where(d->a->model, w, d->a->store.qk_halves, i), row);
+        code = read_row(d, d->high, pith__row_of_module(d->a->model, w, d->a->store.qk_halves, b0, i), row);
         for (size_t k = 0; k < r; k++) p->b[k * rows + i] = row[k];
     }
     p->r = (int)r;
@@ -263,7 +273,7 @@ static int bind_tensor(const reading *d) {
     const pith__weight *w[3] = { &l->q, &l->k, &l->v };
     if (!strcmp(part, "attn_qkv") && !is_expert) return bind_pairs(d, w, 3, 0);
     w[0] = &l->ffn->gate, w[1] = &l->ffn->up;
-    if (!strcmp(part, "ffn_up") && !routed && d->high->rows == w[0]->tensor.rows + w[1]->tensor.rows)
+    if (!strcmp(part, "ffn_up") && !routed && w[0]->tensor.data && d->high->rows == w[0]->tensor.rows + w[1]->tensor.rows)
         return bind_pairs(d, w, 2, 0);
     w[0] = is_expert || !attn_weight(l, part) ? ffn_weight(&l->ffn[e], part) : attn_weight(l, part);
     return w[0] && w[0]->tensor.data ? bind_pairs(d, w, 1, 0) : no_place(d);

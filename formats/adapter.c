@@ -30,7 +30,6 @@ static const struct {
     { "use_qalora", "false: QALoRA is not built here" },
     { "use_bdlora", "false: BD-LoRA is not built here" },
     { "lora_bias", "false: biases in an adapter are not built here" },
-    { "fan_in_fan_out", "false: weights that lie transposed are not built here" },
     { "trainable_token_indices", "null: embeddings in an adapter are not built here" },
     { "target_parameters", "null: parameters that are no linear layers are not built here" },
     { "layer_replication", "null: layers that come twice are not built here" },
@@ -190,9 +189,17 @@ static int refuse_tensor(peft *p, const char *path, pith__str name) {
 
 /* A name as the base's folder would have it decides which style it is of; see hfnames.c. */
 static int style_of(pith__str module) {
+    static const struct { const char *part; int style; } known[] = {
+        { "gate_up_proj", PITH__HF_FUSED }, { "block_sparse_moe", PITH__HF_MIXTRAL }, { ".attn.c_", PITH__HF_GPT2 },
+        { ".mlp.c_", PITH__HF_GPT2 }, { ".query_key_value", PITH__HF_NEOX }, { ".attention.dense", PITH__HF_NEOX },
+        { ".mlp.dense_", PITH__HF_NEOX }, { "encoder.layer.", PITH__HF_BERT }, { "encoder.layers.", PITH__HF_NOMIC },
+        { "transformer.layer.", PITH__HF_DISTIL },
+    };
     char text[PITH__HF_NAME];
     snprintf(text, sizeof text, "%.*s", module.n < sizeof text ? (int)module.n : 0, module.p);
-    return (strstr(text, "gate_up_proj") ? PITH__HF_FUSED : 0) | (strstr(text, "block_sparse_moe") ? PITH__HF_MIXTRAL : 0);
+    int style = 0;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) style |= strstr(text, known[i].part) ? known[i].style : 0;
+    return style;
 }
 
 static int peft_no_memory(peft *p) { return pith__fail(p->c.f->err, PITH_EMEMORY, "%s: no memory", p->c.f->dir); }
@@ -212,10 +219,13 @@ static int rename_tensor(peft *p, const char *path, pith__tensor *t, int *n_targ
     char matrix = which_matrix(&module), weight[PITH__HF_NAME], gguf[PITH__HF_NAME], name[2 * PITH__HF_NAME];
     int n = snprintf(weight, sizeof weight, "%.*s.weight", module.n < sizeof weight ? (int)module.n : 0, module.p);
     s->hf_style |= style_of(module);
+    int elder = (s->hf_style & PITH__HF_ELDERS) != 0;
+    if (elder) s->hf_prefix.p = NULL; /* as the names have it */
     if (is_score(p, t->name)) return t->name = pith__str_of(PITH__SCORE_HEAD), PITH_OK;
     if (!matrix || n >= (int)sizeof weight || !pith__hf_to_gguf(p->c.f, pith__str_of(weight), gguf) ||
         strncmp(gguf, "blk.", 4) != 0)
         return refuse_tensor(p, path, t->name);
+    if (elder) s->hf_prefix.p = module.p; /* not weight's */
     *n_target += is_target(p, module);
     double r = module_number(p, p->rank_pattern, module, p->r);
     double alpha = module_number(p, p->alpha_pattern, module, p->alpha);
@@ -268,6 +278,10 @@ static int read_peft(pith__store *s, int no_mmap, pith_error *err) {
     s->qk_halves = s->is_folder = 1;
     s->hf_prefix = pith__str_of("model.");
     for (size_t i = 0; i < s->n_tensor && !code; i++) code = rename_tensor(&p, path, &s->tensor[i], &n_target);
+    pith__json transposed = pith__hf_get(p.c.at, "fan_in_fan_out");
+    if (!code && !peft_empty(transposed) && !(s->hf_style & PITH__HF_GPT2)) /* A and B are the same with or without */
+        code = pith__json_fail(transposed, PITH_EARCH, p.c.path, "fan_in_fan_out",
+                               "false: of these, only GPT-2's weights lie transposed", err);
     if (!code && p.scores && !has_score(s))
         code = pith__fail(err, PITH_EFORMAT, "%s: no tensor 'base_model.model.score.weight', which task_type SEQ_CLS needs",
                           path);

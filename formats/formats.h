@@ -303,6 +303,7 @@ PITH_SHARED void pith__vocab_rewrite(pith__vocab_reading *r, pith__json at); /* 
 PITH_SHARED int pith__hf_elder(pith__hf *c); /* config.json -> keys; 0: it is of another family */
 PITH_SHARED pith__str pith__hf_elder_type(int i); /* the model_types known; no bytes after the last */
 PITH_SHARED int pith__hf_elder_style(const char *type); /* as pith__hf_style_of */
+PITH_SHARED int pith__hf_elder_of(const char *arch); /* the same of GGUF's name; 0: it is none of these */
 PITH_SHARED int pith__hf_layout(pith__folder *f); /* tensors, under GGUF's names, get GGUF's shapes */
 
 /* ---- formats/hfwords.c, postprocess.c: WordPiece; what goes around texts --------------------------- */
@@ -417,6 +418,7 @@ typedef struct {             /* adapter_config.json: r and alpha of all modules 
     const char *base;        /* the model that it is an adapter of, as its user names it; NULL: not said */
     int scores;              /* 1: a reward model, and one of the tensors is base_model.model.score.weight */
     const char *print;       /* of a reward model's base: the tensors' metadata say it under pith.base; or NULL */
+    int transposed;          /* 1: the base's matrices are (in, out), as GPT-2's; A and B are as ever */
     int r, rslora;           /* rslora 1: deltas are alpha / sqrt(r) B A, not alpha / r B A */
     double alpha, dropout;
     const char *const *target; /* (n_target) names of modules, or ends of names */

@@ -162,6 +162,12 @@ PITH_SHARED int pith__hf_elder_style(const char *type) {
     return 0;
 }
 
+PITH_SHARED int pith__hf_elder_of(const char *arch) {
+    for (size_t i = 0; i < sizeof elders / sizeof *elders; i++)
+        if (!strcmp(elders[i].arch, arch)) return elders[i].style;
+    return 0;
+}
+
 /* ---- tensors as GGUF has them -------------------------------------------------------------------- */
 
 static int tensor_ends(pith__str name, const char *with) {

@@ -137,9 +137,9 @@ static void put_peft_config(hf_text *to, const pith__peft *p) {
     put_format(to, "{\n  \"base_model_name_or_path\": ");
     if (p->base) put_json_text(to, pith__str_of(p->base));
     else put_format(to, "null");
-    put_format(to, ",\n  \"bias\": \"none\",\n  \"fan_in_fan_out\": false,\n  \"inference_mode\": true,\n"
+    put_format(to, ",\n  \"bias\": \"none\",\n  \"fan_in_fan_out\": %s,\n  \"inference_mode\": true,\n"
                    "  \"init_lora_weights\": true,\n  \"lora_alpha\": %.17g,\n  \"lora_dropout\": %.9g,\n"
-                   "  \"modules_to_save\": %s,\n  \"peft_type\": \"LORA\",\n  \"r\": %d", p->alpha, p->dropout,
+                   "  \"modules_to_save\": %s,\n  \"peft_type\": \"LORA\",\n  \"r\": %d", p->transposed ? "true" : "false", p->alpha, p->dropout,
                p->scores ? "[\n    \"classifier\",\n    \"score\"\n  ]" : "null", p->r);
     put_pattern(to, p, 1);
     put_pattern(to, p, 0);

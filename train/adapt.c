@@ -70,11 +70,12 @@ static void name_linear(const linear *x, char *room, size_t n) {
 
 /* The name of the module as Hugging Face has it: "model.layers.0.self_attn.q_proj". */
 static void name_module(const pith_model *m, const linear *x, int style, char *room) {
-    pith__store as = { .is_folder = 1, .hf_style = style };
+    int elder = pith__hf_elder_of(m->hyper.arch);
+    pith__store as = { .is_folder = 1, .hf_style = elder ? elder : style };
     char name[PITH__HF_NAME];
     name_linear(x, name, sizeof name);
     if (is_part(m, x)) {
-        as.hf_style = PITH__HF_FUSED;
+        as.hf_style = elder ? elder : PITH__HF_FUSED;
         snprintf(name, sizeof name, "blk.%d.%s.weight", x->layer, x->kind <= V ? "attn_qkv" : "ffn_up");
     }
     const char *shown = pith__shown_name(&as, name, room);
