@@ -88,7 +88,9 @@ static void hidden_states(const char *name, const char *form, double tol) {
 
 static const struct { const char *name, *form; } models[] = {
     { "gpt2", ".gguf" }, { "gptneox", ".gguf" }, { "bert", ".gguf" }, { "bert-rank", ".gguf" }, { "xlmr", ".gguf" },
-    { "nomic-bert", ".gguf" }, { "modernbert", ".gguf" }, { "gpt2", "-hf" }, { "gptneox", "-hf" },
+    { "nomic-bert", ".gguf" }, { "modernbert", ".gguf" }, { "gpt2", "-hf" }, { "gptneox", "-hf" }, { "bert", "-hf" }, { "bert-mlm", "-hf" },
+    { "bert-rank", "-hf" }, { "bert-ner", "-hf" }, { "distilbert-cls", "-hf" }, { "roberta-mlm", "-hf" }, { "xlmr", "-hf" },
+    { "xlmr-rank", "-hf" }, { "nomic-bert", "-hf" },
 };
 TEST(hidden_states_are_those_of_transformers) {
     for (size_t i = 0; i < sizeof models / sizeof *models && !t_skip; i++) {
