@@ -444,6 +444,12 @@ PITH_SHARED void pith__forward(pith_pass *p) {
     }
 }
 
+PITH_SHARED void pith__project(pith_pass *p, float *y, const pith__weight *w, const float *x, int n, const int *part_of) {
+    const block b = { .pass = p };
+    pith__input in = input_of(p, x, n, w->tensor.cols);
+    project(&b, y, w, &in, part_of);
+}
+
 /* ---- logits ---------------------------------------------------------------------------------------- */
 
 typedef struct {

@@ -157,6 +157,15 @@ typedef struct {         /* the weights of one block */
     int rope;            /* which set of angles: 0, or 1 (Gemma 3's local layers); -1: none */
 } pith__layer;
 
+typedef struct {         /* what a model was taught to say of hidden states, beside logits of the next token: heads.c */
+    int kind;            /* PITH_TASK_TEXT, ...; 0: nothing */
+    int n;               /* numbers: labels, or tokens of the vocabulary */
+    int act;             /* behind dense: PITH__TANH, ... */
+    pith__weight dense, dense_bias; /* (n_embd, n_embd), (n_embd): a first step, which may not be there */
+    pith__norm norm;     /* (n_embd) */
+    pith__weight out, out_bias; /* (n, n_embd), (n); there is no out of words: it is the output matrix */
+} pith__task_head;
+
 typedef struct {         /* one set of rotation angles: pair i at position p rotates by p * freq[i] */
     float *freq;         /* (n_rot / 2) */
     float *freq_long;    /* those of texts longer than n_ctx_original (longrope), or NULL */
@@ -189,6 +198,7 @@ struct pith_model {
     pith__weight types;  /* (n_type, n_embd) the same, by the type of a token: BERT tells two texts apart */
     pith__norm embd_norm; /* (n_embd) of the sum; BERT */
     pith__norm out_norm; /* (n_embd) after the last block; BERT has none */
+    pith__task_head task;
     pith__layer *layer;  /* (n_layer) */
     pith__weight *weights; /* (n_weight) all of the above, linked by next */
     int n_weight;
@@ -558,6 +568,15 @@ PITH_SHARED void pith__logits_of(pith_pass *p, int t, int n, float *logits);
 PITH_SHARED void pith__out_norm(pith_pass *p, int i, int t); /* the last layer's row t, normed, becomes row i of xn */
 PITH_SHARED void pith__logits_at(pith_pass *p, const int *t, int n, float *logits); /* the same of rows t (n) */
 PITH_SHARED void pith__logits_of_parts(pith_pass *p); /* as the parts want them */
+/* y (n, rows of w) = x (n, cols) through w, and what the adapters of each row's session add. part_of (n): the part it is of. */
+PITH_SHARED void pith__project(pith_pass *p, float *y, const pith__weight *w, const float *x, int n, const int *part_of);
+
+/* ---- heads.c: what stands on hidden states ---------------------------------------------------------- */
+
+/* The first n rows of xn, which are normed, through the model's task head: y (n, task.n). part_of (n): as pith__project. */
+PITH_SHARED void pith__task_rows(pith_pass *p, int n, const int *part_of, float *y);
+/* After pith__forward, of each part in turn: y (n_part, task.n), or of tokens (n_row, task.n). part_of is lost. */
+PITH_SHARED void pith__task_of_parts(pith_pass *p, float *y);
 
 /* ---- pass.c: the memory in which tokens go through the model -------------------------------------- */
 

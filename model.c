@@ -239,6 +239,50 @@ static void bind_layer(pith__opening *o, int l) {
     bind_ffn(o, l, layer);
 }
 
+/* The activation of a task head behind its first step: a file may name it, else BERT's is tanh, and GELU comes before a norm
+ * (ModernBERT, and all heads of words). */
+static int task_activation(pith__opening *o) {
+    static const struct { const char *name; int act; } known[] = { { "tanh", PITH__TANH }, { "relu", PITH__RELU },
+                                                                   { "gelu", PITH__GELU_ERF }, { "gelu_new", PITH__GELU } };
+    const pith__task_head *k = &o->m->task;
+    const pith__key *key = pith__store_key(&o->m->store, "pith.task.activation");
+    if (!key) return k->kind == PITH_TASK_WORD ? o->m->hyper.act : k->norm.w.floats ? PITH__GELU_ERF : PITH__TANH;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (key->type == PITH__STRING && pith__str_is(key->s, known[i].name)) return known[i].act;
+    if (!o->code)
+        o->code = pith__fail(o->err, PITH_EARCH, "%s: key 'pith.task.activation' is not one of: tanh relu gelu gelu_new",
+                             o->m->store.path);
+    return 0;
+}
+
+/* What stands on the hidden states, if anything does: "cls." is of labels, as GGUF has it; GGUF has nothing for the words
+ * behind masks, here "mlm.". */
+static void bind_task(pith__opening *o) {
+    pith_model *m = o->m;
+    pith__task_head *k = &m->task;
+    const pith__tensor *out = pith__store_tensor(&m->store, "cls.output.weight");
+    const pith__key *tokens = pith__store_key(&m->store, "pith.task.tokens");
+    size_t n_embd = (size_t)m->hyper.n_embd, n = out && out->rows <= INT32_MAX ? out->rows : 0;
+    int words = !out && pith__store_tensor(&m->store, "mlm.dense.weight");
+    const char *name = words ? "mlm.dense" : "cls", *bias = words ? "mlm.bias" : "cls.output.bias";
+    char full[32];
+    if (!out && !words) return;
+    snprintf(full, sizeof full, "%s.weight", name);
+    bind_matrix(o, &k->dense, tensor_of(o, -1, full, n_embd, n_embd, !words));
+    snprintf(full, sizeof full, "%s.bias", name);
+    if (k->dense.tensor.data) bind_vector(o, &k->dense_bias, tensor_of(o, -1, full, 1, n_embd, 1), 0);
+    bind_norm(o, &k->norm, words ? "mlm.norm" : "cls.norm", !words);
+    if (words) n = m->head.tensor.rows;
+    else bind_matrix(o, &k->out, tensor_of(o, -1, "cls.output.weight", n, n_embd, 0));
+    bind_vector(o, &k->out_bias, tensor_of(o, -1, bias, 1, n, 1), 0);
+    k->n = (int)n;
+    k->kind = words ? PITH_TASK_WORD : tokens && tokens->i ? PITH_TASK_TOKEN : PITH_TASK_TEXT;
+    k->act = task_activation(o);
+    if (k->kind == PITH_TASK_TEXT && !k->dense.tensor.data && o->family->has & PITH__BOTH_WAYS)
+        pith__note(&m->store, "%s: has no tensor 'cls.weight', which some converters leave out: its scores are not those that the "
+                   "model was taught to give", m->store.path);
+}
+
 static void bind(pith__opening *o) {
     pith_model *m = o->m;
     pith__hyper *h = &m->hyper;
@@ -270,6 +314,7 @@ static void bind(pith__opening *o) {
     }
     if (h->n_expert && !routed) pith__fail_hyper(o, "expert_count", h->n_expert, "a router in some layer");
     if (routed == h->n_layer) h->n_ff = h->n_ff_expert; /* of no tensor, so it may be anything */
+    if (!o->code) bind_task(o);
 }
 
 /* Tensors that nobody asked for do not stop a model, but its user should know. */

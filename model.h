@@ -274,6 +274,23 @@ typedef struct {
  * the longest context among theirs. */
 int pith_eval_many(const pith_work *work, int n_work, pith_error *err);
 
+/* ---- classifiers and rerankers ----------------------------------------- */
+
+enum { /* what an encoder says of its hidden states, beside them */
+    PITH_TASK_TEXT = 1,   /* numbers of a text or of a pair: its class, or one score, how well the second answers the first */
+    PITH_TASK_TOKEN,      /* numbers of each token: what is a name? */
+    PITH_TASK_WORD        /* of each word of the vocabulary: which one does [MASK] stand for? */
+};
+
+/* PITH_TASK_TEXT, ...; 0: nothing. *n: how many numbers. A pith_embedder with pooling PITH_TASK gives those of a text as
+ * its vector, or those of each token, as if nothing were pooled: they are logits. */
+int pith_task(const pith_model *m, int *n);
+/* The name of number i (*len bytes, no NUL), or NULL: the model's file has none. */
+const char *pith_label(const pith_model *m, int i, size_t *len);
+/* y (n) from logits x (n): probabilities, of which one is right (softmax), or each for itself (the logistic function)
+ * where there is one label or several may be right. The numbers of a regression stay what they are. */
+void pith_probabilities(const pith_model *m, const float *x, double *y);
+
 /* ---- embeddings -------------------------------------------------------- */
 
 /* A text as a vector: two texts that mean the same have vectors of nearly the same direction. The hidden states of the
@@ -284,7 +301,8 @@ enum {                    /* what pooling takes of the tokens; of several the ve
     PITH_MEAN = 4,
     PITH_MEAN_SQRT = 8,   /* the sum, over the square root of how many there are */
     PITH_WEIGHTED = 16,   /* the mean where token t, from 0, counts t + 1 times */
-    PITH_LAST = 32        /* the last one */
+    PITH_LAST = 32,       /* the last one */
+    PITH_TASK = 64        /* alone: no vector of states, but what the model was taught to say of them: see pith_task */
 };
 
 typedef struct {          /* pith_embedding_default has what the model's files say; new fields go last */
@@ -303,6 +321,9 @@ int pith_prompt(const pith_model *m, int i, const char **name, const char **text
 typedef struct {
     const char *text;     /* (n_text) bytes, */
     size_t n_text;
+    const char *second;   /* (n_second) where a model judges pairs: the other text, or NULL; */
+    size_t n_second;
+    int second_at;        /*            of tokens: from this number on they are of it; 0: there is none */
     const pith_token *tokens; /* (n_tokens) or, if not NULL, tokens as they are: with their special tokens, uncut */
     int n_tokens;
     int n_cut;            /* pith_embed says here how many tokens were too many and left off, */

@@ -195,6 +195,7 @@ static float activate(float x, int act) {
     case PITH__SILU: return x * (1.0f / (1.0f + expf(-x)));
     case PITH__GELU: return 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
     case PITH__GELU_ERF: return 0.5f * x * (1.0f + erff(x * 0.70710678f));
+    case PITH__TANH: return tanhf(x);
     default: return x <= 0 ? 0 : x; /* ReLU; NaN stays */
     }
 }
