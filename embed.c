@@ -26,6 +26,7 @@ typedef struct {          /* memory for passes of n_row tokens */
 typedef struct {          /* a text of a call */
     const pith_token *tokens;
     int n, skip;          /* its tokens; how many at the beginning are not pooled */
+    int second;           /* from this one on they are of the second text of a pair; 0: of one text */
     size_t at;            /* its first vector in out */
 } item;
 
@@ -36,6 +37,7 @@ typedef struct {          /* texts that go through together */
 struct pith_embedder {
     const pith_model *m;
     pith_embedding how;
+    int task;             /* 1: what the model's head says is wanted, not the states themselves */
     char *prompt;
     int n_row, n_lane;
     pith__team team;      /* that shares out groups */
@@ -117,9 +119,23 @@ static int check_how(const pith_model *m, pith_embedding *how, pith_error *err) 
     return PITH_OK;
 }
 
+/* PITH_TASK: what the head says of the first token, as if that were pooled; or of each token. */
+static int set_task(pith_embedder *e, pith_error *err) {
+    int kind = e->m->task.kind;
+    if (e->how.pooling != PITH_TASK) return PITH_OK;
+    if (kind != PITH_TASK_TEXT && kind != PITH_TASK_TOKEN)
+        return pith__fail(err, PITH_EARG, "%s: says nothing of a text or its tokens: it has no such head", e->m->store.path);
+    if (e->how.dimensions)
+        return pith__fail(err, PITH_EARG, "%d dimensions, need all of what a head says", e->how.dimensions);
+    e->task = 1;
+    e->how.pooling = kind == PITH_TASK_TEXT ? PITH_CLS : 0;
+    return PITH_OK;
+}
+
 static int embedder_fill(pith_embedder *e, const pith_context *c, pith_error *err) {
     pith_context like = { .n_ctx = 1, .n_batch = 1, .cache_k = "f32", .cache_v = "f32" };
-    int code = check_how(e->m, &e->how, err);
+    int code = set_task(e, err);
+    if (!code) code = check_how(e->m, &e->how, err);
     if (code) return code;
     if (c) like.adapters = c->adapters, like.scales = c->scales, like.n_adapter = c->n_adapter;
     if (c && c->n_batch < 0) return pith__fail(err, PITH_EARG, "a batch of %d tokens, need 0 or more", c->n_batch);
@@ -165,7 +181,7 @@ void pith_embedder_free(pith_embedder *e) {
     free(e);
 }
 
-int pith_embedder_size(const pith_embedder *e) { return pith__embedding_size(e->m, &e->how); }
+int pith_embedder_size(const pith_embedder *e) { return e->task ? e->m->task.n : pith__embedding_size(e->m, &e->how); }
 
 /* ---- texts -> tokens --------------------------------------------------------------------------------- */
 
@@ -182,7 +198,7 @@ static int need_tokens(pith_embedder *e, size_t n, pith_error *err) {
     return PITH_OK;
 }
 
-/* The tokens of a text, behind the used ones; how many there are, or an error. */
+/* The tokens of a text or a pair, behind the used ones; how many there are, or an error. */
 static int encode_one(pith_embedder *e, pith_passage *text, size_t used, pith_error *err) {
     size_t n_prompt = strlen(e->prompt), n = n_prompt + text->n_text;
     char *joined = n_prompt ? malloc(n) : NULL;
@@ -190,14 +206,17 @@ static int encode_one(pith_embedder *e, pith_passage *text, size_t used, pith_er
     if (joined) memcpy(joined, e->prompt, n_prompt);
     if (joined && text->n_text) memcpy(joined + n_prompt, text->text, text->n_text);
     const char *p = joined ? joined : text->n_text ? text->text : "";
-    int code = pith__frame(e->m->tokenizer, &(pith__to_frame){ .first = { p, n }, .flags = PITH_SPECIAL,
-                                                               .limit = e->how.n_ctx }, &e->framed);
+    int code = pith__frame(e->m->tokenizer, &(pith__to_frame){ .first = { p, n }, .second = { text->second, text->n_second },
+                                                               .flags = PITH_SPECIAL, .limit = e->how.n_ctx }, &e->framed);
     free(joined);
     if (code) return pith__fail(err, code, "%s: no tokens of a text of %zu bytes", e->m->store.path, n);
     code = need_tokens(e, used + (size_t)e->framed.n, err);
     if (code) return code;
     if (e->framed.n) memcpy(e->tokens + used, e->framed.token, (size_t)e->framed.n * sizeof *e->tokens);
     text->n_cut = e->framed.cut;
+    text->second_at = 0;
+    for (int i = 0; i < e->framed.n && !text->second_at; i++)
+        if (e->framed.type[i]) text->second_at = i;
     return e->framed.n;
 }
 
@@ -206,6 +225,8 @@ static int check_passage(const pith_embedder *e, const pith_passage *text, int i
     if (text->n_tokens < 0 || text->n_tokens > h->n_ctx)
         return pith__fail(err, PITH_EFULL, "text %d has %d tokens, need 0 to the model's context of %d", i, text->n_tokens,
                           h->n_ctx);
+    if (text->second_at < 0 || text->second_at > text->n_tokens)
+        return pith__fail(err, PITH_EARG, "text %d: its second text begins at token %d of %d", i, text->second_at, text->n_tokens);
     for (int t = 0; t < text->n_tokens; t++)
         if (text->tokens[t] < 0 || text->tokens[t] >= h->n_vocab)
             return pith__fail(err, PITH_EARG, "text %d: token %d is not in the vocabulary of %d", i, text->tokens[t],
@@ -236,6 +257,9 @@ static int encode_texts(pith_embedder *e, pith_passage *text, int n, pith_error 
             if (it->n < 0) code = it->n;
         }
         if (code) return code;
+        if (!it->n && e->task)
+            return pith__fail(err, PITH_EARG, "text %d has no tokens, of which nothing can be said", i);
+        it->second = text[i].second_at;
         if (it->skip > it->n) it->skip = it->n;
         used += (size_t)it->n;
     }
@@ -256,6 +280,7 @@ static void place_session(const pith_embedder *e, lane *k, const item *it, int i
     *s = *e->like;
     s->pass = k->pass;
     s->n_ctx = s->n_batch = it->n;
+    s->second_from = it->second;
     s->n_slot = s->n_slot_window = (int)n_slot;
     s->long_rope = e->m->rope[0].freq_long && it->n > e->m->n_ctx_original;
     s->tokens = (pith_token *)(uintptr_t)it->tokens; /* nobody writes to them */
@@ -268,7 +293,16 @@ static void place_session(const pith_embedder *e, lane *k, const item *it, int i
     }
 }
 
-static void take_through(void *data) { pith__forward(data); }
+typedef struct {
+    pith_pass *pass;
+    float *said;          /* of the pass's parts, where PITH_TASK is asked for; else NULL */
+} passage_work;
+
+static void take_through(void *data) {
+    const passage_work *w = data;
+    pith__forward(w->pass);
+    if (w->said) pith__task_of_parts(w->pass, w->said);
+}
 
 /* Their hidden states, normed as before the logits, become vectors: one a text, or one a token. */
 static void pool_group(const pith_embedder *e, lane *k, const group *g) {
@@ -301,8 +335,9 @@ static void embed_group(const pith_embedder *e, lane *k, const group *g) {
         for (int t = 0; t < it->n; t++) p->part_of[p->n_row++] = p->n_part;
         p->n_part++;
     }
-    if (p->n_part) pith__together(&p->team, take_through, p);
-    pool_group(e, k, g);
+    passage_work w = { p, e->task ? e->out + e->items[g->first].at * (size_t)e->m->task.n : NULL };
+    if (p->n_part) pith__together(&p->team, take_through, &w);
+    if (!e->task) pool_group(e, k, g);
 }
 
 /* ---- many texts -------------------------------------------------------------------------------------- */

@@ -166,8 +166,8 @@ TEST(calls_that_are_refused) {
     pith_embedding way = usual;
     way.pooling = PITH_MEAN;
     not_embedded(m, way, "8 numbers");
-    way = usual, way.pooling = 64;
-    not_embedded(m, way, "pooling 64");
+    way = usual, way.pooling = 128;
+    not_embedded(m, way, "pooling 128");
     way = usual, way.dimensions = 4;
     not_embedded(m, way, "1 to 3");
     way = usual, way.n_ctx = 33;
