@@ -38,6 +38,7 @@ TOOLS   = tools/bundle.c \
           tools/cli.c \
           tools/flags.c \
           tools/adapters.c \
+          tools/purpose.c \
           tools/output.c \
           tools/kept.c \
           tools/sampling.c \
@@ -67,6 +68,8 @@ TOOLS   = tools/bundle.c \
           tools/reward.c \
           tools/likelihood.c \
           tools/rows.c \
+          tools/fill.c \
+          tools/classify.c \
           tools/tokenize.c \
           tools/quantize.c \
           tools/info.c \

@@ -377,7 +377,7 @@ static int write_or_chat(int argc, char **argv, const char *mode) {
                         (unsigned long long)o.seed, (long long)INT64_MAX);
     code = open_adapted(&o.model, 1, &m);
     if (code) return code;
-    code = run_voice(&o, m);
+    if ((code = need_decoder(m)) == 0) code = run_voice(&o, m);
     close_model(&o.model, m);
     if (argc == 1 && code == 0) { /* nothing was asked for, so nobody asked for quiet */
         size_t size;
@@ -395,6 +395,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } verbs[] = {
     { "score", verb_score }, { "embed", verb_embed }, { "tokenize", verb_tokenize }, { "info", verb_info },
+    { "rank", verb_rank }, { "fill", verb_fill }, { "classify", verb_classify },
     { "bench", verb_bench }, { "quantize", verb_quantize },
     { "chat", verb_chat },
     { "grammar", verb_grammar },

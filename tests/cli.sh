@@ -765,6 +765,51 @@ printf '{"a": "x"\n' > "$dir/p"; verb embed -f "$dir/p" --jsonl a; refused 3 "p:
 verb embed -i a -o "$dir/tiny.bin"; refused 1 "is the model itself" "embed -o over the model"
 
 
+# ---- what encoders say ---------------------------------------------------------------------------------
+printf 'the cat\n\na\tcat\n' > "$dir/lines"
+go rank "$dir/rank.gguf" -i "the cats" -f "$dir/lines"; cp "$dir/out" "$dir/ranks"
+[ "$(cut -f 2 "$dir/out" | sort | tr -d '\n')" = 123 ] && cut -f 1 "$dir/out" | sort -gr | cmp -s - "$(cut -f 1 "$dir/out" > "$dir/a"; echo "$dir/a")" &&
+    grep -q "^-*[0-9.]*$(printf '\t3\ta\tcat')\$" "$dir/out"; fine "rank: score, line and text, the best first, also of an empty line"
+in=$dir/lines; go rank "$dir/rank.gguf" -i "the cats" -f - --threads 3; same_out "$dir/ranks" "rank: from standard input, and the same whatever the threads"; in=/dev/null
+go rank "$dir/rank.gguf" -i "the cats" -f "$dir/lines" -k 2; head -2 "$dir/ranks" > "$dir/a"; same_out "$dir/a" "rank -k"
+printf 'the cat\n%s\n' "the cat the cat the cat the cat the cat the cat" > "$dir/long"; go rank "$dir/rank.gguf" -i "the cats" -f "$dir/long"
+grep -q '^warning: 1 of 2 texts was cut to 16 tokens, the first is line 2$' "$dir/err"; fine "rank: a line that is cut, told"
+go rank "$dir/rank.gguf" -i a; refused 1 "-f LINES" "rank of no lines"
+go rank "$dir/rank.gguf" -i - -f -; refused 1 "both be standard input" "rank: two texts from one place"
+: > "$dir/p"; go rank "$dir/rank.gguf" -i a -f "$dir/p"; refused 3 "has no lines" "rank: a file of no lines"
+go rank "$dir/rank.gguf" -i a -f "$dir/no.txt"; refused 3 "no.txt: No such" "rank: a file that is not there"
+go classify "$dir/labels.gguf" -i "the cat"; cp "$dir/out" "$dir/a"
+[ "$(cut -f 2 "$dir/out" | sort | tr '\n' ' ')" = "no perhaps yes " ] && sort -gr "$dir/out" | cmp -s - "$dir/out" &&
+    [ "$(awk '{ s += $1 } END { printf "%.4f", s }' "$dir/out")" = 1.0000 ]; fine "classify: probability and label, the best first"
+go classify "$dir/labels.gguf" -f "$dir/lines"; head -3 "$dir/out" | cmp -s - "$dir/a" && [ "$(grep -c '^$' "$dir/out")" -eq 2 ] && [ "$(wc -l < "$dir/out")" -eq 11 ]
+fine "classify: the lines of a file, with empty lines between"
+go classify "$dir/rank.gguf" -i "the cat"; [ "$(cut -f 2 "$dir/out")" = LABEL_0 ]; fine "classify: a label without a name"
+go classify "$dir/tokens.gguf" -i "The cats. foo"; [ "$(cut -f 2 "$dir/out" | tr '\n' ' ')" = "the cat ##s . [UNK] " ] && ! grep -qv '^LABEL_[0-3]	' "$dir/out"
+fine "classify: a label for each piece"
+go classify "$dir/labels.gguf"; refused 1 "one of -i TEXT" "classify of nothing"
+go fill "$dir/masks.gguf" -i "the [MASK] a [MASK]" -k 3; cp "$dir/out" "$dir/a"
+[ "$(cut -f 1 "$dir/out" | tr -d '\n')" = 111222 ] && [ "$(awk -F'\t' 'NF == 3 && $2 > 0 && $2 < 1' "$dir/out" | wc -l)" -eq 6 ]; fine "fill: words for each mask"
+go fill "$dir/masks.gguf" -i "the <mask> a <mask>" -k 3; same_out "$dir/a" "fill: the other spelling of a mask"
+go fill "$dir/masks.gguf" -i "the [MASK]"; [ "$(wc -l < "$dir/out")" -eq 5 ]; fine "fill: five words"
+go fill "$dir/masks.gguf" -i "the [MASK]" -k 99; [ "$(wc -l < "$dir/out")" -eq 10 ] && [ "$(awk '{ s += $2 } END { printf "%.4f", s }' "$dir/out")" = 1.0000 ]; fine "fill: all words"
+go fill "$dir/masks.gguf" -i "the cat"; refused 1 "write \[MASK\] where" "fill: a text without a mask"
+go fill "$dir/masks.gguf" -i "the cat the cat the cat the cat the cat the cat the cat the cat [MASK]"; refused 3 "no mask within the 16 tokens" "fill: a mask that is cut off"
+go fill "$dir/masks.gguf"; refused 1 "-i TEXT" "fill of nothing"
+go info "$dir/labels.gguf"; grep -q '^head *3 numbers of a text: run classify$' "$dir/out" && grep -q '^ *1 perhaps$' "$dir/out"; fine "info: a head and its labels"
+go info "$dir/rank.gguf"; grep -q '^head *1 number of a text: run rank$' "$dir/out"; fine "info: a head of one score"
+# Each model to what it is not for: what it is, and the verb to use.
+go fill "$dir/spm.gguf" -i a; refused 2 "a decoder (llama).*run MODEL -i TEXT" "fill with a decoder"
+go rank "$dir/spm.gguf" -i a -f "$dir/lines"; refused 2 "a decoder (llama).*cross-encoder" "rank with a decoder"
+go classify "$dir/masks.gguf" -i a; refused 2 "finds words for masks: run fill.*taught labels" "classify with a model of words"
+go fill "$dir/labels.gguf" -i a; refused 2 "texts one of 3 labels: run classify" "fill with a classifier"
+go rank "$dir/labels.gguf" -i a -f "$dir/lines"; refused 2 "texts one of 3 labels: run classify" "rank with a classifier"
+go rank "$dir/tokens.gguf" -i a -f "$dir/lines"; refused 2 "tokens one of 4 labels: run classify" "rank with a classifier of tokens"
+go "$dir/rank.gguf" -i a; refused 2 "an encoder (bert) that gives a pair of texts a score: run rank" "an encoder given to generate"
+go chat "$dir/masks.gguf" -i a; refused 2 "run fill" "an encoder given to chat"
+go score "$dir/masks.gguf" -i a; refused 2 "run fill" "an encoder given to score"
+printf '{"prompt": "a"}\n' > "$dir/q.jsonl"; go batch "$dir/masks.gguf" -f "$dir/q.jsonl" -o "$dir/q.out"; refused 2 "run fill" "an encoder given to batch"
+go drift "$dir/masks.gguf" "$dir/masks.gguf" -f "$dir/lines"; refused 2 "run fill" "encoders given to drift"
+
 # ---- adapters ----------------------------------------------------------------------------------------
 spm() { of=$1; shift; go $of "$dir/spm.gguf" "$@"; }
 a=$dir/lora.gguf

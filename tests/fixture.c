@@ -177,7 +177,7 @@ static void put_value(bytes *b, const char *s) {
     uint64_t count = 0;
     if (*s == '[') {
         for (const char *p = s + 1; *p && *p != ']'; p += p[0] == ',') {
-            size_t n = strcspn(p, ",]");
+            size_t n = *p == '\'' ? 2 + strcspn(p + 1, "'") : strcspn(p, ",]");
             if (*p == '\'') put_string(&items, p + 1, n - 2), type = STRING;
             else type = put_scalar(&items, p, n, I32);
             count++;

@@ -1,6 +1,7 @@
 /* fixture_main.c - fixture DIR: writes small models and vocabularies there, for cli.sh and to begin fuzzing with:
  * tiny.bin (version 0), tiny.v1.bin, tiny.v2.bin, tok.bin, spm.gguf, bpe.gguf, words.gguf, tiny.safetensors, tiny.json, tiny.text
  * (a text that tiny.bin has read, as pith_session_save writes it), chat.jinja, chat.json (its messages), rows.jsonl,
+ * rank.gguf, labels.gguf, tokens.gguf, masks.gguf (encoders with heads),
  * lora.gguf, lora.json, lora.safetensors (adapters of spm.gguf), reward.json, reward.safetensors (a reward model of it), and
  * longrope.80.gguf and longrope.1.gguf: texts over 80 tokens, or all, are rotated by the long factors. */
 #include "../model.h"
@@ -51,6 +52,26 @@ static const char chat[] = SHAPE("llama")
     "tokenizer.ggml.tokens ['<unk>','<s>','</s>','<0x61>','\xe2\x96\x81','a','<|im_start|>','<|im_end|>','\xe2\x96\x81""a'];"
     "tokenizer.ggml.scores [0.0,0.0,0.0,0.0,-1.0,-2.0,-3.0,-4.0,-5.0];"
     "tokenizer.ggml.token_type [2,3,3,6,1,1,3,3,1]";
+
+/* Encoders: one score, three labels, labels of tokens, words behind masks. */
+static const char encoder[] = "general.architecture bert;bert.context_length 16;bert.embedding_length 8;bert.block_count 1;"
+    "bert.feed_forward_length 12;bert.attention.head_count 2;bert.attention.layer_norm_epsilon 1e-12;bert.attention.causal false;"
+    "tokenizer.ggml.model bert;tokenizer.ggml.token_type_count 2;"
+    "tokenizer.ggml.tokens ['[PAD]','[UNK]','[CLS]','[SEP]','[MASK]','\xe2\x96\x81the','\xe2\x96\x81""cat','s','\xe2\x96\x81.',"
+    "'\xe2\x96\x81""a'];tokenizer.ggml.token_type [3,2,3,3,3,1,1,1,1,1];tokenizer.ggml.bos_token_id 2;"
+    "tokenizer.ggml.eos_token_id 3;tokenizer.ggml.unknown_token_id 1;tokenizer.ggml.seperator_token_id 3;"
+    "tokenizer.ggml.padding_token_id 0;tokenizer.ggml.mask_token_id 4;";
+static const char encoder_tensors[] = "token_embd.weight 10 8;position_embd.weight 16 8;token_types.weight 2 8;"
+    "token_embd_norm.weight 8;token_embd_norm.bias 8;blk.0.attn_q.weight 8 8;blk.0.attn_k.weight 8 8;blk.0.attn_v.weight 8 8;"
+    "blk.0.attn_output.weight 8 8;blk.0.attn_output_norm.weight 8;blk.0.ffn_up.weight 12 8;blk.0.ffn_down.weight 8 12;"
+    "blk.0.layer_output_norm.weight 8;";
+
+static bytes with_head(const char *keys, const char *head) {
+    char all[2000], tensors[1000];
+    snprintf(all, sizeof all, "%s%s", encoder, keys);
+    snprintf(tensors, sizeof tensors, "%s%s", encoder_tensors, head);
+    return fixture_gguf(all, tensors, 1);
+}
 
 static const char adapter[] =
     "general.architecture llama;general.type adapter;adapter.type lora;adapter.lora.alpha 3.0;"
@@ -194,6 +215,11 @@ int main(int argc, char **argv) {
            write_to(argv[1], "tiny.v2.bin", fixture_llama2c(&fixture_tiny, 2, 1)) ||
            write_to(argv[1], "tok.bin", fixture_tokenizer()) ||
            write_to(argv[1], "spm.gguf", fixture_gguf(spm, tensors, 1)) ||
+           write_to(argv[1], "rank.gguf", with_head("", "cls.weight 8 8;cls.bias 8;cls.output.weight 1 8")) ||
+           write_to(argv[1], "labels.gguf", with_head("bert.classifier.output_labels ['no','perhaps','yes']",
+                                                      "cls.weight 8 8;cls.output.weight 3 8;cls.output.bias 3")) ||
+           write_to(argv[1], "tokens.gguf", with_head("pith.task.tokens 1", "cls.output.weight 4 8;cls.output.bias 4")) ||
+           write_to(argv[1], "masks.gguf", with_head("", "mlm.dense.weight 8 8;mlm.norm.weight 8;mlm.bias 10")) ||
            write_to(argv[1], "lora.gguf", fixture_gguf(adapter, adapter_tensors, 1)) ||
            write_to(argv[1], "reward.json", reward_config()) ||
            write_to(argv[1], "reward.safetensors", fixture_safetensors(reward_tensors, 1)) ||

@@ -42,10 +42,11 @@ static int open_one(const model_choice *c, pith_model **m) {
     if (c->options.tokenizer) {
         pith_error e;
         *m = pith_open(c->path, &c->options, &e);
-        if (*m) return 0;
+        if (*m) return need_decoder(*m);
         if (e.code == PITH_EARG) choice.options.tokenizer = NULL;
     }
-    return open_model(&choice, 0, m);
+    int code = open_model(&choice, 0, m);
+    return code ? code : need_decoder(*m);
 }
 
 /* Both must cut it into the same tokens: then these mean the same. */

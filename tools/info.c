@@ -96,6 +96,23 @@ static void print_pooling(output *out, const pith_model *m) {
     }
 }
 
+/* What stands on the hidden states, and the first labels by their names. */
+static void print_task(output *out, const pith_model *m) {
+    static const char *const of[] = { "", "of a text: run ", "of each token: run ", "of each word for a mask: run " };
+    int n, kind = pith_task(m, &n);
+    if (!kind) return;
+    output_line(out, "%-15s %d number%s %s%s\n", "head", n, n == 1 ? "" : "s", of[kind],
+                kind == PITH_TASK_WORD ? "fill" : kind == PITH_TASK_TEXT && n == 1 ? "rank" : "classify");
+    for (int i = 0; i < n && i < 16; i++) {
+        size_t len;
+        const char *label = pith_label(m, i, &len);
+        if (!label) return;
+        output_line(out, "%-15s %d ", i ? "" : "labels", i);
+        output_text(out, label, len);
+        output_line(out, "\n");
+    }
+}
+
 static void print_model(output *out, const pith_model *m) {
     const pith_shape *h = pith_model_shape(m);
     output_line(out, "%-15s %s\n%-15s %s\n", "kind", m->store.kind, "family", h->arch);
@@ -107,6 +124,7 @@ static void print_model(output *out, const pith_model *m) {
                     m->hyper.n_expert_used);
     output_line(out, "%-15s %zu\n", "parameters", h->n_param);
     for (int g = 0; g < GROUPS; g++) print_formats(out, &m->store, g);
+    print_task(out, m);
     output_line(out, "%-15s %d tokens\n", "vocabulary", h->n_vocab);
     print_vocab(out, &m->store.vocab);
     output_line(out, "%-15s %d tokens\n", "context", h->n_ctx);

@@ -185,6 +185,7 @@ static int score_rewarded(score_options *o) {
     if (other) return complain(USAGE, "%s is of no use with --reward", other);
     pith_model *m = NULL;
     int code = open_adapted(&o->model, 0, &m); /* rows of tokens need no vocabulary */
+    if (!code) code = need_decoder(m);
     if (!code) code = score_by_reward(m, &o->model, o->reward, o->file, o->show);
     close_model(&o->model, m);
     return code;
@@ -236,6 +237,7 @@ int verb_score(int argc, char **argv) {
     pith_model *m = NULL;
     scored_text in = { .n = 0 };
     code = open_adapted(&o.model, !o.tokens, &m);
+    if (!code) code = need_decoder(m);
     if (!code) code = get_input(&o, m, &in);
     if (!code && in.has_rows && (o.logits || o.stride))
         code = complain(USAGE, "%s is of one text, and %s has rows", o.logits ? "--logits" : "--stride", in.lines.name);

@@ -111,6 +111,13 @@ enum { MOST_THREADS = 1024 };
     { 0, "pretokenizer", TEXT, &(c).options.pretokenizer, 0, 0, "NAME", \
       "how text is cut into words, instead of what the file says" }
 
+#define ENCODER_FLAGS(c) \
+    { 'c', "ctx-size", INTEGER, &(c).context.n_ctx, 0, INT32_MAX, "N", "cut texts to so many tokens (0: the model's limit)" }, \
+    { 0, "threads", INTEGER, &(c).options.n_threads, 0, MOST_THREADS, "N", \
+      "threads (0: $OMP_NUM_THREADS, or one a physical core)" }, \
+    { 0, "no-mmap", SWITCH, &(c).options.no_mmap, 0, 0, "", "read the file into memory instead of mapping it" }, \
+    { 0, "kernels", TEXT, &(c).options.kernels, 0, 0, "NAME", "arithmetic to use: portable, ... (the fastest)" }
+
 #define LORA_FLAGS(c) \
     { 0, "lora", LIST, &(c).lora, 0, 0, "PATH", \
       "with this LoRA: a PEFT folder or a .gguf; several with commas, or given often" }, \
@@ -210,6 +217,7 @@ int  open_adapted(model_choice *c, int need_text, pith_model **m);
 int  open_adapters(model_choice *c, const pith_model *m); /* of a model that is open */
 void note_templates(const model_choice *c, const pith_model *m); /* of adapters taught with another chat template */
 void close_model(model_choice *c, pith_model *m); /* and the adapters; m may be NULL */
+int  need_decoder(const pith_model *m); /* 0, or NOT_LOADED: it is none, and which verbs are for it */
 
 /* --normalizer NAME, of a vocabulary to be learned: none or nfc. -1: neither, complained. */
 int wants_nfc(const char *name);
@@ -339,6 +347,9 @@ int write_samples(samples *w); /* ends early, without a complaint, when the user
 
 int verb_score(int argc, char **argv);
 int verb_embed(int argc, char **argv);
+int verb_rank(int argc, char **argv);
+int verb_fill(int argc, char **argv);
+int verb_classify(int argc, char **argv);
 int verb_tokenize(int argc, char **argv);
 int verb_info(int argc, char **argv);
 int verb_quantize(int argc, char **argv);

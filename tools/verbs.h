@@ -28,6 +28,11 @@ int encode_with(const pith__tokenizer *k, const char *text, size_t n, unsigned f
 int open_chat_form(const pith_model *m, const model_choice *c, const char *file, pith_template **t);
 int read_time(const char *s, pith_time *t); /* of --now: "2025-03-14T15:09:26"; NULL: the time it is */
 
+/* 0, or NOT_LOADED: m is none that says this of texts (kinds: PITH_TASK_TEXT, ..., 0), and what it is. */
+int need_task(const pith_model *m, const int *kinds);
+int need_score(const pith_model *m); /* the same of one score */
+void put_word(output *out, const pith_model *m, pith_token t); /* a token as a word of a list */
+
 double log_total(const float *x, int n); /* log of the sum of exp(x): log softmax is a logit minus this */
 /* log softmax of the logits x (n) at token t, and how many tokens stand before it: likelier, or as likely and
  * first. */
