@@ -249,7 +249,10 @@ enum { /* how a family names its tensors */
     PITH__HF_FUSED = 2,     /* mlp.gate_up_proj */
     PITH__HF_MIXTRAL = 4,   /* block_sparse_moe */
     PITH__HF_BERT = 8, PITH__HF_DISTIL = 16, PITH__HF_NOMIC = 32, PITH__HF_GPT2 = 64, PITH__HF_NEOX = 128,
-    PITH__HF_ELDERS = 0xf8  /* these have no name in common with the others */
+    PITH__HF_ROBERTA = 0x800, /* and PITH__HF_BERT: heads as RoBERTa has them */
+    PITH__HF_ELDERS = 0x8f8, /* these have no name in common with the others */
+    PITH__HF_TEXT_HEAD = 0x1000, PITH__HF_TOKEN_HEAD = 0x2000, PITH__HF_WORD_HEAD = 0x4000, /* what the head is of */
+    PITH__HF_HEADS = 0x7000
 };
 enum { PITH__HF_NAME = 120 }; /* room for a name */
 PITH_SHARED int pith__hf_to_gguf(const pith__folder *f, pith__str s, char *name); /* 0: not used here */
@@ -297,6 +300,13 @@ PITH_SHARED int  pith__vocab_step_is(pith__json at, const char *type);
 
 PITH_SHARED void pith__vocab_unigram(pith__vocab_reading *r, pith__json model);
 PITH_SHARED void pith__vocab_rewrite(pith__vocab_reading *r, pith__json at); /* one step of its normalizer */
+
+/* ---- formats/hfhead.c: the head on an encoder's hidden states --------------------------------------- */
+
+/* config.json -> keys: ARCH.classifier.output_labels, which GGUF has, and ours: pith.task.tokens, 1: labels are of tokens;
+ * pith.task.problem, as problem_type; pith.task.activation, where it is not the usual one. style: of the tensors' names; the
+ * answer is what to add to it. */
+PITH_SHARED int pith__hf_head(pith__hf *c, int style);
 
 /* ---- formats/hfbert.c: BERT, GPT-2 and their relatives ---------------------------------------------- */
 

@@ -23,9 +23,9 @@ static const struct elder {
     double eps, theta, part; /* part: of a head that is rotated */
 } elders[] = {
     { "bert", "bert", PITH__HF_BERT, BIASES, "gelu", 30522, 768, 3072, 12, 12, 512, 1e-12, 0, 0 },
-    { "roberta", "bert", PITH__HF_BERT, BIASES | TWO_BEFORE, "gelu", 50265, 768, 3072, 12, 12, 512, 1e-12, 0, 0 },
-    { "xlm-roberta", "bert", PITH__HF_BERT, BIASES | TWO_BEFORE, "gelu", 30522, 768, 3072, 12, 12, 512, 1e-12, 0, 0 },
-    { "camembert", "bert", PITH__HF_BERT, BIASES | TWO_BEFORE, "gelu", 30522, 768, 3072, 12, 12, 512, 1e-12, 0, 0 },
+    { "roberta", "bert", PITH__HF_BERT | PITH__HF_ROBERTA, BIASES | TWO_BEFORE, "gelu", 50265, 768, 3072, 12, 12, 512, 1e-12, 0, 0 },
+    { "xlm-roberta", "bert", PITH__HF_BERT | PITH__HF_ROBERTA, BIASES | TWO_BEFORE, "gelu", 30522, 768, 3072, 12, 12, 512, 1e-12, 0, 0 },
+    { "camembert", "bert", PITH__HF_BERT | PITH__HF_ROBERTA, BIASES | TWO_BEFORE, "gelu", 30522, 768, 3072, 12, 12, 512, 1e-12, 0, 0 },
     { "distilbert", "bert", PITH__HF_DISTIL, BIASES, "gelu", 30522, 768, 3072, 6, 12, 512, 1e-12, 0, 0 },
     { "nomic_bert", "nomic-bert", PITH__HF_NOMIC, ROTATES, "silu", 30528, 768, 3072, 12, 12, 2048, 1e-12, 1000, 1 },
     { "gpt2", "gpt2", PITH__HF_GPT2, BIASES, "gelu_new", 50257, 768, 0, 12, 12, 1024, 1e-5, 0, 0 },
@@ -149,6 +149,7 @@ PITH_SHARED int pith__hf_elder(pith__hf *c) {
     c->f->tied = pith__hf_bool(c, c->at, "tie_word_embeddings", e->style != PITH__HF_NEOX) || e->style != PITH__HF_NEOX;
     c->f->bias = e->is & BIASES ? 2 : 0;
     c->f->ffn_bias = (e->is & BIASES) != 0;
+    if (!c->code) c->f->s->hf_style |= pith__hf_head(c, e->style);
     return 1;
 }
 

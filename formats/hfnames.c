@@ -8,6 +8,7 @@
 #include <string.h>
 
 enum { POST = PITH__HF_POST_NORM, FUSED = PITH__HF_FUSED, MIXTRAL = PITH__HF_MIXTRAL, BERT = PITH__HF_BERT,
+       ROBERTA = PITH__HF_ROBERTA,
        DISTIL = PITH__HF_DISTIL, NOMIC = PITH__HF_NOMIC, GPT2 = PITH__HF_GPT2, NEOX = PITH__HF_NEOX };
 
 /* What may stand before names of a style, once or several times, and what layers are called. With a vision tower the text
@@ -50,6 +51,32 @@ static const struct {
     { "embed_in", "token_embd", NEOX },
     { "final_layer_norm", "output_norm", NEOX },
     { "embed_out", "output", NEOX },
+};
+
+/* Those of what stands on the hidden states (hfhead.c), of models of this style with such a head, and whether the style's
+ * prefix stands before it. GGUF has no names for heads of words. */
+static const struct {
+    const char *hf, *gguf;
+    int only, head, prefixed;
+} name_head[] = {
+    { "classifier.dense", "cls", ROBERTA, PITH__HF_TEXT_HEAD, 0 },
+    { "classifier.out_proj", "cls.output", ROBERTA, PITH__HF_TEXT_HEAD, 0 },
+    { "pooler.dense", "cls", BERT, PITH__HF_TEXT_HEAD, 1 },
+    { "pre_classifier", "cls", DISTIL, PITH__HF_TEXT_HEAD, 0 },
+    { "classifier", "cls.output", BERT | DISTIL, PITH__HF_TEXT_HEAD | PITH__HF_TOKEN_HEAD, 0 },
+    { "lm_head.dense", "mlm.dense", ROBERTA, PITH__HF_WORD_HEAD, 0 },
+    { "lm_head.layer_norm", "mlm.norm", ROBERTA, PITH__HF_WORD_HEAD, 0 },
+    { "lm_head", "mlm", ROBERTA, PITH__HF_WORD_HEAD, 0 },
+    { "cls.predictions.transform.dense", "mlm.dense", BERT, PITH__HF_WORD_HEAD, 0 },
+    { "cls.predictions.transform.LayerNorm", "mlm.norm", BERT, PITH__HF_WORD_HEAD, 0 },
+    { "cls.predictions", "mlm", BERT, PITH__HF_WORD_HEAD, 0 },
+    { "vocab_transform", "mlm.dense", DISTIL, PITH__HF_WORD_HEAD, 0 },
+    { "vocab_layer_norm", "mlm.norm", DISTIL, PITH__HF_WORD_HEAD, 0 },
+    { "vocab_projector", "mlm", DISTIL, PITH__HF_WORD_HEAD, 0 },
+}, name_decoder[] = { /* their output matrix, where it is not the embedding */
+    { "lm_head.decoder", "output", ROBERTA, PITH__HF_WORD_HEAD, 0 },
+    { "cls.predictions.decoder", "output", BERT, PITH__HF_WORD_HEAD, 0 },
+    { "vocab_projector", "output", DISTIL, PITH__HF_WORD_HEAD, 0 },
 };
 
 /* Behind "layers.7." and "blk.7.", before .weight or .bias; only in folders of this style, or not in them. */
@@ -120,7 +147,8 @@ static const struct {
 };
 enum { N_OUTER = sizeof name_outer / sizeof *name_outer,
        N_INNER = sizeof name_inner / sizeof *name_inner,
-       N_EXPERT = sizeof name_expert / sizeof *name_expert };
+       N_EXPERT = sizeof name_expert / sizeof *name_expert,
+       N_HEAD = sizeof name_head / sizeof *name_head, N_DECODER = sizeof name_decoder / sizeof *name_decoder };
 
 static int fits_style(int only, int never, int style) {
     int elder = style & PITH__HF_ELDERS;
@@ -206,6 +234,23 @@ static void skip_prefix(const struct spelling *how, pith__str *s) {
         while (*how->prefix[i] && name_begins(s, how->prefix[i])) i = 0;
 }
 
+/* Of a head. The bias of words is one; a matrix of words is used where it is not the embedding. */
+static int gguf_head(const pith__folder *f, pith__str s, const char *kind, char *name) {
+    int style = f->s->hf_style;
+    for (int i = 0; i < N_DECODER && *kind == 'w' && !f->tied; i++) {
+        if (!(style & name_decoder[i].only) || !(style & name_decoder[i].head) || !pith__str_is(s, name_decoder[i].hf)) continue;
+        snprintf(name, PITH__HF_NAME, "output.weight");
+        return 1;
+    }
+    for (int i = 0; i < N_HEAD; i++) {
+        if (!(style & name_head[i].only) || !(style & name_head[i].head) || !pith__str_is(s, name_head[i].hf)) continue;
+        if (!strcmp(name_head[i].gguf, "mlm") && *kind == 'w') return 0;
+        snprintf(name, PITH__HF_NAME, "%s.%s", name_head[i].gguf, kind);
+        return 1;
+    }
+    return 0;
+}
+
 PITH_SHARED int pith__hf_to_gguf(const pith__folder *f, pith__str s, char *name) {
     const struct spelling *how = spelling_of(f->s->hf_style);
     pith__str layer, whole = s;
@@ -221,7 +266,7 @@ PITH_SHARED int pith__hf_to_gguf(const pith__folder *f, pith__str s, char *name)
         snprintf(name, PITH__HF_NAME, "%s.%s", name_outer[i].gguf, kind);
         return 1;
     }
-    return 0;
+    return gguf_head(f, s, kind, name);
 }
 
 /* ---- GGUF -> Hugging Face ------------------------------------------------------------------------ */
@@ -266,6 +311,22 @@ static const char *hf_inner(const pith__store *s, pith__str layer, pith__str par
     return NULL;
 }
 
+static const char *hf_head(const pith__store *s, pith__str part, const char *kind, char *room) {
+    pith__str prefix = s->hf_prefix.p ? s->hf_prefix : pith__str_of(spelling_of(s->hf_style)->prefix[0]);
+    for (int i = 0; i < N_HEAD; i++) {
+        if (!(s->hf_style & name_head[i].only) || !(s->hf_style & name_head[i].head) || !pith__str_is(part, name_head[i].gguf))
+            continue;
+        snprintf(room, PITH__HF_NAME, "%.*s%s.%s", name_head[i].prefixed ? (int)prefix.n : 0, prefix.p, name_head[i].hf, kind);
+        return room;
+    }
+    for (int i = 0; i < N_DECODER; i++) {
+        if (!(s->hf_style & name_decoder[i].only) || !(s->hf_style & name_decoder[i].head) || !pith__str_is(part, "output")) continue;
+        snprintf(room, PITH__HF_NAME, "%s.%s", name_decoder[i].hf, kind);
+        return room;
+    }
+    return NULL;
+}
+
 PITH_SHARED const char *pith__shown_name(const pith__store *s, const char *gguf, char *room) {
     pith__str name = pith__str_of(gguf), layer;
     if (!s->is_folder) return gguf;
@@ -275,7 +336,8 @@ PITH_SHARED const char *pith__shown_name(const pith__store *s, const char *gguf,
         const char *hf = hf_inner(s, layer, name, room);
         return hf ? hf : gguf;
     }
-    const char *kind = cut_kind(&name, 0);
+    const char *kind = cut_kind(&name, 0), *head = kind ? hf_head(s, name, kind, room) : NULL;
+    if (head) return head;
     for (int i = 0; kind && i < N_OUTER; i++) {
         if (!fits_style(name_outer[i].only, 0, s->hf_style) || !pith__str_is(name, name_outer[i].gguf)) continue;
         pith__str prefix = s->hf_prefix.p ? s->hf_prefix : pith__str_of(spelling_of(s->hf_style)->prefix[0]);

@@ -228,7 +228,11 @@ static int st_header(st_file *f, const pith__file *file) {
 /* Old files hold the rotation's frequencies, numbers of positions and masks, which everyone computes. */
 static void st_drop(pith__store *s, pith__str name) {
     static const char *const known[] = { "rotary_emb.inv_freq", "embeddings.position_ids", "attn.bias", "attn.masked_bias",
-                                         "attention.bias", "attention.masked_bias" };
+                                         "attention.bias", "attention.masked_bias",
+                                         /* of BERT what no head needs, and the embedding again: */
+                                         "pooler.dense.weight", "pooler.dense.bias", "seq_relationship.weight",
+                                         "seq_relationship.bias", "predictions.decoder.weight", "predictions.decoder.bias",
+                                         "lm_head.decoder.weight", "lm_head.decoder.bias", "vocab_projector.weight" };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         size_t n = strlen(known[i]);
         if (name.n >= n && !memcmp(name.p + name.n - n, known[i], n)) return;

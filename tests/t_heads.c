@@ -5,7 +5,9 @@
 
 #include "../internal.h"
 
+#include <limits.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { MOST = 256, TEXTS = 8 };
 
@@ -56,13 +58,40 @@ static float *read_floats(const char *name, const char *what, size_t *n) {
     return y;
 }
 
+/* A folder's config.json and tensors alone: only ids go into it. What comes back is to be removed. */
+static const char *without_words(const char *name) {
+    static const char *const file[] = { "config.json", "model.safetensors" };
+    static char dir[40];
+    char path[200], from[PATH_MAX];
+    strcpy(dir, "/tmp/t_heads.XXXXXX");
+    if (!mkdtemp(dir)) return NULL;
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "encoders/%s-hf/%s", name, file[i]);
+        const char *at = fixture_shared(path);
+        snprintf(path, sizeof path, "%s/%s", dir, file[i]);
+        if (!at || !realpath(at, from) || symlink(from, path)) return NULL;
+    }
+    return dir;
+}
+
+static void remove_folder(const char *dir) {
+    char path[80];
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    unlink(path);
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    unlink(path);
+    rmdir(dir);
+}
+
 static pith_model *open_shared_model(const char *name, const char *form, const pith_options *o) {
     char path[100];
     pith_error e = { 0, "" };
     snprintf(path, sizeof path, "encoders/%s%s", name, form);
-    const char *at = fixture_shared(path);
+    int folder = !strcmp(form, "-hf");
+    const char *at = folder ? without_words(name) : fixture_shared(path);
     pith_model *m = at ? pith_open(at, o, &e) : NULL;
     if (!m) FAIL("%s%s: %s", name, form, e.text);
+    if (at && folder) remove_folder(at);
     return m;
 }
 
@@ -117,6 +146,44 @@ static void logits_are(const char *name, const char *form, int kind, const char 
 
 TEST(scores_of_pairs_are_those_of_transformers) {
     logits_are("bert-rank", ".gguf", PITH_TASK_TEXT, ".pairs.ids", ".pairs.types", ".pairs.logits");
+    logits_are("bert-rank", "-hf", PITH_TASK_TEXT, ".pairs.ids", ".pairs.types", ".pairs.logits");
+    logits_are("xlmr-rank", "-hf", PITH_TASK_TEXT, ".pairs.ids", ".pairs.types", ".pairs.logits");
+}
+
+TEST(labels_are_those_of_transformers) {
+    logits_are("distilbert-cls", "-hf", PITH_TASK_TEXT, ".ids", NULL, ".logits");
+    logits_are("bert-ner", "-hf", PITH_TASK_TOKEN, ".ids", NULL, ".logits");
+}
+
+/* A row of logits for each mask, in order. mask: the token. */
+static void words_are(const char *name, pith_token mask) {
+    static texts x;
+    static float got[1 << 16];
+    size_t n, at = 0;
+    if (!fixture_shared("encoders/README.md")) SKIP("no ../shared/encoders");
+    read_texts(&x, name, ".masked.ids", NULL);
+    float *want = read_floats(name, ".masked.logits", &n);
+    pith_model *m = open_shared_model(name, "-hf", NULL);
+    for (int i = 0; m && i < x.n_text; i++) {
+        pith_session *s = read_through(m, x.t[i], x.n[i], 0);
+        for (int t = 0, part = 0; t < x.n[i]; t++) {
+            if (x.t[i][t] != mask) continue;
+            pith__out_norm(s->pass, 0, t);
+            pith__task_rows(s->pass, 1, &part, got + at);
+            at += (size_t)m->task.n;
+        }
+        pith_session_free(s);
+    }
+    CHECK(n > 0 && at == n);
+    NEAR(distance(got, want, n), 0, 1e-5);
+    if (t_bad) printf("# (%s)\n", name);
+    pith_close(m);
+    free(want);
+}
+
+TEST(words_are_those_of_transformers) {
+    words_are("bert-mlm", 4);
+    words_are("roberta-mlm", 420);
 }
 
 /* The same from the texts themselves, which go through the model together, and several in a pass. */
@@ -384,6 +451,8 @@ TEST(heads_that_are_wrong) {
 int main(void) {
     RUN(scores_of_pairs_are_those_of_transformers);
     RUN(scores_of_texts);
+    RUN(labels_are_those_of_transformers);
+    RUN(words_are_those_of_transformers);
     RUN(heads_are_their_formulas);
     RUN(texts_side_by_side);
     RUN(an_embedder_says_it);
