@@ -749,6 +749,7 @@ verb embed -i "a cat" --pooling none --format f32; tail -c 128 "$dir/out" > "$di
 verb embed -i "a cat" --pooling none; [ "$(grep -c '"index":0,"token":[0-9]*,' "$dir/out")" -gt 2 ]; fine "embed --pooling none: an object a token"
 verb embed -i "a cat" --pooling mean --dimensions 3 --format text; [ "$(wc -w < "$dir/out")" -eq 3 ]; fine "embed --dimensions"
 verb embed -f "$dir/lines" -c 2; [ "$(grep -c '^warning: 2 of 3 texts were cut to 2 tokens, the first is line 1$' "$dir/err")" -eq 1 ]; fine "embed: texts that are cut, told once"
+go embed "$dir/nan.bin" -z "$dir/tok.bin" -i the; [ "$status" -eq 0 ] && [ "$(grep -c '^pith: .*NaN' "$dir/err")" -eq 1 ] && grep -q '"embedding":.null,' "$dir/out"; ok $? "embed: a model of NaN, told once, and still JSON"
 verb embed; refused 1 "one of -i TEXT" "embed of nothing"
 verb embed -i a --pooling best; refused 1 "need one of: cls max mean" "embed: a pooling that is none"
 verb embed -i a --format xml; refused 1 "jsonl text f32 npy" "embed: a format that is none"

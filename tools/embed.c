@@ -6,6 +6,7 @@
  * standard output is kept to the end, for its first bytes say how many vectors follow. */
 #include "verbs.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -38,6 +39,7 @@ typedef struct {
     size_t n_text, n_vector, n_cut, first_cut; /* so far; first_cut: the line */
     float *kept;            /* (n_kept) npy on standard output */
     size_t n_kept, kept_room;
+    int nan_said;
     progress p;
 } embedding;
 
@@ -177,8 +179,11 @@ static void put_npy_header(output *out, size_t rows, int cols) {
     output_bytes(out, h, 128);
 }
 
-static void put_numbers(output *out, const float *x, int n, const char *between) {
-    for (int i = 0; i < n; i++) output_line(out, "%s%.9g", i ? between : "", (double)x[i]);
+/* nan: what stands for a number that is none, which JSON does not have. */
+static void put_numbers(output *out, const float *x, int n, const char *between, const char *nan) {
+    for (int i = 0; i < n; i++)
+        if (isfinite(x[i])) output_line(out, "%s%.9g", i ? between : "", (double)x[i]);
+        else output_line(out, "%s%s", i ? between : "", nan);
 }
 
 /* token: its number in the text, where each has a vector; or -1. */
@@ -188,11 +193,11 @@ static void put_vector(embedding *k, const float *x, size_t text, int token) {
         output_line(&k->out, "{\"object\":\"embedding\",\"index\":%zu,", text);
         if (token >= 0) output_line(&k->out, "\"token\":%d,", token);
         output_line(&k->out, "\"embedding\":[");
-        put_numbers(&k->out, x, k->size, ",");
+        put_numbers(&k->out, x, k->size, ",", "null");
         output_line(&k->out, "]}\n");
         break;
     case AS_TEXT:
-        put_numbers(&k->out, x, k->size, " ");
+        put_numbers(&k->out, x, k->size, " ", "nan");
         output_line(&k->out, "\n");
         break;
     default: put_floats(&k->out, x, (size_t)k->size);
@@ -246,6 +251,8 @@ static int embed_texts(embedding *k) {
         if (n <= cap) break;
         cap = n;
     }
+    for (size_t i = 0; i < (size_t)n * (size_t)k->size; i++)
+        if (!isfinite(k->vectors[i])) warn_once(&k->nan_said, "the model computes NaN");
     int code = put_vectors(k, n);
     count_cut(k);
     k->n_text += (size_t)k->n;
