@@ -934,6 +934,20 @@ for v in "$a" "$a:" "$a:x" "$a:nan"; do spm score -i "ab a" --lora-scaled "$v"; 
 spm score -i "ab a" --lora "$a,$a,$a,$a,$a,$a,$a,$a,$a"; refused 1 "more than 8" "nine adapters"
 go score "$dir/bpe.gguf" -i ab --lora "$a"; refused 2 "is an adapter of a llama" "an adapter of another family"
 head -c 500 "$a" > "$dir/p"; spm score -i "ab a" --lora "$dir/p"; refused 2 "$dir/p" "half an adapter"
+
+# ---- encoders, GPT-2 ---------------------------------------------------------------------------------
+e=$shared/encoders
+if [ -f "$e/gpt2.gguf" ]; then
+    echo '{"prompt": "Hello", "completion": " world"}' > "$dir/hello.jsonl"
+    go sft "$e/bert.gguf" "$dir/hello.jsonl" --output_dir "$dir/bert"; refused 2 "is a bert, .* no next token to learn" "sft of an encoder"
+    for v in "$e/gpt2.gguf" "$e/gpt2-hf"; do
+        rm -rf "$dir/gpt2"; go sft "$v" "$dir/hello.jsonl" --output_dir "$dir/gpt2" --max_steps 2
+        [ "$status" -eq 0 ] && cksum < "$dir/gpt2/adapter_model.safetensors"
+    done > "$dir/sums"; [ "$(sort -u "$dir/sums" | wc -l)" -eq 1 ] && [ "$(wc -l < "$dir/sums")" -eq 2 ]; ok $? "a LoRA of GPT-2, the same over .gguf and folder"
+    go merge "$e/gpt2-hf" --lora "$dir/gpt2" -o "$dir/gpt2.gguf" --quiet; go score "$dir/gpt2.gguf" --tokens 5,9,3; fine "is merged"
+    go quantize "$e/gpt2-hf" "$dir/gpt2-again" --outtype f32; refused 1 "a folder of a gpt2 is not written here" "a folder whose tensors lie otherwise"
+else skip "sft of an encoder" "no $shared"; fi
+
 # ---- the texts of llama2.c ---------------------------------------------------------------------------
 data=$shared/data/llama2c; texts=$shared/fixtures
 llama2c() { # llama2c TEXT MODEL TOKENIZER FLAGS...
