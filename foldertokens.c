@@ -193,6 +193,9 @@ static int check_vocabulary(const pith_model *m, const char *const *regex, const
     if (v->model == PITH__BPE && v->spelling == PITH__BYTE_LETTERS && !regex)
         return pith__fail(err, PITH_EARCH, "%s: the pre-tokenizer '%.*s' is not known as Hugging Face's steps", folder,
                           v->pre.n < 60 ? (int)v->pre.n : 60, v->pre.p);
+    if (v->model == PITH__WORDPIECE || v->model == PITH__UNIGRAM)
+        return pith__fail(err, PITH_EARCH, "%s: a vocabulary of %s cannot be written as tokenizer.json: need a .gguf", folder,
+                          v->model == PITH__UNIGRAM ? "Unigram" : "WordPiece");
     if (v->spelling == PITH__RAW)
         return pith__fail(err, PITH_EARCH, "%s: a vocabulary of llama2.c becomes one of GGUF first: need a .gguf in between", folder);
     for (int i = 0; i < v->n; i++)

@@ -40,8 +40,8 @@ static const char bpe[] = SHAPE("qwen2")
 
 static const char word_pieces[] = SHAPE("llama") /* for its vocabulary */
     "tokenizer.ggml.model bert;"
-    "tokenizer.ggml.tokens ['<unk>','<cls>','<sep>','\xe2\x96\x81play','ing','\xe2\x96\x81.','\xe2\x96\x81""a'];"
-    "tokenizer.ggml.token_type [3,3,3,1,1,1,1];tokenizer.ggml.unknown_token_id 0;tokenizer.ggml.cls_token_id 1;tokenizer.ggml.seperator_token_id 2";
+    "tokenizer.ggml.tokens ['<unk>','<cls>','<sep>','\xe2\x96\x81play','ing','\xe2\x96\x81.','\xe2\x96\x81""a','x','y'];"
+    "tokenizer.ggml.token_type [3,3,3,1,1,1,1,1,1];tokenizer.ggml.unknown_token_id 0;tokenizer.ggml.cls_token_id 1;tokenizer.ggml.seperator_token_id 2";
 
 /* In one line, and without ';'. */
 #define CHATML "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role + '\\n' + m.content }}<|im_end|>{{ '\\n' }}" \
