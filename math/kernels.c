@@ -255,14 +255,17 @@ static size_t value_bytes(const pith__format *f, int head_dim) {
     return (size_t)head_dim / f->length * f->bytes;
 }
 
-/* Attention of one query: the scores of the positions that it sees, their softmax, and the sum of the values
- * with these weights. 16 keys lie side by side; scores of other positions are computed but not used. */
-static void attend_one(const pith__attention *a, const float *q, float *y, int kv_head, pith__span seen,
-                       float *scores) {
+/* Attention of head h of token t: the scores of the positions that it sees, their softmax, and the sum of the values
+ * with these weights. 16 keys lie side by side; scores of other positions are computed but not used. Query head h reads
+ * kv head h / n_rep (grouped queries: Ainslie et al. 2023, arXiv:2305.13245). */
+static void attend_one(const pith__attention *a, int t, int h, float *scores) {
+    int kv_head = h / (a->n_head / a->n_kv_head), position = a->position + t;
     const uint8_t *k = a->k + kv_head * a->k_plane, *v = a->v + kv_head * a->v_plane;
-    size_t bytes = value_bytes(a->k_format, a->head_dim);
+    size_t bytes = value_bytes(a->k_format, a->head_dim), at = ((size_t)t * a->n_head + h) * a->head_dim;
+    pith__span seen = pith__sees(a->mask, position, a->position + a->n);
     int first = seen.first, last = seen.last, begin = first / LANES * LANES;
-    float over = (float)(1 / a->scale);
+    const float *q = a->q + at;
+    float over = (float)(1 / a->scale), *y = a->y + at;
 
     for (int u = begin; u <= last; u += LANES) {
         float *s = scores + (u - begin), key[LANES];
@@ -273,6 +276,7 @@ static void attend_one(const pith__attention *a, const float *q, float *y, int k
         }
         for (int j = 0; j < LANES; j++) {
             s[j] /= over;
+            if (a->bias) s[j] += pith__biases(a, h, position, u)[j];
             if (a->softcap > 0) s[j] = a->softcap * tanhf(s[j] / a->softcap);
         }
     }
@@ -284,16 +288,10 @@ static void attend_one(const pith__attention *a, const float *q, float *y, int k
         add_value(y, scores[u - first], a->v_format, v + (size_t)(u % a->n_slot) * bytes, a->head_dim);
 }
 
-/* Grouped-query attention: query head h reads kv head h / n_rep (Ainslie et al. 2023, arXiv:2305.13245). */
 static void attend_portable(const pith__attention *a, int t0, int t1, int kv_head, float *scores) {
     int n_rep = a->n_head / a->n_kv_head;
-    for (int t = t0; t < t1; t++) {
-        pith__span seen = pith__sees(a->mask, a->position + t, a->position + a->n);
-        for (int h = kv_head * n_rep; h < (kv_head + 1) * n_rep; h++) {
-            size_t at = ((size_t)t * a->n_head + h) * a->head_dim;
-            attend_one(a, a->q + at, a->y + at, kv_head, seen, scores);
-        }
-    }
+    for (int t = t0; t < t1; t++)
+        for (int h = kv_head * n_rep; h < (kv_head + 1) * n_rep; h++) attend_one(a, t, h, scores);
 }
 
 PITH_SHARED size_t pith__cache_plane(const pith__format *f, int head_dim, int n_slot) {

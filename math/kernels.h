@@ -179,8 +179,20 @@ typedef struct {
     pith__mask mask;
     double scale;        /* a score is q.k * scale */
     float softcap;       /* c > 0: a score becomes c * tanh(score / c) */
+    const float *bias;   /* (n_head, PITH__BIASES) added to a score, by how far the key is from the query; NULL: none */
     size_t first_task;   /* set by pith__attend: the number of its first task, of all attentions together */
 } pith__attention;
+
+/* A row of biases is for keys from PITH__FAR + 16 before the query to PITH__FAR + 15 behind it; those that are further than
+ * PITH__FAR are all alike, so sixteen keys have sixteen biases side by side wherever they are. */
+enum { PITH__FAR = 128, PITH__BIASES = 2 * PITH__FAR + 32 };
+
+/* Those of 16 keys from u on, for head h of the query at this position. */
+static inline const float *pith__biases(const pith__attention *a, int h, int position, int u) {
+    int apart = u - position;
+    apart = apart < -PITH__FAR - 16 ? -PITH__FAR - 16 : apart > PITH__FAR ? PITH__FAR : apart;
+    return a->bias + (size_t)h * PITH__BIASES + (apart + PITH__FAR + 16);
+}
 
 /* For search: what a question needs of vectors, found in one reading of them, because memory is the limit. */
 typedef struct {

@@ -13,6 +13,8 @@ static void right_attention(const case_of_attention *c, int t, int h, double *y)
         s[u] = 0;
         for (int i = 0; i < D; i++) s[u] += (double)q[i] * c->k[u * width + at + i];
         s[u] *= a->scale;
+        int apart = u - p < -PITH__FAR ? -PITH__FAR : u - p > PITH__FAR ? PITH__FAR : u - p;
+        if (a->bias) s[u] += a->bias[h * PITH__BIASES + apart + PITH__FAR + 16];
         if (a->softcap > 0) s[u] = a->softcap * tanh(s[u] / a->softcap);
         most = fmax(most, s[u]);
     }
@@ -91,6 +93,32 @@ TEST(attention) {
             }
 }
 
+/* MPNet: by the offset of a key, and far ones alike. */
+TEST(attention_with_biases) {
+    static float bias[4 * PITH__BIASES];
+    static const int shape[][4] = { { 32, 304, 0, 290 }, { 8, 320, 290, 25 }, { 20, 16, 0, 5 } }; /* head_dim, n_slot, ... */
+    for (int h = 0; h < 4; h++)
+        for (int i = 0; i < PITH__BIASES; i++) {
+            int apart = i - PITH__FAR - 16; /* those that are too far have what others of their side have */
+            float *to = bias + h * PITH__BIASES + i;
+            *to = apart > -PITH__FAR && apart <= PITH__FAR ? 3 * uniform() : apart < 0 ? 1.5f : to[-1];
+        }
+    for (int s = 0; s < n_set; s++)
+        for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
+            const int *d = shape[i];
+            case_of_attention c;
+            make_case(&c, PITH__F32, 4, 4, d[0], d[1], d[2], d[3]);
+            c.a.bias = bias;
+            for (int causal = 0; causal < (d[3] < 64 ? 2 : 1); causal++) {
+                c.a.mask = (pith__mask){ causal, 0 };
+                check_attention(sets[s], &c);
+                c.a.mask.window = 21;
+                check_attention(sets[s], &c);
+            }
+            free_case(&c);
+        }
+}
+
 TEST(threads_share_attention) {
     for (int s = 0; s < n_set; s++) {
         case_of_attention c;
@@ -164,6 +192,7 @@ TEST(cache_planes) {
 int main(void) {
     find_kernels_and_formats();
     RUN(attention);
+    RUN(attention_with_biases);
     RUN(threads_share_attention);
     RUN(attention_in_a_ring);
     RUN(attention_skips_what_it_must_not_see);
