@@ -30,6 +30,7 @@ static const struct elder {
     { "nomic_bert", "nomic-bert", PITH__HF_NOMIC, ROTATES, "silu", 30528, 768, 3072, 12, 12, 2048, 1e-12, 1000, 1 },
     { "gpt2", "gpt2", PITH__HF_GPT2, BIASES, "gelu_new", 50257, 768, 0, 12, 12, 1024, 1e-5, 0, 0 },
     { "gpt_neox", "gptneox", PITH__HF_NEOX, BIASES | ROTATES, "gelu", 50432, 6144, 24576, 44, 64, 2048, 1e-5, 10000, 0.25 },
+    { "modernbert", "modern-bert", PITH__HF_MODERN, ROTATES, "gelu", 50368, 768, 1152, 22, 12, 8192, 1e-5, 160000, 1 },
 };
 
 /* The words for one size. */
@@ -38,8 +39,8 @@ static const char *const words_embd[] = { "hidden_size", "n_embd", "dim", NULL }
     *const words_head[] = { "num_attention_heads", "n_head", "n_heads", NULL },
     *const words_ff[] = { "intermediate_size", "n_inner", "hidden_dim", NULL },
     *const words_ctx[] = { "max_position_embeddings", "n_positions", NULL },
-    *const words_eps[] = { "layer_norm_eps", "layer_norm_epsilon", NULL },
-    *const words_act[] = { "hidden_act", "activation_function", "activation", NULL };
+    *const words_eps[] = { "layer_norm_eps", "layer_norm_epsilon", "norm_eps", NULL },
+    *const words_act[] = { "hidden_act", "activation_function", "activation", "hidden_activation", NULL };
 
 static const char *word_of(const pith__hf *c, const char *const *words) { /* that this file uses */
     for (int i = 0; words[i]; i++)
@@ -53,17 +54,18 @@ static int elder_int(pith__hf *c, const char *const *words, int otherwise) {
 
 /* Fields that change the arithmetic, with the only value that is known here; absent and null are as good. Others change
  * nothing, or they are read. */
-static const struct { const char *name, *value; } elder_fields[] = {
-    { "position_embedding_type", "absolute" }, { "is_decoder", "false" }, { "add_cross_attention", "false" },
-    { "is_encoder_decoder", "false" }, { "scale_attn_by_inverse_layer_idx", "false" }, { "scale_attn_weights", "true" },
-    { "prenorm", "false" }, { "parallel_block", "false" }, { "use_rms_norm", "false" }, { "qkv_proj_bias", "false" },
-    { "mlp_fc1_bias", "false" }, { "mlp_fc2_bias", "false" }, { "rotary_emb_interleaved", "false" }, { "causal", "false" },
-    { "attention_bias", "true" },
+static const struct { const char *name, *value; int only; } elder_fields[] = { /* only in folders of this style; 0: in all */
+    { "position_embedding_type", "absolute", 0 }, { "is_decoder", "false", 0 }, { "add_cross_attention", "false", 0 },
+    { "is_encoder_decoder", "false", 0 }, { "scale_attn_by_inverse_layer_idx", "false", 0 }, { "scale_attn_weights", "true", 0 },
+    { "prenorm", "false", 0 }, { "parallel_block", "false", 0 }, { "use_rms_norm", "false", 0 }, { "qkv_proj_bias", "false", 0 },
+    { "mlp_fc1_bias", "false", 0 }, { "mlp_fc2_bias", "false", 0 }, { "rotary_emb_interleaved", "false", 0 }, { "causal", "false", 0 },
+    { "attention_bias", "true", PITH__HF_NEOX }, { "mlp_bias", "false", PITH__HF_MODERN },
 };
 
-static void elder_refuse(pith__hf *c) {
+static void elder_refuse(pith__hf *c, int style) {
     for (size_t i = 0; i < sizeof elder_fields / sizeof *elder_fields; i++) {
         const char *name = elder_fields[i].name, *value = elder_fields[i].value;
+        if (elder_fields[i].only && elder_fields[i].only != style) continue;
         pith__json j = pith__hf_get(c->at, name);
         char type = pith__json_type(j);
         if (!type || pith__json_is(j, value) || (type != '"' && type == *value)) continue;
@@ -95,6 +97,10 @@ static void elder_activation(pith__hf *c, const struct elder *e) {
 
 static void elder_rope(pith__hf *c, const struct elder *e) {
     c->theta = pith__hf_positive(c, c->at, "rotary_emb_base", e->theta);
+    if (e->style == PITH__HF_MODERN) {
+        c->theta = pith__hf_positive(c, c->at, "global_rope_theta", e->theta);
+        c->local_theta = pith__hf_positive(c, c->at, "local_rope_theta", 10000);
+    }
     c->part = pith__hf_positive(c, c->at, "rotary_pct", e->part);
     c->part = pith__hf_positive(c, c->at, "rotary_emb_fraction", c->part);
     pith__hf_rope(c);
@@ -103,6 +109,22 @@ static void elder_rope(pith__hf *c, const struct elder *e) {
     if (trained >= c->n_ctx) return;
     c->n_ctx = trained;
     pith__hf_added(c, pith__store_add_int(c->f->s, "pith.context_limit", trained));
+}
+
+/* ModernBERT: the first of so many layers sees everything. layer_types says the same, layer by layer. */
+static void elder_windows(pith__hf *c) {
+    pith__json types = pith__hf_get(c->at, "layer_types"), it = types, type;
+    int period = pith__hf_int(c, c->at, "global_attn_every_n_layers", 1, 3), n = c->f->n_layer, l = 0;
+    int window = pith__hf_int(c, c->at, "local_attention", 1, 128);
+    if (pith__json_next(&it, NULL, &type))
+        for (period = 1; pith__json_next(&it, NULL, &type) && !pith__json_is(type, "full_attention");) period++;
+    it = types;
+    for (l = 0; l < n && pith__json_next(&it, NULL, &type); l++)
+        if (!pith__json_is(type, l % period ? "sliding_attention" : "full_attention")) break;
+    if (pith__json_type(types) && (l < n || pith__json_count(types) != (size_t)n))
+        pith__hf_wrong(c, types, PITH_EARCH, "layer_types", "full_attention in the first of every so many layers");
+    pith__hf_put_int(c, "attention.sliding_window", window);
+    pith__hf_put_int(c, "attention.sliding_window_pattern", period);
 }
 
 static void elder_sizes(pith__hf *c, const struct elder *e) {
@@ -138,10 +160,11 @@ PITH_SHARED int pith__hf_elder(pith__hf *c) {
     c->arch = e->arch;
     pith__hf_added(c, pith__store_add_string(c->f->s, "general.architecture", c->arch));
     elder_sizes(c, e);
-    elder_refuse(c);
+    elder_refuse(c, e->style);
     elder_activation(c, e);
     if (e->is & ROTATES && !c->code) elder_rope(c, e);
     pith__hf_put_int(c, "context_length", c->n_ctx);
+    if (e->style == PITH__HF_MODERN) elder_windows(c);
     if (e->style == PITH__HF_NEOX)
         pith__hf_put_int(c, "use_parallel_residual", pith__hf_bool(c, c->at, "use_parallel_residual", 1));
     c->f->s->is_folder = 1;

@@ -9,7 +9,8 @@
 
 enum { POST = PITH__HF_POST_NORM, FUSED = PITH__HF_FUSED, MIXTRAL = PITH__HF_MIXTRAL, BERT = PITH__HF_BERT,
        ROBERTA = PITH__HF_ROBERTA,
-       DISTIL = PITH__HF_DISTIL, NOMIC = PITH__HF_NOMIC, GPT2 = PITH__HF_GPT2, NEOX = PITH__HF_NEOX };
+       DISTIL = PITH__HF_DISTIL, NOMIC = PITH__HF_NOMIC, GPT2 = PITH__HF_GPT2, NEOX = PITH__HF_NEOX,
+       MODERN = PITH__HF_MODERN };
 
 /* What may stand before names of a style, once or several times, and what layers are called. With a vision tower the text
  * model stands behind "language_model."; a bare model was saved without "model.". */
@@ -22,6 +23,7 @@ static const struct spelling {
     { NOMIC, { "", "", "" }, "encoder.layers." },
     { GPT2, { "transformer.", "", "" }, "h." },
     { NEOX, { "gpt_neox.", "", "" }, "layers." },
+    { MODERN, { "model.", "", "" }, "layers." },
     { 0, { "model.", "language_model.", "" }, "layers." },
 };
 
@@ -51,6 +53,9 @@ static const struct {
     { "embed_in", "token_embd", NEOX },
     { "final_layer_norm", "output_norm", NEOX },
     { "embed_out", "output", NEOX },
+    { "embeddings.tok_embeddings", "token_embd", MODERN },
+    { "embeddings.norm", "token_embd_norm", MODERN },
+    { "final_norm", "output_norm", MODERN },
 };
 
 /* Those of what stands on the hidden states (hfhead.c), of models of this style with such a head, and whether the style's
@@ -137,6 +142,12 @@ static const struct {
     { "post_attention_layernorm", "ffn_norm", NEOX, 0 },
     { "mlp.dense_h_to_4h", "ffn_up", NEOX, 0 },
     { "mlp.dense_4h_to_h", "ffn_down", NEOX, 0 },
+    { "attn_norm", "attn_norm", MODERN, 0 },
+    { "attn.Wqkv", "attn_qkv", MODERN, 0 },
+    { "attn.Wo", "attn_output", MODERN, 0 },
+    { "mlp_norm", "ffn_norm", MODERN, 0 },
+    { "mlp.Wi", "ffn_up", MODERN, 0 },
+    { "mlp.Wo", "ffn_down", MODERN, 0 },
 }, name_expert[] = { /* behind "mlp.experts.3." or Mixtral's "block_sparse_moe.experts.3." */
     { "gate_proj", "ffn_gate", 0, MIXTRAL },
     { "up_proj", "ffn_up", 0, MIXTRAL },

@@ -45,10 +45,11 @@ static int read_wanted(wanted *w, const char *name) {
     return n && got == n;
 }
 
-/* Relative L2 distance of the hidden states of all tokens of all texts; -1: a text could not be evaluated. */
-static double distance(const pith_model *m, const wanted *w) {
+/* Relative L2 distance of the hidden states of all tokens of all texts; -1: a text could not be evaluated. take: they become
+ * what is wanted. */
+static double compare(const pith_model *m, wanted *w, int take) {
     pith_error e = { 0, "" };
-    const float *want = w->hidden;
+    float *want = w->hidden;
     double off = 0, all = 0;
     for (int i = 0; i < w->n_text; i++) {
         int n = w->n[i];
@@ -59,13 +60,18 @@ static double distance(const pith_model *m, const wanted *w) {
         for (int t = 0; t < n; t++, want += WIDE) {
             pith__out_norm(s->pass, 0, t);
             const float *got = pith__acts_at(s->pass, m->hyper.n_layer).xn;
-            for (int k = 0; k < WIDE; k++)
+            for (int k = 0; k < WIDE; k++) {
                 off += ((double)got[k] - want[k]) * ((double)got[k] - want[k]), all += (double)want[k] * want[k];
+                if (take) want[k] = got[k];
+            }
         }
         pith_session_free(s);
     }
     return sqrt(off / all);
 }
+
+static double distance(const pith_model *m, wanted *w) { return compare(m, w, 0); }
+static void take_hidden(const pith_model *m, wanted *w) { compare(m, w, 1); }
 
 /* The README of the fixtures asks for 3e-6. */
 static void hidden_states(const char *name, const char *form, double tol) {
@@ -90,7 +96,7 @@ static const struct { const char *name, *form; } models[] = {
     { "gpt2", ".gguf" }, { "gptneox", ".gguf" }, { "bert", ".gguf" }, { "bert-rank", ".gguf" }, { "xlmr", ".gguf" },
     { "nomic-bert", ".gguf" }, { "modernbert", ".gguf" }, { "gpt2", "-hf" }, { "gptneox", "-hf" }, { "bert", "-hf" }, { "bert-mlm", "-hf" },
     { "bert-rank", "-hf" }, { "bert-ner", "-hf" }, { "distilbert-cls", "-hf" }, { "roberta-mlm", "-hf" }, { "xlmr", "-hf" },
-    { "xlmr-rank", "-hf" }, { "nomic-bert", "-hf" },
+    { "xlmr-rank", "-hf" }, { "nomic-bert", "-hf" }, { "modernbert", "-hf" },
 };
 TEST(hidden_states_are_those_of_transformers) {
     for (size_t i = 0; i < sizeof models / sizeof *models && !t_skip; i++) {
@@ -100,7 +106,27 @@ TEST(hidden_states_are_those_of_transformers) {
     }
 }
 
+/* The same arithmetic comes out of either file, so the same bits. */
+static const char *const twice[] = { "gpt2", "gptneox", "bert", "xlmr", "nomic-bert", "modernbert" };
+TEST(a_folder_gives_the_bits_of_its_gguf) {
+    for (size_t i = 0; i < sizeof twice / sizeof *twice; i++) {
+        static wanted w;
+        pith_error e = { 0, "" };
+        if (!shared(twice[i], ".gguf")) SKIP("no ../shared/encoders");
+        REQUIRE(read_wanted(&w, twice[i]));
+        for (int folder = 0; folder < 2; folder++) {
+            pith_model *m = pith_open(shared(twice[i], folder ? "-hf" : ".gguf"), NULL, &e);
+            if (!m) FAIL("%s", e.text);
+            else if (!folder) take_hidden(m, &w);
+            else CHECK(distance(m, &w) == 0);
+            pith_close(m);
+        }
+        free(w.hidden);
+    }
+}
+
 int main(void) {
     RUN(hidden_states_are_those_of_transformers);
+    RUN(a_folder_gives_the_bits_of_its_gguf);
     return DONE();
 }
