@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- families -------------------------------------------------------------------------------------- */
@@ -35,6 +36,8 @@ static const pith__family families[] = {
     { "gptneox", DECODER | PITH__HALF | PITH__PARALLEL | PITH__ERF_FFN, .window_period = 1 },
     { "bert", ENCODER | PITH__POSITIONS | PITH__NO_ROPE | PITH__UNGATED | PITH__ERF_FFN, .window_period = 1 },
     { "nomic-bert", ENCODER | PITH__HALF, .window_period = 1 },
+    { "mpnet", (ENCODER & ~PITH__TYPES) | PITH__POSITIONS | PITH__NO_ROPE | PITH__UNGATED | PITH__ERF_FFN | PITH__RELATIVE,
+      .window_period = 1 },
     { "modern-bert", PITH__PRE_NORM | PITH__LAYER_NORM | PITH__EMBD_NORM | PITH__BOTH_WAYS | PITH__HALF | PITH__FUSED |
       PITH__ERF_FFN, .window_period = 3, .window_later = 1, .window = 128, .local_base = 10000 },
 };
@@ -287,6 +290,33 @@ PITH_SHARED void pith__make_ropes(pith__opening *o) {
     local = float_key(o, "rope.freq_base_swa", local);
     m->rope[1].mscale = 1;
     if (local > 0) m->rope[1].freq = rope_table(o, local, &none, NULL);
+}
+
+/* ---- relative positions ------------------------------------------------------------------------------ */
+
+/* T5's buckets of distances, 16 for keys before a query and 16 for those behind it: one for each distance under 8, then
+ * two for each doubling. Raffel et al. 2019, arXiv:1910.10683 */
+static int bucket_of(int ahead) { /* key less query */
+    int far = abs(ahead), b = far;
+    if (far >= 8)
+        for (b = 8; b < 15 && far * far >= 128 << (b - 8);) b++;
+    return ahead > 0 ? b + 16 : b;
+}
+
+PITH_SHARED void pith__make_biases(pith__opening *o) {
+    pith_model *m = o->m;
+    size_t n_head = (size_t)m->hyper.n_head;
+    if (!m->far.tensor.data || o->code) return;
+    float *row = pith__arena_new(&m->store.arena, n_head, sizeof *row);
+    m->biases = pith__arena_new(&m->store.arena, n_head * PITH__BIASES, sizeof *m->biases);
+    if (!row || !m->biases) {
+        o->code = pith__fail(o->err, PITH_EMEMORY, "%s: no memory", m->store.path);
+        return;
+    }
+    for (int i = 0; i < PITH__BIASES; i++) { /* distances of PITH__FAR and more have one bucket */
+        pith__row_floats(&m->far.tensor, (size_t)bucket_of(i - PITH__FAR - 16), row);
+        for (size_t h = 0; h < n_head; h++) m->biases[h * PITH__BIASES + (size_t)i] = row[h];
+    }
 }
 
 /* ---- layer by layer ---------------------------------------------------------------------------------- */

@@ -229,7 +229,7 @@ static pith__attention attention_of(const block *b, const pith__part *part) {
         .v_plane = pith__cache_plane(s->v_format, h->head_dim, n_slot),
         .k_format = s->k_format, .v_format = s->v_format, .n = part->n, .position = part->position,
         .n_head = h->n_head, .n_kv_head = h->n_kv_head, .head_dim = h->head_dim, .n_slot = n_slot,
-        .mask = b->layer->mask, .scale = h->attn_scale, .softcap = h->attn_softcap,
+        .mask = b->layer->mask, .scale = h->attn_scale, .softcap = h->attn_softcap, .bias = b->pass->model->biases,
     };
 }
 

@@ -197,6 +197,8 @@ struct pith_model {
     pith__weight positions; /* (n_ctx, n_embd) added to the embedding; BERT, GPT-2 */
     pith__weight types;  /* (n_type, n_embd) the same, by the type of a token: BERT tells two texts apart */
     pith__norm embd_norm; /* (n_embd) of the sum; BERT */
+    pith__weight far;    /* (32, n_head) biases of scores by how far the key is; MPNet */
+    float *biases;       /* (n_head, PITH__BIASES) the same, number by number, see pith__attention; or NULL */
     pith__norm out_norm; /* (n_embd) after the last block; BERT has none */
     pith__task_head task;
     pith__layer *layer;  /* (n_layer) */
@@ -222,7 +224,8 @@ enum { /* what a family has beyond the common parts */
     PITH__SCALE_EMBD = 256, PITH__OPTIONAL = 512, PITH__SOFTCAP = 1024, PITH__LAYER_NORM = 2048,
     PITH__OUT_NORM = 4096,   /* norms of the stream after each addition, and none at the end */
     PITH__UNGATED = 8192, PITH__POSITIONS = 1 << 14, PITH__TYPES = 1 << 15, PITH__EMBD_NORM = 1 << 16,
-    PITH__NO_ROPE = 1 << 17, PITH__BOTH_WAYS = 1 << 18, PITH__PARALLEL = 1 << 19, PITH__ERF_FFN = 1 << 20
+    PITH__NO_ROPE = 1 << 17, PITH__BOTH_WAYS = 1 << 18, PITH__PARALLEL = 1 << 19, PITH__ERF_FFN = 1 << 20,
+    PITH__RELATIVE = 1 << 21 /* scores get a bias by how far the key is from the query */
 };
 
 typedef struct {
@@ -247,6 +250,7 @@ typedef struct { /* what opening carries along; code stays at the first error */
 PITH_SHARED int  pith__find_family(pith__opening *o);
 PITH_SHARED void pith__read_hyper(pith__opening *o);
 PITH_SHARED void pith__make_ropes(pith__opening *o);  /* when head_dim is sure */
+PITH_SHARED void pith__make_biases(pith__opening *o); /* of m->far */
 PITH_SHARED void pith__set_pattern(pith__opening *o); /* of m->layer: windows, and who is rotated how */
 PITH_SHARED int  pith__is_causal(const pith_model *m); /* 1: no token sees those after it */
 /* "PATH: WHAT is 3, need NEED", unless there was an error before. */

@@ -295,6 +295,8 @@ static void bind(pith__opening *o) {
     unsigned has = o->family->has;
     if (has & PITH__POSITIONS) h->n_ctx = h->n_ctx_most = bind_table(o, &m->positions, "position_embd.weight", 0, 0);
     if (has & PITH__TYPES) bind_table(o, &m->types, "token_types.weight", 0, 1);
+    if (has & PITH__RELATIVE)
+        bind_matrix(o, &m->far, tensor_of(o, -1, "attn_rel_b.weight", 32, (size_t)h->n_head, 0));
     if (has & PITH__EMBD_NORM) bind_norm(o, &m->embd_norm, "token_embd_norm", 0);
     if (!(has & PITH__OUT_NORM)) bind_norm(o, &m->out_norm, "output_norm", 0);
     if (o->code) return;
@@ -455,6 +457,7 @@ static void open_all(pith__opening *o, const pith_options *opt) {
     if (!o->code) pith__read_hyper(o);
     if (!o->code) bind(o);
     if (!o->code) pith__make_ropes(o); /* as long as the heads, which by now are those of the tensors */
+    if (!o->code) pith__make_biases(o);
     if (!o->code) pith__set_pattern(o);
     if (!o->code) m->cache_format = m->store.llama2c || !m->layer->mask.causal ? PITH__F32 : PITH__F16; /* read only once */
     if (!o->code) pith__read_pooling(o);

@@ -249,9 +249,9 @@ enum { /* how a family names its tensors */
     PITH__HF_FUSED = 2,     /* mlp.gate_up_proj */
     PITH__HF_MIXTRAL = 4,   /* block_sparse_moe */
     PITH__HF_BERT = 8, PITH__HF_DISTIL = 16, PITH__HF_NOMIC = 32, PITH__HF_GPT2 = 64, PITH__HF_NEOX = 128,
-    PITH__HF_MODERN = 256,
+    PITH__HF_MODERN = 256, PITH__HF_MPNET = 512,
     PITH__HF_ROBERTA = 0x800, /* and PITH__HF_BERT: heads as RoBERTa has them */
-    PITH__HF_ELDERS = 0x9f8, /* these have no name in common with the others */
+    PITH__HF_ELDERS = 0xbf8, /* these have no name in common with the others */
     PITH__HF_TEXT_HEAD = 0x1000, PITH__HF_TOKEN_HEAD = 0x2000, PITH__HF_WORD_HEAD = 0x4000, /* what the head is of */
     PITH__HF_HEADS = 0x7000
 };

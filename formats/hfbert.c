@@ -31,6 +31,7 @@ static const struct elder {
     { "gpt2", "gpt2", PITH__HF_GPT2, BIASES, "gelu_new", 50257, 768, 0, 12, 12, 1024, 1e-5, 0, 0 },
     { "gpt_neox", "gptneox", PITH__HF_NEOX, BIASES | ROTATES, "gelu", 50432, 6144, 24576, 44, 64, 2048, 1e-5, 10000, 0.25 },
     { "modernbert", "modern-bert", PITH__HF_MODERN, ROTATES, "gelu", 50368, 768, 1152, 22, 12, 8192, 1e-5, 160000, 1 },
+    { "mpnet", "mpnet", PITH__HF_MPNET, BIASES | TWO_BEFORE, "gelu", 30527, 768, 3072, 12, 12, 512, 1e-12, 0, 0 },
 };
 
 /* The words for one size. */

@@ -10,7 +10,7 @@
 enum { POST = PITH__HF_POST_NORM, FUSED = PITH__HF_FUSED, MIXTRAL = PITH__HF_MIXTRAL, BERT = PITH__HF_BERT,
        ROBERTA = PITH__HF_ROBERTA,
        DISTIL = PITH__HF_DISTIL, NOMIC = PITH__HF_NOMIC, GPT2 = PITH__HF_GPT2, NEOX = PITH__HF_NEOX,
-       MODERN = PITH__HF_MODERN };
+       MODERN = PITH__HF_MODERN, MPNET = PITH__HF_MPNET };
 
 /* What may stand before names of a style, once or several times, and what layers are called. With a vision tower the text
  * model stands behind "language_model."; a bare model was saved without "model.". */
@@ -24,6 +24,7 @@ static const struct spelling {
     { GPT2, { "transformer.", "", "" }, "h." },
     { NEOX, { "gpt_neox.", "", "" }, "layers." },
     { MODERN, { "model.", "", "" }, "layers." },
+    { MPNET, { "mpnet.", "", "" }, "encoder.layer." },
     { 0, { "model.", "language_model.", "" }, "layers." },
 };
 
@@ -41,10 +42,11 @@ static const struct {
     { "embed_tokens", "token_embd", 0 },
     { "norm", "output_norm", 0 },
     { "lm_head", "output", 0 },
-    { "embeddings.word_embeddings", "token_embd", BERT | DISTIL | NOMIC },
-    { "embeddings.position_embeddings", "position_embd", BERT | DISTIL },
+    { "embeddings.word_embeddings", "token_embd", BERT | DISTIL | NOMIC | MPNET },
+    { "embeddings.position_embeddings", "position_embd", BERT | DISTIL | MPNET },
     { "embeddings.token_type_embeddings", "token_types", BERT | NOMIC },
-    { "embeddings.LayerNorm", "token_embd_norm", BERT | DISTIL },
+    { "embeddings.LayerNorm", "token_embd_norm", BERT | DISTIL | MPNET },
+    { "encoder.relative_attention_bias", "attn_rel_b", MPNET },
     { "emb_ln", "token_embd_norm", NOMIC },
     { "wte", "token_embd", GPT2 },
     { "wpe", "position_embd", GPT2 },
@@ -112,9 +114,14 @@ static const struct {
     { "attention.self.value", "attn_v", BERT, 0 },
     { "attention.output.dense", "attn_output", BERT, 0 },
     { "attention.output.LayerNorm", "attn_output_norm", BERT, 0 },
-    { "intermediate.dense", "ffn_up", BERT, 0 },
-    { "output.dense", "ffn_down", BERT, 0 },
-    { "output.LayerNorm", "layer_output_norm", BERT, 0 },
+    { "attention.attn.q", "attn_q", MPNET, 0 },
+    { "attention.attn.k", "attn_k", MPNET, 0 },
+    { "attention.attn.v", "attn_v", MPNET, 0 },
+    { "attention.attn.o", "attn_output", MPNET, 0 },
+    { "attention.LayerNorm", "attn_output_norm", MPNET, 0 },
+    { "intermediate.dense", "ffn_up", BERT | MPNET, 0 },
+    { "output.dense", "ffn_down", BERT | MPNET, 0 },
+    { "output.LayerNorm", "layer_output_norm", BERT | MPNET, 0 },
     { "attention.q_lin", "attn_q", DISTIL, 0 },
     { "attention.k_lin", "attn_k", DISTIL, 0 },
     { "attention.v_lin", "attn_v", DISTIL, 0 },

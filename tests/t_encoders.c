@@ -3,7 +3,7 @@
 #include "fixture.h"
 #include "test.h"
 
-#include "../internal.h"
+#include "../train/train.h"
 
 #include <stdlib.h>
 
@@ -96,7 +96,7 @@ static const struct { const char *name, *form; } models[] = {
     { "gpt2", ".gguf" }, { "gptneox", ".gguf" }, { "bert", ".gguf" }, { "bert-rank", ".gguf" }, { "xlmr", ".gguf" },
     { "nomic-bert", ".gguf" }, { "modernbert", ".gguf" }, { "gpt2", "-hf" }, { "gptneox", "-hf" }, { "bert", "-hf" }, { "bert-mlm", "-hf" },
     { "bert-rank", "-hf" }, { "bert-ner", "-hf" }, { "distilbert-cls", "-hf" }, { "roberta-mlm", "-hf" }, { "xlmr", "-hf" },
-    { "xlmr-rank", "-hf" }, { "nomic-bert", "-hf" }, { "modernbert", "-hf" },
+    { "xlmr-rank", "-hf" }, { "nomic-bert", "-hf" }, { "modernbert", "-hf" }, { "mpnet", "-hf" },
 };
 TEST(hidden_states_are_those_of_transformers) {
     for (size_t i = 0; i < sizeof models / sizeof *models && !t_skip; i++) {
@@ -125,8 +125,19 @@ TEST(a_folder_gives_the_bits_of_its_gguf) {
     }
 }
 
+TEST(mpnet_is_not_trained) {
+    pith_error e = { 0, "" };
+    const char *path = shared("mpnet", "-hf");
+    if (!path) SKIP("no ../shared/encoders");
+    pith_model *m = pith_open(path, NULL, &e);
+    REQUIRE(m);
+    CHECK(!pith__tape_new(m, NULL, 8, PITH__KEEP_ALL, &e) && e.code == PITH_EARCH);
+    pith_close(m);
+}
+
 int main(void) {
     RUN(hidden_states_are_those_of_transformers);
     RUN(a_folder_gives_the_bits_of_its_gguf);
+    RUN(mpnet_is_not_trained);
     return DONE();
 }

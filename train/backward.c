@@ -473,6 +473,9 @@ static pith_context context_of(int n_ctx) {
 PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, float *g, int n_ctx, int keep,
                                        pith_error *err) {
     pith_context c = context_of(n_ctx);
+    if (m->biases)
+        return pith__fail(err, PITH_EARCH, "%s: training a model whose scores have biases (%s) is not built", m->store.path,
+                          m->hyper.arch), NULL;
     pith_session *s = pith__session_new(m, &c, keep, err);
     if (!s) return NULL;
     pith__tape *tape = calloc(1, sizeof *tape), plan;
