@@ -794,6 +794,8 @@ go fill "$dir/masks.gguf" -i "the [MASK] a [MASK]" -k 3; cp "$dir/out" "$dir/a"
 go fill "$dir/masks.gguf" -i "the <mask> a <mask>" -k 3; same_out "$dir/a" "fill: the other spelling of a mask"
 go fill "$dir/masks.gguf" -i "the [MASK]"; [ "$(wc -l < "$dir/out")" -eq 5 ]; fine "fill: five words"
 go fill "$dir/masks.gguf" -i "the [MASK]" -k 99; [ "$(wc -l < "$dir/out")" -eq 10 ] && [ "$(awk '{ s += $2 } END { printf "%.4f", s }' "$dir/out")" = 1.0000 ]; fine "fill: all words"
+if [ -d "$shared/encoders" ]; then go fill "$shared/encoders/roberta-mlm-hf" -i "Once <mask>" -k 421; grep -q '	<0x[0-9A-F]*>$' "$dir/out"; utf8 "fill: a part of a character as a word"
+else skip "fill: a part of a character" "no $shared/encoders"; fi
 go fill "$dir/masks.gguf" -i "the cat"; refused 1 "write \[MASK\] where" "fill: a text without a mask"
 go fill "$dir/masks.gguf" -i "the cat the cat the cat the cat the cat the cat the cat the cat [MASK]"; refused 3 "no mask within the 16 tokens" "fill: a mask that is cut off"
 go fill "$dir/masks.gguf"; refused 1 "-i TEXT" "fill of nothing"

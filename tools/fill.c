@@ -15,14 +15,20 @@ typedef struct {
 
 /* ---- words --------------------------------------------------------------------------------------------- */
 
-/* A token as it stands in a list: pieces within a word have their "##", and others no blank before them. */
+/* A token as it stands in a list: pieces within a word have their "##", others no blank before them, and bytes that are no
+ * whole character stand there as in vocabularies: <0xEC>. */
 void put_word(output *out, const pith_model *m, pith_token t) {
     const pith__vocab *v = &m->store.vocab;
     size_t n;
     const char *p = pith_piece(m, t, &n);
     if (v->model == PITH__WORDPIECE) p = v->piece[t].p, n = v->piece[t].n;
     if (n > 1 && *p == ' ') p++, n--;
-    output_text(out, p ? p : "", n);
+    while (n) {
+        int size = pith__utf8_length((const uint8_t *)p, n);
+        if (size > 0) output_bytes(out, p, (size_t)size);
+        else size = 1, output_line(out, "<0x%02X>", (unsigned)(unsigned char)*p); /* a part of a character */
+        p += size, n -= (size_t)size;
+    }
 }
 
 static int before(const float *x, int a, int b) { return x[a] > x[b] || (x[a] == x[b] && a < b); }
