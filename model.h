@@ -302,7 +302,7 @@ enum {                    /* what pooling takes of the tokens; of several the ve
     PITH_MEAN_SQRT = 8,   /* the sum, over the square root of how many there are */
     PITH_WEIGHTED = 16,   /* the mean where token t, from 0, counts t + 1 times */
     PITH_LAST = 32,       /* the last one */
-    PITH_TASK = 64        /* alone: no vector of states, but what the model was taught to say of them: see pith_task */
+    PITH_TASK = 1 << 16   /* alone: no vector of states, but what the model was taught to say of them: see pith_task */
 };
 
 typedef struct {          /* pith_embedding_default has what the model's files say; new fields go last */
