@@ -607,6 +607,41 @@ static int gguf_read_around(pith__store *s, pith_error *err) {
     return PITH_OK;
 }
 
+/* pith's own keys, for a vocabulary that was a tokenizer.json: three strings for each step of its normalizer, and where words
+ * end. Text is cut as "tokenizers" does it then. */
+static int gguf_read_rewrite(pith__store *s, pith__str map, pith_error *err) {
+    pith__vocab *v = &s->vocab;
+    const pith__key *k, *exact = NULL, *space = pith__store_key(s, "pith.space_prefix");
+    int code = gguf_get_array(s, "pith.rewrite", GGUF_STRING, 0, &k, err);
+    if (code || !k) return code;
+    code = gguf_get_flag(s, "pith.split_white", &v->split_white, err);
+    if (!code) code = gguf_get_flag(s, "pith.split_words", &v->split_words, err);
+    if (!code) code = gguf_get_array(s, "pith.scores", GGUF_F64, (size_t)v->n, &exact, err);
+    if (!code) v->rewrite = gguf_new(s, k->n / 3 + 1, sizeof *v->rewrite, &code, err);
+    if (!code) v->log_prob = gguf_new(s, (size_t)v->n, sizeof *v->log_prob, &code, err);
+    if (code) return code;
+    if (v->add_space && space && space->i >= PITH__SPACE_ALWAYS && space->i <= PITH__SPACE_FIRST) v->add_space = (int)space->i;
+    pith__cursor c = k->at, scores = { 0 };
+    if (exact) scores = exact->at;
+    for (int i = 0; i < v->n; i++) {
+        uint64_t bits = pith__u64(&scores);
+        v->log_prob[i] = v->score[i];
+        if (exact) memcpy(&v->log_prob[i], &bits, sizeof bits);
+    }
+    for (v->n_rewrite = 0; (size_t)v->n_rewrite < k->n / 3; v->n_rewrite++) {
+        pith__rewrite *step = &v->rewrite[v->n_rewrite];
+        pith__str name = gguf_string(&c);
+        while (pith__rewrite_name(step->kind) && !pith__str_is(name, pith__rewrite_name(step->kind))) step->kind++;
+        if (!pith__rewrite_name(step->kind))
+            return pith__fail(err, PITH_EARCH, "%s: pith.rewrite has the step '%.*s', which is not known", s->path,
+                              gguf_shown(name), name.p);
+        step->find = gguf_string(&c);
+        step->put = gguf_string(&c);
+        if (step->kind == PITH__MAP_GRAPHEMES || step->kind == PITH__MAP_LONGEST) step->find = map;
+    }
+    return PITH_OK;
+}
+
 /* SentencePiece's Unigram, whose scores are logarithms of probabilities. Text goes through a map of characters first, loses
  * spaces that are too many, and gets one in front. What a file does not say is as SentencePiece has it. */
 static int gguf_read_unigram(pith__store *s, pith_error *err) {
@@ -625,9 +660,10 @@ static int gguf_read_unigram(pith__store *s, pith_error *err) {
     v->fuse_unk = v->late_spaces = v->add_eos = 1;
     v->add_space = space ? PITH__SPACE_ALWAYS : 0;
     for (int i = 0; i < v->n; i++) v->byte_fallback |= v->type[i] == PITH__BYTE;
-    if (map) v->rewrite[v->n_rewrite++] = (pith__rewrite){ .kind = PITH__MAP_LONGEST, .find = { (const char *)map->at.p, map->n } };
+    pith__str bytes = { map ? (const char *)map->at.p : NULL, map ? map->n : 0 };
+    if (map) v->rewrite[v->n_rewrite++] = (pith__rewrite){ .kind = PITH__MAP_LONGEST, .find = bytes };
     if (trim) v->rewrite[v->n_rewrite++].kind = PITH__TRIM;
-    return PITH_OK;
+    return gguf_read_rewrite(s, bytes, err);
 }
 
 /* RoBERTa's, XLM-R's and ModernBERT's mask takes the white space before it along; their files do not say so. */

@@ -46,6 +46,12 @@ PITH_SHARED size_t pith__spelled_bytes(int spelling, pith__str s, char *out) {
     return s.n;
 }
 
+PITH_SHARED const char *pith__rewrite_name(int kind) {
+    static const char *const name[] = { "graphemes", "longest", "NFC", "NFKC", "replace", "squeeze", "trim", "prepend",
+                                        "strip left", "strip right" };
+    return kind < (int)(sizeof name / sizeof *name) ? name[kind] : NULL;
+}
+
 static int hex_digit(char c) {
     return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10
          : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;

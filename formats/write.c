@@ -65,7 +65,7 @@ static void put_f32(pith__writer *w, float f) {
 
 /* ---- keys of GGUF ---------------------------------------------------------------------------- */
 
-enum { U16 = 2, U32 = 4, I32 = 5, F32 = 6, BOOL = 7, STRING = 8, ARRAY = 9, I64 = 11, F64 = 12 }; /* types of values */
+enum { U8 = 0, U16 = 2, U32 = 4, I32 = 5, F32 = 6, BOOL = 7, STRING = 8, ARRAY = 9, I64 = 11, F64 = 12 }; /* types of values */
 
 static void put_key(blob *b, pith__str name, uint32_t type) {
     blob_string(b, name);
@@ -125,6 +125,7 @@ static int is_layout(pith__str name) {
 
 /* What kind of piece i is: tokenizer.bin does not say so of the first three. */
 static int piece_type(const pith__vocab *v, int i) {
+    if (v->model == PITH__UNIGRAM && i == v->unk) return PITH__UNKNOWN;
     if (v->spelling != PITH__RAW || v->model == PITH__WORDPIECE) return v->type[i];
     return i == v->unk ? PITH__UNKNOWN : i == v->bos || i == v->eos ? PITH__CONTROL : v->type[i];
 }
@@ -193,18 +194,53 @@ static void put_encoder(blob *b, const pith__vocab *v) {
     put_bool(b, "tokenizer.ggml.add_sep_token", between > v->add_eos);
 }
 
+/* Of a tokenizer.json: scores, and how text is rewritten. SentencePiece's keys say it as well as they can, pith's own say it
+ * all. (What was read from a GGUF file keeps its keys.) */
+static void put_unigram(blob *b, const pith__vocab *v) {
+    int squeezed = v->split_white, has_map = 0;
+    put_array(b, "tokenizer.ggml.scores", F32, (size_t)v->n);
+    for (int i = 0; i < v->n; i++) blob_float(b, v->score[i]);
+    for (int i = 0; i < v->n_rewrite; i++) {
+        const pith__rewrite *step = &v->rewrite[i];
+        squeezed |= step->kind == PITH__SQUEEZE || step->kind == PITH__TRIM;
+        if (step->kind > PITH__MAP_LONGEST || has_map++) continue;
+        put_array(b, "tokenizer.ggml.precompiled_charsmap", U8, step->find.n);
+        blob_put(b, step->find.p, step->find.n);
+    }
+    put_bool(b, "tokenizer.ggml.remove_extra_whitespaces", squeezed);
+    int exact = 1; /* in floats, as SentencePiece's scores are */
+    for (int i = 0; i < v->n && v->log_prob; i++) exact &= v->log_prob[i] == v->score[i];
+    if (!exact) put_array(b, "pith.scores", F64, (size_t)v->n);
+    for (int i = 0; i < v->n && !exact; i++) {
+        uint64_t bits;
+        memcpy(&bits, &v->log_prob[i], sizeof bits);
+        blob_number(b, bits, 8);
+    }
+    if (!v->log_prob) return; /* SentencePiece's own */
+    put_array(b, "pith.rewrite", STRING, 3 * (size_t)v->n_rewrite);
+    for (int i = 0; i < v->n_rewrite; i++) {
+        const pith__rewrite *step = &v->rewrite[i];
+        blob_string(b, pith__str_of(pith__rewrite_name(step->kind)));
+        blob_string(b, step->kind > PITH__MAP_LONGEST ? step->find : (pith__str){ "", 0 });
+        blob_string(b, step->put);
+    }
+    put_bool(b, "pith.split_white", v->split_white);
+    put_bool(b, "pith.split_words", v->split_words);
+}
+
 static void put_vocab(blob *b, const pith__vocab *v) {
     size_t n = (size_t)v->n;
-    int spm = v->model == PITH__SPM, words = v->model == PITH__WORDPIECE;
-    put_string(b, "tokenizer.ggml.model", pith__str_of(spm ? "llama" : words ? "bert" : "gpt2"));
-    if (!spm) put_string(b, "tokenizer.ggml.pre", words ? pith__str_of("default") : v->pre);
+    int spm = v->model == PITH__SPM, words = v->model == PITH__WORDPIECE, unigram = v->model == PITH__UNIGRAM;
+    put_string(b, "tokenizer.ggml.model", pith__str_of(spm ? "llama" : words ? "bert" : unigram ? "t5" : "gpt2"));
+    if (!spm) put_string(b, "tokenizer.ggml.pre", words || unigram ? pith__str_of("default") : v->pre);
     put_array(b, "tokenizer.ggml.tokens", STRING, n);
     for (int i = 0; i < v->n; i++) put_piece(b, v, i);
     put_array(b, "tokenizer.ggml.token_type", I32, n);
     for (int i = 0; i < v->n; i++) blob_number(b, (uint64_t)piece_type(v, i), 4);
     if (spm) put_array(b, "tokenizer.ggml.scores", F32, n);
     for (int i = 0; spm && i < v->n; i++) blob_float(b, v->score[i]);
-    if (!spm && !words) put_merges(b, v);
+    if (unigram) put_unigram(b, v);
+    else if (!spm && !words) put_merges(b, v);
     if (words) put_bert(b, &v->bert);
     if (words || v->mask >= 0) put_encoder(b, v);
     if (v->bos >= 0) put_int(b, "tokenizer.ggml.bos_token_id", v->bos);
@@ -217,7 +253,7 @@ static void put_vocab(blob *b, const pith__vocab *v) {
     if (v->unk >= 0) put_int(b, "tokenizer.ggml.unknown_token_id", v->unk);
     put_bool(b, "tokenizer.ggml.add_bos_token", v->add_bos);
     put_bool(b, "tokenizer.ggml.add_eos_token", v->add_eos);
-    if (spm) put_bool(b, "tokenizer.ggml.add_space_prefix", v->add_space);
+    if (spm || unigram) put_bool(b, "tokenizer.ggml.add_space_prefix", v->add_space);
     if (v->add_space > PITH__SPACE_ALWAYS) put_int(b, "pith.space_prefix", v->add_space); /* for which GGUF has no key */
     if (v->nfc) put_string(b, "pith.normalizer", pith__str_of("NFC"));
     if (v->chat_template.n) put_string(b, "tokenizer.chat_template", v->chat_template);

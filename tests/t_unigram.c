@@ -2,6 +2,7 @@
 #include "encoder_vocab.h"
 
 #include <math.h>
+#include <unistd.h>
 
 /* The vocabulary of y as a GGUF file has it. */
 static void put_vocabulary(doc *d, const pith__vocab *v) {
@@ -164,6 +165,27 @@ TEST(made_gguf) {
     ids_are(y.k, "ab  <mask>a", PITH_SPECIAL | PITH_BOS | PITH_EOS, " 0 9 31 7 2");
     close_vocabulary(&y);
     close_store();
+}
+
+/* A folder's vocabulary, written as GGUF and read again, gives the same ids. */
+TEST(gguf_of_a_folder) {
+    char path[] = "/tmp/pith-unigram-XXXXXX";
+    vocabulary y;
+    close(mkstemp(path));
+    for (int which = 0; which < 3; which++) {
+        const char *json = which ? made_json(made_normalizer(which), METASPACE, "", "\"unk_id\":3,") : made_old();
+        open_text(&y, json, strlen(json));
+        REQUIRE(y.k != NULL);
+        y.s.vocab.mask = 31;
+        if (pith__gguf_write(&y.s, NULL, 0, pith__format_of(PITH__F32), path, &error)) FAIL("%s", error.text);
+        close_vocabulary(&y);
+        open_gguf(&y, path);
+        for (size_t i = 0; y.k && i < sizeof made_texts / sizeof *made_texts; i++)
+            ids_are(y.k, made_texts[i].text, PITH_SPECIAL, made_texts[i].ids[which]);
+        close_vocabulary(&y);
+        close_store();
+    }
+    unlink(path);
 }
 
 /* Characters that are no piece: bytes, one unknown token, nothing. */
@@ -352,6 +374,7 @@ TEST(gguf_gives_the_ids_of_sentencepiece) {
 int main(void) {
     RUN(made_folders);
     RUN(made_gguf);
+    RUN(gguf_of_a_folder);
     RUN(unknown_characters);
     RUN(files_that_must_not_run);
     RUN(broken_maps);
