@@ -625,7 +625,10 @@ int verb_batch(int argc, char **argv) {
     if (!(code = check_options(&o))) code = finish_sampling(&o.sampling);
     if (!code) code = open_adapted(&o.model, 1, &m);
     if (!code) code = need_decoder(m);
-    if (code) return code;
+    if (code) {
+        close_model(&o.model, m);
+        return code;
+    }
     batch_job j = { .o = &o, .m = m, .lock = -1, .last = &j.first, .p = { "request", 0, 0 } };
     int whole = pith_model_shape(m)->n_ctx, n_ctx = o.model.context.n_ctx ? o.model.context.n_ctx : whole;
     code = open_conversations(&j);
