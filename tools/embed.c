@@ -110,19 +110,6 @@ static int make_embedder(embedding *k) {
 
 /* ---- reading -------------------------------------------------------------------------------------------- */
 
-/* The field of a line of JSON. */
-static int read_field(const embedding *k, pith__arena *a, pith__str *s) {
-    const line_reader *l = &k->in;
-    char where[300];
-    pith__json j;
-    pith_error e = { 0, "" };
-    snprintf(where, sizeof where, "%.240s: line %zu", l->name, l->number);
-    if (pith__json_read(&j, l->p, l->n, where, &e)) return complain(BAD_DATA, "%s", e.text);
-    pith__json field = pith__json_get(j, k->o->jsonl);
-    if (pith__json_type(field) != '"') return complain(BAD_DATA, "%s: has no text '%s'", where, k->o->jsonl);
-    return pith__json_string(field, a, s) ? complain(FAILED, "%s: no memory", where) : 0;
-}
-
 static int add_text_bytes(embedding *k, pith__str s) {
     if (k->n_byte + s.n > k->byte_room) {
         size_t room = 2 * (k->n_byte + s.n);
@@ -142,7 +129,7 @@ static int add_line(embedding *k) {
     pith__arena a = { 0 };
     pith__str s = { l->p, l->n };
     if (l->too_long) return complain(BAD_DATA, "%s: line %zu is too long", l->name, l->number);
-    int code = k->o->jsonl ? read_field(k, &a, &s) : 0;
+    int code = k->o->jsonl ? line_field(k->in.name, k->in.number, s, k->o->jsonl, &a, &s) : 0;
     if (!code) code = add_text_bytes(k, s);
     pith__arena_free(&a);
     return code;

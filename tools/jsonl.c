@@ -28,6 +28,17 @@ int lines_of_text(line_reader *l, const char *name, char *text, size_t n) {
     return l->file ? 0 : complain(FAILED, "%s: no memory to read it", name);
 }
 
+int line_field(const char *name, size_t number, pith__str line, const char *field, pith__arena *a, pith__str *text) {
+    char where[300];
+    pith__json j;
+    pith_error e = { 0, "" };
+    snprintf(where, sizeof where, "%.240s: line %zu", name, number);
+    if (pith__json_read(&j, line.p, line.n, where, &e)) return complain(BAD_DATA, "%s", e.text);
+    j = pith__json_get(j, field);
+    if (pith__json_type(j) != '"') return complain(BAD_DATA, "%s: has no text '%s'", where, field);
+    return pith__json_string(j, a, text) ? complain(FAILED, "%s: no memory", where) : 0;
+}
+
 void lines_close(line_reader *l) {
     if (l->file && l->file != stdin) fclose(l->file);
     free(l->p);

@@ -102,16 +102,8 @@ static int read_lines(search *k) {
 /* What of a line is the text; memory of a. */
 static int text_of(const search *k, const text_line *line, pith__arena *a, pith_passage *to) {
     pith__str s = { line->p, line->n };
-    if (k->o->jsonl) {
-        char where[300];
-        pith_error e = { 0, "" };
-        pith__json j;
-        snprintf(where, sizeof where, "%.240s: line %zu", k->name, line->number);
-        if (pith__json_read(&j, line->p, line->n, where, &e)) return complain(BAD_DATA, "%s", e.text);
-        pith__json field = pith__json_get(j, k->o->jsonl);
-        if (pith__json_type(field) != '"') return complain(BAD_DATA, "%s: has no text '%s'", where, k->o->jsonl);
-        if (pith__json_string(field, a, &s)) return complain(FAILED, "%s: no memory", where);
-    }
+    int code = k->o->jsonl ? line_field(k->name, line->number, s, k->o->jsonl, a, &s) : 0;
+    if (code) return code;
     *to = (pith_passage){ .text = s.p, .n_text = s.n };
     return 0;
 }

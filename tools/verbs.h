@@ -20,6 +20,9 @@ int mix_named(const char *asked, const char *name, const pith__mix **mix); /* as
 /* The format of that name, which must be one that is written; *f is NULL where name is. */
 int format_named(const char *asked, const char *name, const pith__format **f);
 
+/* The text in a field of line number of a file of JSON objects, with memory of a. An exit code. */
+int  line_field(const char *name, size_t number, pith__str line, const char *field, pith__arena *a, pith__str *text);
+
 /* As encode_text. */
 int encode_with(const pith__tokenizer *k, const char *text, size_t n, unsigned flags,
                 pith_token **tokens, int *count);
