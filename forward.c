@@ -73,70 +73,14 @@ PITH_SHARED pith__acts pith__acts_at(const pith_pass *p, int l) {
 
 /* ---- the block ------------------------------------------------------------------------------------- */
 
-typedef struct { /* one layer, at work on the rows of a pass */
-    pith_pass *pass;
-    const pith__layer *layer;
-    const pith__hyper *h;
-    pith__acts a;
-    float *next; /* (n, n_embd) the stream as the next block gets it */
-    int l, n;
-} block;
-
-/* What the adapters of each row's session add. Rows that follow one another and have the same adapters go
- * together; part_of: the part of each row. */
-static void adapt(const pith_pass *p, float *y, const pith__weight *w, const pith__input *in, const int *part_of) {
-    for (int t = 0, n; t < in->n; t += n) {
-        const pith__adapted *by = &p->part[part_of[t]].s->adapted;
-        for (n = 1; t + n < in->n && pith__same_adapters(&p->part[part_of[t + n]].s->adapted, by); n++) continue;
-        pith__adapt(p, by, y + (size_t)t * w->tensor.rows, w, in->x + (size_t)t * in->cols, n);
-    }
-}
-
-/* y (n, rows of w) = x (n, cols of w) through w. Matrices that share an input share its rounding to int8,
- * which in keeps. */
-static void project(const block *b, float *y, const pith__weight *w, pith__input *in, const int *part_of) {
-    pith__matmul(b->pass->kernels, &b->pass->team, y, w->tensor.rows, &w->tensor, in);
-    if (b->pass->adapted) adapt(b->pass, y, w, in, part_of);
-}
-
-static pith__input input_of(const pith_pass *p, const float *x, int n, size_t cols) {
-    pith__input in = p->in;
-    in.x = x;
-    in.n = n;
-    in.cols = cols;
-    in.group = 0;
-    return in;
-}
-
-static void add_bias(float *y, const float *bias, size_t n) {
-    for (size_t i = 0; bias && i < n; i++) y[i] += bias[i];
-}
-
-/* y = the norm of x, as many numbers as the norm has weights. All norms of all models. A family has a norm where
- * its file has the weights. */
-PITH_SHARED void pith__run_norm(const pith_pass *p, float *y, const float *x, const pith__norm *n) {
-    const pith__hyper *h = &p->model->hyper;
-    const float *w = n->w.floats, *b = n->b.floats;
-    switch (h->norm) {
-    case PITH__RMSNORM: p->kernels->rmsnorm(y, x, w, n->w.tensor.cols, h->eps); break;
-    case PITH__LAYERNORM: p->kernels->layernorm(y, x, w, b, n->w.tensor.cols, h->eps); break;
-    }
-}
-
 /* The norm of row t; a family without this norm takes the rows as they are. */
-static void norm_row(const block *b, float *y, const float *x, const pith__norm *w, size_t t) {
+static void norm_row(const pith__block *b, float *y, const float *x, const pith__norm *w, size_t t) {
     size_t at = t * (size_t)b->h->n_embd;
     if (w->w.floats) pith__run_norm(b->pass, y + at, x + at, w);
 }
 
-/* Work that goes token by token, between the matmuls, is shared out over the threads. */
-static void each_token(const block *b, pith__task *work) {
-    size_t n = (size_t)b->n;
-    pith__share(&b->pass->team, n, pith__worth_it(n * (size_t)b->h->n_embd), work, b);
-}
-
 /* out = stream + what was added, which a post-norm (Gemma 2, OLMo 2) may shape first. */
-static void add_to_stream(const block *b, float *out, const float *stream, const float *added,
+static void add_to_stream(const pith__block *b, float *out, const float *stream, const float *added,
                           const pith__norm *post_norm, size_t t) {
     size_t n_embd = (size_t)b->h->n_embd, at = t * n_embd;
     const float *f = added + at;
@@ -160,11 +104,11 @@ static void gather_pairs(float *x, const float *x0, size_t n_rot, size_t dim) {
 
 /* One token's queries or keys, (heads, head_dim): bias, q/k norm (Qwen 3, Gemma 3: head by head; OLMo 2: as a
  * whole), and RoPE, the rotation by the angles of the token's position. */
-static void bias_norm_rope(const block *b, float *x, float *x0, const pith__weight *bias,
+static void bias_norm_rope(const pith__block *b, float *x, float *x0, const pith__weight *bias,
                            const pith__norm *w, int heads, size_t t) {
     size_t dim = (size_t)b->h->head_dim, n = (size_t)heads * dim;
     x += t * n, x0 += t * n;
-    add_bias(x0, bias->floats, n);
+    pith__add_bias(x0, bias->floats, n);
     for (size_t at = 0; w->w.floats && at < n; at += w->w.tensor.cols) pith__run_norm(b->pass, x + at, x0 + at, w);
     for (size_t at = 0; b->h->rope_gather && at < n; at += dim)
         gather_pairs(x + at, x0 + at, (size_t)b->h->n_rot, dim);
@@ -173,12 +117,12 @@ static void bias_norm_rope(const block *b, float *x, float *x0, const pith__weig
     for (size_t at = 0; at < n; at += dim) b->pass->kernels->rope(x + at, angles, b->h->n_rot, b->h->rope_half);
 }
 
-static int slots_of(const block *b, const pith_session *s) {
+static int slots_of(const pith__block *b, const pith_session *s) {
     return b->layer->mask.window ? s->n_slot_window : s->n_slot;
 }
 
 /* Keys and values go to their text's KV cache, where this and all later tokens find them. */
-static void write_kv(const block *b, size_t t) {
+static void write_kv(const pith__block *b, size_t t) {
     const pith__part *part = b->pass->part + b->pass->part_of[t];
     const pith_session *s = part->s;
     int n_slot = slots_of(b, s), dim = b->h->head_dim, slot = (part->position + (int)t - part->first) % n_slot;
@@ -193,32 +137,32 @@ static void write_kv(const block *b, size_t t) {
 
 static void before_attention(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
-    const block *b = data;
+    const pith__block *b = data;
     norm_row(b, b->a.xn, b->a.x, &b->layer->attn_norm, t);
 }
 
 /* q/k norm, RoPE, then the KV cache. */
 static void finish_qkv(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
-    const block *b = data;
+    const pith__block *b = data;
     const pith__layer *w = b->layer;
     bias_norm_rope(b, b->a.q, b->a.q0, &w->q_bias, &w->q_norm, b->h->n_head, t);
     bias_norm_rope(b, b->a.k, b->a.k0, &w->k_bias, &w->k_norm, b->h->n_kv_head, t);
-    add_bias(b->a.v + t * w->v.tensor.rows, w->v_bias.floats, w->v.tensor.rows);
+    pith__add_bias(b->a.v + t * w->v.tensor.rows, w->v_bias.floats, w->v.tensor.rows);
     write_kv(b, t);
 }
 
 static void after_attention(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
-    const block *b = data;
+    const pith__block *b = data;
     const pith__layer *w = b->layer;
-    add_bias(b->a.o + t * w->o.tensor.rows, w->o_bias.floats, w->o.tensor.rows);
+    pith__add_bias(b->a.o + t * w->o.tensor.rows, w->o_bias.floats, w->o.tensor.rows);
     add_to_stream(b, b->a.y0, b->a.x, b->a.o, &w->attn_post_norm, t);
     norm_row(b, b->a.y, b->a.y0, &w->attn_out_norm, t);
 }
 
 /* The attention of a part of the pass, on its own text. */
-static pith__attention attention_of(const block *b, const pith__part *part) {
+static pith__attention attention_of(const pith__block *b, const pith__part *part) {
     const pith__hyper *h = b->h;
     const pith_session *s = part->s;
     int n_slot = slots_of(b, s);
@@ -234,141 +178,55 @@ static pith__attention attention_of(const block *b, const pith__part *part) {
 }
 
 /* y = x + the attention of every head, each on its own channels. */
-static void attention(const block *b) {
+static void attention(const pith__block *b) {
     const pith__layer *w = b->layer;
     pith_pass *p = b->pass;
     pith__acts a = b->a;
 
-    each_token(b, before_attention);
-    pith__input in = input_of(p, w->attn_norm.w.floats ? a.xn : a.x, b->n, (size_t)b->h->n_embd);
-    project(b, a.q0, &w->q, &in, p->part_of);
-    project(b, a.k0, &w->k, &in, p->part_of);
-    project(b, a.v, &w->v, &in, p->part_of);
-    each_token(b, finish_qkv);
+    pith__each_token(b, before_attention);
+    pith__input in = pith__input_of(p, w->attn_norm.w.floats ? a.xn : a.x, b->n, (size_t)b->h->n_embd);
+    pith__project(p, a.q0, &w->q, &in, p->part_of);
+    pith__project(p, a.k0, &w->k, &in, p->part_of);
+    pith__project(p, a.v, &w->v, &in, p->part_of);
+    pith__each_token(b, finish_qkv);
     for (int i = 0; i < p->n_part; i++) p->attend[i] = attention_of(b, p->part + i);
     pith__attend(p->kernels, &p->team, p->attend, p->n_part);
-    in = input_of(p, a.attn, b->n, w->o.tensor.cols);
-    project(b, a.o, &w->o, &in, p->part_of);
-    each_token(b, after_attention);
+    in = pith__input_of(p, a.attn, b->n, w->o.tensor.cols);
+    pith__project(p, a.o, &w->o, &in, p->part_of);
+    pith__each_token(b, after_attention);
 }
 
 /* y = x + what the mixer, by which a token gets something from others, makes of the tokens it sees. */
-static void mix(const block *b) {
+static void mix(const pith__block *b) {
     switch (b->layer->mixer) {
     case PITH__ATTENTION: attention(b); break;
     }
 }
 
-/* ---- feed-forward ---------------------------------------------------------------------------------- */
-
-typedef struct { /* rows on their way through one network; all pointers are to the first row */
-    const block *b;
-    const pith__ffn *w;
-    float *gate, *up, *act; /* (rows, n_ff) */
-    const int *part_of;     /* (rows) */
-} ffn_rows;
-
-/* SwiGLU: act(gate x) * up x of one row. With GELU instead of SiLU it is GeGLU. Without a gate: act(up x). */
-static void gate_row(const void *data, size_t t, uint8_t *scratch) {
-    (void)scratch;
-    const ffn_rows *f = data;
-    size_t n_ff = f->w->up.tensor.rows, at = t * n_ff;
-    int gated = f->b->h->gated;
-    if (gated) add_bias(f->gate + at, f->w->gate_bias.floats, n_ff);
-    add_bias(f->up + at, f->w->up_bias.floats, n_ff);
-    f->b->pass->kernels->gate(f->act + at, (gated ? f->gate : f->up) + at, gated ? f->up + at : NULL, n_ff, f->b->h->act);
-}
-
-/* y = down(act(gate x) * up x), for rows of x: SwiGLU or GeGLU; without a gate down(act(up x)). */
-static void network(const ffn_rows *f, float *y, const float *x, size_t rows) {
-    pith_pass *p = f->b->pass;
-    const pith__ffn *w = f->w;
-    size_t n_ff = w->up.tensor.rows, n_embd = w->up.tensor.cols;
-    pith__input in = input_of(p, x, (int)rows, n_embd);
-    if (f->b->h->gated) project(f->b, f->gate, &w->gate, &in, f->part_of);
-    project(f->b, f->up, &w->up, &in, f->part_of);
-    pith__share(&p->team, rows, pith__worth_it(rows * n_ff), gate_row, f);
-    in = input_of(p, f->act, (int)rows, n_ff);
-    project(f->b, y, &w->down, &in, f->part_of);
-    for (size_t t = 0; t < rows; t++) add_bias(y + t * n_embd, w->down_bias.floats, n_embd);
-}
-
-/* The likeliest n_expert_used experts of one token keep their probability, the others get 0. */
-static void choose_experts(const block *b, float *p) {
-    const pith__hyper *h = b->h;
-    b->pass->kernels->softmax(p, (size_t)h->n_expert);
-    float sum = 0;
-    for (int k = 0; k < h->n_expert_used; k++) { /* mark each choice by turning it negative */
-        int best = -1;
-        for (int e = 0; e < h->n_expert; e++)
-            if (p[e] >= 0 && !signbit(p[e]) && (best < 0 || p[e] > p[best])) best = e;
-        if (best < 0) break; /* NaN: nothing can be compared */
-        sum += p[best];
-        p[best] = -p[best];
-    }
-    for (int e = 0; e < h->n_expert; e++)
-        p[e] = signbit(p[e]) ? (h->expert_norm ? -p[e] / sum : -p[e]) : 0;
-}
-
-/* Mixture of experts: each token uses a few of many networks. Tokens of the same expert go through it
- * together; a token's sum runs over its experts in their order, however many tokens there are.
- * Shazeer et al. 2017, arXiv:1701.06538; Jiang et al. 2024, arXiv:2401.04088. */
-static void experts(const block *b, const float *x) {
-    const pith__hyper *h = b->h;
-    const pith__acts *a = &b->a;
-    size_t n_embd = (size_t)h->n_embd, n_ff = (size_t)h->n_ff_expert, row = 0;
-    pith__input in = input_of(b->pass, x, b->n, n_embd);
-    project(b, a->route, &b->layer->router, &in, b->pass->part_of);
-    for (int t = 0; t < b->n; t++) choose_experts(b, a->route + (size_t)t * (size_t)h->n_expert);
-    memset(a->f, 0, (size_t)b->n * n_embd * sizeof *a->f);
-    for (int e = 0; e < h->n_expert; e++) {
-        const float *p = a->route + e; /* of token t: p[t * n_expert] */
-        size_t first = row;
-        for (int t = 0; t < b->n; t++) {
-            if (!(p[t * h->n_expert] > 0)) continue;
-            b->pass->picked[row - first] = b->pass->part_of[t];
-            memcpy(a->pick + row++ * n_embd, x + (size_t)t * n_embd, n_embd * sizeof *x);
-        }
-        if (row == first) continue;
-        float *y = a->down + first * n_embd;
-        ffn_rows f = { b, &b->layer->ffn[e], a->gate + first * n_ff, a->up + first * n_ff,
-                       a->act + first * n_ff, b->pass->picked };
-        network(&f, y, a->pick + first * n_embd, row - first);
-        for (int t = 0; t < b->n; t++) {
-            if (!(p[t * h->n_expert] > 0)) continue;
-            float *to = a->f + (size_t)t * n_embd;
-            for (size_t i = 0; i < n_embd; i++) to[i] += p[t * h->n_expert] * y[i];
-            y += n_embd;
-        }
-    }
-}
-
 /* The stream as the network reads it: GPT-NeoX does both parts of a block side by side. */
-static const float *network_input(const block *b) { return b->h->parallel ? b->a.x : b->a.y; }
+static const float *network_input(const pith__block *b) { return b->h->parallel ? b->a.x : b->a.y; }
 
 static void before_ffn(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
-    const block *b = data;
+    const pith__block *b = data;
     norm_row(b, b->a.yn, network_input(b), &b->layer->ffn_norm, t);
 }
 
 static void after_ffn(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
-    const block *b = data;
+    const pith__block *b = data;
     const pith__layer *w = b->layer;
     add_to_stream(b, w->ffn_out_norm.w.floats ? b->a.z0 : b->next, b->a.y, b->a.f, &w->ffn_post_norm, t);
     norm_row(b, b->next, b->a.z0, &w->ffn_out_norm, t);
 }
 
-/* next = y + the feed-forward network of every token. */
-static void feed_forward(const block *b) {
+/* next = y + the feed-forward network of every token, or the experts that it uses (experts.c). */
+static void feed_forward(const pith__block *b) {
     const pith__acts *a = &b->a;
-    ffn_rows f = { b, b->layer->ffn, a->gate, a->up, a->act, b->pass->part_of };
-    each_token(b, before_ffn);
+    pith__each_token(b, before_ffn);
     const float *yn = b->layer->ffn_norm.w.floats ? a->yn : network_input(b);
-    if (b->layer->router.tensor.data) experts(b, yn);
-    else network(&f, a->f, yn, (size_t)b->n);
-    each_token(b, after_ffn);
+    pith__run_ffn(b, yn);
+    pith__each_token(b, after_ffn);
 }
 
 /* ---- all blocks ------------------------------------------------------------------------------------ */
@@ -422,7 +280,7 @@ static void begin_stream(const pith_pass *p, const pith__part *part, float *x) {
 PITH_SHARED void pith__run_block(pith_pass *p, int l) {
     const pith_model *m = p->model;
     const pith_session *s = p->part->s;
-    block b = { p, &m->layer[l], &m->hyper, pith__acts_at(p, l), pith__acts_at(p, l + 1).x, l, p->n_row };
+    pith__block b = { p, &m->layer[l], &m->hyper, pith__acts_at(p, l), pith__acts_at(p, l + 1).x, l, p->n_row };
     mix(&b);
     feed_forward(&b);
     if (s->watch) s->watch(s->watch_data, l, &b.a, b.n); /* it is alone in its passes */
@@ -442,12 +300,6 @@ PITH_SHARED void pith__forward(pith_pass *p) {
         s->position = p->part[i].position + p->part[i].n;
         if (s->lost < s->position - s->n_slot_window) s->lost = s->position - s->n_slot_window;
     }
-}
-
-PITH_SHARED void pith__project(pith_pass *p, float *y, const pith__weight *w, const float *x, int n, const int *part_of) {
-    const block b = { .pass = p };
-    pith__input in = input_of(p, x, n, w->tensor.cols);
-    project(&b, y, w, &in, part_of);
 }
 
 /* ---- logits ---------------------------------------------------------------------------------------- */
@@ -474,7 +326,7 @@ static void multiply_head(pith_pass *p, int n, float *logits) {
     const pith_model *m = p->model;
     const pith__hyper *h = &m->hyper;
     size_t rows = m->head.tensor.rows;
-    pith__input in = input_of(p, pith__acts_at(p, h->n_layer).xn, n, (size_t)h->n_embd);
+    pith__input in = pith__input_of(p, pith__acts_at(p, h->n_layer).xn, n, (size_t)h->n_embd);
     pith__matmul(p->kernels, &p->team, logits, rows, &m->head.tensor, &in);
     raw_logits raw = { h, logits, (size_t)n * rows };
     if (h->logit_scale != 1 || h->logit_softcap > 0)

@@ -26,14 +26,16 @@ PITH_SHARED void pith__task_rows(pith_pass *p, int n, const int *part_of, float 
     size_t rows = (size_t)n, width = (size_t)p->model->hyper.n_embd;
     const float *x = a.xn;
     if (k->dense.tensor.data) {
-        pith__project(p, a.y, &k->dense, x, n, part_of); /* y of the last block is not needed any more */
+        pith__input raw = pith__input_of(p, x, n, width);
+        pith__project(p, a.y, &k->dense, &raw, part_of); /* y of the last block is not needed any more */
         add_to_rows(a.y, k->dense_bias.floats, rows, width);
         p->kernels->gate(a.y, a.y, NULL, rows * width, k->act);
         for (size_t t = 0; t < rows && k->norm.w.floats; t++)
             pith__run_norm(p, a.y + t * width, a.y + t * width, &k->norm);
         x = a.y;
     }
-    pith__project(p, y, k->kind == PITH_TASK_WORD ? &p->model->head : &k->out, x, n, part_of);
+    pith__input in = pith__input_of(p, x, n, width);
+    pith__project(p, y, k->kind == PITH_TASK_WORD ? &p->model->head : &k->out, &in, part_of);
     add_to_rows(y, k->out_bias.floats, rows, (size_t)k->n);
 }
 

@@ -451,7 +451,7 @@ PITH_SHARED int pith__requant_gguf(const pith__requant *q, const char *path, pit
 /* The way back, to a Hugging Face folder in F32, F16 or BF16. Of q: m, allow_nan, progress, tell. */
 PITH_SHARED int pith__requant_folder(const pith__requant *q, const pith__format *to, const char *folder, pith_error *err);
 
-/* ---- forward.c: tokens -> logits ------------------------------------------------------------------- */
+/* ---- tokens on their way through the model: what project.c to session.c share ------------------------ */
 
 /* What a block leaves behind for n tokens. Inference uses one layer's buffers again for the next
  * (stride 0); training keeps most of every layer's and walks them backwards (stride: the floats of a layer). */
@@ -557,13 +557,37 @@ struct pith_session {
     void *memory;        /* to free, or NULL: the caller's */
 };
 
+/* ---- project.c: what layers of every kind are made of ----------------------------------------------- */
+
+typedef struct {         /* one layer, at work on the rows of a pass */
+    pith_pass *pass;
+    const pith__layer *layer;
+    const pith__hyper *h;
+    pith__acts a;
+    float *next;         /* (n, n_embd) the stream as the next block gets it */
+    int l, n;
+} pith__block;
+
+/* n rows of x (n, cols), to be rounded where a matrix needs that, in the pass's own room. */
+PITH_SHARED pith__input pith__input_of(const pith_pass *p, const float *x, int n, size_t cols);
+/* y (n, rows of w) = the input through w, and what the adapters of each row's session add. part_of (n): the part it is of. */
+PITH_SHARED void pith__project(pith_pass *p, float *y, const pith__weight *w, pith__input *in, const int *part_of);
+PITH_SHARED void pith__add_bias(float *y, const float *bias, size_t n); /* NULL: there is none */
+/* y = the norm of x, as many numbers as w has. */
+PITH_SHARED void pith__run_norm(const pith_pass *p, float *y, const float *x, const pith__norm *w);
+PITH_SHARED void pith__each_token(const pith__block *b, pith__task *work);
+
+/* ---- experts.c: feed-forward networks ----------------------------------------------------------------- */
+
+PITH_SHARED void pith__run_ffn(const pith__block *b, const float *x); /* a.f = the layer's network, or experts, of x (n, n_embd) */
+
+/* ---- forward.c: tokens -> logits ------------------------------------------------------------------- */
+
 PITH_SHARED pith__acts pith__acts_at(const pith_pass *p, int l);
 /* Lay out one layer's activations from tape on, and the floats they take; tape NULL: only these. */
 PITH_SHARED size_t pith__acts_place(const pith_pass *p, pith__acts *a, float *tape);
 /* The floats of those that KEEP_ALL does not keep, as they are cheap to compute again; and of the others. */
 PITH_SHARED size_t pith__acts_again(const pith_pass *p, size_t *kept);
-/* y = the norm of x, as many numbers as w has. */
-PITH_SHARED void pith__run_norm(const pith_pass *p, float *y, const float *x, const pith__norm *w);
 PITH_SHARED void pith__embed(const pith_pass *p, const pith__part *part, float *x); /* (n, n_embd), before embd_norm */
 PITH_SHARED void pith__run_block(pith_pass *p, int l); /* its rows through one block */
 PITH_SHARED void pith__forward(pith_pass *p); /* through all blocks, and the sessions are further */
@@ -572,8 +596,6 @@ PITH_SHARED void pith__logits_of(pith_pass *p, int t, int n, float *logits);
 PITH_SHARED void pith__out_norm(pith_pass *p, int i, int t); /* the last layer's row t, normed, becomes row i of xn */
 PITH_SHARED void pith__logits_at(pith_pass *p, const int *t, int n, float *logits); /* the same of rows t (n) */
 PITH_SHARED void pith__logits_of_parts(pith_pass *p); /* as the parts want them */
-/* y (n, rows of w) = x (n, cols) through w, and what the adapters of each row's session add. part_of (n): the part it is of. */
-PITH_SHARED void pith__project(pith_pass *p, float *y, const pith__weight *w, const float *x, int n, const int *part_of);
 
 /* ---- heads.c: what stands on hidden states ---------------------------------------------------------- */
 

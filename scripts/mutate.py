@@ -33,7 +33,7 @@ formats/gguf.c @ gguf_vocab tokens @ { "tekken", 1, 1 } @ { "tekken", 0, 1 }
 formats/store.c @ safetensors gguf @ by_name(&n, &s->tensor[i - 1].name) == 0 @ by_name(&n, &s->tensor[i - 1].name) > 1 << 20
 formats/write.c @ write vocab pretrain @ if (v->end[i] == v->eos) continue; @ if (v->end[i] != v->eos) continue;
 families.c @ families golden @ 1 / sqrt((double)width) @ 1 / sqrt((double)width + 1)
-forward.c @ forward golden families @ h->expert_norm ? -p[e] / sum : -p[e] @ -p[e] / sum
+experts.c @ forward golden families @ h->expert_norm ? -p[e] / sum : -p[e] @ -p[e] / sum
 forward.c @ session many @ s->lost < s->position - s->n_slot_window) s->lost = s->position - @ s->lost < s->position - s->n_slot_window) s->lost = s->position - 1 -
 session.c @ session lookup @ most = s->n_ctx - after; @ most = s->n_ctx - after + 1;
 session.c @ session lookup @ n < s->n_batch ? n : s->n_batch - 1 @ n < s->n_batch ? n + 1 : s->n_batch - 1
