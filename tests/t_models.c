@@ -1,0 +1,117 @@
+/* t_models.c - open models against the float32 logits that transformers computed (../shared/families): 72 tokens, which is
+ * more than every window and original context there. A folder and a GGUF file of the same weights give them; read at once,
+ * token by token or in pieces they are the same to the bit. */
+#include "fixture.h"
+#include "test.h"
+
+#include "../internal.h"
+
+#include <stdlib.h>
+
+enum { MOST = 96, WIDE = 320 };
+
+static const struct {
+    const char *name;
+    double tol;      /* relative L2 distance of all logits */
+    double gguf;     /* the same of NAME.gguf; 0: there is none */
+} models[] = {
+    { "gpt2", 1e-5, 5e-4 }, /* its folder is in F32 and not rounded to F16 */
+    { "gptneox", 1e-5, 0 },
+    { "phi4mini", 1e-5, 0 },
+};
+enum { N_MODEL = sizeof models / sizeof *models };
+
+static const char *shared(const char *name, const char *what) {
+    char path[80];
+    snprintf(path, sizeof path, "families/%s%s", name, what);
+    return fixture_shared(path);
+}
+
+typedef struct {
+    pith_token t[MOST];
+    int n;
+    float logits[MOST * WIDE]; /* (n, WIDE) as they should be */
+} wanted;
+
+static int read_wanted(wanted *w, const char *name) {
+    long id;
+    const char *path = shared(name, ".ids");
+    FILE *f = path ? fopen(path, "rb") : NULL;
+    for (w->n = 0; f && w->n < MOST && fscanf(f, "%ld%*[, \n]", &id) == 1;) w->t[w->n++] = (pith_token)id;
+    if (f) fclose(f);
+    path = shared(name, ".logits");
+    f = path ? fopen(path, "rb") : NULL;
+    size_t got = f ? fread(w->logits, sizeof *w->logits * WIDE, MOST, f) : 0;
+    if (f) fclose(f);
+    return w->n > 0 && got == (size_t)w->n;
+}
+
+/* Logits of all tokens, read at most step at a time. */
+static int evaluate(const pith_model *m, const wanted *w, int step, float *logits) {
+    pith_error e = { 0, "" };
+    pith_context c = { .n_ctx = w->n, .n_batch = w->n, .cache_k = "f32", .cache_v = "f32" };
+    pith_session *s = pith_session_new(m, &c, &e);
+    for (int t = 0; s && !e.code && t < w->n; t += step) {
+        int n = w->n - t < step ? w->n - t : step;
+        const pith_work part = { s, w->t + t, n, logits + (size_t)t * WIDE };
+        pith_eval_many(&part, 1, &e);
+    }
+    if (e.code) FAIL("%s", e.text);
+    pith_session_free(s);
+    return e.code == 0;
+}
+
+static double distance(const float *x, const float *want, size_t n) {
+    double off = 0, all = 0;
+    for (size_t i = 0; i < n; i++) off += pow((double)x[i] - (double)want[i], 2), all += pow((double)want[i], 2);
+    return sqrt(off / all);
+}
+
+/* The logits of this file; those of its batch stay in to. */
+static void check_file(const char *path, const wanted *w, double tol, const char *kernels, float *to) {
+    static const int steps[] = { 1, 7, 50 };
+    static float logits[MOST * WIDE];
+    pith_error e = { 0, "" };
+    const pith_options o = { .kernels = kernels };
+    pith_model *m = pith_open(path, &o, &e);
+    if (!m) { FAIL("%s", e.text); return; }
+    if (pith_model_shape(m)->n_vocab == WIDE && evaluate(m, w, w->n, to)) {
+        NEAR(distance(to, w->logits, (size_t)w->n * WIDE), 0, tol);
+        for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
+            if (evaluate(m, w, steps[i], logits)) CHECK(!memcmp(to, logits, (size_t)w->n * WIDE * sizeof *to));
+    } else {
+        EQ(pith_model_shape(m)->n_vocab, WIDE);
+    }
+    pith_close(m);
+}
+
+static void check_model(int i, const char *kernels) {
+    static wanted w;
+    static float got[MOST * WIDE];
+    char path[512];
+    REQUIRE(read_wanted(&w, models[i].name));
+    for (int gguf = 0; gguf <= (models[i].gguf > 0); gguf++) {
+        int bad = t_bad;
+        const char *at = shared(models[i].name, gguf ? ".gguf" : "-hf");
+        REQUIRE(at);
+        snprintf(path, sizeof path, "%s", at);
+        check_file(path, &w, gguf ? models[i].gguf : models[i].tol, kernels, got);
+        if (t_bad > bad) printf("#  (%s, %s)\n", path, kernels ? kernels : "the processor's own");
+    }
+}
+
+TEST(logits_are_those_of_transformers) {
+    if (!shared(models[0].name, ".ids")) SKIP("no ../shared/families");
+    for (int i = 0; i < N_MODEL; i++) check_model(i, NULL);
+}
+
+TEST(plain_c_gives_them_too) {
+    if (!shared(models[0].name, ".ids")) SKIP("no ../shared/families");
+    for (int i = 0; i < N_MODEL; i++) check_model(i, "portable");
+}
+
+int main(void) {
+    RUN(logits_are_those_of_transformers);
+    RUN(plain_c_gives_them_too);
+    return DONE();
+}
