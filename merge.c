@@ -394,9 +394,18 @@ static int unstack_experts(merging *g, const char *gguf, const pith__tensor *sta
     return good;
 }
 
+/* Of a checkpoint: where training stood, and its optimizer's means. They are of no use beside other weights. */
+static int is_of_training(pith__str name) {
+    static const char *const begins[] = { "adam_m.", "adam_v.", "pith.train." };
+    for (size_t i = 0; i < sizeof begins / sizeof *begins; i++)
+        if (name.n > strlen(begins[i]) && !memcmp(name.p, begins[i], strlen(begins[i]))) return 1;
+    return 0;
+}
+
 /* One tensor of the model, under the name that the file has for it. 0: no memory. */
 static int add_own(merging *g, const pith__tensor *own) {
     const pith__store *s = &g->m->store;
+    if (is_of_training(own->name)) return 1;
     char gguf[PITH__HF_NAME], room[PITH__HF_NAME], stack[PITH__HF_NAME];
     snprintf(gguf, sizeof gguf, "%.*s", own->name.n < sizeof gguf ? (int)own->name.n : 0, own->name.p);
     if (!g->gguf) { /* rope factors are in config.json there */
@@ -462,7 +471,7 @@ static int make_keys(merging *g, pith__store *to) {
     if (!to->key) return no_memory_to_merge(g);
     for (size_t i = 0; i < s->n_key; i++) {
         pith__key k = s->key[i];
-        if ((p->merged && pith__str_is(k.name, "pith.merged")) || is_replaced(p, k.name)) continue;
+        if ((p->merged && pith__str_is(k.name, "pith.merged")) || is_replaced(p, k.name) || is_of_training(k.name)) continue;
         if (template.n && pith__str_is(k.name, "tokenizer.chat_template")) k.s = template;
         to->key[to->n_key++] = k;
     }

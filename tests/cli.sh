@@ -1175,6 +1175,9 @@ ok $? "saves, and says how to go on"
 interrupt TERM 143 "SIGTERM while training" pretrain "$dir/learn.txt" -o "$dir/learned" $learn --max-steps 1000000 \
     --save-steps 0 --resume-from-checkpoint last
 grep -q '^going on from .*checkpoint-' "$dir/err"; ok $? "which had gone on from there"
+for m in "$dir"/learned/checkpoint-*.gguf; do go quantize "$m" "$dir/resting.gguf" q8_0; break; done
+go info "$dir/resting.gguf"; grep -q '^parameters' "$dir/out" && ! grep -q 'not used' "$dir/err" && ! grep -q adam_ "$dir/resting.gguf"
+ok $? "quantize: a checkpoint becomes a model, without its optimizer"
 if hup_ignored; then skip "SIGHUP while training" "SIGHUP is ignored here"; else
     interrupt HUP 129 "SIGHUP while training" pretrain "$dir/learn.txt" -o "$dir/hungtrain" $learn --max-steps 1000000 --save-steps 0
     ls "$dir/hungtrain" | grep -q '^checkpoint-[0-9]*.gguf$'; ok $? "saves too"
