@@ -16,7 +16,8 @@ typedef struct {          /* memory for passes of n_row tokens */
     int n_row, n_slot;    /* n_slot: positions of the cache of a layer, which all layers share */
     pith_session *s;      /* (n_slot / 16) one a text */
     uint8_t **plane;      /* (n_slot / 16, 2, n_layer) their k and v */
-    uint8_t *k, *v;       /* (n_kv_head, head_dim, n_slot) floats */
+    size_t channels, *from; /* of a slot; (n_layer) where in a slot a layer's are: layers of other sizes have other memory */
+    uint8_t *k, *v;       /* (channels, n_slot) floats */
     float *pooled;        /* (n_slot / 16, pooled) */
     float *room;          /* of pith__finish_vectors */
     void *memory;
@@ -59,6 +60,21 @@ static size_t slots_of_rows(int n_row) { return ((size_t)n_row * 2 + 15) / 16 * 
 
 static int cache_slots(const item *it) { return (it->n + 15) / 16 * 16; }
 
+static size_t kv_channels(const pith__layer *w) { return (size_t)w->n_kv_head * (size_t)w->head_dim; }
+
+/* The channels of a slot; from NULL: only these. Layers that are alike share theirs. */
+static size_t lay_channels(const pith_model *m, size_t *from) {
+    size_t all = 0;
+    for (int l = 0, same; l < m->hyper.n_layer; l++) {
+        const pith__layer *w = &m->layer[l];
+        for (same = 0; same < l; same++)
+            if (m->layer[same].n_kv_head == w->n_kv_head && m->layer[same].head_dim == w->head_dim) break;
+        if (from) from[l] = same < l ? from[same] : all;
+        if (same == l) all += kv_channels(w);
+    }
+    return all;
+}
+
 static void lane_free(lane *k) {
     pith_pass_free(k->pass);
     free(k->memory);
@@ -68,13 +84,14 @@ static void lane_free(lane *k) {
 static void lane_place(const pith_embedder *e, lane *k, pith__room *r) {
     const pith__hyper *h = &e->m->hyper;
     size_t n_slot = slots_of_rows(k->n_row), most = n_slot / 16, n_layer = (size_t)h->n_layer;
-    size_t channels = (size_t)h->n_kv_head * (size_t)h->head_dim;
     size_t pooled = (size_t)pith__pooled(e->m, e->how.pooling);
     k->n_slot = (int)n_slot;
     k->s = pith__take_room(r, most, sizeof *k->s);
     k->plane = pith__take_room(r, most, 2 * n_layer * sizeof *k->plane);
-    k->k = pith__take_room(r, n_slot, channels * sizeof(float));
-    k->v = pith__take_room(r, n_slot, channels * sizeof(float));
+    k->from = pith__take_room(r, n_layer, sizeof *k->from);
+    k->channels = lay_channels(e->m, r->base ? k->from : NULL);
+    k->k = pith__take_room(r, n_slot, k->channels * sizeof(float));
+    k->v = pith__take_room(r, n_slot, k->channels * sizeof(float));
     k->pooled = pith__take_room(r, most, pooled * sizeof *k->pooled);
     k->room = pith__take_room(r, 2 * most + 1, pith__dense_widest(e->m) * sizeof *k->room);
 }
@@ -272,10 +289,7 @@ static int encode_texts(pith_embedder *e, pith_passage *text, int n, pith_error 
 
 /* The session of text i of a group: it begins at this row of the pass, and at this slot of the cache. */
 static void place_session(const pith_embedder *e, lane *k, const item *it, int i, size_t slot) {
-    const pith__hyper *h = &e->m->hyper;
-    size_t n_layer = (size_t)h->n_layer, n_kv = (size_t)h->n_kv_head, dim = (size_t)h->head_dim;
-    size_t n_slot = (size_t)cache_slots(it), at = slot * n_kv * dim * sizeof(float);
-    size_t plane = n_slot * dim * sizeof(float), last = 16 * dim * sizeof(float);
+    size_t n_layer = (size_t)e->m->hyper.n_layer, n_slot = (size_t)cache_slots(it), zeroed = 0;
     pith_session *s = &k->s[i];
     *s = *e->like;
     s->pass = k->pass;
@@ -286,10 +300,17 @@ static void place_session(const pith_embedder *e, lane *k, const item *it, int i
     s->tokens = (pith_token *)(uintptr_t)it->tokens; /* nobody writes to them */
     s->k = k->plane + (size_t)i * 2 * n_layer;
     s->v = s->k + n_layer;
-    for (size_t l = 0; l < n_layer; l++) s->k[l] = k->k + at, s->v[l] = k->v + at;
-    for (size_t j = 0; j < n_kv; j++) { /* slots behind the text are zeros, whatever was there */
-        memset(k->k + at + (j + 1) * plane - last, 0, last);
-        memset(k->v + at + (j + 1) * plane - last, 0, last);
+    for (size_t l = 0; l < n_layer; l++) {
+        const pith__layer *w = &e->m->layer[l];
+        size_t at = (slot * k->channels + n_slot * k->from[l]) * sizeof(float), dim = (size_t)w->head_dim;
+        size_t plane = n_slot * dim * sizeof(float), last = 16 * dim * sizeof(float);
+        s->k[l] = k->k + at, s->v[l] = k->v + at;
+        if (k->from[l] < zeroed) continue;
+        for (size_t j = 1; j <= (size_t)w->n_kv_head; j++) { /* slots behind the text are zeros, whatever was there */
+            memset(s->k[l] + j * plane - last, 0, last);
+            memset(s->v[l] + j * plane - last, 0, last);
+        }
+        zeroed = k->from[l] + kv_channels(w);
     }
 }
 

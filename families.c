@@ -61,6 +61,14 @@ static int wrong_type(pith__opening *o, const pith__key *k, const char *need) {
     return 0;
 }
 
+static int in_range(pith__opening *o, const pith__key *k, int64_t i, int lo) {
+    if (i >= lo && i <= INT32_MAX) return (int)i;
+    if (!o->code)
+        o->code = pith__fail(o->err, PITH_EFORMAT, "%s: key '%.*s' is %lld, need %d to %d",
+                             o->m->store.path, (int)k->name.n, k->name.p, (long long)i, lo, INT32_MAX);
+    return lo;
+}
+
 /* An integer from lo to INT32_MAX, or an array that has it for every layer; absent: otherwise, or an
  * error when otherwise is below lo. */
 static int int_key(pith__opening *o, const char *name, int lo, int otherwise) {
@@ -75,11 +83,25 @@ static int int_key(pith__opening *o, const char *name, int lo, int otherwise) {
     } else if (k->type != PITH__INT) {
         return wrong_type(o, k, "an integer");
     }
-    if (i >= lo && i <= INT32_MAX) return (int)i;
-    if (!o->code)
-        o->code = pith__fail(o->err, PITH_EFORMAT, "%s: key '%.*s' is %lld, need %d to %d",
-                             o->m->store.path, (int)k->name.n, k->name.p, (long long)i, lo, INT32_MAX);
-    return lo;
+    return in_range(o, k, i, lo);
+}
+
+/* The size of layer l, from 1 on: one for all, or an array, where 0 is of a layer that has no such thing. Absent:
+ * otherwise, or an error when that is 0. */
+static int layer_key(pith__opening *o, const char *name, int l, int otherwise) {
+    const pith__key *k = key_of(o, name, otherwise < 1);
+    if (!k || k->type != PITH__ARRAY || k->n != (size_t)o->m->hyper.n_layer) return int_key(o, name, 1, otherwise);
+    if (k->item != PITH__INT) return wrong_type(o, k, "an integer for every layer");
+    return in_range(o, k, pith__key_item(k, (size_t)l), 0);
+}
+
+static int largest_key(pith__opening *o, const char *name, int otherwise) {
+    int most = 0;
+    for (int l = 0; l < o->m->hyper.n_layer && !o->code; l++) {
+        int n = layer_key(o, name, l, otherwise);
+        most = n > most ? n : most;
+    }
+    return most;
 }
 
 static int flag_key(pith__opening *o, const char *name, int otherwise) {
@@ -146,20 +168,19 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     snprintf(h->arch, sizeof h->arch, "%s", f->arch);
     h->n_layer = int_key(o, "block_count", 1, 0);
     h->n_embd = int_key(o, "embedding_length", 1, 0);
-    h->n_head = int_key(o, "attention.head_count", 1, 0);
-    h->n_kv_head = int_key(o, "attention.head_count_kv", 1, h->n_head);
+    h->n_head = largest_key(o, "attention.head_count", 0);
+    if (!h->n_head) pith__fail_hyper(o, "attention.head_count", 0, "heads in some layer");
+    h->n_kv_head = largest_key(o, "attention.head_count_kv", h->n_head);
     h->n_ctx = int_key(o, "context_length", 1, 0);
     const pith__key *most = pith__store_key(&o->m->store, "pith.context_limit");
     if (most && most->type == PITH__INT && most->i > 0 && most->i < INT32_MAX)
         h->n_ctx_most = (int)most->i;
     h->n_expert = f->has & PITH__EXPERTS ? int_key(o, "expert_count", 0, 0) : 0;
     h->n_expert_used = h->n_expert ? int_key(o, "expert_used_count", 1, 0) : 0;
-    h->n_ff = int_key(o, "feed_forward_length", 1, 0);
+    h->n_ff = largest_key(o, "feed_forward_length", 0);
     h->n_ff_expert = h->n_expert ? int_key(o, "expert_feed_forward_length", 1, h->n_ff) : 0;
     if (o->code) return;
 
-    if (h->n_head % h->n_kv_head)
-        pith__fail_hyper(o, "attention.head_count_kv", h->n_kv_head, "a divisor of the number of heads");
     if (h->n_expert && h->n_expert_used > h->n_expert)
         pith__fail_hyper(o, "expert_used_count", h->n_expert_used, "no more than there are experts");
     h->head_dim = int_key(o, "attention.key_length", 1, h->n_embd / h->n_head);
@@ -217,13 +238,13 @@ static double yarn_blend(const rope_stretch *s, int i, int n_rot, double n_ctx, 
 }
 
 /* One divisor a pair from a tensor (Llama 3's rope_freqs, Phi 3's rope_factors_short and _long). */
-static const float *rope_factors(pith__opening *o, const char *name) {
+static const float *rope_factors(pith__opening *o, const char *name, int n_rot) {
     pith_model *m = o->m;
     const pith__tensor *t = pith__store_tensor(&m->store, name);
     if (!t || o->code) return NULL;
-    if (t->rows != 1 || t->cols != (size_t)m->hyper.n_rot / 2) {
+    if (t->rows != 1 || t->cols != (size_t)n_rot / 2) {
         o->code = pith__fail(o->err, PITH_EFORMAT, "%s: tensor '%s' has %zu x %zu numbers, need %d",
-                             m->store.path, name, t->rows, t->cols, m->hyper.n_rot / 2);
+                             m->store.path, name, t->rows, t->cols, n_rot / 2);
         return NULL;
     }
     float *y = pith__arena_new(&m->store.arena, t->cols, sizeof *y);
@@ -233,9 +254,8 @@ static const float *rope_factors(pith__opening *o, const char *name) {
 }
 
 /* Floats, as in the programs that the models were trained with. */
-static float *rope_table(pith__opening *o, double base, const rope_stretch *s, const float *divisor) {
+static float *rope_table(pith__opening *o, double base, int n_rot, const rope_stretch *s, const float *divisor) {
     pith_model *m = o->m;
-    int n_rot = m->hyper.n_rot;
     float *freq = pith__arena_new(&m->store.arena, (size_t)n_rot / 2 + 1, sizeof *freq);
     if (!freq && !o->code) o->code = pith__fail(o->err, PITH_EMEMORY, "%s: no memory", m->store.path);
     for (int i = 0; freq && i < n_rot / 2; i++) {
@@ -268,6 +288,19 @@ static rope_stretch read_stretch(pith__opening *o) {
     return s;
 }
 
+/* The channels that layers of this set have rotated. */
+static int rotated_by(const pith_model *m, int set) {
+    for (int l = 0; l < m->hyper.n_layer; l++)
+        if (m->layer[l].rope == set) return m->layer[l].n_rot;
+    return m->hyper.n_rot;
+}
+
+/* Frequency base of layers with a window, if they have angles of their own; else 0. */
+static double local_base(pith__opening *o) {
+    double base = o->family->local_base;
+    return float_key(o, "rope.freq_base_swa", base < 0 ? float_key(o, "rope.freq_base", 10000) : base);
+}
+
 PITH_SHARED void pith__make_ropes(pith__opening *o) {
     pith_model *m = o->m;
     static const rope_stretch none = { "none", 1, 32, 1, 1 };
@@ -280,16 +313,17 @@ PITH_SHARED void pith__make_ropes(pith__opening *o) {
     if (!strcmp(scaling.type, "yarn") && scaling.factor > 1)
         mscale *= (float)(1 + 0.1 * log(scaling.factor));
 
-    const float *shared = rope_factors(o, "rope_freqs.weight");
-    const float *near = rope_factors(o, "rope_factors_short.weight");
-    const float *far = rope_factors(o, "rope_factors_long.weight");
+    int n_rot = m->rope[0].n_rot = rotated_by(m, 0);
+    const float *shared = rope_factors(o, "rope_freqs.weight", n_rot);
+    const float *near = rope_factors(o, "rope_factors_short.weight", n_rot);
+    const float *far = rope_factors(o, "rope_factors_long.weight", n_rot);
     m->rope[0].mscale = mscale;
-    m->rope[0].freq = rope_table(o, base, &scaling, near ? near : shared);
-    if (far) m->rope[0].freq_long = rope_table(o, base, &scaling, far);
-    double local = o->family->local_base < 0 ? base : o->family->local_base;
-    local = float_key(o, "rope.freq_base_swa", local);
+    m->rope[0].freq = rope_table(o, base, n_rot, &scaling, near ? near : shared);
+    if (far) m->rope[0].freq_long = rope_table(o, base, n_rot, &scaling, far);
+    double local = local_base(o);
     m->rope[1].mscale = 1;
-    if (local > 0) m->rope[1].freq = rope_table(o, local, &none, NULL);
+    m->rope[1].n_rot = rotated_by(m, 1);
+    if (local > 0) m->rope[1].freq = rope_table(o, local, m->rope[1].n_rot, &none, NULL);
 }
 
 /* ---- relative positions ------------------------------------------------------------------------------ */
@@ -323,13 +357,13 @@ PITH_SHARED void pith__make_biases(pith__opening *o) {
 
 /* Which layers see only a window, and which are rotated how. A file may say so layer by layer; else the
  * family's period does. Where tokens see each other, the window of a file is both sides of a token together. */
-PITH_SHARED void pith__set_pattern(pith__opening *o) {
+static void set_pattern(pith__opening *o) {
     const pith__family *f = o->family;
     pith_model *m = o->m;
     int window = int_key(o, "attention.sliding_window", 0, f->window);
     const pith__key *local = key_of(o, "attention.sliding_window_pattern", 0);
     const pith__key *plain = pith__store_key(&m->store, "pith.no_rope_layers");
-    int period = f->window_period, causal = flag_key(o, "attention.causal", !(f->has & PITH__BOTH_WAYS));
+    int period = f->window_period, local_rope = local_base(o) > 0, causal = flag_key(o, "attention.causal", !(f->has & PITH__BOTH_WAYS));
     if (local && local->type == PITH__INT && local->i > 0 && local->i < INT32_MAX)
         period = (int)local->i;
     for (int l = 0; l < m->hyper.n_layer; l++) {
@@ -340,7 +374,41 @@ PITH_SHARED void pith__set_pattern(pith__opening *o) {
         if (plain && plain->type == PITH__ARRAY) rotated = pith__key_item(plain, (size_t)l) == 0;
         windowed = windowed && window > 0;
         m->layer[l].mask = (pith__mask){ .causal = causal, .window = !windowed ? 0 : causal ? window : window / 2 + 1 };
-        m->layer[l].rope = !rotated || m->hyper.n_rot == 0 ? -1 : windowed && m->rope[1].freq ? 1 : 0;
+        m->layer[l].rope = !rotated || m->hyper.n_rot == 0 ? -1 : windowed && local_rope ? 1 : 0;
+    }
+}
+
+/* The size of a layer that has one of its own, or of all. */
+static void fail_size(pith__opening *o, const char *name, int l, long long is, const char *need) {
+    char what[80];
+    const pith__key *k = key_of(o, name, 0);
+    if (k && k->type == PITH__ARRAY) snprintf(what, sizeof what, "%s of layer %d", name, l);
+    else snprintf(what, sizeof what, "%s", name);
+    pith__fail_hyper(o, what, is, need);
+}
+
+static void check_sizes(pith__opening *o, int l, const pith__layer *w) {
+    int64_t n = (int64_t)w->n_head * w->head_dim;
+    if (!w->n_kv_head || w->n_head % w->n_kv_head)
+        fail_size(o, "attention.head_count_kv", l, w->n_kv_head, "a divisor of the number of heads");
+    if (n < 1 || n > INT32_MAX) fail_size(o, "attention.head_count", l, w->n_head, "1 to 2147483647 channels in all heads together");
+    if (!w->n_ff) fail_size(o, "feed_forward_length", l, 0, "1 or more");
+}
+
+PITH_SHARED void pith__set_layers(pith__opening *o) {
+    pith__hyper *h = &o->m->hyper;
+    set_pattern(o);
+    for (int l = 0; l < h->n_layer && !o->code; l++) {
+        pith__layer *w = &o->m->layer[l];
+        w->n_head = layer_key(o, "attention.head_count", l, 0);
+        w->n_kv_head = layer_key(o, "attention.head_count_kv", l, w->n_head);
+        w->head_dim = h->head_dim;
+        w->n_rot = h->n_rot;
+        w->n_ff = layer_key(o, "feed_forward_length", l, 0);
+        check_sizes(o, l, w);
+        int q = w->n_head * w->head_dim, kv = w->n_kv_head * w->head_dim;
+        h->n_q = q > h->n_q ? q : h->n_q;
+        h->n_kv = kv > h->n_kv ? kv : h->n_kv;
     }
 }
 

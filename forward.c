@@ -21,8 +21,7 @@
 static void lay_acts(const pith_pass *p, pith__acts *a, int divide, float *const to[2], size_t used[2]) {
     const pith__hyper *h = &p->model->hyper;
     const pith__layer *w = p->model->layer;
-    size_t n = (size_t)p->n_batch, n_embd = (size_t)h->n_embd, dim = (size_t)h->head_dim;
-    size_t heads = (size_t)h->n_head * dim, kv = (size_t)h->n_kv_head * dim;
+    size_t n = (size_t)p->n_batch, n_embd = (size_t)h->n_embd, heads = (size_t)h->n_q, kv = (size_t)h->n_kv;
     size_t rows = h->n_expert ? n * (size_t)h->n_expert_used : n, e = h->n_expert ? rows : 0;
     size_t wide = (size_t)h->n_ff * n, wide_e = (size_t)h->n_ff_expert * rows;
     size_t ff = wide > wide_e ? wide : wide_e;
@@ -106,15 +105,15 @@ static void gather_pairs(float *x, const float *x0, size_t n_rot, size_t dim) {
  * whole), and RoPE, the rotation by the angles of the token's position. */
 static void bias_norm_rope(const pith__block *b, float *x, float *x0, const pith__weight *bias,
                            const pith__norm *w, int heads, size_t t) {
-    size_t dim = (size_t)b->h->head_dim, n = (size_t)heads * dim;
+    size_t dim = (size_t)b->layer->head_dim, n_rot = (size_t)b->layer->n_rot, n = (size_t)heads * dim;
     x += t * n, x0 += t * n;
     pith__add_bias(x0, bias->floats, n);
     for (size_t at = 0; w->w.floats && at < n; at += w->w.tensor.cols) pith__run_norm(b->pass, x + at, x0 + at, w);
     for (size_t at = 0; b->h->rope_gather && at < n; at += dim)
-        gather_pairs(x + at, x0 + at, (size_t)b->h->n_rot, dim);
+        gather_pairs(x + at, x0 + at, n_rot, dim);
     if (b->layer->rope < 0) return;
-    const float *angles = b->pass->rope_table[b->layer->rope] + t * (size_t)b->h->n_rot;
-    for (size_t at = 0; at < n; at += dim) b->pass->kernels->rope(x + at, angles, b->h->n_rot, b->h->rope_half);
+    const float *angles = b->pass->rope_table[b->layer->rope] + t * n_rot;
+    for (size_t at = 0; at < n; at += dim) b->pass->kernels->rope(x + at, angles, (int)n_rot, b->h->rope_half);
 }
 
 static int slots_of(const pith__block *b, const pith_session *s) {
@@ -125,11 +124,12 @@ static int slots_of(const pith__block *b, const pith_session *s) {
 static void write_kv(const pith__block *b, size_t t) {
     const pith__part *part = b->pass->part + b->pass->part_of[t];
     const pith_session *s = part->s;
-    int n_slot = slots_of(b, s), dim = b->h->head_dim, slot = (part->position + (int)t - part->first) % n_slot;
+    int n_slot = slots_of(b, s), dim = b->layer->head_dim, n_kv = b->layer->n_kv_head;
+    int slot = (part->position + (int)t - part->first) % n_slot;
     size_t k_plane = pith__cache_plane(s->k_format, dim, n_slot);
     size_t v_plane = pith__cache_plane(s->v_format, dim, n_slot);
-    for (int h = 0; h < b->h->n_kv_head; h++) {
-        size_t at = (t * (size_t)b->h->n_kv_head + (size_t)h) * (size_t)dim;
+    for (int h = 0; h < n_kv; h++) {
+        size_t at = (t * (size_t)n_kv + (size_t)h) * (size_t)dim;
         pith__cache_key(s->k_format, s->k[b->l] + (size_t)h * k_plane, dim, slot, b->a.k + at);
         pith__cache_value(s->v_format, s->v[b->l] + (size_t)h * v_plane, dim, slot, b->a.v + at);
     }
@@ -146,8 +146,8 @@ static void finish_qkv(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const pith__block *b = data;
     const pith__layer *w = b->layer;
-    bias_norm_rope(b, b->a.q, b->a.q0, &w->q_bias, &w->q_norm, b->h->n_head, t);
-    bias_norm_rope(b, b->a.k, b->a.k0, &w->k_bias, &w->k_norm, b->h->n_kv_head, t);
+    bias_norm_rope(b, b->a.q, b->a.q0, &w->q_bias, &w->q_norm, w->n_head, t);
+    bias_norm_rope(b, b->a.k, b->a.k0, &w->k_bias, &w->k_norm, w->n_kv_head, t);
     pith__add_bias(b->a.v + t * w->v.tensor.rows, w->v_bias.floats, w->v.tensor.rows);
     write_kv(b, t);
 }
@@ -163,17 +163,17 @@ static void after_attention(const void *data, size_t t, uint8_t *scratch) {
 
 /* The attention of a part of the pass, on its own text. */
 static pith__attention attention_of(const pith__block *b, const pith__part *part) {
-    const pith__hyper *h = b->h;
+    const pith__layer *w = b->layer;
     const pith_session *s = part->s;
     int n_slot = slots_of(b, s);
-    size_t at = (size_t)part->first * (size_t)(h->n_head * h->head_dim);
+    size_t at = (size_t)part->first * (size_t)(w->n_head * w->head_dim);
     return (pith__attention){
         .q = b->a.q + at, .y = b->a.attn + at, .k = s->k[b->l], .v = s->v[b->l],
-        .k_plane = pith__cache_plane(s->k_format, h->head_dim, n_slot),
-        .v_plane = pith__cache_plane(s->v_format, h->head_dim, n_slot),
+        .k_plane = pith__cache_plane(s->k_format, w->head_dim, n_slot),
+        .v_plane = pith__cache_plane(s->v_format, w->head_dim, n_slot),
         .k_format = s->k_format, .v_format = s->v_format, .n = part->n, .position = part->position,
-        .n_head = h->n_head, .n_kv_head = h->n_kv_head, .head_dim = h->head_dim, .n_slot = n_slot,
-        .mask = b->layer->mask, .scale = h->attn_scale, .softcap = h->attn_softcap, .bias = b->pass->model->biases,
+        .n_head = w->n_head, .n_kv_head = w->n_kv_head, .head_dim = w->head_dim, .n_slot = n_slot,
+        .mask = w->mask, .scale = b->h->attn_scale, .softcap = b->h->attn_softcap, .bias = b->pass->model->biases,
     };
 }
 
@@ -234,13 +234,12 @@ static void feed_forward(const pith__block *b) {
 /* RoPE: cosine and sine of every pair's angle at every row's position, for both sets of angles. */
 static void fill_rope_table(pith_pass *p, const pith__part *part) {
     const pith_model *m = p->model;
-    int pairs = m->hyper.n_rot / 2;
     for (int set = 0; set < 2; set++) {
         const pith__rope *r = &m->rope[set];
         const float *freq = r->freq_long && part->s->long_rope ? r->freq_long : r->freq;
-        float *to = freq ? p->rope_table[set] + (size_t)part->first * (size_t)m->hyper.n_rot : NULL;
+        float *to = freq ? p->rope_table[set] + (size_t)part->first * (size_t)r->n_rot : NULL;
         for (int t = 0; freq && t < part->n; t++) {
-            for (int i = 0; i < pairs; i++) {
+            for (int i = 0; i < r->n_rot / 2; i++) {
                 float angle = (float)(part->position + t) * freq[i]; /* rounded as models were trained */
                 *to++ = cosf(angle) * r->mscale;
                 *to++ = sinf(angle) * r->mscale;

@@ -98,11 +98,13 @@ enum { PITH__ATTENTION }; /* kinds of mixers, by which a token gets something fr
 
 typedef struct {
     char arch[16];
-    int n_layer, n_embd, n_head, n_kv_head, head_dim, n_ff, n_vocab, n_ctx;
+    int n_layer, n_embd, n_vocab, n_ctx;
+    int n_head, n_kv_head, head_dim, n_ff; /* the largest of any layer; a layer has its own */
+    int n_q, n_kv;       /* the most channels of a layer's queries, of its keys */
     int n_ctx_most;      /* the longest text that the rotation is right for; 0: any */
     int n_expert, n_expert_used, n_ff_expert;
     int expert_norm;     /* 1: the chosen experts' weights are made to sum to 1 */
-    int n_rot;           /* channels of a head that are rotated */
+    int n_rot;           /* channels of a head that are rotated: the most of any layer */
     int qk_norm_whole;   /* 1: q and k are normed as a whole (OLMo 2), 0: head by head */
     int rope_half;       /* RoPE pairing. 1: channel i rotates with i + n_rot / 2 (GPT-NeoX); 0: with i + 1 */
     int rope_gather;     /* 1: stored as for rope_half, and brought into the order of neighbours first */
@@ -142,7 +144,10 @@ typedef struct {         /* a feed-forward network: down(act(gate x) * up x); on
     pith__weight gate_bias, up_bias, down_bias;
 } pith__ffn;
 
-typedef struct {         /* the weights of one block */
+typedef struct {         /* one block: its sizes and its weights */
+    int n_head, n_kv_head, head_dim; /* n_kv_head 0: a layer without attention */
+    int n_rot;           /* channels of a head that are rotated */
+    int n_ff;            /* of its dense network */
     pith__norm attn_norm, ffn_norm; /* (n_embd) of the stream, as attention and the network get it */
     pith__norm attn_post_norm, ffn_post_norm; /* (n_embd) of what they add to the stream (Gemma 2) */
     pith__norm attn_out_norm, ffn_out_norm;   /* (n_embd) of the stream with what they added (BERT) */
@@ -167,6 +172,7 @@ typedef struct {         /* what a model was taught to say of hidden states, bes
 } pith__task_head;
 
 typedef struct {         /* one set of rotation angles: pair i at position p rotates by p * freq[i] */
+    int n_rot;           /* of the layers that have this set */
     float *freq;         /* (n_rot / 2) */
     float *freq_long;    /* those of texts longer than n_ctx_original (longrope), or NULL */
     float mscale;        /* cosine and sine times this (YaRN, longrope), else 1 */
@@ -249,9 +255,9 @@ typedef struct { /* what opening carries along; code stays at the first error */
 
 PITH_SHARED int  pith__find_family(pith__opening *o);
 PITH_SHARED void pith__read_hyper(pith__opening *o);
-PITH_SHARED void pith__make_ropes(pith__opening *o);  /* when head_dim is sure */
+PITH_SHARED void pith__make_ropes(pith__opening *o);  /* when the layers are known */
 PITH_SHARED void pith__make_biases(pith__opening *o); /* of m->far */
-PITH_SHARED void pith__set_pattern(pith__opening *o); /* of m->layer: windows, and who is rotated how */
+PITH_SHARED void pith__set_layers(pith__opening *o);  /* of m->layer: windows, who is rotated how, and sizes */
 PITH_SHARED int  pith__is_causal(const pith_model *m); /* 1: no token sees those after it */
 /* "PATH: WHAT is 3, need NEED", unless there was an error before. */
 PITH_SHARED int  pith__fail_hyper(pith__opening *o, const char *what, long long is, const char *need);

@@ -21,8 +21,9 @@ typedef struct { /* the keys or the values of one kv head */
 
 /* Of head h of layer l; values: 1, or 0 for keys. */
 static plane plane_of(const pith_session *s, int l, int h, int values) {
-    int n_slot = s->model->layer[l].mask.window ? s->n_slot_window : s->n_slot;
-    size_t bytes = pith__cache_plane(values ? s->v_format : s->k_format, s->model->hyper.head_dim, n_slot);
+    const pith__layer *w = &s->model->layer[l];
+    int n_slot = w->mask.window ? s->n_slot_window : s->n_slot;
+    size_t bytes = pith__cache_plane(values ? s->v_format : s->k_format, w->head_dim, n_slot);
     return (plane){ (values ? s->v : s->k)[l] + (size_t)h * bytes, n_slot, 0 };
 }
 
@@ -33,8 +34,8 @@ typedef struct { /* what is copied: the positions from first to last, last not i
 
 /* Of layer l, what is there of a text of n tokens. */
 static span span_of(const pith_session *s, int l, int values, int lost, int n) {
-    int first = s->model->layer[l].mask.window ? lost : 0;
-    return (span){ values ? s->v_format : s->k_format, s->model->hyper.head_dim, values, first, n };
+    const pith__layer *w = &s->model->layer[l];
+    return (span){ values ? s->v_format : s->k_format, w->head_dim, values, w->mask.window ? lost : 0, n };
 }
 
 static void copy_plane(const span *x, plane to, plane from) {
@@ -78,7 +79,7 @@ int pith_session_copy(pith_session *to, const pith_session *from, pith_error *er
     for (int i = 0; i < 2 * h->n_layer; i++) {
         int l = i / 2, values = i % 2;
         span x = span_of(to, l, values, to->lost, to->position);
-        for (int head = 0; head < h->n_kv_head; head++)
+        for (int head = 0; head < to->model->layer[l].n_kv_head; head++)
             copy_plane(&x, plane_of(to, l, head, values), plane_of(from, l, head, values));
     }
     return PITH_OK;
@@ -110,12 +111,13 @@ PITH_SHARED uint64_t pith__model_hash(const pith_model *m) {
     uint64_t x = pith__hash((uint64_t)m->n_ctx_original, h, offsetof(pith__hyper, logit_softcap) + sizeof(float));
     for (int l = 0; l < h->n_layer; l++) {
         const pith__layer *w = &m->layer[l];
-        const int what[] = { w->mixer, w->mask.causal, w->mask.window, w->rope };
+        const int what[] = { w->mixer, w->mask.causal, w->mask.window, w->rope,
+                             w->n_head, w->n_kv_head, w->head_dim, w->n_rot };
         x = pith__hash(x, what, sizeof what);
     }
     for (int set = 0; set < 2; set++) {
         const pith__rope *r = &m->rope[set];
-        size_t n = (size_t)h->n_rot / 2 * sizeof *r->freq;
+        size_t n = (size_t)r->n_rot / 2 * sizeof *r->freq;
         x = pith__hash(x, &r->mscale, sizeof r->mscale);
         if (r->freq) x = pith__hash(x, r->freq, n);
         if (r->freq_long) x = pith__hash(x, r->freq_long, n);
@@ -141,7 +143,7 @@ static size_t size_in_file(const pith_session *s, int n, int lost) {
     for (int i = 0; i < 2 * h->n_layer && n; i++) {
         span x = span_of(s, i / 2, i % 2, lost, n);
         bytes = pith__cache_plane(x.format, x.head_dim, slots_in_file(&x));
-        over |= !bytes || pith__mul(&bytes, bytes, (size_t)h->n_kv_head) || pith__add(&size, size, bytes);
+        over |= !bytes || pith__mul(&bytes, bytes, (size_t)s->model->layer[i / 2].n_kv_head) || pith__add(&size, size, bytes);
     }
     return over ? 0 : size;
 }
@@ -203,7 +205,7 @@ static void put_text(text_writer *f, const pith_session *s, const file_head *hea
     put(f, s->logits, (size_t)h->n_vocab * sizeof *s->logits);
     for (int i = 0; i < 2 * h->n_layer; i++) {
         span x = span_of(s, i / 2, i % 2, s->lost, s->position);
-        for (int kv_head = 0; kv_head < h->n_kv_head; kv_head++)
+        for (int kv_head = 0; kv_head < s->model->layer[i / 2].n_kv_head; kv_head++)
             put_plane(f, &x, plane_of(s, i / 2, kv_head, i % 2));
     }
     put_waiting(f);
@@ -316,7 +318,7 @@ static void take_text(pith_session *s, const pith__file *f, const file_head *hea
         span here = span_of(s, i / 2, i % 2, s->lost, s->position); /* perhaps less: a shorter ring */
         int n_slot = slots_in_file(&there);
         size_t bytes = pith__cache_plane(there.format, there.head_dim, n_slot);
-        for (int kv_head = 0; kv_head < h->n_kv_head; kv_head++) {
+        for (int kv_head = 0; kv_head < s->model->layer[i / 2].n_kv_head; kv_head++) {
             uint8_t *p = (uint8_t *)(uintptr_t)pith__take(&c, bytes);
             copy_plane(&here, plane_of(s, i / 2, kv_head, i % 2), (plane){ p, n_slot, there.first / GROUP * GROUP });
         }

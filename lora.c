@@ -110,9 +110,9 @@ PITH_SHARED uint64_t pith__hash_adapters(const pith_model *m, const pith__adapte
 /* Llamas' rows of q and k lie as RoPE pairs them: in Hugging Face's folders channel i of a head with i + n_rot / 2, in
  * GGUF with its neighbour (gather_pairs in forward.c). */
 PITH_SHARED size_t pith__row_where(const pith_model *m, const pith__weight *w, int halves, size_t r) {
-    size_t dim = (size_t)m->hyper.head_dim, half = (size_t)m->hyper.n_rot / 2, i = r % dim;
     const pith__layer *l = m->layer;
     while (w != &l->q && w != &l->k && l + 1 < m->layer + m->hyper.n_layer) l++;
+    size_t half = (size_t)l->n_rot / 2, i = r % (size_t)l->head_dim;
     if ((w != &l->q && w != &l->k) || m->hyper.rope_half || halves == m->store.qk_halves || i >= 2 * half) return r;
     if (halves) return r - i + i / 2 + i % 2 * half; /* the base has neighbours */
     return r - i + (i < half ? 2 * i : 2 * (i - half) + 1);

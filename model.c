@@ -14,16 +14,16 @@
 
 enum { ONE, EMBD, HEADS, KV_HEADS, HEAD, FF, QKV, GATE_UP, EXPERT, VOCAB }; /* sizes by name */
 
-static size_t size_of(const pith__hyper *h, int what) {
-    size_t head = (size_t)h->head_dim, n = (size_t)h->n_head, kv = (size_t)h->n_kv_head;
+static size_t size_of(const pith__hyper *h, const pith__layer *w, int what) {
+    size_t head = (size_t)w->head_dim, n = (size_t)w->n_head, kv = (size_t)w->n_kv_head;
     switch (what) {
     case EMBD: return (size_t)h->n_embd;
     case HEADS: return n * head;
     case KV_HEADS: return kv * head;
     case HEAD: return head;
-    case FF: return (size_t)h->n_ff;
+    case FF: return (size_t)w->n_ff;
     case QKV: return (n + 2 * kv) * head;
-    case GATE_UP: return 2 * (size_t)h->n_ff;
+    case GATE_UP: return 2 * (size_t)w->n_ff;
     case EXPERT: return (size_t)h->n_expert;
     case VOCAB: return (size_t)h->n_vocab;
     default: return 1;
@@ -135,7 +135,7 @@ static int is_norm(const char *name) { return strstr(name, "norm") != NULL; }
 
 static void bind_qkv(pith__opening *o, int l, pith__layer *layer) {
     const pith__hyper *h = &o->m->hyper;
-    size_t n_embd = (size_t)h->n_embd, n_q = size_of(h, HEADS), n_kv = size_of(h, KV_HEADS);
+    size_t n_embd = (size_t)h->n_embd, n_q = size_of(h, layer, HEADS), n_kv = size_of(h, layer, KV_HEADS);
     const pith__tensor *t = tensor_of(o, l, "attn_qkv.weight", n_q + 2 * n_kv, n_embd, 1);
     if (t) {
         bind_rows(o, &layer->q, t, 0, n_q);
@@ -187,7 +187,7 @@ static void bind_expert(pith__opening *o, int l, const char *which, int e, size_
 
 static void bind_ffn(pith__opening *o, int l, pith__layer *layer) {
     const pith__hyper *h = &o->m->hyper;
-    size_t n_embd = (size_t)h->n_embd, n_ff = (size_t)h->n_ff, n_ff_e = (size_t)h->n_ff_expert;
+    size_t n_embd = (size_t)h->n_embd, n_ff = (size_t)layer->n_ff, n_ff_e = (size_t)h->n_ff_expert;
     const pith__tensor *t = NULL;
     if (h->n_expert) t = tensor_of(o, l, "ffn_gate_inp.weight", (size_t)h->n_expert, n_embd, 1);
     bind_matrix(o, &layer->router, t);
@@ -230,7 +230,7 @@ static void bind_layer(pith__opening *o, int l) {
         int cols = p->cols;
         if (p->has == PITH__QK_NORM && h->qk_norm_whole)
             cols = p->at == PART(q_norm.w) ? HEADS : KV_HEADS;
-        const pith__tensor *t = tensor_of(o, l, p->name, size_of(h, p->rows), size_of(h, cols), optional);
+        const pith__tensor *t = tensor_of(o, l, p->name, size_of(h, layer, p->rows), size_of(h, layer, cols), optional);
         pith__weight *w = (pith__weight *)(void *)((char *)layer + p->at);
         if (p->rows == ONE) bind_vector(o, w, t, is_norm(p->name));
         else bind_matrix(o, w, t);
@@ -310,6 +310,7 @@ static void bind(pith__opening *o) {
         return;
     }
     int routed = 0;
+    pith__set_layers(o);
     for (int l = 0; l < h->n_layer && !o->code; l++) {
         bind_layer(o, l);
         routed += m->layer[l].router.tensor.data != NULL;
@@ -458,7 +459,6 @@ static void open_all(pith__opening *o, const pith_options *opt) {
     if (!o->code) bind(o);
     if (!o->code) pith__make_ropes(o); /* as long as the heads, which by now are those of the tensors */
     if (!o->code) pith__make_biases(o);
-    if (!o->code) pith__set_pattern(o);
     if (!o->code) m->cache_format = m->store.llama2c || !m->layer->mask.causal ? PITH__F32 : PITH__F16; /* read only once */
     if (!o->code) pith__read_pooling(o);
     if (m->embd.tensor.group && !opt->kernels) like_runq(m);

@@ -35,8 +35,8 @@ PITH_SHARED size_t pith__room_size(const pith__room *r) {
 /* ---- the pass ------------------------------------------------------------------------------------------- */
 
 PITH_SHARED size_t pith__widest(const pith__hyper *h) {
-    size_t most = (size_t)h->n_embd, heads = (size_t)h->n_head * (size_t)h->head_dim;
-    if (heads > most) most = heads;
+    size_t most = (size_t)h->n_embd;
+    if ((size_t)h->n_q > most) most = (size_t)h->n_q;
     if ((size_t)h->n_ff > most) most = (size_t)h->n_ff;
     if ((size_t)h->n_ff_expert > most) most = (size_t)h->n_ff_expert;
     return most;
@@ -90,6 +90,15 @@ static void place_tape(pith_pass *p, pith__room *r) {
     p->n_product = (int)(most < n_batch ? most : n_batch);
 }
 
+static size_t attend_scratch(const pith_pass *p) { /* of the layer that needs most */
+    size_t most = 0;
+    for (const pith__layer *w = p->model->layer; w < p->model->layer + p->model->hyper.n_layer; w++) {
+        size_t n = w->n_kv_head ? pith__attend_scratch(w->n_head / w->n_kv_head, w->head_dim, pith__slots(p->n_ctx)) : 0;
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
 /* Everything a pass has, after the pass itself. pith__take_room() checks each size. The products that are
  * computed here cannot overflow: an activation is at most a few times the largest matrix of the model, and
  * that is in memory already. */
@@ -113,13 +122,13 @@ PITH_SHARED void pith__pass_place(pith_pass *p, pith__room *r) {
     p->order = pith__take_room(r, n_vocab, sizeof *p->order);
     place_tape(p, r);
     for (int set = 0; set < 2; set++)
-        p->rope_table[set] = pith__take_room(r, m->rope[set].freq ? n_batch : 0, (size_t)h->n_rot * sizeof(float));
+        p->rope_table[set] = pith__take_room(r, m->rope[set].freq ? n_batch : 0, (size_t)m->rope[set].n_rot * sizeof(float));
     p->in.q = pith__take_room(r, rows, blocks * 32);
     p->in.d = pith__take_room(r, rows, (wide / smallest_group(m) + 1) * sizeof *p->in.d);
     p->in.sum = pith__take_room(r, rows, 2 * blocks * sizeof *p->in.sum);
     p->in.tiles = pith__take_room(r, 1, pith__tiles_bytes(rows, wide));
     size_t matmul = pith__matmul_scratch(wide);
-    size_t attend = pith__attend_scratch(h->n_head / h->n_kv_head, h->head_dim, pith__slots(p->n_ctx));
+    size_t attend = attend_scratch(p);
     p->team.scratch_bytes = ((matmul > attend ? matmul : attend) + 63) / 64 * 64;
     p->team.scratch = pith__take_room(r, (size_t)p->team.n_threads, p->team.scratch_bytes);
     if (r->base && p->team.n_threads > 1) p->team.n_threads = pith__threads(p->team.n_threads);

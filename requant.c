@@ -242,7 +242,8 @@ static int check_again(const choosing *c, const pith__out *o) {
 static void count_roles(choosing *c) {
     const pith__hyper *h = &c->q->m->hyper;
     c->mix = (int)(c->q->mix - mixes);
-    c->n_layer = h->n_layer, c->n_expert = h->n_expert, c->gqa = h->n_head / h->n_kv_head;
+    const pith__layer *w = c->q->m->layer;
+    c->n_layer = h->n_layer, c->n_expert = h->n_expert, c->gqa = w->n_kv_head ? w->n_head / w->n_kv_head : 0;
     c->tied = 1;
     for (size_t i = 0; i < c->n; i++) {
         int role = role_of(c->out[i].tensor->name);

@@ -14,13 +14,13 @@
 
 static void place_cache(pith_session *s, pith__room *r) {
     const pith_model *m = s->model;
-    size_t n_kv = (size_t)m->hyper.n_kv_head;
     s->k = pith__take_room(r, (size_t)m->hyper.n_layer, sizeof *s->k);
     s->v = pith__take_room(r, (size_t)m->hyper.n_layer, sizeof *s->v);
     for (int l = 0; l < m->hyper.n_layer; l++) {
-        int n_slot = m->layer[l].mask.window ? s->n_slot_window : s->n_slot;
-        size_t k = pith__cache_plane(s->k_format, m->hyper.head_dim, n_slot);
-        size_t v = pith__cache_plane(s->v_format, m->hyper.head_dim, n_slot);
+        const pith__layer *w = &m->layer[l];
+        int n_slot = w->mask.window ? s->n_slot_window : s->n_slot;
+        size_t n_kv = (size_t)w->n_kv_head, k = pith__cache_plane(s->k_format, w->head_dim, n_slot);
+        size_t v = pith__cache_plane(s->v_format, w->head_dim, n_slot);
         if (!k || !v) r->overflow = 1;
         void *kp = pith__take_room(r, n_kv, k), *vp = pith__take_room(r, n_kv, v);
         if (r->base) s->k[l] = kp, s->v[l] = vp;
@@ -33,9 +33,10 @@ static int cache_format(const pith_model *m, const char *name, const pith__forma
     int id = *f ? (*f)->id : -1;
     if (id != PITH__F32 && id != PITH__F16 && id != PITH__Q8_0)
         return pith__fail(err, PITH_EARG, "cache type '%s' is not f32, f16 or q8_0", name);
-    if (!pith__cache_plane(*f, m->hyper.head_dim, 16))
-        return pith__fail(err, PITH_EARG, "cache type %s needs heads of a multiple of %d channels, "
-                          "these have %d", (*f)->name, (*f)->length, m->hyper.head_dim);
+    for (const pith__layer *w = m->layer; w < m->layer + m->hyper.n_layer; w++)
+        if (w->n_kv_head && !pith__cache_plane(*f, w->head_dim, 16))
+            return pith__fail(err, PITH_EARG, "cache type %s needs heads of a multiple of %d channels, "
+                              "these have %d", (*f)->name, (*f)->length, w->head_dim);
     return PITH_OK;
 }
 

@@ -308,14 +308,12 @@ static double bytes_read(const pith_model *m, int n_text) {
 /* Bytes of the cache that a token at such a position reads. */
 static double cache_read(const pith_session *s, double position) {
     const pith__hyper *h = &s->model->hyper;
-    double bytes = 0, a_token = 0;
-    for (int i = 0; i < 2; i++) {
-        const pith__format *f = i ? s->v_format : s->k_format;
-        a_token += (double)h->n_kv_head * h->head_dim / f->length * f->bytes;
-    }
+    double bytes = 0, a_channel = (double)s->k_format->bytes / s->k_format->length +
+                                  (double)s->v_format->bytes / s->v_format->length;
     for (int l = 0; l < h->n_layer; l++) {
-        double window = s->model->layer[l].mask.window;
-        bytes += a_token * (window && window < position ? window : position);
+        const pith__layer *w = &s->model->layer[l];
+        double window = w->mask.window, n = window && window < position ? window : position;
+        bytes += a_channel * w->n_kv_head * w->head_dim * n;
     }
     return bytes;
 }

@@ -66,9 +66,10 @@ static size_t cache_bytes(const pith_session *s) {
     const pith__hyper *h = &s->model->hyper;
     size_t sum = 0;
     for (int l = 0; l < h->n_layer; l++) {
-        int n_slot = s->model->layer[l].mask.window ? s->n_slot_window : s->n_slot;
-        sum += (size_t)h->n_kv_head * (pith__cache_plane(s->k_format, h->head_dim, n_slot) +
-                                       pith__cache_plane(s->v_format, h->head_dim, n_slot));
+        const pith__layer *w = &s->model->layer[l];
+        int n_slot = w->mask.window ? s->n_slot_window : s->n_slot;
+        sum += (size_t)w->n_kv_head * (pith__cache_plane(s->k_format, w->head_dim, n_slot) +
+                                       pith__cache_plane(s->v_format, w->head_dim, n_slot));
     }
     return sum;
 }

@@ -32,16 +32,16 @@ static void trace_layer(void *session, int l, const pith__acts *a, int n) {
     int dense = !w->router.tensor.data;
     const activation all[] = {
         { "attn_norm", w->attn_norm.w.floats ? a->xn : NULL, 0, h->n_embd },
-        { "q", a->q, h->n_head, h->head_dim },
-        { "k", a->k, h->n_kv_head, h->head_dim },
-        { "v", a->v, h->n_kv_head, h->head_dim },
-        { "attn", a->attn, h->n_head, h->head_dim },
+        { "q", a->q, w->n_head, w->head_dim },
+        { "k", a->k, w->n_kv_head, w->head_dim },
+        { "v", a->v, w->n_kv_head, w->head_dim },
+        { "attn", a->attn, w->n_head, w->head_dim },
         { "attn_out", a->o, 0, h->n_embd },
         { "stream", a->y, 0, h->n_embd },
         { "ffn_norm", w->ffn_norm.w.floats ? a->yn : NULL, 0, h->n_embd },
-        { "gate", dense && h->gated ? a->gate : NULL, 0, h->n_ff },
-        { "up", dense ? a->up : NULL, 0, h->n_ff },
-        { "act", dense ? a->act : NULL, 0, h->n_ff },
+        { "gate", dense && h->gated ? a->gate : NULL, 0, w->n_ff },
+        { "up", dense ? a->up : NULL, 0, w->n_ff },
+        { "act", dense ? a->act : NULL, 0, w->n_ff },
         { "route", dense ? NULL : a->route, 0, h->n_expert },
         { "ffn_out", a->f, 0, h->n_embd },
         { "stream", a->x, 0, h->n_embd }, /* stride 0: what the next block gets */

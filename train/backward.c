@@ -202,15 +202,14 @@ static void d_gather_pairs(float *dx0, const float *dx, size_t n_rot, size_t dim
  * the product with the weights. */
 static void d_bias_norm_rope(const d_block *b, float *dx, float *dx0, const float *x0,
                              const pith__weight *bias, const pith__norm *w, int heads) {
-    size_t dim = (size_t)b->h->head_dim, cols = (size_t)heads * dim;
+    size_t dim = (size_t)b->layer->head_dim, n_rot = (size_t)b->layer->n_rot, cols = (size_t)heads * dim;
     const float *angles = b->layer->rope < 0 ? NULL : b->tape->s->pass->rope_table[b->layer->rope];
     for (size_t t = 0; angles && t < b->n; t++)
         for (int h = 0; h < heads; h++)
-            d_rope(dx + t * cols + (size_t)h * dim, angles + t * (size_t)b->h->n_rot, b->h->n_rot,
-                   b->h->rope_half);
+            d_rope(dx + t * cols + (size_t)h * dim, angles + t * n_rot, (int)n_rot, b->h->rope_half);
     if (w->w.floats) pith__d_norm(b->tape, dx0, dx, x0, w, b->n * cols / w->w.tensor.cols, 0);
     for (size_t at = 0; b->h->rope_gather && at < b->n * cols; at += dim)
-        d_gather_pairs(dx0 + at, dx + at, (size_t)b->h->n_rot, dim);
+        d_gather_pairs(dx0 + at, dx + at, n_rot, dim);
     d_add_bias(b, dx0, bias, b->n);
 }
 
@@ -234,16 +233,16 @@ static void d_attention(const d_block *b) {
         .dk = d.k,
         .dv = d.v,
         .n = b->n,
-        .n_head = (size_t)h->n_head,
-        .n_kv_head = (size_t)h->n_kv_head,
-        .head_dim = (size_t)h->head_dim,
+        .n_head = (size_t)w->n_head,
+        .n_kv_head = (size_t)w->n_kv_head,
+        .head_dim = (size_t)w->head_dim,
         .mask = w->mask,
         .scale = h->attn_scale,
         .softcap = h->attn_softcap,
     };
     pith__d_attend(&job);
-    d_bias_norm_rope(b, d.q, d.q0, a.q0, &w->q_bias, &w->q_norm, h->n_head);
-    d_bias_norm_rope(b, d.k, d.k0, a.k0, &w->k_bias, &w->k_norm, h->n_kv_head);
+    d_bias_norm_rope(b, d.q, d.q0, a.q0, &w->q_bias, &w->q_norm, w->n_head);
+    d_bias_norm_rope(b, d.k, d.k0, a.k0, &w->k_bias, &w->k_norm, w->n_kv_head);
     d_add_bias(b, d.v, &w->v_bias, b->n);
     const float *xn = normed(b, a.xn, a.x, &w->attn_norm);
     d_project(b, d.xn, d.q0, &w->q, xn, b->n, 0);
@@ -426,8 +425,7 @@ static size_t logits_rows(size_t room, size_t size, size_t n) {
  * times what the session or the model already has in memory, so the sum does not overflow. */
 static size_t place_tape(pith__tape *tape, const pith_pass *p, float *memory) {
     const pith__hyper *h = &p->model->hyper;
-    size_t n = (size_t)p->n_batch, head_dim = (size_t)h->head_dim,
-           heads = (size_t)h->n_head * head_dim;
+    size_t n = (size_t)p->n_batch, head_dim = (size_t)h->head_dim, heads = (size_t)h->n_q;
     size_t n_threads = (size_t)p->team.n_threads, used = 0, n_vocab = (size_t)h->n_vocab;
     pith__acts a;
     /* Logits and slopes lie where gradients come later: behind d.x and d.xn, which the loss needs too. */
