@@ -222,6 +222,10 @@ static void softmax_portable(float *x, size_t n) {
 
 enum { Q8_0_KEYS = LANES * PITH__Q8_0_BYTES }; /* bytes of 32 channels of 16 keys */
 
+static size_t value_bytes(const pith__format *f, int head_dim) {
+    return (size_t)head_dim / f->length * f->bytes;
+}
+
 /* Dequantizes channel i of 16 keys. */
 static void key_channel(float *y, const pith__format *f, const uint8_t *keys, int i) { /* y: (LANES) */
     if (f->floats) {
@@ -236,23 +240,41 @@ static void key_channel(float *y, const pith__format *f, const uint8_t *keys, in
     }
 }
 
+/* Numbers i to i + n of a row of values, n up to 32. */
+static void value_channels(float *y, const pith__format *f, const uint8_t *value, int i, int n) {
+    if (f->floats) {
+        f->floats(y, value + (size_t)i * f->bytes, n);
+        return;
+    }
+    pith__q32 b;
+    f->unpack(&b, value, i / 32);
+    for (int k = 0; k < n; k++) y[k] = b.d[0] * b.q[k];
+}
+
 static void add_value(float *y, float weight, const pith__format *f, const uint8_t *value, int head_dim) {
     for (int i0 = 0; i0 < head_dim; i0 += 32) {
         int n = head_dim - i0 < 32 ? head_dim - i0 : 32;
         float v[32];
-        if (f->floats) {
-            f->floats(v, value + (size_t)i0 * f->bytes, n);
-        } else {
-            pith__q32 b;
-            f->unpack(&b, value, i0 / 32);
-            for (int i = 0; i < 32; i++) v[i] = b.d[0] * b.q[i];
-        }
+        value_channels(v, f, value, i0, n);
         for (int i = 0; i < n; i++) y[i0 + i] += weight * v[i];
     }
 }
 
-static size_t value_bytes(const pith__format *f, int head_dim) {
-    return (size_t)head_dim / f->length * f->bytes;
+/* Scores of 16 keys that lie side by side, or as rows. */
+static void score_keys(float *s, const pith__attention *a, const float *q, const uint8_t *keys) {
+    float key[32];
+    memset(s, 0, LANES * sizeof *s);
+    for (int i = 0; i < a->head_dim && !a->latent; i++) {
+        key_channel(key, a->k_format, keys, i);
+        for (int j = 0; j < LANES; j++) s[j] += q[i] * key[j];
+    }
+    size_t bytes = a->latent ? value_bytes(a->v_format, a->head_dim) : 0;
+    for (int j = 0; j < LANES && a->latent; j++, keys += bytes)
+        for (int i = 0; i < a->head_dim; i += 32) {
+            int n = a->head_dim - i < 32 ? a->head_dim - i : 32;
+            value_channels(key, a->v_format, keys, i, n);
+            s[j] += dot_portable(q + i, key, (size_t)n);
+        }
 }
 
 /* Attention of head h of token t: the scores of the positions that it sees, their softmax, and the sum of the values
@@ -260,20 +282,17 @@ static size_t value_bytes(const pith__format *f, int head_dim) {
  * kv head h / n_rep (grouped queries: Ainslie et al. 2023, arXiv:2305.13245). */
 static void attend_one(const pith__attention *a, int t, int h, float *scores) {
     int kv_head = h / (a->n_head / a->n_kv_head), position = a->position + t;
-    const uint8_t *k = a->k + kv_head * a->k_plane, *v = a->v + kv_head * a->v_plane;
-    size_t bytes = value_bytes(a->k_format, a->head_dim), at = ((size_t)t * a->n_head + h) * a->head_dim;
+    const uint8_t *v = a->v + kv_head * a->v_plane, *k = a->latent ? v : a->k + kv_head * a->k_plane;
+    size_t bytes = value_bytes(a->latent ? a->v_format : a->k_format, a->head_dim), at = (size_t)t * a->n_head + h;
+    int value_dim = pith__value_dim(a);
     pith__span seen = pith__sees(a->mask, position, a->position + a->n);
     int first = seen.first, last = seen.last, begin = first / LANES * LANES;
-    const float *q = a->q + at;
-    float over = (float)(1 / a->scale), *y = a->y + at;
+    const float *q = a->q + at * a->head_dim;
+    float over = (float)(1 / a->scale), *y = a->y + at * value_dim;
 
     for (int u = begin; u <= last; u += LANES) {
-        float *s = scores + (u - begin), key[LANES];
-        memset(s, 0, LANES * sizeof *s);
-        for (int i = 0; i < a->head_dim; i++) {
-            key_channel(key, a->k_format, k + (size_t)(u % a->n_slot) * bytes, i);
-            for (int j = 0; j < LANES; j++) s[j] += q[i] * key[j];
-        }
+        float *s = scores + (u - begin);
+        score_keys(s, a, q, k + (size_t)(u % a->n_slot) * bytes);
         for (int j = 0; j < LANES; j++) {
             s[j] /= over;
             if (a->bias) s[j] += pith__biases(a, h, position, u)[j];
@@ -282,10 +301,10 @@ static void attend_one(const pith__attention *a, int t, int h, float *scores) {
     }
     scores += first - begin;
     softmax_portable(scores, (size_t)(last - first) + 1);
-    memset(y, 0, a->head_dim * sizeof *y);
+    memset(y, 0, value_dim * sizeof *y);
     bytes = value_bytes(a->v_format, a->head_dim);
     for (int u = first; u <= last; u++)
-        add_value(y, scores[u - first], a->v_format, v + (size_t)(u % a->n_slot) * bytes, a->head_dim);
+        add_value(y, scores[u - first], a->v_format, v + (size_t)(u % a->n_slot) * bytes, value_dim);
 }
 
 static void attend_portable(const pith__attention *a, int t0, int t1, int kv_head, float *scores) {

@@ -167,11 +167,13 @@ static inline pith__span pith__sees(pith__mask m, int position, int n) {
  *   values  (n_slot, head_dim).
  * Position u lies in slot u % n_slot. n_slot is a multiple of 16; it holds the whole text, or the window and n - 1
  * positions more. Unwritten slots hold zeros. In Q8_0, head_dim is a multiple of 32, values are plain Q8_0 blocks,
- * and every 32 channels of 16 keys are 16 f16 scales followed by (32, 16) int8. */
+ * and every 32 channels of 16 keys are 16 f16 scales followed by (32, 16) int8.
+ * Where a value is a part of its key (latent attention: DeepSeek-AI 2024, arXiv:2405.04434), there is one plane, of rows. */
 typedef struct {
     const float *q;      /* (n, n_head, head_dim) */
-    float *y;            /* (n, n_head, head_dim) */
+    float *y;            /* (n, n_head, head_dim or latent) */
     const uint8_t *k, *v; /* (n_kv_head, plane bytes) */
+    int latent;          /* 0, or: there is no k. A key is a row of v, (n_slot, head_dim), whose first latent numbers are the value */
     size_t k_plane, v_plane;
     const pith__format *k_format, *v_format; /* F32, F16 or Q8_0 */
     int n, position;     /* how many new tokens; the position of the first */
@@ -262,6 +264,8 @@ PITH_SHARED void pith__matmul(const pith__kernels *k, const pith__team *team, fl
 PITH_SHARED int pith__worth_it(size_t numbers);
 /* n attentions, of different texts; their model is one. */
 PITH_SHARED void pith__attend(const pith__kernels *k, const pith__team *team, pith__attention *a, int n);
+
+static inline int pith__value_dim(const pith__attention *a) { return a->latent ? a->latent : a->head_dim; }
 
 /* Bytes of one plane of the KV cache; 0: this format cannot have such heads, or the plane is too large. */
 PITH_SHARED size_t pith__cache_plane(const pith__format *f, int head_dim, int n_slot);

@@ -206,7 +206,7 @@ static inline void make_case(case_of_attention *c, int format, int n_head, int n
                 else pith__cache_key(f, k + h * plane, head_dim, u % n_slot, x);
             }
     c->a = (pith__attention){ q,        take((size_t)n * n_head * head_dim * 4),
-                              k,        v,
+                              k,        v,        0,
                               plane,    plane,
                               f,        f,
                               n,        position,
@@ -215,6 +215,17 @@ static inline void make_case(case_of_attention *c, int format, int n_head, int n
                               { 1, 0 }, 1 / sqrtf((float)head_dim),
                               0,        NULL,     0 };
     free(x);
+}
+
+/* The same, where the cache has one plane, and a value is the first latent numbers of its key. */
+static inline void make_latent(case_of_attention *c, int format, int n_head, int head_dim, int latent, int n_slot,
+                               int position, int n) {
+    make_case(c, format, n_head, 1, head_dim, n_slot, position, n);
+    free((void *)c->a.k), free(c->k);
+    c->a.k = NULL, c->a.k_plane = 0;
+    c->a.latent = latent;
+    c->k = take((size_t)(position + n) * head_dim * 4);
+    memcpy(c->k, c->v, (size_t)(position + n) * head_dim * 4);
 }
 
 static inline void free_case(case_of_attention *c) {

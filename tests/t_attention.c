@@ -19,7 +19,7 @@ static void right_attention(const case_of_attention *c, int t, int h, double *y)
         most = fmax(most, s[u]);
     }
     for (int u = lo; u <= hi; u++) sum += s[u] = exp(s[u] - most);
-    for (int i = 0; i < D; i++) {
+    for (int i = 0; i < pith__value_dim(a); i++) {
         y[i] = 0;
         for (int u = lo; u <= hi; u++) y[i] += s[u] / sum * c->v[u * width + at + i];
     }
@@ -28,19 +28,19 @@ static void right_attention(const case_of_attention *c, int t, int h, double *y)
 
 static void check_attention(const pith__kernels *k, case_of_attention *c) {
     pith__attention *a = &c->a;
-    int row = a->n_head * a->head_dim;
+    int dim = pith__value_dim(a), row = a->n_head * dim, q_row = a->n_head * a->head_dim;
     size_t bytes = pith__attend_scratch(a->n_head / a->n_kv_head, a->head_dim, a->n_slot);
-    double want[512];
+    double want[1024];
     pith__team team = new_team(1, bytes);
     pith__attend(k, &team, a, 1);
     for (int t = 0; t < a->n; t++)
         for (int h = 0; h < a->n_head; h++) {
             right_attention(c, t, h, want);
-            for (int i = 0; i < a->head_dim; i++)
-                NEAR(a->y[t * row + h * a->head_dim + i], want[i], 1e-5);
+            for (int i = 0; i < dim; i++)
+                NEAR(a->y[t * row + h * dim + i], want[i], 1e-5);
             if (t_bad) {
-                FAIL("%s %s head_dim %d position %d token %d mask %d %d n_slot %d", k->name,
-                     a->k_format->name, a->head_dim, a->position, t, a->mask.causal, a->mask.window, a->n_slot);
+                FAIL("%s %s head_dim %d %d position %d token %d mask %d %d n_slot %d", k->name,
+                     a->v_format->name, a->head_dim, dim, a->position, t, a->mask.causal, a->mask.window, a->n_slot);
                 return;
             }
         }
@@ -50,7 +50,7 @@ static void check_attention(const pith__kernels *k, case_of_attention *c) {
         int n = 0;
         for (int t = 0; t < a->n; t += part, n++) {
             b[n] = *a;
-            b[n].q = a->q + t * row, b[n].y = y + t * row, b[n].position = a->position + t;
+            b[n].q = a->q + t * q_row, b[n].y = y + t * row, b[n].position = a->position + t;
             b[n].n = a->n - t < part ? a->n - t : part;
             pith__attend(k, &team, b + n, 1);
         }
@@ -90,6 +90,34 @@ TEST(attention) {
                     check_attention(sets[s], &c);
                 }
                 free_case(&c);
+            }
+}
+
+/* One plane for keys and values, which all heads read. As groups of heads with the same plane it gives the same bits: so
+ * heads may be shared out over threads. */
+TEST(attention_over_latents) {
+    static const int shape[][6] = { /* n_head, head_dim, latent, n_slot, position, n */
+                                    { 4, 40, 32, 256, 0, 30 },   { 16, 576, 512, 624, 600, 10 }, { 1, 20, 8, 48, 17, 2 },
+                                    { 6, 96, 64, 304, 290, 9 },  { 5, 72, 36, 16, 0, 1 },        { 8, 64, 32, 320, 300, 18 },
+    };
+    static const int format[] = {PITH__F32, PITH__F16, PITH__Q8_0};
+    for (int s = 0; s < n_set; s++)
+        for (int f = 0; f < 3; f++)
+            for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
+                const int *d = shape[i];
+                if (format[f] == PITH__Q8_0 && d[1] % 32) continue;
+                case_of_attention c;
+                make_latent(&c, format[f], d[0], d[1], d[2], d[3], d[4], d[5]);
+                check_attention(sets[s], &c);
+                size_t n = (size_t)d[5] * d[0] * d[2];
+                float *together = take(n * 4);
+                memcpy(together, c.a.y, n * 4);
+                if (d[0] % 2 == 0) c.a.n_kv_head = 2, c.a.v_plane = 0;
+                pith__team team = new_team(1, pith__attend_scratch(d[0], d[1], d[3]));
+                memset(c.a.y, 0, n * 4);
+                pith__attend(sets[s], &team, &c.a, 1);
+                CHECK(memcmp(together, c.a.y, n * 4) == 0);
+                free(together), free(team.scratch), free_case(&c);
             }
 }
 
@@ -192,6 +220,7 @@ TEST(cache_planes) {
 int main(void) {
     find_kernels_and_formats();
     RUN(attention);
+    RUN(attention_over_latents);
     RUN(attention_with_biases);
     RUN(threads_share_attention);
     RUN(attention_in_a_ring);
