@@ -75,6 +75,7 @@ TOOLS   = tools/bundle.c \
           tools/info.c \
           tools/grammar.c \
           tools/masks.c \
+          tools/shapes.c \
           tools/bench.c \
           tools/trace.c \
           tools/samples.c \

@@ -5,139 +5,16 @@
  * has read already. Reading is bound by arithmetic, writing by memory: every weight is read for every token, and
  * so is the cache. P texts share the weights that are read, so with more of them arithmetic becomes the bound.
  * Both limits are measured in the same run, with the same threads, and the fraction that was reached is quoted
- * beside them.
- * --shape needs no file: weights of a named shape are made up in memory (their values do not matter
- * to the clock, except that they must be numbers). */
+ * beside them. */
 #define _POSIX_C_SOURCE 200809L
 #include "verbs.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
-
-/* ---- models made up ------------------------------------------------------------------------------- */
-
-static const struct shape {
-    const char *name, *arch;
-    int n_layer, n_embd, n_head, n_kv_head, head_dim, n_ff, n_vocab, n_ctx, tied;
-} shapes[] = {
-    { "stories260K", "llama", 5, 64, 8, 4, 8, 172, 512, 512, 1 },
-    { "llama-15m", "llama", 6, 288, 6, 6, 48, 768, 32000, 256, 1 },
-    { "llama-110m", "llama", 12, 768, 12, 12, 64, 2048, 32000, 1024, 1 },
-    { "qwen3-0.6b", "qwen3", 28, 1024, 16, 8, 128, 3072, 151936, 40960, 1 },
-    { "llama-1b", "llama", 16, 2048, 32, 8, 64, 8192, 32000, 8192, 1 },
-};
-
-enum { PATTERN = 4096 }; /* numbers that are repeated over a tensor: a whole number of any format's blocks */
-
-typedef struct { /* the store being filled; code as of the first failure */
-    pith__store s;
-    const char *type;
-    uint64_t rng;
-    pith_error e;
-    int code;
-} shape_maker;
-
-/* The mixture called Q4_K_M gives half of the values and of the ffn_downs, and the output, more bits. */
-static const pith__format *format_for(const shape_maker *k, const char *name, int l, int vector) {
-    if (vector) return pith__format_named("F32");
-    if (strcasecmp(k->type, "q4_k_m") != 0) return pith__format_named(k->type);
-    int more = l % 2 == 0 && (strstr(name, "attn_v") || strstr(name, "ffn_down"));
-    return pith__format_named(more || strstr(name, "token_embd") ? "Q6_K" : "Q4_K");
-}
-
-static void make_tensor(shape_maker *k, int l, const char *name, int rows, int cols) {
-    if (k->code) return;
-    const pith__format *f = format_for(k, name, l, rows == 1);
-    uint64_t shape[2] = { (uint64_t)rows, (uint64_t)cols };
-    char *full = pith__arena_new(&k->s.arena, 64, 1);
-    size_t bytes = f ? (size_t)rows * (size_t)cols / (size_t)f->length * (size_t)f->bytes : 0;
-    uint8_t *data = full ? pith__arena_new(&k->s.arena, bytes + 64, 1) : NULL;
-    if (!f || !f->encode) {
-        k->code = complain(USAGE, "--type %s: not a format that can be written", k->type);
-        return;
-    }
-    if (!data) {
-        k->code = complain(FAILED, "no memory for a tensor of %zu bytes", bytes);
-        return;
-    }
-    if (l >= 0) snprintf(full, 64, "blk.%d.%s", l, name);
-    else snprintf(full, 64, "%s", name);
-    float x[PATTERN];
-    uint8_t pattern[PATTERN * sizeof(float)];
-    float size = rows == 1 ? 0 : 1.7f / sqrtf((float)cols);
-    for (int i = 0; i < PATTERN; i++) x[i] = (rows == 1) + size * (2 * pith_random(&k->rng) - 1);
-    f->encode(pattern, x, PATTERN, NULL);
-    size_t whole = (size_t)(PATTERN / f->length) * (size_t)f->bytes;
-    for (size_t at = 0; at < bytes; at += whole)
-        memcpy(data + at, pattern, bytes - at < whole ? bytes - at : whole);
-    int vector = rows == 1;
-    pith__tensor *t = &k->s.tensor[k->s.n_tensor++];
-    *t = (pith__tensor){ .name = pith__str_of(full), .n_dim = vector ? 1 : 2,
-                         .shape = { shape[vector], shape[1] } };
-    if (pith__tensor_set(t, &k->s, f->id, (pith__cursor){ data, bytes, 0 }, &k->e))
-        k->code = complain(USAGE, "--type %s: %s", k->type, k->e.text);
-}
-
-static void make_tensors(shape_maker *k, const struct shape *h) {
-    int q = h->n_head * h->head_dim, kv = h->n_kv_head * h->head_dim;
-    make_tensor(k, -1, "token_embd.weight", h->n_vocab, h->n_embd);
-    make_tensor(k, -1, "output_norm.weight", 1, h->n_embd);
-    for (int l = 0; l < h->n_layer; l++) {
-        make_tensor(k, l, "attn_norm.weight", 1, h->n_embd);
-        make_tensor(k, l, "attn_q.weight", q, h->n_embd);
-        make_tensor(k, l, "attn_k.weight", kv, h->n_embd);
-        make_tensor(k, l, "attn_v.weight", kv, h->n_embd);
-        make_tensor(k, l, "attn_output.weight", h->n_embd, q);
-        make_tensor(k, l, "ffn_norm.weight", 1, h->n_embd);
-        make_tensor(k, l, "ffn_gate.weight", h->n_ff, h->n_embd);
-        make_tensor(k, l, "ffn_up.weight", h->n_ff, h->n_embd);
-        make_tensor(k, l, "ffn_down.weight", h->n_embd, h->n_ff);
-        if (!strcmp(h->arch, "qwen3")) {
-            make_tensor(k, l, "attn_q_norm.weight", 1, h->head_dim);
-            make_tensor(k, l, "attn_k_norm.weight", 1, h->head_dim);
-        }
-    }
-}
-
-static int make_shape_keys(pith__store *s, const struct shape *h) {
-    const struct { const char *name; int v; } keys[] = {
-        { "block_count", h->n_layer }, { "embedding_length", h->n_embd },
-        { "feed_forward_length", h->n_ff }, { "attention.head_count", h->n_head },
-        { "attention.head_count_kv", h->n_kv_head }, { "attention.key_length", h->head_dim },
-        { "attention.value_length", h->head_dim }, { "context_length", h->n_ctx },
-    };
-    char name[64];
-    int code = pith__store_add_string(s, "general.architecture", h->arch);
-    for (size_t i = 0; i < sizeof keys / sizeof *keys && !code; i++) {
-        snprintf(name, sizeof name, "%s.%s", h->arch, keys[i].name);
-        code = pith__store_add_int(s, name, keys[i].v);
-    }
-    snprintf(name, sizeof name, "%s.attention.layer_norm_rms_epsilon", h->arch);
-    return code ? code : pith__store_add_float(s, name, 1e-5);
-}
-
-static int make_shape_model(const char *name, const char *type, const pith_options *opt, pith_model **m) {
-    const struct shape *h = NULL;
-    shape_maker k = { .s = { .kind = "made up", .path = name }, .type = type, .rng = 1 };
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        if (!strcasecmp(shapes[i].name, name)) h = &shapes[i];
-    if (!h) return complain(USAGE, "--shape %s: not one of stories260K, llama-15m, llama-110m, "
-                            "qwen3-0.6b, llama-1b", name);
-    k.s.tensor = pith__arena_new(&k.s.arena, 2 + 11 * (size_t)h->n_layer, sizeof *k.s.tensor);
-    if (!k.s.tensor || make_shape_keys(&k.s, h)) k.code = complain(FAILED, "no memory for %s", name);
-    make_tensors(&k, h);
-    if (k.code) {
-        pith__store_free(&k.s);
-        return k.code;
-    }
-    *m = pith__model_of(&k.s, opt, &k.e);
-    return *m ? 0 : complain(FAILED, "%s", k.e.text);
-}
 
 /* ---- measuring ---------------------------------------------------------------------------------------- */
 

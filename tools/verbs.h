@@ -70,6 +70,8 @@ double size_together(const pith_model *m, const pith_context *c, int n, size_t *
 /* Where no context was asked for: the model's, or less, so that these fit into memory. */
 void fit_context(const pith_model *m, pith_context *c, int n);
 
+/* A model of one of bench's shapes, in such a format. */
+int make_shape_model(const char *name, const char *type, const pith_options *opt, pith_model **m);
 int bench_masks(const model_choice *c, const grammar_choice *given, int documents, int json); /* run bench --grammar */
 
 pith__progress progress_of(progress *p); /* for the library: shows, and stops when the user asks for it */
