@@ -97,6 +97,14 @@ bench --type q8_0; refused 1 "of --shape" "bench: a type for a model that has it
 bench --shape stories260K; refused 1 "need one of them" "bench: a model and a shape"
 bench --n-prompt 0 --n-gen 0; refused 1 "nothing to do" "bench: nothing"
 bench -d 1000; refused 1 "n-depth 1000" "bench beyond the context"
+go bench "$dir/masks.gguf" --n-prompt 8 --parallel 1,20 --repetitions 2
+[ "$(grep -c '| pp8 \(x20 \)*| [0-9.]* ±' "$dir/out")" -eq 2 ] && grep -q '^pp8 x20: [0-9.]* texts/s, [0-9]* GOP/s in matrices, [0-9]* % of the' "$dir/out"
+fine "bench of an encoder: texts that are read together"
+go bench "$dir/masks.gguf" --repetitions 1 --json
+[ "$(sed 's/"mean.*/"/' "$dir/out" | tr -d '\n')" = '{"test": "pp16", "{"test": "pp16 x256", "' ] && grep -q 'context is 16 tokens: pp16' "$dir/err" &&
+    awk -F'[:,}]' '{ r = $4 / $10; if (!(r > 15.99 && r < 16.01)) exit 1 }' "$dir/out"; [ $? -eq 0 ] && [ "$status" -eq 0 ]; ok $? "as JSON: tokens and texts a second"
+go bench "$dir/masks.gguf" --n-gen 4; refused 1 "is an encoder, which writes nothing" "bench of an encoder that is to write"
+go bench "$dir/masks.gguf" --n-prompt 0; refused 1 "nothing to do" "bench of an encoder: nothing"
 
 go bench --search 3000 --threads 2 --repetitions 2; grep -q '^search: 3000 vectors of 384 numbers in [0-9.]* ms, 2 threads: .* GB/s, [0-9]* % of' "$dir/out"; fine "bench of a search"
 go bench --search 3000 --json; grep -q '^{"test": "search", "vectors": 3000, "seconds": [0-9.]*, "share": [0-9.]*, "threads": [0-9]*}$' "$dir/out"; fine "as JSON"

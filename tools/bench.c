@@ -4,6 +4,7 @@
  * one by one; x P: N in each of P texts, which are written together; @ dD: after D tokens that each session
  * has read already. Reading is bound by arithmetic, writing by memory: every weight is read for every token, and
  * so is the cache. P texts share the weights that are read, so with more of them arithmetic becomes the bound.
+ * An encoder writes nothing: ppN x P reads P texts of N tokens in one call, as run embed does, and has texts a second too.
  * Both limits are measured in the same run, with the same threads, and the fraction that was reached is quoted
  * beside them. */
 #define _POSIX_C_SOURCE 200809L
@@ -18,8 +19,7 @@
 
 /* ---- measuring ---------------------------------------------------------------------------------------- */
 
-static int workers(const pith_session *s) { /* threads that are at work */
-    int n = s->pass->team.n_threads;
+static int workers(int n) { /* of n threads, those that are at work */
 #ifdef _OPENMP
 #pragma omp parallel num_threads(n)
 #pragma omp master
@@ -91,7 +91,7 @@ enum { MOST_PARALLEL = 31, MOST_TEXTS = 1024 };
 typedef struct {
     char test[48];
     int n, together, depth;
-    int n_text;             /* written together; 1 where a prompt is read */
+    int n_text;             /* written together, or read by an encoder; 1 where a prompt is read */
     double mean, sd;        /* tokens a second, of all texts */
 } result;
 
@@ -106,6 +106,14 @@ typedef struct {            /* the sessions of the texts that are written togeth
 static pith_token some_token(const pith_model *m, int i) {
     return (pith_token)((unsigned)i * 2654435761u % (unsigned)m->hyper.n_vocab);
 }
+
+typedef struct {            /* what an encoder reads */
+    pith_embedder *e;
+    pith_passage *text;     /* (n) */
+    pith_token *token;      /* (n, length) */
+    float *vectors;         /* (n, size of a vector) */
+    int length;
+} passages;
 
 /* A session reads n tokens, 256 at once. */
 static int read_tokens(pith_session *s, int n) {
@@ -143,8 +151,15 @@ static int go_to_depth(const texts *k, int i, int depth) {
     return pith_session_copy(k->s[i], k->s[0], &e) ? report(&e) : 0;
 }
 
+/* The mean of r->mean, whose sum over the repetitions it is, and their standard deviation. */
+static void finish_result(result *r, double squares, int repetitions) {
+    r->mean /= repetitions;
+    double variance = squares / repetitions - r->mean * r->mean;
+    r->sd = variance > 0 && repetitions > 1 ? sqrt(variance * repetitions / (repetitions - 1)) : 0;
+}
+
 static int measure(const texts *k, result *r, int repetitions) {
-    double sum = 0, squares = 0;
+    double squares = 0;
     int code = 0, length = snprintf(r->test, sizeof r->test, "%s%d", r->together ? "pp" : "tg", r->n);
     if (r->n_text > 1) length += snprintf(r->test + length, sizeof r->test - (size_t)length, " x%d", r->n_text);
     if (r->depth) snprintf(r->test + length, sizeof r->test - (size_t)length, " @ d%d", r->depth);
@@ -154,11 +169,27 @@ static int measure(const texts *k, result *r, int repetitions) {
         double start = seconds();
         if (!code) code = r->together ? read_tokens(k->s[0], n) : write_tokens(k, r->n_text, n);
         double rate = (double)n * r->n_text / (seconds() - start);
-        if (i >= 0) sum += rate, squares += rate * rate;
+        if (i >= 0) r->mean += rate, squares += rate * rate;
     }
-    r->mean = sum / repetitions;
-    double variance = squares / repetitions - r->mean * r->mean;
-    r->sd = variance > 0 && repetitions > 1 ? sqrt(variance * repetitions / (repetitions - 1)) : 0;
+    finish_result(r, squares, repetitions);
+    return code;
+}
+
+/* An encoder reads r->n_text texts of r->n tokens, all in one call. */
+static int measure_passages(const passages *k, result *r, int repetitions) {
+    pith_error e = { 0, "" };
+    double squares = 0;
+    int code = 0, length = snprintf(r->test, sizeof r->test, "pp%d", r->n);
+    if (r->n_text > 1) snprintf(r->test + length, sizeof r->test - (size_t)length, " x%d", r->n_text);
+    for (int i = 0; i < r->n_text; i++) k->text[i] = (pith_passage){ .tokens = k->token + i * (ptrdiff_t)k->length, .n_tokens = r->n };
+    for (int i = -1; i < repetitions && !code; i++) { /* the first to warm up */
+        double start = seconds();
+        if (pith_embed(k->e, k->text, r->n_text, k->vectors, r->n_text, &e) < 0) code = report(&e);
+        double rate = (double)r->n * r->n_text / (seconds() - start);
+        if (i >= 0) r->mean += rate, squares += rate * rate;
+        if (!code) code = stopped();
+    }
+    finish_result(r, squares, repetitions);
     return code;
 }
 
@@ -195,14 +226,15 @@ static double cache_read(const pith_session *s, double position) {
     return bytes;
 }
 
-/* Multiply-adds of a token's matrices; with_head 0: without the last, which a prompt uses for its last token only. */
+/* Multiply-adds of a token's matrices; with_head 0: without the last, which a prompt uses for its last token only. Tables
+ * of which a token takes a row, as of positions, stand outside of the layers. */
 static double matrix_numbers(const pith_model *m, int with_head) {
     double n = with_head ? (double)m->head.tensor.rows * (double)m->head.tensor.cols : 0;
     for (size_t i = 0; i < m->store.n_tensor; i++) {
         const pith__tensor *t = &m->store.tensor[i];
         int expert = m->hyper.n_expert && strstr(t->name.p, "_exps");
         double size = t->n_dim < 2 ? 0 : (double)t->rows * (double)t->cols;
-        if (t->data == m->embd.tensor.data || t->data == m->head.tensor.data) continue;
+        if (strncmp(t->name.p, "blk.", 4) != 0) continue;
         n += expert ? size * m->hyper.n_expert_used / m->hyper.n_expert : size;
     }
     return n;
@@ -231,10 +263,11 @@ static void print_matrices(output *o, const limits *most, double rate) {
     output_line(o, "%.0f GOP/s in matrices, %.0f %% of the %s peak\n", rate / 1e9, 100 * rate / most->peak, most->peak_name);
 }
 
-static void print_shares(output *o, const pith_session *s, const limits *most, const result *r) {
-    const pith_model *m = s->model;
+/* s: of a decoder */
+static void print_shares(output *o, const pith_model *m, const pith_session *s, const limits *most, const result *r) {
     output_line(o, "%s: ", r->test);
     if (r->together) {
+        if (!s) output_line(o, "%.1f texts/s, ", r->mean / r->n);
         print_matrices(o, most, 2 * matrix_numbers(m, 0) * r->mean);
         return;
     }
@@ -248,8 +281,7 @@ static void print_shares(output *o, const pith_session *s, const limits *most, c
     if (r->n_text > 1) print_matrices(o, most, 2 * matrix_numbers(m, 1) * r->mean);
 }
 
-static void print_limits(output *o, const pith_session *s, int n_threads, const result *r, int n) {
-    const pith_model *m = s->model;
+static void print_limits(output *o, const pith_model *m, const pith_session *s, int n_threads, const result *r, int n) {
     const pith__format *f = m->embd.tensor.group ? pith__format_of(PITH__Q8_0) : m->layer[0].q.tensor.format; /* int8 is int8 */
     limits most = { read_bandwidth(n_threads), arithmetic_peak(m, n_threads, f),
                     f->unpack ? "int8" : f->id == PITH__BF16 ? "bf16" : "fp32" };
@@ -257,16 +289,15 @@ static void print_limits(output *o, const pith_session *s, int n_threads, const 
     double int8 = arithmetic_peak(m, n_threads, pith__format_of(PITH__Q8_0));
     output_line(o, "\nlimits in this run: %.2f GB/s read, %.0f GFLOP/s fp32, %.0f GOP/s int8; kernels: %s\n",
                 most.memory / 1e9, fp32 / 1e9, int8 / 1e9, m->kernels->name);
-    for (int i = 0; i < n; i++) print_shares(o, s, &most, &r[i]);
+    for (int i = 0; i < n; i++) print_shares(o, m, s, &most, &r[i]);
 }
 
-static int print_results(const bench_flags *b, const pith_session *s, const result *r, int n) {
-    const pith_model *m = s->model;
+static int print_results(const bench_flags *b, const pith_model *m, const pith_session *s, const result *r, int n) {
     output o;
     int code = output_open(&o, NULL, NULL);
     if (code) return code;
     const pith_shape *h = pith_model_shape(m);
-    int n_threads = workers(s);
+    int n_threads = workers(s ? s->pass->team.n_threads : m->n_threads > 1 ? pith__threads(m->n_threads) : 1);
     const char *name = b->shape ? b->shape : b->model.path ? b->model.path : "built in";
     const char *slash = strrchr(name, '/');
     if (!b->shape && slash && slash[1]) name = slash + 1;
@@ -274,14 +305,15 @@ static int print_results(const bench_flags *b, const pith_session *s, const resu
         output_line(&o, "| model | size | params | threads | test | t/s |\n");
         output_line(&o, "| --- | ---: | ---: | ---: | ---: | ---: |\n");
     }
-    for (int i = 0; i < n && b->json; i++)
-        output_line(&o, "{\"test\": \"%s\", \"mean\": %.4f, \"sd\": %.4f, \"threads\": %d}\n",
-                    r[i].test, r[i].mean, r[i].sd, n_threads);
+    for (int i = 0; i < n && b->json; i++) {
+        output_line(&o, "{\"test\": \"%s\", \"mean\": %.4f, \"sd\": %.4f, \"threads\": %d", r[i].test, r[i].mean, r[i].sd, n_threads);
+        output_line(&o, s ? "}\n" : ", \"texts\": %.4f}\n", r[i].mean / r[i].n);
+    }
     for (int i = 0; i < n && !b->json; i++)
         output_line(&o, "| %s %s | %.2f MiB | %.2f M | %d | %s | %.2f ± %.2f |\n", name,
                     m->layer[0].q.tensor.format->name, (double)h->n_byte / 1048576, (double)h->n_param / 1e6,
                     n_threads, r[i].test, r[i].mean, r[i].sd);
-    if (!b->json) print_limits(&o, s, n_threads, r, n);
+    if (!b->json) print_limits(&o, m, s, n_threads, r, n);
     return output_close(&o, 1);
 }
 
@@ -348,9 +380,12 @@ static int open_texts(texts *k, const pith_model *m, model_choice *c, int n_ctx,
     return k->s[n - 1] ? 0 : report(&e);
 }
 
-static int run_tests(bench_flags *b, const pith_model *m) {
+static int run_decoder(bench_flags *b, const pith_model *m) {
     result r[1 + MOST_PARALLEL];
     texts k = { 0 };
+    if (b->n_prompt < 0) b->n_prompt = 512;
+    if (b->n_gen < 0) b->n_gen = 128;
+    if (!b->parallel) read_parallel(b, "1");
     int n = plan_tests(b, m->hyper.n_ctx, r), n_text = 1, longest = 1, code = n < 0 ? USAGE : 0;
     for (int i = 0; i < n; i++) {
         if (r[i].n_text > n_text) n_text = r[i].n_text;
@@ -358,8 +393,48 @@ static int run_tests(bench_flags *b, const pith_model *m) {
     }
     if (!code) code = open_texts(&k, m, &b->model, longest, n_text);
     for (int i = 0; i < n && !code; i++) code = measure(&k, &r[i], b->repetitions);
-    if (!code) code = print_results(b, k.s[0], r, n);
+    if (!code) code = print_results(b, m, k.s[0], r, n);
     free_texts(&k);
+    return code;
+}
+
+static int open_passages(passages *k, const pith_model *m, const model_choice *c, int most) {
+    pith_embedding how = { .pooling = PITH_MEAN };
+    pith_error e = { 0, "" };
+    size_t n = (size_t)most, length = (size_t)k->length;
+    k->e = pith_embedder_new(m, &c->context, &how, &e);
+    if (!k->e) return report(&e);
+    k->text = calloc(n, sizeof *k->text);
+    k->token = malloc(n * length * sizeof *k->token);
+    k->vectors = malloc(n * (size_t)pith_embedder_size(k->e) * sizeof *k->vectors);
+    if (!k->text || !k->token || !k->vectors) return complain(FAILED, "no memory for %d texts", most);
+    for (size_t i = 0; i < n * length; i++) k->token[i] = some_token(m, (int)(i % INT32_MAX));
+    return 0;
+}
+
+/* An encoder reads whole texts: no token follows another. */
+static int run_encoder(bench_flags *b, const pith_model *m) {
+    result r[MOST_PARALLEL];
+    passages k = { .length = b->n_prompt < 0 ? 32 : b->n_prompt };
+    if (!b->parallel) read_parallel(b, "1,256");
+    int most = 1, code = 0, limit = m->hyper.n_ctx;
+    if (b->n_gen > 0 || b->n_depth)
+        return complain(USAGE, "%s: is an encoder, which writes nothing: --n-prompt says how long the texts are that it reads, "
+                        "--parallel how many", m->store.path);
+    if (!k.length) return complain(USAGE, "--n-prompt is 0: nothing to do");
+    if (k.length > limit) {
+        fprintf(stderr, "pith: the context is %d tokens: pp%d\n", limit, limit);
+        k.length = limit;
+    }
+    for (int i = 0; i < b->n_parallel; i++) {
+        r[i] = (result){ .n = k.length, .together = 1, .n_text = b->n_text[i] };
+        if (b->n_text[i] > most) most = b->n_text[i];
+    }
+    code = open_passages(&k, m, &b->model, most);
+    for (int i = 0; i < b->n_parallel && !code; i++) code = measure_passages(&k, &r[i], b->repetitions);
+    if (!code) code = print_results(b, m, NULL, r, b->n_parallel);
+    pith_embedder_free(k.e);
+    free(k.text), free(k.token), free(k.vectors);
     return code;
 }
 
@@ -394,12 +469,12 @@ static int bench_search(const bench_flags *b, const pith_model *m) {
 }
 
 int verb_bench(int argc, char **argv) {
-    bench_flags b = { .n_prompt = 512, .n_gen = 128, .repetitions = 5, .parallel = "1" };
+    bench_flags b = { .n_prompt = -1, .n_gen = -1, .repetitions = 5 };
     const flag flags[] = {
-        { 0, "n-prompt", INTEGER, &b.n_prompt, 0, INT32_MAX, "N", "tokens to read (512; 0: skip)" },
+        { 0, "n-prompt", INTEGER, &b.n_prompt, 0, INT32_MAX, "N", "tokens to read (512; 0: skip; an encoder: 32)" },
         { 0, "n-gen", INTEGER, &b.n_gen, 0, INT32_MAX, "N", "tokens to write (128; 0: skip)" },
         { 0, "parallel", TEXT, &b.parallel, 0, 0, "LIST",
-          "texts that are written together, a test for each number: 1,4,16 (1)" },
+          "texts that are written together, a test for each number: 1,4,16 (1); that an encoder reads together (1,256)" },
         { 'd', "n-depth", INTEGER, &b.n_depth, 0, INT32_MAX, "N", "tokens read before that (0)" },
         { 0, "repetitions", INTEGER, &b.repetitions, 1, 10000, "N", "runs of each (5)" },
         { 0, "shape", TEXT, &b.shape, 0, 0, "NAME", "made-up weights of this shape: stories260K, "
@@ -426,13 +501,13 @@ int verb_bench(int argc, char **argv) {
         return complain(USAGE, "a model, %s, and --shape %s: need one of them", b.model.path, b.shape);
     if (b.type && !b.shape) return complain(USAGE, "--type is of --shape: a model has its own");
     if (!b.type) b.type = "f32";
-    if ((code = read_parallel(&b, b.parallel))) return code;
+    if (b.parallel && (code = read_parallel(&b, b.parallel))) return code;
     if (!b.n_prompt && !b.n_gen) return complain(USAGE, "--n-prompt and --n-gen are both 0: nothing to do");
     pith_model *m = NULL;
     b.model.options.n_threads = threads_wanted(b.model.options.n_threads);
     code = b.shape ? make_shape_model(b.shape, b.type, &b.model.options, &m) : open_adapted(&b.model, 0, &m);
     if (!code && b.shape) code = open_adapters(&b.model, m);
-    if (!code) code = b.n_vector ? bench_search(&b, m) : run_tests(&b, m);
+    if (!code) code = b.n_vector ? bench_search(&b, m) : pith__is_causal(m) ? run_decoder(&b, m) : run_encoder(&b, m);
     close_model(&b.model, m);
     return code;
 }
