@@ -68,6 +68,7 @@ TOOLS   = tools/bundle.c \
           tools/reward.c \
           tools/likelihood.c \
           tools/rows.c \
+          tools/trace.c \
           tools/fill.c \
           tools/classify.c \
           tools/tokenize.c \
@@ -77,7 +78,6 @@ TOOLS   = tools/bundle.c \
           tools/masks.c \
           tools/shapes.c \
           tools/bench.c \
-          tools/trace.c \
           tools/samples.c \
           tools/messages.c \
           tools/template.c \

@@ -198,6 +198,11 @@ void pith_embedder_free(pith_embedder *e) {
     free(e);
 }
 
+PITH_SHARED void pith__embedder_watch(pith_embedder *e, void (*watch)(void *data, int l, const pith__acts *a, int n), void *data) {
+    e->like->watch = watch;
+    e->like->watch_data = data;
+}
+
 int pith_embedder_size(const pith_embedder *e) { return e->task ? e->m->task.n : pith__embedding_size(e->m, &e->how); }
 
 /* ---- texts -> tokens --------------------------------------------------------------------------------- */
@@ -368,7 +373,7 @@ static int make_groups(pith_embedder *e, int n, int most) {
     int n_group = 0, rows = 0, slots = 0;
     for (int i = 0; i < n; i++) {
         const item *it = &e->items[i];
-        int fits = n_group && rows + it->n <= most && slots + cache_slots(it) <= 2 * most && e->groups[n_group - 1].n < most / 8;
+        int fits = n_group && !e->like->watch && rows + it->n <= most && slots + cache_slots(it) <= 2 * most && e->groups[n_group - 1].n < most / 8;
         if (!fits) {
             e->groups[n_group++] = (group){ i, 0 };
             rows = slots = 0;
@@ -401,12 +406,12 @@ static void share_groups(void *data) {
     pith__share(&w->e->team, (size_t)w->n, 1, lane_task, w);
 }
 
-/* Groups that a lane has no room for go first, then the others, thread by thread. */
+/* Groups that a lane has no room for go first, then the others, thread by thread; those that are watched one by one. */
 static void embed_groups(pith_embedder *e, int n_group) {
     lane_work w = { e, e->groups, 0 };
     for (int i = 0; i < n_group; i++) {
         const group g = e->groups[i];
-        if (e->items[g.first].n > e->n_row) embed_group(e, &e->wide, &g);
+        if (e->items[g.first].n > e->n_row || e->like->watch) embed_group(e, &e->wide, &g);
         else e->groups[w.n++] = g;
     }
     if (w.n >= e->n_lane && e->n_lane > 1) pith__together(&e->team, share_groups, &w);

@@ -650,6 +650,11 @@ PITH_SHARED int pith__eval_all(pith_session *s, const pith_token *t, int n, floa
 PITH_SHARED int pith__eval_part(pith_session *s, const pith_token *t, int n, int n_text, float *logits,
                                 pith_error *err);
 
+/* ---- embed.c: texts -> vectors --------------------------------------------------------------------- */
+
+/* From now on each text goes through alone, and watch is called as for a session's. */
+PITH_SHARED void pith__embedder_watch(pith_embedder *e, void (*watch)(void *data, int l, const pith__acts *a, int n), void *data);
+
 /* ---- keep.c: a text in a file ------------------------------------------------------------------- */
 
 /* Of the weights, and of what else the numbers depend on. Reads them all, which takes about as long as one token. */

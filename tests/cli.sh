@@ -759,6 +759,10 @@ verb embed -i "a cat" --pooling none; [ "$(grep -c '"index":0,"token":[0-9]*,' "
 verb embed -i "a cat" --pooling mean --dimensions 3 --format text; [ "$(wc -w < "$dir/out")" -eq 3 ]; fine "embed --dimensions"
 verb embed -f "$dir/lines" -c 2; [ "$(grep -c '^warning: 2 of 3 texts were cut to 2 tokens, the first is line 1$' "$dir/err")" -eq 1 ]; fine "embed: texts that are cut, told once"
 go embed "$dir/nan.bin" -z "$dir/tok.bin" -i the; [ "$status" -eq 0 ] && [ "$(grep -c '^pith: .*NaN' "$dir/err")" -eq 1 ] && grep -q '"embedding":.null,' "$dir/out"; ok $? "embed: a model of NaN, told once, and still JSON"
+verb embed -f "$dir/lines" --threads 3 --trace; [ "$(grep -c '^  l  name' "$dir/err")" -eq 3 ]; same_out "$dir/embd" "embed --trace: text by text, to the same numbers"
+go embed "$dir/masks.gguf" -i "the cat" --pooling none --no-normalize --format text --trace
+[ "$(tail -1 "$dir/out" | awk '{ printf "%.4g %.4g %.4g %.4g", $1, $2, $3, $4 }')" = "$(tail -1 "$dir/err" | awk '{ print $(NF - 3), $(NF - 2), $(NF - 1), $NF }')" ] &&
+    grep -q '^  0  sum ' "$dir/err"; fine "embed --trace of an encoder: the last stream is the hidden state"
 verb embed; refused 1 "one of -i TEXT" "embed of nothing"
 verb embed -i a --pooling best; refused 1 "need one of: cls max mean" "embed: a pooling that is none"
 verb embed -i a --format xml; refused 1 "jsonl text f32 npy" "embed: a format that is none"
@@ -791,6 +795,7 @@ go rank "$dir/rank.gguf" -i a -f "$dir/no.txt"; refused 3 "no.txt: No such" "ran
 go classify "$dir/labels.gguf" -i "the cat"; cp "$dir/out" "$dir/a"
 [ "$(cut -f 2 "$dir/out" | sort | tr '\n' ' ')" = "no perhaps yes " ] && sort -gr "$dir/out" | cmp -s - "$dir/out" &&
     [ "$(awk '{ s += $1 } END { printf "%.4f", s }' "$dir/out")" = 1.0000 ]; fine "classify: probability and label, the best first"
+go classify "$dir/labels.gguf" -i "the cat" --trace; grep -q '^  l  name' "$dir/err"; same_out "$dir/a" "classify --trace"
 go classify "$dir/labels.gguf" -f "$dir/lines"; head -3 "$dir/out" | cmp -s - "$dir/a" && [ "$(grep -c '^$' "$dir/out")" -eq 2 ] && [ "$(wc -l < "$dir/out")" -eq 11 ]
 fine "classify: the lines of a file, with empty lines between"
 go classify "$dir/rank.gguf" -i "the cat"; [ "$(cut -f 2 "$dir/out")" = LABEL_0 ]; fine "classify: a label without a name"
@@ -799,6 +804,7 @@ fine "classify: a label for each piece"
 go classify "$dir/labels.gguf"; refused 1 "one of -i TEXT" "classify of nothing"
 go fill "$dir/masks.gguf" -i "the [MASK] a [MASK]" -k 3; cp "$dir/out" "$dir/a"
 [ "$(cut -f 1 "$dir/out" | tr -d '\n')" = 111222 ] && [ "$(awk -F'\t' 'NF == 3 && $2 > 0 && $2 < 1' "$dir/out" | wc -l)" -eq 6 ]; fine "fill: words for each mask"
+go fill "$dir/masks.gguf" -i "the [MASK] a [MASK]" -k 3 --trace; grep -q '^  l  name' "$dir/err"; same_out "$dir/a" "fill --trace"
 go fill "$dir/masks.gguf" -i "the <mask> a <mask>" -k 3; same_out "$dir/a" "fill: the other spelling of a mask"
 go fill "$dir/masks.gguf" -i "the [MASK]"; [ "$(wc -l < "$dir/out")" -eq 5 ]; fine "fill: five words"
 go fill "$dir/masks.gguf" -i "the [MASK]" -k 99; [ "$(wc -l < "$dir/out")" -eq 10 ] && [ "$(awk '{ s += $2 } END { printf "%.4f", s }' "$dir/out")" = 1.0000 ]; fine "fill: all words"

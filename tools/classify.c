@@ -241,6 +241,7 @@ static int judge_open(judge *k, const judge_options *o) {
     k->limit = how.n_ctx;
     k->e = pith_embedder_new(k->m, &o->model.context, &how, &e);
     k->p.what = "byte";
+    if (k->e && o->model.trace) trace_embedder(k->e, k->m);
     return k->e ? 0 : report(&e);
 }
 

@@ -102,6 +102,7 @@ static int make_embedder(embedding *k) {
     if (code) return code;
     k->e = pith_embedder_new(k->m, &k->o->model.context, &k->how, &e);
     if (!k->e) return report(&e);
+    if (k->o->model.trace) trace_embedder(k->e, k->m);
     k->size = pith_embedder_size(k->e);
     k->text = calloc(MOST_TEXTS, sizeof *k->text);
     k->at = calloc(MOST_TEXTS, sizeof *k->at);
@@ -353,6 +354,7 @@ int verb_embed(int argc, char **argv) {
         { 0, "kernels", TEXT, &o.model.options.kernels, 0, 0, "NAME", "arithmetic to use: portable, ... (the fastest)" },
         { 0, "pretokenizer", TEXT, &o.model.options.pretokenizer, 0, 0, "NAME",
           "how text is cut into words, instead of what the file says" },
+        { 0, "trace", SWITCH, &o.model.trace, 0, 0, "", "show every activation of every layer on standard error, text by text" },
         LORA_FLAGS(o.model),
         { 'h', "help", SWITCH, NULL, 0, 0, "", "print this" },
         { 0, NULL, 0, NULL, 0, 0, NULL, NULL }

@@ -129,6 +129,7 @@ static int fill(fill_options *o, const pith_model *m, const char *text, size_t n
     o->model.context.n_ctx = o->model.context.n_batch = f.n;
     if (!code) code = open_session(m, &o->model, f.n, &s);
     if (s) s->hidden = state; /* nobody needs logits of the next token */
+    if (s && o->model.trace) trace_session(s);
     if (!code) code = fill_text(o, m, s, &f);
     pith_session_free(s);
     pith__framed_free(&f);

@@ -84,6 +84,7 @@ typedef struct {
     pith_options options;
     pith_context context;
     int quiet;
+    int trace;                             /* of ENCODER_FLAGS */
     list lora, lora_scaled;                /* as they are asked for: LORA_FLAGS */
     pith_adapter *adapter[PITH_ADAPTERS];  /* (context.n_adapter) once they are open */
     float scale[PITH_ADAPTERS];
@@ -116,7 +117,8 @@ enum { MOST_THREADS = 1024 };
     { 0, "threads", INTEGER, &(c).options.n_threads, 0, MOST_THREADS, "N", \
       "threads (0: $OMP_NUM_THREADS, or one a physical core)" }, \
     { 0, "no-mmap", SWITCH, &(c).options.no_mmap, 0, 0, "", "read the file into memory instead of mapping it" }, \
-    { 0, "kernels", TEXT, &(c).options.kernels, 0, 0, "NAME", "arithmetic to use: portable, ... (the fastest)" }
+    { 0, "kernels", TEXT, &(c).options.kernels, 0, 0, "NAME", "arithmetic to use: portable, ... (the fastest)" }, \
+    { 0, "trace", SWITCH, &(c).trace, 0, 0, "", "show every activation of every layer on standard error, text by text" }
 
 #define LORA_FLAGS(c) \
     { 0, "lora", LIST, &(c).lora, 0, 0, "PATH", \
@@ -369,4 +371,5 @@ int verb_drift(int argc, char **argv);
 int verb_imatrix(int argc, char **argv);
 int verb_search(int argc, char **argv);
 void trace_session(pith_session *s); /* from now on its activations go to stderr */
+void trace_embedder(pith_embedder *e, const pith_model *m); /* as well, text by text */
 #endif

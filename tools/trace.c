@@ -1,4 +1,4 @@
-/* trace.c - run --trace: every activation of every layer, for those who want to see a model think.
+/* trace.c - --trace, of run and of the verbs for encoders: every activation of every layer, for those who want to see a model think.
  *
  * One line an activation on stderr: layer, name (as in pith__acts), shape, mean magnitude over all its
  * numbers, and the first four of the last token. */
@@ -25,8 +25,8 @@ static void print_one(int l, int n, const activation *a) {
     fputc('\n', stderr);
 }
 
-static void trace_layer(void *session, int l, const pith__acts *a, int n) {
-    const pith_model *m = ((const pith_session *)session)->model;
+static void trace_layer(void *model, int l, const pith__acts *a, int n) {
+    const pith_model *m = model;
     const pith__hyper *h = &m->hyper;
     const pith__layer *w = &m->layer[l];
     int dense = !w->router.tensor.data;
@@ -37,6 +37,7 @@ static void trace_layer(void *session, int l, const pith__acts *a, int n) {
         { "v", a->v, w->n_kv_head, w->head_dim },
         { "attn", a->attn, w->n_head, w->head_dim },
         { "attn_out", a->o, 0, h->n_embd },
+        { "sum", w->attn_out_norm.w.floats ? a->y0 : NULL, 0, h->n_embd }, /* which an encoder's norm makes the stream of */
         { "stream", a->y, 0, h->n_embd },
         { "ffn_norm", w->ffn_norm.w.floats ? a->yn : NULL, 0, h->n_embd },
         { "gate", dense && h->gated ? a->gate : NULL, 0, w->n_ff },
@@ -44,6 +45,7 @@ static void trace_layer(void *session, int l, const pith__acts *a, int n) {
         { "act", dense ? a->act : NULL, 0, w->n_ff },
         { "route", dense ? NULL : a->route, 0, h->n_expert },
         { "ffn_out", a->f, 0, h->n_embd },
+        { "sum", w->ffn_out_norm.w.floats ? a->z0 : NULL, 0, h->n_embd },
         { "stream", a->x, 0, h->n_embd }, /* stride 0: what the next block gets */
     };
     if (l == 0) fprintf(stderr, "  l  name     shape\n");
@@ -53,5 +55,7 @@ static void trace_layer(void *session, int l, const pith__acts *a, int n) {
 
 void trace_session(pith_session *s) {
     s->watch = trace_layer;
-    s->watch_data = s;
+    s->watch_data = (void *)(uintptr_t)s->model; /* nobody writes to it */
 }
+
+void trace_embedder(pith_embedder *e, const pith_model *m) { pith__embedder_watch(e, trace_layer, (void *)(uintptr_t)m); }
