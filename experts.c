@@ -22,6 +22,11 @@ static void gate_row(const void *data, size_t t, uint8_t *scratch) {
     f->b->pass->kernels->gate(f->act + at, (gated ? f->gate : f->up) + at, gated ? f->up + at : NULL, n_ff, f->b->h->act);
 }
 
+/* Rows of a network, whose activations begin so many floats behind those of the first one. */
+static ffn_rows rows_at(const pith__block *b, const pith__ffn *w, size_t at, const int *part_of) {
+    return (ffn_rows){ b, w, b->h->gated ? b->a.gate + at : NULL, b->a.up + at, b->a.act + at, part_of };
+}
+
 /* y = down(act(gate x) * up x), for rows of x: SwiGLU or GeGLU; without a gate down(act(up x)). */
 static void network(const ffn_rows *f, float *y, const float *x, size_t rows) {
     pith_pass *p = f->b->pass;
@@ -36,22 +41,74 @@ static void network(const ffn_rows *f, float *y, const float *x, size_t rows) {
     for (size_t t = 0; t < rows; t++) pith__add_bias(y + t * n_embd, w->down_bias.floats, n_embd);
 }
 
-/* The likeliest n_expert_used experts of one token keep their probability, the others get 0. */
-static void choose_experts(const pith__block *b, float *p) {
+/* ---- routing --------------------------------------------------------------------------------------- */
+
+/* Experts may stand in groups, and only those of the best few groups may be chosen (DeepSeek). A group is as good as its
+ * best expert, or where there is a bias for choosing as its two best together. Others get a score of -INFINITY. */
+static void choose_groups(const pith__hyper *h, float *score, int two) {
+    float best[PITH__EXPERT_GROUPS];
+    int n = h->n_expert_group, size = h->n_expert / n;
+    for (int g = 0; g < n; g++) {
+        float first = -INFINITY, second = -INFINITY;
+        for (int e = g * size; e < (g + 1) * size; e++) {
+            if (score[e] > first) second = first, first = score[e];
+            else if (score[e] > second) second = score[e];
+        }
+        best[g] = two ? first + second : first;
+    }
+    for (int g = 0; g < n; g++) {
+        int better = 0; /* groups; of those that are as good, the ones before it */
+        for (int i = 0; i < n; i++) better += best[i] > best[g] || (best[i] == best[g] && i < g);
+        for (int e = g * size; better >= h->n_group_used && e < (g + 1) * size; e++) score[e] = -INFINITY;
+    }
+}
+
+/* From the router's logits p (n_expert) to the scores of all experts, softmax or sigmoids, and those by which they are
+ * chosen: logits have the order of their scores, but sums need these. */
+static void score_experts(const pith__block *b, float *p, float *score) {
     const pith__hyper *h = b->h;
-    b->pass->kernels->softmax(p, (size_t)h->n_expert);
-    float sum = 0;
-    for (int k = 0; k < h->n_expert_used; k++) { /* mark each choice by turning it negative */
+    const float *bias = b->layer->choice_bias.floats;
+    pith__add_bias(p, b->layer->router_bias.floats, (size_t)h->n_expert);
+    memcpy(score, p, (size_t)h->n_expert * sizeof *p);
+    if (!h->expert_sigmoid) b->pass->kernels->softmax(p, (size_t)h->n_expert);
+    for (int e = 0; h->expert_sigmoid && e < h->n_expert; e++) p[e] = 1 / (1 + expf(-p[e]));
+    for (int e = 0; e < h->n_expert; e++) {
+        if (bias || h->n_expert_group) score[e] = p[e] + (bias ? bias[e] : 0);
+        if (isnan(score[e])) score[e] = -INFINITY; /* which is never chosen: NaN marks those that are */
+    }
+    if (h->n_expert_group) choose_groups(h, score, bias != NULL);
+}
+
+/* The n_expert_used experts of one token with the highest scores get their weights, the others get 0. */
+static void choose_experts(const void *data, size_t t, uint8_t *scratch) {
+    (void)scratch;
+    const pith__block *b = data;
+    const pith__hyper *h = b->h;
+    const float *scale = b->layer->expert_scale.floats;
+    float *p = b->a.route + t * (size_t)h->n_expert, *score = b->a.score + t * (size_t)h->n_expert, sum = 0;
+    score_experts(b, p, score);
+    for (int k = 0; k < h->n_expert_used; k++) {
         int best = -1;
         for (int e = 0; e < h->n_expert; e++)
-            if (p[e] >= 0 && !signbit(p[e]) && (best < 0 || p[e] > p[best])) best = e;
-        if (best < 0) break; /* NaN: nothing can be compared */
+            if (score[e] > (best < 0 ? -INFINITY : score[best])) best = e;
+        if (best < 0) break;
         sum += p[best];
-        p[best] = -p[best];
+        score[best] = NAN;
     }
-    for (int e = 0; e < h->n_expert; e++)
-        p[e] = signbit(p[e]) ? (h->expert_norm ? -p[e] / sum : -p[e]) : 0;
+    for (int e = 0; e < h->n_expert; e++) {
+        float weight = (h->expert_norm ? p[e] / (sum + h->expert_eps) : p[e]) * h->expert_factor;
+        p[e] = !isnan(score[e]) ? 0 : scale ? weight * scale[e] : weight;
+    }
 }
+
+/* The weight of every expert for every token, of rows x (n, n_embd). */
+static void route(const pith__block *b, const float *x) {
+    pith__input in = pith__input_of(b->pass, x, b->n, (size_t)b->h->n_embd);
+    pith__project(b->pass, b->a.route, &b->layer->router, &in, b->pass->part_of);
+    pith__each_token(b, choose_experts);
+}
+
+/* ---- experts --------------------------------------------------------------------------------------- */
 
 /* Mixture of experts: each token uses a few of many networks. Tokens of the same expert go through it
  * together; a token's sum runs over its experts in their order, however many tokens there are.
@@ -59,36 +116,56 @@ static void choose_experts(const pith__block *b, float *p) {
 static void experts(const pith__block *b, const float *x) {
     const pith__hyper *h = b->h;
     const pith__acts *a = &b->a;
-    size_t n_embd = (size_t)h->n_embd, n_ff = (size_t)h->n_ff_expert, row = 0;
-    pith__input in = pith__input_of(b->pass, x, b->n, n_embd);
-    pith__project(b->pass, a->route, &b->layer->router, &in, b->pass->part_of);
-    for (int t = 0; t < b->n; t++) choose_experts(b, a->route + (size_t)t * (size_t)h->n_expert);
+    size_t n_embd = (size_t)h->n_embd, row = 0;
     memset(a->f, 0, (size_t)b->n * n_embd * sizeof *a->f);
     for (int e = 0; e < h->n_expert; e++) {
         const float *p = a->route + e; /* of token t: p[t * n_expert] */
         size_t first = row;
         for (int t = 0; t < b->n; t++) {
-            if (!(p[t * h->n_expert] > 0)) continue;
-            b->pass->picked[row - first] = b->pass->part_of[t];
-            memcpy(a->pick + row++ * n_embd, x + (size_t)t * n_embd, n_embd * sizeof *x);
+            float weight = p[t * h->n_expert], *to = a->pick + row * n_embd;
+            if (weight == 0) continue;
+            b->pass->picked[row++ - first] = b->pass->part_of[t];
+            memcpy(to, x + (size_t)t * n_embd, n_embd * sizeof *x);
+            for (size_t i = 0; h->expert_before && i < n_embd; i++) to[i] *= weight;
         }
         if (row == first) continue;
         float *y = a->down + first * n_embd;
-        ffn_rows f = { b, &b->layer->ffn[e], a->gate + first * n_ff, a->up + first * n_ff,
-                       a->act + first * n_ff, b->pass->picked };
+        ffn_rows f = rows_at(b, &b->layer->ffn[e], first * (size_t)h->n_ff_expert, b->pass->picked);
         network(&f, y, a->pick + first * n_embd, row - first);
         for (int t = 0; t < b->n; t++) {
-            if (!(p[t * h->n_expert] > 0)) continue;
-            float *to = a->f + (size_t)t * n_embd;
-            for (size_t i = 0; i < n_embd; i++) to[i] += p[t * h->n_expert] * y[i];
+            float weight = p[t * h->n_expert], *to = a->f + (size_t)t * n_embd;
+            if (weight == 0) continue;
+            if (h->expert_before) weight = 1;
+            for (size_t i = 0; i < n_embd; i++) to[i] += weight * y[i];
             y += n_embd;
         }
     }
 }
 
+/* f += the network that all tokens use, times sigmoid(gate x) where it has a gate. Its rows stand behind the experts'. */
+static void shared_expert(const pith__block *b, const float *x) {
+    const pith__layer *w = b->layer;
+    size_t n = (size_t)b->n, n_embd = (size_t)b->h->n_embd, row = n * (size_t)b->h->n_expert_used;
+    float *y = b->a.down + row * n_embd, *share = b->a.share;
+    ffn_rows f = rows_at(b, &w->shared, row * (size_t)b->h->n_ff_expert, b->pass->part_of);
+    network(&f, y, x, n);
+    if (w->shared_gate.tensor.data) {
+        pith__input in = pith__input_of(b->pass, x, b->n, n_embd);
+        pith__project(b->pass, share, &w->shared_gate, &in, b->pass->part_of);
+    }
+    for (size_t t = 0; t < n; t++) {
+        share[t] = w->shared_gate.tensor.data ? 1 / (1 + expf(-share[t])) : 1;
+        for (size_t i = t * n_embd; i < (t + 1) * n_embd; i++) b->a.f[i] += share[t] * y[i];
+    }
+}
+
 PITH_SHARED void pith__run_ffn(const pith__block *b, const float *x) {
-    const pith__acts *a = &b->a;
-    ffn_rows f = { b, b->layer->ffn, a->gate, a->up, a->act, b->pass->part_of };
-    if (b->layer->router.tensor.data) experts(b, x);
-    else network(&f, a->f, x, (size_t)b->n);
+    if (!b->layer->router.tensor.data) {
+        ffn_rows f = rows_at(b, b->layer->ffn, 0, b->pass->part_of);
+        network(&f, b->a.f, x, (size_t)b->n);
+        return;
+    }
+    route(b, x);
+    experts(b, x);
+    if (b->layer->shared.up.tensor.data) shared_expert(b, x);
 }

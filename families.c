@@ -162,6 +162,49 @@ static int activation_of(pith__opening *o, int otherwise) {
     return otherwise;
 }
 
+/* The width of the network beside the experts: a file may say it, or a number of them that is as wide together; else it is
+ * the tensors'. */
+static int shared_width(pith__opening *o) {
+    const pith__hyper *h = &o->m->hyper;
+    char name[64];
+    int wide = int_key(o, "expert_shared_feed_forward_length", 0, 0), n = int_key(o, "expert_shared_count", 0, 0);
+    if (n > INT32_MAX / h->n_ff_expert) pith__fail_hyper(o, "expert_shared_count", n, "fewer");
+    else if (!wide) wide = n * h->n_ff_expert;
+    for (int l = 0; !wide && l < h->n_layer && (size_t)l < o->m->store.n_tensor; l++) {
+        snprintf(name, sizeof name, "blk.%d.ffn_up_shexp.weight", l);
+        const pith__tensor *t = pith__store_tensor(&o->m->store, name);
+        if (t && t->rows <= INT32_MAX) wide = (int)t->rows;
+    }
+    return wide;
+}
+
+/* How many experts there are, and how they are chosen. */
+static void read_experts(pith__opening *o) {
+    pith__hyper *h = &o->m->hyper;
+    const pith__family *f = o->family;
+    enum { SOFTMAX = 1, SIGMOID, SOFTMAX_OF_CHOSEN }; /* GGUF's numbers; the last is softmax whose chosen ones become a sum of 1 */
+    h->n_expert_used = int_key(o, "expert_used_count", 1, 0);
+    h->n_ff_expert = int_key(o, "expert_feed_forward_length", 1, h->n_ff);
+    if (o->code) return;
+    h->n_ff_shared = shared_width(o);
+    int gating = int_key(o, "expert_gating_func", 0, 0);
+    if (gating > SOFTMAX_OF_CHOSEN) pith__fail_hyper(o, "expert_gating_func", gating, "1, 2 or 3");
+    h->expert_sigmoid = gating ? gating == SIGMOID : (f->experts & PITH__SIGMOID_EXPERTS) != 0;
+    h->expert_norm = gating == SOFTMAX_OF_CHOSEN || flag_key(o, "expert_weights_norm", !(f->experts & PITH__PLAIN_EXPERTS));
+    h->expert_before = (f->experts & PITH__EXPERTS_BEFORE) != 0;
+    h->expert_eps = f->expert_eps;
+    h->expert_factor = (float)factor_key(o, "expert_weights_scale", 1);
+    if (h->n_expert_used > h->n_expert)
+        pith__fail_hyper(o, "expert_used_count", h->n_expert_used, "no more than there are experts");
+    int groups = int_key(o, "expert_group_count", 0, 0), used = int_key(o, "expert_group_used_count", 0, groups);
+    if (groups < 2 || used == groups) return; /* as if there were none */
+    if (groups > PITH__EXPERT_GROUPS || h->n_expert % groups)
+        pith__fail_hyper(o, "expert_group_count", groups, "a divisor of the number of experts, of 64 at most");
+    else if (used < 1 || used > groups || h->n_expert / groups * used < h->n_expert_used)
+        pith__fail_hyper(o, "expert_group_used_count", used, "groups that have the experts of a token");
+    h->n_expert_group = groups, h->n_group_used = used;
+}
+
 PITH_SHARED void pith__read_hyper(pith__opening *o) {
     pith__hyper *h = &o->m->hyper;
     const pith__family *f = o->family;
@@ -176,13 +219,10 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     if (most && most->type == PITH__INT && most->i > 0 && most->i < INT32_MAX)
         h->n_ctx_most = (int)most->i;
     h->n_expert = f->has & PITH__EXPERTS ? int_key(o, "expert_count", 0, 0) : 0;
-    h->n_expert_used = h->n_expert ? int_key(o, "expert_used_count", 1, 0) : 0;
     h->n_ff = largest_key(o, "feed_forward_length", 0);
-    h->n_ff_expert = h->n_expert ? int_key(o, "expert_feed_forward_length", 1, h->n_ff) : 0;
+    if (h->n_expert) read_experts(o);
     if (o->code) return;
 
-    if (h->n_expert && h->n_expert_used > h->n_expert)
-        pith__fail_hyper(o, "expert_used_count", h->n_expert_used, "no more than there are experts");
     h->head_dim = int_key(o, "attention.key_length", 1, h->n_embd / h->n_head);
     if (h->head_dim < 1 || h->head_dim % 2) pith__fail_hyper(o, "the head size", h->head_dim, "an even number");
     if (int_key(o, "attention.value_length", 1, h->head_dim) != h->head_dim)
@@ -212,7 +252,6 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     h->logit_scale = (float)(1 / factor_key(o, "logit_scale", 1)); /* Granite divides by it */
     h->attn_softcap = (float)float_key(o, "attn_logit_softcapping", f->has & PITH__SOFTCAP ? 50 : 0);
     h->logit_softcap = (float)float_key(o, "final_logit_softcapping", f->has & PITH__SOFTCAP ? 30 : 0);
-    h->expert_norm = flag_key(o, "expert_weights_norm", 1);
 }
 
 /* ---- rotation -------------------------------------------------------------------------------------- */

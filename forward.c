@@ -23,7 +23,8 @@ static void lay_acts(const pith_pass *p, pith__acts *a, int divide, float *const
     const pith__layer *w = p->model->layer;
     size_t n = (size_t)p->n_batch, n_embd = (size_t)h->n_embd, heads = (size_t)h->n_q, kv = (size_t)h->n_kv;
     size_t rows = h->n_expert ? n * (size_t)h->n_expert_used : n, e = h->n_expert ? rows : 0;
-    size_t wide = (size_t)h->n_ff * n, wide_e = (size_t)h->n_ff_expert * rows;
+    size_t shared = h->n_ff_shared ? n : 0;
+    size_t wide = (size_t)h->n_ff * n, wide_e = (size_t)h->n_ff_expert * rows + (size_t)h->n_ff_shared * n;
     size_t ff = wide > wide_e ? wide : wide_e;
     int two_steps = w->q_norm.w.floats != NULL || h->rope_gather; /* for q and k */
     int post_attn = w->attn_post_norm.w.floats != NULL, post_ffn = w->ffn_post_norm.w.floats != NULL;
@@ -33,8 +34,8 @@ static void lay_acts(const pith_pass *p, pith__acts *a, int divide, float *const
         { &a->q0, two_steps ? n * heads : 0, 1 }, { &a->k0, two_steps ? n * kv : 0, 1 },
         { &a->v, n * kv, 1 }, { &a->attn, n * heads, 1 }, { &a->o, n * n_embd, post_attn }, { &a->y, n * n_embd, 1 },
         { &a->y0, outs, 1 }, { &a->z0, outs, 1 }, { &a->yn, n * n_embd, 0 }, { &a->gate, gate, 1 }, { &a->up, ff, 1 }, { &a->act, ff, 0 },
-        { &a->f, n * n_embd, post_ffn }, { &a->down, e * n_embd, 1 }, { &a->pick, e * n_embd, 1 },
-        { &a->route, n * (size_t)h->n_expert, 1 },
+        { &a->f, n * n_embd, post_ffn }, { &a->down, (e + shared) * n_embd, 1 }, { &a->pick, e * n_embd, 1 },
+        { &a->route, n * (size_t)h->n_expert, 1 }, { &a->score, n * (size_t)h->n_expert, 0 }, { &a->share, shared, 1 },
     };
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
         int which = divide && !pieces[i].keep;

@@ -103,7 +103,13 @@ typedef struct {
     int n_q, n_kv;       /* the most channels of a layer's queries, of its keys */
     int n_ctx_most;      /* the longest text that the rotation is right for; 0: any */
     int n_expert, n_expert_used, n_ff_expert;
-    int expert_norm;     /* 1: the chosen experts' weights are made to sum to 1 */
+    int n_ff_shared;     /* of the network beside the experts that all tokens use; 0: there is none */
+    int expert_sigmoid;  /* 1: the score of an expert is the sigmoid of its logit, 0: softmax over all of them */
+    int expert_norm;     /* 1: the chosen experts' scores are divided by their sum */
+    int expert_before;   /* 1: an expert's weight multiplies what goes into it (Llama 4), 0: what comes out */
+    int n_expert_group, n_group_used; /* so many groups of experts, of which these are chosen from; 0: no groups */
+    float expert_eps;    /* is added to that sum */
+    float expert_factor; /* the weights times this */
     int n_rot;           /* channels of a head that are rotated: the most of any layer */
     int qk_norm_whole;   /* 1: q and k are normed as a whole (OLMo 2), 0: head by head */
     int rope_half;       /* RoPE pairing. 1: channel i rotates with i + n_rot / 2 (GPT-NeoX); 0: with i + 1 */
@@ -119,6 +125,8 @@ typedef struct {
     float logit_scale;   /* logits times this */
     float attn_softcap, logit_softcap; /* 0: none */
 } pith__hyper;
+
+enum { PITH__EXPERT_GROUPS = 64 }; /* at most */
 
 /* A weight: a matrix, or a norm or bias, whose numbers are copied to floats when the model is opened.
  * One that the family does not have is all zeros. */
@@ -156,7 +164,12 @@ typedef struct {         /* one block: its sizes and its weights */
     pith__weight q, k, v; /* (n_head or n_kv_head * head_dim, n_embd) */
     pith__weight o;      /* (n_embd, n_head * head_dim) */
     pith__weight router; /* (n_expert, n_embd); none: the one network is dense */
+    pith__weight router_bias; /* (n_expert) of its logits (gpt-oss) */
+    pith__weight choice_bias; /* (n_expert) is added to scores where experts are chosen, and only there (DeepSeek V3) */
+    pith__weight expert_scale; /* (n_expert) the weights times this (Gemma 4) */
     pith__ffn *ffn;      /* (1), or (n_expert) */
+    pith__ffn shared;    /* of n_ff_shared: all tokens use it, and what it gives is added */
+    pith__weight shared_gate; /* (1, n_embd) times the sigmoid of this product (Qwen 2 MoE) */
     int mixer;           /* PITH__ATTENTION */
     pith__mask mask;     /* which tokens a token sees; one that is not causal needs the text in one batch */
     int rope;            /* which set of angles: 0, or 1 (Gemma 3's local layers); -1: none */
@@ -233,6 +246,9 @@ enum { /* what a family has beyond the common parts */
     PITH__NO_ROPE = 1 << 17, PITH__BOTH_WAYS = 1 << 18, PITH__PARALLEL = 1 << 19, PITH__ERF_FFN = 1 << 20,
     PITH__RELATIVE = 1 << 21 /* scores get a bias by how far the key is from the query */
 };
+enum { /* of experts: their scores are sigmoids; these do not become a sum of 1; they multiply the input */
+    PITH__SIGMOID_EXPERTS = 1, PITH__PLAIN_EXPERTS = 2, PITH__EXPERTS_BEFORE = 4
+};
 
 typedef struct {
     const char *arch;
@@ -244,6 +260,8 @@ typedef struct {
     double local_base;   /* of layers with a window: frequency base, -1: the common one but without
                           * scaling (OLMo 3), 0: they rotate as all do */
     int wide_layers;     /* of so many layers (the 27B): queries are scaled by n_embd / n_head */
+    unsigned experts;    /* PITH__SIGMOID_EXPERTS and so on, where the file does not say how they are chosen */
+    float expert_eps;    /* see pith__hyper */
 } pith__family;
 
 typedef struct { /* what opening carries along; code stays at the first error */
@@ -473,9 +491,11 @@ typedef struct {
     float *y0, *z0;      /* (n, n_embd) with attn_out_norm: y, and what the block gives on, before their norms */
     float *yn;           /* (n, n_embd) after ffn_norm */
     float *gate, *up, *act; /* (rows, n_ff) both branches, and act(gate) * up; rows is n, or for experts */
-    float *down;         /* (rows, n_embd)  n * n_expert_used, ordered by expert */
+    float *down;         /* (rows, n_embd)  n * n_expert_used, ordered by expert, and then n for the shared one */
     float *pick;         /* (rows, n_embd) experts: their inputs, copied together */
-    float *route;        /* (n, n_expert) experts: probability of each, 0 for those not used */
+    float *route;        /* (n, n_expert) experts: the weight of each, 0 for those not used */
+    float *score;        /* (n, n_expert) by which they are chosen; NaN of those that are */
+    float *share;        /* (n) the weight of the shared expert, where it has a gate */
     float *f;            /* (n, n_embd) what the network adds to the stream, before any post-norm */
 } pith__acts;
 

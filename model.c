@@ -171,39 +171,79 @@ static int bind_table(pith__opening *o, pith__weight *w, const char *name, int n
     return t ? (int)rows : 0;
 }
 
-/* Expert e of a stack "ffn_gate_exps.weight" (n_expert, rows, cols), or the tensor "ffn_gate.3.weight"
- * that older GGUF files and Hugging Face have for it. */
-static void bind_expert(pith__opening *o, int l, const char *which, int e, size_t rows, size_t cols,
-                        pith__weight *w) {
+/* Numbers from to from + n of row r of a tensor that has a row for each expert. */
+static void bind_row(pith__opening *o, pith__weight *w, const pith__tensor *t, size_t r, size_t from, size_t n) {
+    if (!t) return;
+    pith__tensor row = *t;
+    row.data += r * t->row_bytes, row.rows = 1;
+    bind_numbers(o, w, t, floats_of(o, &row, 0), from, n);
+    w->from += r * t->cols;
+}
+
+/* Expert e of a stack "ffn_gate_exps.weight" (n_expert, rows, cols), or half of one of "ffn_gate_up_exps.weight" (n_expert,
+ * 2 rows, cols), the gate's rows first; or the tensor "ffn_gate.3.weight" that older GGUF and Hugging Face have for it. */
+static void bind_expert(pith__opening *o, int l, const char *which, int e, pith__weight *w, pith__weight *bias) {
     char name[48];
-    size_t n = (size_t)o->m->hyper.n_expert;
-    snprintf(name, sizeof name, "ffn_%s.%d.weight", which, e);
-    const pith__tensor *t = tensor_of(o, l, name, rows, cols, !o->m->store.is_folder);
-    bind_matrix(o, w, t);
-    if (t || o->code) return;
+    const pith__hyper *h = &o->m->hyper;
+    int down = !strcmp(which, "down"), up = !strcmp(which, "up"), folder = o->m->store.is_folder;
+    size_t n = (size_t)h->n_expert, i = (size_t)e, rows = (size_t)(down ? h->n_embd : h->n_ff_expert);
+    size_t cols = (size_t)(down ? h->n_ff_expert : h->n_embd), half = 2 * i + (size_t)up;
+    const pith__tensor *t = down ? NULL : tensor_of(o, l, "ffn_gate_up_exps.weight", n * 2 * rows, cols, 1);
+    if (t) {
+        bind_rows(o, w, t, half * rows, rows);
+        bind_row(o, bias, tensor_of(o, l, "ffn_gate_up_exps.bias", n, 2 * rows, 1), i, up ? rows : 0, rows);
+        return;
+    }
     snprintf(name, sizeof name, "ffn_%s_exps.weight", which);
-    bind_rows(o, w, tensor_of(o, l, name, n * rows, cols, 0), (size_t)e * rows, rows);
+    t = tensor_of(o, l, name, n * rows, cols, 1);
+    if (t) {
+        bind_rows(o, w, t, i * rows, rows);
+        snprintf(name, sizeof name, "ffn_%s_exps.bias", which);
+        bind_row(o, bias, tensor_of(o, l, name, n, rows, 1), i, 0, rows);
+        return;
+    }
+    char single[48];
+    snprintf(single, sizeof single, "ffn_%s.%d.weight", which, e);
+    t = tensor_of(o, l, single, rows, cols, !folder);
+    if (!t) tensor_of(o, l, name, n * rows, cols, 0); /* which is the name to tell */
+    bind_matrix(o, w, t);
+}
+
+/* The router and its experts, and the network beside them. */
+static void bind_experts(pith__opening *o, int l, pith__layer *layer) {
+    const pith__hyper *h = &o->m->hyper;
+    size_t n = (size_t)h->n_expert, n_embd = (size_t)h->n_embd, n_ff = (size_t)h->n_ff_shared;
+    bind_vector(o, &layer->router_bias, tensor_of(o, l, "ffn_gate_inp.bias", 1, n, 1), 0);
+    bind_vector(o, &layer->choice_bias, tensor_of(o, l, "exp_probs_b.bias", 1, n, 1), 0);
+    bind_vector(o, &layer->expert_scale, tensor_of(o, l, "ffn_down_exps.scale", 1, n, 1), 0);
+    for (int e = 0; e < h->n_expert && !o->code; e++) {
+        pith__ffn *ffn = &layer->ffn[e];
+        if (h->gated) bind_expert(o, l, "gate", e, &ffn->gate, &ffn->gate_bias);
+        bind_expert(o, l, "up", e, &ffn->up, &ffn->up_bias);
+        bind_expert(o, l, "down", e, &ffn->down, &ffn->down_bias);
+    }
+    if (!h->n_ff_shared) return;
+    if (h->gated) bind_matrix(o, &layer->shared.gate, tensor_of(o, l, "ffn_gate_shexp.weight", n_ff, n_embd, 0));
+    bind_matrix(o, &layer->shared.up, tensor_of(o, l, "ffn_up_shexp.weight", n_ff, n_embd, 0));
+    bind_matrix(o, &layer->shared.down, tensor_of(o, l, "ffn_down_shexp.weight", n_embd, n_ff, 0));
+    bind_matrix(o, &layer->shared_gate, tensor_of(o, l, "ffn_gate_inp_shexp.weight", 1, n_embd, 1));
 }
 
 static void bind_ffn(pith__opening *o, int l, pith__layer *layer) {
     const pith__hyper *h = &o->m->hyper;
-    size_t n_embd = (size_t)h->n_embd, n_ff = (size_t)layer->n_ff, n_ff_e = (size_t)h->n_ff_expert;
+    size_t n_embd = (size_t)h->n_embd, n_ff = (size_t)layer->n_ff;
     const pith__tensor *t = NULL;
     if (h->n_expert) t = tensor_of(o, l, "ffn_gate_inp.weight", (size_t)h->n_expert, n_embd, 1);
     bind_matrix(o, &layer->router, t);
-    int routed = t != NULL, n = routed ? h->n_expert : 1;
-    layer->ffn = o->code ? NULL : pith__arena_new(&o->m->store.arena, (size_t)n, sizeof *layer->ffn);
+    int routed = t != NULL;
+    layer->ffn = o->code ? NULL : pith__arena_new(&o->m->store.arena, routed ? (size_t)h->n_expert : 1, sizeof *layer->ffn);
     if (!layer->ffn) {
         if (!o->code) o->code = pith__fail(o->err, PITH_EMEMORY, "%s: no memory", o->m->store.path);
         return;
     }
     pith__ffn *ffn = layer->ffn;
     if (routed) {
-        for (int e = 0; e < n && !o->code; e++) {
-            bind_expert(o, l, "gate", e, n_ff_e, n_embd, &ffn[e].gate);
-            bind_expert(o, l, "up", e, n_ff_e, n_embd, &ffn[e].up);
-            bind_expert(o, l, "down", e, n_embd, n_ff_e, &ffn[e].down);
-        }
+        bind_experts(o, l, layer);
     } else if (o->family->has & PITH__FUSED) {
         t = tensor_of(o, l, "ffn_up.weight", 2 * n_ff, n_embd, 0);
         bind_rows(o, &ffn->gate, t, 0, n_ff);

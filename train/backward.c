@@ -329,7 +329,7 @@ static void d_experts(const d_block *b, const float *x, float *dx) {
         const float *p = a->route + e; /* of token t: p[t * n_expert] */
         size_t first = row;
         for (size_t t = 0; t < b->n; t++) {
-            if (!(p[t * n_expert] > 0)) continue;
+            if (p[t * n_expert] == 0) continue;
             const float *df = d->f + t * n_embd;
             float *d_down = d->down + row * n_embd;
             d->route[t * n_expert + e] =
@@ -342,7 +342,7 @@ static void d_experts(const d_block *b, const float *x, float *dx) {
                   d->down + first * n_embd, d->pick + first * n_embd);
         const float *from = d->pick + first * n_embd;
         for (size_t t = 0; t < b->n; t++) {
-            if (!(p[t * n_expert] > 0)) continue;
+            if (p[t * n_expert] == 0) continue;
             for (size_t i = 0; i < n_embd; i++) dx[t * n_embd + i] += from[i];
             from += n_embd;
         }
@@ -468,12 +468,26 @@ static pith_context context_of(int n_ctx) {
     return c;
 }
 
+/* What a model has whose backward is missing; NULL: nothing. */
+static const char *not_trained(const pith_model *m) {
+    const pith__hyper *h = &m->hyper;
+    if (m->biases) return "whose scores have biases";
+    if (h->n_expert && (h->expert_sigmoid || h->expert_before)) return "whose experts are weighed by sigmoids";
+    if (h->n_expert && h->expert_factor != 1) return "whose experts' weights have a factor";
+    if (h->n_ff_shared) return "with a shared expert";
+    for (const pith__layer *w = m->layer; w < m->layer + h->n_layer; w++) {
+        if (w->router_bias.floats || w->choice_bias.floats) return "whose router has biases";
+        if (w->expert_scale.floats) return "whose experts have scales";
+    }
+    return NULL;
+}
+
 PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, float *g, int n_ctx, int keep,
                                        pith_error *err) {
     pith_context c = context_of(n_ctx);
-    if (m->biases)
-        return pith__fail(err, PITH_EARCH, "%s: training a model whose scores have biases (%s) is not built", m->store.path,
-                          m->hyper.arch), NULL;
+    const char *not_built = not_trained(m);
+    if (not_built)
+        return pith__fail(err, PITH_EARCH, "%s: training a model %s (%s) is not built", m->store.path, not_built, m->hyper.arch), NULL;
     pith_session *s = pith__session_new(m, &c, keep, err);
     if (!s) return NULL;
     pith__tape *tape = calloc(1, sizeof *tape), plan;

@@ -75,7 +75,7 @@ static void weigh_experts(pith__weighing *g, const pith__layer *w, const pith__a
     for (size_t e = 0; e < n_expert; e++) {
         const pith__weight *in[] = { &w->ffn[e].gate, &w->ffn[e].up }, *down = &w->ffn[e].down;
         size_t count = 0;
-        for (size_t t = 0; t < n; t++) count += a->route[t * n_expert + e] > 0;
+        for (size_t t = 0; t < n; t++) count += a->route[t * n_expert + e] != 0;
         weigh_inputs(g, in, 2, a->pick + row * (size_t)h->n_embd, count);
         weigh_inputs(g, &down, 1, a->act + row * (size_t)h->n_ff_expert, count);
         row += count;
