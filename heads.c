@@ -1,9 +1,10 @@
-/* heads.c - what stands on an encoder's hidden states.
+/* heads.c - what stands on a model's hidden states.
  *
  * BERT was taught to fill gaps: what it leaves of a text, a vector a token, knows what the text is about. A small head
  * on these vectors, taught for one task, makes numbers of them:
  *
- *     of a text       a label's (run classify) or one score (run rank), from the vector of the first token
+ *     of a text       a label's (run classify) or one score (run rank), from the vector of the first token; of ModernBERT
+ *                     also from the mean of all, of a decoder from the last token's
  *     of each token   a label's: what is a name in this text?
  *     of each word    that a mask may stand for (run fill), by the embedding, whose rows are the words
  *
@@ -13,6 +14,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 /* Each row y (rows, n) plus the bias. */
 static void add_to_rows(float *y, const float *bias, size_t rows, size_t n) {
@@ -39,13 +41,26 @@ PITH_SHARED void pith__task_rows(pith_pass *p, int n, const int *part_of, float 
     add_to_rows(y, k->out_bias.floats, rows, (size_t)k->n);
 }
 
-/* The vector of a text is that of its first token: row i of xn, which is not behind the part's first row. */
+/* The vector of part i becomes row i of xn, which is not behind the part's first row. */
+static void pool_part(pith_pass *p, int i) {
+    const pith__part *part = p->part + i;
+    size_t width = (size_t)p->model->hyper.n_embd, first = (size_t)part->first;
+    pith__acts a = pith__acts_at(p, p->model->hyper.n_layer);
+    p->part_of[i] = i;
+    if (p->model->task.pooling != PITH_MEAN) {
+        pith__out_norm(p, i, p->model->task.pooling == PITH_LAST ? part->first + part->n - 1 : part->first);
+        return;
+    }
+    for (int t = part->first; t < part->first + part->n; t++) pith__out_norm(p, t, t);
+    pith__pool(PITH_MEAN, a.xn + first * width, 0, part->n, width, a.y); /* y of the last block is not needed any more */
+    memcpy(a.xn + (size_t)i * width, a.y, width * sizeof *a.y);
+}
+
 PITH_SHARED void pith__task_of_parts(pith_pass *p, float *y) {
     int tokens = p->model->task.kind == PITH_TASK_TOKEN, n = tokens ? p->n_row : p->n_part;
-    for (int i = 0; i < n; i++) {
-        pith__out_norm(p, i, tokens ? i : p->part[i].first);
-        if (!tokens) p->part_of[i] = i;
-    }
+    for (int i = 0; i < n; i++)
+        if (tokens) pith__out_norm(p, i, i);
+        else pool_part(p, i);
     pith__task_rows(p, n, p->part_of, y);
 }
 

@@ -178,6 +178,7 @@ typedef struct {         /* one block: its sizes and its weights */
 typedef struct {         /* what a model was taught to say of hidden states, beside logits of the next token: heads.c */
     int kind;            /* PITH_TASK_TEXT, ...; 0: nothing */
     int n;               /* numbers: labels, or tokens of the vocabulary */
+    unsigned pooling;    /* of a text: PITH_CLS, PITH_MEAN or PITH_LAST */
     int act;             /* behind dense: PITH__TANH, ... */
     pith__weight dense, dense_bias; /* (n_embd, n_embd), (n_embd): a first step, which may not be there */
     pith__norm norm;     /* (n_embd) */

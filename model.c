@@ -295,6 +295,19 @@ static int task_activation(pith__opening *o) {
     return 0;
 }
 
+/* The vector of a text that a head reads: a file may say it, else the first token's, or the last one's, where that alone has
+ * seen the text. */
+static unsigned task_pooling(pith__opening *o) {
+    static const struct { const char *name; unsigned is; } known[] = { { "cls", PITH_CLS }, { "mean", PITH_MEAN }, { "last", PITH_LAST } };
+    const pith__key *key = pith__store_key(&o->m->store, "pith.task.pooling");
+    if (!key) return o->family->has & PITH__BOTH_WAYS ? PITH_CLS : PITH_LAST;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (key->type == PITH__STRING && pith__str_is(key->s, known[i].name)) return known[i].is;
+    if (!o->code)
+        o->code = pith__fail(o->err, PITH_EARCH, "%s: key 'pith.task.pooling' is not one of: cls mean last", o->m->store.path);
+    return 0;
+}
+
 /* What stands on the hidden states, if anything does: "cls." is of labels, as GGUF has it; GGUF has nothing for the words
  * behind masks, here "mlm.". */
 static void bind_task(pith__opening *o) {
@@ -318,6 +331,7 @@ static void bind_task(pith__opening *o) {
     k->n = (int)n;
     k->kind = words ? PITH_TASK_WORD : tokens && tokens->i ? PITH_TASK_TOKEN : PITH_TASK_TEXT;
     k->act = task_activation(o);
+    k->pooling = task_pooling(o);
     if (k->kind == PITH_TASK_TEXT && !k->dense.tensor.data && o->family->has & PITH__BOTH_WAYS)
         pith__note(&m->store, "%s: has no tensor 'cls.weight', which some converters leave out: its scores are not those that the "
                    "model was taught to give", m->store.path);

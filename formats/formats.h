@@ -303,10 +303,11 @@ PITH_SHARED int  pith__vocab_step_is(pith__json at, const char *type);
 PITH_SHARED void pith__vocab_unigram(pith__vocab_reading *r, pith__json model);
 PITH_SHARED void pith__vocab_rewrite(pith__vocab_reading *r, pith__json at); /* one step of its normalizer */
 
-/* ---- formats/hfhead.c: the head on an encoder's hidden states --------------------------------------- */
+/* ---- formats/hfhead.c: the head on a model's hidden states ------------------------------------------ */
 
 /* config.json -> keys: ARCH.classifier.output_labels, which GGUF has, and ours: pith.task.tokens, 1: labels are of tokens;
- * pith.task.problem, as problem_type; pith.task.activation, where it is not the usual one. style: of the tensors' names; the
+ * pith.task.problem, as problem_type; pith.task.activation, where it is not the usual one; pith.task.pooling, the vector that
+ * stands for a text: cls, mean or last. style: of the tensors' names; the
  * answer is what to add to it. */
 PITH_SHARED int pith__hf_head(pith__hf *c, int style);
 

@@ -249,12 +249,12 @@ PITH_SHARED int pith__hf_layout(pith__folder *f) {
     int code = PITH_OK, style = f->s->hf_style;
     for (size_t i = 0; i < f->s->n_tensor && !code; i++) {
         pith__tensor *t = &f->s->tensor[i];
-        for (size_t k = 0; k < 4 && style == PITH__HF_GPT2 && t->n_dim == 2; k++)
+        for (size_t k = 0; k < 4 && style & PITH__HF_GPT2 && t->n_dim == 2; k++)
             if (!code && tensor_ends(t->name, matrices[k])) {
                 code = transpose_tensor(f, t);
                 break;
             }
-        if (style == PITH__HF_NEOX && (tensor_ends(t->name, "attn_qkv.weight") || tensor_ends(t->name, "attn_qkv.bias")))
+        if (style & PITH__HF_NEOX && (tensor_ends(t->name, "attn_qkv.weight") || tensor_ends(t->name, "attn_qkv.bias")))
             code = group_qkv(f, t);
         if (f->skip_positions && pith__str_is(t->name, "position_embd.weight")) code = skip_positions(f, t);
     }

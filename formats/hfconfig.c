@@ -457,6 +457,7 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
                             pith__hf_bool(&c, outer, "tie_word_embeddings", (is & HF_TIED) != 0));
     f->bias = is & HF_QKV_BIAS ? 1 : pith__hf_bool(&c, c.at, "attention_bias", 0) ? 2 : 0;
     f->ffn_bias = pith__hf_bool(&c, c.at, "mlp_bias", 0);
+    if (!c.code) f->s->hf_style |= pith__hf_head(&c, c.family->style);
     return c.code ? c.code : config_generation(&c, outer);
 }
 

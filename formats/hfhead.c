@@ -1,4 +1,4 @@
-/* hfhead.c - what config.json says of the head on an encoder's hidden states.
+/* hfhead.c - what config.json says of the head on a model's hidden states.
  *
  * The class that a model was saved as (architectures) says what its head is of, and so which tensors are the head's and what
  * they are called (hfnames.c). Labels have names, and problem_type says how their numbers become probabilities. */
@@ -69,13 +69,41 @@ static void head_problem(pith__hf *c) {
     pith__hf_wrong(c, problem, PITH_EARCH, "problem_type", "one of multi_label_classification regression single_label_classification");
 }
 
+/* ModernBERT names the activation of its head. */
+static void head_activation(pith__hf *c) {
+    static const char *const known[][2] = { { "gelu", "gelu" }, { "gelu_new", "gelu_new" }, { "gelu_pytorch_tanh", "gelu_new" },
+                                            { "relu", "relu" }, { "tanh", "tanh" } };
+    pith__json act = pith__hf_get(c->at, "classifier_activation");
+    const char *is = pith__json_type(act) ? NULL : "gelu";
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (pith__json_is(act, known[i][0])) is = known[i][1];
+    if (is) pith__hf_added(c, pith__store_add_string(c->f->s, "pith.task.activation", is));
+    else pith__hf_wrong(c, act, PITH_EARCH, "classifier_activation", "one of gelu gelu_new relu tanh");
+}
+
+/* Which token's vector is the text's, where it is not the first one: ModernBERT may take the mean of all, and in a decoder only
+ * the last one has seen the text. */
+static void head_pooling(pith__hf *c, int style) {
+    pith__json pooling = pith__hf_get(c->at, "classifier_pooling");
+    const char *is = NULL;
+    if (!(style & PITH__HF_ELDERS) || style & (PITH__HF_GPT2 | PITH__HF_NEOX)) is = "last";
+    else if (style & PITH__HF_MODERN && pith__json_is(pooling, "mean")) is = "mean";
+    else if (style & PITH__HF_MODERN && pith__json_type(pooling) && !pith__json_is(pooling, "cls"))
+        pith__hf_wrong(c, pooling, PITH_EARCH, "classifier_pooling", "cls or mean");
+    else if (style & PITH__HF_MODERN) is = "cls";
+    if (is) pith__hf_added(c, pith__store_add_string(c->f->s, "pith.task.pooling", is));
+}
+
 PITH_SHARED int pith__hf_head(pith__hf *c, int style) {
     int head = head_of_class(c), labels = head & (PITH__HF_TEXT_HEAD | PITH__HF_TOKEN_HEAD);
+    if (!(style & PITH__HF_ELDERS)) head = labels; /* of words: what a decoder has is its output matrix */
     if (labels) head_labels(c);
     if (labels) head_problem(c);
     if (head == PITH__HF_TOKEN_HEAD) pith__hf_added(c, pith__store_add_int(c->f->s, "pith.task.tokens", 1));
+    if (head == PITH__HF_TEXT_HEAD) head_pooling(c, style);
     if (head == PITH__HF_TEXT_HEAD && style & PITH__HF_DISTIL)
         pith__hf_added(c, pith__store_add_string(c->f->s, "pith.task.activation", "relu"));
+    if (head && style & PITH__HF_MODERN) head_activation(c);
     if (head == PITH__HF_WORD_HEAD) c->f->tied = pith__hf_bool(c, c->at, "tie_word_embeddings", 1);
     return head;
 }

@@ -60,29 +60,36 @@ static const struct {
     { "final_norm", "output_norm", MODERN },
 };
 
-/* Those of what stands on the hidden states (hfhead.c), of models of this style with such a head, and whether the style's
+/* Those of what stands on the hidden states (hfhead.c), of models of this style (0: any) with such a head, and whether the style's
  * prefix stands before it. GGUF has no names for heads of words. */
 static const struct {
     const char *hf, *gguf;
     int only, head, prefixed;
 } name_head[] = {
-    { "classifier.dense", "cls", ROBERTA, PITH__HF_TEXT_HEAD, 0 },
-    { "classifier.out_proj", "cls.output", ROBERTA, PITH__HF_TEXT_HEAD, 0 },
+    { "classifier.dense", "cls", ROBERTA | MPNET, PITH__HF_TEXT_HEAD, 0 },
+    { "classifier.out_proj", "cls.output", ROBERTA | MPNET, PITH__HF_TEXT_HEAD, 0 },
     { "pooler.dense", "cls", BERT, PITH__HF_TEXT_HEAD, 1 },
     { "pre_classifier", "cls", DISTIL, PITH__HF_TEXT_HEAD, 0 },
-    { "classifier", "cls.output", BERT | DISTIL, PITH__HF_TEXT_HEAD | PITH__HF_TOKEN_HEAD, 0 },
-    { "lm_head.dense", "mlm.dense", ROBERTA, PITH__HF_WORD_HEAD, 0 },
-    { "lm_head.layer_norm", "mlm.norm", ROBERTA, PITH__HF_WORD_HEAD, 0 },
-    { "lm_head", "mlm", ROBERTA, PITH__HF_WORD_HEAD, 0 },
+    { "head.dense", "cls", MODERN, PITH__HF_TEXT_HEAD | PITH__HF_TOKEN_HEAD, 0 },
+    { "head.norm", "cls.norm", MODERN, PITH__HF_TEXT_HEAD | PITH__HF_TOKEN_HEAD, 0 },
+    { "classifier", "cls.output", BERT | DISTIL | MPNET | MODERN, PITH__HF_TEXT_HEAD | PITH__HF_TOKEN_HEAD, 0 },
+    { "score", "cls.output", 0, PITH__HF_TEXT_HEAD | PITH__HF_TOKEN_HEAD, 0 },
+    { "lm_head.dense", "mlm.dense", ROBERTA | MPNET, PITH__HF_WORD_HEAD, 0 },
+    { "lm_head.layer_norm", "mlm.norm", ROBERTA | MPNET, PITH__HF_WORD_HEAD, 0 },
+    { "lm_head", "mlm", ROBERTA | MPNET, PITH__HF_WORD_HEAD, 0 },
     { "cls.predictions.transform.dense", "mlm.dense", BERT, PITH__HF_WORD_HEAD, 0 },
     { "cls.predictions.transform.LayerNorm", "mlm.norm", BERT, PITH__HF_WORD_HEAD, 0 },
     { "cls.predictions", "mlm", BERT, PITH__HF_WORD_HEAD, 0 },
+    { "head.dense", "mlm.dense", MODERN, PITH__HF_WORD_HEAD, 0 },
+    { "head.norm", "mlm.norm", MODERN, PITH__HF_WORD_HEAD, 0 },
+    { "decoder", "mlm", MODERN, PITH__HF_WORD_HEAD, 0 },
     { "vocab_transform", "mlm.dense", DISTIL, PITH__HF_WORD_HEAD, 0 },
     { "vocab_layer_norm", "mlm.norm", DISTIL, PITH__HF_WORD_HEAD, 0 },
     { "vocab_projector", "mlm", DISTIL, PITH__HF_WORD_HEAD, 0 },
 }, name_decoder[] = { /* their output matrix, where it is not the embedding */
-    { "lm_head.decoder", "output", ROBERTA, PITH__HF_WORD_HEAD, 0 },
+    { "lm_head.decoder", "output", ROBERTA | MPNET, PITH__HF_WORD_HEAD, 0 },
     { "cls.predictions.decoder", "output", BERT, PITH__HF_WORD_HEAD, 0 },
+    { "decoder", "output", MODERN, PITH__HF_WORD_HEAD, 0 },
     { "vocab_projector", "output", DISTIL, PITH__HF_WORD_HEAD, 0 },
 };
 
@@ -252,16 +259,18 @@ static void skip_prefix(const struct spelling *how, pith__str *s) {
         while (*how->prefix[i] && name_begins(s, how->prefix[i])) i = 0;
 }
 
+static int fits_head(int only, int head, int style) { return (!only || style & only) && style & head; }
+
 /* Of a head. The bias of words is one; a matrix of words is used where it is not the embedding. */
 static int gguf_head(const pith__folder *f, pith__str s, const char *kind, char *name) {
     int style = f->s->hf_style;
     for (int i = 0; i < N_DECODER && *kind == 'w' && !f->tied; i++) {
-        if (!(style & name_decoder[i].only) || !(style & name_decoder[i].head) || !pith__str_is(s, name_decoder[i].hf)) continue;
+        if (!fits_head(name_decoder[i].only, name_decoder[i].head, style) || !pith__str_is(s, name_decoder[i].hf)) continue;
         snprintf(name, PITH__HF_NAME, "output.weight");
         return 1;
     }
     for (int i = 0; i < N_HEAD; i++) {
-        if (!(style & name_head[i].only) || !(style & name_head[i].head) || !pith__str_is(s, name_head[i].hf)) continue;
+        if (!fits_head(name_head[i].only, name_head[i].head, style) || !pith__str_is(s, name_head[i].hf)) continue;
         if (!strcmp(name_head[i].gguf, "mlm") && *kind == 'w') return 0;
         snprintf(name, PITH__HF_NAME, "%s.%s", name_head[i].gguf, kind);
         return 1;
@@ -278,8 +287,8 @@ PITH_SHARED int pith__hf_to_gguf(const pith__folder *f, pith__str s, char *name)
         return name_number(&s, &layer) && gguf_inner(f, layer, s, name);
     }
     const char *kind = cut_kind(&s, f->s->hf_style);
-    if (!kind || (*kind == 'b' && !(f->s->hf_style & PITH__HF_ELDERS))) return 0;
-    for (int i = 0; i < N_OUTER; i++) {
+    if (!kind) return 0;
+    for (int i = 0; i < N_OUTER && (*kind == 'w' || f->s->hf_style & PITH__HF_ELDERS); i++) {
         if (!fits_style(name_outer[i].only, 0, f->s->hf_style) || !pith__str_is(s, name_outer[i].hf)) continue;
         snprintf(name, PITH__HF_NAME, "%s.%s", name_outer[i].gguf, kind);
         return 1;
@@ -332,13 +341,12 @@ static const char *hf_inner(const pith__store *s, pith__str layer, pith__str par
 static const char *hf_head(const pith__store *s, pith__str part, const char *kind, char *room) {
     pith__str prefix = s->hf_prefix.p ? s->hf_prefix : pith__str_of(spelling_of(s->hf_style)->prefix[0]);
     for (int i = 0; i < N_HEAD; i++) {
-        if (!(s->hf_style & name_head[i].only) || !(s->hf_style & name_head[i].head) || !pith__str_is(part, name_head[i].gguf))
-            continue;
+        if (!fits_head(name_head[i].only, name_head[i].head, s->hf_style) || !pith__str_is(part, name_head[i].gguf)) continue;
         snprintf(room, PITH__HF_NAME, "%.*s%s.%s", name_head[i].prefixed ? (int)prefix.n : 0, prefix.p, name_head[i].hf, kind);
         return room;
     }
     for (int i = 0; i < N_DECODER; i++) {
-        if (!(s->hf_style & name_decoder[i].only) || !(s->hf_style & name_decoder[i].head) || !pith__str_is(part, "output")) continue;
+        if (!fits_head(name_decoder[i].only, name_decoder[i].head, s->hf_style) || !pith__str_is(part, "output")) continue;
         snprintf(room, PITH__HF_NAME, "%s.%s", name_decoder[i].hf, kind);
         return room;
     }
