@@ -17,8 +17,8 @@ static void gate_row(const void *data, size_t t, uint8_t *scratch) {
     const ffn_rows *f = data;
     size_t n_ff = f->w->up.tensor.rows, at = t * n_ff;
     int gated = f->b->h->gated;
-    if (gated) pith__add_bias(f->gate + at, f->w->gate_bias.floats, n_ff);
-    pith__add_bias(f->up + at, f->w->up_bias.floats, n_ff);
+    if (gated) pith__add_bias(f->b->pass, f->gate + at, f->w->gate_bias.floats, n_ff);
+    pith__add_bias(f->b->pass, f->up + at, f->w->up_bias.floats, n_ff);
     f->b->pass->kernels->gate(f->act + at, (gated ? f->gate : f->up) + at, gated ? f->up + at : NULL, n_ff, f->b->h->act);
 }
 
@@ -38,7 +38,7 @@ static void network(const ffn_rows *f, float *y, const float *x, size_t rows) {
     pith__share(&p->team, rows, pith__worth_it(rows * n_ff), gate_row, f);
     in = pith__input_of(p, f->act, (int)rows, n_ff);
     pith__project(p, y, &w->down, &in, f->part_of);
-    for (size_t t = 0; t < rows; t++) pith__add_bias(y + t * n_embd, w->down_bias.floats, n_embd);
+    for (size_t t = 0; t < rows; t++) pith__add_bias(p, y + t * n_embd, w->down_bias.floats, n_embd);
 }
 
 /* ---- routing --------------------------------------------------------------------------------------- */
@@ -68,7 +68,7 @@ static void choose_groups(const pith__hyper *h, float *score, int two) {
 static void score_experts(const pith__block *b, float *p, float *score) {
     const pith__hyper *h = b->h;
     const float *bias = b->layer->choice_bias.floats;
-    pith__add_bias(p, b->layer->router_bias.floats, (size_t)h->n_expert);
+    pith__add_bias(b->pass, p, b->layer->router_bias.floats, (size_t)h->n_expert);
     memcpy(score, p, (size_t)h->n_expert * sizeof *p);
     if (!h->expert_sigmoid) b->pass->kernels->softmax(p, (size_t)h->n_expert);
     for (int e = 0; h->expert_sigmoid && e < h->n_expert; e++) p[e] = 1 / (1 + expf(-p[e]));

@@ -88,7 +88,7 @@ static void add_to_stream(const pith__block *b, float *out, const float *stream,
         pith__run_norm(b->pass, out + at, f, post_norm);
         f = out + at;
     }
-    for (size_t i = 0; i < n_embd; i++) out[at + i] = stream[at + i] + b->h->residual_scale * f[i];
+    b->pass->kernels->add(out + at, stream + at, f, b->h->residual_scale, n_embd);
 }
 
 /* ---- attention ------------------------------------------------------------------------------------- */
@@ -108,7 +108,7 @@ static void bias_norm_rope(const pith__block *b, float *x, float *x0, const pith
                            const pith__norm *w, int heads, size_t t) {
     size_t dim = (size_t)b->layer->head_dim, n_rot = (size_t)b->layer->n_rot, n = (size_t)heads * dim;
     x += t * n, x0 += t * n;
-    pith__add_bias(x0, bias->floats, n);
+    pith__add_bias(b->pass, x0, bias->floats, n);
     for (size_t at = 0; w->w.floats && at < n; at += w->w.tensor.cols) pith__run_norm(b->pass, x + at, x0 + at, w);
     for (size_t at = 0; b->h->rope_gather && at < n; at += dim)
         gather_pairs(x + at, x0 + at, n_rot, dim);
@@ -149,7 +149,7 @@ static void finish_qkv(const void *data, size_t t, uint8_t *scratch) {
     const pith__layer *w = b->layer;
     bias_norm_rope(b, b->a.q, b->a.q0, &w->q_bias, &w->q_norm, w->n_head, t);
     bias_norm_rope(b, b->a.k, b->a.k0, &w->k_bias, &w->k_norm, w->n_kv_head, t);
-    pith__add_bias(b->a.v + t * w->v.tensor.rows, w->v_bias.floats, w->v.tensor.rows);
+    pith__add_bias(b->pass, b->a.v + t * w->v.tensor.rows, w->v_bias.floats, w->v.tensor.rows);
     write_kv(b, t);
 }
 
@@ -157,7 +157,7 @@ static void after_attention(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const pith__block *b = data;
     const pith__layer *w = b->layer;
-    pith__add_bias(b->a.o + t * w->o.tensor.rows, w->o_bias.floats, w->o.tensor.rows);
+    pith__add_bias(b->pass, b->a.o + t * w->o.tensor.rows, w->o_bias.floats, w->o.tensor.rows);
     add_to_stream(b, b->a.y0, b->a.x, b->a.o, &w->attn_post_norm, t);
     norm_row(b, b->a.y, b->a.y0, &w->attn_out_norm, t);
 }

@@ -599,7 +599,7 @@ typedef struct {         /* one layer, at work on the rows of a pass */
 PITH_SHARED pith__input pith__input_of(const pith_pass *p, const float *x, int n, size_t cols);
 /* y (n, rows of w) = the input through w, and what the adapters of each row's session add. part_of (n): the part it is of. */
 PITH_SHARED void pith__project(pith_pass *p, float *y, const pith__weight *w, pith__input *in, const int *part_of);
-PITH_SHARED void pith__add_bias(float *y, const float *bias, size_t n); /* NULL: there is none */
+PITH_SHARED void pith__add_bias(const pith_pass *p, float *y, const float *bias, size_t n); /* NULL: there is none */
 /* y = the norm of x, as many numbers as w has. */
 PITH_SHARED void pith__run_norm(const pith_pass *p, float *y, const float *x, const pith__norm *w);
 PITH_SHARED void pith__each_token(const pith__block *b, pith__task *work);

@@ -27,8 +27,8 @@ PITH_SHARED pith__input pith__input_of(const pith_pass *p, const float *x, int n
     return in;
 }
 
-PITH_SHARED void pith__add_bias(float *y, const float *bias, size_t n) {
-    for (size_t i = 0; bias && i < n; i++) y[i] += bias[i];
+PITH_SHARED void pith__add_bias(const pith_pass *p, float *y, const float *bias, size_t n) {
+    if (bias) p->kernels->add(y, y, bias, 1, n);
 }
 
 /* y = the norm of x, as many numbers as the norm has weights. All norms of all models. A family has a norm where

@@ -178,6 +178,11 @@ static void layernorm_portable(float *y, const float *x, const float *w, const f
     for (size_t i = 0; i < n; i++) y[i] = scale * y[i] * w[i] + (b ? b[i] : 0);
 }
 
+/* y = x + scale f: what a block adds to the stream, or a bias (scale 1). x may be y. */
+static void add_portable(float *y, const float *x, const float *f, float scale, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = x[i] + scale * f[i];
+}
+
 /* RoPE rotates pairs of channels by angles that grow with the position: Su et al. 2021, arXiv:2104.09864. Trap:
  * in llama2.c's files and GGUF's llama a pair is two neighbours; elsewhere it is half a head apart. */
 static void rope_portable(float *x, const float *cs, int n_rot, int half) {
@@ -322,8 +327,13 @@ PITH_SHARED size_t pith__cache_plane(const pith__format *f, int head_dim, int n_
 PITH_SHARED void pith__cache_key(const pith__format *f, uint8_t *plane, int head_dim, int slot, const float *k) {
     uint8_t *keys = plane + (size_t)(slot / LANES * LANES) * value_bytes(f, head_dim);
     int u = slot % LANES;
-    for (int i = 0; f->floats && i < head_dim; i++)
-        f->encode(keys + ((size_t)i * LANES + u) * f->bytes, k + i, 1, NULL);
+    enum { SOME = 64 }; /* are encoded together */
+    for (int i = 0; f->floats && i < head_dim; i += SOME) {
+        uint8_t some[4 * SOME];
+        int n = head_dim - i < SOME ? head_dim - i : SOME;
+        f->encode(some, k + i, (size_t)n, NULL);
+        for (int j = 0; j < n; j++) memcpy(keys + ((size_t)(i + j) * LANES + u) * f->bytes, some + j * f->bytes, f->bytes);
+    }
     for (int i = 0; !f->floats && i < head_dim; i += 32, keys += Q8_0_KEYS) {
         uint8_t block[PITH__Q8_0_BYTES];
         f->encode(block, k + i, 32, NULL);
@@ -435,7 +445,7 @@ static size_t tile_size_portable(const pith__format *f, size_t n) { /* no tiles,
 static const pith__kernels portable_kernels = {
     .name = "portable", .quantize = quantize_portable, .tile_size = tile_size_portable, .matmul = matmul_portable,
     .attend = attend_portable, .dot = dot_portable, .scan = scan_portable, .rmsnorm = rmsnorm_portable,
-    .layernorm = layernorm_portable, .rope = rope_portable,
+    .layernorm = layernorm_portable, .add = add_portable, .rope = rope_portable,
     .gate = gate_portable, .softmax = softmax_portable, .outer = outer_portable, .d_gate = d_gate_portable,
     .peak_flops = peak_flops_portable,
 };

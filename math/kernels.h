@@ -236,6 +236,7 @@ struct pith__kernels {
     void (*scan)(const pith__scan *s, size_t r0, size_t r1); /* vectors r0 to r1 */
     void (*rmsnorm)(float *y, const float *x, const float *w, size_t n, float eps); /* w NULL: ones */
     void (*layernorm)(float *y, const float *x, const float *w, const float *b, size_t n, float eps); /* b NULL: zeros */
+    void (*add)(float *y, const float *x, const float *f, float scale, size_t n); /* y = x + scale f */
     void (*rope)(float *x, const float *cs, int n_rot, int half); /* one head; cs: (n_rot / 2, 2) cos, sin */
     void (*gate)(float *y, const float *gate, const float *up, size_t n, int act); /* act(gate) * up; up NULL: ones */
     void (*softmax)(float *x, size_t n);

@@ -373,6 +373,20 @@ TEST(layernorm_is_centred_and_scaled) {
         }
 }
 
+TEST(add_is_the_same_everywhere) {
+    float x[300], f[300], y[300];
+    for (int s = 0; s < n_set; s++)
+        for (size_t n = 0; n <= 300; n += n < 70 ? 1 : 23) {
+            for (size_t i = 0; i < 300; i++) x[i] = uniform(), f[i] = uniform(), y[i] = 7;
+            sets[s]->add(y, x, f, 0.22f, n);
+            for (size_t i = 0; i < n; i++) CHECK(y[i] == x[i] + 0.22f * f[i]);
+            CHECK(y[n < 300 ? n : 0] == (n < 300 ? 7 : y[0]));
+            memcpy(y, x, sizeof y);
+            sets[s]->add(y, y, f, 1, n); /* in place */
+            for (size_t i = 0; i < 300; i++) CHECK(y[i] == (i < n ? x[i] + f[i] : x[i]));
+        }
+}
+
 TEST(rope_turns_pairs) {
     for (int s = 0; s < n_set; s++)
         for (int n = 2; n <= 132; n += n < 40 ? 2 : 46)
@@ -494,6 +508,7 @@ int main(void) {
     RUN(quantize_of_what_is_not_a_number);
     RUN(dot_and_rmsnorm);
     RUN(layernorm_is_centred_and_scaled);
+    RUN(add_is_the_same_everywhere);
     RUN(rope_turns_pairs);
     RUN(gate_is_silu_or_gelu);
     RUN(gate_is_exact_gelu_or_relu);
