@@ -175,6 +175,7 @@ static pith__attention attention_of(const pith__block *b, const pith__part *part
         .k_format = s->k_format, .v_format = s->v_format, .n = part->n, .position = part->position,
         .n_head = w->n_head, .n_kv_head = w->n_kv_head, .head_dim = w->head_dim, .n_slot = n_slot,
         .mask = w->mask, .scale = b->h->attn_scale, .softcap = b->h->attn_softcap, .bias = b->pass->model->biases,
+        .sinks = w->sinks.floats,
     };
 }
 

@@ -161,6 +161,7 @@ typedef struct {         /* one block: its sizes and its weights */
     pith__norm attn_out_norm, ffn_out_norm;   /* (n_embd) of the stream with what they added (BERT) */
     pith__norm q_norm, k_norm; /* (head_dim); qk_norm_whole: (n_head or n_kv_head, head_dim) */
     pith__weight q_bias, k_bias, v_bias, o_bias;
+    pith__weight sinks;  /* (n_head) see pith__attention */
     pith__weight q, k, v; /* (n_head or n_kv_head * head_dim, n_embd) */
     pith__weight o;      /* (n_embd, n_head * head_dim) */
     pith__weight router; /* (n_expert, n_embd); none: the one network is dense */

@@ -12,7 +12,7 @@
 
 /* ---- weights --------------------------------------------------------------------------------------- */
 
-enum { ONE, EMBD, HEADS, KV_HEADS, HEAD, FF, QKV, GATE_UP, EXPERT, VOCAB }; /* sizes by name */
+enum { ONE, EMBD, HEADS, KV_HEADS, HEAD, HEAD_COUNT, FF, QKV, GATE_UP, EXPERT, VOCAB }; /* sizes by name */
 
 static size_t size_of(const pith__hyper *h, const pith__layer *w, int what) {
     size_t head = (size_t)w->head_dim, n = (size_t)w->n_head, kv = (size_t)w->n_kv_head;
@@ -21,6 +21,7 @@ static size_t size_of(const pith__hyper *h, const pith__layer *w, int what) {
     case HEADS: return n * head;
     case KV_HEADS: return kv * head;
     case HEAD: return head;
+    case HEAD_COUNT: return n;
     case FF: return (size_t)w->n_ff;
     case QKV: return (n + 2 * kv) * head;
     case GATE_UP: return 2 * (size_t)w->n_ff;
@@ -47,6 +48,7 @@ static const struct part {
     { "attn_v.bias", PART(v_bias), ONE, KV_HEADS, PITH__OPTIONAL },
     { "attn_q_norm.weight", PART(q_norm.w), ONE, HEAD, PITH__QK_NORM },
     { "attn_k_norm.weight", PART(k_norm.w), ONE, HEAD, PITH__QK_NORM },
+    { "attn_sinks.weight", PART(sinks), ONE, HEAD_COUNT, PITH__OPTIONAL },
     { "attn_output.weight", PART(o), EMBD, HEADS, 0 },
     { "attn_output.bias", PART(o_bias), ONE, EMBD, PITH__OPTIONAL },
     { "post_attention_norm.weight", PART(attn_post_norm.w), ONE, EMBD, PITH__POST_NORM },

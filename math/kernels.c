@@ -284,7 +284,8 @@ static void score_keys(float *s, const pith__attention *a, const float *q, const
 
 /* Attention of head h of token t: the scores of the positions that it sees, their softmax, and the sum of the values
  * with these weights. 16 keys lie side by side; scores of other positions are computed but not used. Query head h reads
- * kv head h / n_rep (grouped queries: Ainslie et al. 2023, arXiv:2305.13245). */
+ * kv head h / n_rep (grouped queries: Ainslie et al. 2023, arXiv:2305.13245). A sink (gpt-oss; Xiao et al. 2023,
+ * arXiv:2309.17453) is one more score, which stands behind the others; its share is of nothing. */
 static void attend_one(const pith__attention *a, int t, int h, float *scores) {
     int kv_head = h / (a->n_head / a->n_kv_head), position = a->position + t;
     const uint8_t *v = a->v + kv_head * a->v_plane, *k = a->latent ? v : a->k + kv_head * a->k_plane;
@@ -305,7 +306,8 @@ static void attend_one(const pith__attention *a, int t, int h, float *scores) {
         }
     }
     scores += first - begin;
-    softmax_portable(scores, (size_t)(last - first) + 1);
+    if (a->sinks) scores[last - first + 1] = a->sinks[h];
+    softmax_portable(scores, (size_t)(last - first) + 1 + (a->sinks != NULL));
     memset(y, 0, value_dim * sizeof *y);
     bytes = value_bytes(a->v_format, a->head_dim);
     for (int u = first; u <= last; u++)

@@ -182,6 +182,7 @@ typedef struct {
     double scale;        /* a score is q.k * scale */
     float softcap;       /* c > 0: a score becomes c * tanh(score / c) */
     const float *bias;   /* (n_head, PITH__BIASES) added to a score, by how far the key is from the query; NULL: none */
+    const float *sinks;  /* (n_head) a score that takes part in the softmax, for a key without a value; NULL: none */
     size_t first_task;   /* set by pith__attend: the number of its first task, of all attentions together */
 } pith__attention;
 

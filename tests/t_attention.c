@@ -18,7 +18,9 @@ static void right_attention(const case_of_attention *c, int t, int h, double *y)
         if (a->softcap > 0) s[u] = a->softcap * tanh(s[u] / a->softcap);
         most = fmax(most, s[u]);
     }
+    if (a->sinks) most = fmax(most, a->sinks[h]);
     for (int u = lo; u <= hi; u++) sum += s[u] = exp(s[u] - most);
+    if (a->sinks) sum += exp(a->sinks[h] - most);
     for (int i = 0; i < pith__value_dim(a); i++) {
         y[i] = 0;
         for (int u = lo; u <= hi; u++) y[i] += s[u] / sum * c->v[u * width + at + i];
@@ -147,6 +149,46 @@ TEST(attention_with_biases) {
         }
 }
 
+/* gpt-oss: sinks under, among and far over the scores; one that is -infinity is none. */
+TEST(attention_with_sinks) {
+    static const float sinks[8] = { 0.5f, -3, 2, 30, -INFINITY, -200, 1, 0 };
+    static const int shape[][6] = { /* n_head, n_kv_head, head_dim, n_slot, position, n */
+                                    { 8, 4, 8, 256, 0, 30 },      { 8, 1, 64, 1040, 1000, 19 },
+                                    { 8, 2, 20, 64, 40, 9 },      { 8, 4, 32, 640, 500, 25 },
+                                    { 8, 8, 64, 16, 0, 1 } };
+    static const int format[] = { PITH__F32, PITH__F16, PITH__Q8_0, PITH__BF16 };
+    for (int s = 0; s < n_set; s++)
+        for (int f = 0; f < 4; f++)
+            for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
+                const int *d = shape[i];
+                if (format[f] == PITH__Q8_0 && d[2] % 32) continue;
+                case_of_attention c;
+                make_case(&c, format[f], d[0], d[1], d[2], d[3], d[4], d[5]);
+                c.a.sinks = sinks;
+                for (int causal = 0; causal < 2; causal++)
+                    for (int window = 0; window < 300; window = 4 * window + 9) {
+                        c.a.mask = (pith__mask){ causal, window };
+                        check_attention(sets[s], &c);
+                    }
+                free_case(&c);
+            }
+}
+
+TEST(sinks_of_nan) { /* a wrong result must not look right */
+    static const float sinks[2] = { NAN, NAN };
+    for (int s = 0; s < n_set; s++)
+        for (int position = 5; position < 600; position += 530) {
+            case_of_attention c;
+            make_case(&c, PITH__F32, 2, 2, 16, 640, position, 3);
+            pith__team team = new_team(1, pith__attend_scratch(1, 16, 640));
+            c.a.sinks = sinks;
+            pith__attend(sets[s], &team, &c.a, 1);
+            for (int i = 0; i < 3 * 2 * 16; i++) CHECK(isnan(c.a.y[i]));
+            free(team.scratch);
+            free_case(&c);
+        }
+}
+
 TEST(threads_share_attention) {
     for (int s = 0; s < n_set; s++) {
         case_of_attention c;
@@ -222,6 +264,8 @@ int main(void) {
     RUN(attention);
     RUN(attention_over_latents);
     RUN(attention_with_biases);
+    RUN(attention_with_sinks);
+    RUN(sinks_of_nan);
     RUN(threads_share_attention);
     RUN(attention_in_a_ring);
     RUN(attention_skips_what_it_must_not_see);

@@ -478,6 +478,7 @@ static const char *not_trained(const pith_model *m) {
     for (const pith__layer *w = m->layer; w < m->layer + h->n_layer; w++) {
         if (w->router_bias.floats || w->choice_bias.floats) return "whose router has biases";
         if (w->expert_scale.floats) return "whose experts have scales";
+        if (w->sinks.floats) return "with attention sinks";
     }
     return NULL;
 }
