@@ -105,6 +105,16 @@ _Static_assert(sizeof(file_head) == 112, "as in the file");
 enum { VERSION = 1, AT_ONCE = 1 << 16, LEAST = sizeof(file_head) + sizeof(uint64_t) };
 static const char magic[8] = "PITHTEXT";
 
+/* Of the numbers of a matrix. */
+static uint64_t hash_rows(uint64_t x, const pith__tensor *t) {
+    if (!pith__is_apart(t)) return pith__hash(x, t->data, t->rows * t->row_bytes);
+    for (size_t r = 0; r < t->rows; r++) {
+        x = pith__hash(x, t->data + r * t->row_bytes, pith__row_size(t));
+        x = pith__hash(x, t->scale + r * (t->row_bytes / 16), pith__row_size(t) / 16);
+    }
+    return x;
+}
+
 /* Reads all weights, which takes about as long as one token: a session that knows the hash keeps it. */
 PITH_SHARED uint64_t pith__model_hash(const pith_model *m) {
     const pith__hyper *h = &m->hyper;
@@ -126,8 +136,8 @@ PITH_SHARED uint64_t pith__model_hash(const pith_model *m) {
         const pith__tensor *t = &w->tensor;
         x = pith__hash(x + (uint64_t)t->format->id, t->name.p, t->name.n);
         if (w->floats) x = pith__hash(x, w->floats, t->cols * sizeof *w->floats);
-        else if (w == &m->embd || t->data != m->embd.tensor.data) x = pith__hash(x, t->data, t->rows * t->row_bytes);
-        if (t->scale) x = pith__hash(x, t->scale, t->rows * t->cols / t->group * sizeof(float));
+        else if (w == &m->embd || t->data != m->embd.tensor.data) x = hash_rows(x, t);
+        if (t->scale && !pith__is_apart(t)) x = pith__hash(x, t->scale, t->rows * t->cols / t->group * sizeof(float));
     }
     return x;
 }

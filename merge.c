@@ -151,8 +151,8 @@ static void merge_row(const void *data, size_t i, uint8_t *scratch) {
     pith__row_floats(p->from, p->row0 + r, x);
     if (t->sums) {
         sum_row(t, p->w, r, x, d, y, &j->sum[i]);
-    } else if (t->to == p->from->format && !p->from->scale) {
-        memcpy(y, p->from->data + (p->row0 + r) * p->from->row_bytes, t->tensor.row_bytes);
+    } else if (t->to == p->from->format) {
+        pith__row_blocks(p->from, p->row0 + r, y);
         j->sum[i].wrong = !(pith__magnitude(x, cols) < INFINITY);
     } else {
         j->sum[i].wrong = t->to->encode(y, x, cols, t->importance ? t->importance + (j->r0 + i) / t->rows_each * cols : NULL);

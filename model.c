@@ -100,6 +100,7 @@ static void bind_rows(pith__opening *o, pith__weight *w, const pith__tensor *t, 
     bind_weight(o, w, t);
     w->from = r0 * t->cols;
     w->tensor.data += r0 * t->row_bytes;
+    if (pith__is_apart(t)) w->tensor.scale += r0 * (t->row_bytes / 16);
     w->tensor.rows = n;
     w->tensor.n_dim = 2, w->tensor.shape[0] = n, w->tensor.shape[1] = t->cols;
 }

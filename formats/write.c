@@ -295,9 +295,13 @@ static void put_tensor_table(blob *b, const pith__out *out, size_t n) {
 
 static int encode_rows(const pith__out *o, size_t r, size_t n, uint8_t *y) {
     float *x = malloc(o->tensor->cols * sizeof *x);
-    for (size_t i = 0; x && i < n; i++) {
+    for (size_t i = 0; x && i < n; i++, y += out_row_bytes(o)) {
+        if (o->tensor->format == o->to) {
+            pith__row_blocks(o->tensor, r + i, y);
+            continue;
+        }
         pith__row_floats(o->tensor, r + i, x);
-        o->to->encode(y + i * out_row_bytes(o), x, o->tensor->cols, NULL);
+        o->to->encode(y, x, o->tensor->cols, NULL);
     }
     free(x);
     return x ? PITH_OK : PITH_EMEMORY;

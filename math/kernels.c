@@ -456,10 +456,14 @@ PITH_SHARED const pith__kernels *pith__portable(const char *name) {
     return !name || !strcmp(name, portable_kernels.name) ? &portable_kernels : NULL;
 }
 
+enum { ROWS_AT_ONCE = 32 };
+
+static size_t blocks_scratch(size_t cols) { return (ROWS_AT_ONCE * PITH__MXFP4_BYTES * (cols / 32) + 63) / 64 * 64; }
+
 /* Room for a row as pith__q32; in twins/ for 16 rows as floats, or for (17, PITH__FEW, 16) sums, a block of 8 and the
- * scales of 16 blocks, 4 each. */
+ * scales of 16 blocks, 4 each. And for some rows as GGUF has them. */
 PITH_SHARED size_t pith__matmul_scratch(size_t cols) {
-    return 16 * sizeof(float) * (cols + 17 * PITH__FEW + 8 + 16 * 4);
+    return 16 * sizeof(float) * (cols + 17 * PITH__FEW + 8 + 16 * 4) + blocks_scratch(cols);
 }
 
 /* A tile has at most 16 tokens, and at most a float for each number; the last tile is a whole one. */
@@ -495,13 +499,26 @@ static void arrange_task(const void *data, size_t i, uint8_t *scratch) {
     job->kernels->arrange(job->in, job->p.w->format, i);
 }
 
+/* Rows r to end of a weight whose blocks are not as GGUF has them: some rows become so, and are multiplied. */
+static void matmul_apart(const matmul_job *job, size_t r, size_t end, uint8_t *scratch) {
+    size_t bytes = job->p.w->cols / 32 * PITH__MXFP4_BYTES;
+    for (size_t n; r < end; r += n) {
+        n = end - r < ROWS_AT_ONCE ? end - r : ROWS_AT_ONCE;
+        pith__tensor some = { .format = job->p.w->format, .rows = n, .cols = job->p.w->cols, .data = scratch, .row_bytes = bytes };
+        pith__product p = { job->p.y + r, job->p.stride, &some, job->in };
+        for (size_t i = 0; i < n; i++) pith__row_blocks(job->p.w, r + i, scratch + i * bytes);
+        job->kernels->matmul(&p, 0, n, scratch + blocks_scratch(some.cols));
+    }
+}
+
 /* Tasks are dealt to piles, one for each thread. Threads take them in turns, so each walks along rows that follow one
  * another, and what it fetches ahead (twins/panels.inc) is of use to itself. */
 static void matmul_task(const void *data, size_t i, uint8_t *scratch) {
     const matmul_job *job = data;
     if (i < job->n_pile * job->pile) i = i % job->n_pile * job->pile + i / job->n_pile;
     size_t rows = job->p.w->rows, r = i * job->rows, end = rows - r < job->rows ? rows : r + job->rows;
-    job->kernels->matmul(&job->p, r, end, scratch);
+    if (pith__is_apart(job->p.w)) matmul_apart(job, r, end, scratch);
+    else job->kernels->matmul(&job->p, r, end, scratch);
 }
 
 /* A task is some rows: about eight tasks for each thread, or, with many tokens, 32 rows (two panels) each. So all

@@ -101,8 +101,10 @@ typedef struct {
     uint64_t shape[4];         /* slowest first: (rows, cols), (experts, rows, cols) */
     size_t rows, cols;         /* the product of all dimensions but the last; the last */
     const uint8_t *data;       /* rows * row_bytes bytes */
-    size_t row_bytes;
-    const uint8_t *scale;      /* PITH__I8 only: a little-endian float32 for each group numbers */
+    size_t row_bytes;          /* from one row to the next */
+    /* PITH__I8: a little-endian float32 for each group numbers. MXFP4 of a Hugging Face folder: the exponents of blocks,
+     * row_bytes / 16 from one row to the next; in 16 bytes of data numbers 2 i and 2 i + 1 share byte i. Else NULL. */
+    const uint8_t *scale;
     size_t group;
     int used;                  /* 1: a model has it for a part of its own */
 } pith__tensor;
@@ -110,6 +112,9 @@ typedef struct {
 PITH_SHARED const pith__format *pith__format_of(int id);       /* NULL: unknown */
 PITH_SHARED const pith__format *pith__format_named(const char *name); /* any case; NULL: unknown */
 PITH_SHARED size_t   pith__tensor_bytes(const pith__tensor *t); /* in the file, scales too */
+PITH_SHARED size_t   pith__row_size(const pith__tensor *t); /* bytes of the numbers of a row; others may lie before the next one */
+PITH_SHARED int      pith__is_apart(const pith__tensor *t); /* 1: MXFP4 of a Hugging Face folder */
+PITH_SHARED void pith__row_blocks(const pith__tensor *w, size_t r, void *y); /* as GGUF has them */
 PITH_SHARED void pith__row_floats(const pith__tensor *w, size_t r, float *y); /* y: (cols) */
 /* Numbers 32 b to 32 b + 31 of row r; zeros follow the last column. For formats of integers, and for I8 whose
  * groups are a multiple of 16. */

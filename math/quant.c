@@ -237,7 +237,9 @@ PITH_SHARED const pith__format *pith__format_named(const char *name) {
 
 /* ---- rows of a tensor ------------------------------------------------------------------------ */
 
-/* In llama2.c's version 2 a tensor is first its integers, then its float32 scales, one for each group of
+/* Scales need not lie beside their integers.
+ *
+ * In llama2.c's version 2 a tensor is first its integers, then its float32 scales, one for each group of
  * integers in the order of the file. So a row's scales do not lie beside it. */
 static float i8_scale(const pith__tensor *w, size_t i) {
     float d;
@@ -252,6 +254,40 @@ static void i8_block(const pith__tensor *w, size_t r, size_t b, pith__q32 *y) {
     for (size_t i = 0; i < n; i += 16) y->d[i / 16] = i8_scale(w, r * w->cols + 32 * b + i);
 }
 
+PITH_SHARED int pith__is_apart(const pith__tensor *t) { return t->scale && t->format->unpack; }
+
+/* Neighbours share a byte; in a block of GGUF number i and number i + 16 do. */
+static void gather_mxfp4(mxfp4_block *y, const uint8_t p[16], uint8_t exponent) {
+    y->exponent = exponent;
+    for (int i = 0; i < 8; i++) {
+        y->q[2 * i] = (uint8_t)((p[i] & 15) | p[i + 8] << 4);
+        y->q[2 * i + 1] = (uint8_t)(p[i] >> 4 | (p[i + 8] & 0xf0));
+    }
+}
+
+PITH_SHARED size_t pith__row_size(const pith__tensor *t) {
+    return t->cols / (size_t)t->format->length * (size_t)(pith__is_apart(t) ? t->format->bytes - 1 : t->format->bytes);
+}
+
+PITH_SHARED void pith__row_blocks(const pith__tensor *w, size_t r, void *y) {
+    const uint8_t *row = w->data + r * w->row_bytes;
+    mxfp4_block *to = y;
+    if (!pith__is_apart(w)) memcpy(y, row, w->row_bytes);
+    for (size_t b = 0; pith__is_apart(w) && b < w->cols / 32; b++)
+        gather_mxfp4(to + b, row + 16 * b, w->scale[r * (w->row_bytes / 16) + b]);
+}
+
+/* Numbers 32 b to 32 b + 31 of row r, of a format of blocks. */
+static void unpack_block(pith__q32 *y, const pith__tensor *w, size_t r, size_t b) {
+    mxfp4_block x;
+    if (!pith__is_apart(w)) {
+        w->format->unpack(y, w->data + r * w->row_bytes, b);
+        return;
+    }
+    gather_mxfp4(&x, w->data + r * w->row_bytes + 16 * b, w->scale[r * (w->row_bytes / 16) + b]);
+    w->format->unpack(y, &x, 0);
+}
+
 /* Dequantizes, with the operations in ggml's order, so with ggml's bits. */
 static void block_floats(float y[32], const pith__q32 *x) {
     for (int h = 0; h < 2; h++, y += 16)
@@ -259,11 +295,12 @@ static void block_floats(float y[32], const pith__q32 *x) {
 }
 
 PITH_SHARED void pith__row_q32(const pith__tensor *w, size_t r, size_t b, pith__q32 *y) {
-    if (w->format->unpack) w->format->unpack(y, w->data + r * w->row_bytes, b);
+    if (w->format->unpack) unpack_block(y, w, r, b);
     else i8_block(w, r, b, y);
 }
 
 PITH_SHARED size_t pith__tensor_bytes(const pith__tensor *t) {
+    if (pith__is_apart(t)) return t->rows * (t->cols / 32) * PITH__MXFP4_BYTES;
     size_t scales = t->scale ? t->rows * (t->cols / t->group) * sizeof(float) : 0;
     return t->rows * t->row_bytes + scales;
 }
@@ -275,7 +312,7 @@ PITH_SHARED void pith__row_floats(const pith__tensor *w, size_t r, float *y) {
     } else if (w->format->unpack) {
         for (size_t b = 0; b < w->cols / 32; b++) {
             pith__q32 x;
-            w->format->unpack(&x, row, b);
+            unpack_block(&x, w, r, b);
             block_floats(y + 32 * b, &x);
         }
     } else {

@@ -144,6 +144,64 @@ TEST(matmul_of_llama2c_groups) {
             check_matmul(sets[s], pith__format_of(PITH__I8), shape[i][0], shape[i][1], shape[i][2]);
 }
 
+/* The same weights with numbers and scales apart, and other rows between its rows. */
+static void set_apart(pith__tensor *to, const pith__tensor *w) {
+    enum { STEP = 3 };
+    size_t n_block = w->cols / 32;
+    uint8_t *data = take(w->rows * STEP * n_block * 16), *scale = take(w->rows * STEP * n_block);
+    for (size_t i = 0; i < w->rows * STEP * n_block * 16; i++) data[i] = (uint8_t)next_random();
+    for (size_t r = 0; r < w->rows; r++)
+        for (size_t b = 0; b < n_block; b++) {
+            const uint8_t *block = w->data + r * w->row_bytes + b * PITH__MXFP4_BYTES;
+            uint8_t *p = data + (r * STEP * n_block + b) * 16;
+            scale[r * STEP * n_block + b] = block[0];
+            for (int i = 0; i < 32; i++) { /* number i of the block, in the lower half of its byte where i is even */
+                uint8_t code = i < 16 ? block[1 + i] & 15 : block[1 + i - 16] >> 4;
+                p[i / 2] = (uint8_t)(i % 2 ? (p[i / 2] & 15) | code << 4 : (p[i / 2] & 0xf0) | code);
+            }
+        }
+    *to = *w;
+    to->data = data, to->scale = scale, to->row_bytes = STEP * n_block * 16;
+}
+
+TEST(blocks_apart_from_their_scales) { /* MXFP4 of a Hugging Face folder has the bits of GGUF's */
+    static const size_t shape[][2] = { { 1, 32 }, { 47, 64 }, { 33, 288 }, { 200, 1056 } };
+    for (size_t i = 0; i < 4; i++) {
+        size_t rows = shape[i][0], cols = shape[i][1];
+        pith__tensor w = random_weights(pith__format_of(PITH__MXFP4), rows, cols, 0), apart;
+        pith__input in = new_input(MANY, cols);
+        float *y = take(rows * MANY * 4), *z = take(rows * MANY * 4);
+        uint8_t *row = take(w.row_bytes);
+        set_apart(&apart, &w);
+        EQ(pith__tensor_bytes(&apart), pith__tensor_bytes(&w));
+        EQ(pith__row_size(&apart), cols / 2);
+        for (size_t r = 0; r < rows; r++) {
+            pith__row_blocks(&apart, r, row);
+            CHECK(!memcmp(row, w.data + r * w.row_bytes, w.row_bytes));
+            pith__row_floats(&w, r, y), pith__row_floats(&apart, r, z);
+            CHECK(!memcmp(y, z, cols * 4));
+            pith__q32 a, b;
+            pith__row_q32(&w, r, cols / 32 - 1, &a), pith__row_q32(&apart, r, cols / 32 - 1, &b);
+            CHECK(!memcmp(&a, &b, sizeof a));
+        }
+        for (int s = 0; s < n_set; s++)
+            for (int n = 1; n <= MANY; n += 13)
+                for (int threads = 1; threads <= 3; threads += 2) {
+                    pith__team team = new_team(threads, pith__matmul_scratch(cols));
+                    pith__input some = in;
+                    some.n = n;
+                    pith__matmul(sets[s], &team, y, rows, &w, &some);
+                    some.group = 0, some.arranged = NULL;
+                    matmul_together(sets[s], &team, z, rows, &apart, &some);
+                    CHECK(!memcmp(y, z, rows * (size_t)n * 4));
+                    free(team.scratch);
+                }
+        free(y), free(z), free(row);
+        free_input(&in);
+        free_weights(&w), free_weights(&apart);
+    }
+}
+
 TEST(threads_give_the_same_bits) {
     static const int some[] = {
         PITH__F32, PITH__F16, PITH__BF16, PITH__Q8_0, PITH__Q4_K, PITH__Q6_K
@@ -502,6 +560,7 @@ int main(void) {
     RUN(matmul_of_llama2c_groups);
     RUN(any_number_of_tokens_gives_the_same_bits);
     RUN(llama2c_groups_have_the_bits_of_portable);
+    RUN(blocks_apart_from_their_scales);
     RUN(threads_give_the_same_bits);
     RUN(a_row_of_the_table_is_enough);
     RUN(quantize_rounds_like_llama2c);

@@ -444,7 +444,7 @@ static uint64_t hash_weights(const pith_model *m, uint64_t h) {
     enum { SOME = 256 };
     for (const pith__weight *w = m->weights; w; w = w->next) {
         const pith__tensor *t = &w->tensor;
-        size_t n = t->data ? t->rows * t->row_bytes : 0;
+        size_t n = !t->data ? 0 : pith__is_apart(t) ? pith__row_size(t) : t->rows * t->row_bytes;
         h = pith__hash(h, t->data, n < SOME ? n : SOME);
         if (w->floats) h = pith__hash(h, w->floats, t->cols * sizeof *w->floats);
     }
