@@ -246,7 +246,8 @@ enum { /* what a family has beyond the common parts */
     PITH__OUT_NORM = 4096,   /* norms of the stream after each addition, and none at the end */
     PITH__UNGATED = 8192, PITH__POSITIONS = 1 << 14, PITH__TYPES = 1 << 15, PITH__EMBD_NORM = 1 << 16,
     PITH__NO_ROPE = 1 << 17, PITH__BOTH_WAYS = 1 << 18, PITH__PARALLEL = 1 << 19, PITH__ERF_FFN = 1 << 20,
-    PITH__RELATIVE = 1 << 21 /* scores get a bias by how far the key is from the query */
+    PITH__RELATIVE = 1 << 21, /* scores get a bias by how far the key is from the query */
+    PITH__MAYBE_QK_NORM = 1 << 25 /* PITH__QK_NORM in files that have them */
 };
 enum { /* of experts: their scores are sigmoids; these do not become a sum of 1; they multiply the input */
     PITH__SIGMOID_EXPERTS = 1, PITH__PLAIN_EXPERTS = 2, PITH__EXPERTS_BEFORE = 4

@@ -267,7 +267,7 @@ static void bind_layer(pith__opening *o, int l) {
     unsigned has = o->family->has;
     for (size_t i = 0; i < sizeof parts / sizeof *parts && !o->code; i++) {
         const struct part *p = &parts[i];
-        int optional = p->has == PITH__OPTIONAL;
+        int optional = p->has == PITH__OPTIONAL || (p->has == PITH__QK_NORM && has & PITH__MAYBE_QK_NORM);
         if (p->has && !optional && !(p->has & has)) continue;
         if (p->at == PART(attn_norm.w) && l == 0 && has & PITH__EMBD_NORM) continue; /* ModernBERT: one norm is enough */
         int cols = p->cols;

@@ -196,6 +196,7 @@ typedef struct { /* a folder while it is read */
     int tied;              /* 1: without an lm_head the embedding serves as one */
     int bias;              /* of attention: 0: none, 1: of q, k and v, 2: of o too */
     int ffn_bias;          /* 1: the feed-forward network has biases */
+    int no_qk_norm;        /* 1: norms of q and k are not used, whatever tensors there are */
     pith__tensor made[2];  /* rope factors, which GGUF has as tensors */
     int n_made;
 } pith__folder;
@@ -254,7 +255,8 @@ enum { /* how a family names its tensors */
     PITH__HF_ROBERTA = 0x800, /* and PITH__HF_BERT: heads as RoBERTa has them */
     PITH__HF_ELDERS = 0xbf8, /* these have no name in common with the others */
     PITH__HF_TEXT_HEAD = 0x1000, PITH__HF_TOKEN_HEAD = 0x2000, PITH__HF_WORD_HEAD = 0x4000, /* what the head is of */
-    PITH__HF_HEADS = 0x7000
+    PITH__HF_HEADS = 0x7000,
+    PITH__HF_SHARED = 0x8000  /* mlp.shared_experts (DeepSeek, GLM), else mlp.shared_expert (Qwen) */
 };
 enum { PITH__HF_NAME = 120 }; /* room for a name */
 PITH_SHARED int pith__hf_to_gguf(const pith__folder *f, pith__str s, char *name); /* 0: not used here */
@@ -328,6 +330,10 @@ PITH_SHARED void pith__vocab_bert_cut(pith__vocab_reading *r, pith__json at);  /
 PITH_SHARED void pith__vocab_bert_text(pith__vocab_reading *r, pith__json at); /* and decoder */
 PITH_SHARED int  pith__hf_vocab_lines(pith__folder *f); /* vocab.txt of a folder without a tokenizer.json */
 PITH_SHARED void pith__vocab_around(pith__vocab_reading *r, pith__json at); /* a step of the post_processor */
+
+/* ---- formats/hfrouting.c: how experts are chosen ------------------------------------------------------ */
+
+PITH_SHARED void pith__hf_routing(pith__hf *c, const char *type); /* fields of a family of this model_type -> keys */
 
 /* ---- formats/hfrope.c, hfconfig.c, hftokenizer.c: the small files in a Hugging Face folder -------- */
 

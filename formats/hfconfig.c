@@ -19,15 +19,16 @@ enum { /* what a family means in its own way */
     HF_QKV_BIAS = 4,
     HF_GEMMA = 8,          /* norms are stored as w, not 1 + w */
     HF_CAPPED = 16,        /* caps of 50 and 30 where config.json has none */
-    HF_EXPERT_SUM = 32,    /* the chosen experts' weights always sum to 1 */
-    HF_WINDOW_PERIOD = 64  /* every so many layers one sees everything */
+    HF_NO_O_BIAS = 32,     /* attention_bias is of q, k and v alone */
+    HF_WINDOW_PERIOD = 64, /* every so many layers one sees everything */
+    HF_WINDOW_EVEN = 128   /* of the first max_window_layers every other one sees only a window, the others everything */
 };
 
 enum { /* config.json's fields that only some families read */
     READS_BIAS = 1, READS_FFN_BIAS = 2, READS_PART = 4, READS_SCALAR = 8, READS_CAP = 16,
     READS_ATTN_CAP = 32, READS_MULTIPLIERS = 64, READS_EXPERTS = 128, READS_WINDOW = 256,
     READS_USE = 512, READS_FROM = 1024, READS_TYPES = 2048, READS_PERIOD = 4096, READS_NOPE = 8192,
-    READS_LOCAL = 16384, READS_BOTH_WAYS = 32768
+    READS_LOCAL = 16384, READS_BOTH_WAYS = 32768, READS_QK_NORM = 1 << 16, READS_QKV_BIAS = 1 << 17
 };
 
 static const struct pith__hf_family {
@@ -46,12 +47,15 @@ static const struct pith__hf_family {
       32000, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1e-6, 1e4 },
     { "mistral", "llama", 0, READS_WINDOW, 0, 0,
       32000, 4096, 14336, 32, 32, 8, 0, 131072, 4096, 1e-6, 1e4 },
-    { "mixtral", "llama", HF_EXPERT_SUM, READS_WINDOW | READS_EXPERTS, PITH__HF_MIXTRAL, 0,
+    { "mixtral", "llama", 0, READS_WINDOW | READS_EXPERTS, PITH__HF_MIXTRAL, 0,
       32000, 4096, 14336, 32, 32, 8, 0, 131072, 0, 1e-5, 1e6 },
     { "qwen2", "qwen2", HF_QKV_BIAS, READS_WINDOW | READS_USE | READS_FROM | READS_TYPES, 0, 0,
       151936, 4096, 22016, 32, 32, 32, 0, 32768, 4096, 1e-6, 1e4 },
     { "qwen3", "qwen3", 0, READS_BIAS | READS_WINDOW | READS_USE | READS_FROM | READS_TYPES, 0, 0,
       151936, 4096, 22016, 32, 32, 32, 128, 32768, 4096, 1e-6, 1e4 },
+    { "qwen2_moe", "qwen2moe", HF_WINDOW_EVEN | HF_QKV_BIAS,
+      READS_WINDOW | READS_USE | READS_FROM | READS_TYPES | READS_EXPERTS | READS_QKV_BIAS, 0, 0,
+      151936, 2048, 5632, 24, 16, 16, 0, 32768, 4096, 1e-6, 1e4 },
     { "qwen3_moe", "qwen3moe", 0, READS_BIAS | READS_WINDOW | READS_USE | READS_EXPERTS, 0, 0,
       151936, 2048, 6144, 24, 32, 4, 0, 32768, 4096, 1e-6, 1e4 },
     { "gemma", "gemma", HF_TIED | HF_GELU_TANH | HF_GEMMA, READS_BIAS, 0, 0,
@@ -71,6 +75,10 @@ static const struct pith__hf_family {
       128256, 2048, 11008, 36, 16, 4, 0, 32768, 0, 1e-6, 2e6 },
     { "olmo2", "olmo2", 0, READS_BIAS, PITH__HF_POST_NORM, 0,
       50304, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1e-5, 1e4 },
+    { "olmoe", "olmoe", 0, READS_BIAS | READS_EXPERTS, 0, 0,
+      50304, 2048, 2048, 16, 16, 0, 0, 4096, 0, 1e-5, 1e4 },
+    { "glm4_moe", "glm4moe", HF_NO_O_BIAS, READS_BIAS | READS_PART | READS_EXPERTS | READS_QK_NORM, PITH__HF_SHARED, 0,
+      151552, 4096, 10944, 46, 96, 8, 0, 131072, 0, 1e-5, 1e4 },
     { "granite", "granite", 0, READS_BIAS | READS_FFN_BIAS | READS_MULTIPLIERS, 0, 0,
       32000, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1e-6, 1e4 },
 };
@@ -99,12 +107,12 @@ static const struct {
     { "logit_scale", 0, NEUTRAL_ONE },
     { "num_experts", READS_EXPERTS, NEUTRAL_NONE },
     { "num_local_experts", READS_EXPERTS, NEUTRAL_NONE },
-    { "n_routed_experts", 0, NEUTRAL_NONE },
-    { "n_shared_experts", 0, NEUTRAL_NONE },
-    { "shared_expert_intermediate_size", 0, NEUTRAL_NONE },
+    { "n_routed_experts", READS_EXPERTS, NEUTRAL_NONE },
+    { "n_shared_experts", READS_EXPERTS, NEUTRAL_NONE },
+    { "shared_expert_intermediate_size", READS_EXPERTS, NEUTRAL_NONE },
     { "no_rope_layers", READS_NOPE, NEUTRAL_ONE },
     { "clip_qkv", 0, NEUTRAL_NONE },
-    { "use_qk_norm", 0, NEUTRAL_NONE },
+    { "use_qk_norm", READS_QK_NORM, NEUTRAL_NONE },
     { "qk_layernorm", 0, NEUTRAL_NONE },
     { "alibi", 0, NEUTRAL_NONE },
     { "parallel_attn", 0, NEUTRAL_NONE },
@@ -162,6 +170,7 @@ static int config_slides(const pith__hf *c, int l, int window, int from, const u
     if (c->family->is & HF_WINDOW_PERIOD) return (l + 1) % from != 0;
     if (!window) return 0;
     if (reads & READS_NOPE) return nope && nope[l];
+    if (c->family->is & HF_WINDOW_EVEN) return l % 2 == 0 && l < from;
     return reads & READS_FROM ? l >= from : (reads & READS_WINDOW) != 0;
 }
 
@@ -169,9 +178,9 @@ static int config_slides(const pith__hf *c, int l, int window, int from, const u
 static int config_window_size(pith__hf *c) {
     pith__json size = pith__json_get(c->at, "sliding_window");
     int window = c->family->window, reads = (c->family->reads & READS_WINDOW) != 0;
-    if (pith__json_type(size) == 'n') window = 0;
-    else if (pith__json_type(size)) window = pith__hf_int(c, c->at, "sliding_window", 1, 0);
     int used = pith__hf_bool(c, c->at, "use_sliding_window", !(c->family->reads & READS_USE));
+    if (pith__json_type(size) == 'n') window = 0;
+    else if (pith__json_type(size)) window = pith__hf_int(c, c->at, "sliding_window", used, 0);
     pith__json period = pith__hf_get(c->at, "sliding_window_pattern");
     int64_t is = 0;
     if (used && reads && window && !(c->family->reads & READS_PERIOD) && pith__json_type(period) &&
@@ -340,20 +349,6 @@ static void config_cap(pith__hf *c, const char *name, double usual) {
     pith__hf_put_float(c, name, pith__hf_float(c, c->at, name, none ? 0 : usual));
 }
 
-static void config_experts(pith__hf *c) {
-    pith__json at = c->at;
-    unsigned sum = c->family->is & HF_EXPERT_SUM; /* Mixtral */
-    const char *count = pith__json_type(pith__hf_get(at, "num_experts")) ? "num_experts"
-                                                                         : "num_local_experts";
-    pith__hf_put_int(c, "expert_count", pith__hf_int(c, at, count, 1, sum ? 8 : 128));
-    pith__hf_put_int(c, "expert_used_count",
-                     pith__hf_int(c, at, "num_experts_per_tok", 1, sum ? 2 : 8));
-    if (!sum)
-        pith__hf_put_int(c, "expert_feed_forward_length",
-                         pith__hf_int(c, at, "moe_intermediate_size", 1, 768));
-    pith__hf_put_int(c, "expert_weights_norm", sum || pith__hf_bool(c, at, "norm_topk_prob", 0));
-}
-
 /* What only some families have. */
 static void config_extras(pith__hf *c) {
     pith__json at = c->at;
@@ -369,7 +364,7 @@ static void config_extras(pith__hf *c) {
         pith__hf_put_float(c, "residual_scale", pith__hf_positive(c, at, "residual_multiplier", 1));
         pith__hf_put_float(c, "logit_scale", pith__hf_positive(c, at, "logits_scaling", 1));
     }
-    if (reads & READS_EXPERTS) config_experts(c);
+    if (reads & READS_EXPERTS) pith__hf_routing(c, c->family->type);
 }
 
 /* ---- ends and sampling ----------------------------------------------------------------------- */
@@ -443,6 +438,7 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
     c.theta = c.family->theta;
     c.local_theta = reads & READS_LOCAL ? 1e4 : 0;
     c.is_phi3 = !strcmp(c.family->type, "phi3");
+    c.part = !strcmp(c.family->type, "glm4_moe") ? 0.5 : 0;
     pith__hf_added(&c, pith__store_add_string(f->s, "general.architecture", c.arch));
     config_sizes(&c);
     config_refuse(&c, outer);
@@ -455,7 +451,9 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
     f->s->norm_plus_one = (is & HF_GEMMA) != 0;
     f->tied = pith__hf_bool(&c, c.at, "tie_word_embeddings",
                             pith__hf_bool(&c, outer, "tie_word_embeddings", (is & HF_TIED) != 0));
-    f->bias = is & HF_QKV_BIAS ? 1 : pith__hf_bool(&c, c.at, "attention_bias", 0) ? 2 : 0;
+    if (is & HF_QKV_BIAS) f->bias = !(reads & READS_QKV_BIAS) || pith__hf_bool(&c, c.at, "qkv_bias", 1);
+    else if (pith__hf_bool(&c, c.at, "attention_bias", 0)) f->bias = is & HF_NO_O_BIAS ? 1 : 2;
+    f->no_qk_norm = reads & READS_QK_NORM && !pith__hf_bool(&c, c.at, "use_qk_norm", 0);
     f->ffn_bias = pith__hf_bool(&c, c.at, "mlp_bias", 0);
     if (!c.code) f->s->hf_style |= pith__hf_head(&c, c.family->style);
     return c.code ? c.code : config_generation(&c, outer);

@@ -10,7 +10,7 @@
 enum { POST = PITH__HF_POST_NORM, FUSED = PITH__HF_FUSED, MIXTRAL = PITH__HF_MIXTRAL, BERT = PITH__HF_BERT,
        ROBERTA = PITH__HF_ROBERTA,
        DISTIL = PITH__HF_DISTIL, NOMIC = PITH__HF_NOMIC, GPT2 = PITH__HF_GPT2, NEOX = PITH__HF_NEOX,
-       MODERN = PITH__HF_MODERN, MPNET = PITH__HF_MPNET };
+       MODERN = PITH__HF_MODERN, MPNET = PITH__HF_MPNET, SHARED = PITH__HF_SHARED };
 
 /* What may stand before names of a style, once or several times, and what layers are called. With a vision tower the text
  * model stands behind "language_model."; a bare model was saved without "model.". */
@@ -116,6 +116,13 @@ static const struct {
     { "mlp.down_proj", "ffn_down", 0, 0 },
     { "mlp.gate", "ffn_gate_inp", 0, MIXTRAL },
     { "block_sparse_moe.gate", "ffn_gate_inp", MIXTRAL, 0 },
+    { "mlp.shared_expert.gate_proj", "ffn_gate_shexp", 0, SHARED },
+    { "mlp.shared_expert.up_proj", "ffn_up_shexp", 0, SHARED },
+    { "mlp.shared_expert.down_proj", "ffn_down_shexp", 0, SHARED },
+    { "mlp.shared_expert_gate", "ffn_gate_inp_shexp", 0, SHARED },
+    { "mlp.shared_experts.gate_proj", "ffn_gate_shexp", SHARED, 0 },
+    { "mlp.shared_experts.up_proj", "ffn_up_shexp", SHARED, 0 },
+    { "mlp.shared_experts.down_proj", "ffn_down_shexp", SHARED, 0 },
     { "attention.self.query", "attn_q", BERT, 0 },
     { "attention.self.key", "attn_k", BERT, 0 },
     { "attention.self.value", "attn_v", BERT, 0 },
@@ -170,9 +177,19 @@ static const struct {
     { "w3", "ffn_up", MIXTRAL, 0 },
     { "w2", "ffn_down", MIXTRAL, 0 },
 };
+/* Behind "layers.7." and "blk.7." too: names that do not end in .weight or .bias, as experts in a stack have them. */
+static const struct {
+    const char *hf, *gguf;
+    int only, never;
+} name_whole[] = {
+    { "mlp.experts.gate_up_proj", "ffn_gate_up_exps.weight", 0, MIXTRAL },
+    { "mlp.experts.down_proj", "ffn_down_exps.weight", 0, MIXTRAL },
+    { "mlp.gate.e_score_correction_bias", "exp_probs_b.bias", 0, MIXTRAL },
+};
 enum { N_OUTER = sizeof name_outer / sizeof *name_outer,
        N_INNER = sizeof name_inner / sizeof *name_inner,
        N_EXPERT = sizeof name_expert / sizeof *name_expert,
+       N_WHOLE = sizeof name_whole / sizeof *name_whole,
        N_HEAD = sizeof name_head / sizeof *name_head, N_DECODER = sizeof name_decoder / sizeof *name_decoder };
 
 static int fits_style(int only, int never, int style) {
@@ -229,10 +246,16 @@ static const char *cut_kind(pith__str *s, int style) {
 static int gguf_inner(const pith__folder *f, pith__str layer, pith__str s, char *name) {
     pith__str expert;
     int style = f->s->hf_style;
+    for (int i = 0; i < N_WHOLE; i++) {
+        if (!fits_style(name_whole[i].only, name_whole[i].never, style) || !pith__str_is(s, name_whole[i].hf)) continue;
+        snprintf(name, PITH__HF_NAME, "blk.%.*s.%s", (int)layer.n, layer.p, name_whole[i].gguf);
+        return 1;
+    }
     const char *kind = cut_kind(&s, style);
     int bias = kind && *kind == 'b';
     if (!kind) return 0;
     if (bias && !has_bias(f, s)) return 0;
+    if (f->no_qk_norm && (pith__str_is(s, "self_attn.q_norm") || pith__str_is(s, "self_attn.k_norm"))) return 0;
     if (name_begins(&s, style & MIXTRAL ? "block_sparse_moe.experts." : "mlp.experts.")) {
         if (bias || !name_number(&s, &expert)) return 0;
         for (int i = 0; i < N_EXPERT; i++) {
@@ -315,8 +338,14 @@ static const struct {
 
 static const char *hf_inner(const pith__store *s, pith__str layer, pith__str part, char *room) {
     pith__str prefix = s->hf_prefix, expert = { NULL, 0 };
-    int bias = name_ends(&part, ".bias");
+    const char *layers = spelling_of(s->hf_style)->layers;
     if (!prefix.p) prefix = pith__str_of(spelling_of(s->hf_style)->prefix[0]);
+    for (int i = 0; i < N_WHOLE; i++) {
+        if (!fits_style(name_whole[i].only, name_whole[i].never, s->hf_style) || !pith__str_is(part, name_whole[i].gguf)) continue;
+        snprintf(room, PITH__HF_NAME, "%.*s%s%.*s.%s", (int)prefix.n, prefix.p, layers, (int)layer.n, layer.p, name_whole[i].hf);
+        return room;
+    }
+    int bias = name_ends(&part, ".bias");
     if (!bias && !name_ends(&part, ".weight")) return NULL;
     const char *dot = memchr(part.p, '.', part.n);
     if (dot) {
@@ -331,7 +360,7 @@ static const char *hf_inner(const pith__store *s, pith__str layer, pith__str par
         if (!fits_style(only, never, s->hf_style) || !pith__str_is(part, gguf)) continue;
         if (dot) experts = s->hf_style & MIXTRAL ? "block_sparse_moe.experts." : "mlp.experts.";
         snprintf(room, PITH__HF_NAME, "%.*s%s%.*s.%s%.*s%s%s.%s", (int)prefix.n, prefix.p,
-                 spelling_of(s->hf_style)->layers, (int)layer.n, layer.p, experts, (int)expert.n, expert.p, dot ? "." : "", hf,
+                 layers, (int)layer.n, layer.p, experts, (int)expert.n, expert.p, dot ? "." : "", hf,
                  bias ? "bias" : "weight");
         return room;
     }

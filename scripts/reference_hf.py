@@ -57,6 +57,18 @@ CASES = {
                                     moe_intermediate_size=12, norm_topk_prob=True), {}),
     "qwen3_moe_bare": ("qwen3_moe", dict(SMALL, num_experts=9, moe_intermediate_size=12),
                        dict(num_experts_per_tok=None, norm_topk_prob=None, head_dim=8)),
+    "qwen2_moe": ("qwen2_moe", dict(SMALL, num_hidden_layers=3, num_experts=7, num_experts_per_tok=3, mlp_only_layers=[2],
+                  moe_intermediate_size=12, shared_expert_intermediate_size=20, use_sliding_window=True,
+                  sliding_window=6, max_window_layers=2, head_dim=None), {}),
+    "qwen2_moe_normed": ("qwen2_moe", dict(SMALL, num_experts=5, num_experts_per_tok=2, qkv_bias=False,
+                         moe_intermediate_size=28, shared_expert_intermediate_size=8, norm_topk_prob=True,
+                         head_dim=None), {}),
+    "olmoe": ("olmoe", dict(SMALL, num_experts=6, num_experts_per_tok=2, head_dim=None), {}),
+    "glm4_moe": ("glm4_moe", dict(SMALL, n_routed_experts=12, num_experts_per_tok=3, n_group=4,
+                 topk_group=2, moe_intermediate_size=12, n_shared_experts=2, routed_scaling_factor=1.5,
+                 attention_bias=True, use_qk_norm=True), {}),
+    "glm4_moe_plain": ("glm4_moe", dict(SMALL, n_routed_experts=5, num_experts_per_tok=2, n_shared_experts=1,
+                       moe_intermediate_size=12, norm_topk_prob=False, first_k_dense_replace=0), {}),
     "gemma": ("gemma", SMALL, dict(hidden_act="gelu", rms_norm_eps=None)),
     "gemma2": ("gemma2", dict(LAYERS, sliding_window=6, query_pre_attn_scalar=20), {}),
     "gemma2_uncapped": ("gemma2", dict(LAYERS, sliding_window=6), dict(
@@ -212,7 +224,8 @@ def main():
           "    double eps, theta;\n"
           "} class_defaults[] = {")
     for model_type in dict.fromkeys(case[0] for case in CASES.values()):
-        print(class_defaults(model_type))
+        if model_type != "glm4_moe":  # whose heads have no whole size there
+            print(class_defaults(model_type))
     print("};")
 
 

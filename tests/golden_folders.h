@@ -360,6 +360,184 @@ static const struct golden_folder {
         -0.1805574, -0.8115941, -0.5885487, -0.2844468, -0.5366001, -1.379941, 1.585233, 0.7286229,
         -0.8474432, 0.3597372, -0.5934927, -1.216051, 0.8970344, -1.731927, 1.502566, 0.1604965,
         -0.1482444, -0.8161623, 0.9194408, 0.3567386, -0.2855866, 0.3410615, 1.466956, -0.9233482 } },
+    { "qwen2_moe",
+      "{'decoder_sparse_step': 1, 'hidden_act': 'silu', 'hidden_size': 16, 'intermediate_size': "
+      "24, 'layer_types': ['sliding_attention', 'full_attention', 'full_attention'], "
+      "'max_position_embeddings': 64, 'max_window_layers': 2, 'mlp_only_layers': [2], "
+      "'model_type': 'qwen2_moe', 'moe_intermediate_size': 12, 'norm_topk_prob': false, "
+      "'num_attention_heads': 4, 'num_experts': 7, 'num_experts_per_tok': 3, 'num_hidden_layers':"
+      " 3, 'num_key_value_heads': 2, 'pad_token_id': 0, 'qkv_bias': true, 'rms_norm_eps': 1e-06, "
+      "'rope_parameters': {'rope_theta': 10000.0, 'rope_type': 'default'}, "
+      "'shared_expert_intermediate_size': 20, 'sliding_window': 6, 'tie_word_embeddings': false, "
+      "'use_sliding_window': true, 'vocab_size': 96}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{3}.input_layernorm.weight 16; "
+      "model.layers.{2}.mlp.experts.{7}.down_proj.weight 16 12; "
+      "model.layers.{2}.mlp.experts.{7}.gate_proj.weight 12 16; "
+      "model.layers.{2}.mlp.experts.{7}.up_proj.weight 12 16; model.layers.{2}.mlp.gate.weight 7 "
+      "16; model.layers.{2}.mlp.shared_expert.down_proj.weight 16 20; "
+      "model.layers.{2}.mlp.shared_expert.gate_proj.weight 20 16; "
+      "model.layers.{2}.mlp.shared_expert.up_proj.weight 20 16; "
+      "model.layers.{2}.mlp.shared_expert_gate.weight 1 16; "
+      "model.layers.{3}.post_attention_layernorm.weight 16; "
+      "model.layers.{3}.self_attn.k_proj.bias 8; model.layers.{3}.self_attn.k_proj.weight 8 16; "
+      "model.layers.{3}.self_attn.o_proj.weight 16 16; model.layers.{3}.self_attn.q_proj.bias 16;"
+      " model.layers.{3}.self_attn.q_proj.weight 16 16; model.layers.{3}.self_attn.v_proj.bias 8;"
+      " model.layers.{3}.self_attn.v_proj.weight 8 16; model.layers.2.mlp.down_proj.weight 16 24;"
+      " model.layers.2.mlp.gate_proj.weight 24 16; model.layers.2.mlp.up_proj.weight 24 16; "
+      "model.norm.weight 16",
+      70.1805457,
+      { 0.4782428, -1.834085, 0.3440621, -0.07052295, -1.712733, 2.288157, 0.6381145, 1.308392,
+        -1.794231, -0.3182353, -0.7462361, -1.527989, 0.6268111, 0.9508888, -0.5333532, 0.8825842,
+        1.382398, 2.305918, 1.010451, -1.117269, -0.1868325, 1.117332, 0.8084921, 0.8524857,
+        -0.576542, -1.158539, 1.933955, 0.2198534, 1.964796, -1.122928, 2.082064, -0.9671431,
+        0.6133035, -1.210609, -1.269652, 0.3872144, -0.9847857, 1.542957, -0.6795105, -1.0781 } },
+    { "qwen2_moe_normed",
+      "{'decoder_sparse_step': 1, 'hidden_act': 'silu', 'hidden_size': 16, 'intermediate_size': "
+      "24, 'layer_types': ['full_attention', 'full_attention'], 'max_position_embeddings': 64, "
+      "'max_window_layers': 28, 'mlp_only_layers': [], 'model_type': 'qwen2_moe', "
+      "'moe_intermediate_size': 28, 'norm_topk_prob': true, 'num_attention_heads': 4, "
+      "'num_experts': 5, 'num_experts_per_tok': 2, 'num_hidden_layers': 2, 'num_key_value_heads':"
+      " 2, 'pad_token_id': 0, 'qkv_bias': false, 'rms_norm_eps': 1e-06, 'rope_parameters': "
+      "{'rope_theta': 10000.0, 'rope_type': 'default'}, 'shared_expert_intermediate_size': 8, "
+      "'sliding_window': 0, 'tie_word_embeddings': false, 'use_sliding_window': false, "
+      "'vocab_size': 96}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.input_layernorm.weight 16; "
+      "model.layers.{2}.mlp.experts.{5}.down_proj.weight 16 28; "
+      "model.layers.{2}.mlp.experts.{5}.gate_proj.weight 28 16; "
+      "model.layers.{2}.mlp.experts.{5}.up_proj.weight 28 16; model.layers.{2}.mlp.gate.weight 5 "
+      "16; model.layers.{2}.mlp.shared_expert.down_proj.weight 16 8; "
+      "model.layers.{2}.mlp.shared_expert.gate_proj.weight 8 16; "
+      "model.layers.{2}.mlp.shared_expert.up_proj.weight 8 16; "
+      "model.layers.{2}.mlp.shared_expert_gate.weight 1 16; "
+      "model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.k_proj.weight 8 16; model.layers.{2}.self_attn.o_proj.weight 16"
+      " 16; model.layers.{2}.self_attn.q_proj.weight 16 16; "
+      "model.layers.{2}.self_attn.v_proj.weight 8 16; model.norm.weight 16",
+      70.498384,
+      { 0.9113446, -1.005714, 0.2580714, -0.5869269, -0.2720048, 0.04187417, -2.31069, 1.593579,
+        -1.729977, -1.029245, -0.776911, -0.1069919, 1.203716, 0.521327, -1.08446, 1.370849,
+        -0.2619325, -1.254839, -0.8118436, -0.08659249, 0.2103313, -0.1546672, -0.2766719, -1.229899,
+        0.835548, 0.6696725, 1.448327, -0.227364, 0.07635234, 0.4972437, 0.6716378, -1.391466,
+        -0.3161562, -1.936385, -0.8275437, 2.8069, -1.541289, 2.462226, -0.06399774, 0.916947 } },
+    { "olmoe",
+      "{'attention_bias': false, 'clip_qkv': null, 'hidden_act': 'silu', 'hidden_size': 16, "
+      "'intermediate_size': 24, 'max_position_embeddings': 64, 'model_type': 'olmoe', "
+      "'norm_topk_prob': false, 'num_attention_heads': 4, 'num_experts': 6, "
+      "'num_experts_per_tok': 2, 'num_hidden_layers': 2, 'num_key_value_heads': 2, "
+      "'pad_token_id': 0, 'rms_norm_eps': 1e-05, 'rope_parameters': {'rope_theta': 10000.0, "
+      "'rope_type': 'default'}, 'tie_word_embeddings': false, 'vocab_size': 96}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.input_layernorm.weight 16; "
+      "model.layers.{2}.mlp.experts.{6}.down_proj.weight 16 24; "
+      "model.layers.{2}.mlp.experts.{6}.gate_proj.weight 24 16; "
+      "model.layers.{2}.mlp.experts.{6}.up_proj.weight 24 16; model.layers.{2}.mlp.gate.weight 6 "
+      "16; model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.k_norm.weight 8; model.layers.{2}.self_attn.k_proj.weight 8 16;"
+      " model.layers.{2}.self_attn.o_proj.weight 16 16; model.layers.{2}.self_attn.q_norm.weight "
+      "16; model.layers.{2}.self_attn.q_proj.weight 16 16; "
+      "model.layers.{2}.self_attn.v_proj.weight 8 16; model.norm.weight 16",
+      69.5006841,
+      { -1.974313, -1.13058, 0.6699785, -0.005982966, -1.633731, -0.7560638, 0.5366911, 1.718225,
+        -2.13929, 0.7287931, -0.5246511, -0.5483804, 0.2379648, 0.4085405, -1.138572, 0.5851789,
+        -1.232487, 0.9712105, -0.1046199, -0.9004714, -0.6107855, -0.7049744, 0.3386292, 0.01188469,
+        0.008496144, -1.278748, 0.2156681, 0.7467709, -0.1057794, 0.1872262, 0.1698255, -0.7334186,
+        -1.382459, -2.070257, -1.317797, 0.5925322, -0.9530021, 2.526033, 0.07858289, -0.7037902 } },
+    { "glm4_moe",
+      "{'attention_bias': true, 'first_k_dense_replace': 1, 'head_dim': 8, 'hidden_act': 'silu', "
+      "'hidden_size': 16, 'intermediate_size': 24, 'max_position_embeddings': 64, 'model_type': "
+      "'glm4_moe', 'moe_intermediate_size': 12, 'n_group': 4, 'n_routed_experts': 12, "
+      "'n_shared_experts': 2, 'norm_topk_prob': true, 'num_attention_heads': 4, "
+      "'num_experts_per_tok': 3, 'num_hidden_layers': 2, 'num_key_value_heads': 2, "
+      "'num_nextn_predict_layers': 1, 'pad_token_id': 0, 'rms_norm_eps': 1e-05, "
+      "'rope_parameters': {'partial_rotary_factor': 0.5, 'rope_theta': 10000.0, 'rope_type': "
+      "'default'}, 'routed_scaling_factor': 1.5, 'tie_word_embeddings': false, 'topk_group': 2, "
+      "'use_qk_norm': true, 'vocab_size': 96}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.input_layernorm.weight 16; model.layers.{1}.mlp.down_proj.weight 16 24; "
+      "model.layers.{1}.mlp.gate_proj.weight 24 16; model.layers.{1}.mlp.up_proj.weight 24 16; "
+      "model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.k_norm.weight 8; model.layers.{2}.self_attn.k_proj.bias 16; "
+      "model.layers.{2}.self_attn.k_proj.weight 16 16; model.layers.{2}.self_attn.o_proj.weight "
+      "16 32; model.layers.{2}.self_attn.q_norm.weight 8; model.layers.{2}.self_attn.q_proj.bias "
+      "32; model.layers.{2}.self_attn.q_proj.weight 32 16; model.layers.{2}.self_attn.v_proj.bias"
+      " 16; model.layers.{2}.self_attn.v_proj.weight 16 16; "
+      "model.layers.1.mlp.experts.0.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.1.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.10.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.11.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.2.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.3.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.4.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.5.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.6.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.7.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.8.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.9.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.0.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.1.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.10.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.11.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.2.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.3.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.4.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.5.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.6.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.7.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.8.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.9.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.0.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.1.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.10.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.11.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.2.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.3.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.4.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.5.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.6.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.7.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.8.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.9.up_proj.weight 12 16; "
+      "model.layers.1.mlp.gate.e_score_correction_bias 12; model.layers.1.mlp.gate.weight 12 16; "
+      "model.layers.1.mlp.shared_experts.down_proj.weight 16 24; "
+      "model.layers.1.mlp.shared_experts.gate_proj.weight 24 16; "
+      "model.layers.1.mlp.shared_experts.up_proj.weight 24 16; model.norm.weight 16",
+      72.3239696,
+      { 1.697877, -0.9774137, 0.06724429, 0.7469144, -2.008189, -0.4394794, 0.129614, -0.1339925,
+        -1.095022, 1.11684, -1.024906, 0.1662812, 0.6820348, 0.1754376, 0.6658278, 0.05938493,
+        0.08871349, 1.513453, 1.33736, -0.5102373, 0.0878729, -0.9472613, 0.4739869, 1.466104,
+        -1.336851, -0.1313472, 1.306645, 0.05715948, -2.725101, 0.4999084, 1.87438, 0.7022563,
+        -0.5722861, 0.2028405, -0.8587349, 1.112445, 2.043043, -0.3970428, 0.1331589, 0.1859793 } },
+    { "glm4_moe_plain",
+      "{'attention_bias': false, 'first_k_dense_replace': 0, 'head_dim': 8, 'hidden_act': 'silu',"
+      " 'hidden_size': 16, 'intermediate_size': 24, 'max_position_embeddings': 64, 'model_type': "
+      "'glm4_moe', 'moe_intermediate_size': 12, 'n_group': 1, 'n_routed_experts': 5, "
+      "'n_shared_experts': 1, 'norm_topk_prob': false, 'num_attention_heads': 4, "
+      "'num_experts_per_tok': 2, 'num_hidden_layers': 2, 'num_key_value_heads': 2, "
+      "'num_nextn_predict_layers': 1, 'pad_token_id': 0, 'rms_norm_eps': 1e-05, "
+      "'rope_parameters': {'partial_rotary_factor': 0.5, 'rope_theta': 10000.0, 'rope_type': "
+      "'default'}, 'routed_scaling_factor': 1.0, 'tie_word_embeddings': false, 'topk_group': 1, "
+      "'use_qk_norm': false, 'vocab_size': 96}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.input_layernorm.weight 16; "
+      "model.layers.{2}.mlp.experts.{5}.down_proj.weight 16 12; "
+      "model.layers.{2}.mlp.experts.{5}.gate_proj.weight 12 16; "
+      "model.layers.{2}.mlp.experts.{5}.up_proj.weight 12 16; "
+      "model.layers.{2}.mlp.gate.e_score_correction_bias 5; model.layers.{2}.mlp.gate.weight 5 "
+      "16; model.layers.{2}.mlp.shared_experts.down_proj.weight 16 12; "
+      "model.layers.{2}.mlp.shared_experts.gate_proj.weight 12 16; "
+      "model.layers.{2}.mlp.shared_experts.up_proj.weight 12 16; "
+      "model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.k_proj.weight 16 16; model.layers.{2}.self_attn.o_proj.weight "
+      "16 32; model.layers.{2}.self_attn.q_proj.weight 32 16; "
+      "model.layers.{2}.self_attn.v_proj.weight 16 16; model.norm.weight 16",
+      72.0920447,
+      { 0.2614496, -0.6774505, -1.660579, 0.9249687, 0.63787, -0.6057662, 0.1198451, 0.5182498,
+        1.082564, 1.381481, -0.8798975, 0.4672386, -1.297365, 1.271735, 0.1951306, 1.544768,
+        -1.099345, -1.341595, -0.8525196, -0.7663436, 0.8854661, -2.135486, -1.719999, 0.07195136,
+        0.1495926, -0.5136487, 0.05892374, 0.3344313, -2.961463, -0.387207, 2.201481, -0.9352804,
+        0.5254024, -0.9945174, 0.3358061, 1.700094, -0.4632727, 2.122478, 0.1614941, 0.1207352 } },
     { "gemma",
       "{'attention_bias': false, 'head_dim': 8, 'hidden_size': 16, 'intermediate_size': 24, "
       "'max_position_embeddings': 64, 'model_type': 'gemma', 'num_attention_heads': 4, "
@@ -650,6 +828,10 @@ static const struct class_defaults { /* window: 0 where none is used */
       32, 32, 128, 32768, 0, 0, 1e-06, 10000.0 },
     { "qwen3_moe", 151936, 2048, 6144, 24,
       32, 4, 64, 32768, 0, 0, 1e-06, 10000.0 },
+    { "qwen2_moe", 151936, 2048, 5632, 24,
+      16, 16, 128, 32768, 0, 0, 1e-06, 10000.0 },
+    { "olmoe", 50304, 2048, 2048, 16,
+      16, 16, 128, 4096, 0, 0, 1e-05, 10000.0 },
     { "gemma", 256000, 3072, 24576, 28,
       16, 16, 256, 8192, 0, 1, 1e-06, 10000.0 },
     { "gemma2", 256000, 2304, 9216, 26,

@@ -1,0 +1,89 @@
+/* hfrouting.c - how config.json says that a family chooses experts and weighs them, as llama.cpp's keys.
+ *
+ * What the fields mean, and what holds where one is missing, is written in transformers' configuration_*.py and in the
+ * routers of its modeling_*.py. A new family is a row here. */
+#include "formats.h"
+
+#include <math.h>
+#include <string.h>
+
+enum {
+    SUMS = 1,            /* the weights of the chosen experts always sum to 1; */
+    MAY_SUM = 2,         /* norm_topk_prob says whether they do: if there is none, they do not, */
+    DOES_SUM = 4,        /* and here they do */
+    SIGMOIDS = 8,        /* scores are sigmoids, else softmax */
+    FACTOR = 16,         /* routed_scaling_factor */
+    GROUPS = 32,         /* n_group, topk_group */
+    FIRST_DENSE = 64     /* first_k_dense_replace: so many layers at the beginning have no experts */
+};
+
+static const struct routing {
+    const char *type;    /* model_type */
+    const char *count;   /* the field that says how many experts there are, */
+    const char *wide;    /* how wide each is; NULL: intermediate_size, */
+    const char *shared;  /* and how wide the one beside them is, or how many there are; NULL: there is none */
+    unsigned is;
+    int n, n_used, n_wide, n_shared; /* what those say in transformers' classes */
+    double factor;
+} routings[] = {
+    { "mixtral", "num_local_experts", NULL, NULL, SUMS, 8, 2, 0, 0, 1 },
+    { "qwen2_moe", "num_experts", "moe_intermediate_size", "shared_expert_intermediate_size", MAY_SUM, 60, 4, 1408, 5632, 1 },
+    { "qwen3_moe", "num_experts", "moe_intermediate_size", NULL, MAY_SUM, 128, 8, 768, 0, 1 },
+    { "olmoe", "num_experts", NULL, NULL, MAY_SUM, 64, 8, 0, 0, 1 },
+    { "glm4_moe", "n_routed_experts", "moe_intermediate_size", "n_shared_experts",
+      DOES_SUM | SIGMOIDS | FACTOR | GROUPS | FIRST_DENSE, 128, 8, 1408, 1, 1 },
+};
+
+/* Fields of experts that change the arithmetic, and the only value that is known of one that a family does not read. */
+static const struct { const char *name; unsigned is; double value; } routing_fields[] = {
+    { "norm_topk_prob", SUMS | MAY_SUM | DOES_SUM, 1 }, { "routed_scaling_factor", FACTOR, 1 }, { "n_group", GROUPS, 1 },
+    { "topk_group", GROUPS, 1 }, { "first_k_dense_replace", FIRST_DENSE, 0 },
+};
+
+static void routing_refuse(pith__hf *c, const struct routing *r) {
+    static const char *const shared[] = { "n_shared_experts", "num_shared_experts", "shared_expert_intermediate_size" };
+    double y = 0;
+    for (size_t i = 0; i < sizeof routing_fields / sizeof *routing_fields; i++) {
+        pith__json j = pith__hf_get(c->at, routing_fields[i].name);
+        if (r->is & routing_fields[i].is || !pith__json_type(j)) continue;
+        int flag = pith__json_type(j) == (routing_fields[i].value != 0 ? 't' : 'f');
+        if (!flag && !(pith__json_float(j, &y) && y == routing_fields[i].value))
+            pith__hf_wrong(c, j, PITH_EARCH, routing_fields[i].name, "null in this family");
+    }
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) {
+        pith__json j = pith__hf_get(c->at, shared[i]);
+        if ((r->shared && !strcmp(r->shared, shared[i])) || !pith__json_type(j) || (pith__json_float(j, &y) && y == 0)) continue;
+        pith__hf_wrong(c, j, PITH_EARCH, shared[i], "null or 0: this family has no such part");
+    }
+}
+
+/* The experts that are beside the others: their width, or their number. */
+static void routing_shared(pith__hf *c, const struct routing *r) {
+    int counts = r->shared && !strncmp(r->shared, "n_", 2);
+    if (!r->shared) return;
+    pith__hf_put_int(c, counts ? "expert_shared_count" : "expert_shared_feed_forward_length",
+                     pith__hf_int(c, c->at, r->shared, 0, r->n_shared));
+}
+
+PITH_SHARED void pith__hf_routing(pith__hf *c, const char *type) {
+    const struct routing *r = routings;
+    pith__json at = c->at;
+    while (r < routings + sizeof routings / sizeof *routings && strcmp(r->type, type) != 0) r++;
+    if (r == routings + sizeof routings / sizeof *routings) return;
+    routing_refuse(c, r);
+    /* transformers 5 writes the first name, older files have the family's own */
+    const char *count = pith__json_type(pith__hf_get(at, r->count)) ? r->count : "num_local_experts";
+    pith__hf_put_int(c, "expert_count", pith__hf_int(c, at, count, 1, r->n));
+    pith__hf_put_int(c, "expert_used_count", pith__hf_int(c, at, "num_experts_per_tok", 1, r->n_used));
+    if (r->wide) pith__hf_put_int(c, "expert_feed_forward_length", pith__hf_int(c, at, r->wide, 1, r->n_wide));
+    routing_shared(c, r);
+    int sums = r->is & SUMS || pith__hf_bool(c, at, "norm_topk_prob", (r->is & DOES_SUM) != 0);
+    pith__hf_put_int(c, "expert_weights_norm", sums);
+    if (r->is & SIGMOIDS) pith__hf_put_int(c, "expert_gating_func", 2);
+    if (r->is & FACTOR) pith__hf_put_float(c, "expert_weights_scale", pith__hf_positive(c, at, "routed_scaling_factor", r->factor));
+    if (r->is & GROUPS) {
+        pith__hf_put_int(c, "expert_group_count", pith__hf_int(c, at, "n_group", 1, 1));
+        pith__hf_put_int(c, "expert_group_used_count", pith__hf_int(c, at, "topk_group", 1, 1));
+    }
+    if (r->is & FIRST_DENSE) pith__hf_put_int(c, "leading_dense_block_count", pith__hf_int(c, at, "first_k_dense_replace", 0, 1));
+}
