@@ -21,7 +21,7 @@ ENGINE  = base/bytes.c base/os.c base/utf8.c base/json.c base/team.c \
           formats/store.c formats/spelling.c formats/words.c formats/llama2c.c formats/gguf.c \
           formats/folder.c formats/hfnames.c formats/hfrope.c formats/hfhead.c formats/hfbert.c formats/hfrouting.c formats/hfconfig.c formats/hfread.c formats/hfwords.c formats/hfunigram.c formats/postprocess.c formats/hftokenizer.c formats/safetensors.c formats/sentence.c \
           formats/open.c formats/adapter.c formats/pieces.c formats/write.c formats/hfwrite.c formats/imatrix.c \
-          text/unicode.c text/compat.c text/bertchars.c text/casing.c text/added.c text/wordpiece.c text/pretokenize.c \
+          text/unicode.c text/compat.c text/bertchars.c text/casing.c text/lower.c text/added.c text/wordpiece.c text/pretokenize.c \
           text/charset.c text/charmap.c text/rewrite.c text/unigram.c text/grammar.c text/gbnf.c text/matcher.c text/trie.c \
           text/automaton.c text/pattern.c text/decimal.c text/schema.c text/scalars.c text/keywords.c text/rules.c \
           text/jinja_value.c text/jinja_write.c text/jinja_format.c text/jinja_math.c text/jinja_methods.c \

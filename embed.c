@@ -223,10 +223,16 @@ static int need_tokens(pith_embedder *e, size_t n, pith_error *err) {
 /* The tokens of a text or a pair, behind the used ones; how many there are, or an error. */
 static int encode_one(pith_embedder *e, pith_passage *text, size_t used, pith_error *err) {
     size_t n_prompt = strlen(e->prompt), n = n_prompt + text->n_text;
-    char *joined = n_prompt ? malloc(n) : NULL;
-    if (n_prompt && !joined) return no_memory(e, err);
+    int lower = e->m->pooling.lower && !e->task;
+    if (n > SIZE_MAX / 8) return no_memory(e, err);
+    char *joined = n_prompt || lower ? malloc(n + (lower ? 2 * n : 0) + 1) : NULL; /* small letters may have more bytes */
+    if ((n_prompt || lower) && !joined) return no_memory(e, err);
     if (joined) memcpy(joined, e->prompt, n_prompt);
     if (joined && text->n_text) memcpy(joined + n_prompt, text->text, text->n_text);
+    if (lower) {
+        memmove(joined + 2 * n, joined, n);
+        n = pith__lower(joined + 2 * n, n, joined);
+    }
     const char *p = joined ? joined : text->n_text ? text->text : "";
     int code = pith__frame(e->m->tokenizer, &(pith__to_frame){ .first = { p, n }, .second = { text->second, text->n_second },
                                                                .flags = PITH_SPECIAL, .limit = e->how.n_ctx }, &e->framed);

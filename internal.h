@@ -203,6 +203,7 @@ typedef struct {         /* one of them: y = W x + bias, or tanh of that */
 typedef struct {         /* how hidden states become one vector */
     pith_embedding how;
     int said;            /* 1: the files say how to pool; 0: it is a guess */
+    int lower;           /* 1: a text is written in small letters before it becomes tokens */
     pith__dense dense[PITH__DENSES]; /* (n_dense) */
     int n_dense;
     struct { const char *name, *text; } *prompt; /* (n_prompt) */
@@ -286,7 +287,7 @@ PITH_SHARED int  pith__fail_hyper(pith__opening *o, const char *what, long long 
 /* ---- pooling.c: hidden states -> one vector --------------------------------------------------------- */
 
 /* Keys that GGUF does not have, from a sentence-transformers folder: pith.pooling, PITH_MEAN and so on together;
- * pith.normalize; pith.skip_prompt; pith.text_limit in tokens; pith.dense_N.tanh;
+ * pith.normalize; pith.skip_prompt; pith.text_limit in tokens; pith.lower_text; pith.dense_N.tanh;
  * pith.prompt.NAME, pith.default_prompt. */
 PITH_SHARED void pith__read_pooling(pith__opening *o); /* when the layers are bound */
 PITH_SHARED int  pith__pooled(const pith_model *m, unsigned pooling); /* numbers of a vector before any matrix, */

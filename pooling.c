@@ -96,6 +96,7 @@ PITH_SHARED void pith__read_pooling(pith__opening *o) {
     if (limit && limit->type == PITH__INT && limit->i > 0 && limit->i < m->hyper.n_ctx) p->how.n_ctx = (int)limit->i;
     /* GGUF does not say it, and llama.cpp normalises all. */
     p->how.normalize = flag_said(m, "pith.normalize", p->said);
+    p->lower = flag_said(m, "pith.lower_text", 0);
     p->how.skip_prompt = flag_said(m, "pith.skip_prompt", 0);
     read_prompts(o);
     size_t cols = (size_t)pith__pooled(m, pooling);

@@ -357,9 +357,22 @@ PITH_SHARED int pith__hf_vocab(pith__folder *f, pith__json tokenizer, const char
 
 /* ---- formats/sentence.c: a folder of sentence-transformers ------------------------------------------ */
 
-/* Adds modules.json and what it names to what pith__folder_read read, where it is there: pooling.c's keys (internal.h lists them), and matrices under the names
- * dense_N.weight and dense_N.bias, N the step's number. */
-PITH_SHARED int pith__sentence_read(pith__store *s, const char *path, int no_mmap, pith_error *err);
+typedef struct {
+    pith__folder f;      /* that has modules.json */
+    pith__json steps;    /* of it that are still to be read */
+    const char *model;   /* the folder of the model's own files, or one of these */
+    const char *path;    /* of the file that is read, for messages */
+    const char *arch;
+    int number;          /* of the step */
+    int pooled, normalized;
+    int code;
+} pith__sentence;
+
+/* Which folder has the model, for pith__folder_read: the one that s is of, or, of a folder of 2019, one in it. */
+PITH_SHARED int pith__sentence_open(pith__sentence *k, pith__store *s, int no_mmap, pith_error *err);
+/* Adds modules.json and what it names to what was read, where it is there: pooling.c's keys (internal.h lists them), and
+ * matrices under the names dense_N.weight and dense_N.bias, N the step's number. */
+PITH_SHARED int pith__sentence_read(pith__sentence *k);
 
 /* ---- formats/open.c: a path -> a store ------------------------------------------------------------- */
 

@@ -54,8 +54,11 @@ static int read_any(pith__store *s, const char *path, pith__file memory, const p
                           opt->tokenizer);
     if (folder && is_vocab_folder(path)) return read_vocab_folder(s, opt, err);
     if (folder) {
-        int code = pith__folder_read(s, s->path, opt->no_mmap, err);
-        return code ? code : pith__sentence_read(s, s->path, opt->no_mmap, err);
+        pith__sentence steps;
+        s->file = NULL; /* the table grows here, file by file */
+        int code = pith__sentence_open(&steps, s, opt->no_mmap, err);
+        if (!code) code = pith__folder_read(s, steps.model, opt->no_mmap, err);
+        return code ? code : pith__sentence_read(&steps);
     }
     return pith__gguf_is(s->file) ? read_gguf(s, opt, err) : read_tokenizer(s, err);
 }

@@ -429,8 +429,6 @@ PITH_SHARED int pith__folder_read(pith__store *s, const char *path, int no_mmap,
     pith__folder f = { .s = s, .dir = path, .no_mmap = no_mmap, .err = err };
     pith__str single = { NULL, 0 };
     s->kind = "Hugging Face folder";
-    s->file = NULL; /* the table grows here, file by file */
-    s->n_file = 0;
     int code = pith__path_kind(path) == 'd' ? PITH_OK : pith__folder_split(&f, path, &single);
     if (!code && !pith__folder_has(f.dir, "config.json")) code = pith__folder_explain(&f);
     if (!code) code = pith__hf_config(&f);

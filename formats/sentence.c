@@ -8,25 +8,18 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef struct {
-    pith__folder *f;
-    const char *path;    /* of the file that is read, for messages */
-    const char *arch;
-    int number;          /* of the step */
-    int pooled, normalized;
-    int code;
-} sentence;
+typedef pith__sentence sentence;
 
 static void sentence_wrong(sentence *k, pith__json j, int code, const char *name, const char *need) {
-    if (!k->code) k->code = pith__json_fail(j, code, k->path, name, need, k->f->err);
+    if (!k->code) k->code = pith__json_fail(j, code, k->path, name, need, k->f.err);
 }
 
 static void sentence_added(sentence *k, int code) {
-    if (code && !k->code) k->code = pith__fail(k->f->err, code, "%s: no memory", k->path);
+    if (code && !k->code) k->code = pith__fail(k->f.err, code, "%s: no memory", k->path);
 }
 
 static void sentence_int(sentence *k, const char *name, int64_t i) {
-    if (!k->code) sentence_added(k, pith__store_add_int(k->f->s, name, i));
+    if (!k->code) sentence_added(k, pith__store_add_int(k->f.s, name, i));
 }
 
 static int sentence_true(sentence *k, pith__json object, const char *name, int otherwise) {
@@ -39,25 +32,30 @@ static int sentence_true(sentence *k, pith__json object, const char *name, int o
 /* The word behind the last point of a string; no bytes: it is none. */
 static pith__str sentence_last_word(sentence *k, pith__json j) {
     pith__str s = { "", 0 };
-    if (pith__json_type(j) != '"' || pith__json_string(j, &k->f->s->arena, &s)) return s;
+    if (pith__json_type(j) != '"' || pith__json_string(j, &k->f.s->arena, &s)) return s;
     for (size_t i = s.n; i > 0; i--)
         if (s.p[i - 1] == '.') return (pith__str){ s.p + i, s.n - i };
     return s;
+}
+
+/* 1: it is the name of a folder in the folder; else that is an error. */
+static int sentence_is_folder(sentence *k, pith__str folder) {
+    if (k->code) return 0;
+    if (folder.n > 0 && folder.n <= 100 && folder.p[0] != '.' && !memchr(folder.p, '/', folder.n) &&
+        !memchr(folder.p, '\\', folder.n) && !memchr(folder.p, 0, folder.n))
+        return 1;
+    k->code = pith__fail(k->f.err, PITH_EFORMAT, "%s: path of step %d is '%.*s', need the name of a folder", k->path, k->number,
+                         folder.n > 100 ? 100 : (int)folder.n, folder.p);
+    return 0;
 }
 
 /* config.json of a step, which is in a folder of the folder. */
 static pith__json sentence_config(sentence *k, pith__str folder) {
     pith__json j = { NULL, NULL };
     char name[160];
-    if (k->code) return j;
-    if (folder.n == 0 || folder.n > 100 || folder.p[0] == '.' || memchr(folder.p, '/', folder.n) ||
-        memchr(folder.p, '\\', folder.n) || memchr(folder.p, 0, folder.n)) {
-        k->code = pith__fail(k->f->err, PITH_EFORMAT, "%s: path of step %d is '%.*s', need the name of a folder", k->path,
-                             k->number, folder.n > 100 ? 100 : (int)folder.n, folder.p);
-        return j;
-    }
+    if (!sentence_is_folder(k, folder)) return j;
     snprintf(name, sizeof name, "%.*s/config.json", (int)folder.n, folder.p);
-    k->code = pith__folder_json(k->f, name, 1, &j, &k->path);
+    k->code = pith__folder_json(&k->f, name, 1, &j, &k->path);
     return j;
 }
 
@@ -109,33 +107,33 @@ static void sentence_pooling(sentence *k, pith__str folder) {
 static void sentence_rename(sentence *k, pith__tensor *t, const char *end) {
     char name[32];
     snprintf(name, sizeof name, "dense_%d.%s", k->number, end);
-    char *copy = pith__arena_text(&k->f->s->arena, name, strlen(name));
+    char *copy = pith__arena_text(&k->f.s->arena, name, strlen(name));
     if (!copy) sentence_added(k, PITH_EMEMORY);
     t->name = (pith__str){ copy, copy ? strlen(name) : 0 };
 }
 
 /* Its matrix and its bias, as "dense_2.weight" and "dense_2.bias": GGUF's names. */
 static void sentence_weights(sentence *k, pith__str folder, int bias) {
-    pith__store *s = k->f->s;
+    pith__store *s = k->f.s;
     size_t first = s->n_tensor, n = bias ? 2 : 1;
     const pith__file *file;
     char name[160];
     int found = 0;
     snprintf(name, sizeof name, "%.*s/model.safetensors", (int)folder.n, folder.p);
-    k->path = k->code ? NULL : pith__folder_path(k->f, pith__str_of(name));
+    k->path = k->code ? NULL : pith__folder_path(&k->f, pith__str_of(name));
     if (!k->path) {
         if (!k->code) k->code = PITH_EMEMORY;
         return;
     }
-    k->code = pith__folder_open(k->f, k->path, 1, &file);
-    if (!k->code) k->code = pith__safetensors_read(s, file, k->path, k->f->err);
+    k->code = pith__folder_open(&k->f, k->path, 1, &file);
+    if (!k->code) k->code = pith__safetensors_read(s, file, k->path, k->f.err);
     for (size_t i = first; i < s->n_tensor && !k->code; i++) {
         int weight = pith__str_is(s->tensor[i].name, "linear.weight"), other = pith__str_is(s->tensor[i].name, "linear.bias");
         found += weight ? 2 : other;
         if (weight || other) sentence_rename(k, &s->tensor[i], weight ? "weight" : "bias");
     }
     if (!k->code && (found != (bias ? 3 : 2) || s->n_tensor != first + n))
-        k->code = pith__fail(k->f->err, PITH_EFORMAT, "%s: need linear.weight%s and nothing else, as config.json beside it"
+        k->code = pith__fail(k->f.err, PITH_EFORMAT, "%s: need linear.weight%s and nothing else, as config.json beside it"
                              " says", k->path, bias ? ", linear.bias" : "");
 }
 
@@ -156,7 +154,7 @@ static void sentence_dense(sentence *k, pith__str folder) {
     sentence_weights(k, folder, bias);
     if (k->code) return;
     char name[96];
-    const pith__tensor *w = &k->f->s->tensor[k->f->s->n_tensor - 1]; /* they are sorted by name */
+    const pith__tensor *w = &k->f.s->tensor[k->f.s->n_tensor - 1]; /* they are sorted by name */
     snprintf(name, sizeof name, "pith.dense_%d.tanh", k->number);
     if (tanh) sentence_int(k, name, 1);
     snprintf(name, sizeof name, "%s.dense_%d_feat_in", k->arch, k->number);
@@ -173,9 +171,13 @@ static void sentence_step(sentence *k, pith__json step) {
     pith__str word = sentence_last_word(k, type), folder = { "", 0 };
     const char *modules = k->path;
     int first = k->number == 0, transformer = pith__str_is(word, "Transformer");
-    if (pith__json_type(path) == '"') sentence_added(k, pith__json_string(path, &k->f->s->arena, &folder));
+    if (pith__json_type(path) == '"') sentence_added(k, pith__json_string(path, &k->f.s->arena, &folder));
     if (first != transformer) sentence_wrong(k, type, PITH_EARCH, "type", known);
-    if (transformer && folder.n) sentence_wrong(k, path, PITH_EARCH, "path of the Transformer", "\"\": the folder itself");
+    if (first && folder.n && sentence_is_folder(k, folder)) { /* as folders of 2019 have it: "0_BERT" */
+        const char *model = pith__folder_path(&k->f, folder);
+        k->model = model ? model : k->model;
+        if (!model) k->code = PITH_EMEMORY;
+    }
     if (first || pith__str_is(word, "Dropout")) return;
     if (pith__str_is(word, "Normalize")) k->normalized = 1;
     else if (pith__str_is(word, "Pooling") && k->number == 1) sentence_pooling(k, folder);
@@ -185,15 +187,16 @@ static void sentence_step(sentence *k, pith__json step) {
 }
 
 /* How many tokens a text has at most, where that is less than the model has positions. tokenizer_config.json often says
- * a number that stands for none. */
+ * a number that stands for none. And whether capitals become small letters first, whatever the vocabulary does. */
 static void sentence_limit(sentence *k) {
     static const char *const files[][2] = { { "sentence_bert_config.json", "max_seq_length" },
                                             { "tokenizer_config.json", "model_max_length" } };
     for (int i = 0; i < 2 && !k->code; i++) {
         pith__json at;
         double limit = 0;
-        k->code = pith__folder_json(k->f, files[i][0], 0, &at, &k->path);
+        k->code = pith__folder_json(&k->f, files[i][0], 0, &at, &k->path);
         pith__json said = pith__hf_get(at, files[i][1]);
+        if (!k->code && i == 0 && sentence_true(k, at, "do_lower_case", 0)) sentence_int(k, "pith.lower_text", 1);
         if (k->code || !pith__json_type(said)) continue;
         int is = pith__json_float(said, &limit) && limit >= 1;
         if (!is && i == 0) sentence_wrong(k, said, PITH_EFORMAT, files[i][1], "a number over 0");
@@ -204,46 +207,55 @@ static void sentence_limit(sentence *k) {
 
 static void sentence_prompts(sentence *k) {
     pith__json at, name, text;
-    if (!k->code) k->code = pith__folder_json(k->f, "config_sentence_transformers.json", 0, &at, &k->path);
+    if (!k->code) k->code = pith__folder_json(&k->f, "config_sentence_transformers.json", 0, &at, &k->path);
     if (k->code || !pith__json_type(at)) return;
     pith__json it = pith__hf_get(at, "prompts"), usual = pith__hf_get(at, "default_prompt_name");
     pith__str s, key;
     char full[160];
     while (pith__json_next(&it, &name, &text) && !k->code) {
-        if (pith__json_string(name, &k->f->s->arena, &key) || pith__json_string(text, &k->f->s->arena, &s) || key.n > 100) {
+        if (pith__json_string(name, &k->f.s->arena, &key) || pith__json_string(text, &k->f.s->arena, &s) || key.n > 100) {
             sentence_wrong(k, text, PITH_EFORMAT, "a prompt", "a short name and a text");
             return;
         }
-        char *copy = pith__arena_text(&k->f->s->arena, s.p, s.n);
+        char *copy = pith__arena_text(&k->f.s->arena, s.p, s.n);
         snprintf(full, sizeof full, "pith.prompt.%.*s", (int)key.n, key.p);
-        sentence_added(k, copy ? pith__store_add_string(k->f->s, full, copy) : PITH_EMEMORY);
+        sentence_added(k, copy ? pith__store_add_string(k->f.s, full, copy) : PITH_EMEMORY);
     }
     if (!pith__json_type(usual) || k->code) return;
-    if (pith__json_string(usual, &k->f->s->arena, &s) || s.n > 100) {
+    if (pith__json_string(usual, &k->f.s->arena, &s) || s.n > 100) {
         sentence_wrong(k, usual, PITH_EFORMAT, "default_prompt_name", "the name of a prompt");
         return;
     }
     snprintf(full, sizeof full, "%.*s", (int)s.n, s.p);
-    sentence_added(k, pith__store_add_string(k->f->s, "pith.default_prompt", full));
+    sentence_added(k, pith__store_add_string(k->f.s, "pith.default_prompt", full));
 }
 
-PITH_SHARED int pith__sentence_read(pith__store *s, const char *path, int no_mmap, pith_error *err) {
-    enum { STEPS = 16 };
-    pith__folder f = { .s = s, .dir = path, .no_mmap = no_mmap, .err = err };
-    sentence k = { .f = &f };
-    pith__json at, step;
+PITH_SHARED int pith__sentence_open(pith__sentence *k, pith__store *s, int no_mmap, pith_error *err) {
+    pith__json step;
     pith__str name;
-    k.code = pith__path_kind(path) == 'd' ? PITH_OK : pith__folder_split(&f, path, &name);
-    if (!k.code) k.code = pith__folder_array(&f, "modules.json", &at, &k.path);
-    if (k.code) return k.code;
-    for (size_t i = 0; i < s->n_key; i++)
-        if (pith__str_is(s->key[i].name, "general.architecture")) k.arch = s->key[i].s.p;
-    for (; pith__json_next(&at, NULL, &step) && !k.code; k.number++) {
-        if (k.number == STEPS) sentence_wrong(&k, step, PITH_EARCH, "step 16", "no more than 16");
-        sentence_step(&k, step);
+    *k = (sentence){ .f = { .s = s, .dir = s->path, .no_mmap = no_mmap, .err = err }, .model = s->path };
+    k->code = pith__path_kind(s->path) == 'd' ? PITH_OK : pith__folder_split(&k->f, s->path, &name);
+    if (!k->code) k->code = pith__folder_array(&k->f, "modules.json", &k->steps, &k->path);
+    if (!k->code && pith__json_next(&k->steps, NULL, &step)) {
+        sentence_step(k, step);
+        k->number++;
     }
-    if (k.pooled) sentence_int(&k, "pith.normalize", k.normalized);
-    sentence_limit(&k);
-    sentence_prompts(&k);
-    return k.code;
+    return k->code;
+}
+
+PITH_SHARED int pith__sentence_read(pith__sentence *k) {
+    enum { STEPS = 16 };
+    pith__store *s = k->f.s;
+    pith__json step;
+    for (size_t i = 0; i < s->n_key; i++)
+        if (pith__str_is(s->key[i].name, "general.architecture")) k->arch = s->key[i].s.p;
+    for (; pith__json_next(&k->steps, NULL, &step) && !k->code; k->number++) {
+        if (k->number == STEPS) sentence_wrong(k, step, PITH_EARCH, "step 16", "no more than 16");
+        sentence_step(k, step);
+    }
+    if (k->pooled) sentence_int(k, "pith.normalize", k->normalized);
+    sentence_prompts(k);
+    if (strcmp(k->model, s->path) != 0) k->f.dir = k->model; /* these are of the Transformer */
+    sentence_limit(k);
+    return k->code;
 }

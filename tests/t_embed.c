@@ -4,7 +4,10 @@
 #include "fixture.h"
 #include "test.h"
 
+#include <dirent.h>
+#include <limits.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "golden_families.h"
 
@@ -274,6 +277,49 @@ TEST(texts) {
     pith__file_close(&f);
 }
 
+/* A folder of sentence-transformers that says so has all texts in small letters. */
+static void embed_in(const char *folder, const char *text, float *out) {
+    pith_error e = { 0, "" };
+    pith_model *m = pith_open(folder, NULL, &e);
+    pith_embedder *k = m ? pith_embedder_new(m, NULL, NULL, &e) : NULL;
+    if (!k || pith_embed(k, &(pith_passage){ .text = text, .n_text = strlen(text) }, 1, out, 1, &e) != 1) FAIL("%s", e.text);
+    pith_embedder_free(k);
+    pith_close(m);
+}
+
+TEST(small_letters) {
+    char folder[] = "/tmp/t_embed.XXXXXX", from[PATH_MAX + 300], to[300], shared[PATH_MAX];
+    float x[32], y[32], z[32];
+    const char *config = fixture_shared("encoders/xlmr-hf/config.json");
+    if (!config) SKIP("no ../shared/encoders");
+    REQUIRE(realpath(config, shared) && mkdtemp(folder));
+    *strrchr(shared, '/') = 0;
+    DIR *d = opendir(shared);
+    for (struct dirent *f; d && (f = readdir(d)); ) {
+        snprintf(from, sizeof from, "%s/%s", shared, f->d_name);
+        snprintf(to, sizeof to, "%s/%s", folder, f->d_name);
+        if (f->d_name[0] != '.' && strcmp(f->d_name, "sentence_bert_config.json")) CHECK(!symlink(from, to));
+    }
+    if (d) closedir(d);
+    snprintf(to, sizeof to, "%s/sentence_bert_config.json", folder);
+    bytes b = { NULL, 0, 0 };
+    put(&b, "{\"max_seq_length\": 48, \"do_lower_case\": true}", 45);
+    REQUIRE(!save(&b, to));
+    free(b.p);
+    embed_in(shared, "query: hello w\xc3\xb6rld", x);
+    embed_in(shared, "QUERY: Hello W\xc3\x96RLD", y);
+    embed_in(folder, "QUERY: Hello W\xc3\x96RLD", z);
+    CHECK(memcmp(x, y, sizeof x) != 0);
+    EQ(memcmp(x, z, sizeof x), 0);
+    d = opendir(folder);
+    for (struct dirent *f; d && (f = readdir(d)); ) {
+        snprintf(to, sizeof to, "%s/%s", folder, f->d_name);
+        unlink(to);
+    }
+    if (d) closedir(d);
+    rmdir(folder);
+}
+
 int main(void) {
     RUN(pooling);
     RUN(matrices);
@@ -281,5 +327,6 @@ int main(void) {
     RUN(a_vector_a_token);
     RUN(sentence_transformers);
     RUN(texts);
+    RUN(small_letters);
     return DONE();
 }

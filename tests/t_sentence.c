@@ -126,7 +126,9 @@ TEST(what_is_refused) {
         { "modules.json", modules, "models.Pooling", "models.WordWeights", "type is \"sentence_transformers.models.WordWeights\"" },
         { "modules.json", modules, "models.Transformer", "models.BoW", "BoW" },
         { "modules.json", modules, "dense.Dense", "lstm.LSTM", "LSTM" },
-        { "modules.json", modules, "\"path\": \"\"", "\"path\": \"0_BERT\"", "path of the Transformer" },
+        { "modules.json", modules, "\"path\": \"\"", "\"path\": \"0_BERT\"", "0_BERT" },
+        { "modules.json", modules, "\"path\": \"\"", "\"path\": \"../x\"", "path of step 0 is '../x'" },
+        { "sentence_bert_config.json", bert_config, "false", "0", "do_lower_case is 0, need true or false" },
         { "modules.json", modules, "\"path\": \"1_Pooling\"", "\"path\": \"../1_Pooling\"", "../1_Pooling" },
         { "modules.json", modules, "\"path\": \"1_Pooling\"", "\"path\": \"7_Pooling\"", "7_Pooling/config.json" },
         { "modules.json", "{}", "{}", "{}", "array" },
@@ -150,6 +152,48 @@ TEST(what_is_refused) {
         write_text(wrong[i].file, with(wrong[i].text, wrong[i].from, wrong[i].to));
         refused(wrong[i].to, wrong[i].naming);
     }
+}
+
+/* Folders of 2019 have the model in a folder of its own. */
+TEST(a_model_in_a_folder_of_its_own) {
+    static const char *const files[] = { "config.json", "model.safetensors", "sentence_bert_config.json" };
+    float a[3], b[3];
+    write_sentence();
+    pith_model *m = open_folder(folder);
+    REQUIRE(m && embed(m, NULL, a, 1) == 1);
+    pith_close(m);
+    mkdir(in_folder("0_BERT"), 0777);
+    for (int i = 0; i < 3; i++) {
+        char to[100];
+        snprintf(to, sizeof to, "0_BERT/%s", files[i]);
+        rename(in_folder(files[i]), in_folder(to));
+    }
+    write_text("config.json", "{\"__version__\": \"0.2.0\"}");
+    write_text("modules.json", with(modules, "\"path\": \"\"", "\"path\": \"0_BERT\""));
+    m = open_folder(folder);
+    REQUIRE(m && embed(m, NULL, b, 1) == 1);
+    EQ(memcmp(a, b, sizeof a), 0);
+    EQ(pith_embedding_default(m).n_ctx, 20);
+    pith_close(m);
+    for (int i = 0; i < 3; i++) {
+        char name[100];
+        snprintf(name, sizeof name, "0_BERT/%s", files[i]);
+        unlink(in_folder(name));
+    }
+    rmdir(in_folder("0_BERT"));
+}
+
+/* Python's str.lower(). */
+TEST(small_letters) {
+    static const char capitals[] = "HELLO \xc4\xb0 \xce\x91\xce\xa3 \xce\xa3\xce\x91\xce\xa3. \xe1\xba\x9e \xc8\xba \xc3\x84 A\xce\xa3""B";
+    static const char small[] = "hello i\xcc\x87 \xce\xb1\xcf\x82 \xcf\x83\xce\xb1\xcf\x82. \xc3\x9f \xe2\xb1\xa5 \xc3\xa4 a\xcf\x83""b";
+    char room[3 * sizeof capitals];
+    size_t n = sizeof capitals - 1;
+    memcpy(room + 2 * n, capitals, n);
+    size_t used = pith__lower(room + 2 * n, n, room);
+    CHECK(used == sizeof small - 1 && !memcmp(room, small, used));
+    memset(room, 0xff, sizeof room);
+    EQ(pith__lower(room + 2 * n, n, room), 3 * n);
 }
 
 static void not_embedded(const pith_model *m, pith_embedding way, const char *naming) {
@@ -193,6 +237,8 @@ int main(void) {
     RUN(the_same_as_a_gguf);
     RUN(what_may_be_missing);
     RUN(what_is_refused);
+    RUN(a_model_in_a_folder_of_its_own);
+    RUN(small_letters);
     RUN(calls_that_are_refused);
     write_sentence();
     unlink(in_folder("1_Pooling/config.json")), unlink(in_folder("2_Dense/config.json"));

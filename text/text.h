@@ -38,6 +38,11 @@ PITH_SHARED size_t pith__compat(uint32_t c, uint32_t *one, const uint32_t **to);
 
 PITH_SHARED size_t pith__unicode_case(uint32_t c, char to, uint32_t out[3]); /* to: u l t; 1 to 3 characters */
 
+/* ---- text/lower.c: texts in small letters ------------------------------------------------------------- */
+
+/* to: room for 3 n bytes, may be n bytes that end where s begins: how many it has. */
+PITH_SHARED size_t pith__lower(const char *s, size_t n, char *to);
+
 /* ---- text/added.c: tokens that are found in text before all else --------------------------------- */
 
 typedef struct {
