@@ -17,6 +17,7 @@ enum { GEMMA = PITH__HALF | PITH__GELU_FFN | PITH__SCALE_EMBD, /* what the Gemma
 
 static const pith__family families[] = {
     { "llama", PITH__PRE_NORM | PITH__EXPERTS, .window_period = 1 },
+    { "mistral3", PITH__PRE_NORM | PITH__EXPERTS, .window_period = 1 },
     { "qwen2", PITH__PRE_NORM | PITH__HALF, .window_period = 1 },
     { "qwen3", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM, .window_period = 1 },
     { "qwen2moe", PITH__PRE_NORM | PITH__HALF | PITH__EXPERTS, .window_period = 1, .experts = PITH__PLAIN_EXPERTS },
@@ -257,6 +258,9 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     h->logit_scale = (float)(1 / factor_key(o, "logit_scale", 1)); /* Granite divides by it */
     h->attn_softcap = (float)float_key(o, "attn_logit_softcapping", f->has & PITH__SOFTCAP ? 50 : 0);
     h->logit_softcap = (float)float_key(o, "final_logit_softcapping", f->has & PITH__SOFTCAP ? 30 : 0);
+    h->temperature = (float)float_key(o, "attention.temperature_scale", 0);
+    int length = int_key(o, "rope.scaling.original_context_length", 0, 0);
+    h->temperature_length = int_key(o, "attention.temperature_length", 1, length ? length : h->n_ctx);
 }
 
 /* ---- rotation -------------------------------------------------------------------------------------- */
@@ -354,8 +358,9 @@ PITH_SHARED void pith__make_ropes(pith__opening *o) {
     m->n_ctx_original = int_key(o, "rope.scaling.original_context_length", 0, m->hyper.n_ctx);
     if (m->n_ctx_original == 0) m->n_ctx_original = m->hyper.n_ctx;
     float mscale = (float)factor_key(o, "rope.scaling.attn_factor", 1);
+    double log_multiplier = float_key(o, "rope.scaling.yarn_log_multiplier", 0);
     if (!strcmp(scaling.type, "yarn") && scaling.factor > 1)
-        mscale *= (float)(1 + 0.1 * log(scaling.factor));
+        mscale *= (float)((1 + 0.1 * log(scaling.factor)) / (1 + 0.1 * log_multiplier * log(scaling.factor)));
 
     int n_rot = m->rope[0].n_rot = rotated_by(m, 0);
     const float *shared = rope_factors(o, "rope_freqs.weight", n_rot);

@@ -142,12 +142,13 @@ static void before_attention(const void *data, size_t t, uint8_t *scratch) {
     norm_row(b, b->a.xn, b->a.x, &b->layer->attn_norm, t);
 }
 
-/* q/k norm, RoPE, then the KV cache. */
+/* q/k norm, RoPE, then the KV cache; queries may be scaled. */
 static void finish_qkv(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const pith__block *b = data;
     const pith__layer *w = b->layer;
     bias_norm_rope(b, b->a.q, b->a.q0, &w->q_bias, &w->q_norm, w->n_head, t);
+    pith__temper(b->pass, b->a.q + t * w->q.tensor.rows, w->q.tensor.rows, t);
     bias_norm_rope(b, b->a.k, b->a.k0, &w->k_bias, &w->k_norm, w->n_kv_head, t);
     pith__add_bias(b->pass, b->a.v + t * w->v.tensor.rows, w->v_bias.floats, w->v.tensor.rows);
     write_kv(b, t);

@@ -122,6 +122,8 @@ typedef struct {
     float embd_scale;    /* the embedding times this (Gemma: sqrt(n_embd)) */
     float residual_scale; /* what a block adds to the stream times this (Granite) */
     double attn_scale;   /* q.k times this, normally 1 / sqrt(head_dim) */
+    float temperature;   /* queries times 1 + temperature ln(1 + floor(position / temperature_length)) (Ministral 3) */
+    int temperature_length;
     float logit_scale;   /* logits times this */
     float attn_softcap, logit_softcap; /* 0: none */
 } pith__hyper;
@@ -606,6 +608,8 @@ PITH_SHARED void pith__add_bias(const pith_pass *p, float *y, const float *bias,
 /* y = the norm of x, as many numbers as w has. */
 PITH_SHARED void pith__run_norm(const pith_pass *p, float *y, const float *x, const pith__norm *w);
 PITH_SHARED void pith__each_token(const pith__block *b, pith__task *work);
+/* The queries q (n) of row t, or their gradients, grow with the position (pith__hyper.temperature). */
+PITH_SHARED void pith__temper(const pith_pass *p, float *q, size_t n, size_t t);
 
 /* ---- experts.c: feed-forward networks ----------------------------------------------------------------- */
 

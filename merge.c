@@ -568,6 +568,9 @@ static int check_folder(const pith__merge *p, const char *folder, pith_error *er
                           p->m->hyper.arch);
     if (s->is_folder && !s->qk_halves) /* pith__gather */
         return pith__fail(err, PITH_EARG, "%s: is in memory as a GGUF file has it: need a name that ends in .gguf", s->path);
+    if (s->n_tower)
+        return pith__fail(err, PITH_EARCH, "%s: has %zu tensors that see or hear, which are not read here, and %s would lack them:"
+                          " need a name that ends in .gguf", s->path, s->n_tower, folder);
     if (s->n_dropped)
         return pith__fail(err, PITH_EARCH, "%s: has %zu tensors that are not read here ('%.*s'), which %s would lack:"
                           " need a name that ends in .gguf", s->path, s->n_dropped,

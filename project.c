@@ -1,6 +1,8 @@
 /* project.c - what layers of every kind are made of: a product with a weight, to which adapters add, and a norm. */
 #include "internal.h"
 
+#include <math.h>
+
 /* What the adapters of each row's session add. Rows that follow one another and have the same adapters go
  * together; part_of: the part of each row. */
 static void adapt_rows(const pith_pass *p, float *y, const pith__weight *w, const pith__input *in, const int *part_of) {
@@ -40,6 +42,15 @@ PITH_SHARED void pith__run_norm(const pith_pass *p, float *y, const float *x, co
     case PITH__RMSNORM: p->kernels->rmsnorm(y, x, w, n->w.tensor.cols, h->eps); break;
     case PITH__LAYERNORM: p->kernels->layernorm(y, x, w, b, n->w.tensor.cols, h->eps); break;
     }
+}
+
+PITH_SHARED void pith__temper(const pith_pass *p, float *q, size_t n, size_t t) {
+    const pith__hyper *h = &p->model->hyper;
+    const pith__part *part = p->part + p->part_of[t];
+    if (!(fabsf(h->temperature) > 0)) return;
+    int turns = (part->position + (int)t - part->first) / h->temperature_length;
+    float scale = 1 + h->temperature * logf(1 + (float)turns);
+    for (size_t i = 0; i < n; i++) q[i] *= scale;
 }
 
 /* Work that goes token by token, between the matmuls, is shared out over the threads. */

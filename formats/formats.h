@@ -114,6 +114,8 @@ typedef struct {
     int vocab_padded;    /* 1: the embedding may have more rows than the vocabulary has pieces */
     size_t n_dropped;    /* tensors of the file that are not in the table, as they have no meaning here; */
     pith__str dropped;   /* the first of them */
+    size_t n_tower;      /* tensors of the file that see or hear, which are left out too; */
+    unsigned tower;      /* of which towers, see pith__hf_tower */
     int is_folder;       /* 1: messages name its tensors and fields as Hugging Face does, */
     int hf_style;        /* of this style, */
     pith__str hf_prefix; /* with this before "layers." */
@@ -223,6 +225,7 @@ typedef struct { /* config.json while it becomes keys */
     const char *arch;    /* what keys begin with */
     double theta, local_theta; /* frequency bases where config.json has none; 0: no local one */
     int is_phi3;
+    int has_temperature; /* 1: queries are scaled by how far they are (llama_4_scaling_beta) */
     double part;         /* of a head that is rotated, where config.json has none; 0: of Llama's relatives, all of it */
     int head_dim, n_rot, n_ctx;
     int code;            /* the first error */
@@ -260,6 +263,9 @@ enum { /* how a family names its tensors */
 };
 enum { PITH__HF_NAME = 120 }; /* room for a name */
 PITH_SHARED int pith__hf_to_gguf(const pith__folder *f, pith__str s, char *name); /* 0: not used here */
+/* Which tower of a model that sees or hears it is of: a bit, or 0; and the name of tower i, NULL after the last. */
+PITH_SHARED unsigned pith__hf_tower(pith__str s);
+PITH_SHARED const char *pith__hf_tower_name(int i);
 /* The name of a tensor or of a key without "ARCH." as the file has it, perhaps written to room. */
 PITH_SHARED const char *pith__shown_name(const pith__store *s, const char *gguf, char *room);
 /* to (PITH__HF_NAME): the tensor of GGUF's that this one is in. "blk.0.ffn_up.3.weight", of a folder or an older file, is
@@ -316,7 +322,6 @@ PITH_SHARED int pith__hf_head(pith__hf *c, int style);
 /* ---- formats/hfbert.c: BERT, GPT-2 and their relatives ---------------------------------------------- */
 
 PITH_SHARED int pith__hf_elder(pith__hf *c); /* config.json -> keys; 0: it is of another family */
-PITH_SHARED pith__str pith__hf_elder_type(int i); /* the model_types known; no bytes after the last */
 PITH_SHARED int pith__hf_elder_style(const char *type); /* as pith__hf_style_of */
 PITH_SHARED int pith__hf_elder_of(const char *arch); /* the same of GGUF's name; 0: it is none of these */
 PITH_SHARED int pith__hf_layout(pith__folder *f); /* tensors, under GGUF's names, get GGUF's shapes */

@@ -177,10 +177,6 @@ PITH_SHARED int pith__hf_elder(pith__hf *c) {
     return 1;
 }
 
-PITH_SHARED pith__str pith__hf_elder_type(int i) {
-    return pith__str_of(i < (int)(sizeof elders / sizeof *elders) ? elders[i].type : "");
-}
-
 PITH_SHARED int pith__hf_elder_style(const char *type) {
     for (size_t i = 0; i < sizeof elders / sizeof *elders; i++)
         if (!strcmp(elders[i].type, type)) return elders[i].style;

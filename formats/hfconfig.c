@@ -28,7 +28,8 @@ enum { /* config.json's fields that only some families read */
     READS_BIAS = 1, READS_FFN_BIAS = 2, READS_PART = 4, READS_SCALAR = 8, READS_CAP = 16,
     READS_ATTN_CAP = 32, READS_MULTIPLIERS = 64, READS_EXPERTS = 128, READS_WINDOW = 256,
     READS_USE = 512, READS_FROM = 1024, READS_TYPES = 2048, READS_PERIOD = 4096, READS_NOPE = 8192,
-    READS_LOCAL = 16384, READS_BOTH_WAYS = 32768, READS_QK_NORM = 1 << 16, READS_QKV_BIAS = 1 << 17
+    READS_LOCAL = 16384, READS_BOTH_WAYS = 32768, READS_QK_NORM = 1 << 16, READS_QKV_BIAS = 1 << 17,
+    READS_TEMPERATURE = 1 << 18
 };
 
 static const struct pith__hf_family {
@@ -47,6 +48,8 @@ static const struct pith__hf_family {
       32000, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1e-6, 1e4 },
     { "mistral", "llama", 0, READS_WINDOW, 0, 0,
       32000, 4096, 14336, 32, 32, 8, 0, 131072, 4096, 1e-6, 1e4 },
+    { "ministral3", "mistral3", 0, READS_WINDOW | READS_TEMPERATURE, 0, 0,
+      131072, 4096, 14336, 34, 32, 8, 128, 262144, 0, 1e-5, 1e6 },
     { "mixtral", "llama", 0, READS_WINDOW | READS_EXPERTS, PITH__HF_MIXTRAL, 0,
       32000, 4096, 14336, 32, 32, 8, 0, 131072, 0, 1e-5, 1e6 },
     { "qwen2", "qwen2", HF_QKV_BIAS, READS_WINDOW | READS_USE | READS_FROM | READS_TYPES, 0, 0,
@@ -243,23 +246,20 @@ static void config_window(pith__hf *c, const uint8_t *nope) {
 
 /* ---- config.json ----------------------------------------------------------------------------- */
 
+/* Models that see or hear: the text model in them is an object of its own, text_config. What stands around it changes nothing
+ * where only text goes in. */
+static const char *const hf_seeing[] = { "gemma3", "mistral3", "gemma4", "llama4", "qwen3_5", "qwen3_5_moe" };
+
 static void config_family(pith__hf *c) {
-    pith__json type = pith__hf_get(c->at, "model_type"), text = pith__hf_get(c->at, "text_config");
-    if (pith__json_is(type, "gemma3") && pith__json_type(text) == '{') {
+    pith__json outer = pith__hf_get(c->at, "model_type"), type = outer, text = pith__hf_get(c->at, "text_config");
+    for (size_t i = 0; i < sizeof hf_seeing / sizeof *hf_seeing && pith__json_type(text) == '{'; i++) {
+        if (!pith__json_is(outer, hf_seeing[i])) continue;
         c->at = text;
         type = pith__hf_get(text, "model_type");
     }
-    char known[400] = "one of";
-    for (size_t i = 0; i < sizeof hf_families / sizeof *hf_families; i++) {
+    for (size_t i = 0; i < sizeof hf_families / sizeof *hf_families; i++)
         if (pith__json_is(type, hf_families[i].type)) c->family = &hf_families[i];
-        size_t n = strlen(known);
-        snprintf(known + n, sizeof known - n, " %s", hf_families[i].type);
-    }
-    for (int i = 0; pith__hf_elder_type(i).n; i++) {
-        size_t n = strlen(known);
-        snprintf(known + n, sizeof known - n, " %s", pith__hf_elder_type(i).p);
-    }
-    if (!c->family) pith__hf_wrong(c, type, PITH_EARCH, "model_type", known);
+    if (!c->family) pith__hf_wrong(c, type, PITH_EARCH, "model_type", "a family that is known here (README.md lists them)");
 }
 
 /* The activation, under one name or the other. */
@@ -439,6 +439,7 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
     c.local_theta = reads & READS_LOCAL ? 1e4 : 0;
     c.is_phi3 = !strcmp(c.family->type, "phi3");
     c.part = !strcmp(c.family->type, "glm4_moe") ? 0.5 : 0;
+    c.has_temperature = (reads & READS_TEMPERATURE) != 0;
     pith__hf_added(&c, pith__store_add_string(f->s, "general.architecture", c.arch));
     config_sizes(&c);
     config_refuse(&c, outer);

@@ -319,6 +319,24 @@ PITH_SHARED int pith__hf_to_gguf(const pith__folder *f, pith__str s, char *name)
     return gguf_head(f, s, kind, name);
 }
 
+/* ---- what is no part of a text model -------------------------------------------------------------- */
+
+/* Towers that see or hear; and "mtp", layers that guess further ahead, for speed alone. */
+static const char *const name_tower[] = { "vision_tower", "vision_model", "visual", "embed_vision", "multi_modal_projector",
+                                          "audio_tower", "embed_audio", "mtp" };
+enum { N_TOWER = sizeof name_tower / sizeof *name_tower };
+
+PITH_SHARED unsigned pith__hf_tower(pith__str s) {
+    skip_prefix(spelling_of(0), &s);
+    for (int i = 0; i < N_TOWER; i++) {
+        pith__str rest = s;
+        if (name_begins(&rest, name_tower[i]) && rest.n > 0 && *rest.p == '.') return 1u << i;
+    }
+    return 0;
+}
+
+PITH_SHARED const char *pith__hf_tower_name(int i) { return i < N_TOWER ? name_tower[i] : NULL; }
+
 /* ---- GGUF -> Hugging Face ------------------------------------------------------------------------ */
 
 static const struct {
@@ -395,8 +413,8 @@ PITH_SHARED const char *pith__shown_name(const pith__store *s, const char *gguf,
     if (head) return head;
     for (int i = 0; kind && i < N_OUTER; i++) {
         if (!fits_style(name_outer[i].only, 0, s->hf_style) || !pith__str_is(name, name_outer[i].gguf)) continue;
-        pith__str prefix = s->hf_prefix.p ? s->hf_prefix : pith__str_of(spelling_of(s->hf_style)->prefix[0]);
-        if (!strcmp(name_outer[i].gguf, "output")) prefix.n = 0;
+        pith__str prefix = s->hf_prefix.p ? s->hf_prefix : pith__str_of(spelling_of(s->hf_style)->prefix[0]), rest = prefix;
+        if (!strcmp(name_outer[i].gguf, "output")) prefix.n = name_begins(&rest, "language_model.") ? prefix.n - rest.n : 0;
         snprintf(room, PITH__HF_NAME, "%.*s%s.%s", (int)prefix.n, prefix.p, name_outer[i].hf, kind);
         return room;
     }

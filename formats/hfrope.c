@@ -85,7 +85,8 @@ static void rope_longrope(pith__hf *c, pith__json rope) {
                      pith__hf_positive(c, rope, "attention_factor", attention));
 }
 
-/* GGUF's attn_factor comes on top of the 1 + 0.1 ln(factor) that belongs to YaRN. */
+/* GGUF's attn_factor comes on top of the 1 + 0.1 ln(factor) that belongs to YaRN, or, with a log multiplier a, to
+ * (1 + 0.1 ln(factor)) / (1 + 0.1 a ln(factor)). */
 static void rope_yarn(pith__hf *c, pith__json rope) {
     int original = rope_original(c, rope);
     double factor = pith__hf_positive(c, rope, "factor", (double)c->n_ctx / original);
@@ -93,6 +94,10 @@ static void rope_yarn(pith__hf *c, pith__json rope) {
     double m = pith__hf_float(c, rope, "mscale", 0), all = pith__hf_float(c, rope, "mscale_all_dim", 0);
     if (m != 0 && all != 0 && factor > 1)
         attention = (0.1 * m * log(factor) + 1) / (0.1 * all * log(factor) + 1);
+    if (c->has_temperature && all != 0) { /* as llama.cpp has Ministral 3 */
+        usual /= 0.1 * all * log(factor > 1 ? factor : 1) + 1;
+        pith__hf_put_float(c, "rope.scaling.yarn_log_multiplier", all);
+    }
     attention = pith__hf_positive(c, rope, "attention_factor", attention);
     pith__hf_put_string(c, "rope.scaling.type", "yarn");
     pith__hf_put_float(c, "rope.scaling.factor", factor);
@@ -126,6 +131,15 @@ static void rope_scaling(pith__hf *c, pith__json rope, double theta) {
         pith__hf_wrong(c, type, PITH_EARCH, "the type of rope_scaling",
                        "default, linear, dynamic, yarn, llama3 or longrope");
     }
+}
+
+/* Ministral 3: how queries grow with their position. */
+static void rope_temperature(pith__hf *c, pith__json rope) {
+    pith__json beta = pith__hf_get(rope, "llama_4_scaling_beta");
+    if (c->has_temperature)
+        pith__hf_put_float(c, "attention.temperature_scale", pith__hf_float(c, rope, "llama_4_scaling_beta", NAN));
+    else if (pith__json_type(beta))
+        pith__hf_wrong(c, beta, PITH_EARCH, "llama_4_scaling_beta", "null in this family");
 }
 
 /* Gemma 3: layers with a window have a base of their own, and no scaling. */
@@ -171,4 +185,5 @@ PITH_SHARED void pith__hf_rope(pith__hf *c) {
     pith__hf_put_float(c, "rope.freq_base", theta);
     if (c->local_theta > 0) rope_local(c, parameters);
     rope_scaling(c, rope, theta);
+    rope_temperature(c, rope);
 }

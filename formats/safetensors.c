@@ -225,8 +225,12 @@ static int st_header(st_file *f, const pith__file *file) {
 
 /* ---- entries -> tensors ---------------------------------------------------------------------- */
 
-/* Old files hold the rotation's frequencies, numbers of positions and masks, which everyone computes. */
+/* Towers are counted by themselves. Old files hold the rotation's frequencies, numbers of positions and masks, which everyone
+ * computes. */
 static void st_drop(pith__store *s, pith__str name) {
+    unsigned tower = pith__hf_tower(name);
+    s->tower |= tower, s->n_tower += tower != 0;
+    if (tower) return;
     static const char *const known[] = { "rotary_emb.inv_freq", "embeddings.position_ids", "attn.bias", "attn.masked_bias",
                                          "attention.bias", "attention.masked_bias",
                                          /* of BERT what no head needs, and the embedding again: */

@@ -135,6 +135,7 @@ FAMILIES = [  # name, what it has, layers, values
     ("gemma", GELU | HALF, 2, {"embd_scale": math.sqrt(EMBD)}),
     ("gemma2", GELU | HALF | POST, 2, {"embd_scale": math.sqrt(EMBD), "attn_cap": 3.0, "cap": 4.0, "window": [7, 0]}),
     ("gemma3", GELU | HALF | POST | NORM_QK, 6, {"embd_scale": math.sqrt(EMBD), "window": [5] * 5 + [0]}),
+    ("mistral3", 0, 2, {"temperature": (0.5, 3)}),
     ("phi3", FUSED | UNTIED | HALF, 2, {"n_rot": 4, "window": [9, 9]}),
     ("phi3 with biases", FUSED | BIAS | HALF, 2, {}),
     ("smollm3", 0, 4, {"no_rope": [3]}),
@@ -292,7 +293,11 @@ def heads_of(part, which, x, n_head, position, l, has, opt):
         x = [rms(a, w) for a in x]
     if which == "v" or l in opt.get("no_rope", []):
         return x
-    return [rotate(a, position, opt.get("n_rot", DIM), has & HALF) for a in x]
+    x = [rotate(a, position, opt.get("n_rot", DIM), has & HALF) for a in x]
+    if which == "q" and "temperature" in opt:
+        beta, length = opt["temperature"]
+        x = [[c * (1 + beta * math.log(1 + position // length)) for c in a] for a in x]
+    return x
 
 
 def attend(q, keys, values, t, l, has, opt):

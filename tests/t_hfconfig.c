@@ -305,6 +305,30 @@ TEST(windows_become_keys) {
     CHECK(pattern("smollm3.attention.sliding_window_pattern", "010101"));
 }
 
+/* Keys as llama.cpp has them: with a log multiplier, and the length of the temperature is the original context. */
+TEST(mistral3_with_a_nested_text_config) {
+    static const char rope[] = "\"rope_type\":\"yarn\",\"rope_theta\":1e6,\"factor\":16.0,\"mscale\":1.0,"
+                               "\"mscale_all_dim\":1.0,\"original_max_position_embeddings\":128";
+    char text[700];
+    snprintf(text, sizeof text, "{\"model_type\":\"mistral3\",\"spatial_merge_size\":2,\"vision_config\":{\"rope_parameters\":5},"
+             "\"text_config\":{\"model_type\":\"ministral3\",\"vocab_size\":16,\"rope_parameters\":{%s,\"llama_4_scaling_beta\":0.1}}}", rope);
+    read_keys(text);
+    CHECK(says("general.architecture", "mistral3"));
+    EQ(number("mistral3.block_count"), 34);
+    NEAR(number("mistral3.attention.temperature_scale"), 0.1, 0);
+    NEAR(number("mistral3.rope.scaling.yarn_log_multiplier"), 1, 0);
+    EQ(number("mistral3.rope.scaling.original_context_length"), 128);
+    CHECK(!pith__store_key(&store, "mistral3.rope.scaling.attn_factor"));
+    read_keys("{\"model_type\":\"mistral3\",\"text_config\":{\"model_type\":\"mistral\",\"vocab_size\":16,\"sliding_window\":null}}");
+    CHECK(says("general.architecture", "llama"));
+    EQ(number("llama.attention.head_count_kv"), 8);
+    write_whole();
+    snprintf(text, sizeof text, "\"rope_parameters\": {%s, \"llama_4_scaling_beta\": 0.1}", rope);
+    refused_config(with(config, "\"rope_scaling\": null", text), "llama_4_scaling_beta is 0.1, need null in this family");
+    refused_config(with(config, "\"llama\"", "\"ministral3\""), "llama_4_scaling_beta");
+    refused_config("{\"model_type\":\"pictures\",\"text_config\":{\"model_type\":\"llama\"}}", "model_type is \"pictures\"");
+}
+
 TEST(gemma3_with_a_nested_text_config) {
     read_keys("{\"architectures\":[\"Gemma3ForConditionalGeneration\"],\"model_type\":\"gemma3\","
               "\"eos_token_id\":[1,7],"
@@ -502,6 +526,7 @@ int main(void) {
     RUN(config_that_must_run);
     RUN(sizes_become_keys);
     RUN(windows_become_keys);
+    RUN(mistral3_with_a_nested_text_config);
     RUN(gemma3_with_a_nested_text_config);
     RUN(multipliers_and_experts_become_keys);
     RUN(rotations_become_keys);

@@ -7,6 +7,7 @@
 #include "../internal.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { MOST = 96, WIDE = 320 };
 
@@ -17,6 +18,7 @@ static const struct {
 } models[] = {
     { "gpt2", 1e-5, 5e-4 }, /* its folder is in F32 and not rounded to F16 */
     { "gptneox", 1e-5, 0 },
+    { "ministral3", 1e-5, 0 },
     { "phi4mini", 1e-5, 0 },
 };
 enum { N_MODEL = sizeof models / sizeof *models };
@@ -85,6 +87,56 @@ static void check_file(const char *path, const wanted *w, double tol, const char
     pith_close(m);
 }
 
+/* A folder's weights in a GGUF file of ours: llama.cpp's names, its order of rows. */
+TEST(a_folder_as_gguf_gives_the_same_bits) {
+    static wanted w;
+    static float folder[MOST * WIDE], gguf[MOST * WIDE];
+    char path[512], to[] = "/tmp/pith-models-XXXXXX";
+    if (!shared(models[0].name, ".ids")) SKIP("no ../shared/families");
+    int file = mkstemp(to);
+    REQUIRE(file >= 0);
+    close(file);
+    for (int i = 0; i < N_MODEL; i++) {
+        int bad = t_bad;
+        pith_error e = { 0, "" };
+        const char *at = shared(models[i].name, "-hf");
+        snprintf(path, sizeof path, "%s", at ? at : "");
+        if (!at || !read_wanted(&w, models[i].name)) continue;
+        pith_model *m = pith_open(path, NULL, &e);
+        if (!m) { FAIL("%s", e.text); continue; }
+        const pith__requant q = { .m = m, .mix = pith__mix_named(m->embd.tensor.format->name) };
+        EQ(pith__requant_gguf(&q, to, &e), PITH_OK);
+        pith_model *again = pith_open(to, NULL, &e);
+        if (!again) FAIL("%s", e.text);
+        if (again && evaluate(m, &w, w.n, folder) && evaluate(again, &w, w.n, gguf))
+            CHECK(!memcmp(folder, gguf, (size_t)w.n * WIDE * sizeof *gguf));
+        pith_close(again);
+        pith_close(m);
+        if (t_bad > bad) printf("#  (%s)\n", path);
+    }
+    remove(to);
+}
+
+/* What sees in a folder is known by its names, and no note calls it unknown. */
+TEST(towers_are_left_out) {
+    const char *at = shared("ministral3", "-hf");
+    pith_error e = { 0, "" };
+    if (!at) SKIP("no ../shared/families");
+    pith_model *m = pith_open(at, NULL, &e);
+    REQUIRE(m);
+    EQ(m->store.n_tower, 15);
+    EQ(m->store.n_dropped, 0);
+    CHECK(!pith_model_note(m, 0));
+    CHECK(m->store.tower & pith__hf_tower(pith__str_of("model.vision_tower.x")));
+    CHECK(!(m->store.tower & pith__hf_tower(pith__str_of("model.visual.x"))));
+    EQ(pith__hf_tower(pith__str_of("vision_towers.x")), 0);
+    EQ(pith__hf_tower(pith__str_of("model.layers.0.mlp.visual.weight")), 0);
+    const pith__requant q = { .m = m };
+    EQ(pith__requant_folder(&q, pith__format_of(PITH__F16), "/tmp/pith-models-none", &e), PITH_EARCH);
+    CHECK(strstr(e.text, "15 tensors that see or hear"));
+    pith_close(m);
+}
+
 static void check_model(int i, const char *kernels) {
     static wanted w;
     static float got[MOST * WIDE];
@@ -113,5 +165,7 @@ TEST(plain_c_gives_them_too) {
 int main(void) {
     RUN(logits_are_those_of_transformers);
     RUN(plain_c_gives_them_too);
+    RUN(a_folder_as_gguf_gives_the_same_bits);
+    RUN(towers_are_left_out);
     return DONE();
 }

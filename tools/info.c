@@ -114,6 +114,16 @@ static void print_task(output *out, const pith_model *m) {
     }
 }
 
+/* What stands around the text model of one that sees or hears. */
+static void print_towers(output *out, const pith__store *s) {
+    const char *name;
+    if (!s->n_tower) return;
+    output_line(out, "%-15s", "left out");
+    for (int i = 0; (name = pith__hf_tower_name(i)) != NULL; i++)
+        if (s->tower >> i & 1) output_line(out, " %s", name);
+    output_line(out, ": %zu tensors that no text needs\n", s->n_tower);
+}
+
 static void print_model(output *out, const pith_model *m) {
     const pith_shape *h = pith_model_shape(m);
     output_line(out, "%-15s %s\n%-15s %s\n", "kind", m->store.kind, "family", h->arch);
@@ -126,6 +136,7 @@ static void print_model(output *out, const pith_model *m) {
     output_line(out, "%-15s %zu\n", "parameters", h->n_param);
     for (int g = 0; g < GROUPS; g++) print_formats(out, &m->store, g);
     print_task(out, m);
+    print_towers(out, &m->store);
     output_line(out, "%-15s %d tokens\n", "vocabulary", h->n_vocab);
     print_vocab(out, &m->store.vocab);
     output_line(out, "%-15s %d tokens\n", "context", h->n_ctx);

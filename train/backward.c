@@ -241,6 +241,7 @@ static void d_attention(const d_block *b) {
         .softcap = h->attn_softcap,
     };
     pith__d_attend(&job);
+    for (size_t t = 0; t < b->n; t++) pith__temper(b->tape->s->pass, d.q + t * w->q.tensor.rows, w->q.tensor.rows, t);
     d_bias_norm_rope(b, d.q, d.q0, a.q0, &w->q_bias, &w->q_norm, w->n_head);
     d_bias_norm_rope(b, d.k, d.k0, a.k0, &w->k_bias, &w->k_norm, w->n_kv_head);
     d_add_bias(b, d.v, &w->v_bias, b->n);
