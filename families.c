@@ -37,6 +37,8 @@ static const pith__family families[] = {
       .experts = PITH__PLAIN_EXPERTS },
     { "glm4moe", PITH__PRE_NORM | PITH__HALF | PITH__MAYBE_QK_NORM | PITH__EXPERTS, .window_period = 1,
       .experts = PITH__SIGMOID_EXPERTS, .expert_eps = 1e-20f },
+    { "seed_oss", PITH__PRE_NORM | PITH__FFN_POST_NAME | PITH__HALF, .window_period = 1 },
+    { "exaone4", PITH__POST_NORM | PITH__HALF | PITH__QK_NORM, .window_period = 4, .rope_windowed = 1 },
     { "granite", PITH__PRE_NORM, .window_period = 1 },
     { "gpt2", DECODER | PITH__POSITIONS | PITH__NO_ROPE | PITH__GELU_FFN, .window_period = 1 },
     { "gptneox", DECODER | PITH__HALF | PITH__PARALLEL | PITH__ERF_FFN, .window_period = 1 },
@@ -419,7 +421,7 @@ static void set_pattern(pith__opening *o) {
         int windowed = period == 1 || (l + 1) % period != 0; /* if there is a window */
         if (f->window_later) windowed = l % period != 0;
         if (local && local->type == PITH__ARRAY) windowed = pith__key_item(local, (size_t)l) != 0;
-        int rotated = !f->rope_period || (l + 1) % f->rope_period != 0;
+        int rotated = f->rope_windowed && window ? windowed : !f->rope_period || (l + 1) % f->rope_period != 0;
         if (plain && plain->type == PITH__ARRAY) rotated = pith__key_item(plain, (size_t)l) == 0;
         windowed = windowed && window > 0;
         m->layer[l].mask = (pith__mask){ .causal = causal, .window = !windowed ? 0 : causal ? window : window / 2 + 1 };

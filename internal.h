@@ -249,6 +249,7 @@ enum { /* what a family has beyond the common parts */
     PITH__OUT_NORM = 4096,   /* norms of the stream after each addition, and none at the end */
     PITH__UNGATED = 8192, PITH__POSITIONS = 1 << 14, PITH__TYPES = 1 << 15, PITH__EMBD_NORM = 1 << 16,
     PITH__NO_ROPE = 1 << 17, PITH__BOTH_WAYS = 1 << 18, PITH__PARALLEL = 1 << 19, PITH__ERF_FFN = 1 << 20,
+    PITH__FFN_POST_NAME = 1 << 24, /* the network's norm is called post_attention_norm */
     PITH__RELATIVE = 1 << 21, /* scores get a bias by how far the key is from the query */
     PITH__MAYBE_QK_NORM = 1 << 25 /* PITH__QK_NORM in files that have them */
 };
@@ -263,6 +264,7 @@ typedef struct {
     int window;          /* 1: all layers have the window the file names. Without a name: this one */
     int window_later;    /* 1: of so many layers it is the first that sees everything (ModernBERT) */
     int rope_period;     /* every so many layers the last one has no rotation (SmolLM 3) */
+    int rope_windowed;   /* 1: where some layers have a window, only these have rotation (EXAONE 4) */
     double local_base;   /* of layers with a window: frequency base, -1: the common one but without
                           * scaling (OLMo 3), 0: they rotate as all do */
     int wide_layers;     /* of so many layers (the 27B): queries are scaled by n_embd / n_head */

@@ -273,7 +273,8 @@ static void bind_layer(pith__opening *o, int l) {
         int cols = p->cols;
         if (p->has == PITH__QK_NORM && h->qk_norm_whole)
             cols = p->at == PART(q_norm.w) ? HEADS : KV_HEADS;
-        const pith__tensor *t = tensor_of(o, l, p->name, size_of(h, layer, p->rows), size_of(h, layer, cols), optional);
+        const char *name = has & PITH__FFN_POST_NAME && p->at == PART(ffn_norm.w) ? "post_attention_norm.weight" : p->name;
+        const pith__tensor *t = tensor_of(o, l, name, size_of(h, layer, p->rows), size_of(h, layer, cols), optional);
         pith__weight *w = (pith__weight *)(void *)((char *)layer + p->at);
         if (p->rows == ONE) bind_vector(o, w, t, is_norm(p->name));
         else bind_matrix(o, w, t);

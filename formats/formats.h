@@ -223,7 +223,7 @@ typedef struct { /* config.json while it becomes keys */
     pith__json at;       /* the object with the fields: the whole file, or its text_config */
     const struct pith__hf_family *family;
     const char *arch;    /* what keys begin with */
-    double theta, local_theta; /* frequency bases where config.json has none; 0: no local one */
+    double theta, local_theta; /* frequency bases where config.json has none; local -1: the same, 0: there is none */
     int is_phi3;
     int has_temperature; /* 1: queries are scaled by how far they are (llama_4_scaling_beta) */
     double part;         /* of a head that is rotated, where config.json has none; 0: of Llama's relatives, all of it */

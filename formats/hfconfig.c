@@ -21,7 +21,8 @@ enum { /* what a family means in its own way */
     HF_CAPPED = 16,        /* caps of 50 and 30 where config.json has none */
     HF_NO_O_BIAS = 32,     /* attention_bias is of q, k and v alone */
     HF_WINDOW_PERIOD = 64, /* every so many layers one sees everything */
-    HF_WINDOW_EVEN = 128   /* of the first max_window_layers every other one sees only a window, the others everything */
+    HF_WINDOW_EVEN = 128,  /* of the first max_window_layers every other one sees only a window, the others everything */
+    HF_SCALED_FULL = 256   /* layers with a window have the rotation of the others, but unscaled */
 };
 
 enum { /* config.json's fields that only some families read */
@@ -29,7 +30,7 @@ enum { /* config.json's fields that only some families read */
     READS_ATTN_CAP = 32, READS_MULTIPLIERS = 64, READS_EXPERTS = 128, READS_WINDOW = 256,
     READS_USE = 512, READS_FROM = 1024, READS_TYPES = 2048, READS_PERIOD = 4096, READS_NOPE = 8192,
     READS_LOCAL = 16384, READS_BOTH_WAYS = 32768, READS_QK_NORM = 1 << 16, READS_QKV_BIAS = 1 << 17,
-    READS_TEMPERATURE = 1 << 18
+    READS_TEMPERATURE = 1 << 18, READS_OUT_BIAS = 1 << 19
 };
 
 static const struct pith__hf_family {
@@ -82,6 +83,12 @@ static const struct pith__hf_family {
       50304, 2048, 2048, 16, 16, 0, 0, 4096, 0, 1e-5, 1e4 },
     { "glm4_moe", "glm4moe", HF_NO_O_BIAS, READS_BIAS | READS_PART | READS_EXPERTS | READS_QK_NORM, PITH__HF_SHARED, 0,
       151552, 4096, 10944, 46, 96, 8, 0, 131072, 0, 1e-5, 1e4 },
+    { "seed_oss", "seed_oss", 0, READS_BIAS | READS_OUT_BIAS | READS_FFN_BIAS, PITH__HF_POST_NORM, 0,
+      155136, 4096, 27648, 64, 80, 8, 128, 524288, 0, 1e-6, 1e4 },
+    { "exaone4", "exaone4", HF_WINDOW_PERIOD, READS_WINDOW | READS_TYPES | READS_PERIOD, PITH__HF_POST_NORM, 4,
+      102400, 4096, 16384, 32, 32, 32, 0, 2048, 4096, 1e-5, 1e4 },
+    { "olmo3", "olmo2", HF_WINDOW_PERIOD | HF_SCALED_FULL, READS_BIAS | READS_WINDOW | READS_TYPES, PITH__HF_POST_NORM, 4,
+      50304, 4096, 11008, 32, 32, 0, 0, 2048, 4096, 1e-5, 5e5 },
     { "granite", "granite", 0, READS_BIAS | READS_FFN_BIAS | READS_MULTIPLIERS, 0, 0,
       32000, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1e-6, 1e4 },
 };
@@ -97,6 +104,7 @@ static const struct {
     int neutral;
 } hf_fields[] = {
     { "attention_bias", READS_BIAS, NEUTRAL_NONE },
+    { "attention_out_bias", READS_OUT_BIAS, NEUTRAL_NONE },
     { "mlp_bias", READS_FFN_BIAS, NEUTRAL_NONE },
     { "partial_rotary_factor", READS_PART, NEUTRAL_ONE },
     { "rotary_pct", 0, NEUTRAL_ONE },
@@ -227,7 +235,7 @@ static void config_window(pith__hf *c, const uint8_t *nope) {
     pith__json types = pith__hf_get(c->at, "layer_types"), type = { NULL, NULL };
     unsigned reads = c->family->reads;
     int window = config_window_size(c), from = c->family->period;
-    if (reads & READS_PERIOD) from = pith__hf_int(c, c->at, "sliding_window_pattern", 1, from);
+    if (reads & READS_PERIOD && !pith__json_type(types)) from = pith__hf_int(c, c->at, "sliding_window_pattern", 1, from);
     if (reads & READS_FROM) from = pith__hf_int(c, c->at, "max_window_layers", 0, 28);
     if (pith__json_type(types) && pith__json_count(types) != (size_t)c->f->n_layer)
         config_wrong_count(c, types);
@@ -367,6 +375,18 @@ static void config_extras(pith__hf *c) {
     if (reads & READS_EXPERTS) pith__hf_routing(c, c->family->type);
 }
 
+/* Which parts of attention have biases, as pith__folder.bias. */
+static int config_bias(pith__hf *c) {
+    pith__json out = pith__hf_get(c->at, "attention_out_bias");
+    unsigned is = c->family->is;
+    if (is & HF_QKV_BIAS) return !(c->family->reads & READS_QKV_BIAS) || pith__hf_bool(c, c->at, "qkv_bias", 1);
+    int apart = (c->family->reads & READS_OUT_BIAS) != 0, all = pith__hf_bool(c, c->at, "attention_bias", apart);
+    if (!apart) return !all ? 0 : is & HF_NO_O_BIAS ? 1 : 2;
+    int o = pith__hf_bool(c, c->at, "attention_out_bias", 0);
+    if (o && !all) pith__hf_wrong(c, out, PITH_EARCH, "attention_out_bias", "false where attention_bias is");
+    return all + o;
+}
+
 /* ---- ends and sampling ----------------------------------------------------------------------- */
 
 static void config_end(pith__hf *c, pith__json id) {
@@ -436,7 +456,7 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
     int both_ways = reads & READS_BOTH_WAYS && pith__hf_bool(&c, c.at, "use_bidirectional_attention", 0);
     c.arch = both_ways ? "gemma-embedding" : c.family->arch; /* EmbeddingGemma is Gemma 3 whose tokens see each other */
     c.theta = c.family->theta;
-    c.local_theta = reads & READS_LOCAL ? 1e4 : 0;
+    c.local_theta = reads & READS_LOCAL ? 1e4 : is & HF_SCALED_FULL ? -1 : 0;
     c.is_phi3 = !strcmp(c.family->type, "phi3");
     c.part = !strcmp(c.family->type, "glm4_moe") ? 0.5 : 0;
     c.has_temperature = (reads & READS_TEMPERATURE) != 0;
@@ -452,8 +472,7 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
     f->s->norm_plus_one = (is & HF_GEMMA) != 0;
     f->tied = pith__hf_bool(&c, c.at, "tie_word_embeddings",
                             pith__hf_bool(&c, outer, "tie_word_embeddings", (is & HF_TIED) != 0));
-    if (is & HF_QKV_BIAS) f->bias = !(reads & READS_QKV_BIAS) || pith__hf_bool(&c, c.at, "qkv_bias", 1);
-    else if (pith__hf_bool(&c, c.at, "attention_bias", 0)) f->bias = is & HF_NO_O_BIAS ? 1 : 2;
+    f->bias = config_bias(&c);
     f->no_qk_norm = reads & READS_QK_NORM && !pith__hf_bool(&c, c.at, "use_qk_norm", 0);
     f->ffn_bias = pith__hf_bool(&c, c.at, "mlp_bias", 0);
     if (!c.code) f->s->hf_style |= pith__hf_head(&c, c.family->style);

@@ -142,11 +142,12 @@ static void rope_temperature(pith__hf *c, pith__json rope) {
         pith__hf_wrong(c, beta, PITH_EARCH, "llama_4_scaling_beta", "null in this family");
 }
 
-/* Gemma 3: layers with a window have a base of their own, and no scaling. */
-static void rope_local(pith__hf *c, pith__json parameters) {
+/* Gemma 3: layers with a window have a base of their own, and no scaling. OLMo 3: theirs is that of the others. */
+static void rope_local(pith__hf *c, pith__json parameters, double common, double theta) {
     pith__json local = pith__hf_get(parameters, "sliding_attention");
-    double base = pith__hf_positive(c, c->at, "rope_local_base_freq", c->local_theta);
-    pith__hf_put_float(c, "rope.freq_base_swa", pith__hf_positive(c, local, "rope_theta", base));
+    double base = c->local_theta > 0 ? pith__hf_positive(c, c->at, "rope_local_base_freq", c->local_theta) : common;
+    base = pith__hf_positive(c, local, "rope_theta", base);
+    if (c->local_theta > 0 || base < theta || base > theta) pith__hf_put_float(c, "rope.freq_base_swa", base);
     pith__json type = pith__hf_get(local, "rope_type");
     if (pith__json_type(type) && !pith__json_is(type, "default"))
         pith__hf_wrong(c, type, PITH_EARCH, "rope_type of sliding_attention", "default");
@@ -159,7 +160,7 @@ PITH_SHARED void pith__hf_rope(pith__hf *c) {
     pith__json parameters = pith__hf_get(c->at, "rope_parameters"), outer = parameters;
     int nested = pith__json_type(pith__hf_get(parameters, "full_attention")) ||
                  pith__json_type(pith__hf_get(parameters, "sliding_attention"));
-    if (pith__json_count(parameters) && nested != (c->local_theta > 0))
+    if (pith__json_count(parameters) && nested != (fabs(c->local_theta) > 0))
         pith__hf_wrong(c, parameters, PITH_EARCH, "rope_parameters",
                        nested ? "one set for all layers" : "full_attention and sliding_attention");
     if (nested) outer = pith__hf_get(parameters, "full_attention");
@@ -168,8 +169,8 @@ PITH_SHARED void pith__hf_rope(pith__hf *c) {
     if (pith__json_type(parameters) && pith__json_type(parameters) != '{')
         pith__hf_wrong(c, parameters, PITH_EFORMAT, "rope_parameters", "an object");
     if (!pith__json_count(rope)) rope = outer;
-    double theta = pith__hf_positive(c, c->at, "rope_theta", c->theta);
-    if (nested) theta = pith__hf_positive(c, outer, "rope_theta", theta);
+    double common = pith__hf_positive(c, c->at, "rope_theta", c->theta);
+    double theta = nested ? pith__hf_positive(c, outer, "rope_theta", common) : common;
     theta = pith__hf_positive(c, rope, "rope_theta", theta);
     double part = pith__hf_positive(c, c->at, "partial_rotary_factor", c->part > 0 ? c->part : 1);
     part = pith__hf_positive(c, rope, "partial_rotary_factor", part);
@@ -183,7 +184,7 @@ PITH_SHARED void pith__hf_rope(pith__hf *c) {
                        "partial_rotary_factor", "an even number of channels");
     pith__hf_put_int(c, "rope.dimension_count", c->n_rot);
     pith__hf_put_float(c, "rope.freq_base", theta);
-    if (c->local_theta > 0) rope_local(c, parameters);
+    if (fabs(c->local_theta) > 0) rope_local(c, parameters, common, theta);
     rope_scaling(c, rope, theta);
     rope_temperature(c, rope);
 }

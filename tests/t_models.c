@@ -19,6 +19,9 @@ static const struct {
     { "gpt2", 1e-5, 5e-4 }, /* its folder is in F32 and not rounded to F16 */
     { "gptneox", 1e-5, 0 },
     { "ministral3", 1e-5, 0 },
+    { "olmo3", 1e-5, 0 },
+    { "seedoss", 1e-5, 0 },
+    { "exaone4", 1e-5, 0 },
     { "phi4mini", 1e-5, 0 },
 };
 enum { N_MODEL = sizeof models / sizeof *models };
