@@ -115,6 +115,8 @@ static int add_layer(exporting *x, int l) {
                                          : add_one(x, l, "attn_q", &y->q) && add_one(x, l, "attn_k", &y->k) &&
                                                add_one(x, l, "attn_v", &y->v);
     good = good && add_one(x, l, "attn_output", &y->o) && add_one(x, l, "ffn_gate_inp", &y->router);
+    good = good && add_one(x, l, "ffn_gate_shexp", &y->shared.gate) && add_one(x, l, "ffn_up_shexp", &y->shared.up) &&
+           add_one(x, l, "ffn_down_shexp", &y->shared.down) && add_one(x, l, "ffn_gate_inp_shexp", &y->shared_gate);
     if (y->router.tensor.data)
         return good && add_experts(x, l, "ffn_gate", offsetof(pith__ffn, gate)) &&
                add_experts(x, l, "ffn_up", offsetof(pith__ffn, up)) &&

@@ -199,6 +199,7 @@ static void read_experts(pith__opening *o) {
     if (gating > SOFTMAX_OF_CHOSEN) pith__fail_hyper(o, "expert_gating_func", gating, "1, 2 or 3");
     h->expert_sigmoid = gating ? gating == SIGMOID : (f->experts & PITH__SIGMOID_EXPERTS) != 0;
     h->expert_norm = gating == SOFTMAX_OF_CHOSEN || flag_key(o, "expert_weights_norm", !(f->experts & PITH__PLAIN_EXPERTS));
+    h->n_dense = key_of(o, "leading_dense_block_count", 0) ? int_key(o, "leading_dense_block_count", 0, 0) : -1;
     h->expert_before = (f->experts & PITH__EXPERTS_BEFORE) != 0;
     h->expert_eps = f->expert_eps;
     h->expert_factor = (float)factor_key(o, "expert_weights_scale", 1);
@@ -218,6 +219,9 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     const pith__family *f = o->family;
     snprintf(h->arch, sizeof h->arch, "%s", f->arch);
     h->n_layer = int_key(o, "block_count", 1, 0);
+    int ahead = int_key(o, "nextn_predict_layers", 0, 0); /* of them; they guess further tokens, and are not built */
+    if (ahead >= h->n_layer) pith__fail_hyper(o, "nextn_predict_layers", ahead, "fewer than block_count");
+    else h->n_layer -= ahead;
     h->n_embd = int_key(o, "embedding_length", 1, 0);
     h->n_head = largest_key(o, "attention.head_count", 0);
     if (!h->n_head) pith__fail_hyper(o, "attention.head_count", 0, "heads in some layer");

@@ -103,6 +103,7 @@ typedef struct {
     int n_q, n_kv;       /* the most channels of a layer's queries, of its keys */
     int n_ctx_most;      /* the longest text that the rotation is right for; 0: any */
     int n_expert, n_expert_used, n_ff_expert;
+    int n_dense;         /* so many layers at the beginning have no experts; -1: the tensors say which */
     int n_ff_shared;     /* of the network beside the experts that all tokens use; 0: there is none */
     int expert_sigmoid;  /* 1: the score of an expert is the sigmoid of its logit, 0: softmax over all of them */
     int expert_norm;     /* 1: the chosen experts' scores are divided by their sum */

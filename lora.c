@@ -231,7 +231,9 @@ static const pith__weight *attn_weight(const pith__layer *l, const char *part) {
     static const struct { const char *name; size_t at; } known[] = {
         { "attn_q", offsetof(pith__layer, q) }, { "attn_k", offsetof(pith__layer, k) },
         { "attn_v", offsetof(pith__layer, v) }, { "attn_output", offsetof(pith__layer, o) },
-        { "ffn_gate_inp", offsetof(pith__layer, router) },
+        { "ffn_gate_inp", offsetof(pith__layer, router) }, { "ffn_gate_inp_shexp", offsetof(pith__layer, shared_gate) },
+        { "ffn_gate_shexp", offsetof(pith__layer, shared.gate) }, { "ffn_up_shexp", offsetof(pith__layer, shared.up) },
+        { "ffn_down_shexp", offsetof(pith__layer, shared.down) },
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(part, known[i].name)) return (const pith__weight *)(const void *)((const char *)l + known[i].at);

@@ -248,7 +248,7 @@ static void add_parts(const merging *g, merge_tensor *t, const pith__tensor *own
 
 /* Norms, biases, the router of experts: what GGUF has in F32. */
 static int is_small(const pith__tensor *t) {
-    return t->n_dim < 2 || ends_with(t->name, ".ffn_gate_inp.weight");
+    return t->n_dim < 2 || ends_with(t->name, ".ffn_gate_inp.weight") || ends_with(t->name, ".ffn_gate_inp_shexp.weight");
 }
 
 /* 1: in this format each number is what it was. */

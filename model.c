@@ -371,7 +371,10 @@ static void bind(pith__opening *o) {
     pith__set_layers(o);
     for (int l = 0; l < h->n_layer && !o->code; l++) {
         bind_layer(o, l);
-        routed += m->layer[l].router.tensor.data != NULL;
+        int here = m->layer[l].router.tensor.data != NULL;
+        routed += here;
+        if (h->n_expert && h->n_dense >= 0 && here != (l >= h->n_dense))
+            pith__fail_hyper(o, "leading_dense_block_count", h->n_dense, "what the tensors say: which layers have a router");
     }
     if (h->n_expert && !routed) pith__fail_hyper(o, "expert_count", h->n_expert, "a router in some layer");
     if (routed == h->n_layer) h->n_ff = h->n_ff_expert; /* of no tensor, so it may be anything */

@@ -79,7 +79,7 @@ static int role_of(pith__str name) {
 
 /* Vectors, and matrices that are small or that a few bits would spoil, keep their numbers. */
 static int is_kept(const pith__tensor *t) {
-    static const char *const kept[] = { "_norm.weight", "ffn_gate_inp.weight", "position_embd", "token_types.weight",
+    static const char *const kept[] = { "_norm.weight", "ffn_gate_inp", "position_embd", "token_types.weight",
                                          "altup", "laurel", "per_layer_model_proj", "ssm_conv1d",
                                          "shortconv.conv.weight", "attn_rel_b.weight" };
     pith__str name = t->name;

@@ -350,6 +350,9 @@ static const struct {
     { "embedding_length", "hidden_size" },
     { "expert_count", "the number of experts" },
     { "expert_used_count", "num_experts_per_tok" },
+    { "expert_group_count", "n_group" },
+    { "expert_group_used_count", "topk_group" },
+    { "leading_dense_block_count", "first_k_dense_replace" },
     { "feed_forward_length", "intermediate_size" },
     { "rope.dimension_count", "the part of head_dim that is rotated" },
 };

@@ -132,6 +132,29 @@ static double key(const char *arch, const char *name) {
     return k ? k->f : 0;
 }
 
+/* A folder with experts and the GGUF file that quantize makes of it are one model. */
+TEST(experts_of_a_folder_and_of_gguf) {
+    static const char *const names[] = { "qwen2_moe", "qwen2_moe_normed", "olmoe", "glm4_moe", "glm4_moe_plain" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const struct golden_folder *g = named(names[i]);
+        write_folder(g->config, g->tensors);
+        pith_model *m = open_folder();
+        REQUIRE(m);
+        const pith__requant q = { .m = m, .mix = pith__mix_named("F32") };
+        char path[200];
+        snprintf(path, sizeof path, "%s", in_folder("a.gguf"));
+        CHECK(!pith__requant_gguf(&q, path, &error));
+        pith_model *other = pith_open(path, NULL, &error);
+        float *x = logits_of(m), *y = logits_of(other);
+        if (!x || !y) FAIL("%s: %s", names[i], error.text);
+        else CHECK(!memcmp(x, y, (size_t)N * (size_t)m->hyper.n_vocab * sizeof *x));
+        if (other && pith_model_note(other, 0)) FAIL("%s: a note: %s", names[i], pith_model_note(other, 0));
+        free(x), free(y);
+        pith_close(m), pith_close(other);
+        unlink(path);
+    }
+}
+
 TEST(class_defaults_of_transformers) {
     for (size_t i = 0; i < sizeof class_defaults / sizeof *class_defaults; i++) {
         const struct class_defaults *d = &class_defaults[i];
@@ -327,6 +350,14 @@ TEST(names_are_those_of_the_folder) {
         { "mistral", "'num_hidden_layers': 2", "'num_hidden_layers': 99", "num_hidden_layers is 99" },
         { "mixtral", "'num_experts_per_tok': 2", "'num_experts_per_tok': 6", "num_experts_per_tok is 6" },
         { "llama", "'head_dim': 8", "'head_dim': 7", "head size is 7" },
+        { "glm4_moe", "'topk_group': 2", "'topk_group': 5", "topk_group is 5, need groups" },
+        { "glm4_moe", "'n_group': 4", "'n_group': 5", "n_group is 5, need a divisor" },
+        { "glm4_moe", "'num_experts_per_tok': 3", "'num_experts_per_tok': 7", "topk_group is 2, need groups that have" },
+        { "glm4_moe", "'first_k_dense_replace': 1", "'first_k_dense_replace': 2", "first_k_dense_replace is 2, need what the tensors say" },
+        { "glm4_moe", "e_score_correction_bias 12", "e_score_correction_bias 11", "1.mlp.gate.e_score_correction_bias' is 1 x 11" },
+        { "glm4_moe", "mlp.shared_experts.up", "mlp.x.up", "no tensor 'model.layers.1.mlp.shared_experts.up_proj.weight'" },
+        { "glm4_moe", "'n_shared_experts': 2", "'n_shared_experts': 1", "shared_experts.gate_proj.weight' is 24 x 16, need 12 x 16" },
+        { "qwen2_moe", "mlp.shared_expert.down", "mlp.x.down", "no tensor 'model.layers.0.mlp.shared_expert.down_proj.weight'" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct golden_folder *g = named(cases[i][0]);
@@ -403,6 +434,7 @@ int main(void) {
     strcpy(folder, "/tmp/pith-folders-XXXXXX");
     if (!mkdtemp(folder)) return 99;
     RUN(what_transformers_computes);
+    RUN(experts_of_a_folder_and_of_gguf);
     RUN(class_defaults_of_transformers);
     RUN(fields_that_a_family_does_not_read);
     RUN(fields_that_change_nothing);

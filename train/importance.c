@@ -68,6 +68,14 @@ static void weigh_inputs(pith__weighing *g, const pith__weight *const *w, int n_
     }
 }
 
+/* The expert that all tokens use, whose rows stand behind the others'. */
+static void weigh_shared(pith__weighing *g, const pith__layer *w, const pith__acts *a, const float *yn, size_t n) {
+    const pith__weight *in[] = { &w->shared.gate, &w->shared.up, &w->shared_gate }, *down = &w->shared.down;
+    int gate = w->shared_gate.tensor.data != NULL;
+    weigh_inputs(g, in + !g->m->hyper.gated, 1 + g->m->hyper.gated + gate, yn, n);
+    weigh_inputs(g, &down, 1, a->act + n * (size_t)g->m->hyper.n_expert_used * (size_t)g->m->hyper.n_ff_expert, n);
+}
+
 /* Rows of the activations stand by experts, each expert's in the order of the tokens. */
 static void weigh_experts(pith__weighing *g, const pith__layer *w, const pith__acts *a, size_t n) {
     const pith__hyper *h = &g->m->hyper;
@@ -101,6 +109,7 @@ static void weigh_block(void *data, int l, const pith__acts *a, int n_row) {
     if (w->router.tensor.data) {
         weigh_inputs(g, &router, 1, yn, n);
         weigh_experts(g, w, a, n);
+        if (w->shared.up.tensor.data) weigh_shared(g, w, a, yn, n);
     } else {
         weigh_inputs(g, in + !h->gated, 1 + h->gated, yn, n);
         weigh_inputs(g, &down, 1, a->act, n);
