@@ -40,6 +40,8 @@ static const pith__family families[] = {
     { "seed_oss", PITH__PRE_NORM | PITH__FFN_POST_NAME | PITH__HALF, .window_period = 1 },
     { "exaone4", PITH__POST_NORM | PITH__HALF | PITH__QK_NORM, .window_period = 4, .rope_windowed = 1 },
     { "granite", PITH__PRE_NORM, .window_period = 1 },
+    { "nanochat", PITH__PRE_NORM | PITH__EMBD_NORM | PITH__QK_NORM | PITH__QK_NORM_LATE | PITH__BARE_NORMS | PITH__HALF |
+      PITH__UNGATED | PITH__RELU2_FFN, .window_period = 1, .rope_back = 1 },
     { "gpt2", DECODER | PITH__POSITIONS | PITH__NO_ROPE | PITH__GELU_FFN, .window_period = 1 },
     { "gptneox", DECODER | PITH__HALF | PITH__PARALLEL | PITH__ERF_FFN, .window_period = 1 },
     { "bert", ENCODER | PITH__POSITIONS | PITH__NO_ROPE | PITH__UNGATED | PITH__ERF_FFN, .window_period = 1 },
@@ -161,12 +163,13 @@ PITH_SHARED int pith__find_family(pith__opening *o) {
 
 /* A folder may say that it has another activation than its family. */
 static int activation_of(pith__opening *o, int otherwise) {
-    static const char *const names[] = { [PITH__SILU] = "silu", [PITH__GELU] = "gelu_new", [PITH__GELU_ERF] = "gelu", [PITH__RELU] = "relu" };
+    static const char *const names[] = { [PITH__SILU] = "silu", [PITH__GELU] = "gelu_new", [PITH__GELU_ERF] = "gelu", [PITH__RELU] = "relu",
+                                         [PITH__RELU2] = "relu2" };
     const pith__key *k = pith__store_key(&o->m->store, "pith.activation");
     if (!k) return otherwise;
     for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
         if (k->type == PITH__STRING && pith__str_is(k->s, names[i])) return i;
-    if (!o->code) o->code = pith__fail(o->err, PITH_EARCH, "%s: pith.activation is not one of: silu gelu_new gelu relu", o->m->store.path);
+    if (!o->code) o->code = pith__fail(o->err, PITH_EARCH, "%s: pith.activation is not one of: silu gelu_new gelu relu relu2", o->m->store.path);
     return otherwise;
 }
 
@@ -249,7 +252,8 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     h->rope_half = (f->has & PITH__HALF) != 0;
     h->rope_gather = o->m->store.qk_halves && !h->rope_half;
     h->qk_norm_whole = (f->has & PITH__QK_NORM_WHOLE) != 0;
-    h->act = f->has & PITH__GELU_FFN ? PITH__GELU : f->has & PITH__ERF_FFN ? PITH__GELU_ERF : PITH__SILU;
+    h->qk_norm_late = (f->has & PITH__QK_NORM_LATE) != 0;
+    h->act = f->has & PITH__GELU_FFN ? PITH__GELU : f->has & PITH__ERF_FFN ? PITH__GELU_ERF : f->has & PITH__RELU2_FFN ? PITH__RELU2 : PITH__SILU;
     h->act = activation_of(o, h->act);
     h->gated = !(f->has & PITH__UNGATED);
     h->norm = f->has & PITH__LAYER_NORM ? PITH__LAYERNORM : PITH__RMSNORM;
@@ -320,7 +324,7 @@ static float *rope_table(pith__opening *o, double base, int n_rot, const rope_st
             double b = yarn_blend(s, i, n_rot, m->n_ctx_original, base);
             f = f * (1 - b) + f / s->factor * b;
         }
-        freq[i] = (float)f;
+        freq[i] = (float)(o->family->rope_back ? -f : f);
     }
     return freq;
 }

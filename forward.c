@@ -102,19 +102,27 @@ static void gather_pairs(float *x, const float *x0, size_t n_rot, size_t dim) {
     for (size_t i = n_rot; i < dim; i++) x[i] = x0[i];
 }
 
+/* RoPE: n numbers of queries or keys of row t, rotated by the angles of the token's position. */
+static void rotate(const pith__block *b, float *x, size_t n, size_t t) {
+    size_t n_rot = (size_t)b->layer->n_rot;
+    if (b->layer->rope < 0) return;
+    const float *angles = b->pass->rope_table[b->layer->rope] + t * n_rot;
+    for (size_t at = 0; at < n; at += (size_t)b->layer->head_dim)
+        b->pass->kernels->rope(x + at, angles, (int)n_rot, b->h->rope_half);
+}
+
 /* One token's queries or keys, (heads, head_dim): bias, q/k norm (Qwen 3, Gemma 3: head by head; OLMo 2: as a
- * whole), and RoPE, the rotation by the angles of the token's position. */
+ * whole), and the rotation, which in nanochat comes before the norm. */
 static void bias_norm_rope(const pith__block *b, float *x, float *x0, const pith__weight *bias,
                            const pith__norm *w, int heads, size_t t) {
     size_t dim = (size_t)b->layer->head_dim, n_rot = (size_t)b->layer->n_rot, n = (size_t)heads * dim;
     x += t * n, x0 += t * n;
     pith__add_bias(b->pass, x0, bias->floats, n);
+    if (b->h->qk_norm_late) rotate(b, x0, n, t);
     for (size_t at = 0; w->w.floats && at < n; at += w->w.tensor.cols) pith__run_norm(b->pass, x + at, x0 + at, w);
     for (size_t at = 0; b->h->rope_gather && at < n; at += dim)
         gather_pairs(x + at, x0 + at, n_rot, dim);
-    if (b->layer->rope < 0) return;
-    const float *angles = b->pass->rope_table[b->layer->rope] + t * n_rot;
-    for (size_t at = 0; at < n; at += dim) b->pass->kernels->rope(x + at, angles, (int)n_rot, b->h->rope_half);
+    if (!b->h->qk_norm_late) rotate(b, x, n, t);
 }
 
 static int slots_of(const pith__block *b, const pith_session *s) {

@@ -113,6 +113,7 @@ typedef struct {
     float expert_factor; /* the weights times this */
     int n_rot;           /* channels of a head that are rotated: the most of any layer */
     int qk_norm_whole;   /* 1: q and k are normed as a whole (OLMo 2), 0: head by head */
+    int qk_norm_late;    /* 1: after the rotation, which q0 and k0 then have too */
     int rope_half;       /* RoPE pairing. 1: channel i rotates with i + n_rot / 2 (GPT-NeoX); 0: with i + 1 */
     int rope_gather;     /* 1: stored as for rope_half, and brought into the order of neighbours first */
     int act;             /* PITH__SILU, ... */
@@ -250,6 +251,9 @@ enum { /* what a family has beyond the common parts */
     PITH__OUT_NORM = 4096,   /* norms of the stream after each addition, and none at the end */
     PITH__UNGATED = 8192, PITH__POSITIONS = 1 << 14, PITH__TYPES = 1 << 15, PITH__EMBD_NORM = 1 << 16,
     PITH__NO_ROPE = 1 << 17, PITH__BOTH_WAYS = 1 << 18, PITH__PARALLEL = 1 << 19, PITH__ERF_FFN = 1 << 20,
+    PITH__QK_NORM_LATE = 1 << 28, /* q and k are normed after the rotation */
+    PITH__BARE_NORMS = 1 << 26, /* norms have no weights: their factors are 1 */
+    PITH__RELU2_FFN = 1 << 27,
     PITH__FFN_POST_NAME = 1 << 24, /* the network's norm is called post_attention_norm */
     PITH__RELATIVE = 1 << 21, /* scores get a bias by how far the key is from the query */
     PITH__MAYBE_QK_NORM = 1 << 25 /* PITH__QK_NORM in files that have them */
@@ -266,6 +270,7 @@ typedef struct {
     int window_later;    /* 1: of so many layers it is the first that sees everything (ModernBERT) */
     int rope_period;     /* every so many layers the last one has no rotation (SmolLM 3) */
     int rope_windowed;   /* 1: where some layers have a window, only these have rotation (EXAONE 4) */
+    int rope_back;       /* 1: pairs rotate the other way round (nanochat) */
     double local_base;   /* of layers with a window: frequency base, -1: the common one but without
                           * scaling (OLMo 3), 0: they rotate as all do */
     int wide_layers;     /* of so many layers (the 27B): queries are scaled by n_embd / n_head */

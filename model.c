@@ -134,6 +134,14 @@ static void bind_vector(pith__opening *o, pith__weight *w, const pith__tensor *t
     if (t) bind_numbers(o, w, t, floats_of(o, t, norm), 0, t->cols);
 }
 
+/* A norm without weights: its factors are ones, which nobody trains. */
+static void bind_ones(pith__opening *o, pith__weight *w, size_t n) {
+    float *ones = pith__arena_new(&o->m->store.arena, n, sizeof *ones);
+    if (!ones && !o->code) o->code = pith__fail(o->err, PITH_EMEMORY, "%s: no memory", o->m->store.path);
+    for (size_t i = 0; ones && i < n; i++) ones[i] = 1;
+    *w = (pith__weight){ .floats = ones, .at = PITH__FROZEN, .tensor = { .rows = 1, .cols = n } };
+}
+
 static int is_norm(const char *name) { return strstr(name, "norm") != NULL; }
 
 static void bind_qkv(pith__opening *o, int l, pith__layer *layer) {
@@ -159,6 +167,10 @@ static void bind_qkv(pith__opening *o, int l, pith__layer *layer) {
 static void bind_norm(pith__opening *o, pith__norm *norm, const char *name, int optional) {
     char full[48];
     size_t n = (size_t)o->m->hyper.n_embd;
+    if (o->family->has & PITH__BARE_NORMS) {
+        bind_ones(o, &norm->w, n);
+        return;
+    }
     snprintf(full, sizeof full, "%s.weight", name);
     bind_vector(o, &norm->w, tensor_of(o, -1, full, 1, n, optional), 1);
     snprintf(full, sizeof full, "%s.bias", name);
@@ -269,13 +281,17 @@ static void bind_layer(pith__opening *o, int l) {
         const struct part *p = &parts[i];
         int optional = p->has == PITH__OPTIONAL || (p->has == PITH__QK_NORM && has & PITH__MAYBE_QK_NORM);
         if (p->has && !optional && !(p->has & has)) continue;
-        if (p->at == PART(attn_norm.w) && l == 0 && has & PITH__EMBD_NORM) continue; /* ModernBERT: one norm is enough */
+        if (p->at == PART(attn_norm.w) && l == 0 && has & PITH__EMBD_NORM && !(has & PITH__BARE_NORMS)) continue; /* ModernBERT: one norm is enough */
         int cols = p->cols;
         if (p->has == PITH__QK_NORM && h->qk_norm_whole)
             cols = p->at == PART(q_norm.w) ? HEADS : KV_HEADS;
+        pith__weight *w = (pith__weight *)(void *)((char *)layer + p->at);
+        if (has & PITH__BARE_NORMS && !optional && is_norm(p->name)) {
+            bind_ones(o, w, size_of(h, layer, cols));
+            continue;
+        }
         const char *name = has & PITH__FFN_POST_NAME && p->at == PART(ffn_norm.w) ? "post_attention_norm.weight" : p->name;
         const pith__tensor *t = tensor_of(o, l, name, size_of(h, layer, p->rows), size_of(h, layer, cols), optional);
-        pith__weight *w = (pith__weight *)(void *)((char *)layer + p->at);
         if (p->rows == ONE) bind_vector(o, w, t, is_norm(p->name));
         else bind_matrix(o, w, t);
     }

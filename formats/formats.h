@@ -252,6 +252,7 @@ PITH_SHARED void pith__hf_put_string(pith__hf *c, const char *name, const char *
 enum { /* how a family names its tensors */
     PITH__HF_POST_NORM = 1, /* post_attention_layernorm follows attention; else it precedes the FFN */
     PITH__HF_FUSED = 2,     /* mlp.gate_up_proj */
+    PITH__HF_FC = 0x20000,  /* mlp.fc1 and mlp.fc2 */
     PITH__HF_MIXTRAL = 4,   /* block_sparse_moe */
     PITH__HF_BERT = 8, PITH__HF_DISTIL = 16, PITH__HF_NOMIC = 32, PITH__HF_GPT2 = 64, PITH__HF_NEOX = 128,
     PITH__HF_MODERN = 256, PITH__HF_MPNET = 512,

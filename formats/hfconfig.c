@@ -22,7 +22,8 @@ enum { /* what a family means in its own way */
     HF_NO_O_BIAS = 32,     /* attention_bias is of q, k and v alone */
     HF_WINDOW_PERIOD = 64, /* every so many layers one sees everything */
     HF_WINDOW_EVEN = 128,  /* of the first max_window_layers every other one sees only a window, the others everything */
-    HF_SCALED_FULL = 256   /* layers with a window have the rotation of the others, but unscaled */
+    HF_SCALED_FULL = 256,  /* layers with a window have the rotation of the others, but unscaled */
+    HF_RELU2 = 512         /* the activation, of a network without a gate */
 };
 
 enum { /* config.json's fields that only some families read */
@@ -87,6 +88,8 @@ static const struct pith__hf_family {
       155136, 4096, 27648, 64, 80, 8, 128, 524288, 0, 1e-6, 1e4 },
     { "exaone4", "exaone4", HF_WINDOW_PERIOD, READS_WINDOW | READS_TYPES | READS_PERIOD, PITH__HF_POST_NORM, 4,
       102400, 4096, 16384, 32, 32, 32, 0, 2048, 4096, 1e-5, 1e4 },
+    { "nanochat", "nanochat", HF_RELU2 | HF_CAPPED, READS_BIAS | READS_CAP, PITH__HF_FC, 0,
+      50304, 768, 8192, 12, 6, 0, 0, 2048, 0, 1e-6, 1e4 },
     { "olmo3", "olmo2", HF_WINDOW_PERIOD | HF_SCALED_FULL, READS_BIAS | READS_WINDOW | READS_TYPES, PITH__HF_POST_NORM, 4,
       50304, 4096, 11008, 32, 32, 0, 0, 2048, 4096, 1e-5, 5e5 },
     { "granite", "granite", 0, READS_BIAS | READS_FFN_BIAS | READS_MULTIPLIERS, 0, 0,
@@ -274,6 +277,10 @@ static void config_family(pith__hf *c) {
 static void config_activation(pith__hf *c, const char *name) {
     pith__json act = pith__hf_get(c->at, name);
     if (!pith__json_type(act)) return;
+    if (c->family->is & HF_RELU2) {
+        if (!pith__json_is(act, "relu2")) pith__hf_wrong(c, act, PITH_EARCH, name, "relu2");
+        return;
+    }
     if (!(c->family->is & HF_GELU_TANH)) {
         if (!pith__json_is(act, "silu") && !pith__json_is(act, "swish"))
             pith__hf_wrong(c, act, PITH_EARCH, name, "silu");
@@ -365,7 +372,7 @@ static void config_extras(pith__hf *c) {
         pith__hf_put_float(c, "attention.scale",
                            1 / sqrt(pith__hf_positive(c, at, "query_pre_attn_scalar", 256)));
     if (reads & READS_ATTN_CAP) config_cap(c, "attn_logit_softcapping", 50);
-    if (reads & READS_CAP) config_cap(c, "final_logit_softcapping", 30);
+    if (reads & READS_CAP) config_cap(c, "final_logit_softcapping", c->family->is & HF_RELU2 ? 15 : 30);
     if (reads & READS_MULTIPLIERS) {
         pith__hf_put_float(c, "attention.scale", pith__hf_positive(c, at, "attention_multiplier", 1));
         pith__hf_put_float(c, "embedding_scale", pith__hf_positive(c, at, "embedding_multiplier", 1));

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { POST = PITH__HF_POST_NORM, FUSED = PITH__HF_FUSED, MIXTRAL = PITH__HF_MIXTRAL, BERT = PITH__HF_BERT,
+enum { POST = PITH__HF_POST_NORM, FUSED = PITH__HF_FUSED, FC = PITH__HF_FC, MIXTRAL = PITH__HF_MIXTRAL, BERT = PITH__HF_BERT,
        ROBERTA = PITH__HF_ROBERTA,
        DISTIL = PITH__HF_DISTIL, NOMIC = PITH__HF_NOMIC, GPT2 = PITH__HF_GPT2, NEOX = PITH__HF_NEOX,
        MODERN = PITH__HF_MODERN, MPNET = PITH__HF_MPNET, SHARED = PITH__HF_SHARED };
@@ -111,9 +111,11 @@ static const struct {
     { "pre_feedforward_layernorm", "ffn_norm", POST, 0 },
     { "post_feedforward_layernorm", "post_ffw_norm", 0, 0 },
     { "mlp.gate_proj", "ffn_gate", 0, 0 },
-    { "mlp.up_proj", "ffn_up", 0, FUSED },
+    { "mlp.up_proj", "ffn_up", 0, FUSED | FC },
+    { "mlp.fc1", "ffn_up", FC, 0 },
+    { "mlp.fc2", "ffn_down", FC, 0 },
     { "mlp.gate_up_proj", "ffn_up", FUSED, 0 },
-    { "mlp.down_proj", "ffn_down", 0, 0 },
+    { "mlp.down_proj", "ffn_down", 0, FC },
     { "mlp.gate", "ffn_gate_inp", 0, MIXTRAL },
     { "block_sparse_moe.gate", "ffn_gate_inp", MIXTRAL, 0 },
     { "mlp.shared_expert.gate_proj", "ffn_gate_shexp", 0, SHARED },

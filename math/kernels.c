@@ -200,6 +200,7 @@ static float activate(float x, int act) {
     case PITH__SILU: return x * (1.0f / (1.0f + expf(-x)));
     case PITH__GELU: return 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
     case PITH__GELU_ERF: return 0.5f * x * (1.0f + erff(x * 0.70710678f));
+    case PITH__RELU2: return x <= 0 ? 0 : x * x;
     case PITH__TANH: return tanhf(x);
     default: return x <= 0 ? 0 : x; /* ReLU; NaN stays */
     }
@@ -399,6 +400,7 @@ static void outer_portable(const pith__outer *p) {
  * normal distribution, whose slope is exp(-x^2 / 2) / sqrt(2 pi). */
 static float d_activate(float x, int act, float *y) {
     float z = x, dz = 1;
+    if (act == PITH__RELU2) return *y = x <= 0 ? 0 : x * x, x <= 0 ? 0 : 2 * x;
     if (act == PITH__RELU) return *y = x <= 0 ? 0 : x, x <= 0 ? 0 : 1.0f;
     if (act == PITH__GELU_ERF) {
         float below = 0.5f * (1.0f + erff(x * 0.70710678f));

@@ -120,7 +120,7 @@ class Weights(dict):
 
 
 POST, NO_PRE, NORM_QK, NORM_QK_WHOLE, FUSED, UNTIED, BIAS, BIAS_ALL, HALF, GELU, EXPERTS, APART, \
-    LAYER_NORM, UNGATED, POSITIONS, ENCODER, ERF, RELU = (1 << i for i in range(18))
+    LAYER_NORM, UNGATED, POSITIONS, ENCODER, ERF, RELU, RELU2, BARE = (1 << i for i in range(20))
 
 FAMILIES = [  # name, what it has, layers, values
     ("llama", BIAS | BIAS_ALL, 2, {}),
@@ -141,6 +141,7 @@ FAMILIES = [  # name, what it has, layers, values
     ("smollm3", 0, 4, {"no_rope": [3]}),
     ("olmo2", POST | NO_PRE | NORM_QK | NORM_QK_WHOLE | UNTIED | HALF, 2, {}),
     ("granite", 0, 2, {"embd_scale": 3.0, "residual": 0.4, "attn_scale": 0.2, "logit_scale": 1 / 2.5}),
+    ("nanochat", HALF | BARE | UNGATED | RELU2 | UNTIED, 2, {"cap": 4.0, "turn": -1}),
     ("gpt2", LAYER_NORM | UNGATED | POSITIONS | FUSED | BIAS | BIAS_ALL | GELU, 2, {"n_rot": 0}),
     ("gptneox", LAYER_NORM | UNGATED | UNTIED | FUSED | BIAS | BIAS_ALL | HALF | ERF, 2, {"n_rot": 4, "parallel": 1}),
     ("gptneox in turn", LAYER_NORM | UNGATED | UNTIED | FUSED | HALF | RELU, 2, {}),
@@ -158,7 +159,8 @@ def make_weights(has, n_layer):
             w.add(name + ".bias", None, EMBD)
 
     w.add("token_embd.weight", VOCAB, EMBD)
-    norm("token_embd_norm" if has & ENCODER else "output_norm")
+    if not has & BARE:
+        norm("token_embd_norm" if has & ENCODER else "output_norm")
     if has & UNTIED:
         w.add("output.weight", VOCAB, EMBD)
     if has & POSITIONS:
@@ -168,7 +170,7 @@ def make_weights(has, n_layer):
     for l in range(n_layer):
         def add(name, rows, cols):
             w.add("blk.%d.%s" % (l, name), rows, cols)
-        for name in ["attn_norm", "ffn_norm"] * (not has & (NO_PRE | ENCODER)) + \
+        for name in ["attn_norm", "ffn_norm"] * (not has & (NO_PRE | ENCODER | BARE)) + \
                 ["post_attention_norm", "post_ffw_norm"] * (has & POST != 0) + \
                 ["attn_output_norm", "layer_output_norm"] * (has & ENCODER != 0):
             norm("blk.%d.%s" % (l, name))
@@ -212,9 +214,9 @@ def matvec(m, x):
     return [dot(row, x) for row in m]
 
 
-def rms(x, w):
+def rms(x, w=None):
     scale = (dot(x, x) / len(x) + 1e-3).power(-0.5)
-    return [a * scale * b for a, b in zip(x, w)]
+    return [a * scale * b for a, b in zip(x, w or [1.0] * len(x))]
 
 
 def layer_norm(x, w, b):
@@ -238,6 +240,8 @@ def cap(x, c):
 def act(x, has):
     if has & RELU:
         return x.relu()
+    if has & RELU2:
+        return x.relu() * x.relu()
     if has & ERF:
         return x * 0.5 * ((x / math.sqrt(2)).erf() + 1.0)
     if has & GELU:
@@ -293,7 +297,9 @@ def heads_of(part, which, x, n_head, position, l, has, opt):
         x = [rms(a, w) for a in x]
     if which == "v" or l in opt.get("no_rope", []):
         return x
-    x = [rotate(a, position, opt.get("n_rot", DIM), has & HALF) for a in x]
+    x = [rotate(a, position * opt.get("turn", 1), opt.get("n_rot", DIM), has & HALF) for a in x]
+    if has & BARE:
+        x = [rms(a) for a in x]
     if which == "q" and "temperature" in opt:
         beta, length = opt["temperature"]
         x = [[c * (1 + beta * math.log(1 + position // length)) for c in a] for a in x]
@@ -327,6 +333,8 @@ def loss_of(w, has, n_layer, opt):
 
     def norm(x, name):
         """x itself where the model has no such norm."""
+        if has & BARE and "post" not in name and not name.endswith("output_norm"):
+            return rms(x)
         if name + ".weight" not in w:
             return x
         return layer_norm(x, w[name + ".weight"], w.get(name + ".bias")) if has & LAYER_NORM else rms(x, w[name + ".weight"])
@@ -363,7 +371,7 @@ def loss_of(w, has, n_layer, opt):
     for t in range(N):
         if t % 7 == 3:
             continue
-        z = matvec(w["output.weight" if has & UNTIED else "token_embd.weight"], norm(x[t], "output_norm"))
+        z = matvec(w["output.weight" if has & UNTIED else "token_embd.weight"], rms(x[t]) if has & BARE else norm(x[t], "output_norm"))
         z = [cap(a * opt.get("logit_scale", 1.0), opt.get("cap")) for a in z]
         losses.append(-softmax(z)[(t * 11 + 2) % VOCAB].log())
     return total(losses)

@@ -25,6 +25,7 @@ enum {
     UNGATED = 2048,
     POSITIONS = 4096,
     RELU = 16384,
+    BARE = 32768, /* norms have no weights */
     ENCODER = 8192 /* norms where BERT has them, and types of tokens: from SECOND on they are of type 1 */
 };
 
@@ -82,6 +83,7 @@ static const family all_families[] = {
         { "residual_scale", 0.4, 1 },
         { "attention.scale", 0.2, 1 },
         { "logit_scale", 2.5, 1 } } },
+    { "nanochat", "nanochat", BARE | UNGATED | UNTIED, 2, 0, { { "final_logit_softcapping", 4, 1 } } },
     { "gpt2", "gpt2", LAYER_NORM | UNGATED | POSITIONS | FUSED | BIAS | BIAS_ALL, 2, 0, { { 0 } } },
     { "gptneox", "gptneox", LAYER_NORM | UNGATED | UNTIED | FUSED | BIAS | BIAS_ALL, 2, 0, { { "rope.dimension_count", 4, 0 } } },
     { "gptneox in turn",
@@ -188,7 +190,7 @@ static void add_experts(pith__store *s, const family *f, int l) {
 }
 
 static void add_layer(pith__store *s, const family *f, int l) {
-    if (!(f->has & (NO_PRE | ENCODER))) add_norm(s, f, l, "attn_norm", EMBD), add_norm(s, f, l, "ffn_norm", EMBD);
+    if (!(f->has & (NO_PRE | ENCODER | BARE))) add_norm(s, f, l, "attn_norm", EMBD), add_norm(s, f, l, "ffn_norm", EMBD);
     if (f->has & POST) add_norm(s, f, l, "post_attention_norm", EMBD), add_norm(s, f, l, "post_ffw_norm", EMBD);
     if (f->has & ENCODER) add_norm(s, f, l, "attn_output_norm", EMBD), add_norm(s, f, l, "layer_output_norm", EMBD);
     add_attention(s, f, l);
@@ -234,7 +236,7 @@ static pith_model *make(const family *f, int threads, const char *kernels) {
     add(&s, -1, "token_embd.weight", 0, VOCAB, EMBD);
     if (f->has & POSITIONS) add(&s, -1, "position_embd.weight", 0, N_POSITION, EMBD);
     if (f->has & ENCODER) add(&s, -1, "token_types.weight", 0, 2, EMBD);
-    add_norm(&s, f, -1, f->has & ENCODER ? "token_embd_norm" : "output_norm", EMBD);
+    if (!(f->has & BARE)) add_norm(&s, f, -1, f->has & ENCODER ? "token_embd_norm" : "output_norm", EMBD);
     if (f->has & UNTIED) add(&s, -1, "output.weight", 0, VOCAB, EMBD);
     for (int l = 0; l < f->n_layer; l++) add_layer(&s, f, l);
     pith_model *m = pith__model_of(&s, &opt, &e);

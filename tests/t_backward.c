@@ -115,14 +115,16 @@ static double gelu(double z) {
 }
 static double gelu_erf(double z) { return 0.5 * z * (1 + erf(z / sqrt(2))); }
 static double relu(double z) { return z > 0 ? z : 0; }
+static double relu2(double z) { return z > 0 ? z * z : 0; }
 static double f_silu(const double *x, int out, const float *up) { return silu(x[out]) * (up ? up[out] : 1); }
 static double f_gelu(const double *x, int out, const float *up) { return gelu(x[out]) * (up ? up[out] : 1); }
 static double f_erf(const double *x, int out, const float *up) { return gelu_erf(x[out]) * (up ? up[out] : 1); }
 static double f_relu(const double *x, int out, const float *up) { return relu(x[out]) * (up ? up[out] : 1); }
+static double f_relu2(const double *x, int out, const float *up) { return relu2(x[out]) * (up ? up[out] : 1); }
 
 static const struct { double (*act)(double); function f; } activations[] = {
     [PITH__SILU] = { silu, f_silu }, [PITH__GELU] = { gelu, f_gelu }, [PITH__GELU_ERF] = { gelu_erf, f_erf },
-    [PITH__RELU] = { relu, f_relu },
+    [PITH__RELU] = { relu, f_relu }, [PITH__RELU2] = { relu2, f_relu2 },
 };
 
 /* The gradient by x[i] of the sum of dy[out] * y[out]. */

@@ -502,6 +502,8 @@ TEST(gate_is_exact_gelu_or_relu) {
                 }
                 sets[s]->gate(y, from, with_up ? up : NULL, n, PITH__RELU);
                 for (int i = 0; i < n; i++) CHECK(y[i] == (from[i] > 0 ? from[i] : 0) * (with_up ? up[i] : 1));
+                sets[s]->gate(y, from, with_up ? up : NULL, n, PITH__RELU2);
+                for (int i = 0; i < n; i++) CHECK(y[i] == (from[i] > 0 ? from[i] * from[i] : 0) * (with_up ? up[i] : 1));
             }
         }
 }

@@ -22,6 +22,7 @@ static const struct {
     { "olmo3", 1e-5, 0 },
     { "seedoss", 1e-5, 0 },
     { "exaone4", 1e-5, 0 },
+    { "nanochat", 1e-5, 0 },
     { "phi4mini", 1e-5, 0 },
 };
 enum { N_MODEL = sizeof models / sizeof *models };

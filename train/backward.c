@@ -197,19 +197,26 @@ static void d_gather_pairs(float *dx0, const float *dx, size_t n_rot, size_t dim
     for (size_t i = n_rot; i < dim; i++) dx0[i] = dx[i];
 }
 
+/* Forward: rotate() of n rows of cols numbers. */
+static void d_rotate(const d_block *b, float *dx, size_t cols) {
+    size_t dim = (size_t)b->layer->head_dim, n_rot = (size_t)b->layer->n_rot;
+    if (b->layer->rope < 0) return;
+    const float *angles = b->tape->s->pass->rope_table[b->layer->rope];
+    for (size_t at = 0; at < b->n * cols; at += dim)
+        d_rope(dx + at, angles + at / cols * n_rot, (int)n_rot, b->h->rope_half);
+}
+
 /* Forward: queries or keys, (n, heads, head_dim), get their bias, their norm and RoPE, in this order.
  * dx holds the gradient of the result. dx0, the same memory where there is no norm, gets the gradient of
  * the product with the weights. */
 static void d_bias_norm_rope(const d_block *b, float *dx, float *dx0, const float *x0,
                              const pith__weight *bias, const pith__norm *w, int heads) {
     size_t dim = (size_t)b->layer->head_dim, n_rot = (size_t)b->layer->n_rot, cols = (size_t)heads * dim;
-    const float *angles = b->layer->rope < 0 ? NULL : b->tape->s->pass->rope_table[b->layer->rope];
-    for (size_t t = 0; angles && t < b->n; t++)
-        for (int h = 0; h < heads; h++)
-            d_rope(dx + t * cols + (size_t)h * dim, angles + t * n_rot, (int)n_rot, b->h->rope_half);
+    if (!b->h->qk_norm_late) d_rotate(b, dx, cols);
     if (w->w.floats) pith__d_norm(b->tape, dx0, dx, x0, w, b->n * cols / w->w.tensor.cols, 0);
     for (size_t at = 0; b->h->rope_gather && at < b->n * cols; at += dim)
         d_gather_pairs(dx0 + at, dx + at, n_rot, dim);
+    if (b->h->qk_norm_late) d_rotate(b, dx0, cols);
     d_add_bias(b, dx0, bias, b->n);
 }
 
