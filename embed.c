@@ -18,6 +18,8 @@ typedef struct {          /* memory for passes of n_row tokens */
     uint8_t **plane;      /* (n_slot / 16, 2, n_layer) their k and v */
     size_t channels, *from; /* of a slot; (n_layer) where in a slot a layer's are: layers of other sizes have other memory */
     uint8_t *k, *v;       /* (channels, n_slot) floats */
+    float *states;        /* (n_slot / 16, pith__states_floats) of models that have states; */
+    float **state;        /* (n_slot / 16, n_layer) where those of a layer are */
     float *pooled;        /* (n_slot / 16, pooled) */
     float *room;          /* of pith__finish_vectors */
     void *memory;
@@ -92,6 +94,9 @@ static void lane_place(const pith_embedder *e, lane *k, pith__room *r) {
     k->channels = lay_channels(e->m, r->base ? k->from : NULL);
     k->k = pith__take_room(r, n_slot, k->channels * sizeof(float));
     k->v = pith__take_room(r, n_slot, k->channels * sizeof(float));
+    size_t states = pith__states_floats(e->m);
+    k->states = pith__take_room(r, states ? most : 0, states * sizeof *k->states);
+    k->state = pith__take_room(r, states ? most : 0, n_layer * sizeof *k->state);
     k->pooled = pith__take_room(r, most, pooled * sizeof *k->pooled);
     k->room = pith__take_room(r, 2 * most + 1, pith__dense_widest(e->m) * sizeof *k->room);
 }
@@ -323,6 +328,10 @@ static void place_session(const pith_embedder *e, lane *k, const item *it, int i
         }
         zeroed = k->from[l] + kv_channels(w);
     }
+    if (!e->like->states) return;
+    s->states = k->states + (size_t)i * pith__states_floats(e->m);
+    s->state = k->state + (size_t)i * n_layer;
+    for (size_t l = 0; l < n_layer; l++) s->state[l] = e->like->state[l] ? s->states + (e->like->state[l] - e->like->states) : NULL;
 }
 
 typedef struct {

@@ -42,6 +42,7 @@ static const pith__family families[] = {
     { "granite", PITH__PRE_NORM, .window_period = 1 },
     { "nanochat", PITH__PRE_NORM | PITH__EMBD_NORM | PITH__QK_NORM | PITH__QK_NORM_LATE | PITH__BARE_NORMS | PITH__HALF |
       PITH__UNGATED | PITH__RELU2_FFN, .window_period = 1, .rope_back = 1 },
+    { "lfm2", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM, .window_period = 1, .mixer = PITH__SHORTCONV, .out_norm = "token_embd_norm" },
     { "gpt2", DECODER | PITH__POSITIONS | PITH__NO_ROPE | PITH__GELU_FFN, .window_period = 1 },
     { "gptneox", DECODER | PITH__HALF | PITH__PARALLEL | PITH__ERF_FFN, .window_period = 1 },
     { "bert", ENCODER | PITH__POSITIONS | PITH__NO_ROPE | PITH__UNGATED | PITH__ERF_FFN, .window_period = 1 },
@@ -412,6 +413,35 @@ PITH_SHARED void pith__make_biases(pith__opening *o) {
     }
 }
 
+/* ---- layers of other kinds ------------------------------------------------------------------------- */
+
+/* Every layer of this mixer has these sizes. */
+static pith__recurrent state_sizes(pith__opening *o, int mixer) {
+    pith__recurrent r = { 0 };
+    int n_embd = o->m->hyper.n_embd;
+    switch (mixer) {
+    case PITH__SHORTCONV:
+        if (n_embd > INT32_MAX / 3) pith__fail_hyper(o, "embedding_length", n_embd, "at most 715827882");
+        r.n_tap = int_key(o, "shortconv.l_cache", 2, 0);
+        r.n_conv = r.n_inner = n_embd;
+        r.n_in = o->code ? 0 : 3 * n_embd;
+        break;
+    }
+    return r;
+}
+
+static void set_mixers(pith__opening *o) {
+    pith__hyper *h = &o->m->hyper;
+    int mixer = o->family->mixer;
+    for (int l = 0; mixer && l < h->n_layer && !o->code; l++) {
+        pith__layer *w = &o->m->layer[l];
+        if (layer_key(o, "attention.head_count_kv", l, h->n_head)) continue;
+        w->mixer = mixer;
+        w->recurrent = state_sizes(o, mixer);
+        h->n_mix_in = w->recurrent.n_in, h->n_conv = w->recurrent.n_conv, h->n_inner = w->recurrent.n_inner;
+    }
+}
+
 /* ---- layer by layer ---------------------------------------------------------------------------------- */
 
 /* Which layers see only a window, and which are rotated how. A file may say so layer by layer; else the
@@ -431,7 +461,7 @@ static void set_pattern(pith__opening *o) {
         if (local && local->type == PITH__ARRAY) windowed = pith__key_item(local, (size_t)l) != 0;
         int rotated = f->rope_windowed && window ? windowed : !f->rope_period || (l + 1) % f->rope_period != 0;
         if (plain && plain->type == PITH__ARRAY) rotated = pith__key_item(plain, (size_t)l) == 0;
-        windowed = windowed && window > 0;
+        windowed = windowed && window > 0 && m->layer[l].mixer == PITH__ATTENTION;
         m->layer[l].mask = (pith__mask){ .causal = causal, .window = !windowed ? 0 : causal ? window : window / 2 + 1 };
         m->layer[l].rope = !rotated || m->hyper.n_rot == 0 ? -1 : windowed && local_rope ? 1 : 0;
     }
@@ -448,14 +478,16 @@ static void fail_size(pith__opening *o, const char *name, int l, long long is, c
 
 static void check_sizes(pith__opening *o, int l, const pith__layer *w) {
     int64_t n = (int64_t)w->n_head * w->head_dim;
+    if (!w->n_ff) fail_size(o, "feed_forward_length", l, 0, "1 or more");
+    if (w->mixer != PITH__ATTENTION) return;
     if (!w->n_kv_head || w->n_head % w->n_kv_head)
         fail_size(o, "attention.head_count_kv", l, w->n_kv_head, "a divisor of the number of heads");
     if (n < 1 || n > INT32_MAX) fail_size(o, "attention.head_count", l, w->n_head, "1 to 2147483647 channels in all heads together");
-    if (!w->n_ff) fail_size(o, "feed_forward_length", l, 0, "1 or more");
 }
 
 PITH_SHARED void pith__set_layers(pith__opening *o) {
     pith__hyper *h = &o->m->hyper;
+    set_mixers(o);
     set_pattern(o);
     for (int l = 0; l < h->n_layer && !o->code; l++) {
         pith__layer *w = &o->m->layer[l];

@@ -16,11 +16,18 @@
 
 /* ---- activations -------------------------------------------------------------------------------- */
 
+/* The first layer of attention, whose parts all others have; or, where none is, the first. */
+static const pith__layer *attention_layer(const pith_model *m) {
+    for (int l = 0; l < m->hyper.n_layer; l++)
+        if (m->layer[l].mixer == PITH__ATTENTION) return &m->layer[l];
+    return m->layer;
+}
+
 /* A layer's activations from to[0] on, and, where divide is 1, those that are cheap to compute again from to[1] on; or,
  * NULL, only count their floats: parts of whole cache lines. */
 static void lay_acts(const pith_pass *p, pith__acts *a, int divide, float *const to[2], size_t used[2]) {
     const pith__hyper *h = &p->model->hyper;
-    const pith__layer *w = p->model->layer;
+    const pith__layer *w = attention_layer(p->model);
     size_t n = (size_t)p->n_batch, n_embd = (size_t)h->n_embd, heads = (size_t)h->n_q, kv = (size_t)h->n_kv;
     size_t rows = h->n_expert ? n * (size_t)h->n_expert_used : n, e = h->n_expert ? rows : 0;
     size_t shared = h->n_ff_shared ? n : 0;
@@ -32,7 +39,8 @@ static void lay_acts(const pith_pass *p, pith__acts *a, int divide, float *const
     const struct { float **at; size_t size; int keep; } pieces[] = {
         { &a->x, n * n_embd, 1 }, { &a->xn, n * n_embd, 0 }, { &a->q, n * heads, 1 }, { &a->k, n * kv, 1 },
         { &a->q0, two_steps ? n * heads : 0, 1 }, { &a->k0, two_steps ? n * kv : 0, 1 },
-        { &a->v, n * kv, 1 }, { &a->attn, n * heads, 1 }, { &a->o, n * n_embd, post_attn }, { &a->y, n * n_embd, 1 },
+        { &a->v, n * kv, 1 }, { &a->attn, n * heads, 1 }, { &a->mix_in, n * (size_t)h->n_mix_in, 1 },
+        { &a->conv_in, n * (size_t)h->n_conv, 1 }, { &a->conv, n * (size_t)h->n_conv, 1 }, { &a->inner, n * (size_t)h->n_inner, 1 }, { &a->o, n * n_embd, post_attn }, { &a->y, n * n_embd, 1 },
         { &a->y0, outs, 1 }, { &a->z0, outs, 1 }, { &a->yn, n * n_embd, 0 }, { &a->gate, gate, 1 }, { &a->up, ff, 1 }, { &a->act, ff, 0 },
         { &a->f, n * n_embd, post_ffn }, { &a->down, (e + shared) * n_embd, 1 }, { &a->pick, e * n_embd, 1 },
         { &a->route, n * (size_t)h->n_expert, 1 }, { &a->score, n * (size_t)h->n_expert, 0 }, { &a->share, shared, 1 },
@@ -144,7 +152,7 @@ static void write_kv(const pith__block *b, size_t t) {
     }
 }
 
-static void before_attention(const void *data, size_t t, uint8_t *scratch) {
+static void before_mixer(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const pith__block *b = data;
     norm_row(b, b->a.xn, b->a.x, &b->layer->attn_norm, t);
@@ -162,7 +170,7 @@ static void finish_qkv(const void *data, size_t t, uint8_t *scratch) {
     write_kv(b, t);
 }
 
-static void after_attention(const void *data, size_t t, uint8_t *scratch) {
+static void after_mixer(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const pith__block *b = data;
     const pith__layer *w = b->layer;
@@ -188,14 +196,13 @@ static pith__attention attention_of(const pith__block *b, const pith__part *part
     };
 }
 
-/* y = x + the attention of every head, each on its own channels. */
-static void attention(const pith__block *b) {
+/* a.o = the attention of every head, each on its own channels, to what the tokens of x (n, n_embd) see. */
+static void attention(const pith__block *b, const float *x) {
     const pith__layer *w = b->layer;
     pith_pass *p = b->pass;
     pith__acts a = b->a;
 
-    pith__each_token(b, before_attention);
-    pith__input in = pith__input_of(p, w->attn_norm.w.floats ? a.xn : a.x, b->n, (size_t)b->h->n_embd);
+    pith__input in = pith__input_of(p, x, b->n, (size_t)b->h->n_embd);
     pith__project(p, a.q0, &w->q, &in, p->part_of);
     pith__project(p, a.k0, &w->k, &in, p->part_of);
     pith__project(p, a.v, &w->v, &in, p->part_of);
@@ -204,14 +211,17 @@ static void attention(const pith__block *b) {
     pith__attend(p->kernels, &p->team, p->attend, p->n_part);
     in = pith__input_of(p, a.attn, b->n, w->o.tensor.cols);
     pith__project(p, a.o, &w->o, &in, p->part_of);
-    pith__each_token(b, after_attention);
 }
 
 /* y = x + what the mixer, by which a token gets something from others, makes of the tokens it sees. */
 static void mix(const pith__block *b) {
+    const float *x = b->layer->attn_norm.w.floats ? b->a.xn : b->a.x;
+    pith__each_token(b, before_mixer);
     switch (b->layer->mixer) {
-    case PITH__ATTENTION: attention(b); break;
+    case PITH__ATTENTION: attention(b, x); break;
+    case PITH__SHORTCONV: pith__run_shortconv(b, x); break;
     }
+    pith__each_token(b, after_mixer);
 }
 
 /* The stream as the network reads it: GPT-NeoX does both parts of a block side by side. */

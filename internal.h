@@ -94,7 +94,7 @@ PITH_SHARED pith__str pith__template_text(const pith_template *t); /* the progra
 
 /* Architectures are values: what a family does differently is one of these. */
 enum { PITH__RMSNORM, PITH__LAYERNORM }; /* kinds of norms: pith__run_norm knows them */
-enum { PITH__ATTENTION }; /* kinds of mixers, by which a token gets something from others: mix() in forward.c */
+enum { PITH__ATTENTION, PITH__SHORTCONV }; /* kinds of mixers, by which a token gets something from others: mix() in forward.c */
 
 typedef struct {
     char arch[16];
@@ -120,6 +120,7 @@ typedef struct {
     int gated;           /* 1: a feed-forward network has two branches, 0: the one called up */
     int norm;            /* PITH__RMSNORM or PITH__LAYERNORM: the kind of every norm */
     int parallel;        /* 1: the feed-forward network gets the stream as attention does (GPT-NeoX), 0: as attention left it */
+    int n_mix_in, n_conv, n_inner; /* of layers with a state, the most: see pith__recurrent */
     float eps;           /* of every norm */
     float embd_scale;    /* the embedding times this (Gemma: sqrt(n_embd)) */
     float residual_scale; /* what a block adds to the stream times this (Granite) */
@@ -156,6 +157,16 @@ typedef struct {         /* a feed-forward network: down(act(gate x) * up x); on
     pith__weight gate_bias, up_bias, down_bias;
 } pith__ffn;
 
+typedef struct {         /* a mixer that has a state instead of keys and values: recurrent.c. All sizes are 0 where there is none */
+    int n_tap;           /* inputs of a channel that its convolution sees: the token's own, and n_tap - 1 before it */
+    int n_conv;          /* channels that are convolved */
+    int n_in;            /* numbers that a token brings: rows of in */
+    int n_inner;         /* numbers that come out of the recurrence: columns of out */
+    pith__weight in;     /* (n_in, n_embd) */
+    pith__weight conv;   /* (n_conv, n_tap) floats; the token's own comes last */
+    pith__weight out;    /* (n_embd, n_inner) */
+} pith__recurrent;
+
 typedef struct {         /* one block: its sizes and its weights */
     int n_head, n_kv_head, head_dim; /* n_kv_head 0: a layer without attention */
     int n_rot;           /* channels of a head that are rotated */
@@ -175,7 +186,8 @@ typedef struct {         /* one block: its sizes and its weights */
     pith__ffn *ffn;      /* (1), or (n_expert) */
     pith__ffn shared;    /* of n_ff_shared: all tokens use it, and what it gives is added */
     pith__weight shared_gate; /* (1, n_embd) times the sigmoid of this product (Qwen 2 MoE) */
-    int mixer;           /* PITH__ATTENTION */
+    pith__recurrent recurrent; /* of layers that are not of attention */
+    int mixer;           /* PITH__ATTENTION, ... */
     pith__mask mask;     /* which tokens a token sees; one that is not causal needs the text in one batch */
     int rope;            /* which set of angles: 0, or 1 (Gemma 3's local layers); -1: none */
 } pith__layer;
@@ -276,6 +288,8 @@ typedef struct {
     int wide_layers;     /* of so many layers (the 27B): queries are scaled by n_embd / n_head */
     unsigned experts;    /* PITH__SIGMOID_EXPERTS and so on, where the file does not say how they are chosen */
     float expert_eps;    /* see pith__hyper */
+    int mixer;           /* of the layers that have no heads for keys and values; 0: all have them */
+    const char *out_norm; /* the last norm's name in files; NULL: output_norm */
 } pith__family;
 
 typedef struct { /* what opening carries along; code stays at the first error */
@@ -289,7 +303,7 @@ PITH_SHARED int  pith__find_family(pith__opening *o);
 PITH_SHARED void pith__read_hyper(pith__opening *o);
 PITH_SHARED void pith__make_ropes(pith__opening *o);  /* when the layers are known */
 PITH_SHARED void pith__make_biases(pith__opening *o); /* of m->far */
-PITH_SHARED void pith__set_layers(pith__opening *o);  /* of m->layer: windows, who is rotated how, and sizes */
+PITH_SHARED void pith__set_layers(pith__opening *o);  /* of m->layer: kinds, windows, who is rotated how, and sizes */
 PITH_SHARED int  pith__is_causal(const pith_model *m); /* 1: no token sees those after it */
 /* "PATH: WHAT is 3, need NEED", unless there was an error before. */
 PITH_SHARED int  pith__fail_hyper(pith__opening *o, const char *what, long long is, const char *need);
@@ -500,7 +514,10 @@ typedef struct {
     float *q;            /* (n, n_head, head_dim) after norm and rotation */
     float *k, *v;        /* (n, n_kv_head, head_dim) */
     float *attn;         /* (n, n_head, head_dim) softmax(q k) v, what attention brings in */
-    float *o;            /* (n, n_embd) attn through attn_output */
+    float *mix_in;       /* (n, n_in) of a layer with a state: what its tokens bring, */
+    float *conv_in, *conv; /* (n, n_conv) what is convolved, and what comes of it, */
+    float *inner;        /* (n, n_inner) what comes out of the recurrence */
+    float *o;            /* (n, n_embd) attn through attn_output, or inner through the layer's own */
     float *y;            /* (n, n_embd) the stream after attention */
     float *y0, *z0;      /* (n, n_embd) with attn_out_norm: y, and what the block gives on, before their norms */
     float *yn;           /* (n, n_embd) after ffn_norm */
@@ -571,6 +588,11 @@ struct pith_pass {
     void *memory;        /* to free, or NULL: it lies in its session's */
 };
 
+typedef struct {         /* the states of all layers as they were after so many tokens: a rewind comes back to here */
+    int position;
+    float *states;       /* as pith_session's */
+} pith__state_mark;
+
 struct pith_session {
     const pith_model *model;
     pith_pass *pass;     /* its own, or one that it shares */
@@ -585,7 +607,11 @@ struct pith_session {
     float *logits;       /* (n_vocab) after the last of logits_at tokens */
     int logits_at;       /* not position: the session was rewound since */
     const pith__format *k_format, *v_format;
-    uint8_t **k, **v;    /* (n_layer) planes of the cache, see pith__attention */
+    uint8_t **k, **v;    /* (n_layer) planes of the cache, see pith__attention; NULL in layers with a state */
+    float *states;       /* (pith__states_floats) the states of all layers, one after the other; NULL: there are none */
+    float **state;       /* (n_layer) where a layer's begins; NULL in layers of attention */
+    pith__state_mark *mark;    /* (n_mark <= most_mark) by position, none behind the session's */
+    int n_mark, most_mark;
     pith__draft draft;
     pith__goal goal;
     float *hidden;       /* (n_embd) what comes out is the normed state of the last token, and no logits; NULL: logits */
@@ -622,6 +648,18 @@ PITH_SHARED void pith__temper(const pith_pass *p, float *q, size_t n, size_t t);
 /* ---- experts.c: feed-forward networks ----------------------------------------------------------------- */
 
 PITH_SHARED void pith__run_ffn(const pith__block *b, const float *x); /* a.f = the layer's network, or experts, of x (n, n_embd) */
+
+/* ---- recurrent.c: layers that have a state, and the states of a session -------------------------------- */
+
+PITH_SHARED size_t pith__state_floats(const pith_model *m, int l); /* of layer l; 0: it is one of attention */
+PITH_SHARED size_t pith__states_floats(const pith_model *m);       /* of all layers together */
+PITH_SHARED int pith__most_marks(const pith_model *m); /* that a session keeps of its states; 0: there are none */
+/* Where states are to be kept of the tokens from s->position to end, which are evaluated next; those to goal will be. */
+PITH_SHARED void pith__plan_marks(pith_session *s, int end, int goal);
+PITH_SHARED int pith__marked(const pith_session *s, int position); /* the last place up to here that states can come back to */
+PITH_SHARED void pith__restore_states(pith_session *s, int position); /* such a place */
+/* a.o = what the layer's mixer makes of x (n, n_embd). */
+PITH_SHARED void pith__run_shortconv(const pith__block *b, const float *x);
 
 /* ---- forward.c: tokens -> logits ------------------------------------------------------------------- */
 

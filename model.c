@@ -12,7 +12,8 @@
 
 /* ---- weights --------------------------------------------------------------------------------------- */
 
-enum { ONE, EMBD, HEADS, KV_HEADS, HEAD, HEAD_COUNT, FF, QKV, GATE_UP, EXPERT, VOCAB }; /* sizes by name */
+enum { ONE, EMBD, HEADS, KV_HEADS, HEAD, HEAD_COUNT, FF, QKV, GATE_UP, EXPERT, VOCAB,
+       MIX_IN, CONV, TAPS, INNER }; /* sizes by name */
 
 static size_t size_of(const pith__hyper *h, const pith__layer *w, int what) {
     size_t head = (size_t)w->head_dim, n = (size_t)w->n_head, kv = (size_t)w->n_kv_head;
@@ -27,6 +28,10 @@ static size_t size_of(const pith__hyper *h, const pith__layer *w, int what) {
     case GATE_UP: return 2 * (size_t)w->n_ff;
     case EXPERT: return (size_t)h->n_expert;
     case VOCAB: return (size_t)h->n_vocab;
+    case MIX_IN: return (size_t)w->recurrent.n_in;
+    case CONV: return (size_t)w->recurrent.n_conv;
+    case TAPS: return (size_t)w->recurrent.n_tap;
+    case INNER: return (size_t)w->recurrent.n_inner;
     default: return 1;
     }
 }
@@ -59,6 +64,17 @@ static const struct part {
     { "post_ffw_norm.weight", PART(ffn_post_norm.w), ONE, EMBD, PITH__POST_NORM },
     { "layer_output_norm.weight", PART(ffn_out_norm.w), ONE, EMBD, PITH__OUT_NORM },
     { "layer_output_norm.bias", PART(ffn_out_norm.b), ONE, EMBD, PITH__OPTIONAL },
+};
+
+/* Those of a layer with a state. */
+static const struct state_part {
+    const char *name;
+    size_t at;
+    int mixer, rows, cols, floats; /* floats 1: its numbers are copied to floats, as those of a norm are */
+} state_parts[] = {
+    { "shortconv.in_proj.weight", PART(recurrent.in), PITH__SHORTCONV, MIX_IN, EMBD, 0 },
+    { "shortconv.conv.weight", PART(recurrent.conv), PITH__SHORTCONV, CONV, TAPS, 1 },
+    { "shortconv.out_proj.weight", PART(recurrent.out), PITH__SHORTCONV, EMBD, INNER, 0 },
 };
 
 /* The tensor blk.LAYER.NAME of the given shape, or NULL (an error unless it is optional). */
@@ -109,12 +125,12 @@ static void bind_rows(pith__opening *o, pith__weight *w, const pith__tensor *t, 
  * (Gemma's own files; GGUF has added it) get their 1. */
 static const float *floats_of(pith__opening *o, const pith__tensor *t, int norm) {
     if (!t) return NULL;
-    float *y = pith__arena_new(&o->m->store.arena, t->cols, sizeof *y);
+    float *y = pith__arena_new(&o->m->store.arena, t->rows * t->cols, sizeof *y);
     if (!y) {
         o->code = pith__fail(o->err, PITH_EMEMORY, "%s: no memory", o->m->store.path);
         return NULL;
     }
-    pith__row_floats(t, 0, y);
+    for (size_t r = 0; r < t->rows; r++) pith__row_floats(t, r, y + r * t->cols);
     for (size_t i = 0; norm && o->m->store.norm_plus_one && i < t->cols; i++) y[i] += 1;
     return y;
 }
@@ -126,12 +142,12 @@ static void bind_numbers(pith__opening *o, pith__weight *w, const pith__tensor *
     bind_weight(o, w, t);
     w->floats = floats + from;
     w->from = from;
-    w->tensor.cols = n;
+    w->tensor.rows = 1, w->tensor.cols = n;
     w->tensor.n_dim = 1, w->tensor.shape[0] = n;
 }
 
 static void bind_vector(pith__opening *o, pith__weight *w, const pith__tensor *t, int norm) {
-    if (t) bind_numbers(o, w, t, floats_of(o, t, norm), 0, t->cols);
+    if (t) bind_numbers(o, w, t, floats_of(o, t, norm), 0, t->rows * t->cols);
 }
 
 /* A norm without weights: its factors are ones, which nobody trains. */
@@ -273,6 +289,18 @@ static void bind_ffn(pith__opening *o, int l, pith__layer *layer) {
     if (!routed) bind_matrix(o, &ffn->down, tensor_of(o, l, "ffn_down.weight", n_embd, n_ff, 0));
 }
 
+static void bind_state_parts(pith__opening *o, int l, pith__layer *layer) {
+    for (size_t i = 0; i < sizeof state_parts / sizeof *state_parts && !o->code; i++) {
+        const struct state_part *p = &state_parts[i];
+        if (p->mixer != layer->mixer) continue;
+        size_t rows = size_of(&o->m->hyper, layer, p->rows), cols = size_of(&o->m->hyper, layer, p->cols);
+        const pith__tensor *t = tensor_of(o, l, p->name, rows, cols, 0);
+        pith__weight *w = (pith__weight *)(void *)((char *)layer + p->at);
+        if (p->floats) bind_vector(o, w, t, 0);
+        else bind_matrix(o, w, t);
+    }
+}
+
 static void bind_layer(pith__opening *o, int l) {
     pith__layer *layer = &o->m->layer[l];
     const pith__hyper *h = &o->m->hyper;
@@ -281,6 +309,8 @@ static void bind_layer(pith__opening *o, int l) {
         const struct part *p = &parts[i];
         int optional = p->has == PITH__OPTIONAL || (p->has == PITH__QK_NORM && has & PITH__MAYBE_QK_NORM);
         if (p->has && !optional && !(p->has & has)) continue;
+        int of_stream = p->rows == ONE && p->cols == EMBD; /* norms, which layers of every kind have */
+        if (!of_stream && layer->mixer != PITH__ATTENTION) continue;
         if (p->at == PART(attn_norm.w) && l == 0 && has & PITH__EMBD_NORM && !(has & PITH__BARE_NORMS)) continue; /* ModernBERT: one norm is enough */
         int cols = p->cols;
         if (p->has == PITH__QK_NORM && h->qk_norm_whole)
@@ -295,7 +325,8 @@ static void bind_layer(pith__opening *o, int l) {
         if (p->rows == ONE) bind_vector(o, w, t, is_norm(p->name));
         else bind_matrix(o, w, t);
     }
-    bind_qkv(o, l, layer);
+    if (layer->mixer == PITH__ATTENTION) bind_qkv(o, l, layer);
+    bind_state_parts(o, l, layer);
     bind_ffn(o, l, layer);
 }
 
@@ -372,7 +403,7 @@ static void bind(pith__opening *o) {
     if (has & PITH__RELATIVE)
         bind_matrix(o, &m->far, tensor_of(o, -1, "attn_rel_b.weight", 32, (size_t)h->n_head, 0));
     if (has & PITH__EMBD_NORM) bind_norm(o, &m->embd_norm, "token_embd_norm", 0);
-    if (!(has & PITH__OUT_NORM)) bind_norm(o, &m->out_norm, "output_norm", 0);
+    if (!(has & PITH__OUT_NORM)) bind_norm(o, &m->out_norm, o->family->out_norm ? o->family->out_norm : "output_norm", 0);
     if (o->code) return;
     if ((size_t)h->n_layer > m->store.n_tensor) { /* before memory is taken for them */
         pith__fail_hyper(o, "block_count", h->n_layer, "no more than there are tensors");

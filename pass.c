@@ -40,6 +40,7 @@ PITH_SHARED size_t pith__widest(const pith__hyper *h) {
     if ((size_t)h->n_ff > most) most = (size_t)h->n_ff;
     if ((size_t)h->n_ff_expert > most) most = (size_t)h->n_ff_expert;
     if ((size_t)h->n_ff_shared > most) most = (size_t)h->n_ff_shared;
+    if ((size_t)h->n_inner > most) most = (size_t)h->n_inner;
     return most;
 }
 

@@ -12,6 +12,26 @@
 
 /* ---- the session's memory -------------------------------------------------------------------------- */
 
+/* Of layers that have one; and of all together once more for each mark. */
+static void place_states(pith_session *s, pith__room *r) {
+    const pith_model *m = s->model;
+    size_t n = pith__states_floats(m), at = 0;
+    s->most_mark = pith__most_marks(m);
+    s->state = pith__take_room(r, n ? (size_t)m->hyper.n_layer : 0, sizeof *s->state);
+    s->mark = pith__take_room(r, (size_t)s->most_mark, sizeof *s->mark);
+    float *states = pith__take_room(r, n, sizeof *states);
+    for (int l = 0; r->base && n && l < m->hyper.n_layer; l++) {
+        size_t floats = pith__state_floats(m, l);
+        s->state[l] = floats ? states + at : NULL;
+        at += (floats + 15) / 16 * 16;
+    }
+    for (int i = 0; i < s->most_mark; i++) {
+        float *kept = pith__take_room(r, n, sizeof *kept);
+        if (r->base) s->mark[i].states = kept;
+    }
+    s->states = n ? states : NULL;
+}
+
 static void place_cache(pith_session *s, pith__room *r) {
     const pith_model *m = s->model;
     s->k = pith__take_room(r, (size_t)m->hyper.n_layer, sizeof *s->k);
@@ -101,6 +121,7 @@ static pith_session *place(planned *p, pith__room *r) {
     p->session.tokens = pith__take_room(r, (size_t)p->session.n_ctx, sizeof *s->tokens);
     p->session.logits = pith__take_room(r, (size_t)p->session.model->hyper.n_vocab, sizeof *s->logits);
     place_cache(&p->session, r);
+    place_states(&p->session, r);
     if (p->own) pith__pass_place(&p->pass, r);
     if (!r->base) return NULL;
     if (p->own) *own = p->pass, p->session.pass = own;
@@ -252,7 +273,7 @@ static void reject_draft(pith__draft *d) {
 void pith_draft(pith_session *s, int n, float *logits) {
     pith__draft none = { 0 };
     s->draft = none;
-    if (n <= 0 || !logits) return;
+    if (n <= 0 || !logits || s->states) return; /* a state cannot forget a token that was drafted wrong */
     s->draft.most = s->draft.trust = n < s->n_batch ? n : s->n_batch - 1;
     s->draft.logits = logits;
 }
@@ -273,6 +294,7 @@ static void choose_rope(pith_session *s) {
     if (!s->model->rope[0].freq_long || is_long == s->long_rope) return;
     s->long_rope = is_long;
     s->position = s->lost = 0;
+    pith__restore_states(s, 0);
 }
 
 /* Sets the goal: what is left to do then is to evaluate a range of the session's tokens. */
@@ -310,6 +332,7 @@ static void add_part(pith_pass *p, pith_session *s) {
     }
     for (int t = 0; t < n; t++) p->part_of[p->n_row++] = p->n_part;
     p->part[p->n_part++] = part;
+    pith__plan_marks(s, end, g->end);
 }
 
 typedef struct {
@@ -427,10 +450,11 @@ int pith_eval_many(const pith_work *work, int n_work, pith_error *err) {
 int pith_position(const pith_session *s) { return s->position; }
 
 /* The position to which a rewind to this one comes. Layers with a window keep no more than n_slot_window
- * positions: those that the token at the new position looks back on must still be there. Without a causal mask
+ * positions: those that the token at the new position looks back on must still be there. States are there at marks. Without a causal mask
  * the tokens before it have seen those that are forgotten. */
 static int way_back(const pith_session *s, int position) {
     if (position >= s->position) return s->position;
+    position = pith__marked(s, position);
     for (int l = 0; l < s->model->hyper.n_layer; l++) {
         pith__mask mask = s->model->layer[l].mask;
         int first = pith__sees(mask, position, s->n_ctx).first;
@@ -442,6 +466,7 @@ static int way_back(const pith_session *s, int position) {
 int pith_rewind(pith_session *s, int position) {
     position = way_back(s, position > 0 ? position : 0);
     if (position >= s->position) return position;
+    pith__restore_states(s, position);
     s->position = position;
     s->draft.made = s->draft.accepted = 0;
     if (position == 0) s->lost = 0;

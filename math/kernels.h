@@ -202,6 +202,19 @@ static inline const float *pith__biases(const pith__attention *a, int h, int pos
     return a->bias + (size_t)h * PITH__BIASES + (apart + PITH__FAR + 16);
 }
 
+/* math/recurrent.c: a depthwise convolution over n tokens, of channels c0 to c1: y[t][c] = bias[c] + the sum of
+ * w[c][j] x[t - n_tap + 1 + j][c], from j = 0 on. Inputs before the first token are in state, and afterwards those of
+ * the last ones are: tokens one by one give the same bits. y is not x. */
+typedef struct {
+    const float *x;      /* (n, x_row), of which n_channel are convolved */
+    float *y;            /* (n, n_channel) */
+    size_t x_row, n_channel, n, n_tap;
+    const float *w;      /* (n_channel, n_tap) */
+    const float *bias;   /* (n_channel) or NULL */
+    float *state;        /* (n_tap - 1, n_channel) the oldest first */
+} pith__convolution;
+PITH_SHARED void pith__convolve(const pith__convolution *v, size_t c0, size_t c1);
+
 /* For search: what a question needs of vectors, found in one reading of them, because memory is the limit. */
 typedef struct {
     const float *x;      /* (n, cols) */

@@ -24,6 +24,7 @@ static const struct {
     { "exaone4", 1e-5, 0 },
     { "nanochat", 1e-5, 0 },
     { "phi4mini", 1e-5, 0 },
+    { "lfm2", 1e-5, 1e-5 },
 };
 enum { N_MODEL = sizeof models / sizeof *models };
 

@@ -152,11 +152,13 @@ static int print_all(const pith_model *m, model_choice *c) {
     if (!code) code = output_open(&out, NULL, NULL);
     if (!code) {
         size_t all = pith_session_size(m, &c->context), cache = cache_bytes(s);
+        size_t states = pith__states_floats(m) * sizeof(float) * (size_t)(s->most_mark + 1);
         print_model(&out, m);
         output_line(&out, "memory with a context of %d tokens\n", s->n_ctx);
         print_size(&out, "  weights", (double)pith_model_shape(m)->n_byte);
         print_size(&out, "  KV cache", (double)cache);
-        print_size(&out, "  scratch", (double)(all - cache));
+        if (states) print_size(&out, "  states", (double)states);
+        print_size(&out, "  scratch", (double)(all - cache - states));
         code = output_close(&out, 1);
     }
     pith_session_free(s);

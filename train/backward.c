@@ -480,6 +480,7 @@ static pith_context context_of(int n_ctx) {
 static const char *not_trained(const pith_model *m) {
     const pith__hyper *h = &m->hyper;
     if (m->biases) return "whose scores have biases";
+    if (pith__states_floats(m)) return "that has layers with a state";
     if (h->n_expert && (h->expert_sigmoid || h->expert_before)) return "whose experts are weighed by sigmoids";
     if (h->n_expert && h->expert_factor != 1) return "whose experts' weights have a factor";
     if (h->n_ff_shared) return "with a shared expert";

@@ -1,0 +1,35 @@
+/* recurrent.c - what layers with a state do with it, token by token in the order of the text.
+ *
+ * Channels do not depend on each other, so it is they that vectors and threads share out: the bits of a token are the
+ * same however many tokens come with it. */
+#include "kernels.h"
+
+enum { SIDE_BY_SIDE = 64 }; /* channels */
+
+/* Input t of the tokens at hand; before the first of them (t < 0) of those that the state has. */
+static const float *input_at(const pith__convolution *v, ptrdiff_t t) {
+    if (t >= 0) return v->x + (size_t)t * v->x_row;
+    return v->state + (size_t)(t + (ptrdiff_t)v->n_tap - 1) * v->n_channel;
+}
+
+/* One token, up to SIDE_BY_SIDE channels from c on. */
+static void convolve_token(const pith__convolution *v, size_t t, size_t c, size_t n) {
+    float sum[SIDE_BY_SIDE];
+    for (size_t i = 0; i < n; i++) sum[i] = v->bias ? v->bias[c + i] : 0;
+    for (size_t j = 0; j < v->n_tap; j++) {
+        const float *x = input_at(v, (ptrdiff_t)(t + j) - (ptrdiff_t)v->n_tap + 1) + c, *w = v->w + c * v->n_tap + j;
+        for (size_t i = 0; i < n; i++) sum[i] += w[i * v->n_tap] * x[i];
+    }
+    memcpy(v->y + t * v->n_channel + c, sum, n * sizeof *sum);
+}
+
+PITH_SHARED void pith__convolve(const pith__convolution *v, size_t c0, size_t c1) {
+    for (size_t c = c0, n; c < c1; c += n) {
+        n = c1 - c < SIDE_BY_SIDE ? c1 - c : SIDE_BY_SIDE;
+        for (size_t t = 0; t < v->n; t++) convolve_token(v, t, c, n);
+    }
+    for (size_t j = 0; j + 1 < v->n_tap; j++) { /* a row comes from itself or from one behind it */
+        const float *x = input_at(v, (ptrdiff_t)(v->n + j) - (ptrdiff_t)v->n_tap + 1);
+        memmove(v->state + j * v->n_channel + c0, x + c0, (c1 - c0) * sizeof *x);
+    }
+}
