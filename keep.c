@@ -1,7 +1,7 @@
 /* keep.c - a text is kept: copied to another session, saved to a file and loaded from it.
  *
  * What a session has of its text: the tokens, the logits, and the KV cache, of which layers with a window have the
- * last positions only. It is all copied as it is, so that the text goes on to the same bits as if the session had
+ * last positions only; and the states of layers that have one, with those kept at marks. It is all copied as it is, so that the text goes on to the same bits as if the session had
  * evaluated it. Rings of other lengths have a position in another slot, but always in the same place of a group
  * of 16: full groups of keys are copied at once, the others key by key. */
 #include "internal.h"
@@ -48,6 +48,20 @@ static void copy_plane(const span *x, plane to, plane from) {
     }
 }
 
+/* ---- states ------------------------------------------------------------------------------------------ */
+
+/* States and marks i, from -1 on: first the states now, then those at marks. */
+static float *states_of(const pith_session *s, int i) { return i < 0 ? s->states : s->mark[i].states; }
+
+static void copy_states(pith_session *to, const pith_session *from) {
+    size_t n = pith__states_floats(to->model);
+    to->n_mark = from->n_mark; /* sessions of a model have room for as many */
+    for (int i = -1; n && i < from->n_mark; i++) {
+        memcpy(states_of(to, i), states_of(from, i), n * sizeof(float));
+        if (i >= 0) to->mark[i].position = from->mark[i].position;
+    }
+}
+
 /* ---- copying ----------------------------------------------------------------------------------------- */
 
 /* A text of n tokens, of which rings have lost the first ones, stands in the session from now on. */
@@ -76,6 +90,7 @@ int pith_session_copy(pith_session *to, const pith_session *from, pith_error *er
     set_text(to, from->position, from->lost, from->logits_at, from->long_rope);
     memcpy(to->tokens, from->tokens, (size_t)from->position * sizeof *to->tokens);
     memcpy(to->logits, from->logits, (size_t)h->n_vocab * sizeof *to->logits);
+    copy_states(to, from);
     for (int i = 0; i < 2 * h->n_layer; i++) {
         int l = i / 2, values = i % 2;
         span x = span_of(to, l, values, to->lost, to->position);
@@ -87,7 +102,7 @@ int pith_session_copy(pith_session *to, const pith_session *from, pith_error *er
 
 /* ---- the file of a text -------------------------------------------------------------------------------- */
 
-/* A head, the tokens, the logits, then of each layer the keys and values of each kv head, as planes that begin with
+/* A head, the tokens, the logits, the positions of marks, the states now and at marks, then of each layer the keys and values of each kv head, as planes that begin with
  * the group of 16 of the first position that is held; slots before it and after the text are zeros. A hash of all
  * that comes before ends the file. */
 typedef struct {
@@ -99,10 +114,11 @@ typedef struct {
     int32_t k_format, v_format;
     int32_t n_token, lost, logits_at, n_vocab;
     uint64_t adapters;       /* hash of those that the session has; 0: none */
+    int32_t n_mark, zero;
 } file_head;
-_Static_assert(sizeof(file_head) == 112, "as in the file");
+_Static_assert(sizeof(file_head) == 120, "as in the file");
 
-enum { VERSION = 1, AT_ONCE = 1 << 16, LEAST = sizeof(file_head) + sizeof(uint64_t) };
+enum { VERSION = 2, AT_ONCE = 1 << 16, LEAST = sizeof(file_head) + sizeof(uint64_t) };
 static const char magic[8] = "PITHTEXT";
 
 /* Of the numbers of a matrix. */
@@ -145,11 +161,13 @@ PITH_SHARED uint64_t pith__model_hash(const pith_model *m) {
 /* The slots of a plane in a file that holds these positions. */
 static int slots_in_file(const span *x) { return pith__slots(x->last) - x->first / GROUP * GROUP; }
 
-/* All of it, for a text of n tokens in such a session; 0: more than can be counted. */
-static size_t size_in_file(const pith_session *s, int n, int lost) {
+/* All of it, for a text of n tokens and so many marks in such a session; 0: more than can be counted. */
+static size_t size_in_file(const pith_session *s, int n, int lost, int n_mark) {
     const pith__hyper *h = &s->model->hyper;
     size_t size = LEAST, bytes = ((size_t)n + (size_t)h->n_vocab) * 4;
     int over = pith__add(&size, size, bytes);
+    over |= pith__mul(&bytes, pith__states_floats(s->model) * sizeof(float), n ? (size_t)n_mark + 1 : 0);
+    over |= pith__add(&size, size, bytes) || pith__add(&size, size, (size_t)n_mark * sizeof(int32_t));
     for (int i = 0; i < 2 * h->n_layer && n; i++) {
         span x = span_of(s, i / 2, i % 2, lost, n);
         bytes = pith__cache_plane(x.format, x.head_dim, slots_in_file(&x));
@@ -163,7 +181,7 @@ static file_head head_of(const pith_session *s) {
         .version = VERSION, .long_rope = (uint32_t)s->long_rope,
         .model = s->model_hash ? s->model_hash : pith__model_hash(s->model),
         .adapters = pith__hash_adapters(s->model, &s->adapted),
-        .size = size_in_file(s, s->position, s->lost),
+        .size = size_in_file(s, s->position, s->lost, s->n_mark), .n_mark = s->n_mark,
         .k_format = s->k_format->id, .v_format = s->v_format->id, .n_token = s->position, .lost = s->lost,
         .logits_at = s->logits_at, .n_vocab = s->model->hyper.n_vocab,
     };
@@ -213,6 +231,9 @@ static void put_text(text_writer *f, const pith_session *s, const file_head *hea
     put(f, head, sizeof *head);
     put(f, s->tokens, (size_t)s->position * sizeof *s->tokens);
     put(f, s->logits, (size_t)h->n_vocab * sizeof *s->logits);
+    for (int i = 0; i < s->n_mark; i++) put(f, &(int32_t){ s->mark[i].position }, sizeof(int32_t));
+    for (int i = -1; s->states && s->position && i < s->n_mark; i++)
+        put(f, states_of(s, i), pith__states_floats(s->model) * sizeof(float));
     for (int i = 0; i < 2 * h->n_layer; i++) {
         span x = span_of(s, i / 2, i % 2, s->lost, s->position);
         for (int kv_head = 0; kv_head < s->model->layer[i / 2].n_kv_head; kv_head++)
@@ -303,7 +324,9 @@ static int check_content(const pith_session *s, const pith__file *f, const char 
     if (h->logits_at < 0 || h->long_rope > (s->model->rope[0].freq_long != NULL))
         return pith__fail(err, PITH_EFORMAT, "%s: logits of position %d and angles %u", path, h->logits_at,
                           h->long_rope);
-    size_t size = size_in_file(s, h->n_token, h->lost);
+    if (h->n_mark < 0 || h->n_mark > s->most_mark || h->zero)
+        return pith__fail(err, PITH_EFORMAT, "%s: states at %d places, need 0 to %d", path, h->n_mark, s->most_mark);
+    size_t size = size_in_file(s, h->n_token, h->lost, h->n_mark);
     if (size != f->size)
         return pith__fail(err, PITH_EFORMAT, "%s: has %zu bytes, need %zu", path, f->size, size);
     for (int i = 0; i < h->n_token; i++) {
@@ -312,7 +335,20 @@ static int check_content(const pith_session *s, const pith__file *f, const char 
         if (t < 0 || t >= h->n_vocab)
             return pith__fail(err, PITH_EFORMAT, "%s: token %d is %d, need 0 to %d", path, i, t, h->n_vocab - 1);
     }
+    const uint8_t *marks = f->data + sizeof *h + ((size_t)h->n_token + (size_t)h->n_vocab) * 4;
+    for (int32_t i = 0, before = 0, u; i < h->n_mark; i++, before = u) {
+        memcpy(&u, marks + (size_t)i * sizeof u, sizeof u);
+        if (u <= before || u > h->n_token)
+            return pith__fail(err, PITH_EFORMAT, "%s: states of position %d, need %d to %d", path, u, before + 1, h->n_token);
+    }
     return PITH_OK;
+}
+
+static void take_states(pith_session *s, pith__cursor *c, int n_mark, int n_token) {
+    size_t bytes = pith__states_floats(s->model) * sizeof(float);
+    s->n_mark = n_mark;
+    for (int i = 0; i < n_mark; i++) s->mark[i].position = (int32_t)pith__u32(c);
+    for (int i = -1; bytes && n_token && i < n_mark; i++) memcpy(states_of(s, i), pith__take(c, bytes), bytes);
 }
 
 static void take_text(pith_session *s, const pith__file *f, const file_head *head) {
@@ -323,6 +359,7 @@ static void take_text(pith_session *s, const pith__file *f, const file_head *hea
     memcpy(s->tokens, pith__take(&c, n_token), n_token);
     memcpy(s->logits, pith__take(&c, n_logit), n_logit);
     set_text(s, head->n_token, head->lost, head->logits_at, (int)head->long_rope);
+    take_states(s, &c, head->n_mark, head->n_token);
     for (int i = 0; i < 2 * h->n_layer && n_token; i++) {
         span there = span_of(s, i / 2, i % 2, head->lost, head->n_token);
         span here = span_of(s, i / 2, i % 2, s->lost, s->position); /* perhaps less: a shorter ring */
