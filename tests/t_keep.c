@@ -344,7 +344,7 @@ static void write_changed(bytes f, size_t at, const void *p, size_t n) {
 
 /* As another program might write them. The offsets are those of keep.c's head. */
 TEST(numbers_that_cannot_be_are_refused) {
-    enum { LONG_ROPE = 12, N_TOKEN = 88, LOST = 92, LOGITS_AT = 96, TOKENS = 112 };
+    enum { LONG_ROPE = 12, N_TOKEN = 88, LOST = 92, LOGITS_AT = 96, N_MARK = 112, TOKENS = 120 };
     static const int wrong[] = { -1, 6, 20, 33, INT32_MAX, INT32_MIN };
     bytes b;
     pith_model *m = open_smallest(&b, 1);
@@ -365,6 +365,8 @@ TEST(numbers_that_cannot_be_are_refused) {
         if (w < 0 || w > 19) refuses(&x, PITH_EFORMAT, "token 2 is");
         write_changed(f, LOGITS_AT, &w, 4);
         if (w < 0) refuses(&x, PITH_EFORMAT, "logits of position");
+        write_changed(f, N_MARK, &w, 4);
+        refuses(&x, PITH_EFORMAT, "places, need 0 to 0");
     }
     CHECK(goes_on_with_other(&x));
     write_changed(f, N_TOKEN, &(int){ 5 }, 4);
