@@ -260,6 +260,7 @@ enum { /* how a family names its tensors */
     PITH__HF_ELDERS = 0xbf8, /* these have no name in common with the others */
     PITH__HF_TEXT_HEAD = 0x1000, PITH__HF_TOKEN_HEAD = 0x2000, PITH__HF_WORD_HEAD = 0x4000, /* what the head is of */
     PITH__HF_HEADS = 0x7000,
+    PITH__HF_LFM = 1 << 24, PITH__HF_LFM2 = 1 << 25, /* feed_forward.w1; and, before LFM3, self_attn.out_proj */
     PITH__HF_SHARED = 0x8000  /* mlp.shared_experts (DeepSeek, GLM), else mlp.shared_expert (Qwen) */
 };
 enum { PITH__HF_NAME = 120 }; /* room for a name */
@@ -326,6 +327,11 @@ PITH_SHARED int pith__hf_elder(pith__hf *c); /* config.json -> keys; 0: it is of
 PITH_SHARED int pith__hf_elder_style(const char *type); /* as pith__hf_style_of */
 PITH_SHARED int pith__hf_elder_of(const char *arch); /* the same of GGUF's name; 0: it is none of these */
 PITH_SHARED int pith__hf_layout(pith__folder *f); /* tensors, under GGUF's names, get GGUF's shapes */
+
+/* ---- formats/hfhybrid.c: models some of whose layers are not of attention --------------------------- */
+
+PITH_SHARED void pith__hf_hybrid(pith__hf *c, int style); /* attention.head_count_kv, layer by layer, and what belongs to its mixers */
+PITH_SHARED int pith__hf_lfm_ff(pith__hf *c, int usual); /* the width of its networks; usual: intermediate_size if it is not said */
 
 /* ---- formats/hfwords.c, postprocess.c: WordPiece; what goes around texts --------------------------- */
 

@@ -252,6 +252,7 @@ PITH_SHARED int pith__hf_layout(pith__folder *f) {
             }
         if (style & PITH__HF_NEOX && (tensor_ends(t->name, "attn_qkv.weight") || tensor_ends(t->name, "attn_qkv.bias")))
             code = group_qkv(f, t);
+        if (t->n_dim == 3 && t->shape[1] == 1 && tensor_ends(t->name, "conv.weight")) t->n_dim = 2, t->shape[1] = t->shape[2];
         if (f->skip_positions && pith__str_is(t->name, "position_embd.weight")) code = skip_positions(f, t);
     }
     return code;

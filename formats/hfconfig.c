@@ -29,6 +29,7 @@ enum { /* what a family means in its own way */
 enum { /* config.json's fields that only some families read */
     READS_BIAS = 1, READS_FFN_BIAS = 2, READS_PART = 4, READS_SCALAR = 8, READS_CAP = 16,
     READS_ATTN_CAP = 32, READS_MULTIPLIERS = 64, READS_EXPERTS = 128, READS_WINDOW = 256,
+    READS_HYBRID = 1 << 24, /* layers that are not of attention */
     READS_USE = 512, READS_FROM = 1024, READS_TYPES = 2048, READS_PERIOD = 4096, READS_NOPE = 8192,
     READS_LOCAL = 16384, READS_BOTH_WAYS = 32768, READS_QK_NORM = 1 << 16, READS_QKV_BIAS = 1 << 17,
     READS_TEMPERATURE = 1 << 18, READS_OUT_BIAS = 1 << 19
@@ -94,6 +95,8 @@ static const struct pith__hf_family {
       50304, 4096, 11008, 32, 32, 0, 0, 2048, 4096, 1e-5, 5e5 },
     { "granite", "granite", 0, READS_BIAS | READS_FFN_BIAS | READS_MULTIPLIERS, 0, 0,
       32000, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1e-6, 1e4 },
+    { "lfm2", "lfm2", HF_TIED, READS_HYBRID, PITH__HF_LFM | PITH__HF_LFM2, 0,
+      65536, 2560, 12288, 32, 32, 8, 0, 128000, 0, 1e-5, 1e6 },
 };
 
 /* Fields that change the arithmetic, who reads them, and the value that changes nothing (null always
@@ -126,6 +129,7 @@ static const struct {
     { "shared_expert_intermediate_size", READS_EXPERTS, NEUTRAL_NONE },
     { "no_rope_layers", READS_NOPE, NEUTRAL_ONE },
     { "clip_qkv", 0, NEUTRAL_NONE },
+    { "conv_bias", 0, NEUTRAL_NONE },
     { "use_qk_norm", READS_QK_NORM, NEUTRAL_NONE },
     { "qk_layernorm", 0, NEUTRAL_NONE },
     { "alibi", 0, NEUTRAL_NONE },
@@ -342,15 +346,17 @@ static void config_sizes(pith__hf *c) {
     pith__hf_put_int(c, "block_count", c->f->n_layer);
     pith__hf_put_int(c, "vocab_size", c->f->n_vocab);
     pith__hf_put_int(c, "context_length", c->n_ctx);
-    pith__hf_put_int(c, "feed_forward_length", pith__hf_int(c, at, "intermediate_size", 1, d->n_ff));
+    int n_ff = d->style & PITH__HF_LFM2 ? pith__hf_lfm_ff(c, d->n_ff) : pith__hf_int(c, at, "intermediate_size", 1, d->n_ff);
+    pith__hf_put_int(c, "feed_forward_length", n_ff);
     pith__hf_put_int(c, "attention.head_count", n_head);
     pith__hf_put_int(c, "attention.head_count_kv",
                      pith__hf_int(c, at, "num_key_value_heads", 1, n_kv_head));
     pith__hf_put_int(c, "attention.key_length", c->head_dim);
     pith__hf_put_int(c, "attention.value_length", c->head_dim);
-    double eps = pith__hf_float(c, at, "rms_norm_eps", d->eps);
+    const char *eps_name = d->style & PITH__HF_LFM ? "norm_eps" : "rms_norm_eps";
+    double eps = pith__hf_float(c, at, eps_name, d->eps);
     if (!(eps >= 0 && eps <= FLT_MAX))
-        pith__hf_wrong(c, pith__hf_get(at, "rms_norm_eps"), PITH_EFORMAT, "rms_norm_eps", "a float of 0 or more");
+        pith__hf_wrong(c, pith__hf_get(at, eps_name), PITH_EFORMAT, eps_name, "a float of 0 or more");
     pith__hf_put_float(c, "attention.layer_norm_rms_epsilon", eps);
     enum { LAYERS_MAX = 4096 }; /* arrays of this length are made before a tensor is seen */
     if (c->f->n_layer > LAYERS_MAX)
@@ -472,7 +478,8 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
     config_refuse(&c, outer);
     if (c.code) return c.code;
     pith__hf_rope(&c);
-    config_window(&c, reads & READS_NOPE ? config_nope(&c) : NULL);
+    if (reads & READS_HYBRID) pith__hf_hybrid(&c, c.family->style);
+    else config_window(&c, reads & READS_NOPE ? config_nope(&c) : NULL);
     config_extras(&c);
     f->s->qk_halves = f->s->is_folder = 1;
     f->s->hf_style = c.family->style;

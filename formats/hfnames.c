@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum { POST = PITH__HF_POST_NORM, FUSED = PITH__HF_FUSED, FC = PITH__HF_FC, MIXTRAL = PITH__HF_MIXTRAL, BERT = PITH__HF_BERT,
-       ROBERTA = PITH__HF_ROBERTA,
+       ROBERTA = PITH__HF_ROBERTA, LFM = PITH__HF_LFM, LFM2 = PITH__HF_LFM2,
        DISTIL = PITH__HF_DISTIL, NOMIC = PITH__HF_NOMIC, GPT2 = PITH__HF_GPT2, NEOX = PITH__HF_NEOX,
        MODERN = PITH__HF_MODERN, MPNET = PITH__HF_MPNET, SHARED = PITH__HF_SHARED };
 
@@ -40,6 +40,7 @@ static const struct {
     int only;
 } name_outer[] = {
     { "embed_tokens", "token_embd", 0 },
+    { "embedding_norm", "token_embd_norm", LFM },
     { "norm", "output_norm", 0 },
     { "lm_head", "output", 0 },
     { "embeddings.word_embeddings", "token_embd", BERT | DISTIL | NOMIC | MPNET },
@@ -98,6 +99,17 @@ static const struct {
     const char *hf, *gguf;
     int only, never;
 } name_inner[] = {
+    { "operator_norm", "attn_norm", LFM, 0 },
+    { "ffn_norm", "ffn_norm", LFM, 0 },
+    { "self_attn.out_proj", "attn_output", LFM2, 0 },
+    { "self_attn.q_layernorm", "attn_q_norm", LFM2, 0 },
+    { "self_attn.k_layernorm", "attn_k_norm", LFM2, 0 },
+    { "conv.in_proj", "shortconv.in_proj", LFM, 0 },
+    { "conv.conv", "shortconv.conv", LFM, 0 },
+    { "conv.out_proj", "shortconv.out_proj", LFM, 0 },
+    { "feed_forward.w1", "ffn_gate", LFM, 0 },
+    { "feed_forward.w3", "ffn_up", LFM, 0 },
+    { "feed_forward.w2", "ffn_down", LFM, 0 },
     { "input_layernorm", "attn_norm", 0, 0 },
     { "self_attn.q_proj", "attn_q", 0, 0 },
     { "self_attn.k_proj", "attn_k", 0, 0 },

@@ -264,9 +264,16 @@ static void put_vocab(blob *b, const pith__vocab *v) {
 
 enum { ALIGNMENT = 32 };
 
+/* The few numbers of a convolution, which llama.cpp wants as floats. */
+static int is_convolution(pith__str name) {
+    static const char end[] = "conv.weight";
+    size_t n = sizeof end - 1;
+    return name.n >= n && !memcmp(name.p + name.n - n, end, n);
+}
+
 /* Vectors stay floats; rows that are no whole number of blocks become F16. */
 PITH_SHARED const pith__format *pith__gguf_format(const pith__tensor *t, const pith__format *to) {
-    if (t->n_dim < 2) return pith__format_of(PITH__F32);
+    if (t->n_dim < 2 || is_convolution(t->name)) return pith__format_of(PITH__F32);
     return t->cols % (size_t)to->length ? pith__format_of(PITH__F16) : to;
 }
 

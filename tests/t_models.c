@@ -25,6 +25,7 @@ static const struct {
     { "nanochat", 1e-5, 0 },
     { "phi4mini", 1e-5, 0 },
     { "lfm2", 1e-5, 1e-5 },
+    { "lfm2", 1e-5, 1e-5 },
 };
 enum { N_MODEL = sizeof models / sizeof *models };
 
