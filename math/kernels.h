@@ -215,6 +215,35 @@ typedef struct {
 } pith__convolution;
 PITH_SHARED void pith__convolve(const pith__convolution *v, size_t c0, size_t c1);
 
+/* math/delta.c: the gated delta rule, of n new tokens of a text: pith__delta_portable. A head has a state (dk, dv), which lies in blocks of
+ * 16 columns, so that one stays in the nearest cache for all tokens. The columns that fill up the last block stay 0. */
+enum { PITH__DELTA_COLUMNS = 16 };
+
+typedef struct {
+    const float *q, *k;  /* (n, stride) each row begins with (n_k_head, dk) */
+    const float *v;      /* (n, stride) each row begins with (n_head, dv) */
+    size_t stride;
+    const float *decay, *beta; /* (n, n_head) */
+    float *y;            /* (n, n_head, dv) */
+    float *state;        /* (n_head, blocks, dk, 16); zeros before the first token of a text */
+    int n, n_head, n_k_head, dk, dv;
+    int in_turn;         /* 1: head h reads key head h % n_k_head (GGUF), 0: as in grouped queries (Hugging Face) */
+} pith__delta;
+
+static inline size_t pith__delta_blocks(int dv) { return ((size_t)dv + PITH__DELTA_COLUMNS - 1) / PITH__DELTA_COLUMNS; }
+
+static inline float *pith__delta_block(const pith__delta *d, size_t head, size_t block) {
+    return d->state + (head * pith__delta_blocks(d->dv) + block) * (size_t)d->dk * PITH__DELTA_COLUMNS;
+}
+
+static inline size_t pith__delta_key(const pith__delta *d, size_t head) { /* where its query and key are in a row */
+    size_t n = (size_t)d->n_k_head;
+    return (d->in_turn ? head % n : head / ((size_t)d->n_head / n)) * (size_t)d->dk;
+}
+PITH_SHARED void pith__delta_portable(const pith__delta *d, size_t head, size_t block);
+/* x (n) becomes scale x / sqrt(the sum of its squares + eps). */
+PITH_SHARED void pith__unit(const pith__kernels *k, float *x, size_t n, float eps, float scale);
+
 /* For search: what a question needs of vectors, found in one reading of them, because memory is the limit. */
 typedef struct {
     const float *x;      /* (n, cols) */
@@ -259,6 +288,7 @@ struct pith__kernels {
     void (*rope)(float *x, const float *cs, int n_rot, int half); /* one head; cs: (n_rot / 2, 2) cos, sin */
     void (*gate)(float *y, const float *gate, const float *up, size_t n, int act); /* act(gate) * up; up NULL: ones */
     void (*softmax)(float *x, size_t n);
+    void (*delta)(const pith__delta *d, size_t head, size_t block); /* a block of columns of one head, and its state */
     void (*outer)(const pith__outer *p);
     void (*d_gate)(float *d_gate, float *d_up, const float *dy, const float *gate, const float *up, size_t n,
                    int act); /* the gradient of gate */

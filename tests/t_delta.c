@@ -1,0 +1,145 @@
+/* The gated delta rule, by every kernel set: against the formulas in double; against the order of
+ * their sums written out in plain C, bit by bit; and however the tokens of a text are split. */
+#include "kernel_cases.h"
+
+enum { N_TOKEN = 23 };
+
+static int fused; /* portable rounds a product and then its sum; all others round a * b + c once */
+
+static float mul_add(float a, float b, float c) { return fused ? fmaf(a, b, c) : c + a * b; }
+
+static float *numbers(size_t n, float size) {
+    float *x = take(n * sizeof *x);
+    for (size_t i = 0; i < n; i++) x[i] = uniform() * size;
+    return x;
+}
+
+/* Runs something over parts of a text, of n0 tokens and then of one more each time. */
+static int next_part(int t, int n0) { return t == 0 ? n0 : t + 1 + t / 3 < N_TOKEN ? t + 1 + t / 3 : N_TOKEN; }
+
+/* ---- the gated delta rule ---------------------------------------------------------------------------- */
+
+typedef struct {
+    pith__delta d;
+    float *qkv, *decay, *beta;
+    size_t state;        /* numbers of it */
+} case_of_delta;
+
+static case_of_delta new_delta(int n_k_head, int n_head, int dk, int dv, int in_turn) {
+    size_t stride = (size_t)(2 * n_k_head * dk + n_head * dv), gates = (size_t)N_TOKEN * (size_t)n_head;
+    case_of_delta c = { .qkv = numbers(N_TOKEN * stride, 1), .decay = numbers(gates, 0.5f), .beta = numbers(gates, 0.5f) };
+    c.state = (size_t)n_head * pith__delta_blocks(dv) * (size_t)dk * PITH__DELTA_COLUMNS;
+    for (size_t i = 0; i < gates; i++) c.decay[i] += 0.5f, c.beta[i] += 0.5f;
+    for (int t = 0; t < N_TOKEN; t++)
+        for (int h = 0; h < 2 * n_k_head; h++)
+            pith__unit(sets[0], c.qkv + (size_t)t * stride + (size_t)(h * dk), (size_t)dk, 1e-6f, 1);
+    c.d = (pith__delta){ .q = c.qkv, .k = c.qkv + n_k_head * dk, .v = c.qkv + 2 * n_k_head * dk, .stride = stride, .decay = c.decay,
+                         .beta = c.beta, .y = take(gates * (size_t)dv * 4), .state = take(c.state * 4), .n = N_TOKEN, .n_head = n_head,
+                         .n_k_head = n_k_head, .dk = dk, .dv = dv, .in_turn = in_turn };
+    return c;
+}
+
+static void free_delta(case_of_delta *c) {
+    free(c->qkv), free(c->decay), free(c->beta), free(c->d.y), free(c->d.state);
+}
+
+static void delta_parts(const pith__kernels *k, const case_of_delta *c, int n0) {
+    memset(c->d.state, 0, c->state * sizeof *c->d.state);
+    for (int t = 0, end; t < N_TOKEN; t = end) {
+        pith__delta part = c->d;
+        size_t heads = (size_t)t * (size_t)part.n_head;
+        end = next_part(t, n0);
+        part.n = end - t, part.q += (size_t)t * part.stride, part.k += (size_t)t * part.stride, part.v += (size_t)t * part.stride;
+        part.decay += heads, part.beta += heads, part.y += heads * (size_t)part.dv;
+        for (size_t h = 0; h < (size_t)part.n_head; h++)
+            for (size_t b = 0; b < pith__delta_blocks(part.dv); b++) k->delta(&part, h, b);
+    }
+}
+
+static int key_head(const pith__delta *d, int h) { return d->in_turn ? h % d->n_k_head : h / (d->n_head / d->n_k_head); }
+
+/* Column j of head h over all tokens, as the formula has it: S *= decay; d = beta (v - S^T k); S += k d^T; y = S^T q. */
+static void right_column(const pith__delta *d, int h, int j, double *y) {
+    double s[256] = { 0 };
+    for (int t = 0; t < d->n; t++) {
+        const float *q = d->q + (size_t)t * d->stride + key_head(d, h) * d->dk, *k = d->k + (size_t)t * d->stride + key_head(d, h) * d->dk;
+        double found = 0, decay = d->decay[t * d->n_head + h], v = d->v[(size_t)t * d->stride + (size_t)(h * d->dv + j)];
+        for (int i = 0; i < d->dk; i++) s[i] *= decay, found += s[i] * k[i];
+        double learn = d->beta[t * d->n_head + h] * (v - found);
+        y[t] = 0;
+        for (int i = 0; i < d->dk; i++) s[i] += k[i] * learn, y[t] += s[i] * q[i];
+    }
+}
+
+/* The same in floats, in the order that all kernel sets have. */
+static float weighed(const float *s, const float *x, int n) {
+    float sum[4] = { 0 };
+    for (int i = 0; i < n; i++) sum[i % 4] = mul_add(x[i], s[i], sum[i % 4]);
+    return (sum[0] + sum[2]) + (sum[1] + sum[3]);
+}
+
+static void ordered_column(const pith__delta *d, int h, int j, float *y) {
+    float s[256] = { 0 };
+    for (int t = 0; t < d->n; t++) {
+        const float *q = d->q + (size_t)t * d->stride + key_head(d, h) * d->dk, *k = d->k + (size_t)t * d->stride + key_head(d, h) * d->dk;
+        float decay = d->decay[t * d->n_head + h], v = d->v[(size_t)t * d->stride + (size_t)(h * d->dv + j)];
+        float learn = d->beta[t * d->n_head + h] * mul_add(-decay, weighed(s, k, d->dk), v);
+        for (int i = 0; i < d->dk; i++) s[i] = mul_add(k[i], learn, decay * s[i]);
+        y[t] = weighed(s, q, d->dk);
+    }
+}
+
+static void check_delta(int n_k_head, int n_head, int dk, int dv, int in_turn) {
+    case_of_delta c = new_delta(n_k_head, n_head, dk, dv, in_turn);
+    size_t size = (size_t)N_TOKEN * (size_t)n_head * (size_t)dv;
+    float *first = take(size * 4), order[N_TOKEN];
+    double right[N_TOKEN];
+    for (int s = 0; s < n_set && t_bad < 6; s++) {
+        fused = s > 0;
+        delta_parts(sets[s], &c, N_TOKEN);
+        memcpy(first, c.d.y, size * 4);
+        for (int h = 0; h < n_head; h++)
+            for (int j = 0; j < dv && t_bad < 6; j++) {
+                right_column(&c.d, h, j, right);
+                ordered_column(&c.d, h, j, order);
+                for (int t = 0; t < N_TOKEN; t++) {
+                    float got = first[(t * n_head + h) * dv + j];
+                    NEAR(got, right[t], 2e-6);
+                    if (memcmp(&got, &order[t], 4)) FAIL("%s: order of sums: head %d column %d token %d", sets[s]->name, h, j, t);
+                }
+            }
+        for (int n0 = 1; n0 < 6; n0++) {
+            delta_parts(sets[s], &c, n0);
+            if (memcmp(c.d.y, first, size * 4)) FAIL("%s: %d tokens first give other bits", sets[s]->name, n0);
+        }
+    }
+    free(first);
+    free_delta(&c);
+}
+
+TEST(delta_rule) {
+    static const int shape[][4] = { { 1, 1, 1, 1 }, { 2, 4, 16, 16 }, { 1, 3, 7, 20 }, { 2, 2, 18, 15 }, { 2, 6, 64, 40 }, { 1, 2, 128, 128 } };
+    for (int i = 0; i < 6; i++)
+        for (int in_turn = 0; in_turn < 2; in_turn++) check_delta(shape[i][0], shape[i][1], shape[i][2], shape[i][3], in_turn);
+}
+
+TEST(unit_vectors) {
+    float x[37], y[37];
+    for (int s = 0; s < n_set; s++)
+        for (int n = 1; n <= 37; n++) {
+            double sum = 0;
+            for (int i = 0; i < n; i++) x[i] = y[i] = uniform(), sum += (double)x[i] * x[i];
+            pith__unit(sets[s], y, (size_t)n, 1e-6f, 0.25f);
+            for (int i = 0; i < n; i++) NEAR(y[i], 0.25 * x[i] / sqrt(sum + 1e-6), 1e-6);
+        }
+    memset(y, 0, sizeof y);
+    pith__unit(sets[0], y, 37, 1e-6f, 1);
+    for (int i = 0; i < 37; i++) EQ(y[i] == 0, 1);
+}
+
+int main(void) {
+    find_kernels_and_formats();
+    RUN(delta_rule);
+    RUN(unit_vectors);
+    return DONE();
+}
