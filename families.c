@@ -13,6 +13,7 @@
 
 enum { GEMMA = PITH__HALF | PITH__GELU_FFN | PITH__SCALE_EMBD, /* what the Gemmas share, */
        DECODER = PITH__PRE_NORM | PITH__LAYER_NORM | PITH__UNGATED, /* GPT-2 and GPT-NeoX, */
+       QWEN35 = PITH__HEAD_GATES | PITH__FFN_POST_NAME,
        ENCODER = PITH__OUT_NORM | PITH__LAYER_NORM | PITH__TYPES | PITH__EMBD_NORM | PITH__BOTH_WAYS }; /* and BERTs */
 
 static const pith__family families[] = {
@@ -43,6 +44,9 @@ static const pith__family families[] = {
     { "nanochat", PITH__PRE_NORM | PITH__EMBD_NORM | PITH__QK_NORM | PITH__QK_NORM_LATE | PITH__BARE_NORMS | PITH__HALF |
       PITH__UNGATED | PITH__RELU2_FFN, .window_period = 1, .rope_back = 1 },
     { "lfm2", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM, .window_period = 1, .mixer = PITH__SHORTCONV, .out_norm = "token_embd_norm" },
+    { "qwen35", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | QWEN35, .window_period = 1, .mixer = PITH__DELTA },
+    { "qwen35moe", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | QWEN35 | PITH__EXPERTS, .window_period = 1,
+      .mixer = PITH__DELTA },
     { "gpt2", DECODER | PITH__POSITIONS | PITH__NO_ROPE | PITH__GELU_FFN, .window_period = 1 },
     { "gptneox", DECODER | PITH__HALF | PITH__PARALLEL | PITH__ERF_FFN, .window_period = 1 },
     { "bert", ENCODER | PITH__POSITIONS | PITH__NO_ROPE | PITH__UNGATED | PITH__ERF_FFN, .window_period = 1 },
@@ -415,6 +419,26 @@ PITH_SHARED void pith__make_biases(pith__opening *o) {
 
 /* ---- layers of other kinds ------------------------------------------------------------------------- */
 
+/* Of the delta rule. What comes from a file is small enough that no product here overflows. */
+static void delta_sizes(pith__opening *o, pith__recurrent *r) {
+    enum { MOST = 1 << 14 };
+    int inner = int_key(o, "ssm.inner_size", 1, 0);
+    r->n_tap = int_key(o, "ssm.conv_kernel", 2, 0);
+    r->dk = int_key(o, "ssm.state_size", 1, 0);
+    r->n_k_head = int_key(o, "ssm.group_count", 1, 0);
+    r->n_head = int_key(o, "ssm.time_step_rank", 1, 0);
+    if (o->code) return;
+    if (r->n_tap > 64) pith__fail_hyper(o, "ssm.conv_kernel", r->n_tap, "at most 64");
+    if (r->dk > MOST) pith__fail_hyper(o, "ssm.state_size", r->dk, "at most 16384");
+    if (r->n_head > MOST) pith__fail_hyper(o, "ssm.time_step_rank", r->n_head, "at most 16384");
+    if (r->n_head % r->n_k_head) pith__fail_hyper(o, "ssm.group_count", r->n_k_head, "a divisor of ssm.time_step_rank");
+    if (inner % r->n_head || inner / r->n_head > MOST)
+        pith__fail_hyper(o, "ssm.inner_size", inner, "a multiple of ssm.time_step_rank, by 16384 at most");
+    if (o->code) return;
+    r->n_inner = inner, r->n_in = inner + 2 * r->n_head;
+    r->n_conv = 2 * r->n_k_head * r->dk + inner;
+}
+
 /* Every layer of this mixer has these sizes. */
 static pith__recurrent state_sizes(pith__opening *o, int mixer) {
     pith__recurrent r = { 0 };
@@ -426,8 +450,16 @@ static pith__recurrent state_sizes(pith__opening *o, int mixer) {
         r.n_conv = r.n_inner = n_embd;
         r.n_in = o->code ? 0 : 3 * n_embd;
         break;
+    case PITH__DELTA: delta_sizes(o, &r); break;
     }
     return r;
+}
+
+/* 1: layer l is of attention. Where heads do not say so layer by layer, every so many layers the last one is. */
+static int attends(pith__opening *o, int l) {
+    if (!o->family->mixer) return 1;
+    int period = int_key(o, "full_attention_interval", 1, o->family->mixer == PITH__DELTA ? 4 : 1);
+    return layer_key(o, "attention.head_count_kv", l, o->m->hyper.n_head) && (l + 1) % period == 0;
 }
 
 static void set_mixers(pith__opening *o) {
@@ -435,7 +467,7 @@ static void set_mixers(pith__opening *o) {
     int mixer = o->family->mixer;
     for (int l = 0; mixer && l < h->n_layer && !o->code; l++) {
         pith__layer *w = &o->m->layer[l];
-        if (layer_key(o, "attention.head_count_kv", l, h->n_head)) continue;
+        if (attends(o, l)) continue;
         w->mixer = mixer;
         w->recurrent = state_sizes(o, mixer);
         h->n_mix_in = w->recurrent.n_in, h->n_conv = w->recurrent.n_conv, h->n_inner = w->recurrent.n_inner;
@@ -492,7 +524,8 @@ PITH_SHARED void pith__set_layers(pith__opening *o) {
     for (int l = 0; l < h->n_layer && !o->code; l++) {
         pith__layer *w = &o->m->layer[l];
         w->n_head = layer_key(o, "attention.head_count", l, 0);
-        w->n_kv_head = layer_key(o, "attention.head_count_kv", l, w->n_head);
+        w->n_kv_head = w->mixer == PITH__ATTENTION ? layer_key(o, "attention.head_count_kv", l, w->n_head) : 0;
+        w->head_gates = w->mixer == PITH__ATTENTION && o->family->has & PITH__HEAD_GATES;
         w->head_dim = h->head_dim;
         w->n_rot = h->n_rot;
         w->n_ff = layer_key(o, "feed_forward_length", l, 0);
@@ -500,6 +533,10 @@ PITH_SHARED void pith__set_layers(pith__opening *o) {
         int q = w->n_head * w->head_dim, kv = w->n_kv_head * w->head_dim;
         h->n_q = q > h->n_q ? q : h->n_q;
         h->n_kv = kv > h->n_kv ? kv : h->n_kv;
+        if (w->head_gates && q > INT32_MAX / 2) fail_size(o, "attention.head_count", l, w->n_head, "fewer channels in all heads together");
+        if (o->code || !w->head_gates) continue;
+        h->n_mix_in = 2 * q > h->n_mix_in ? 2 * q : h->n_mix_in;
+        h->n_inner = q > h->n_inner ? q : h->n_inner;
     }
 }
 

@@ -158,13 +158,33 @@ static void before_mixer(const void *data, size_t t, uint8_t *scratch) {
     norm_row(b, b->a.xn, b->a.x, &b->layer->attn_norm, t);
 }
 
+/* mix_in of a token is, head by head, a query and the gates of what its attention brings in. */
+static void take_queries(const pith__block *b, size_t t) {
+    size_t dim = (size_t)b->layer->head_dim, n = (size_t)b->layer->n_head;
+    for (size_t i = t * n; b->layer->head_gates && i < (t + 1) * n; i++)
+        memcpy(b->a.q0 + i * dim, b->a.mix_in + 2 * i * dim, dim * sizeof *b->a.q0);
+}
+
+/* a.inner = attention times the sigmoid of its gates. */
+static void gate_heads(const void *data, size_t t, uint8_t *scratch) {
+    (void)scratch;
+    const pith__block *b = data;
+    size_t dim = (size_t)b->layer->head_dim, n = (size_t)b->layer->n_head;
+    for (size_t h = t * n; h < (t + 1) * n; h++) {
+        const float *gate = b->a.mix_in + (2 * h + 1) * dim, *x = b->a.attn + h * dim;
+        for (size_t i = 0; i < dim; i++) b->a.inner[h * dim + i] = x[i] / (1 + expf(-gate[i]));
+    }
+}
+
 /* q/k norm, RoPE, then the KV cache; queries may be scaled. */
 static void finish_qkv(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const pith__block *b = data;
     const pith__layer *w = b->layer;
+    take_queries(b, t);
     bias_norm_rope(b, b->a.q, b->a.q0, &w->q_bias, &w->q_norm, w->n_head, t);
-    pith__temper(b->pass, b->a.q + t * w->q.tensor.rows, w->q.tensor.rows, t);
+    size_t n_q = (size_t)w->n_head * (size_t)w->head_dim;
+    pith__temper(b->pass, b->a.q + t * n_q, n_q, t);
     bias_norm_rope(b, b->a.k, b->a.k0, &w->k_bias, &w->k_norm, w->n_kv_head, t);
     pith__add_bias(b->pass, b->a.v + t * w->v.tensor.rows, w->v_bias.floats, w->v.tensor.rows);
     write_kv(b, t);
@@ -203,13 +223,14 @@ static void attention(const pith__block *b, const float *x) {
     pith__acts a = b->a;
 
     pith__input in = pith__input_of(p, x, b->n, (size_t)b->h->n_embd);
-    pith__project(p, a.q0, &w->q, &in, p->part_of);
+    pith__project(p, w->head_gates ? a.mix_in : a.q0, &w->q, &in, p->part_of);
     pith__project(p, a.k0, &w->k, &in, p->part_of);
     pith__project(p, a.v, &w->v, &in, p->part_of);
     pith__each_token(b, finish_qkv);
     for (int i = 0; i < p->n_part; i++) p->attend[i] = attention_of(b, p->part + i);
     pith__attend(p->kernels, &p->team, p->attend, p->n_part);
-    in = pith__input_of(p, a.attn, b->n, w->o.tensor.cols);
+    if (w->head_gates) pith__each_token(b, gate_heads);
+    in = pith__input_of(p, w->head_gates ? a.inner : a.attn, b->n, w->o.tensor.cols);
     pith__project(p, a.o, &w->o, &in, p->part_of);
 }
 
@@ -220,6 +241,7 @@ static void mix(const pith__block *b) {
     switch (b->layer->mixer) {
     case PITH__ATTENTION: attention(b, x); break;
     case PITH__SHORTCONV: pith__run_shortconv(b, x); break;
+    case PITH__DELTA: pith__run_delta(b, x); break;
     }
     pith__each_token(b, after_mixer);
 }

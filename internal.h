@@ -94,7 +94,7 @@ PITH_SHARED pith__str pith__template_text(const pith_template *t); /* the progra
 
 /* Architectures are values: what a family does differently is one of these. */
 enum { PITH__RMSNORM, PITH__LAYERNORM }; /* kinds of norms: pith__run_norm knows them */
-enum { PITH__ATTENTION, PITH__SHORTCONV }; /* kinds of mixers, by which a token gets something from others: mix() in forward.c */
+enum { PITH__ATTENTION, PITH__SHORTCONV, PITH__DELTA }; /* kinds of mixers, by which a token gets something from others: mix() in forward.c */
 
 typedef struct {
     char arch[16];
@@ -162,7 +162,12 @@ typedef struct {         /* a mixer that has a state instead of keys and values:
     int n_conv;          /* channels that are convolved */
     int n_in;            /* numbers that a token brings: rows of in */
     int n_inner;         /* numbers that come out of the recurrence: columns of out */
-    pith__weight in;     /* (n_in, n_embd) */
+    int n_head, n_k_head, dk; /* delta rule: value heads; key heads, and numbers of a key */
+    pith__weight in;     /* (n_in, n_embd); delta rule: (n_conv, n_embd), and n_in is of the next three */
+    pith__weight z;      /* (n_inner, n_embd) gates */
+    pith__weight beta, decay; /* (n_head, n_embd) */
+    pith__weight dt_bias, rate; /* (n_head) of a token that brings x, e^(rate softplus(x + dt_bias)) of the state stays */
+    pith__weight norm;   /* (n_inner / n_head) */
     pith__weight conv;   /* (n_conv, n_tap) floats; the token's own comes last */
     pith__weight out;    /* (n_embd, n_inner) */
 } pith__recurrent;
@@ -188,6 +193,7 @@ typedef struct {         /* one block: its sizes and its weights */
     pith__weight shared_gate; /* (1, n_embd) times the sigmoid of this product (Qwen 2 MoE) */
     pith__recurrent recurrent; /* of layers that are not of attention */
     int mixer;           /* PITH__ATTENTION, ... */
+    int head_gates;      /* 1: q has gates, head by head: those of its channels follow its query (Qwen3.5) */
     pith__mask mask;     /* which tokens a token sees; one that is not causal needs the text in one batch */
     int rope;            /* which set of angles: 0, or 1 (Gemma 3's local layers); -1: none */
 } pith__layer;
@@ -268,6 +274,7 @@ enum { /* what a family has beyond the common parts */
     PITH__RELU2_FFN = 1 << 27,
     PITH__FFN_POST_NAME = 1 << 24, /* the network's norm is called post_attention_norm */
     PITH__RELATIVE = 1 << 21, /* scores get a bias by how far the key is from the query */
+    PITH__HEAD_GATES = 1 << 22, /* see pith__layer */
     PITH__MAYBE_QK_NORM = 1 << 25 /* PITH__QK_NORM in files that have them */
 };
 enum { /* of experts: their scores are sigmoids; these do not become a sum of 1; they multiply the input */
@@ -658,8 +665,16 @@ PITH_SHARED int pith__most_marks(const pith_model *m); /* that a session keeps o
 PITH_SHARED void pith__plan_marks(pith_session *s, int end, int goal);
 PITH_SHARED int pith__marked(const pith_session *s, int position); /* the last place up to here that states can come back to */
 PITH_SHARED void pith__restore_states(pith_session *s, int position); /* such a place */
+/* How many of n tokens from a position on come before the next mark, the last of which it is of; and that mark. */
+PITH_SHARED size_t pith__until_mark(const pith_session *s, int position, size_t n, pith__state_mark **mark);
+PITH_SHARED size_t pith__conv_floats(const pith__recurrent *r); /* the first of a state are of the convolution */
+PITH_SHARED void pith__convolve_parts(const pith__block *b); /* a.conv = the convolution of conv_in */
 /* a.o = what the layer's mixer makes of x (n, n_embd). */
 PITH_SHARED void pith__run_shortconv(const pith__block *b, const float *x);
+
+/* ---- delta.c: linear attention by the gated delta rule ------------------------------------------------ */
+
+PITH_SHARED void pith__run_delta(const pith__block *b, const float *x); /* the same */
 
 /* ---- forward.c: tokens -> logits ------------------------------------------------------------------- */
 

@@ -13,7 +13,7 @@
 /* ---- weights --------------------------------------------------------------------------------------- */
 
 enum { ONE, EMBD, HEADS, KV_HEADS, HEAD, HEAD_COUNT, FF, QKV, GATE_UP, EXPERT, VOCAB,
-       MIX_IN, CONV, TAPS, INNER }; /* sizes by name */
+       MIX_IN, CONV, TAPS, INNER, VALUE_HEADS, VALUE }; /* sizes by name */
 
 static size_t size_of(const pith__hyper *h, const pith__layer *w, int what) {
     size_t head = (size_t)w->head_dim, n = (size_t)w->n_head, kv = (size_t)w->n_kv_head;
@@ -32,6 +32,8 @@ static size_t size_of(const pith__hyper *h, const pith__layer *w, int what) {
     case CONV: return (size_t)w->recurrent.n_conv;
     case TAPS: return (size_t)w->recurrent.n_tap;
     case INNER: return (size_t)w->recurrent.n_inner;
+    case VALUE_HEADS: return (size_t)w->recurrent.n_head;
+    case VALUE: return (size_t)(w->recurrent.n_inner / w->recurrent.n_head);
     default: return 1;
     }
 }
@@ -75,6 +77,15 @@ static const struct state_part {
     { "shortconv.in_proj.weight", PART(recurrent.in), PITH__SHORTCONV, MIX_IN, EMBD, 0 },
     { "shortconv.conv.weight", PART(recurrent.conv), PITH__SHORTCONV, CONV, TAPS, 1 },
     { "shortconv.out_proj.weight", PART(recurrent.out), PITH__SHORTCONV, EMBD, INNER, 0 },
+    { "attn_qkv.weight", PART(recurrent.in), PITH__DELTA, CONV, EMBD, 0 },
+    { "attn_gate.weight", PART(recurrent.z), PITH__DELTA, INNER, EMBD, 0 },
+    { "ssm_beta.weight", PART(recurrent.beta), PITH__DELTA, VALUE_HEADS, EMBD, 0 },
+    { "ssm_alpha.weight", PART(recurrent.decay), PITH__DELTA, VALUE_HEADS, EMBD, 0 },
+    { "ssm_conv1d.weight", PART(recurrent.conv), PITH__DELTA, CONV, TAPS, 1 },
+    { "ssm_dt.bias", PART(recurrent.dt_bias), PITH__DELTA, ONE, VALUE_HEADS, 1 },
+    { "ssm_a", PART(recurrent.rate), PITH__DELTA, ONE, VALUE_HEADS, 1 },
+    { "ssm_norm.weight", PART(recurrent.norm), PITH__DELTA, ONE, VALUE, 1 }, /* never stored as w for 1 + w */
+    { "ssm_out.weight", PART(recurrent.out), PITH__DELTA, EMBD, INNER, 0 },
 };
 
 /* The tensor blk.LAYER.NAME of the given shape, or NULL (an error unless it is optional). */
@@ -175,7 +186,7 @@ static void bind_qkv(pith__opening *o, int l, pith__layer *layer) {
         bind_numbers(o, &layer->v_bias, t, bias, n_q + n_kv, n_kv);
         return;
     }
-    bind_matrix(o, &layer->q, tensor_of(o, l, "attn_q.weight", n_q, n_embd, 0));
+    bind_matrix(o, &layer->q, tensor_of(o, l, "attn_q.weight", layer->head_gates ? 2 * n_q : n_q, n_embd, 0));
     bind_matrix(o, &layer->k, tensor_of(o, l, "attn_k.weight", n_kv, n_embd, 0));
     bind_matrix(o, &layer->v, tensor_of(o, l, "attn_v.weight", n_kv, n_embd, 0));
 }

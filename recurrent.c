@@ -12,7 +12,12 @@
 
 PITH_SHARED size_t pith__state_floats(const pith_model *m, int l) {
     const pith__recurrent *r = &m->layer[l].recurrent;
-    return r->n_tap ? (size_t)(r->n_tap - 1) * (size_t)r->n_conv : 0;
+    if (m->layer[l].mixer != PITH__DELTA) return r->n_tap ? (size_t)(r->n_tap - 1) * (size_t)r->n_conv : 0;
+    return pith__conv_floats(r) + (size_t)r->n_head * pith__delta_blocks(r->n_inner / r->n_head) * (size_t)r->dk * PITH__DELTA_COLUMNS;
+}
+
+PITH_SHARED size_t pith__conv_floats(const pith__recurrent *r) { /* in whole vectors */
+    return ((size_t)(r->n_tap - 1) * (size_t)r->n_conv + 15) / 16 * 16;
 }
 
 PITH_SHARED size_t pith__states_floats(const pith_model *m) {
@@ -68,8 +73,7 @@ PITH_SHARED void pith__restore_states(pith_session *s, int position) {
 
 /* ---- tokens one after the other ------------------------------------------------------------------------ */
 
-/* How many of n tokens from a position on come before the next mark, the last of which it is of; and that mark. */
-static size_t until_mark(const pith_session *s, int position, size_t n, pith__state_mark **mark) {
+PITH_SHARED size_t pith__until_mark(const pith_session *s, int position, size_t n, pith__state_mark **mark) {
     for (int i = 0; i < s->n_mark; i++) {
         int ahead = s->mark[i].position - position;
         if (ahead < 1 || (size_t)ahead > n) continue;
@@ -101,7 +105,7 @@ static void convolve_chunk(const void *data, size_t i, uint8_t *scratch) {
     for (size_t j = 0; j < rows && part->position == 0; j++) memset(state + j * channels + c0, 0, (c1 - c0) * sizeof *state);
     for (size_t t = 0, n; t < (size_t)part->n; t += n) {
         pith__state_mark *mark;
-        n = until_mark(s, part->position + (int)t, (size_t)part->n - t, &mark);
+        n = pith__until_mark(s, part->position + (int)t, (size_t)part->n - t, &mark);
         size_t row = ((size_t)part->first + t) * channels;
         pith__convolution v = { .x = b->a.conv_in + row, .y = b->a.conv + row, .x_row = channels, .n_channel = channels, .n = n,
                                 .n_tap = (size_t)w->n_tap, .w = w->conv.floats, .state = state };
@@ -111,7 +115,7 @@ static void convolve_chunk(const void *data, size_t i, uint8_t *scratch) {
     }
 }
 
-static void convolve(const pith__block *b) {
+PITH_SHARED void pith__convolve_parts(const pith__block *b) {
     const pith__recurrent *w = &b->layer->recurrent;
     chunks k = { b, ((size_t)w->n_conv + CHUNK - 1) / CHUNK };
     size_t numbers = (size_t)b->n * (size_t)w->n_conv * (size_t)w->n_tap;
@@ -144,7 +148,7 @@ PITH_SHARED void pith__run_shortconv(const pith__block *b, const float *x) {
     pith__input in = pith__input_of(p, x, b->n, (size_t)b->h->n_embd);
     pith__project(p, b->a.mix_in, &w->in, &in, p->part_of);
     pith__each_token(b, gate_in);
-    convolve(b);
+    pith__convolve_parts(b);
     pith__each_token(b, gate_out);
     in = pith__input_of(p, b->a.inner, b->n, w->out.tensor.cols);
     pith__project(p, b->a.o, &w->out, &in, p->part_of);

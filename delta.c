@@ -1,0 +1,96 @@
+/* delta.c - linear attention by the gated delta rule (Qwen3.5): a layer whose state learns which value belongs to which key.
+ *
+ * What a token brings is a query and a key a key head, and a value, a gate z and two numbers a value head: how much of the
+ * value is learned (beta), and how much of the state stays (decay). Query, key and value are convolved with those of the
+ * tokens just before (recurrent.c), the rule itself is in math/delta.c, and what comes out of a head is normed and gated.
+ *     Yang et al. 2024, arXiv:2412.06464 */
+#include "internal.h"
+
+#include <math.h>
+#include <string.h>
+
+/* mix_in of a pass is z (n, n_inner), then beta and then decay, both (n, n_head). */
+static float *betas(const pith__block *b) { return b->a.mix_in + (size_t)b->n * (size_t)b->layer->recurrent.n_inner; }
+static float *decays(const pith__block *b) { return betas(b) + (size_t)b->n * (size_t)b->layer->recurrent.n_head; }
+
+/* ln(1 + e^x) */
+static float softplus(float x) { return x > 20 ? x : log1pf(expf(x)); }
+
+/* A token's queries and keys become unit vectors, and its numbers of each head what they stand for. */
+static void before_rule(const void *data, size_t t, uint8_t *scratch) {
+    (void)scratch;
+    const pith__block *b = data;
+    const pith__recurrent *w = &b->layer->recurrent;
+    const pith__kernels *k = b->pass->kernels;
+    size_t dk = (size_t)w->dk, keys = (size_t)w->n_k_head, heads = (size_t)w->n_head;
+    float *x = b->a.conv + t * (size_t)w->n_conv, *beta = betas(b) + t * heads, *decay = decays(b) + t * heads;
+    k->gate(x, x, NULL, (size_t)w->n_conv, PITH__SILU);
+    for (size_t h = 0; h < 2 * keys; h++) pith__unit(k, x + h * dk, dk, 1e-6f, h < keys ? 1 / sqrtf((float)dk) : 1);
+    for (size_t h = 0; h < heads; h++) {
+        beta[h] = 1 / (1 + expf(-beta[h]));
+        decay[h] = expf(w->rate.floats[h] * softplus(decay[h] + w->dt_bias.floats[h]));
+    }
+}
+
+typedef struct {
+    const pith__block *b;
+    size_t n_block, n_task; /* blocks of a head, and of all heads */
+} delta_tasks;
+
+/* A block of columns of one head, of one text: a.inner = what the queries find. */
+static void run_rule(const void *data, size_t i, uint8_t *scratch) {
+    (void)scratch;
+    const delta_tasks *k = data;
+    const pith__block *b = k->b;
+    const pith__recurrent *w = &b->layer->recurrent;
+    const pith__part *part = b->pass->part + i / k->n_task;
+    pith_session *s = part->s;
+    size_t head = i % k->n_task / k->n_block, block = i % k->n_block, heads = (size_t)w->n_head;
+    float *state = s->state[b->l] + pith__conv_floats(w);
+    pith__delta d = { .stride = (size_t)w->n_conv, .state = state, .n_head = w->n_head, .n_k_head = w->n_k_head,
+                      .dk = w->dk, .dv = w->n_inner / w->n_head, .in_turn = 1 };
+    float *own = pith__delta_block(&d, head, block);
+    size_t bytes = (size_t)w->dk * PITH__DELTA_COLUMNS * sizeof *own;
+    if (part->position == 0) memset(own, 0, bytes);
+    for (size_t t = 0, n; t < (size_t)part->n; t += n) {
+        pith__state_mark *mark;
+        n = pith__until_mark(s, part->position + (int)t, (size_t)part->n - t, &mark);
+        size_t row = (size_t)part->first + t, keys = (size_t)(w->n_k_head * w->dk);
+        d.q = b->a.conv + row * d.stride, d.k = d.q + keys, d.v = d.k + keys;
+        d.beta = betas(b) + row * heads, d.decay = decays(b) + row * heads;
+        d.y = b->a.inner + row * (size_t)w->n_inner, d.n = (int)n;
+        b->pass->kernels->delta(&d, head, block);
+        if (mark) memcpy(mark->states + (own - s->states), own, bytes);
+    }
+}
+
+/* a.inner of a token: every head is normed, and gated by z. */
+static void after_rule(const void *data, size_t t, uint8_t *scratch) {
+    (void)scratch;
+    const pith__block *b = data;
+    const pith__recurrent *w = &b->layer->recurrent;
+    const pith__kernels *k = b->pass->kernels;
+    size_t n = (size_t)w->n_inner, dv = n / (size_t)w->n_head;
+    float *y = b->a.inner + t * n;
+    for (size_t at = 0; at < n; at += dv) k->rmsnorm(y + at, y + at, w->norm.floats, dv, b->h->eps);
+    k->gate(y, b->a.mix_in + t * n, y, n, PITH__SILU);
+}
+
+PITH_SHARED void pith__run_delta(const pith__block *b, const float *x) {
+    pith_pass *p = b->pass;
+    const pith__recurrent *w = &b->layer->recurrent;
+    size_t n_block = pith__delta_blocks(w->n_inner / w->n_head), n_task = n_block * (size_t)w->n_head;
+    delta_tasks k = { b, n_block, n_task };
+    pith__input in = pith__input_of(p, x, b->n, (size_t)b->h->n_embd);
+    pith__project(p, b->a.conv_in, &w->in, &in, p->part_of);
+    pith__project(p, b->a.mix_in, &w->z, &in, p->part_of);
+    pith__project(p, betas(b), &w->beta, &in, p->part_of);
+    pith__project(p, decays(b), &w->decay, &in, p->part_of);
+    pith__convolve_parts(b);
+    pith__each_token(b, before_rule);
+    size_t numbers = (size_t)b->n * n_task * (size_t)w->dk * PITH__DELTA_COLUMNS;
+    pith__share(&p->team, (size_t)p->n_part * n_task, pith__worth_it(numbers), run_rule, &k);
+    pith__each_token(b, after_rule);
+    in = pith__input_of(p, b->a.inner, b->n, w->out.tensor.cols);
+    pith__project(p, b->a.o, &w->out, &in, p->part_of);
+}
