@@ -282,8 +282,8 @@ static int is_part(pith__str name, const char *q, const char *k) {
     return name.n > 4 && !memcmp(name.p, "blk.", 4) && (ends_with(name, q) || ends_with(name, k));
 }
 
-static int has_norm(pith__str s) {
-    size_t at = 0;
+static int has_norm(pith__str s) { /* that may be stored as w for 1 + w */
+    size_t at = ends_with(s, ".ssm_norm.weight") ? s.n : 0;
     while (at + 4 <= s.n && memcmp(s.p + at, "norm", 4) != 0) at++;
     return at + 4 <= s.n;
 }
@@ -563,7 +563,7 @@ static int check_folder(const pith__merge *p, const char *folder, pith_error *er
     if (!s->is_folder && (!p->to || p->by))
         return pith__fail(err, PITH_EARG, "%s: is to be a Hugging Face folder, for which %s has no config.json: need a"
                           " name that ends in .gguf", folder, s->path);
-    if (s->is_folder && pith__hf_elder_of(p->m->hyper.arch)) /* see pith__hf_layout */
+    if (s->is_folder && (pith__hf_elder_of(p->m->hyper.arch) || s->hf_style & PITH__HF_DELTA)) /* see pith__hf_layout */
         return pith__fail(err, PITH_EARG, "%s: a folder of a %s is not written here: need a name that ends in .gguf", s->path,
                           p->m->hyper.arch);
     if (s->is_folder && !s->qk_halves) /* pith__gather */

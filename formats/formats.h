@@ -199,6 +199,7 @@ typedef struct { /* a folder while it is read */
     int bias;              /* of attention: 0: none, 1: of q, k and v, 2: of o too */
     int ffn_bias;          /* 1: the feed-forward network has biases */
     int no_qk_norm;        /* 1: norms of q and k are not used, whatever tensors there are */
+    int delta_keys, delta_values, delta_dk, delta_dv; /* linear_attn: heads, and their sizes */
     pith__tensor made[2];  /* rope factors, which GGUF has as tensors */
     int n_made;
 } pith__folder;
@@ -261,10 +262,12 @@ enum { /* how a family names its tensors */
     PITH__HF_TEXT_HEAD = 0x1000, PITH__HF_TOKEN_HEAD = 0x2000, PITH__HF_WORD_HEAD = 0x4000, /* what the head is of */
     PITH__HF_HEADS = 0x7000,
     PITH__HF_LFM = 1 << 24, PITH__HF_LFM2 = 1 << 25, /* feed_forward.w1; and, before LFM3, self_attn.out_proj */
+    PITH__HF_DELTA = 0x10000, /* linear_attn, and post_attention_layernorm is called post_attention_norm in GGUF too */
     PITH__HF_SHARED = 0x8000  /* mlp.shared_experts (DeepSeek, GLM), else mlp.shared_expert (Qwen) */
 };
 enum { PITH__HF_NAME = 120 }; /* room for a name */
 PITH_SHARED int pith__hf_to_gguf(const pith__folder *f, pith__str s, char *name); /* 0: not used here */
+PITH_SHARED int pith__name_ends(pith__str s, const char *with);
 /* Which tower of a model that sees or hears it is of: a bit, or 0; and the name of tower i, NULL after the last. */
 PITH_SHARED unsigned pith__hf_tower(pith__str s);
 PITH_SHARED const char *pith__hf_tower_name(int i);
@@ -320,6 +323,11 @@ PITH_SHARED void pith__vocab_rewrite(pith__vocab_reading *r, pith__json at); /* 
  * stands for a text: cls, mean or last. style: of the tensors' names; the
  * answer is what to add to it. */
 PITH_SHARED int pith__hf_head(pith__hf *c, int style);
+
+/* ---- formats/hfdelta.c: Qwen3.5 ---------------------------------------------------------------------- */
+
+PITH_SHARED void pith__hf_delta(pith__hf *c); /* fields of linear_attn -> keys */
+PITH_SHARED int pith__hf_delta_layout(pith__folder *f, pith__tensor *t); /* as pith__hf_layout, of one tensor */
 
 /* ---- formats/hfbert.c: BERT, GPT-2 and their relatives ---------------------------------------------- */
 

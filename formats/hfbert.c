@@ -191,11 +191,6 @@ PITH_SHARED int pith__hf_elder_of(const char *arch) {
 
 /* ---- tensors as GGUF has them -------------------------------------------------------------------- */
 
-static int tensor_ends(pith__str name, const char *with) {
-    size_t n = strlen(with);
-    return name.n >= n && !memcmp(name.p + name.n - n, with, n);
-}
-
 /* Room for the numbers of t in another order; they are not yet there. */
 static uint8_t *new_numbers(pith__folder *f, const pith__tensor *t) {
     size_t bytes = t->rows * t->row_bytes;
@@ -246,13 +241,14 @@ PITH_SHARED int pith__hf_layout(pith__folder *f) {
     for (size_t i = 0; i < f->s->n_tensor && !code; i++) {
         pith__tensor *t = &f->s->tensor[i];
         for (size_t k = 0; k < 4 && style & PITH__HF_GPT2 && t->n_dim == 2; k++)
-            if (!code && tensor_ends(t->name, matrices[k])) {
+            if (!code && pith__name_ends(t->name, matrices[k])) {
                 code = transpose_tensor(f, t);
                 break;
             }
-        if (style & PITH__HF_NEOX && (tensor_ends(t->name, "attn_qkv.weight") || tensor_ends(t->name, "attn_qkv.bias")))
+        if (style & PITH__HF_NEOX && (pith__name_ends(t->name, "attn_qkv.weight") || pith__name_ends(t->name, "attn_qkv.bias")))
             code = group_qkv(f, t);
-        if (t->n_dim == 3 && t->shape[1] == 1 && tensor_ends(t->name, "conv.weight")) t->n_dim = 2, t->shape[1] = t->shape[2];
+        if (t->n_dim == 3 && t->shape[1] == 1 && pith__name_ends(t->name, "conv.weight")) t->n_dim = 2, t->shape[1] = t->shape[2];
+        if (style & PITH__HF_DELTA) code = pith__hf_delta_layout(f, t);
         if (f->skip_positions && pith__str_is(t->name, "position_embd.weight")) code = skip_positions(f, t);
     }
     return code;

@@ -17,7 +17,7 @@ enum { /* what a family means in its own way */
     HF_TIED = 1,           /* lm_head is the embedding unless config.json says otherwise */
     HF_GELU_TANH = 2,      /* the activation; else SiLU */
     HF_QKV_BIAS = 4,
-    HF_GEMMA = 8,          /* norms are stored as w, not 1 + w */
+    HF_GEMMA = 8,          /* norms are stored as w, not 1 + w (also Qwen3.5) */
     HF_CAPPED = 16,        /* caps of 50 and 30 where config.json has none */
     HF_NO_O_BIAS = 32,     /* attention_bias is of q, k and v alone */
     HF_WINDOW_PERIOD = 64, /* every so many layers one sees everything */
@@ -32,7 +32,7 @@ enum { /* config.json's fields that only some families read */
     READS_HYBRID = 1 << 24, /* layers that are not of attention */
     READS_USE = 512, READS_FROM = 1024, READS_TYPES = 2048, READS_PERIOD = 4096, READS_NOPE = 8192,
     READS_LOCAL = 16384, READS_BOTH_WAYS = 32768, READS_QK_NORM = 1 << 16, READS_QKV_BIAS = 1 << 17,
-    READS_TEMPERATURE = 1 << 18, READS_OUT_BIAS = 1 << 19
+    READS_TEMPERATURE = 1 << 18, READS_OUT_BIAS = 1 << 19, READS_LINEAR = 1 << 20
 };
 
 static const struct pith__hf_family {
@@ -64,6 +64,8 @@ static const struct pith__hf_family {
       151936, 2048, 5632, 24, 16, 16, 0, 32768, 4096, 1e-6, 1e4 },
     { "qwen3_moe", "qwen3moe", 0, READS_BIAS | READS_WINDOW | READS_USE | READS_EXPERTS, 0, 0,
       151936, 2048, 6144, 24, 32, 4, 0, 32768, 4096, 1e-6, 1e4 },
+    { "qwen3_5_text", "qwen35", HF_GEMMA, READS_BIAS | READS_PART | READS_LINEAR, PITH__HF_DELTA, 0,
+      248320, 4096, 12288, 32, 16, 4, 256, 32768, 0, 1e-6, 1e4 },
     { "gemma", "gemma", HF_TIED | HF_GELU_TANH | HF_GEMMA, READS_BIAS, 0, 0,
       256000, 3072, 24576, 28, 16, 16, 256, 8192, 0, 1e-6, 1e4 },
     { "gemma2", "gemma2", HF_TIED | HF_GELU_TANH | HF_GEMMA | HF_CAPPED | HF_WINDOW_PERIOD,
@@ -471,14 +473,15 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
     c.theta = c.family->theta;
     c.local_theta = reads & READS_LOCAL ? 1e4 : is & HF_SCALED_FULL ? -1 : 0;
     c.is_phi3 = !strcmp(c.family->type, "phi3");
-    c.part = !strcmp(c.family->type, "glm4_moe") ? 0.5 : 0;
+    c.part = !strcmp(c.family->type, "glm4_moe") ? 0.5 : reads & READS_LINEAR ? 0.25 : 0;
     c.has_temperature = (reads & READS_TEMPERATURE) != 0;
     pith__hf_added(&c, pith__store_add_string(f->s, "general.architecture", c.arch));
     config_sizes(&c);
     config_refuse(&c, outer);
     if (c.code) return c.code;
     pith__hf_rope(&c);
-    if (reads & READS_HYBRID) pith__hf_hybrid(&c, c.family->style);
+    if (reads & READS_LINEAR) pith__hf_delta(&c);
+    else if (reads & READS_HYBRID) pith__hf_hybrid(&c, c.family->style);
     else config_window(&c, reads & READS_NOPE ? config_nope(&c) : NULL);
     config_extras(&c);
     f->s->qk_halves = f->s->is_folder = 1;

@@ -10,7 +10,7 @@
 enum { POST = PITH__HF_POST_NORM, FUSED = PITH__HF_FUSED, FC = PITH__HF_FC, MIXTRAL = PITH__HF_MIXTRAL, BERT = PITH__HF_BERT,
        ROBERTA = PITH__HF_ROBERTA, LFM = PITH__HF_LFM, LFM2 = PITH__HF_LFM2,
        DISTIL = PITH__HF_DISTIL, NOMIC = PITH__HF_NOMIC, GPT2 = PITH__HF_GPT2, NEOX = PITH__HF_NEOX,
-       MODERN = PITH__HF_MODERN, MPNET = PITH__HF_MPNET, SHARED = PITH__HF_SHARED };
+       MODERN = PITH__HF_MODERN, DELTA = PITH__HF_DELTA, MPNET = PITH__HF_MPNET, SHARED = PITH__HF_SHARED };
 
 /* What may stand before names of a style, once or several times, and what layers are called. With a vision tower the text
  * model stands behind "language_model."; a bare model was saved without "model.". */
@@ -119,7 +119,8 @@ static const struct {
     { "self_attn.q_norm", "attn_q_norm", 0, 0 },
     { "self_attn.k_norm", "attn_k_norm", 0, 0 },
     { "post_attention_layernorm", "post_attention_norm", POST, 0 },
-    { "post_attention_layernorm", "ffn_norm", 0, POST }, /* two meanings of one name */
+    { "post_attention_layernorm", "post_attention_norm", DELTA, POST },
+    { "post_attention_layernorm", "ffn_norm", 0, POST | DELTA }, /* two meanings of one name */
     { "pre_feedforward_layernorm", "ffn_norm", POST, 0 },
     { "post_feedforward_layernorm", "post_ffw_norm", 0, 0 },
     { "mlp.gate_proj", "ffn_gate", 0, 0 },
@@ -137,6 +138,13 @@ static const struct {
     { "mlp.shared_experts.gate_proj", "ffn_gate_shexp", SHARED, 0 },
     { "mlp.shared_experts.up_proj", "ffn_up_shexp", SHARED, 0 },
     { "mlp.shared_experts.down_proj", "ffn_down_shexp", SHARED, 0 },
+    { "linear_attn.in_proj_qkv", "attn_qkv", DELTA, 0 },
+    { "linear_attn.in_proj_z", "attn_gate", DELTA, 0 },
+    { "linear_attn.in_proj_b", "ssm_beta", DELTA, 0 },
+    { "linear_attn.in_proj_a", "ssm_alpha", DELTA, 0 },
+    { "linear_attn.conv1d", "ssm_conv1d", DELTA, 0 },
+    { "linear_attn.norm", "ssm_norm", DELTA, 0 },
+    { "linear_attn.out_proj", "ssm_out", DELTA, 0 },
     { "attention.self.query", "attn_q", BERT, 0 },
     { "attention.self.key", "attn_k", BERT, 0 },
     { "attention.self.value", "attn_v", BERT, 0 },
@@ -199,6 +207,8 @@ static const struct {
     { "mlp.experts.gate_up_proj", "ffn_gate_up_exps.weight", 0, MIXTRAL },
     { "mlp.experts.down_proj", "ffn_down_exps.weight", 0, MIXTRAL },
     { "mlp.gate.e_score_correction_bias", "exp_probs_b.bias", 0, MIXTRAL },
+    { "linear_attn.A_log", "ssm_a", DELTA, 0 },
+    { "linear_attn.dt_bias", "ssm_dt.bias", DELTA, 0 },
 };
 enum { N_OUTER = sizeof name_outer / sizeof *name_outer,
        N_INNER = sizeof name_inner / sizeof *name_inner,
@@ -220,6 +230,11 @@ static int name_begins(pith__str *s, const char *with) { /* and step behind it *
     s->p += n;
     s->n -= n;
     return 1;
+}
+
+PITH_SHARED int pith__name_ends(pith__str s, const char *with) {
+    size_t n = strlen(with);
+    return s.n >= n && !memcmp(s.p + s.n - n, with, n);
 }
 
 static int name_ends(pith__str *s, const char *with) { /* and cut it off */
