@@ -226,6 +226,9 @@ static const struct {
     { "llama-bpe", { "'(?i:[sdmt]|ll|ve|re)|" POSSESSIVE("\\p{N}{1,3}") } },
     { "qwen2", { SUFFIX "|" LETTERS_AND_REST("\\p{N}", "\\s*[\\r\\n]+") } },
     { "qwen2", { SUFFIX "|" POSSESSIVE("\\p{N}") } },
+    { "qwen35",
+      { SUFFIX "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+"
+        "|\\s+(?!\\S)|\\s+" } },
     { "tekken", { CASES("", "\\p{N}") } },
     { "gpt-4o", { CASES(SUFFIX "?", "\\p{N}{1,3}") } },
     { "deepseek-coder",

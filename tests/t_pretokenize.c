@@ -44,6 +44,13 @@ TEST(words_of_llama3_and_qwen) {
     WORDS("llama-bpe", "caf\xc3\xa9\xcc\x81s", "caf\xc3\xa9|\xcc\x81s|");
 }
 
+TEST(words_of_qwen35) { /* marks are letters; tokenizers 0.23 cuts so */
+    WORDS("qwen35", "I'VE 12 you'll", "I|'VE| |1|2| you|'ll|");
+    WORDS("qwen35", "e\xcc\x81t\xcc\x81 \xcc\x81x", "e\xcc\x81t\xcc\x81| \xcc\x81x|");
+    WORDS("qwen35", "(\xcc\x81) 1\xcc\x81", "(\xcc\x81|)| |1|\xcc\x81|");
+    WORDS("qwen35", "\xe0\xb9\x80\xe0\xb8\x9b\xe0\xb9\x87\xe0\xb8\x99!\n\n a", "\xe0\xb9\x80\xe0\xb8\x9b\xe0\xb9\x87\xe0\xb8\x99|!\n\n| a|");
+}
+
 TEST(words_of_tekken_and_gpt4o) {
     WORDS("tekken", "HelloWorld", "Hello|World|");
     WORDS("tekken", "HTTPServer", "HTTPServer|");
@@ -108,6 +115,7 @@ TEST(unfinished_characters) {
 int main(void) {
     RUN(words_of_gpt2);
     RUN(words_of_llama3_and_qwen);
+    RUN(words_of_qwen35);
     RUN(words_of_tekken_and_gpt4o);
     RUN(words_of_those_with_stages);
     RUN(classes);

@@ -196,6 +196,19 @@ static ptrdiff_t cut_qwen2(const uint8_t *p, const uint8_t *end) {
     return match_llama3_or_qwen(p, end, 1);
 }
 
+/* The same with [\p{L}\p{M}] for \p{L}, except in what may stand before a word:
+ * ...|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|... */
+static ptrdiff_t cut_qwen35(const uint8_t *p, const uint8_t *end) {
+    enum { WORD = LETTERS | PITH__MARK };
+    ptrdiff_t n = match_contraction(p, end, 1);
+    const uint8_t *q = p + word_mark(p, end, LETTERS | PITH__NUMBER), *r = run_of(q, end, WORD);
+    if (r == q) r = run_of(p, end, WORD); /* a mark alone, or none */
+    if (!n) n = r - p;
+    if (!n) n = match_numbers(p, end, 1);
+    if (!n) n = match_spaced_but(p, end, PITH__SPACE | WORD | PITH__NUMBER, "\r\n");
+    return n ? n : match_lines_or_blanks(p, end);
+}
+
 /* ---- words that begin anew at a capital: Mistral's tekken, GPT-4o ---------------------------- */
 
 enum {
@@ -354,6 +367,7 @@ static const pith__splitter splitters[] = {
     { "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral lfm2 midm-2.0 dbrx smaug-bpe "
       "chatglm-bpe glm4", { cut_llama3 } },
     { "qwen2 deepseek-r1-qwen stablelm2 megrez hunyuan grok-2", { cut_qwen2 } },
+    { "qwen35", { cut_qwen35 } },
     { "tekken", { cut_tekken } },
     { "gpt-4o llama4", { cut_gpt4o } },
     { "deepseek-llm",
