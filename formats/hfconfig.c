@@ -66,6 +66,8 @@ static const struct pith__hf_family {
       151936, 2048, 6144, 24, 32, 4, 0, 32768, 4096, 1e-6, 1e4 },
     { "qwen3_5_text", "qwen35", HF_GEMMA, READS_BIAS | READS_PART | READS_LINEAR, PITH__HF_DELTA, 0,
       248320, 4096, 12288, 32, 16, 4, 256, 32768, 0, 1e-6, 1e4 },
+    { "qwen3_5_moe_text", "qwen35moe", HF_GEMMA, READS_BIAS | READS_PART | READS_LINEAR | READS_EXPERTS, PITH__HF_DELTA, 0,
+      248320, 2048, 512, 40, 16, 2, 256, 32768, 0, 1e-6, 1e4 },
     { "gemma", "gemma", HF_TIED | HF_GELU_TANH | HF_GEMMA, READS_BIAS, 0, 0,
       256000, 3072, 24576, 28, 16, 16, 256, 8192, 0, 1e-6, 1e4 },
     { "gemma2", "gemma2", HF_TIED | HF_GELU_TANH | HF_GEMMA | HF_CAPPED | HF_WINDOW_PERIOD,

@@ -6,7 +6,7 @@
 #include <string.h>
 #include "kernels.h"
 
-enum { COLUMNS = PITH__DELTA_COLUMNS, SUMS = 4 };
+enum { COLUMNS = PITH__DELTA_COLUMNS, ROW_SUMS = 4 };
 
 PITH_SHARED void pith__unit(const pith__kernels *k, float *x, size_t n, float eps, float scale) {
     scale /= sqrtf(k->dot(x, x, n) + eps);
@@ -15,9 +15,9 @@ PITH_SHARED void pith__unit(const pith__kernels *k, float *x, size_t n, float ep
 
 /* y = x^T s, for some columns of s. Row i is added to sum i % 4, so that a sum need not wait for the one before. */
 static void weigh_rows(float *y, const float *s, const float *x, int rows) {
-    float sum[SUMS][COLUMNS] = { { 0 } };
+    float sum[ROW_SUMS][COLUMNS] = { { 0 } };
     for (int i = 0; i < rows; i++, s += COLUMNS)
-        for (int j = 0; j < COLUMNS; j++) sum[i % SUMS][j] += x[i] * s[j];
+        for (int j = 0; j < COLUMNS; j++) sum[i % ROW_SUMS][j] += x[i] * s[j];
     for (int j = 0; j < COLUMNS; j++) y[j] = (sum[0][j] + sum[2][j]) + (sum[1][j] + sum[3][j]);
 }
 
