@@ -213,10 +213,10 @@ static double bytes_read(const pith_model *m, int n_text) {
     return bytes;
 }
 
-/* Bytes of the cache that a token at such a position reads. */
+/* Bytes of the cache that a token at such a position reads, and of states. */
 static double cache_read(const pith_session *s, double position) {
     const pith__hyper *h = &s->model->hyper;
-    double bytes = 0, a_channel = (double)s->k_format->bytes / s->k_format->length +
+    double bytes = (double)pith__states_floats(s->model) * sizeof(float), a_channel = (double)s->k_format->bytes / s->k_format->length +
                                   (double)s->v_format->bytes / s->v_format->length;
     for (int l = 0; l < h->n_layer; l++) {
         const pith__layer *w = &s->model->layer[l];
@@ -282,7 +282,7 @@ static void print_shares(output *o, const pith_model *m, const pith_session *s, 
 }
 
 static void print_limits(output *o, const pith_model *m, const pith_session *s, int n_threads, const result *r, int n) {
-    const pith__format *f = m->embd.tensor.group ? pith__format_of(PITH__Q8_0) : m->layer[0].q.tensor.format; /* int8 is int8 */
+    const pith__format *f = m->embd.tensor.group ? pith__format_of(PITH__Q8_0) : m->layer[0].ffn->up.tensor.format; /* int8 is int8 */
     limits most = { read_bandwidth(n_threads), arithmetic_peak(m, n_threads, f),
                     f->unpack ? "int8" : f->id == PITH__BF16 ? "bf16" : "fp32" };
     double fp32 = arithmetic_peak(m, n_threads, pith__format_of(PITH__F32));
@@ -311,7 +311,7 @@ static int print_results(const bench_flags *b, const pith_model *m, const pith_s
     }
     for (int i = 0; i < n && !b->json; i++)
         output_line(&o, "| %s %s | %.2f MiB | %.2f M | %d | %s | %.2f ± %.2f |\n", name,
-                    m->layer[0].q.tensor.format->name, (double)h->n_byte / 1048576, (double)h->n_param / 1e6,
+                    m->layer[0].ffn->up.tensor.format->name, (double)h->n_byte / 1048576, (double)h->n_param / 1e6,
                     n_threads, r[i].test, r[i].mean, r[i].sd);
     if (!b->json) print_limits(&o, m, s, n_threads, r, n);
     return output_close(&o, 1);
@@ -478,7 +478,7 @@ int verb_bench(int argc, char **argv) {
         { 'd', "n-depth", INTEGER, &b.n_depth, 0, INT32_MAX, "N", "tokens read before that (0)" },
         { 0, "repetitions", INTEGER, &b.repetitions, 1, 10000, "N", "runs of each (5)" },
         { 0, "shape", TEXT, &b.shape, 0, 0, "NAME", "made-up weights of this shape: stories260K, "
-          "llama-15m, llama-110m, qwen3-0.6b, llama-1b" },
+          "llama-15m, llama-110m, qwen3-0.6b, llama-1b, qwen3.5-0.8b, qwen3.5-2b" },
         { 0, "type", TEXT, &b.type, 0, 0, "TYPE", "their format: f32, f16, bf16, q8_0, q4_0, q4_k, "
           "q4_k_m, q6_k (f32)" },
         { 0, "grammar", SWITCH, &b.masks, 0, 0, "",

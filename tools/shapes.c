@@ -16,7 +16,11 @@ static const struct shape {
     { "llama-110m", "llama", 12, 768, 12, 12, 64, 2048, 32000, 1024, 1 },
     { "qwen3-0.6b", "qwen3", 28, 1024, 16, 8, 128, 3072, 151936, 40960, 1 },
     { "llama-1b", "llama", 16, 2048, 32, 8, 64, 8192, 32000, 8192, 1 },
+    { "qwen3.5-0.8b", "qwen35", 24, 1024, 8, 2, 256, 3584, 248320, 262144, 1 },
+    { "qwen3.5-2b", "qwen35", 24, 2048, 8, 2, 256, 6144, 248320, 262144, 1 },
 };
+
+enum { DELTA_HEADS = 16, DELTA_DIM = 128, DELTA_WIDE = DELTA_HEADS * DELTA_DIM }; /* of Qwen3.5's layers with a state */
 
 enum { PATTERN = 4096 }; /* numbers that are repeated over a tensor: a whole number of any format's blocks */
 
@@ -30,7 +34,7 @@ typedef struct { /* the store being filled; code as of the first failure */
 
 /* The mixture called Q4_K_M gives half of the values and of the ffn_downs, and the output, more bits. */
 static const pith__format *format_for(const shape_maker *k, const char *name, int l, int vector) {
-    if (vector) return pith__format_named("F32");
+    if (vector || strstr(name, "conv1d")) return pith__format_named("F32");
     if (strcasecmp(k->type, "q4_k_m") != 0) return pith__format_named(k->type);
     int more = l % 2 == 0 && (strstr(name, "attn_v") || strstr(name, "ffn_down"));
     return pith__format_named(more || strstr(name, "token_embd") ? "Q6_K" : "Q4_K");
@@ -69,24 +73,46 @@ static void make_tensor(shape_maker *k, int l, const char *name, int rows, int c
         k->code = complain(USAGE, "--type %s: %s", k->type, k->e.text);
 }
 
-static void make_tensors(shape_maker *k, const struct shape *h) {
+static int is_qwen35(const struct shape *h) { return !strcmp(h->arch, "qwen35"); }
+
+static void make_attention(shape_maker *k, int l, const struct shape *h) {
     int q = h->n_head * h->head_dim, kv = h->n_kv_head * h->head_dim;
+    make_tensor(k, l, "attn_q.weight", is_qwen35(h) ? 2 * q : q, h->n_embd); /* with gates */
+    make_tensor(k, l, "attn_k.weight", kv, h->n_embd);
+    make_tensor(k, l, "attn_v.weight", kv, h->n_embd);
+    make_tensor(k, l, "attn_output.weight", h->n_embd, q);
+    if (strncmp(h->arch, "qwen3", 5) != 0) return;
+    make_tensor(k, l, "attn_q_norm.weight", 1, h->head_dim);
+    make_tensor(k, l, "attn_k_norm.weight", 1, h->head_dim);
+}
+
+/* A layer of Qwen3.5's that has a state. */
+static void make_delta(shape_maker *k, int l, const struct shape *h) {
+    const float rate = -1; /* states fade */
+    make_tensor(k, l, "attn_qkv.weight", 3 * DELTA_WIDE, h->n_embd);
+    make_tensor(k, l, "attn_gate.weight", DELTA_WIDE, h->n_embd);
+    make_tensor(k, l, "ssm_beta.weight", DELTA_HEADS, h->n_embd);
+    make_tensor(k, l, "ssm_alpha.weight", DELTA_HEADS, h->n_embd);
+    make_tensor(k, l, "ssm_conv1d.weight", 3 * DELTA_WIDE, 4);
+    make_tensor(k, l, "ssm_dt.bias", 1, DELTA_HEADS);
+    make_tensor(k, l, "ssm_a", 1, DELTA_HEADS);
+    for (int i = 0; i < DELTA_HEADS && !k->code; i++)
+        memcpy((uint8_t *)k->s.tensor[k->s.n_tensor - 1].data + sizeof rate * (size_t)i, &rate, sizeof rate);
+    make_tensor(k, l, "ssm_norm.weight", 1, DELTA_DIM);
+    make_tensor(k, l, "ssm_out.weight", h->n_embd, DELTA_WIDE);
+}
+
+static void make_tensors(shape_maker *k, const struct shape *h) {
     make_tensor(k, -1, "token_embd.weight", h->n_vocab, h->n_embd);
     make_tensor(k, -1, "output_norm.weight", 1, h->n_embd);
     for (int l = 0; l < h->n_layer; l++) {
         make_tensor(k, l, "attn_norm.weight", 1, h->n_embd);
-        make_tensor(k, l, "attn_q.weight", q, h->n_embd);
-        make_tensor(k, l, "attn_k.weight", kv, h->n_embd);
-        make_tensor(k, l, "attn_v.weight", kv, h->n_embd);
-        make_tensor(k, l, "attn_output.weight", h->n_embd, q);
-        make_tensor(k, l, "ffn_norm.weight", 1, h->n_embd);
+        if (is_qwen35(h) && (l + 1) % 4) make_delta(k, l, h);
+        else make_attention(k, l, h);
+        make_tensor(k, l, is_qwen35(h) ? "post_attention_norm.weight" : "ffn_norm.weight", 1, h->n_embd);
         make_tensor(k, l, "ffn_gate.weight", h->n_ff, h->n_embd);
         make_tensor(k, l, "ffn_up.weight", h->n_ff, h->n_embd);
         make_tensor(k, l, "ffn_down.weight", h->n_embd, h->n_ff);
-        if (!strcmp(h->arch, "qwen3")) {
-            make_tensor(k, l, "attn_q_norm.weight", 1, h->head_dim);
-            make_tensor(k, l, "attn_k_norm.weight", 1, h->head_dim);
-        }
     }
 }
 
@@ -96,6 +122,8 @@ static int make_shape_keys(pith__store *s, const struct shape *h) {
         { "feed_forward_length", h->n_ff }, { "attention.head_count", h->n_head },
         { "attention.head_count_kv", h->n_kv_head }, { "attention.key_length", h->head_dim },
         { "attention.value_length", h->head_dim }, { "context_length", h->n_ctx },
+        { "rope.dimension_count", is_qwen35(h) ? h->head_dim / 4 : h->head_dim }, { "ssm.conv_kernel", 4 }, { "ssm.state_size", DELTA_DIM },
+        { "ssm.group_count", DELTA_HEADS }, { "ssm.time_step_rank", DELTA_HEADS }, { "ssm.inner_size", DELTA_WIDE }, /* which other families do not read */
     };
     char name[64];
     int code = pith__store_add_string(s, "general.architecture", h->arch);
@@ -113,8 +141,8 @@ int make_shape_model(const char *name, const char *type, const pith_options *opt
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         if (!strcasecmp(shapes[i].name, name)) h = &shapes[i];
     if (!h) return complain(USAGE, "--shape %s: not one of stories260K, llama-15m, llama-110m, "
-                            "qwen3-0.6b, llama-1b", name);
-    k.s.tensor = pith__arena_new(&k.s.arena, 2 + 11 * (size_t)h->n_layer, sizeof *k.s.tensor);
+                            "qwen3-0.6b, llama-1b, qwen3.5-0.8b, qwen3.5-2b", name);
+    k.s.tensor = pith__arena_new(&k.s.arena, 2 + 14 * (size_t)h->n_layer, sizeof *k.s.tensor);
     if (!k.s.tensor || make_shape_keys(&k.s, h)) k.code = complain(FAILED, "no memory for %s", name);
     make_tensors(&k, h);
     if (k.code) {
