@@ -9,9 +9,10 @@
 #include <math.h>
 #include <string.h>
 
-/* mix_in of a pass is z (n, n_inner), then beta and then decay, both (n, n_head). */
+/* mix_in of a pass is z (n, n_inner), then beta, decay, and what decay is made of, all (n, n_head). */
 static float *betas(const pith__block *b) { return b->a.mix_in + (size_t)b->n * (size_t)b->layer->recurrent.n_inner; }
 static float *decays(const pith__block *b) { return betas(b) + (size_t)b->n * (size_t)b->layer->recurrent.n_head; }
+static float *raw_decays(const pith__block *b) { return decays(b) + (size_t)b->n * (size_t)b->layer->recurrent.n_head; }
 
 /* ln(1 + e^x) */
 static float softplus(float x) { return x > 20 ? x : log1pf(expf(x)); }
@@ -24,11 +25,12 @@ static void before_rule(const void *data, size_t t, uint8_t *scratch) {
     const pith__kernels *k = b->pass->kernels;
     size_t dk = (size_t)w->dk, keys = (size_t)w->n_k_head, heads = (size_t)w->n_head;
     float *x = b->a.conv + t * (size_t)w->n_conv, *beta = betas(b) + t * heads, *decay = decays(b) + t * heads;
+    const float *raw = raw_decays(b) + t * heads;
     k->gate(x, x, NULL, (size_t)w->n_conv, PITH__SILU);
     for (size_t h = 0; h < 2 * keys; h++) pith__unit(k, x + h * dk, dk, 1e-6f, h < keys ? 1 / sqrtf((float)dk) : 1);
     for (size_t h = 0; h < heads; h++) {
         beta[h] = 1 / (1 + expf(-beta[h]));
-        decay[h] = expf(w->rate.floats[h] * softplus(decay[h] + w->dt_bias.floats[h]));
+        decay[h] = expf(w->rate.floats[h] * softplus(raw[h] + w->dt_bias.floats[h]));
     }
 }
 
@@ -85,7 +87,7 @@ PITH_SHARED void pith__run_delta(const pith__block *b, const float *x) {
     pith__project(p, b->a.conv_in, &w->in, &in, p->part_of);
     pith__project(p, b->a.mix_in, &w->z, &in, p->part_of);
     pith__project(p, betas(b), &w->beta, &in, p->part_of);
-    pith__project(p, decays(b), &w->decay, &in, p->part_of);
+    pith__project(p, raw_decays(b), &w->decay, &in, p->part_of);
     pith__convolve_parts(b);
     pith__each_token(b, before_rule);
     size_t numbers = (size_t)b->n * n_task * (size_t)w->dk * PITH__DELTA_COLUMNS;

@@ -435,7 +435,7 @@ static void delta_sizes(pith__opening *o, pith__recurrent *r) {
     if (inner % r->n_head || inner / r->n_head > MOST)
         pith__fail_hyper(o, "ssm.inner_size", inner, "a multiple of ssm.time_step_rank, by 16384 at most");
     if (o->code) return;
-    r->n_inner = inner, r->n_in = inner + 2 * r->n_head;
+    r->n_inner = inner, r->n_in = inner + 3 * r->n_head;
     r->n_conv = 2 * r->n_k_head * r->dk + inner;
 }
 

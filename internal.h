@@ -163,7 +163,7 @@ typedef struct {         /* a mixer that has a state instead of keys and values:
     int n_in;            /* numbers that a token brings: rows of in */
     int n_inner;         /* numbers that come out of the recurrence: columns of out */
     int n_head, n_k_head, dk; /* delta rule: value heads; key heads, and numbers of a key */
-    pith__weight in;     /* (n_in, n_embd); delta rule: (n_conv, n_embd), and n_in is of the next three */
+    pith__weight in;     /* (n_in, n_embd); delta rule: (n_conv, n_embd), and n_in is of the next three, and n_head more */
     pith__weight z;      /* (n_inner, n_embd) gates */
     pith__weight beta, decay; /* (n_head, n_embd) */
     pith__weight dt_bias, rate; /* (n_head) of a token that brings x, e^(rate softplus(x + dt_bias)) of the state stays */

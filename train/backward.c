@@ -220,6 +220,66 @@ static void d_bias_norm_rope(const d_block *b, float *dx, float *dx0, const floa
     d_add_bias(b, dx0, bias, b->n);
 }
 
+/* Forward: inner = attn * sigmoid(gate), where mix_in is, head by head, a query and its gates. d.inner becomes d.attn, and
+ * the gradients of gates stand where those are. */
+static void d_gate_heads(const d_block *b) {
+    size_t dim = (size_t)b->layer->head_dim;
+    for (size_t h = 0; h < b->n * (size_t)b->layer->n_head; h++)
+        for (size_t i = 0; i < dim; i++) {
+            size_t at = h * dim + i, gate = (2 * h + 1) * dim + i;
+            float s = 1 / (1 + expf(-b->a.mix_in[gate])), d = b->d.inner[at];
+            b->d.attn[at] = d * s;
+            b->d.mix_in[gate] = d * b->a.attn[at] * s * (1 - s);
+        }
+}
+
+/* Forward: q0 is taken from mix_in. */
+static void d_take_queries(const d_block *b) {
+    size_t dim = (size_t)b->layer->head_dim;
+    for (size_t h = 0; h < b->n * (size_t)b->layer->n_head; h++)
+        memcpy(b->d.mix_in + 2 * h * dim, b->d.q0 + h * dim, dim * sizeof *b->d.q0);
+}
+
+/* Forward: inner = rms(o) * silu(z), a head at a time. d.inner becomes the gradient of o, the first of d.mix_in that of z;
+ * o (n, n_inner), and another such array, are room. */
+static void d_gated_norm(const d_block *b, float *o, float *dn) {
+    const pith__recurrent *w = &b->layer->recurrent;
+    const pith__kernels *k = b->tape->s->pass->kernels;
+    size_t dv = (size_t)(w->n_inner / w->n_head), rows = b->n * (size_t)w->n_head;
+    const pith__norm norm = { .w = w->norm };
+    for (size_t r = 0; r < rows * dv; r += dv) k->rmsnorm(dn + r, o + r, w->norm.floats, dv, b->h->eps);
+    for (size_t i = 0; i < rows * dv; i++) {
+        float z = b->a.mix_in[i], s = 1 / (1 + expf(-z)), d = b->d.inner[i];
+        b->d.mix_in[i] = d * dn[i] * s * (1 + z * (1 - s));
+        dn[i] = d * z * s;
+    }
+    pith__d_norm(b->tape, b->d.inner, dn, o, &norm, rows, 0);
+}
+
+/* Forward: y = x + linear attention by the gated delta rule. */
+static void d_delta(const d_block *b) {
+    const pith__recurrent *w = &b->layer->recurrent;
+    const pith__tape *tape = b->tape;
+    pith__acts a = b->a, d = b->d;
+    size_t gates = b->n * (size_t)w->n_head, inner = b->n * (size_t)w->n_inner;
+    pith__d_delta j = { .team = &tape->s->pass->team, .w = w, .a = &b->a, .beta = a.mix_in + inner, .decay = a.mix_in + inner + gates,
+                        .raw = a.mix_in + inner + 2 * gates, .dy = d.inner, .d_conv = d.conv, .d_in = d.conv_in,
+                        .d_beta = d.mix_in + inner, .d_decay = d.mix_in + inner + gates, .n = b->n };
+    d_add_to_stream(b, a.o, d.o, &b->layer->attn_post_norm);
+    d_project(b, d.inner, d.o, &w->out, a.inner, b->n, 0);
+    pith__rule_again(&j, d.conv_in);
+    d_gated_norm(b, d.conv_in, d.conv);
+    pith__d_rule(&j);
+    pith__d_conv(&j, pith__grad(tape->g, &w->conv));
+    pith__d_gates(&j, pith__grad(tape->g, &w->rate), pith__grad(tape->g, &w->dt_bias));
+    const float *xn = normed(b, a.xn, a.x, &b->layer->attn_norm);
+    d_project(b, d.xn, d.conv_in, &w->in, xn, b->n, 0);
+    d_project(b, d.xn, d.mix_in, &w->z, xn, b->n, 1);
+    d_project(b, d.xn, j.d_beta, &w->beta, xn, b->n, 1);
+    d_project(b, d.xn, j.d_decay, &w->decay, xn, b->n, 1);
+    pith__d_norm(tape, d.x, d.xn, a.x, &b->layer->attn_norm, b->n, 1);
+}
+
 /* Forward: y = x + the attention of every head. */
 static void d_attention(const d_block *b) {
     const pith__hyper *h = b->h;
@@ -229,7 +289,8 @@ static void d_attention(const d_block *b) {
     d_out_norm(b, d.y0, a.y0, &w->attn_out_norm);
     d_add_to_stream(b, a.o, d.o, &w->attn_post_norm);
     d_add_bias(b, d.o, &w->o_bias, b->n);
-    d_project(b, d.attn, d.o, &w->o, a.attn, b->n, 0);
+    d_project(b, w->head_gates ? d.inner : d.attn, d.o, &w->o, w->head_gates ? a.inner : a.attn, b->n, 0);
+    if (w->head_gates) d_gate_heads(b);
     pith__d_attention job = {
         .tape = b->tape,
         .q = a.q,
@@ -248,15 +309,22 @@ static void d_attention(const d_block *b) {
         .softcap = h->attn_softcap,
     };
     pith__d_attend(&job);
-    for (size_t t = 0; t < b->n; t++) pith__temper(b->tape->s->pass, d.q + t * w->q.tensor.rows, w->q.tensor.rows, t);
+    size_t n_q = (size_t)w->n_head * (size_t)w->head_dim;
+    for (size_t t = 0; t < b->n; t++) pith__temper(b->tape->s->pass, d.q + t * n_q, n_q, t);
     d_bias_norm_rope(b, d.q, d.q0, a.q0, &w->q_bias, &w->q_norm, w->n_head);
     d_bias_norm_rope(b, d.k, d.k0, a.k0, &w->k_bias, &w->k_norm, w->n_kv_head);
     d_add_bias(b, d.v, &w->v_bias, b->n);
     const float *xn = normed(b, a.xn, a.x, &w->attn_norm);
-    d_project(b, d.xn, d.q0, &w->q, xn, b->n, 0);
+    if (w->head_gates) d_take_queries(b);
+    d_project(b, d.xn, w->head_gates ? d.mix_in : d.q0, &w->q, xn, b->n, 0);
     d_project(b, d.xn, d.k0, &w->k, xn, b->n, 1);
     d_project(b, d.xn, d.v, &w->v, xn, b->n, 1);
     pith__d_norm(b->tape, d.x, d.xn, a.x, &w->attn_norm, b->n, 1);
+}
+
+static void d_mix(const d_block *b) {
+    if (b->layer->mixer == PITH__DELTA) d_delta(b);
+    else d_attention(b);
 }
 
 /* ---- the feed-forward network -------------------------------------------------------------- */
@@ -376,9 +444,9 @@ static void d_feed_forward(const d_block *b) {
  * attention has had its own. */
 static void d_run_block(const d_block *b) {
     d_feed_forward(b);
-    if (b->h->parallel) d_attention(b);
+    if (b->h->parallel) d_mix(b);
     pith__d_norm(b->tape, b->d.x, b->d.yn, read_by_network(b), &b->layer->ffn_norm, b->n, 1);
-    if (!b->h->parallel) d_attention(b);
+    if (!b->h->parallel) d_mix(b);
 }
 
 /* ---- all blocks -------------------------------------------------------------------------- */
@@ -443,6 +511,11 @@ static size_t place_tape(pith__tape *tape, const pith_pass *p, float *memory) {
     acts = most(acts, stream + (size_t)tape->rows * size);
     tape->scratch_floats =
         most(most(pith__product_scratch(), pith__d_attend_scratch(n, head_dim)), p->team.scratch_bytes / 4);
+    size_t rows = n * (size_t)h->n_head; /* of norms */
+    for (const pith__layer *w = p->model->layer; w < p->model->layer + h->n_layer; w++) {
+        tape->scratch_floats = most(tape->scratch_floats, pith__d_delta_scratch(&w->recurrent, n));
+        rows = most(rows, n * (size_t)w->recurrent.n_head);
+    }
     tape->scratch_floats = (tape->scratch_floats + 15) / 16 * 16;
     const struct {
         float **to;
@@ -451,8 +524,8 @@ static size_t place_tape(pith__tape *tape, const pith_pass *p, float *memory) {
         { &tape->acts, acts },
         { &tape->dk, n * heads },
         { &tape->dv, n * heads },
-        { &tape->scale, n * (size_t)h->n_head },
-        { &tape->mean, n * (size_t)h->n_head },
+        { &tape->scale, rows },
+        { &tape->mean, rows },
         { &tape->route, n * (size_t)h->n_expert },
         { &tape->d_low, n * PITH__LOW },
         { &tape->panel, pith__panel_floats(pith__widest(h)) },
@@ -480,7 +553,6 @@ static pith_context context_of(int n_ctx) {
 static const char *not_trained(const pith_model *m) {
     const pith__hyper *h = &m->hyper;
     if (m->biases) return "whose scores have biases";
-    if (pith__states_floats(m)) return "that has layers with a state";
     if (h->n_expert && (h->expert_sigmoid || h->expert_before)) return "whose experts are weighed by sigmoids";
     if (h->n_expert && h->expert_factor != 1) return "whose experts' weights have a factor";
     if (h->n_ff_shared) return "with a shared expert";
@@ -488,6 +560,7 @@ static const char *not_trained(const pith_model *m) {
         if (w->router_bias.floats || w->choice_bias.floats) return "whose router has biases";
         if (w->expert_scale.floats) return "whose experts have scales";
         if (w->sinks.floats) return "with attention sinks";
+        if (w->mixer != PITH__ATTENTION && w->mixer != PITH__DELTA) return "that has layers with a state";
     }
     return NULL;
 }

@@ -135,6 +135,26 @@ PITH_SHARED size_t pith__d_attend_scratch(size_t n, size_t head_dim); /* floats 
 /* Forward: p = softmax(x). dp becomes dx. */
 PITH_SHARED void pith__d_softmax(const pith__kernels *k, float *dp, const float *p, size_t n);
 
+/* ---- train/delta.c: the backward pass of linear attention -------------------------------------------- */
+
+typedef struct {         /* a layer, of a whole sequence: what it computed, and the gradients of that */
+    const pith__team *team;
+    const pith__recurrent *w;
+    const pith__acts *a;
+    const float *beta, *decay, *raw; /* (n, n_head) */
+    const float *dy;     /* (n, n_inner) of what the heads found, before their norm */
+    float *d_conv;       /* (n, n_conv) of queries, keys and values, and then of the convolution */
+    float *d_in;         /* (n, n_conv) of conv_in */
+    float *d_beta, *d_decay; /* (n, n_head) */
+    size_t n;
+} pith__d_delta;
+
+PITH_SHARED size_t pith__d_delta_scratch(const pith__recurrent *w, size_t n); /* floats for a thread */
+PITH_SHARED void pith__rule_again(const pith__d_delta *j, float *o); /* (n, n_inner) what the heads found */
+PITH_SHARED void pith__d_rule(const pith__d_delta *j);             /* dy -> d_conv, d_beta, d_decay */
+PITH_SHARED void pith__d_conv(const pith__d_delta *j, float *dw);  /* d_conv -> d_in; dw (n_conv, n_tap) or NULL */
+PITH_SHARED void pith__d_gates(const pith__d_delta *j, float *d_rate, float *d_bias);
+
 /* ---- train/gather.c: the order of q and k ------------------------------------------------------------- */
 
 /* Before a session or an adapter is made of m: gradients are then the same bits whatever file m is from. m is
