@@ -11,6 +11,15 @@ typedef struct { /* rows on their way through one network; all pointers are to t
     const int *part_of;     /* (rows) */
 } ffn_rows;
 
+/* gpt-oss: (up + 1) gate sigmoid(alpha gate), where gate is at most the limit and |up| too. With SiLU that is
+ * silu(alpha gate) (up + 1) / alpha. NaN stays. */
+PITH_SHARED void pith__clamp_row(float *gate, float *up, size_t n, float limit, float alpha) {
+    for (size_t i = 0; i < n; i++) {
+        gate[i] = alpha * (gate[i] > limit ? limit : gate[i]);
+        up[i] = ((up[i] > limit ? limit : up[i] < -limit ? -limit : up[i]) + 1) / alpha;
+    }
+}
+
 /* SwiGLU: act(gate x) * up x of one row. With GELU instead of SiLU it is GeGLU. Without a gate: act(up x). */
 static void gate_row(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
@@ -19,6 +28,7 @@ static void gate_row(const void *data, size_t t, uint8_t *scratch) {
     int gated = f->b->h->gated;
     if (gated) pith__add_bias(f->b->pass, f->gate + at, f->w->gate_bias.floats, n_ff);
     pith__add_bias(f->b->pass, f->up + at, f->w->up_bias.floats, n_ff);
+    if (f->b->h->act_limit > 0) pith__clamp_row(f->gate + at, f->up + at, n_ff, f->b->h->act_limit, f->b->h->act_alpha);
     f->b->pass->kernels->gate(f->act + at, (gated ? f->gate : f->up) + at, gated ? f->up + at : NULL, n_ff, f->b->h->act);
 }
 

@@ -47,6 +47,8 @@ static const pith__family families[] = {
     { "qwen35", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | QWEN35, .window_period = 1, .mixer = PITH__DELTA },
     { "qwen35moe", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | QWEN35 | PITH__EXPERTS, .window_period = 1,
       .mixer = PITH__DELTA },
+    { "gpt-oss", PITH__PRE_NORM | PITH__FFN_POST_NAME | PITH__HALF | PITH__EXPERTS, .window_period = 2, .window = 128,
+      .yarn_exact = 1, .act_limit = 7, .act_alpha = 1.702f },
     { "gpt2", DECODER | PITH__POSITIONS | PITH__NO_ROPE | PITH__GELU_FFN, .window_period = 1 },
     { "gptneox", DECODER | PITH__HALF | PITH__PARALLEL | PITH__ERF_FFN, .window_period = 1 },
     { "bert", ENCODER | PITH__POSITIONS | PITH__NO_ROPE | PITH__UNGATED | PITH__ERF_FFN, .window_period = 1 },
@@ -261,6 +263,8 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     h->act = f->has & PITH__GELU_FFN ? PITH__GELU : f->has & PITH__ERF_FFN ? PITH__GELU_ERF : f->has & PITH__RELU2_FFN ? PITH__RELU2 : PITH__SILU;
     h->act = activation_of(o, h->act);
     h->gated = !(f->has & PITH__UNGATED);
+    h->act_limit = (float)factor_key(o, "pith.swiglu_limit", f->act_limit);
+    h->act_alpha = (float)factor_key(o, "pith.swiglu_alpha", f->act_alpha);
     h->norm = f->has & PITH__LAYER_NORM ? PITH__LAYERNORM : PITH__RMSNORM;
     h->parallel = f->has & PITH__PARALLEL ? flag_key(o, "use_parallel_residual", 1) : 0;
     const char *eps = h->norm == PITH__LAYERNORM ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
@@ -347,7 +351,7 @@ static rope_stretch read_stretch(pith__opening *o) {
     s.factor = factor_key(o, "rope.scaling.factor", factor_key(o, "rope.scale_linear", 1));
     s.fast = factor_key(o, "rope.scaling.yarn_beta_fast", 32);
     s.slow = factor_key(o, "rope.scaling.yarn_beta_slow", 1);
-    s.truncate = flag_key(o, "rope.scaling.yarn_truncate", 1);
+    s.truncate = flag_key(o, "rope.scaling.yarn_truncate", !o->family->yarn_exact);
     return s;
 }
 

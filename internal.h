@@ -119,6 +119,7 @@ typedef struct {
     int act;             /* PITH__SILU, ... */
     int gated;           /* 1: a feed-forward network has two branches, 0: the one called up */
     int norm;            /* PITH__RMSNORM or PITH__LAYERNORM: the kind of every norm */
+    float act_limit, act_alpha; /* gpt-oss: see pith__clamp_row; 0: none */
     int parallel;        /* 1: the feed-forward network gets the stream as attention does (GPT-NeoX), 0: as attention left it */
     int n_mix_in, n_conv, n_inner; /* of layers with a state, the most: see pith__recurrent */
     float eps;           /* of every norm */
@@ -297,6 +298,8 @@ typedef struct {
     float expert_eps;    /* see pith__hyper */
     int mixer;           /* of the layers that have no heads for keys and values; 0: all have them */
     const char *out_norm; /* the last norm's name in files; NULL: output_norm */
+    int yarn_exact;      /* 1: see rope_stretch.truncate */
+    float act_limit, act_alpha; /* see pith__hyper */
 } pith__family;
 
 typedef struct { /* what opening carries along; code stays at the first error */
@@ -655,6 +658,7 @@ PITH_SHARED void pith__temper(const pith_pass *p, float *q, size_t n, size_t t);
 /* ---- experts.c: feed-forward networks ----------------------------------------------------------------- */
 
 PITH_SHARED void pith__run_ffn(const pith__block *b, const float *x); /* a.f = the layer's network, or experts, of x (n, n_embd) */
+PITH_SHARED void pith__clamp_row(float *gate, float *up, size_t n, float limit, float alpha); /* what SiLU makes gpt-oss's network of */
 
 /* ---- recurrent.c: layers that have a state, and the states of a session -------------------------------- */
 

@@ -556,6 +556,7 @@ static const char *not_trained(const pith_model *m) {
     if (h->n_expert && (h->expert_sigmoid || h->expert_before)) return "whose experts are weighed by sigmoids";
     if (h->n_expert && h->expert_factor != 1) return "whose experts' weights have a factor";
     if (h->n_ff_shared) return "with a shared expert";
+    if (h->act_limit > 0) return "whose networks are clamped";
     for (const pith__layer *w = m->layer; w < m->layer + h->n_layer; w++) {
         if (w->router_bias.floats || w->choice_bias.floats) return "whose router has biases";
         if (w->expert_scale.floats) return "whose experts have scales";
