@@ -563,7 +563,7 @@ static int check_folder(const pith__merge *p, const char *folder, pith_error *er
     if (!s->is_folder && (!p->to || p->by))
         return pith__fail(err, PITH_EARG, "%s: is to be a Hugging Face folder, for which %s has no config.json: need a"
                           " name that ends in .gguf", folder, s->path);
-    if (s->is_folder && (pith__hf_elder_of(p->m->hyper.arch) || s->hf_style & PITH__HF_DELTA)) /* see pith__hf_layout */
+    if (s->is_folder && (pith__hf_elder_of(p->m->hyper.arch) || s->hf_style & (PITH__HF_DELTA | PITH__HF_GPTOSS))) /* see pith__hf_layout */
         return pith__fail(err, PITH_EARG, "%s: a folder of a %s is not written here: need a name that ends in .gguf", s->path,
                           p->m->hyper.arch);
     if (s->is_folder && !s->qk_halves) /* pith__gather */

@@ -263,7 +263,8 @@ enum { /* how a family names its tensors */
     PITH__HF_HEADS = 0x7000,
     PITH__HF_LFM = 1 << 24, PITH__HF_LFM2 = 1 << 25, /* feed_forward.w1; and, before LFM3, self_attn.out_proj */
     PITH__HF_DELTA = 0x10000, /* linear_attn, and post_attention_layernorm is called post_attention_norm in GGUF too */
-    PITH__HF_SHARED = 0x8000  /* mlp.shared_experts (DeepSeek, GLM), else mlp.shared_expert (Qwen) */
+    PITH__HF_SHARED = 0x8000, /* mlp.shared_experts (DeepSeek, GLM), else mlp.shared_expert (Qwen) */
+    PITH__HF_GPTOSS = 0x40000 /* see hfgptoss.c */
 };
 enum { PITH__HF_NAME = 120 }; /* room for a name */
 PITH_SHARED int pith__hf_to_gguf(const pith__folder *f, pith__str s, char *name); /* 0: not used here */
@@ -354,6 +355,11 @@ PITH_SHARED void pith__vocab_around(pith__vocab_reading *r, pith__json at); /* a
 /* ---- formats/hfrouting.c: how experts are chosen ------------------------------------------------------ */
 
 PITH_SHARED void pith__hf_routing(pith__hf *c, const char *type); /* fields of a family of this model_type -> keys */
+
+/* ---- formats/hfgptoss.c: gpt-oss ----------------------------------------------------------------------- */
+
+PITH_SHARED void pith__hf_gptoss(pith__hf *c, pith__json outer); /* config.json -> keys */
+PITH_SHARED int  pith__hf_gptoss_experts(pith__folder *f); /* tensors, under GGUF's names, become those of GGUF */
 
 /* ---- formats/hfrope.c, hfconfig.c, hftokenizer.c: the small files in a Hugging Face folder -------- */
 

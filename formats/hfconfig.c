@@ -89,6 +89,8 @@ static const struct pith__hf_family {
       50304, 2048, 2048, 16, 16, 0, 0, 4096, 0, 1e-5, 1e4 },
     { "glm4_moe", "glm4moe", HF_NO_O_BIAS, READS_BIAS | READS_PART | READS_EXPERTS | READS_QK_NORM, PITH__HF_SHARED, 0,
       151552, 4096, 10944, 46, 96, 8, 0, 131072, 0, 1e-5, 1e4 },
+    { "gpt_oss", "gpt-oss", HF_WINDOW_PERIOD, READS_BIAS | READS_WINDOW | READS_TYPES | READS_EXPERTS,
+      PITH__HF_POST_NORM | PITH__HF_GPTOSS, 2, 201088, 2880, 2880, 36, 64, 8, 64, 131072, 128, 1e-5, 150000 },
     { "seed_oss", "seed_oss", 0, READS_BIAS | READS_OUT_BIAS | READS_FFN_BIAS, PITH__HF_POST_NORM, 0,
       155136, 4096, 27648, 64, 80, 8, 128, 524288, 0, 1e-6, 1e4 },
     { "exaone4", "exaone4", HF_WINDOW_PERIOD, READS_WINDOW | READS_TYPES | READS_PERIOD, PITH__HF_POST_NORM, 4,
@@ -320,7 +322,7 @@ static void config_refuse(pith__hf *c, pith__json outer) {
     config_activation(c, "hidden_act");
     pith__json quant = pith__hf_get(c->at, "quantization_config");
     if (!pith__json_type(quant)) quant = pith__hf_get(outer, "quantization_config");
-    if (pith__json_type(quant))
+    if (pith__json_type(quant) && !(c->family->style & PITH__HF_GPTOSS))
         pith__hf_wrong(c, pith__hf_get(quant, "quant_method"), PITH_EARCH,
                        "quantization_config.quant_method", "weights in F32, F16 or BF16");
     for (size_t i = 0; i < sizeof hf_fields / sizeof *hf_fields; i++) {
@@ -375,7 +377,7 @@ static void config_cap(pith__hf *c, const char *name, double usual) {
 }
 
 /* What only some families have. */
-static void config_extras(pith__hf *c) {
+static void config_extras(pith__hf *c, pith__json outer) {
     pith__json at = c->at;
     unsigned reads = c->family->reads;
     if (reads & READS_SCALAR)
@@ -390,6 +392,7 @@ static void config_extras(pith__hf *c) {
         pith__hf_put_float(c, "logit_scale", pith__hf_positive(c, at, "logits_scaling", 1));
     }
     if (reads & READS_EXPERTS) pith__hf_routing(c, c->family->type);
+    if (c->family->style & PITH__HF_GPTOSS) pith__hf_gptoss(c, outer);
 }
 
 /* Which parts of attention have biases, as pith__folder.bias. */
@@ -397,7 +400,8 @@ static int config_bias(pith__hf *c) {
     pith__json out = pith__hf_get(c->at, "attention_out_bias");
     unsigned is = c->family->is;
     if (is & HF_QKV_BIAS) return !(c->family->reads & READS_QKV_BIAS) || pith__hf_bool(c, c->at, "qkv_bias", 1);
-    int apart = (c->family->reads & READS_OUT_BIAS) != 0, all = pith__hf_bool(c, c->at, "attention_bias", apart);
+    int apart = (c->family->reads & READS_OUT_BIAS) != 0, gptoss = (c->family->style & PITH__HF_GPTOSS) != 0;
+    int all = pith__hf_bool(c, c->at, "attention_bias", apart || gptoss);
     if (!apart) return !all ? 0 : is & HF_NO_O_BIAS ? 1 : 2;
     int o = pith__hf_bool(c, c->at, "attention_out_bias", 0);
     if (o && !all) pith__hf_wrong(c, out, PITH_EARCH, "attention_out_bias", "false where attention_bias is");
@@ -474,6 +478,7 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
     c.arch = both_ways ? "gemma-embedding" : c.family->arch; /* EmbeddingGemma is Gemma 3 whose tokens see each other */
     c.theta = c.family->theta;
     c.local_theta = reads & READS_LOCAL ? 1e4 : is & HF_SCALED_FULL ? -1 : 0;
+    int gptoss = (c.family->style & PITH__HF_GPTOSS) != 0;
     c.is_phi3 = !strcmp(c.family->type, "phi3");
     c.part = !strcmp(c.family->type, "glm4_moe") ? 0.5 : reads & READS_LINEAR ? 0.25 : 0;
     c.has_temperature = (reads & READS_TEMPERATURE) != 0;
@@ -485,7 +490,7 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
     if (reads & READS_LINEAR) pith__hf_delta(&c);
     else if (reads & READS_HYBRID) pith__hf_hybrid(&c, c.family->style);
     else config_window(&c, reads & READS_NOPE ? config_nope(&c) : NULL);
-    config_extras(&c);
+    config_extras(&c, outer);
     f->s->qk_halves = f->s->is_folder = 1;
     f->s->hf_style = c.family->style;
     f->s->norm_plus_one = (is & HF_GEMMA) != 0;
@@ -493,7 +498,7 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
                             pith__hf_bool(&c, outer, "tie_word_embeddings", (is & HF_TIED) != 0));
     f->bias = config_bias(&c);
     f->no_qk_norm = reads & READS_QK_NORM && !pith__hf_bool(&c, c.at, "use_qk_norm", 0);
-    f->ffn_bias = pith__hf_bool(&c, c.at, "mlp_bias", 0);
+    f->ffn_bias = pith__hf_bool(&c, c.at, "mlp_bias", gptoss);
     if (!c.code) f->s->hf_style |= pith__hf_head(&c, c.family->style);
     return c.code ? c.code : config_generation(&c, outer);
 }

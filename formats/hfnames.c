@@ -10,7 +10,7 @@
 enum { POST = PITH__HF_POST_NORM, FUSED = PITH__HF_FUSED, FC = PITH__HF_FC, MIXTRAL = PITH__HF_MIXTRAL, BERT = PITH__HF_BERT,
        ROBERTA = PITH__HF_ROBERTA, LFM = PITH__HF_LFM, LFM2 = PITH__HF_LFM2,
        DISTIL = PITH__HF_DISTIL, NOMIC = PITH__HF_NOMIC, GPT2 = PITH__HF_GPT2, NEOX = PITH__HF_NEOX,
-       MODERN = PITH__HF_MODERN, DELTA = PITH__HF_DELTA, MPNET = PITH__HF_MPNET, SHARED = PITH__HF_SHARED };
+       MODERN = PITH__HF_MODERN, DELTA = PITH__HF_DELTA, MPNET = PITH__HF_MPNET, SHARED = PITH__HF_SHARED, GPTOSS = PITH__HF_GPTOSS };
 
 /* What may stand before names of a style, once or several times, and what layers are called. With a vision tower the text
  * model stands behind "language_model."; a bare model was saved without "model.". */
@@ -131,6 +131,7 @@ static const struct {
     { "mlp.down_proj", "ffn_down", 0, FC },
     { "mlp.gate", "ffn_gate_inp", 0, MIXTRAL },
     { "block_sparse_moe.gate", "ffn_gate_inp", MIXTRAL, 0 },
+    { "mlp.router", "ffn_gate_inp", GPTOSS, 0 },
     { "mlp.shared_expert.gate_proj", "ffn_gate_shexp", 0, SHARED },
     { "mlp.shared_expert.up_proj", "ffn_up_shexp", 0, SHARED },
     { "mlp.shared_expert.down_proj", "ffn_down_shexp", 0, SHARED },
@@ -206,6 +207,13 @@ static const struct {
 } name_whole[] = {
     { "mlp.experts.gate_up_proj", "ffn_gate_up_exps.weight", 0, MIXTRAL },
     { "mlp.experts.down_proj", "ffn_down_exps.weight", 0, MIXTRAL },
+    { "mlp.experts.gate_up_proj_blocks", "ffn_gate_up_exps.blocks", GPTOSS, 0 },
+    { "mlp.experts.gate_up_proj_scales", "ffn_gate_up_exps.scales", GPTOSS, 0 },
+    { "mlp.experts.gate_up_proj_bias", "ffn_gate_up_exps.bias", GPTOSS, 0 },
+    { "mlp.experts.down_proj_blocks", "ffn_down_exps.blocks", GPTOSS, 0 },
+    { "mlp.experts.down_proj_scales", "ffn_down_exps.scales", GPTOSS, 0 },
+    { "mlp.experts.down_proj_bias", "ffn_down_exps.bias", GPTOSS, 0 },
+    { "self_attn.sinks", "attn_sinks.weight", GPTOSS, 0 },
     { "mlp.gate.e_score_correction_bias", "exp_probs_b.bias", 0, MIXTRAL },
     { "linear_attn.A_log", "ssm_a", DELTA, 0 },
     { "linear_attn.dt_bias", "ssm_dt.bias", DELTA, 0 },

@@ -102,7 +102,8 @@ static void rope_yarn(pith__hf *c, pith__json rope) {
     pith__hf_put_string(c, "rope.scaling.type", "yarn");
     pith__hf_put_float(c, "rope.scaling.factor", factor);
     pith__hf_put_int(c, "rope.scaling.original_context_length", original);
-    if (!pith__hf_bool(c, rope, "truncate", 1)) pith__hf_put_int(c, "rope.scaling.yarn_truncate", 0);
+    int whole = pith__hf_bool(c, rope, "truncate", 1);
+    if (!whole || !strcmp(c->arch, "gpt-oss")) pith__hf_put_int(c, "rope.scaling.yarn_truncate", whole);
     if (attention != usual) pith__hf_put_float(c, "rope.scaling.attn_factor", attention / usual);
     pith__hf_put_float(c, "rope.scaling.yarn_beta_fast", pith__hf_positive(c, rope, "beta_fast", 32));
     pith__hf_put_float(c, "rope.scaling.yarn_beta_slow", pith__hf_positive(c, rope, "beta_slow", 1));

@@ -30,6 +30,7 @@ static const struct routing {
     { "qwen2_moe", "num_experts", "moe_intermediate_size", "shared_expert_intermediate_size", MAY_SUM, 60, 4, 1408, 5632, 1 },
     { "qwen3_moe", "num_experts", "moe_intermediate_size", NULL, MAY_SUM, 128, 8, 768, 0, 1 },
     { "qwen3_5_moe_text", "num_experts", "moe_intermediate_size", "shared_expert_intermediate_size", SUMS, 256, 8, 512, 512, 1 },
+    { "gpt_oss", "num_local_experts", NULL, NULL, SUMS, 128, 4, 0, 0, 1 },
     { "olmoe", "num_experts", NULL, NULL, MAY_SUM, 64, 8, 0, 0, 1 },
     { "glm4_moe", "n_routed_experts", "moe_intermediate_size", "n_shared_experts",
       DOES_SUM | SIGMOIDS | FACTOR | GROUPS | FIRST_DENSE, 128, 8, 1408, 1, 1 },

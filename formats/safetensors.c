@@ -244,6 +244,12 @@ static void st_drop(pith__store *s, pith__str name) {
     if (s->n_dropped++ == 0) s->dropped = name;
 }
 
+/* Bytes that hfgptoss.c knows what to do with. */
+static int st_is_mxfp4(const char *gguf) {
+    size_t n = strlen(gguf);
+    return n > 7 && (!strcmp(gguf + n - 7, ".blocks") || !strcmp(gguf + n - 7, ".scales"));
+}
+
 /* f NULL: all of them, under the names they have. */
 static int st_add(const pith__folder *f, st_file *st) {
     pith__store *s = st->s;
@@ -262,7 +268,8 @@ static int st_add(const pith__folder *f, st_file *st) {
             st_drop(s, e->name);
             continue;
         }
-        if (e->format < 0) {
+        int bytes = f && st_is_mxfp4(gguf) && pith__json_is(e->dtype, "U8");
+        if (e->format < 0 && !bytes) {
             code = st_refuse(st, e, PITH_EARCH, e->dtype, "dtype", "F32, F16 or BF16");
             break;
         }
@@ -277,7 +284,7 @@ static int st_add(const pith__folder *f, st_file *st) {
         pith__tensor *to = &s->tensor[s->n_tensor];
         *to = (pith__tensor){ .name = e->name, .n_dim = e->n_dim }; /* messages have the file's name */
         memcpy(to->shape, e->shape, sizeof to->shape);
-        code = pith__tensor_set(to, s, e->format,
+        code = pith__tensor_set(to, s, bytes ? PITH__I8 : e->format,
                                 (pith__cursor){ st->data + e->begin, e->end - e->begin, 0 }, st->err);
         to->name = name;
         if (!code) s->n_tensor++;
@@ -449,5 +456,6 @@ PITH_SHARED int pith__folder_read(pith__store *s, const char *path, int no_mmap,
     code = pith__store_sort(s, err);
     if (!code) code = st_check(&f);
     if (!code) code = pith__hf_layout(&f);
+    if (!code && s->hf_style & PITH__HF_GPTOSS) code = pith__hf_gptoss_experts(&f);
     return code ? code : pith__hf_tokenizer(&f);
 }

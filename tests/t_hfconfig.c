@@ -379,6 +379,38 @@ TEST(multipliers_and_experts_become_keys) {
     EQ(number("qwen3moe.expert_weights_norm"), 0);
 }
 
+/* gpt-oss: YaRN whose range is not rounded unless the file says so, and a clamp that GGUF has no keys for. */
+TEST(gptoss_becomes_keys) {
+#define YARN "\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":32.0,\"original_max_position_embeddings\":16"
+    static const char *const bad[][2] = {
+        { YARN "},\"quantization_config\":{\"quant_method\":\"gptq\"}", "quant_method" },
+        { YARN "},\"quantization_config\":{}", "quant_method" },
+        { YARN "},\"hidden_act\":\"gelu\"", "hidden_act" },
+        { YARN "},\"swiglu_limit\":0", "swiglu_limit" },
+        { YARN "},\"swiglu_alpha\":\"1\"", "swiglu_alpha" },
+        { YARN "},\"num_experts_per_tok\":0", "num_experts_per_tok" },
+        { YARN "},\"n_shared_experts\":1", "n_shared_experts" },
+        { YARN ",\"truncate\":1}", "truncate" },
+        { "\"rope_theta\":150000", "rope_scaling" },
+    };
+    read_keys(shaped("gpt_oss", YARN ",\"truncate\":false},\"quantization_config\":{\"quant_method\":\"mxfp4\"},"
+                                "\"num_local_experts\":4,\"num_experts_per_tok\":2,\"swiglu_limit\":7.0"));
+    CHECK(says("general.architecture", "gpt-oss"));
+    EQ(number("gpt-oss.expert_count"), 4);
+    EQ(number("gpt-oss.expert_used_count"), 2);
+    EQ(number("gpt-oss.feed_forward_length"), 12);
+    EQ(number("gpt-oss.rope.scaling.yarn_truncate"), 0);
+    EQ(number("gpt-oss.attention.sliding_window"), 128);
+    CHECK(pattern("gpt-oss.attention.sliding_window_pattern", "101010"));
+    CHECK(absent("gpt-oss.pith.swiglu_limit") && absent("gpt-oss.pith.swiglu_alpha"));
+    read_keys(shaped("gpt_oss", YARN "},\"swiglu_limit\":2.5,\"swiglu_alpha\":1"));
+    EQ(number("gpt-oss.rope.scaling.yarn_truncate"), 1);
+    NEAR(number("gpt-oss.pith.swiglu_limit"), 2.5, 0);
+    NEAR(number("gpt-oss.pith.swiglu_alpha"), 1, 0);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) refused_config(shaped("gpt_oss", bad[i][0]), bad[i][1]);
+#undef YARN
+}
+
 TEST(rotations_become_keys) {
     static const char *const old[] = { "rope_scaling", "type" }, *const new[] = { "rope_parameters",
                                                                                   "rope_type" };
@@ -529,6 +561,7 @@ int main(void) {
     RUN(mistral3_with_a_nested_text_config);
     RUN(gemma3_with_a_nested_text_config);
     RUN(multipliers_and_experts_become_keys);
+    RUN(gptoss_becomes_keys);
     RUN(rotations_become_keys);
     RUN(rotations_become_tensors);
     RUN(generation_config);

@@ -27,7 +27,8 @@ static const struct {
     { "nanochat", 1e-5, 0 },
     { "phi4mini", 1e-5, 0 },
     { "lfm2", 1e-5, 1e-5 },
-    { "lfm2", 1e-5, 1e-5 },
+    { "gptoss", 1e-5, 1e-5 },
+    { "gptossmx", 2e-2, 0 }, /* experts in MXFP4 are multiplied by activations of 8 bits */
 };
 enum { N_MODEL = sizeof models / sizeof *models };
 
