@@ -15,7 +15,8 @@ static const struct {
     { "<think>", "</think>" }, /* DeepSeek R1, Qwen 3, SmolLM 3, GLM 4, Nemotron, ... */
     { "<thinking>", "</thinking>" },
     { "[THINK]", "[/THINK]" }, /* Mistral */
-    { "<|channel|>analysis<|message|>", "<|end|>" }, /* gpt-oss */
+    { "<|channel|>analysis<|message|>", "<|end|>" }, /* gpt-oss; what it says of tools that it is about to use is in between */
+    { "<|channel|>commentary<|message|>", "<|end|>" },
     { "<|channel>thought", "<channel|>" }, /* Gemma 4 */
     { "<|START_THINKING|>", "<|END_THINKING|>" }, /* Command */
     { "<|inner_prefix|>", "<|inner_suffix|>" }, /* Apertus */

@@ -482,6 +482,17 @@ static void gguf_add_end(pith__vocab *v, int id) {
     if (!known) v->end[v->n_end++] = id;
 }
 
+/* gpt-oss: with both of these, tokens that tell whose turn is over, "<|end|>" ends a message, and what the model thinks is
+ * one. */
+static void gguf_ends_of_turns(pith__vocab *v, int call, int back) {
+    if (call < 0 || back < 0) return;
+    for (int i = v->n_end - 1; i >= 0; i--)
+        if (pith__str_is(v->piece[v->end[i]], "<|end|>")) v->end[i] = v->end[--v->n_end];
+    v->type[call] = v->type[back] = PITH__CONTROL;
+    gguf_add_end(v, call);
+    gguf_add_end(v, back);
+}
+
 /* The keys name one or two of the tokens that end a turn; the rest are known by their spelling, as
  * in llama.cpp, which also takes them for control tokens when the file forgot to say so. */
 static void gguf_find_ends(pith__vocab *v) {
@@ -490,15 +501,19 @@ static void gguf_find_ends(pith__vocab *v) {
         "<end_of_turn>", "<EOT>", "_<EOT>", "<end_of_utterance>", "<|fim_pad|>", "<|repo_name|>",
         "<|file_sep|>", "<\uff5cend\u2581of\u2581sentence\uff5c>"
     };
+    int call = -1, back = -1;
     for (int i = 0; i < v->n; i++) {
         pith__str p = v->piece[i];
         if (p.n < 5 || p.p[p.n - 1] != '>') continue; /* all of them end so: seldom go on */
+        if (pith__str_is(p, "<|call|>")) call = i;
+        if (pith__str_is(p, "<|return|>")) back = i;
         for (size_t j = 0; j < sizeof text / sizeof *text; j++) {
             if (!pith__str_is(p, text[j])) continue;
             v->type[i] = PITH__CONTROL;
             gguf_add_end(v, i);
         }
     }
+    gguf_ends_of_turns(v, call, back);
 }
 
 /* Phi-3's special tokens take the white space after them along; its files do not say so. */

@@ -278,6 +278,22 @@ TEST(many_ends) { /* more tokens that end a text than there is room for */
     EQ(store.vocab.n_end, 16);
 }
 
+/* gpt-oss: of one alone "<|end|>" is an end; where there are the others, it ends what the model thinks. */
+TEST(ends_of_messages) {
+    static const char *const piece[] = { "a", "<|end|>", "<|return|>", "<|call|>", "b" };
+    const pith__vocab *v = &store.vocab;
+    for (size_t n = 2; n <= 5; n++) {
+        doc d = new_doc();
+        key_str(&d, "tokenizer.ggml.model", "llama");
+        key_strs(&d, "tokenizer.ggml.tokens", piece, n);
+        key_int(&d, "tokenizer.ggml.eos_token_id", U32, n < 3 ? 1 : 2, 4);
+        REQUIRE(works(read_doc(&d)));
+        int seen = 0;
+        for (int i = 0; i < v->n_end; i++) seen |= 1 << v->end[i];
+        EQ(seen, n == 2 ? 1 << 1 : n == 3 ? 1 << 1 | 1 << 2 : 1 << 2 | 1 << 3);
+    }
+}
+
 int main(void) {
     RUN(vocab_spm);
     RUN(vocab_normalizer);
@@ -289,6 +305,7 @@ int main(void) {
     RUN(vocab_none);
     RUN(vocab_errors);
     RUN(many_ends);
+    RUN(ends_of_messages);
     close_store();
     return DONE();
 }

@@ -36,6 +36,8 @@ TEST(tags_in_the_text_open_thoughts) {
     parts("", "{<|channel>}thought\nHm.\n{<channel|>}Paris.", "Hm.\n", "Paris."); /* Gemma 4 */
     parts("<|start|>assistant", "{<|channel|>}analysis{<|message|>}Hm.{<|end|><|start|>}assistant{<|channel|>}final{<|message|>}Paris.",
           "Hm.", "Paris."); /* gpt-oss */
+    parts("<|start|>assistant", "{<|channel|>}analysis{<|message|>}Hm.{<|end|><|start|>}assistant{<|channel|>}commentary{<|message|>}"
+          "Let me see.{<|end|><|start|>}assistant{<|channel|>}final{<|message|>}Paris.{<|return|>}", "Hm.Let me see.", "Paris.");
     parts("<|start|>assistant", "{<|channel|>}final{<|message|>}Paris.", "", "Paris.");
     parts("", "<seed:think>Hm.</seed:think>Paris.", "Hm.", "Paris."); /* Seed-OSS */
     parts("", "<think></think>Paris.", "", "Paris.");
