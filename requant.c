@@ -222,6 +222,7 @@ static const pith__format *wanted(choosing *c, const pith__tensor *t) {
     if (!f) f = as_named(q, t->name);
     if (!f && q->pure) f = pith__format_of(base);
     if (!f && role == ROLE_EMBD && c->tied) f = q->output;
+    if (!f && pith__is_apart(t) && !q->requantize) f = t->format; /* gpt-oss is published so: nothing has it in more bits */
     return f ? f : pith__format_of(by_mix(c, t, role));
 }
 

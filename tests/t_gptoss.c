@@ -1,7 +1,12 @@
 /* t_gptoss.c - gpt-oss: experts of its Hugging Face folders become those of GGUF, in 16 bits and in MXFP4, number by number;
  * and the clamp of its networks. */
+#define _POSIX_C_SOURCE 200809L
 #include "../internal.h"
+#include "fixture.h"
 #include "test.h"
+
+#include <stdlib.h>
+#include <unistd.h>
 
 enum { E = 3, F = 2, D = 64, BLOCKS = D / 32 };
 
@@ -170,11 +175,61 @@ TEST(networks_are_clamped) {
     }
 }
 
+/* The GGUF file that run quantize makes of m, or NULL. */
+static pith_model *quantized(const pith_model *m, const char *mix, int requantize) {
+    char path[] = "/tmp/pith-gptoss-XXXXXX";
+    int f = mkstemp(path);
+    const pith__requant q = { .m = m, .mix = pith__mix_named(mix), .requantize = requantize };
+    if (f >= 0) close(f);
+    pith_model *y = pith__requant_gguf(&q, path, &why) ? NULL : pith_open(path, &(pith_options){ .n_threads = 1, .no_mmap = 1 }, &why);
+    if (!y) FAIL("%s", why.text);
+    unlink(path);
+    return y;
+}
+
+enum { TOKENS = 40, VOCAB = 320 };
+
+static void evaluate(const pith_model *m, float *logits) {
+    pith_context c = { .n_ctx = TOKENS, .n_batch = TOKENS };
+    pith_session *s = pith_session_new(m, &c, &why);
+    pith_token t[TOKENS];
+    for (int i = 0; i < TOKENS; i++) t[i] = 3 + i * 7 % 300;
+    const pith_work part = { s, t, TOKENS, logits };
+    CHECK(s && pith_model_shape(m)->n_vocab == VOCAB && !pith_eval_many(&part, 1, &why));
+    pith_session_free(s);
+}
+
+/* Experts that are published in 4 bits stay as they are, in GGUF's order, unless the user says otherwise. */
+TEST(quantize_leaves_4_bits) {
+    static float want[TOKENS * VOCAB], got[TOKENS * VOCAB];
+    const char *path = fixture_shared("families/gptossmx-hf"), name[] = "blk.1.ffn_up_exps.weight";
+    if (!path) SKIP("no ../shared/families");
+    pith_model *m = pith_open(path, &(pith_options){ .n_threads = 1 }, &why), *y;
+    REQUIRE(m);
+    REQUIRE((y = quantized(m, "F16", 0)));
+    const pith__tensor *from = pith__store_tensor(&m->store, name), *t = pith__store_tensor(&y->store, name);
+    REQUIRE(from && t && t->rows == from->rows && !t->scale);
+    EQ(t->format->id, PITH__MXFP4);
+    evaluate(m, want), evaluate(y, got);
+    CHECK(!memcmp(want, got, sizeof want));
+    CHECK(pith__model_hash(m) != 0); /* reads all that there is, and nothing behind it */
+    pith_close(y);
+    REQUIRE((y = quantized(m, "Q8_0", 0)));
+    EQ(pith__store_tensor(&y->store, name)->format->id, PITH__MXFP4);
+    EQ(pith__store_tensor(&y->store, "blk.1.attn_q.weight")->format->id, PITH__Q8_0);
+    pith_close(y);
+    REQUIRE((y = quantized(m, "Q8_0", 1)));
+    EQ(pith__store_tensor(&y->store, name)->format->id, PITH__Q8_0);
+    pith_close(y);
+    pith_close(m);
+}
+
 int main(void) {
     RUN(experts_in_16_bits);
     RUN(experts_in_4_bits);
     RUN(experts_that_are_wrong);
     RUN(networks_are_clamped);
+    RUN(quantize_leaves_4_bits);
     pith__store_free(&store);
     return DONE();
 }
