@@ -97,6 +97,10 @@ bench --type q8_0; refused 1 "of --shape" "bench: a type for a model that has it
 bench --shape stories260K; refused 1 "need one of them" "bench: a model and a shape"
 bench --n-prompt 0 --n-gen 0; refused 1 "nothing to do" "bench: nothing"
 bench -d 1000; refused 1 "n-depth 1000" "bench beyond the context"
+if [ -d "$shared/families" ]; then
+    go bench "$shared/families/gptossmx-hf" --repetitions 1 --n-prompt 8 --n-gen 2
+    [ "$status" -eq 0 ] && grep -q 'gptossmx-hf F16 | 0.15 MiB' "$dir/out"; ok $? "bench of weights whose scales lie apart"
+else skip "bench of weights whose scales lie apart" "no ../shared"; fi
 go bench "$dir/masks.gguf" --n-prompt 8 --parallel 1,20 --repetitions 2
 [ "$(grep -c '| pp8 \(x20 \)*| [0-9.]* ±' "$dir/out")" -eq 2 ] && grep -q '^pp8 x20: [0-9.]* texts/s, [0-9]* GOP/s in matrices, [0-9]* % of the' "$dir/out"
 fine "bench of an encoder: texts that are read together"

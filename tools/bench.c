@@ -204,8 +204,7 @@ static double bytes_read(const pith_model *m, int n_text) {
     double bytes = 0;
     for (size_t i = 0; i < m->store.n_tensor; i++) {
         const pith__tensor *t = &m->store.tensor[i];
-        double size = (double)t->rows * (double)t->row_bytes;
-        if (t->scale) size += (double)(t->rows * (t->cols / t->group) * sizeof(float));
+        double size = (double)pith__tensor_bytes(t);
         int expert = m->hyper.n_expert && strstr(t->name.p, "_exps");
         if (t->data == m->embd.tensor.data && t->data != m->head.tensor.data) size = (double)t->row_bytes * n_text;
         bytes += expert ? size * experts_read(&m->hyper, n_text) : size;
