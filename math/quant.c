@@ -256,13 +256,23 @@ static void i8_block(const pith__tensor *w, size_t r, size_t b, pith__q32 *y) {
 
 PITH_SHARED int pith__is_apart(const pith__tensor *t) { return t->scale && t->format->unpack; }
 
-/* Neighbours share a byte; in a block of GGUF number i and number i + 16 do. */
+/* Bytes 0 to 3 of x to bytes 0, 2, 4, 6. */
+static uint64_t every_other_byte(uint64_t x) {
+    x = (x | x << 16) & 0x0000ffff0000ffff;
+    return (x | x << 8) & 0x00ff00ff00ff00ff;
+}
+
+/* Neighbours share a byte; in a block of GGUF number i and number i + 16 do. Eight bytes at a time. */
 static void gather_mxfp4(mxfp4_block *y, const uint8_t p[16], uint8_t exponent) {
+    const uint64_t lower = 0x0f0f0f0f0f0f0f0f;
+    uint64_t a, b, q[2];
+    memcpy(&a, p, 8);
+    memcpy(&b, p + 8, 8);
+    uint64_t even = (a & lower) | (b & lower) << 4, odd = (a >> 4 & lower) | (b & ~lower);
+    q[0] = every_other_byte((uint32_t)even) | every_other_byte((uint32_t)odd) << 8;
+    q[1] = every_other_byte(even >> 32) | every_other_byte(odd >> 32) << 8;
     y->exponent = exponent;
-    for (int i = 0; i < 8; i++) {
-        y->q[2 * i] = (uint8_t)((p[i] & 15) | p[i + 8] << 4);
-        y->q[2 * i + 1] = (uint8_t)(p[i] >> 4 | (p[i + 8] & 0xf0));
-    }
+    memcpy(y->q, q, 16);
 }
 
 PITH_SHARED size_t pith__row_size(const pith__tensor *t) {
