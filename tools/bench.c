@@ -477,9 +477,9 @@ int verb_bench(int argc, char **argv) {
         { 'd', "n-depth", INTEGER, &b.n_depth, 0, INT32_MAX, "N", "tokens read before that (0)" },
         { 0, "repetitions", INTEGER, &b.repetitions, 1, 10000, "N", "runs of each (5)" },
         { 0, "shape", TEXT, &b.shape, 0, 0, "NAME", "made-up weights of this shape: stories260K, "
-          "llama-15m, llama-110m, qwen3-0.6b, llama-1b, qwen3.5-0.8b, qwen3.5-2b" },
+          "llama-15m, llama-110m, qwen3-0.6b, llama-1b, qwen3.5-0.8b, qwen3.5-2b, gpt-oss-4-layers" },
         { 0, "type", TEXT, &b.type, 0, 0, "TYPE", "their format: f32, f16, bf16, q8_0, q4_0, q4_k, "
-          "q4_k_m, q6_k (f32)" },
+          "q4_k_m, q6_k, mxfp4 (f32)" },
         { 0, "grammar", SWITCH, &b.masks, 0, 0, "",
           "instead, the time to find the tokens that a JSON Schema of 30 fields allows; MODEL may be a vocabulary" },
         { 0, "grammar-file", TEXT, &b.grammar.file, 0, 0, "FILE", "or those of this grammar" },

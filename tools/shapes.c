@@ -10,14 +10,16 @@
 static const struct shape {
     const char *name, *arch;
     int n_layer, n_embd, n_head, n_kv_head, head_dim, n_ff, n_vocab, n_ctx, tied;
+    int n_expert, n_used; /* 0: networks are dense */
 } shapes[] = {
-    { "stories260K", "llama", 5, 64, 8, 4, 8, 172, 512, 512, 1 },
-    { "llama-15m", "llama", 6, 288, 6, 6, 48, 768, 32000, 256, 1 },
-    { "llama-110m", "llama", 12, 768, 12, 12, 64, 2048, 32000, 1024, 1 },
-    { "qwen3-0.6b", "qwen3", 28, 1024, 16, 8, 128, 3072, 151936, 40960, 1 },
-    { "llama-1b", "llama", 16, 2048, 32, 8, 64, 8192, 32000, 8192, 1 },
-    { "qwen3.5-0.8b", "qwen35", 24, 1024, 8, 2, 256, 3584, 248320, 262144, 1 },
-    { "qwen3.5-2b", "qwen35", 24, 2048, 8, 2, 256, 6144, 248320, 262144, 1 },
+    { "stories260K", "llama", 5, 64, 8, 4, 8, 172, 512, 512, 1, 0, 0 },
+    { "llama-15m", "llama", 6, 288, 6, 6, 48, 768, 32000, 256, 1, 0, 0 },
+    { "llama-110m", "llama", 12, 768, 12, 12, 64, 2048, 32000, 1024, 1, 0, 0 },
+    { "qwen3-0.6b", "qwen3", 28, 1024, 16, 8, 128, 3072, 151936, 40960, 1, 0, 0 },
+    { "llama-1b", "llama", 16, 2048, 32, 8, 64, 8192, 32000, 8192, 1, 0, 0 },
+    { "qwen3.5-0.8b", "qwen35", 24, 1024, 8, 2, 256, 3584, 248320, 262144, 1, 0, 0 },
+    { "qwen3.5-2b", "qwen35", 24, 2048, 8, 2, 256, 6144, 248320, 262144, 1, 0, 0 },
+    { "gpt-oss-4-layers", "gpt-oss", 4, 2880, 64, 8, 64, 2880, 201088, 131072, 0, 32, 4 }, /* of the 24 of gpt-oss 20B */
 };
 
 enum { DELTA_HEADS = 16, DELTA_DIM = 128, DELTA_WIDE = DELTA_HEADS * DELTA_DIM }; /* of Qwen3.5's layers with a state */
@@ -42,7 +44,8 @@ static const pith__format *format_for(const shape_maker *k, const char *name, in
 
 static void make_tensor(shape_maker *k, int l, const char *name, int rows, int cols) {
     if (k->code) return;
-    const pith__format *f = format_for(k, name, l, rows == 1);
+    int vector = rows == 1, small = vector || strstr(name, ".bias");
+    const pith__format *f = format_for(k, name, l, small || strstr(name, "ffn_gate_inp"));
     uint64_t shape[2] = { (uint64_t)rows, (uint64_t)cols };
     char *full = pith__arena_new(&k->s.arena, 64, 1);
     size_t bytes = f ? (size_t)rows * (size_t)cols / (size_t)f->length * (size_t)f->bytes : 0;
@@ -59,13 +62,12 @@ static void make_tensor(shape_maker *k, int l, const char *name, int rows, int c
     else snprintf(full, 64, "%s", name);
     float x[PATTERN];
     uint8_t pattern[PATTERN * sizeof(float)];
-    float size = rows == 1 ? 0 : 1.7f / sqrtf((float)cols);
-    for (int i = 0; i < PATTERN; i++) x[i] = (rows == 1) + size * (2 * pith_random(&k->rng) - 1);
+    float size = small ? 0 : 1.7f / sqrtf((float)cols);
+    for (int i = 0; i < PATTERN; i++) x[i] = (strstr(name, "norm") != NULL) + size * (2 * pith_random(&k->rng) - 1);
     f->encode(pattern, x, PATTERN, NULL);
     size_t whole = (size_t)(PATTERN / f->length) * (size_t)f->bytes;
     for (size_t at = 0; at < bytes; at += whole)
         memcpy(data + at, pattern, bytes - at < whole ? bytes - at : whole);
-    int vector = rows == 1;
     pith__tensor *t = &k->s.tensor[k->s.n_tensor++];
     *t = (pith__tensor){ .name = pith__str_of(full), .n_dim = vector ? 1 : 2,
                          .shape = { shape[vector], shape[1] } };
@@ -74,6 +76,23 @@ static void make_tensor(shape_maker *k, int l, const char *name, int rows, int c
 }
 
 static int is_qwen35(const struct shape *h) { return !strcmp(h->arch, "qwen35"); }
+static int is_gpt_oss(const struct shape *h) { return !strcmp(h->arch, "gpt-oss"); }
+
+/* The network of a layer, or its experts in stacks and their router. */
+static void make_network(shape_maker *k, const struct shape *h, int l) {
+    static const char *const parts[] = { "ffn_gate", "ffn_up", "ffn_down" };
+    char name[32];
+    for (int i = 0; i < 3; i++) {
+        int rows = i < 2 ? h->n_ff : h->n_embd, cols = i < 2 ? h->n_embd : h->n_ff;
+        snprintf(name, sizeof name, "%s%s.weight", parts[i], h->n_expert ? "_exps" : "");
+        make_tensor(k, l, name, h->n_expert ? h->n_expert * rows : rows, cols);
+        snprintf(name, sizeof name, "%s_exps.bias", parts[i]);
+        if (h->n_expert) make_tensor(k, l, name, h->n_expert, rows);
+    }
+    if (!h->n_expert) return;
+    make_tensor(k, l, "ffn_gate_inp.weight", h->n_expert, h->n_embd);
+    make_tensor(k, l, "ffn_gate_inp.bias", 1, h->n_expert);
+}
 
 static void make_attention(shape_maker *k, int l, const struct shape *h) {
     int q = h->n_head * h->head_dim, kv = h->n_kv_head * h->head_dim;
@@ -81,6 +100,13 @@ static void make_attention(shape_maker *k, int l, const struct shape *h) {
     make_tensor(k, l, "attn_k.weight", kv, h->n_embd);
     make_tensor(k, l, "attn_v.weight", kv, h->n_embd);
     make_tensor(k, l, "attn_output.weight", h->n_embd, q);
+    if (is_gpt_oss(h)) {
+        make_tensor(k, l, "attn_sinks.weight", 1, h->n_head);
+        make_tensor(k, l, "attn_q.bias", 1, q);
+        make_tensor(k, l, "attn_k.bias", 1, kv);
+        make_tensor(k, l, "attn_v.bias", 1, kv);
+        make_tensor(k, l, "attn_output.bias", 1, h->n_embd);
+    }
     if (strncmp(h->arch, "qwen3", 5) != 0) return;
     make_tensor(k, l, "attn_q_norm.weight", 1, h->head_dim);
     make_tensor(k, l, "attn_k_norm.weight", 1, h->head_dim);
@@ -105,14 +131,13 @@ static void make_delta(shape_maker *k, int l, const struct shape *h) {
 static void make_tensors(shape_maker *k, const struct shape *h) {
     make_tensor(k, -1, "token_embd.weight", h->n_vocab, h->n_embd);
     make_tensor(k, -1, "output_norm.weight", 1, h->n_embd);
+    if (!h->tied) make_tensor(k, -1, "output.weight", h->n_vocab, h->n_embd);
     for (int l = 0; l < h->n_layer; l++) {
         make_tensor(k, l, "attn_norm.weight", 1, h->n_embd);
         if (is_qwen35(h) && (l + 1) % 4) make_delta(k, l, h);
         else make_attention(k, l, h);
-        make_tensor(k, l, is_qwen35(h) ? "post_attention_norm.weight" : "ffn_norm.weight", 1, h->n_embd);
-        make_tensor(k, l, "ffn_gate.weight", h->n_ff, h->n_embd);
-        make_tensor(k, l, "ffn_up.weight", h->n_ff, h->n_embd);
-        make_tensor(k, l, "ffn_down.weight", h->n_embd, h->n_ff);
+        make_tensor(k, l, is_qwen35(h) || is_gpt_oss(h) ? "post_attention_norm.weight" : "ffn_norm.weight", 1, h->n_embd);
+        make_network(k, h, l);
     }
 }
 
@@ -124,10 +149,12 @@ static int make_shape_keys(pith__store *s, const struct shape *h) {
         { "attention.value_length", h->head_dim }, { "context_length", h->n_ctx },
         { "rope.dimension_count", is_qwen35(h) ? h->head_dim / 4 : h->head_dim }, { "ssm.conv_kernel", 4 }, { "ssm.state_size", DELTA_DIM },
         { "ssm.group_count", DELTA_HEADS }, { "ssm.time_step_rank", DELTA_HEADS }, { "ssm.inner_size", DELTA_WIDE }, /* which other families do not read */
+        { "expert_count", h->n_expert }, { "expert_used_count", h->n_used },
     };
     char name[64];
     int code = pith__store_add_string(s, "general.architecture", h->arch);
     for (size_t i = 0; i < sizeof keys / sizeof *keys && !code; i++) {
+        if (!keys[i].v) continue;
         snprintf(name, sizeof name, "%s.%s", h->arch, keys[i].name);
         code = pith__store_add_int(s, name, keys[i].v);
     }
@@ -143,6 +170,8 @@ int make_shape_model(const char *name, const char *type, const pith_options *opt
     if (!h) return complain(USAGE, "--shape %s: not one of stories260K, llama-15m, llama-110m, "
                             "qwen3-0.6b, llama-1b, qwen3.5-0.8b, qwen3.5-2b", name);
     k.s.tensor = pith__arena_new(&k.s.arena, 2 + 14 * (size_t)h->n_layer, sizeof *k.s.tensor);
+                            "qwen3-0.6b, llama-1b, gpt-oss-4-layers", name);
+    k.s.tensor = pith__arena_new(&k.s.arena, 3 + 19 * (size_t)h->n_layer, sizeof *k.s.tensor);
     if (!k.s.tensor || make_shape_keys(&k.s, h)) k.code = complain(FAILED, "no memory for %s", name);
     make_tensors(&k, h);
     if (k.code) {
