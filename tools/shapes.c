@@ -168,9 +168,7 @@ int make_shape_model(const char *name, const char *type, const pith_options *opt
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         if (!strcasecmp(shapes[i].name, name)) h = &shapes[i];
     if (!h) return complain(USAGE, "--shape %s: not one of stories260K, llama-15m, llama-110m, "
-                            "qwen3-0.6b, llama-1b, qwen3.5-0.8b, qwen3.5-2b", name);
-    k.s.tensor = pith__arena_new(&k.s.arena, 2 + 14 * (size_t)h->n_layer, sizeof *k.s.tensor);
-                            "qwen3-0.6b, llama-1b, gpt-oss-4-layers", name);
+                            "qwen3-0.6b, llama-1b, qwen3.5-0.8b, qwen3.5-2b, gpt-oss-4-layers", name);
     k.s.tensor = pith__arena_new(&k.s.arena, 3 + 19 * (size_t)h->n_layer, sizeof *k.s.tensor);
     if (!k.s.tensor || make_shape_keys(&k.s, h)) k.code = complain(FAILED, "no memory for %s", name);
     make_tensors(&k, h);
