@@ -48,6 +48,7 @@ TOOLS   = tools/bundle.c \
           tools/drift.c \
           tools/imatrix.c \
           tools/index.c \
+          tools/vectors.c \
           tools/search.c \
           tools/probes.c \
           tools/merge.c \

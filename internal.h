@@ -321,7 +321,7 @@ PITH_SHARED int  pith__fail_hyper(pith__opening *o, const char *what, long long 
 /* ---- pooling.c: hidden states -> one vector --------------------------------------------------------- */
 
 /* Keys that GGUF does not have, from a sentence-transformers folder: pith.pooling, PITH_MEAN and so on together;
- * pith.normalize; pith.skip_prompt; pith.text_limit in tokens; pith.lower_text; pith.dense_N.tanh;
+ * pith.normalize; pith.skip_prompt; pith.text_limit in tokens; pith.lower_text; pith.dense_N.tanh; pith.similarity;
  * pith.prompt.NAME, pith.default_prompt. */
 PITH_SHARED void pith__read_pooling(pith__opening *o); /* when the layers are bound */
 PITH_SHARED int  pith__pooled(const pith_model *m, unsigned pooling); /* numbers of a vector before any matrix, */

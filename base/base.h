@@ -120,6 +120,7 @@ typedef struct {
     const uint8_t *data;
     size_t size;
     int mapped; /* 1: unmap it, 0: free it, -1: the caller's memory */
+    uint64_t stamp; /* while it is the same the file is: of its place, size and times; 0: not known, as of a new one */
 } pith__file;
 
 PITH_SHARED int  pith__file_open(pith__file *f, const char *path, int no_mmap, pith_error *err);

@@ -20,6 +20,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- files ----------------------------------------------------------------------------------------- */
@@ -53,6 +54,14 @@ static int map_whole(pith__file *f, int fd, const char *path, pith_error *err) {
 
 /* The size comes from the descriptor that is mapped, so another file cannot slip in between; opening
  * does not wait for a writer should path be a FIFO. */
+/* Times have seconds: what was written in the last few may change again without another time. */
+static uint64_t stamp_of(const struct stat *st) {
+    enum { SETTLED = 3 };
+    const uint64_t parts[] = { (uint64_t)st->st_dev, (uint64_t)st->st_ino, (uint64_t)st->st_size, (uint64_t)st->st_mtime, (uint64_t)st->st_ctime };
+    time_t now = time(NULL);
+    return st->st_ctime + SETTLED < now && st->st_mtime + SETTLED < now ? pith__hash(1, parts, sizeof parts) | 1 : 0;
+}
+
 PITH_SHARED int pith__file_open(pith__file *f, const char *path, int no_mmap, pith_error *err) {
     memset(f, 0, sizeof *f);
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
@@ -70,6 +79,7 @@ PITH_SHARED int pith__file_open(pith__file *f, const char *path, int no_mmap, pi
         code = pith__fail(err, PITH_EFORMAT, "%s: is too large for this machine", path);
     } else {
         f->size = (size_t)st.st_size;
+        f->stamp = stamp_of(&st);
         code = no_mmap ? read_whole(f, fd, path, err) : map_whole(f, fd, path, err);
     }
     close(fd);

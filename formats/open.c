@@ -87,10 +87,10 @@ static int open_store(pith__store *s, const char *path, pith__file memory, const
 }
 
 PITH_SHARED int pith__open(pith__store *s, const char *path, const pith_options *opt, pith_error *err) {
-    return open_store(s, path, (pith__file){ NULL, 0, -1 }, opt, err);
+    return open_store(s, path, (pith__file){ .mapped = -1 }, opt, err);
 }
 
 PITH_SHARED int pith__open_memory(pith__store *s, const void *data, size_t size, const pith_options *opt,
                                   pith_error *err) {
-    return open_store(s, NULL, (pith__file){ data ? data : "", data ? size : 0, -1 }, opt, err);
+    return open_store(s, NULL, (pith__file){ .data = data ? data : "", .size = data ? size : 0, .mapped = -1 }, opt, err);
 }

@@ -205,10 +205,24 @@ static void sentence_limit(sentence *k) {
     }
 }
 
+/* How two vectors are compared: the cosine, unless it says another way. */
+static void sentence_similarity(sentence *k, pith__json at) {
+    pith__json name = pith__hf_get(at, "similarity_fn_name");
+    pith__str s;
+    if (!pith__json_type(name)) return;
+    if (pith__json_string(name, &k->f.s->arena, &s) || s.n > 20) {
+        sentence_wrong(k, name, PITH_EFORMAT, "similarity_fn_name", "cosine, dot, euclidean or manhattan");
+        return;
+    }
+    char *copy = pith__arena_text(&k->f.s->arena, s.p, s.n);
+    sentence_added(k, copy ? pith__store_add_string(k->f.s, "pith.similarity", copy) : PITH_EMEMORY);
+}
+
 static void sentence_prompts(sentence *k) {
     pith__json at, name, text;
     if (!k->code) k->code = pith__folder_json(&k->f, "config_sentence_transformers.json", 0, &at, &k->path);
     if (k->code || !pith__json_type(at)) return;
+    sentence_similarity(k, at);
     pith__json it = pith__hf_get(at, "prompts"), usual = pith__hf_get(at, "default_prompt_name");
     pith__str s, key;
     char full[160];

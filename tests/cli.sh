@@ -770,6 +770,7 @@ go embed "$dir/masks.gguf" -i "the cat" --pooling none --no-normalize --format t
 verb embed; refused 1 "one of -i TEXT" "embed of nothing"
 verb embed -i a --pooling best; refused 1 "need one of: cls max mean" "embed: a pooling that is none"
 verb embed -i a --format xml; refused 1 "jsonl text f32 npy" "embed: a format that is none"
+verb embed -i "e cat" --prefix "a  cat thinks: "; cp "$dir/out" "$dir/a"; verb embed -i "a  cat thinks: e cat"; same_out "$dir/a" "embed --prefix: a text with a blank in it"
 verb embed -i a --prefix query; refused 1 "the model has no prompts" "embed: a prompt that is none"
 verb embed -i a --dimensions 33; refused 1 "1 to 32" "embed: more dimensions than there are"
 verb embed -i a -c 65; refused 1 "context of 64" "embed: more tokens than the model reads"
@@ -1281,6 +1282,35 @@ in=$lines; go search "$dir/tiny.bin" -z "$dir/tok.bin" -f - -i "$ask" -k 100; in
 printf '%s' '{"t": "The cat sat on the mat."}' > "$dir/find/l.jsonl"; printf '\n\n{"t": "A dog ran.\\n"}\n' >> "$dir/find/l.jsonl"
 go search "$dir/tiny.bin" -z "$dir/tok.bin" -f "$dir/find/l.jsonl" -i "$ask" --jsonl t -k 1; out_is '1.000000\t1\t{"t": "The cat sat on the mat."}\n' "lines of JSON"
 go search "$dir/tiny.bin" -z "$dir/tok.bin" -f "$dir/find/l.jsonl" -i "$ask" --jsonl text; [ "$status" -eq 3 ] && has "line 1: has no text 'text'"; ok $? "that lack the field"
+# Which vectors.
+cp "$index" "$dir/asked"
+find -i "$ask" -k 9 --pooling mean; has "another way: it is made anew" && has '6 new' && has 'of 32 numbers' && ! cmp -s "$dir/all" "$dir/out"; fine "search --pooling"
+find -i "$ask" -k 9 --pooling mean --dimensions 3; has 'of 3 numbers'; fine "search --dimensions"
+find -i "$ask" --pooling none; refused 1 "a line has one vector" "search --pooling none"
+find -i "$ask" --dimensions 33 --quiet; refused 1 "1 to 32" "search: more dimensions than there are"
+find -i "cat sat on the mat." -k 9 --prefix "The "; has 'another way'; same_out "$dir/all" "search --prefix: a text before the question"
+find -i "$ask" -k 9 --prefix ""; has ' 0 new'; same_out "$dir/all" "search --prefix: nothing"
+find -i "Oh: $ask" -k 1 --line-prefix "Oh: "; has '6 new'; out_is '1.000000\t1\tThe cat sat on the mat.\n' "search --line-prefix: a text before each line"
+find -i "$ask" --prefix ask; refused 1 "no prompts; a text of yours needs a blank" "search: a prompt that is none"
+find -i "$ask" -k 9; cmp -s "$index" "$dir/asked"; same_out "$dir/all" "search: and back"
+# The model's files are read as a whole only where their places, sizes or times are others.
+stamped() { od -An -tx8 -j 88 -N 8 "$index" | tr -d ' \n'; }
+cp "$dir/tiny.bin" "$dir/copy.bin"; go search "$dir/copy.bin" -z "$dir/tok.bin" -f "$lines" -i "$ask" -k 9; has ' 0 new' && cmp -s "$index" "$dir/asked"; same_out "$dir/all" "search: a copy of the model, made just now"
+sleep 4; old=$(stamped); go search "$dir/copy.bin" -z "$dir/tok.bin" -f "$lines" -i "$ask" -k 9
+has ' 0 new' && [ "$old" != "$(stamped)" ] && [ "$(stamped)" != 0000000000000000 ]; same_out "$dir/all" "search: the copy's place is noted"
+go search "$dir/copy.bin" -z "$dir/tok.bin" -f "$lines" -i "$ask" -k 9; has ' 0 new'; same_out "$dir/all" "and found again"
+printf x | dd of="$dir/copy.bin" bs=1 seek=40000 conv=notrunc 2> /dev/null; go search "$dir/copy.bin" -z "$dir/tok.bin" -f "$lines" -i "$ask" -k 9
+has 'another model: it is made anew'; fine "search: the copy with another byte"
+find -i "$ask" -k 9; same_out "$dir/all" "and the model itself"
+if [ -d "$shared/encoders" ]; then
+    cp -r "$shared/encoders/modernbert-hf" "$dir/dot"; chmod -R u+w "$dir/dot"; sed -i 's/"cosine"/"dot"/' "$dir/dot/config_sentence_transformers.json"
+    go embed "$dir/dot" -f "$lines" --format text; cp "$dir/out" "$dir/x"; go embed "$dir/dot" -i "$ask" --format text; cat "$dir/out" >> "$dir/x"
+    awk '{ for (i = 1; i <= NF; i++) x[NR, i] = $i; n = NF } END { for (t = 1; t < NR; t++) { s = 0; for (i = 1; i <= n; i++) s += x[t, i] * x[NR, i]; printf "%.3f\t%d\n", s, t } }' "$dir/x" |
+        sort -k 1,1gr -k 2,2n > "$dir/dots"
+    go search "$dir/dot" -f "$lines" -i "$ask" -k 9; awk -F'\t' '{ printf "%.3f\t%d\n", $1, $2 }' "$dir/out" | cmp -s - "$dir/dots"; fine "search: a folder that asks for the dot product"
+    sed -i 's/"dot"/"euclidean"/' "$dir/dot/config_sentence_transformers.json"; go search "$dir/dot" -f "$lines" -i "$ask"; refused 2 "similarity_fn_name is 'euclidean', need cosine or dot" "search: a folder that asks for a distance"
+    rm -r "$dir/dot"; find -i "$ask"
+else skip "search by the dot product" "no $shared/encoders"; fi
 # What has changed.
 cp "$index" "$dir/index"; printf '\nA new line' >> "$lines"; find -i "A new line" -k 1 && has '^7 lines, 1 new'; out_is '1.000000\t7\tA new line\n' "search: a line more"
 sed -i '1d; s/^the end/The end/' "$lines"; find -i "The end" -k 1 && has '^6 lines, 1 new'; out_is '1.000000\t5\tThe end\n' "one less, and one other"

@@ -46,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     pith__store s;
-    pith__file file[2] = { { data, size, -1 } };
+    pith__file file[2] = { { .data = data, .size = size, .mapped = -1 } };
     pith_error err = { 0, "" };
     memset(&s, 0, sizeof s);
     s.path = "fuzz.gguf";

@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     pith__store s;
-    pith__file file = { data, size, -1 };
+    pith__file file = { .data = data, .size = size, .mapped = -1 };
     pith_error e = { 0, "" };
     memset(&s, 0, sizeof s);
     s.path = "fuzz.safetensors";

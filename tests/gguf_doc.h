@@ -120,7 +120,7 @@ static inline int read_bytes(const uint8_t *p, size_t n) {
     image = malloc(n ? n : 1);
     if (!image) exit(99);
     if (n) memcpy(image, p, n);
-    files[0] = (pith__file){ image, n, -1 };
+    files[0] = (pith__file){ .data = image, .size = n, .mapped = -1 };
     store.path = "made.gguf";
     store.file = files;
     store.n_file = 1;

@@ -132,7 +132,7 @@ TEST(header_errors) {
     static const char *const junk[] = { "", "G", "GGUF", "GGUF\3\0\0", "GGML\3\0\0\0", "FUGG" };
     for (size_t i = 0; i < sizeof junk / sizeof *junk; i++)
         CHECK(refused(read_bytes((const uint8_t *)junk[i], strlen(junk[i])), ""));
-    pith__file f = { (const uint8_t *)"GGUF", 4, -1 }, g = { (const uint8_t *)"GGU", 3, -1 };
+    pith__file f = { .data = (const uint8_t *)"GGUF", .size = 4, .mapped = -1 }, g = { .data = (const uint8_t *)"GGU", .size = 3, .mapped = -1 };
     CHECK(pith__gguf_is(&f) && !pith__gguf_is(&g));
 }
 

@@ -37,7 +37,7 @@ static bytes saved_bytes(const index_key *key) {
 
 TEST(what_was_saved_is_read) {
     for (size_t dim = 1; dim < 9; dim++) {
-        index_key key = { 1, 2, dim };
+        index_key key = { 1, 2, dim, 0 };
         pith_error e = { 0, "" };
         line_vectors v, made = made_vectors(lines, N, dim, 1);
         bytes b = saved_bytes(&key);
@@ -64,7 +64,7 @@ static int opened(const uint8_t *p, size_t n, const index_key *key, pith_error *
 }
 
 TEST(cut_at_any_byte) {
-    index_key key = { 1, 2, DIM };
+    index_key key = { 1, 2, DIM, 0 };
     bytes b = saved_bytes(&key);
     for (size_t n = 0; n < b.n; n++) {
         pith_error e = { 0, "" };
@@ -78,7 +78,7 @@ TEST(cut_at_any_byte) {
 
 /* Outside of the vectors it is refused; within, a vector is missing, and no other. */
 TEST(any_byte_altered) {
-    index_key key = { 1, 2, DIM };
+    index_key key = { 1, 2, DIM, 0 };
     bytes b = saved_bytes(&key);
     size_t first = 128, last = first + N * DIM * sizeof(float), missing[N];
     for (size_t at = 0; at < b.n; at++) {
@@ -104,9 +104,9 @@ TEST(any_byte_altered) {
 }
 
 TEST(another_key) {
-    static const index_key keys[] = { { 3, 2, DIM }, { 1, 3, DIM }, { 1, 2, DIM + 1 } };
+    static const index_key keys[] = { { 3, 2, DIM, 0 }, { 1, 3, DIM, 0 }, { 1, 2, DIM + 1, 0 } };
     static const char *const said[] = { "another model", "another way", "another way" };
-    index_key key = { 1, 2, DIM };
+    index_key key = { 1, 2, DIM, 0 };
     bytes b = saved_bytes(&key);
     for (int i = 0; i < 3; i++) {
         pith_error e = { 0, "" };
@@ -117,7 +117,7 @@ TEST(another_key) {
 }
 
 TEST(what_is_no_index) {
-    index_key key = { 1, 2, DIM };
+    index_key key = { 1, 2, DIM, 0 };
     pith_error e = { 0, "" };
     line_vectors v;
     EQ(opened((const uint8_t *)"My own notes, not to be lost", 28, &key, &e), PITH_EARCH);

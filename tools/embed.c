@@ -9,7 +9,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 enum { AS_JSONL, AS_TEXT, AS_F32, AS_NPY };
 
@@ -45,41 +44,13 @@ typedef struct {
 
 /* ---- what is asked for ---------------------------------------------------------------------------------- */
 
-static int find_word(const char *asked, const char *word, const char *const *known, int n, int *is) {
-    char all[200] = "";
-    for (int i = 0; i < n; i++) {
-        if (!strcasecmp(word, known[i])) return *is = i, 0;
-        size_t used = strlen(all);
-        snprintf(all + used, sizeof all - used, " %s", known[i]);
-    }
-    return complain(USAGE, "%s is '%s', need one of:%s", asked, word, all);
-}
-
-static int choose_pooling(embedding *k) {
-    static const char *const known[] = { "cls", "max", "mean", "mean_sqrt_len", "weightedmean", "last", "none" };
-    int is = 0, code = k->o->pooling ? find_word("--pooling", k->o->pooling, known, 7, &is) : 0;
-    if (code) return code;
-    if (k->o->pooling) k->how.pooling = is < 6 ? 1u << is : 0;
+static int choose_vector(embedding *k) {
+    int code = k->o->pooling ? choose_pooling(k->o->pooling, &k->how.pooling) : 0;
     if (k->o->no_normalize) k->how.normalize = 0;
     k->how.dimensions = k->o->dimensions;
     if (k->o->n_ctx) k->how.n_ctx = k->o->n_ctx;
-    return 0;
-}
-
-/* --prefix NAME: one of the model's prompts; --prefix "": none. */
-static int choose_prompt(embedding *k) {
-    const char *name, *text, *asked = k->o->prefix;
-    char all[400] = "";
-    if (!asked) return 0;
-    k->how.prompt = NULL;
-    if (!*asked) return 0;
-    for (int i = 0; pith_prompt(k->m, i, &name, &text); i++) {
-        if (!strcmp(name, asked)) return k->how.prompt = text, 0;
-        size_t used = strlen(all);
-        snprintf(all + used, sizeof all - used, " %s", name);
-    }
-    if (!*all) return complain(USAGE, "--prefix is '%s', but the model has no prompts", asked);
-    return complain(USAGE, "--prefix is '%s', need one of the model's prompts:%s", asked, all);
+    if (!code && k->o->prefix) code = choose_prompt(k->m, "--prefix", k->o->prefix, &k->how.prompt);
+    return code;
 }
 
 /* 1: a cross-encoder, as GGUF says it. */
@@ -97,8 +68,7 @@ static int make_embedder(embedding *k) {
         return complain(USAGE, "%s scores pairs of texts (run rank) and was not taught vectors; --pooling cls gives the first"
                         " token's state", k->m->store.path);
     k->how = pith_embedding_default(k->m);
-    int code = choose_pooling(k);
-    if (!code) code = choose_prompt(k);
+    int code = choose_vector(k);
     if (code) return code;
     k->e = pith_embedder_new(k->m, &k->o->model.context, &k->how, &e);
     if (!k->e) return report(&e);
@@ -342,7 +312,8 @@ int verb_embed(int argc, char **argv) {
           "cls, mean, last, max, mean_sqrt_len, weightedmean, or none: a vector a token (as the model says)" },
         { 0, "no-normalize", SWITCH, &o.no_normalize, 0, 0, "", "leave the vectors' lengths as they are" },
         { 0, "prefix", TEXT, &o.prefix, 0, 0, "NAME",
-          "put this prompt of the model's before each text, as query; \"\": none (the model's default)" },
+          "put this prompt of the model's before each text, as query, or a text that has a blank in it; \"\": none (the model's"
+          " default)" },
         { 0, "dimensions", INTEGER, &o.dimensions, 1, INT32_MAX, "N",
           "Matryoshka: only the first N numbers, then normalised (all)" },
         { 'c', "ctx-size", INTEGER, &o.n_ctx, 1, INT32_MAX, "N", "cut texts to so many tokens (the model's limit)" },

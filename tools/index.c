@@ -17,7 +17,8 @@ typedef struct {
     uint64_t model, how;     /* of the key */
     char computed_by[32];    /* the program */
     uint64_t tables;         /* hash of what follows the vectors */
-    uint64_t padding[4];     /* zeros: vectors begin at a line of the cache */
+    uint64_t stamp;          /* of the model's files, see pith__file: while it is the same, nobody has to read them all */
+    uint64_t padding[3];     /* zeros: vectors begin at a line of the cache */
     uint64_t head;           /* hash of all before it */
 } index_head;
 _Static_assert(sizeof(index_head) == 128, "as in the file");
@@ -69,6 +70,31 @@ static int check_key(const index_head *h, const char *path, const index_key *key
     return PITH_OK;
 }
 
+static int read_head(FILE *f, index_head *h) {
+    return f && fread(h, sizeof *h, 1, f) == 1 && !memcmp(h->magic, index_magic, sizeof h->magic) && h->version == INDEX_VERSION &&
+           h->head == head_hash(h);
+}
+
+uint64_t index_stamp(const char *path, uint64_t *model) {
+    index_head h;
+    FILE *f = pith__path_kind(path) == 'f' ? fopen(path, "rb") : NULL;
+    int good = read_head(f, &h);
+    if (f) fclose(f);
+    *model = good ? h.model : 0;
+    return good ? h.stamp : 0;
+}
+
+void index_restamp(const char *path, uint64_t stamp) {
+    index_head h;
+    FILE *f = fopen(path, "r+b");
+    if (read_head(f, &h) && !fseek(f, 0, SEEK_SET)) {
+        h.stamp = stamp;
+        h.head = head_hash(&h);
+        fwrite(&h, sizeof h, 1, f);
+    }
+    if (f) fclose(f);
+}
+
 int index_open(line_vectors *v, const char *path, const index_key *key, pith_error *err) {
     index_head h;
     size_t tables = 0;
@@ -95,7 +121,8 @@ int index_open(line_vectors *v, const char *path, const index_key *key, pith_err
 int index_save(const line_vectors *v, const char *path, const index_key *key, pith_error *err) {
     static const char zeros[8];
     size_t tables = 0, bytes = v->n * v->dim * sizeof *v->x, n_line = v->n * sizeof *v->line;
-    index_head h = { .version = INDEX_VERSION, .dim = (uint32_t)v->dim, .n = v->n, .model = key->model, .how = key->how };
+    index_head h = { .version = INDEX_VERSION, .dim = (uint32_t)v->dim, .n = v->n, .model = key->model, .how = key->how,
+                     .stamp = key->stamp };
     pith__writer w;
     memcpy(h.magic, index_magic, sizeof h.magic);
     say_version(h.computed_by, sizeof h.computed_by);

@@ -16,8 +16,8 @@
 
 typedef struct {
     model_choice model;
-    const char *question, *file, *jsonl;
-    int k;
+    const char *question, *file, *jsonl, *pooling, *prefix, *line_prefix;
+    int k, dimensions;
 } search_options;
 
 typedef struct {
@@ -35,8 +35,11 @@ typedef struct {
     uint64_t *hash;          /* (n) of them */
     size_t n;
     const char *query, *passage; /* prompts, or NULL */
+    unsigned pooling;        /* where --pooling says it */
+    int dot;                 /* 1: the score is the dot product of vectors as they are, which the model's folder asks for */
     float *question;         /* (key.dim) */
     index_key key;
+    int same_files;          /* 1: as the index says, so that they were not read for their hash */
     char *path;              /* of the index; NULL: none is kept */
     line_vectors vectors;
     size_t n_made, n_cut, first_cut; /* lines that went through the model; those too long, and the first of them */
@@ -119,9 +122,26 @@ static const char *prompt_of(const pith_model *m, const char *const *names) {
     return NULL;
 }
 
+/* What flags say, and how the model's folder wants vectors to be compared. */
+static int choose_how(search *k) {
+    static const char *const known[] = { "cosine", "dot" };
+    const search_options *o = k->o;
+    const pith__key *said = pith__store_key(&k->m->store, "pith.similarity");
+    int code = o->pooling ? choose_pooling(o->pooling, &k->pooling) : 0;
+    if (!code && o->pooling && !k->pooling) code = complain(USAGE, "--pooling is 'none', but a line has one vector");
+    if (!code && o->prefix) code = choose_prompt(k->m, "--prefix", o->prefix, &k->query);
+    if (!code && o->line_prefix) code = choose_prompt(k->m, "--line-prefix", o->line_prefix, &k->passage);
+    if (code || !said || said->type != PITH__STRING || pith__str_is(said->s, known[0])) return code;
+    k->dot = pith__str_is(said->s, known[1]);
+    return k->dot ? 0 : complain(NOT_LOADED, "%s: similarity_fn_name is '%.*s', need cosine or dot: others are not built here",
+                                 k->m->store.path, said->s.n < 20 ? (int)said->s.n : 20, said->s.p);
+}
+
 static pith_embedding how_to_embed(const search *k, const char *prompt) {
     pith_embedding how = pith_embedding_default(k->m);
-    how.normalize = 1;
+    if (!k->dot) how.normalize = 1;
+    if (k->o->pooling) how.pooling = k->pooling;
+    how.dimensions = k->o->dimensions;
     how.prompt = prompt;
     if (k->o->model.context.n_ctx) how.n_ctx = k->o->model.context.n_ctx;
     return how;
@@ -137,12 +157,19 @@ static int open_embedder(const search *k, const pith_embedding *how, pith_embedd
 static void make_key(search *k) {
     const pith__store *s = &k->m->store;
     pith_embedding how = how_to_embed(k, NULL);
-    uint64_t x = adapters_hash(k->m, &k->o->model);
-    for (int i = 0; i < s->n_file; i++) x = pith__hash(x, s->file[i].data, s->file[i].size);
-    k->key.model = x;
+    uint64_t x = adapters_hash(k->m, &k->o->model), stamp = x, known = 0;
+    int settled = 1;
+    for (int i = 0; i < s->n_file; i++) {
+        settled &= s->file[i].stamp != 0;
+        stamp = pith__hash(stamp, &s->file[i].stamp, sizeof s->file[i].stamp);
+    }
+    k->key.stamp = settled ? stamp | 1 : 0;
+    k->same_files = k->path && settled && index_stamp(k->path, &known) == k->key.stamp;
+    for (int i = 0; i < s->n_file && !k->same_files; i++) x = pith__hash(x, s->file[i].data, s->file[i].size);
+    k->key.model = k->same_files ? known : x;
     x = pith__hash(0, k->passage ? k->passage : "", k->passage ? strlen(k->passage) : 0);
     x = pith__hash(x, k->o->jsonl ? k->o->jsonl : "", k->o->jsonl ? strlen(k->o->jsonl) : 0);
-    const int numbers[] = { (int)how.pooling, how.dimensions, how.n_ctx, how.skip_prompt };
+    const int numbers[] = { (int)how.pooling, how.dimensions, how.n_ctx, how.skip_prompt, how.normalize };
     k->key.how = pith__hash(x, numbers, sizeof numbers);
 }
 
@@ -263,6 +290,7 @@ static int find_index(search *k, char *why, size_t room) {
         note(0, "%s: left as it is, and the vectors are not kept", why);
         free(k->path), k->path = NULL;
     }
+    if (!code && k->key.stamp && !k->same_files) index_restamp(k->path, k->key.stamp);
     return !code && k->vectors.n == k->n && !memcmp(k->vectors.line, k->hash, k->n * sizeof *k->hash);
 }
 
@@ -352,13 +380,14 @@ static int search_text(search *k) {
     if (code) return code;
     k->query = prompt_of(k->m, query);
     k->passage = prompt_of(k->m, passage);
+    if ((code = choose_how(k))) return code;
     if (!k->m->pooling.said)
         note(k->o->model.quiet, "%s does not say how a text becomes a vector: it may not be made for search", k->m->store.path);
     if ((code = embed_question(k))) return code;
-    make_key(k);
     size_t room = strlen(k->o->file) + 12;
     if (k->kept && !(k->path = malloc(room))) return complain(FAILED, "%s: no memory", k->name);
     if (k->kept) snprintf(k->path, room, "%s.pith-index", k->o->file);
+    make_key(k);
     if ((code = find_vectors(k))) return code;
     size_t most = (size_t)k->o->k < k->n ? (size_t)k->o->k : k->n;
     pith_match *best = malloc(most * sizeof *best);
@@ -375,7 +404,8 @@ int verb_search(int argc, char **argv) {
     static const char usage[] =
         "run search MODEL -i QUESTION -f LINES [options]\n"
         "the lines of a text that are nearest in meaning to a question, the nearest first: score, number of the line, line\n\n"
-        "MODEL makes embeddings (run embed). The score is the cosine of the question's vector and the line's: 1 at most.\n"
+        "MODEL makes embeddings (run embed). The score is the cosine of the question's vector and the line's: 1 at most, or\n"
+        "their dot product, where the model's folder says so (similarity_fn_name).\n"
         "Prompts of the model that are named query and document (or passage) are put before the question and the lines.\n"
         "The lines' vectors are kept beside the text, in LINES.pith-index: the next question is answered at once. What has\n"
         "changed of text, model or prompt is noticed; only lines that are new go through the model again.\n\n";
@@ -385,6 +415,11 @@ int verb_search(int argc, char **argv) {
         { 'f', "file", TEXT, &o.file, 0, 0, "LINES", "a text a line; - reads standard input, and keeps nothing" },
         { 'k', "top-k", INTEGER, &o.k, 1, INT32_MAX, "N", "lines to show (%)" },
         { 0, "jsonl", TEXT, &o.jsonl, 0, 0, "FIELD", "the lines are JSON objects, and this field has the text" },
+        { 0, "pooling", TEXT, &o.pooling, 0, 0, "NAME", "cls, mean, last, max, mean_sqrt_len, weightedmean (as the model says)" },
+        { 0, "dimensions", INTEGER, &o.dimensions, 1, INT32_MAX, "N", "Matryoshka: only the first N numbers of a vector (all)" },
+        { 0, "prefix", TEXT, &o.prefix, 0, 0, "NAME",
+          "put this prompt of the model's before the question, or a text that has a blank in it; \"\": none (query)" },
+        { 0, "line-prefix", TEXT, &o.line_prefix, 0, 0, "NAME", "the same before each line (document, passage or corpus)" },
         { 'c', "ctx-size", INTEGER, &o.model.context.n_ctx, 1, INT32_MAX, "N",
           "cut texts to so many tokens (the model's limit)" },
         { 'z', "tokenizer", TEXT, &o.model.options.tokenizer, 0, 0, "FILE",

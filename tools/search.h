@@ -8,6 +8,7 @@ typedef struct {             /* what a line's vector depends on beside the line 
     uint64_t model;          /* hash of the model's files and adapters, */
     uint64_t how;            /* and of prompt, pooling and the like */
     size_t dim;              /* numbers of a vector */
+    uint64_t stamp;          /* of the model's files; 0: not known */
 } index_key;
 
 typedef struct {
@@ -23,6 +24,9 @@ typedef struct {
 /* PITH_EIO: there is no file. PITH_EARCH: it is none of pith's, and not to be written over. PITH_EFORMAT: it is cut or
  * altered. PITH_EARG: it is of another model, or made in another way. Then there is nothing to free. */
 int  index_open(line_vectors *v, const char *path, const index_key *key, pith_error *err);
+/* The stamp of the files that the index at path was made with, and their hash as model; 0: there is none. */
+uint64_t index_stamp(const char *path, uint64_t *model);
+void index_restamp(const char *path, uint64_t stamp); /* as far as it can be written */
 int  index_save(const line_vectors *v, const char *path, const index_key *key, pith_error *err);
 void vectors_free(line_vectors *v);
 

@@ -70,6 +70,13 @@ double size_together(const pith_model *m, const pith_context *c, int n, size_t *
 /* Where no context was asked for: the model's, or less, so that these fit into memory. */
 void fit_context(const pith_model *m, pith_context *c, int n);
 
+/* Where word is one of known (n), capitals or not, *is is its number. asked: the flag. */
+int find_word(const char *asked, const char *word, const char *const *known, int n, int *is);
+/* --pooling NAME; PITH_MEAN, ... or 0 for none. */
+int choose_pooling(const char *name, unsigned *pooling);
+/* A prompt of the model's by its name, or a text that has a blank in it; "": NULL. */
+int choose_prompt(const pith_model *m, const char *by, const char *asked, const char **prompt);
+
 /* A model of one of bench's shapes, in such a format. */
 int make_shape_model(const char *name, const char *type, const pith_options *opt, pith_model **m);
 int bench_masks(const model_choice *c, const grammar_choice *given, int documents, int json); /* run bench --grammar */
