@@ -29,6 +29,7 @@ typedef struct {         /* a tensor of the file */
     int touched;         /* an adapter changes it */
     int stacked;         /* of several tensors */
     int reorder;         /* its rows, of a bias its numbers, are brought into GGUF's order */
+    int laid;            /* the folder has it in another way than the model: PITH__ACROSS or PITH__BY_HEAD */
     int sums;            /* its numbers are new ones, and are made in float64 */
     const float *importance; /* (rows / rows_each, cols) how much a squared error counts; NULL: all alike */
     size_t rows_each;    /* of an expert, where it is a stack of these; else all */
@@ -120,9 +121,16 @@ static int round_row(const merge_tensor *t, const double *d, float *x, uint8_t *
     return wrong;
 }
 
+/* Where row r of the file, of a bias number r, is in the model. */
+static size_t row_from(const merge_tensor *t, size_t r) {
+    size_t dim = (size_t)t->g->m->hyper.head_dim, n_head = (size_t)t->g->m->hyper.n_head;
+    if (t->reorder) return r - r % dim + t->g->order[r % dim];
+    return t->laid == PITH__BY_HEAD ? (r / dim % 3 * n_head + r / dim / 3) * dim + r % dim : r;
+}
+
 /* Row r of the model's w, x (cols), with all that is added to it. d: scratch. */
 static void sum_row(const merge_tensor *t, const pith__weight *w, size_t r, float *x, double *d, uint8_t *y, row_sums *sum) {
-    size_t cols = t->tensor.cols, dim = (size_t)t->g->m->hyper.head_dim;
+    size_t cols = t->tensor.cols;
     memset(d, 0, cols * sizeof *d);
     if (w) pith__add_deltas(t->g->plan->by, w, r, 0, cols, d);
     if (t->touched) sum->delta = square_sum(d, cols);
@@ -130,8 +138,8 @@ static void sum_row(const merge_tensor *t, const pith__weight *w, size_t r, floa
         sum->weights += (double)x[c] * (double)x[c];
         d[c] += (double)x[c] + (double)t->plus;
     }
-    if (t->reorder && t->tensor.n_dim == 1) {
-        for (size_t c = 0; c < cols; c++) x[c] = (float)d[c - c % dim + t->g->order[c % dim]];
+    if ((t->reorder || t->laid) && t->tensor.n_dim == 1) {
+        for (size_t c = 0; c < cols; c++) x[c] = (float)d[row_from(t, c)];
         for (size_t c = 0; c < cols; c++) d[c] = (double)x[c];
     }
     sum->wrong = round_row(t, d, x, y, t->touched ? &sum->moved : NULL);
@@ -141,13 +149,12 @@ static void merge_row(const void *data, size_t i, uint8_t *scratch) {
     const merge_rows *j = data;
     const merge_tensor *t = j->t;
     const merge_part *p = t->part;
-    size_t cols = t->tensor.cols, r = j->r0 + i, dim = (size_t)t->g->m->hyper.head_dim;
+    size_t cols = t->tensor.cols, r = t->tensor.n_dim > 1 ? row_from(t, j->r0 + i) : j->r0 + i;
     double *d = (double *)(void *)scratch;
     float *x = (float *)(void *)(d + t->g->widest);
     uint8_t *y = j->y + i * t->tensor.row_bytes;
     while (r >= p->out0 + p->rows) p++;
     r -= p->out0;
-    if (t->reorder && t->tensor.n_dim > 1) r = r - r % dim + t->g->order[r % dim];
     pith__row_floats(p->from, p->row0 + r, x);
     if (t->sums) {
         sum_row(t, p->w, r, x, d, y, &j->sum[i]);
@@ -157,6 +164,31 @@ static void merge_row(const void *data, size_t i, uint8_t *scratch) {
     } else {
         j->sum[i].wrong = t->to->encode(y, x, cols, t->importance ? t->importance + (j->r0 + i) / t->rows_each * cols : NULL);
     }
+}
+
+/* n rows of the file, which are columns of the model's rows: these are read one after the other. */
+static int merge_columns(const merge_rows *j, size_t n) {
+    const merge_tensor *t = j->t;
+    const merge_part *p = t->part;
+    size_t rows = t->tensor.cols, cols = t->tensor.rows;
+    double *d = malloc((rows + 1) * n * sizeof *d), *delta = d + rows * n;
+    float *x = malloc((rows > cols ? rows : cols) * sizeof *x);
+    for (size_t r = 0; d && x && r < rows; r++) {
+        while (r >= p->out0 + p->rows) p++;
+        pith__row_floats(p->from, p->row0 + r - p->out0, x);
+        memset(delta, 0, n * sizeof *delta);
+        if (p->w) pith__add_deltas(t->g->plan->by, p->w, r - p->out0, j->r0, n, delta);
+        for (size_t i = 0; i < n; i++) {
+            double w = (double)x[j->r0 + i];
+            j->sum[i].weights += w * w, j->sum[i].delta += delta[i] * delta[i];
+            d[i * rows + r] = w + delta[i];
+        }
+    }
+    for (size_t i = 0; d && x && i < n; i++)
+        j->sum[i].wrong = round_row(t, d + i * rows, x, j->y + i * t->tensor.row_bytes, t->touched ? &j->sum[i].moved : NULL);
+    int code = d && x ? PITH_OK : PITH_EMEMORY;
+    free(d), free(x);
+    return code;
 }
 
 static int fail_number(const merge_tensor *t, size_t r) {
@@ -170,8 +202,8 @@ static int merge_some_rows(void *data, size_t r0, size_t n, uint8_t *y) {
     merging *g = t->g;
     merge_rows j = { .t = t, .r0 = r0, .y = y, .sum = calloc(n, sizeof *j.sum) };
     if (!j.sum) return PITH_EMEMORY;
-    pith__share(&g->team, n, pith__worth_it(n * t->tensor.cols * 16), merge_row, &j);
-    int code = PITH_OK;
+    int across = t->laid == PITH__ACROSS, code = across ? merge_columns(&j, n) : PITH_OK;
+    if (!across) pith__share(&g->team, n, pith__worth_it(n * t->tensor.cols * 16), merge_row, &j);
     for (size_t i = 0; i < n && !code; i++) {
         if (j.sum[i].wrong && g->plan->finite) code = fail_number(t, r0 + i);
         if (!t->report) continue;
@@ -294,8 +326,19 @@ static void set_change(const merging *g, merge_tensor *t, const pith__tensor *ow
     int q_or_k = is_part(name, ".attn_q.weight", ".attn_k.weight") || is_part(name, ".attn_q.bias", ".attn_k.bias");
     int learned = numbers_of(g, own) != own; /* a norm then is 1 + w */
     t->reorder = g->order && q_or_k;
+    if (!g->gguf && !g->style) t->laid = pith__hf_laid(g->m->store.hf_style, name);
     if (g->m->store.norm_plus_one && has_norm(name) && learned == !g->gguf) t->plus = g->gguf ? 1 : -1;
     if (g->style && !strncmp(g->m->hyper.arch, "gemma", 5) && has_norm(name)) t->plus = -1;
+}
+
+/* RoBERTa's table of positions has rows before them, which lie in the folder's file still. */
+static void add_rows_before(const merging *g, merge_tensor *t, pith__tensor *before, const pith__tensor *own) {
+    size_t n = (size_t)g->m->store.skip_positions;
+    *before = *own;
+    before->data -= n * own->row_bytes, before->rows = n;
+    t->part[t->n_part++] = (merge_part){ .from = before, .rows = n };
+    t->tensor.rows += n, t->tensor.shape[0] += n;
+    t->stacked = 1;
 }
 
 /* The tensor NAME of the file is tensor own of the model, or a stack of n such tensors. 0: no memory. */
@@ -304,22 +347,29 @@ static int add_tensor(merging *g, const char *name, const pith__tensor *const *o
     size_t n_weight;
     weights_in(g, own[0]->name, &n_weight);
     char *copy = pith__arena_text(&g->arena, name, strlen(name));
-    pith__tensor *from = pith__arena_new(&g->arena, 1, sizeof *from);
-    t->part = pith__arena_new(&g->arena, n * (n_weight + 1), sizeof *t->part);
+    pith__tensor *from = pith__arena_new(&g->arena, 2, sizeof *from);
+    t->part = pith__arena_new(&g->arena, n * (n_weight + 1) + 1, sizeof *t->part);
     if (!copy || !t->part || !from) return 0;
     t->g = g;
     t->tensor = *own[0];
-    for (size_t i = 0; i < n; i++) add_parts(g, t, own[i]);
     t->stacked = n > 1;
+    int before = !g->gguf && !g->style && g->m->store.skip_positions && pith__str_is(own[0]->name, "position_embd.weight");
+    if (before) add_rows_before(g, t, &from[1], own[0]);
+    for (size_t i = 0; i < n; i++) add_parts(g, t, own[i]);
     if (n > 1) t->tensor.n_dim = 3, t->tensor.shape[0] = n;
     if (n > 1) t->tensor.shape[1] = own[0]->rows, t->tensor.shape[2] = own[0]->cols;
     t->tensor.rows *= n;
     set_change(g, t, own[0]);
+    if (t->laid == PITH__ACROSS) {
+        t->tensor.rows = own[0]->cols, t->tensor.cols = own[0]->rows;
+        t->tensor.shape[0] = t->tensor.rows, t->tensor.shape[1] = t->tensor.cols;
+    }
     t->tensor.name = pith__str_of(copy);
     *from = *t->part->from;
     from->name = t->tensor.name;
     t->copy = from;
     if (t->tensor.cols > g->widest) g->widest = t->tensor.cols;
+    if (own[0]->cols > g->widest) g->widest = own[0]->cols;
     g->out[g->n++] = (pith__out){ .tensor = &t->tensor, .to = format_of(g, t, own[0]), .data = t };
     return 1;
 }
@@ -337,8 +387,8 @@ static void finish_tensor(merging *g, pith__out *o) {
         *t->report = (pith__merged){ .from = t->tensor.format, .to = t->to };
         snprintf(t->report->name, sizeof t->report->name, "%.*s", (int)name.n, name.p);
     }
-    t->sums = t->touched || t->plus > 0 || t->plus < 0 || (t->reorder && t->tensor.n_dim == 1);
-    if (t->sums || t->reorder || t->stacked || p->finite || t->to != t->copy->format) {
+    t->sums = t->touched || t->plus > 0 || t->plus < 0 || ((t->reorder || t->laid) && t->tensor.n_dim == 1);
+    if (t->sums || t->reorder || t->laid || t->stacked || p->finite || t->to != t->copy->format) {
         g->all += t->tensor.rows * t->tensor.row_bytes;
         o->rows = merge_some_rows;
     } else {
@@ -409,7 +459,7 @@ static int add_own(merging *g, const pith__tensor *own) {
     char gguf[PITH__HF_NAME], room[PITH__HF_NAME], stack[PITH__HF_NAME];
     snprintf(gguf, sizeof gguf, "%.*s", own->name.n < sizeof gguf ? (int)own->name.n : 0, own->name.p);
     if (!g->gguf) { /* rope factors are in config.json there */
-        if (!strncmp(gguf, "rope_", 5)) return 1;
+        if (!strncmp(gguf, "rope_", 5) || !strncmp(gguf, "dense_", 6)) return 1; /* these are in folders of their own */
         int done = g->style ? unstack_experts(g, gguf, own) : -1;
         return done >= 0 ? done : add_tensor(g, pith__shown_name(g->style ? g->style : s, gguf, room), &own, 1);
     }
@@ -563,10 +613,10 @@ static int check_folder(const pith__merge *p, const char *folder, pith_error *er
     if (!s->is_folder && (!p->to || p->by))
         return pith__fail(err, PITH_EARG, "%s: is to be a Hugging Face folder, for which %s has no config.json: need a"
                           " name that ends in .gguf", folder, s->path);
-    if (s->is_folder && (pith__hf_elder_of(p->m->hyper.arch) || s->hf_style & (PITH__HF_DELTA | PITH__HF_GPTOSS))) /* see pith__hf_layout */
+    if (s->is_folder && s->hf_style & (PITH__HF_DELTA | PITH__HF_LFM | PITH__HF_GPTOSS)) /* see pith__hf_layout */
         return pith__fail(err, PITH_EARG, "%s: a folder of a %s is not written here: need a name that ends in .gguf", s->path,
                           p->m->hyper.arch);
-    if (s->is_folder && !s->qk_halves) /* pith__gather */
+    if (s->is_folder && !s->qk_halves && !(s->hf_style & PITH__HF_ELDERS)) /* pith__gather */
         return pith__fail(err, PITH_EARG, "%s: is in memory as a GGUF file has it: need a name that ends in .gguf", s->path);
     if (s->n_tower)
         return pith__fail(err, PITH_EARCH, "%s: has %zu tensors that see or hear, which are not read here, and %s would lack them:"

@@ -119,6 +119,7 @@ typedef struct {
     int is_folder;       /* 1: messages name its tensors and fields as Hugging Face does, */
     int hf_style;        /* of this style, */
     pith__str hf_prefix; /* with this before "layers." */
+    int skip_positions;  /* rows that lie before those of position_embd.weight, and are no positions */
     pith__note_line *note; /* the first, or NULL */
 } pith__store;
 
@@ -335,6 +336,9 @@ PITH_SHARED int pith__hf_delta_layout(pith__folder *f, pith__tensor *t); /* as p
 PITH_SHARED int pith__hf_elder(pith__hf *c); /* config.json -> keys; 0: it is of another family */
 PITH_SHARED int pith__hf_elder_style(const char *type); /* as pith__hf_style_of */
 PITH_SHARED int pith__hf_elder_of(const char *arch); /* the same of GGUF's name; 0: it is none of these */
+/* How a folder of this style has a matrix, by GGUF's name: 0 as GGUF, (in, out), or q, k and v head by head, (n_head, 3, head_dim). */
+enum { PITH__ACROSS = 1, PITH__BY_HEAD };
+PITH_SHARED int pith__hf_laid(int style, pith__str name);
 PITH_SHARED int pith__hf_layout(pith__folder *f); /* tensors, under GGUF's names, get GGUF's shapes */
 
 /* ---- formats/hfhybrid.c: models some of whose layers are not of attention --------------------------- */

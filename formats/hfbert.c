@@ -232,23 +232,27 @@ static int skip_positions(pith__folder *f, pith__tensor *t) {
         return pith__fail(f->err, PITH_EFORMAT, "%s: position_embeddings has %zu rows, need more than %zu", f->dir, t->rows, n);
     t->data += n * t->row_bytes;
     t->rows -= n, t->shape[0] -= n;
+    f->s->skip_positions = f->skip_positions;
     return PITH_OK;
 }
 
-PITH_SHARED int pith__hf_layout(pith__folder *f) {
+PITH_SHARED int pith__hf_laid(int style, pith__str name) {
     static const char *const matrices[] = { "attn_qkv.weight", "attn_output.weight", "ffn_up.weight", "ffn_down.weight" };
-    int code = PITH_OK, style = f->s->hf_style;
+    for (size_t k = 0; k < 4 && style & PITH__HF_GPT2; k++)
+        if (pith__name_ends(name, matrices[k])) return PITH__ACROSS;
+    int qkv = pith__name_ends(name, "attn_qkv.weight") || pith__name_ends(name, "attn_qkv.bias");
+    return style & PITH__HF_NEOX && qkv ? PITH__BY_HEAD : 0;
+}
+
+PITH_SHARED int pith__hf_layout(pith__folder *f) {
+    int code = PITH_OK;
     for (size_t i = 0; i < f->s->n_tensor && !code; i++) {
         pith__tensor *t = &f->s->tensor[i];
-        for (size_t k = 0; k < 4 && style & PITH__HF_GPT2 && t->n_dim == 2; k++)
-            if (!code && pith__name_ends(t->name, matrices[k])) {
-                code = transpose_tensor(f, t);
-                break;
-            }
-        if (style & PITH__HF_NEOX && (pith__name_ends(t->name, "attn_qkv.weight") || pith__name_ends(t->name, "attn_qkv.bias")))
-            code = group_qkv(f, t);
+        int laid = pith__hf_laid(f->s->hf_style, t->name);
+        if (laid == PITH__ACROSS && t->n_dim == 2) code = transpose_tensor(f, t);
+        if (laid == PITH__BY_HEAD) code = group_qkv(f, t);
         if (t->n_dim == 3 && t->shape[1] == 1 && pith__name_ends(t->name, "conv.weight")) t->n_dim = 2, t->shape[1] = t->shape[2];
-        if (style & PITH__HF_DELTA) code = pith__hf_delta_layout(f, t);
+        if (f->s->hf_style & PITH__HF_DELTA) code = pith__hf_delta_layout(f, t);
         if (f->skip_positions && pith__str_is(t->name, "position_embd.weight")) code = skip_positions(f, t);
     }
     return code;

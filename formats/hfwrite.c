@@ -232,10 +232,47 @@ static int copy_file(const pith__folder_files *f, const char *old, const char *n
     return code;
 }
 
+/* One step of sentence-transformers: its folder's two files. */
+static int copy_step(const pith__folder_files *f, const char *old, const char *step, const char *folder, pith_error *err) {
+    static const char *const files[] = { "config.json", "model.safetensors" };
+    const pith__folder_files as_is = { .from = f->from };
+    char name[160], *to = path_in(folder, step, err);
+    int code = to ? pith__make_folder(to, err) : PITH_EMEMORY;
+    for (int i = 0; i < 2 && !code; i++) {
+        snprintf(name, sizeof name, "%s/%s", step, files[i]);
+        code = copy_file(&as_is, old, name, folder, err);
+    }
+    free(to);
+    return code;
+}
+
+/* The folders that modules.json names, which was read when the model was opened. */
+static int copy_steps(const pith__folder_files *f, const char *old, const char *folder, pith_error *err) {
+    char *path = path_in(old, "modules.json", err);
+    pith__arena a = { 0 };
+    pith__file file = { .data = NULL };
+    pith__json steps = { NULL, NULL }, step;
+    int code = path ? PITH_OK : PITH_EMEMORY, n = 0;
+    if (path && pith__path_kind(path)) code = pith__file_open(&file, path, 0, err);
+    if (!code && file.data) code = pith__json_read(&steps, file.data, file.size, path, err);
+    for (; !code && file.data && pith__json_next(&steps, NULL, &step); n++) {
+        pith__str s = { "", 0 };
+        if (pith__json_string(pith__json_get(step, "path"), &a, &s) || !s.n) continue;
+        const char *name = pith__arena_text(&a, s.p, s.n);
+        if (!n) code = pith__fail(err, PITH_EARG, "%s: has its model in '%.*s': need a name that ends in .gguf", old, s.n < 100 ? (int)s.n : 100, s.p);
+        else code = name && s.n <= 100 ? copy_step(f, old, name, folder, err) : PITH_EMEMORY;
+    }
+    if (file.data) pith__file_close(&file);
+    pith__arena_free(&a);
+    free(path);
+    return code;
+}
+
 static int copy_files(const pith__folder_files *f, const char *folder, pith_error *err) {
     static const char *const names[] = {
         "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
         "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model", "chat_template.json", "chat_template.jinja",
+        "vocab.txt", "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json",
     };
     size_t length = strlen(f->from);
     char *old = malloc(length + 2);
@@ -249,6 +286,7 @@ static int copy_files(const pith__folder_files *f, const char *folder, pith_erro
         int template = f->chat_template.n && !strncmp(names[i], "chat_template.", strlen("chat_template."));
         if (!template) code = copy_file(f, old, names[i], folder, err);
     }
+    if (!code) code = copy_steps(f, old, folder, err);
     free(old);
     return code;
 }

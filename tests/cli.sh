@@ -967,7 +967,13 @@ if [ -f "$e/gpt2.gguf" ]; then
         [ "$status" -eq 0 ] && cksum < "$dir/gpt2/adapter_model.safetensors"
     done > "$dir/sums"; [ "$(sort -u "$dir/sums" | wc -l)" -eq 1 ] && [ "$(wc -l < "$dir/sums")" -eq 2 ]; ok $? "a LoRA of GPT-2, the same over .gguf and folder"
     go merge "$e/gpt2-hf" --lora "$dir/gpt2" -o "$dir/gpt2.gguf" --quiet; go score "$dir/gpt2.gguf" --tokens 5,9,3; fine "is merged"
-    go quantize "$e/gpt2-hf" "$dir/gpt2-again" --outtype f32; refused 1 "a folder of a gpt2 is not written here" "a folder whose tensors lie otherwise"
+    go score "$dir/gpt2.gguf" --tokens 5,9,3; cp "$dir/out" "$dir/a"
+    go merge "$e/gpt2-hf" --lora "$dir/gpt2" -o "$dir/gpt2-again" --quiet; go score "$dir/gpt2-again" --tokens 5,9,3; same_out "$dir/a" "into a folder, whose matrices are (in, out), too"
+    go embed "$e/embgemma-hf" -i "a cat"; cp "$dir/out" "$dir/a"; go quantize "$e/embgemma-hf" "$dir/gemma-again" --outtype f32; [ "$status" -eq 0 ]
+    go embed "$dir/gemma-again" -i "a cat"; same_out "$dir/a" "a folder of sentence-transformers is copied with its steps"
+    (cd "$e/embgemma-hf" && find . -type f ! -name model.safetensors; find . -path '*_Dense/model.safetensors') | while read -r f; do
+        case $f in *README*|*.md|*original*) ;; *) cmp "$e/embgemma-hf/$f" "$dir/gemma-again/$f" || echo "$f"; esac; done > "$dir/differ" 2>&1
+    cat "$dir/differ" > "$dir/err"; [ ! -s "$dir/differ" ]; ok $? "and all of its small files"
 else skip "sft of an encoder" "no $shared"; fi
 
 # ---- the texts of llama2.c ---------------------------------------------------------------------------
