@@ -64,13 +64,20 @@ static int cache_slots(const item *it) { return (it->n + 15) / 16 * 16; }
 
 static size_t kv_channels(const pith__layer *w) { return (size_t)w->n_kv_head * (size_t)w->head_dim; }
 
+/* May layer l have the memory that layer k had? Not what a later layer will see again. */
+static int may_share(const pith_model *m, int k, int l) {
+    const pith__layer *x = &m->layer[k], *y = &m->layer[l];
+    if (y->kv_from != l) return y->kv_from == k;
+    return !x->kv_seen && !y->kv_seen && x->n_kv_head == y->n_kv_head && x->head_dim == y->head_dim;
+}
+
 /* The channels of a slot; from NULL: only these. Layers that are alike share theirs. */
 static size_t lay_channels(const pith_model *m, size_t *from) {
     size_t all = 0;
     for (int l = 0, same; l < m->hyper.n_layer; l++) {
         const pith__layer *w = &m->layer[l];
         for (same = 0; same < l; same++)
-            if (m->layer[same].n_kv_head == w->n_kv_head && m->layer[same].head_dim == w->head_dim) break;
+            if (may_share(m, same, l)) break;
         if (from) from[l] = same < l ? from[same] : all;
         if (same == l) all += kv_channels(w);
     }

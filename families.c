@@ -30,6 +30,7 @@ static const pith__family families[] = {
       .window_period = 6, .window = 1024, .local_base = 10000, .wide_layers = 62 },
     { "gemma-embedding", GEMMA | PITH__PRE_NORM | PITH__POST_NORM | PITH__QK_NORM | PITH__BOTH_WAYS,
       .window_period = 6, .window = 512, .local_base = 10000 },
+    { "gemma4", GEMMA | PITH__PRE_NORM | PITH__POST_NORM | PITH__QK_NORM | PITH__V_NORM | PITH__PLE, .attn_scale = 1 },
     { "phi3", PITH__PRE_NORM | PITH__HALF | PITH__FUSED, .window_period = 1 },
     { "smollm3", PITH__PRE_NORM, .window_period = 1, .rope_period = 4 },
     { "olmo2", PITH__POST_NORM | PITH__HALF | PITH__QK_NORM | PITH__QK_NORM_WHOLE,
@@ -224,6 +225,25 @@ static void read_experts(pith__opening *o) {
     h->n_expert_group = groups, h->n_group_used = used;
 }
 
+/* The size of a head, and how much of it is rotated; kind "_swa": of layers with a window. What is set holds where no
+ * key says otherwise. */
+static void read_heads(pith__opening *o, const char *kind, int *head_dim, int *n_rot) {
+    char key[40], value[40], rot[40];
+    snprintf(key, sizeof key, "attention.key_length%s", kind);
+    snprintf(value, sizeof value, "attention.value_length%s", kind);
+    snprintf(rot, sizeof rot, "rope.dimension_count%s", kind);
+    *head_dim = int_key(o, key, 1, *head_dim);
+    if (*head_dim < 1 || *head_dim % 2) pith__fail_hyper(o, "the head size", *head_dim, "an even number");
+    int values = int_key(o, value, 1, *head_dim);
+    if (values != *head_dim) {
+        char need[64];
+        snprintf(need, sizeof need, "the same as %s", key);
+        pith__fail_hyper(o, value, values, need);
+    }
+    *n_rot = o->family->has & PITH__NO_ROPE ? 0 : int_key(o, rot, 0, *kind ? *n_rot : *head_dim);
+    if (*n_rot > *head_dim || *n_rot % 2) pith__fail_hyper(o, rot, *n_rot, "an even number up to the head size");
+}
+
 PITH_SHARED void pith__read_hyper(pith__opening *o) {
     pith__hyper *h = &o->m->hyper;
     const pith__family *f = o->family;
@@ -245,14 +265,9 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     if (h->n_expert) read_experts(o);
     if (o->code) return;
 
-    h->head_dim = int_key(o, "attention.key_length", 1, h->n_embd / h->n_head);
-    if (h->head_dim < 1 || h->head_dim % 2) pith__fail_hyper(o, "the head size", h->head_dim, "an even number");
-    if (int_key(o, "attention.value_length", 1, h->head_dim) != h->head_dim)
-        pith__fail_hyper(o, "attention.value_length", int_key(o, "attention.value_length", 1, 1),
-                   "the same as attention.key_length");
-    h->n_rot = f->has & PITH__NO_ROPE ? 0 : int_key(o, "rope.dimension_count", 0, h->head_dim);
-    if (h->n_rot > h->head_dim || h->n_rot % 2)
-        pith__fail_hyper(o, "rope.dimension_count", h->n_rot, "an even number up to the head size");
+    h->head_dim = h->n_embd / h->n_head;
+    read_heads(o, "", &h->head_dim, &h->n_rot);
+    h->n_ple = f->has & PITH__PLE ? int_key(o, "embedding_length_per_layer_input", 0, 0) : 0;
 
     /* RoPE pairing: channel i with i + n_rot / 2, or with its neighbour. Llamas are stored by Hugging Face for the
      * former and by GGUF for the latter. Both become the latter, so that both give the same bits. */
@@ -273,7 +288,7 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     if (f->has & PITH__SCALE_EMBD) h->embd_scale = sqrtf((float)h->n_embd);
     h->residual_scale = (float)factor_key(o, "residual_scale", 1);
     int width = h->n_layer == f->wide_layers ? h->n_embd / h->n_head : h->head_dim;
-    h->attn_scale = factor_key(o, "attention.scale", 1 / sqrt((double)width));
+    h->attn_scale = factor_key(o, "attention.scale", f->attn_scale > 0 ? f->attn_scale : 1 / sqrt((double)width));
     h->logit_scale = (float)(1 / factor_key(o, "logit_scale", 1)); /* Granite divides by it */
     h->attn_softcap = (float)float_key(o, "attn_logit_softcapping", f->has & PITH__SOFTCAP ? 50 : 0);
     h->logit_softcap = (float)float_key(o, "final_logit_softcapping", f->has & PITH__SOFTCAP ? 30 : 0);
@@ -486,9 +501,9 @@ static void set_pattern(pith__opening *o) {
     const pith__family *f = o->family;
     pith_model *m = o->m;
     int window = int_key(o, "attention.sliding_window", 0, f->window);
-    const pith__key *local = key_of(o, "attention.sliding_window_pattern", 0);
+    const pith__key *local = key_of(o, "attention.sliding_window_pattern", !f->window_period);
     const pith__key *plain = pith__store_key(&m->store, "pith.no_rope_layers");
-    int period = f->window_period, local_rope = local_base(o) > 0, causal = flag_key(o, "attention.causal", !(f->has & PITH__BOTH_WAYS));
+    int period = f->window_period ? f->window_period : 1, local_rope = local_base(o) > 0, causal = flag_key(o, "attention.causal", !(f->has & PITH__BOTH_WAYS));
     if (local && local->type == PITH__INT && local->i > 0 && local->i < INT32_MAX)
         period = (int)local->i;
     for (int l = 0; l < m->hyper.n_layer; l++) {
@@ -521,8 +536,24 @@ static void check_sizes(pith__opening *o, int l, const pith__layer *w) {
     if (n < 1 || n > INT32_MAX) fail_size(o, "attention.head_count", l, w->n_head, "1 to 2147483647 channels in all heads together");
 }
 
+/* The last layers may have no keys and values of their own: they see those of the last layer before them that has the
+ * same window, or none. */
+static void share_kv(pith__opening *o, int l, int n_own) {
+    pith__layer *all = o->m->layer, *w = &all[l];
+    int from = l < n_own ? l : n_own - 1;
+    while (from >= 0 && (all[from].mask.window != w->mask.window || all[from].rope != w->rope)) from--;
+    if (from < 0 || all[from].n_kv_head != w->n_kv_head || all[from].head_dim != w->head_dim)
+        pith__fail_hyper(o, "attention.shared_kv_layers", o->m->hyper.n_layer - n_own,
+                         "fewer, so that an earlier layer has the keys and values that each of these sees");
+    else if (from < l) all[from].kv_seen = 1;
+    w->kv_from = from;
+}
+
 PITH_SHARED void pith__set_layers(pith__opening *o) {
     pith__hyper *h = &o->m->hyper;
+    int dim = h->head_dim, n_rot = h->n_rot, dim_window = dim, n_rot_window = n_rot;
+    int shared = int_key(o, "attention.shared_kv_layers", 0, 0);
+    read_heads(o, "_swa", &dim_window, &n_rot_window);
     set_mixers(o);
     set_pattern(o);
     for (int l = 0; l < h->n_layer && !o->code; l++) {
@@ -530,10 +561,13 @@ PITH_SHARED void pith__set_layers(pith__opening *o) {
         w->n_head = layer_key(o, "attention.head_count", l, 0);
         w->n_kv_head = w->mixer == PITH__ATTENTION ? layer_key(o, "attention.head_count_kv", l, w->n_head) : 0;
         w->head_gates = w->mixer == PITH__ATTENTION && o->family->has & PITH__HEAD_GATES;
-        w->head_dim = h->head_dim;
-        w->n_rot = h->n_rot;
+        w->head_dim = w->mask.window ? dim_window : dim;
+        w->n_rot = w->mask.window ? n_rot_window : n_rot;
         w->n_ff = layer_key(o, "feed_forward_length", l, 0);
         check_sizes(o, l, w);
+        share_kv(o, l, h->n_layer - shared);
+        h->head_dim = w->head_dim > h->head_dim ? w->head_dim : h->head_dim;
+        h->n_rot = w->n_rot > h->n_rot ? w->n_rot : h->n_rot;
         int q = w->n_head * w->head_dim, kv = w->n_kv_head * w->head_dim;
         h->n_q = q > h->n_q ? q : h->n_q;
         h->n_kv = kv > h->n_kv ? kv : h->n_kv;

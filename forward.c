@@ -35,15 +35,16 @@ static void lay_acts(const pith_pass *p, pith__acts *a, int divide, float *const
     size_t ff = wide > wide_e ? wide : wide_e;
     int two_steps = w->q_norm.w.floats != NULL || h->rope_gather; /* for q and k */
     int post_attn = w->attn_post_norm.w.floats != NULL, post_ffn = w->ffn_post_norm.w.floats != NULL;
-    size_t outs = w->attn_out_norm.w.floats ? n * n_embd : 0, gate = h->gated ? ff : 0;
+    size_t outs = w->attn_out_norm.w.floats ? n * n_embd : 0, gate = h->gated ? ff : 0, ple = n * (size_t)h->n_ple;
     const struct { float **at; size_t size; int keep; } pieces[] = {
         { &a->x, n * n_embd, 1 }, { &a->xn, n * n_embd, 0 }, { &a->q, n * heads, 1 }, { &a->k, n * kv, 1 },
         { &a->q0, two_steps ? n * heads : 0, 1 }, { &a->k0, two_steps ? n * kv : 0, 1 },
         { &a->v, n * kv, 1 }, { &a->attn, n * heads, 1 }, { &a->mix_in, n * (size_t)h->n_mix_in, 1 },
         { &a->conv_in, n * (size_t)h->n_conv, 1 }, { &a->conv, n * (size_t)h->n_conv, 1 }, { &a->inner, n * (size_t)h->n_inner, 1 }, { &a->o, n * n_embd, post_attn }, { &a->y, n * n_embd, 1 },
-        { &a->y0, outs, 1 }, { &a->z0, outs, 1 }, { &a->yn, n * n_embd, 0 }, { &a->gate, gate, 1 }, { &a->up, ff, 1 }, { &a->act, ff, 0 },
+        { &a->y0, outs, 1 }, { &a->z0, ple ? n * n_embd : outs, 1 }, { &a->yn, n * n_embd, 0 }, { &a->gate, gate, 1 }, { &a->up, ff, 1 }, { &a->act, ff, 0 },
         { &a->f, n * n_embd, post_ffn }, { &a->down, (e + shared) * n_embd, 1 }, { &a->pick, e * n_embd, 1 },
         { &a->route, n * (size_t)h->n_expert, 1 }, { &a->score, n * (size_t)h->n_expert, 0 }, { &a->share, shared, 1 },
+        { &a->ple_gate, ple, 1 }, { &a->ple_act, ple, 1 }, { &a->ple_out, ple ? n * n_embd : 0, 1 },
     };
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
         int which = divide && !pieces[i].keep;
@@ -183,10 +184,13 @@ static void finish_qkv(const void *data, size_t t, uint8_t *scratch) {
     const pith__layer *w = b->layer;
     take_queries(b, t);
     bias_norm_rope(b, b->a.q, b->a.q0, &w->q_bias, &w->q_norm, w->n_head, t);
-    size_t n_q = (size_t)w->n_head * (size_t)w->head_dim;
+    size_t n_q = (size_t)w->n_head * (size_t)w->head_dim, dim = (size_t)w->head_dim, n = (size_t)w->n_kv_head * dim;
     pith__temper(b->pass, b->a.q + t * n_q, n_q, t);
+    if (w->kv_from != b->l) return;
+    float *v = b->a.v + t * n, *from = w->v.tensor.data ? v : b->a.k0 + t * n; /* before keys are normed and rotated */
+    pith__add_bias(b->pass, v, w->v_bias.floats, n);
+    for (size_t at = 0; w->v_norm.w.floats && at < n; at += dim) pith__run_norm(b->pass, v + at, from + at, &w->v_norm);
     bias_norm_rope(b, b->a.k, b->a.k0, &w->k_bias, &w->k_norm, w->n_kv_head, t);
-    pith__add_bias(b->pass, b->a.v + t * w->v.tensor.rows, w->v_bias.floats, w->v.tensor.rows);
     write_kv(b, t);
 }
 
@@ -224,8 +228,8 @@ static void attention(const pith__block *b, const float *x) {
 
     pith__input in = pith__input_of(p, x, b->n, (size_t)b->h->n_embd);
     pith__project(p, w->head_gates ? a.mix_in : a.q0, &w->q, &in, p->part_of);
-    pith__project(p, a.k0, &w->k, &in, p->part_of);
-    pith__project(p, a.v, &w->v, &in, p->part_of);
+    if (w->k.tensor.data) pith__project(p, a.k0, &w->k, &in, p->part_of);
+    if (w->v.tensor.data) pith__project(p, a.v, &w->v, &in, p->part_of);
     pith__each_token(b, finish_qkv);
     for (int i = 0; i < p->n_part; i++) p->attend[i] = attention_of(b, p->part + i);
     pith__attend(p->kernels, &p->team, p->attend, p->n_part);
@@ -255,12 +259,50 @@ static void before_ffn(const void *data, size_t t, uint8_t *scratch) {
     norm_row(b, b->a.yn, network_input(b), &b->layer->ffn_norm, t);
 }
 
+/* What the block gives on of row t, times the factor that a layer may have. */
+static void scale_row(const pith__block *b, size_t t) {
+    const float *by = b->layer->out_scale.floats;
+    float *x = b->next + t * (size_t)b->h->n_embd;
+    for (int i = 0; by && i < b->h->n_embd; i++) x[i] *= *by;
+}
+
 static void after_ffn(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const pith__block *b = data;
     const pith__layer *w = b->layer;
-    add_to_stream(b, w->ffn_out_norm.w.floats ? b->a.z0 : b->next, b->a.y, b->a.f, &w->ffn_post_norm, t);
+    int ple = w->ple_gate.tensor.data != NULL;
+    add_to_stream(b, w->ffn_out_norm.w.floats || ple ? b->a.z0 : b->next, b->a.y, b->a.f, &w->ffn_post_norm, t);
     norm_row(b, b->next, b->a.z0, &w->ffn_out_norm, t);
+    if (!ple) scale_row(b, t);
+}
+
+/* What a layer gets of a token beside the stream, let through as the stream wants it. */
+static void gate_ple(const void *data, size_t t, uint8_t *scratch) {
+    (void)scratch;
+    const pith__block *b = data;
+    size_t n = (size_t)b->h->n_ple, at = t * n;
+    const float *own = b->pass->ple + (t * (size_t)b->h->n_layer + (size_t)b->l) * n;
+    b->pass->kernels->gate(b->a.ple_act + at, b->a.ple_gate + at, own, n, b->h->act);
+}
+
+static void after_ple(const void *data, size_t t, uint8_t *scratch) {
+    (void)scratch;
+    const pith__block *b = data;
+    add_to_stream(b, b->next, b->a.z0, b->a.ple_out, &b->layer->ple_norm, t);
+    scale_row(b, t);
+}
+
+/* Per-layer embeddings (Gemma 3n, Gemma 4). */
+static void per_layer_inputs(const pith__block *b) {
+    const pith__layer *w = b->layer;
+    pith_pass *p = b->pass;
+    if (!w->ple_gate.tensor.data) return;
+    pith__input in = pith__input_of(p, b->a.z0, b->n, (size_t)b->h->n_embd);
+    pith__project(p, b->a.ple_gate, &w->ple_gate, &in, p->part_of);
+    pith__each_token(b, gate_ple);
+    in = pith__input_of(p, b->a.ple_act, b->n, (size_t)b->h->n_ple);
+    pith__project(p, b->a.ple_out, &w->ple_out, &in, p->part_of);
+    pith__each_token(b, after_ple);
 }
 
 /* next = y + the feed-forward network of every token, or the experts that it uses (experts.c). */
@@ -311,6 +353,29 @@ PITH_SHARED void pith__embed(const pith_pass *p, const pith__part *part, float *
     }
 }
 
+/* What the layers get of row t: half of it is the token's own, half comes from its embedding. */
+static void make_ple(const void *data, size_t t, uint8_t *scratch) {
+    const pith_pass *p = data;
+    const pith_model *m = p->model;
+    const pith__part *part = p->part + p->part_of[t];
+    size_t n = (size_t)m->hyper.n_ple, all = n * (size_t)m->hyper.n_layer;
+    float *x = p->ple + t * all, *own = (float *)(void *)scratch;
+    float scale = 1 / sqrtf((float)m->hyper.n_embd), own_scale = sqrtf((float)n), half = 1 / sqrtf(2);
+    pith__row_floats(&m->ple_embd.tensor, (size_t)part->s->tokens[part->position + (int)t - part->first], own);
+    for (size_t i = 0; i < all; i++) x[i] *= scale;
+    for (size_t at = 0; at < all; at += n) pith__run_norm(p, x + at, x + at, &m->ple_norm);
+    for (size_t i = 0; i < all; i++) x[i] = (x[i] + own[i] * own_scale) * half;
+}
+
+/* Of all rows, once for all layers. */
+static void begin_ple(pith_pass *p) {
+    const pith__hyper *h = &p->model->hyper;
+    if (!h->n_ple) return;
+    pith__input in = pith__input_of(p, pith__acts_at(p, 0).x, p->n_row, (size_t)h->n_embd);
+    pith__project(p, p->ple, &p->model->ple_proj, &in, p->part_of);
+    pith__share(&p->team, (size_t)p->n_row, pith__worth_it((size_t)p->n_row * p->model->ple_proj.tensor.rows), make_ple, p);
+}
+
 /* The stream as the first block gets it. */
 static void begin_stream(const pith_pass *p, const pith__part *part, float *x) {
     const pith__norm *w = &p->model->embd_norm;
@@ -325,6 +390,7 @@ PITH_SHARED void pith__run_block(pith_pass *p, int l) {
     pith__block b = { p, &m->layer[l], &m->hyper, pith__acts_at(p, l), pith__acts_at(p, l + 1).x, l, p->n_row };
     mix(&b);
     feed_forward(&b);
+    per_layer_inputs(&b);
     if (s->watch) s->watch(s->watch_data, l, &b.a, b.n); /* it is alone in its passes */
 }
 
@@ -336,6 +402,7 @@ PITH_SHARED void pith__forward(pith_pass *p) {
         begin_stream(p, p->part + i, pith__acts_at(p, 0).x);
         fill_rope_table(p, p->part + i);
     }
+    begin_ple(p);
     for (int l = 0; l < p->model->hyper.n_layer; l++) pith__run_block(p, l);
     for (int i = 0; i < p->n_part; i++) {
         pith_session *s = p->part[i].s;

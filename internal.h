@@ -101,6 +101,7 @@ typedef struct {
     int n_layer, n_embd, n_vocab, n_ctx;
     int n_head, n_kv_head, head_dim, n_ff; /* the largest of any layer; a layer has its own */
     int n_q, n_kv;       /* the most channels of a layer's queries, of its keys */
+    int n_ple;           /* numbers that a layer gets of each token beside the stream (Gemma 4); 0: none */
     int n_ctx_most;      /* the longest text that the rotation is right for; 0: any */
     int n_expert, n_expert_used, n_ff_expert;
     int n_dense;         /* so many layers at the beginning have no experts; -1: the tensors say which */
@@ -180,10 +181,11 @@ typedef struct {         /* one block: its sizes and its weights */
     pith__norm attn_norm, ffn_norm; /* (n_embd) of the stream, as attention and the network get it */
     pith__norm attn_post_norm, ffn_post_norm; /* (n_embd) of what they add to the stream (Gemma 2) */
     pith__norm attn_out_norm, ffn_out_norm;   /* (n_embd) of the stream with what they added (BERT) */
+    pith__norm v_norm;   /* (head_dim) all factors are 1 (Gemma 4) */
     pith__norm q_norm, k_norm; /* (head_dim); qk_norm_whole: (n_head or n_kv_head, head_dim) */
     pith__weight q_bias, k_bias, v_bias, o_bias;
     pith__weight sinks;  /* (n_head) see pith__attention */
-    pith__weight q, k, v; /* (n_head or n_kv_head * head_dim, n_embd) */
+    pith__weight q, k, v; /* (n_head or n_kv_head * head_dim, n_embd); no v: values are keys before norm and rotation */
     pith__weight o;      /* (n_embd, n_head * head_dim) */
     pith__weight router; /* (n_expert, n_embd); none: the one network is dense */
     pith__weight router_bias; /* (n_expert) of its logits (gpt-oss) */
@@ -195,6 +197,11 @@ typedef struct {         /* one block: its sizes and its weights */
     pith__recurrent recurrent; /* of layers that are not of attention */
     int mixer;           /* PITH__ATTENTION, ... */
     int head_gates;      /* 1: q has gates, head by head: those of its channels follow its query (Qwen3.5) */
+    pith__weight ple_gate, ple_out; /* (n_ple, n_embd), (n_embd, n_ple): stream += ple_out(act(ple_gate x) * the token's own), */
+    pith__norm ple_norm; /* (n_embd) of what that adds */
+    pith__weight out_scale; /* (1) what the block gives on, times this; or none */
+    int kv_from;         /* the layer whose keys and values this one sees: itself, or an earlier one (Gemma 4) */
+    int kv_seen;         /* 1: later layers see those of this one */
     pith__mask mask;     /* which tokens a token sees; one that is not causal needs the text in one batch */
     int rope;            /* which set of angles: 0, or 1 (Gemma 3's local layers); -1: none */
 } pith__layer;
@@ -242,6 +249,9 @@ struct pith_model {
     pith__weight positions; /* (n_ctx, n_embd) added to the embedding; BERT, GPT-2 */
     pith__weight types;  /* (n_type, n_embd) the same, by the type of a token: BERT tells two texts apart */
     pith__norm embd_norm; /* (n_embd) of the sum; BERT */
+    pith__weight ple_embd; /* (n_vocab, n_layer * n_ple) what the layers get of a token, */
+    pith__weight ple_proj; /* (n_layer * n_ple, n_embd) and of its embedding, */
+    pith__norm ple_norm;   /* (n_ple) normed */
     pith__weight far;    /* (32, n_head) biases of scores by how far the key is; MPNet */
     float *biases;       /* (n_head, PITH__BIASES) the same, number by number, see pith__attention; or NULL */
     pith__norm out_norm; /* (n_embd) after the last block; BERT has none */
@@ -274,6 +284,8 @@ enum { /* what a family has beyond the common parts */
     PITH__BARE_NORMS = 1 << 26, /* norms have no weights: their factors are 1 */
     PITH__RELU2_FFN = 1 << 27,
     PITH__FFN_POST_NAME = 1 << 24, /* the network's norm is called post_attention_norm */
+    PITH__V_NORM = 1 << 29,  /* values are normed, without weights */
+    PITH__PLE = 1 << 30,     /* layers may get numbers of each token beside the stream */
     PITH__RELATIVE = 1 << 21, /* scores get a bias by how far the key is from the query */
     PITH__HEAD_GATES = 1 << 22, /* see pith__layer */
     PITH__MAYBE_QK_NORM = 1 << 25 /* PITH__QK_NORM in files that have them */
@@ -285,7 +297,7 @@ enum { /* of experts: their scores are sigmoids; these do not become a sum of 1;
 typedef struct {
     const char *arch;
     unsigned has;
-    int window_period;   /* every so many layers the last one sees everything, the others a window; */
+    int window_period;   /* every so many layers the last one sees everything, the others a window; 0: the file must say; */
     int window;          /* 1: all layers have the window the file names. Without a name: this one */
     int window_later;    /* 1: of so many layers it is the first that sees everything (ModernBERT) */
     int rope_period;     /* every so many layers the last one has no rotation (SmolLM 3) */
@@ -293,6 +305,7 @@ typedef struct {
     int rope_back;       /* 1: pairs rotate the other way round (nanochat) */
     double local_base;   /* of layers with a window: frequency base, -1: the common one but without
                           * scaling (OLMo 3), 0: they rotate as all do */
+    double attn_scale;   /* q.k times this; 0: 1 / sqrt(head_dim) */
     int wide_layers;     /* of so many layers (the 27B): queries are scaled by n_embd / n_head */
     unsigned experts;    /* PITH__SIGMOID_EXPERTS and so on, where the file does not say how they are chosen */
     float expert_eps;    /* see pith__hyper */
@@ -530,6 +543,7 @@ typedef struct {
     float *o;            /* (n, n_embd) attn through attn_output, or inner through the layer's own */
     float *y;            /* (n, n_embd) the stream after attention */
     float *y0, *z0;      /* (n, n_embd) with attn_out_norm: y, and what the block gives on, before their norms */
+    float *ple_gate, *ple_act, *ple_out; /* (n, n_ple), (n, n_ple), (n, n_embd) with ple_out: z0 through its three steps */
     float *yn;           /* (n, n_embd) after ffn_norm */
     float *gate, *up, *act; /* (rows, n_ff) both branches, and act(gate) * up; rows is n, or for experts */
     float *down;         /* (rows, n_embd)  n * n_expert_used, ordered by expert, and then n for the shared one */
@@ -587,6 +601,7 @@ struct pith_pass {
     float **product_to;  /* (n_batch) where each of its rows goes */
     int adapted;         /* 1: a session of the parts has adapters */
     float *row;          /* (n_embd) scratch of pith__embed */
+    float *ple;          /* (n_batch, n_layer, n_ple) what layers get of each token */
     float *low;          /* (n_batch, PITH__LOW) scratch of theirs */
     float *dropped;      /* (n_batch, pith__widest) the same, of a pass that trains */
     int *picked;         /* (n_batch) experts: the parts of the rows that one expert has */

@@ -12,7 +12,7 @@
 
 /* ---- weights --------------------------------------------------------------------------------------- */
 
-enum { ONE, EMBD, HEADS, KV_HEADS, HEAD, HEAD_COUNT, FF, QKV, GATE_UP, EXPERT, VOCAB,
+enum { ONE, EMBD, HEADS, KV_HEADS, HEAD, HEAD_COUNT, FF, QKV, GATE_UP, EXPERT, VOCAB, PLE,
        MIX_IN, CONV, TAPS, INNER, VALUE_HEADS, VALUE }; /* sizes by name */
 
 static size_t size_of(const pith__hyper *h, const pith__layer *w, int what) {
@@ -34,6 +34,7 @@ static size_t size_of(const pith__hyper *h, const pith__layer *w, int what) {
     case INNER: return (size_t)w->recurrent.n_inner;
     case VALUE_HEADS: return (size_t)w->recurrent.n_head;
     case VALUE: return (size_t)(w->recurrent.n_inner / w->recurrent.n_head);
+    case PLE: return (size_t)h->n_ple;
     default: return 1;
     }
 }
@@ -64,6 +65,10 @@ static const struct part {
     { "ffn_norm.weight", PART(ffn_norm.w), ONE, EMBD, PITH__PRE_NORM },
     { "ffn_norm.bias", PART(ffn_norm.b), ONE, EMBD, PITH__OPTIONAL },
     { "post_ffw_norm.weight", PART(ffn_post_norm.w), ONE, EMBD, PITH__POST_NORM },
+    { "inp_gate.weight", PART(ple_gate), PLE, EMBD, PITH__PLE },
+    { "proj.weight", PART(ple_out), EMBD, PLE, PITH__PLE },
+    { "post_norm.weight", PART(ple_norm.w), ONE, EMBD, PITH__PLE },
+    { "layer_output_scale.weight", PART(out_scale), ONE, ONE, PITH__OPTIONAL },
     { "layer_output_norm.weight", PART(ffn_out_norm.w), ONE, EMBD, PITH__OUT_NORM },
     { "layer_output_norm.bias", PART(ffn_out_norm.b), ONE, EMBD, PITH__OPTIONAL },
 };
@@ -187,8 +192,9 @@ static void bind_qkv(pith__opening *o, int l, pith__layer *layer) {
         return;
     }
     bind_matrix(o, &layer->q, tensor_of(o, l, "attn_q.weight", layer->head_gates ? 2 * n_q : n_q, n_embd, 0));
+    if (layer->kv_from != l) return;
     bind_matrix(o, &layer->k, tensor_of(o, l, "attn_k.weight", n_kv, n_embd, 0));
-    bind_matrix(o, &layer->v, tensor_of(o, l, "attn_v.weight", n_kv, n_embd, 0));
+    bind_matrix(o, &layer->v, tensor_of(o, l, "attn_v.weight", n_kv, n_embd, (o->family->has & PITH__V_NORM) != 0));
 }
 
 static void bind_norm(pith__opening *o, pith__norm *norm, const char *name, int optional) {
@@ -322,6 +328,8 @@ static void bind_layer(pith__opening *o, int l) {
         if (p->has && !optional && !(p->has & has)) continue;
         int of_stream = p->rows == ONE && p->cols == EMBD; /* norms, which layers of every kind have */
         if (!of_stream && layer->mixer != PITH__ATTENTION) continue;
+        if (p->has == PITH__PLE && !h->n_ple) continue;
+        if (p->at == PART(k_norm.w) && layer->kv_from != l) continue;
         if (p->at == PART(attn_norm.w) && l == 0 && has & PITH__EMBD_NORM && !(has & PITH__BARE_NORMS)) continue; /* ModernBERT: one norm is enough */
         int cols = p->cols;
         if (p->has == PITH__QK_NORM && h->qk_norm_whole)
@@ -336,6 +344,7 @@ static void bind_layer(pith__opening *o, int l) {
         if (p->rows == ONE) bind_vector(o, w, t, is_norm(p->name));
         else bind_matrix(o, w, t);
     }
+    if (has & PITH__V_NORM && !o->code) bind_ones(o, &layer->v_norm.w, (size_t)layer->head_dim);
     if (layer->mixer == PITH__ATTENTION) bind_qkv(o, l, layer);
     bind_state_parts(o, l, layer);
     bind_ffn(o, l, layer);
@@ -399,6 +408,14 @@ static void bind_task(pith__opening *o) {
                    "model was taught to give", m->store.path);
 }
 
+static void bind_ple(pith__opening *o) {
+    pith_model *m = o->m;
+    size_t n = (size_t)m->hyper.n_ple, all = n * (size_t)m->hyper.n_layer;
+    bind_matrix(o, &m->ple_embd, tensor_of(o, -1, "per_layer_token_embd.weight", (size_t)m->hyper.n_vocab, all, 0));
+    bind_matrix(o, &m->ple_proj, tensor_of(o, -1, "per_layer_model_proj.weight", all, (size_t)m->hyper.n_embd, 0));
+    bind_vector(o, &m->ple_norm.w, tensor_of(o, -1, "per_layer_proj_norm.weight", 1, n, 0), 1);
+}
+
 static void bind(pith__opening *o) {
     pith_model *m = o->m;
     pith__hyper *h = &m->hyper;
@@ -413,6 +430,7 @@ static void bind(pith__opening *o) {
     if (has & PITH__TYPES) bind_table(o, &m->types, "token_types.weight", 0, 1);
     if (has & PITH__RELATIVE)
         bind_matrix(o, &m->far, tensor_of(o, -1, "attn_rel_b.weight", 32, (size_t)h->n_head, 0));
+    if (h->n_ple) bind_ple(o);
     if (has & PITH__EMBD_NORM) bind_norm(o, &m->embd_norm, "token_embd_norm", 0);
     if (!(has & PITH__OUT_NORM)) bind_norm(o, &m->out_norm, o->family->out_norm ? o->family->out_norm : "output_norm", 0);
     if (o->code) return;

@@ -37,6 +37,7 @@ PITH_SHARED size_t pith__room_size(const pith__room *r) {
 PITH_SHARED size_t pith__widest(const pith__hyper *h) {
     size_t most = (size_t)h->n_embd;
     if ((size_t)h->n_q > most) most = (size_t)h->n_q;
+    if ((size_t)h->n_ple > most) most = (size_t)h->n_ple;
     if ((size_t)h->n_ff > most) most = (size_t)h->n_ff;
     if ((size_t)h->n_ff_expert > most) most = (size_t)h->n_ff_expert;
     if ((size_t)h->n_ff_shared > most) most = (size_t)h->n_ff_shared;
@@ -116,6 +117,8 @@ PITH_SHARED void pith__pass_place(pith_pass *p, pith__room *r) {
     p->product_to = pith__take_room(r, n_batch, sizeof *p->product_to);
     p->adjusted = pith__take_room(r, n_vocab, sizeof *p->adjusted);
     p->row = pith__take_room(r, (size_t)h->n_embd, sizeof *p->row);
+    size_t ple = (size_t)h->n_ple * (size_t)h->n_layer * sizeof *p->ple;
+    p->ple = pith__take_room(r, ple ? n_batch : 0, ple);
     p->low = pith__take_room(r, n_batch, PITH__LOW * sizeof *p->low);
     int trains = p->keep == PITH__KEEP_ALL || p->keep == PITH__KEEP_STREAM;
     p->dropped = pith__take_room(r, trains ? n_batch : 0, wide * sizeof *p->dropped);
@@ -131,7 +134,8 @@ PITH_SHARED void pith__pass_place(pith_pass *p, pith__room *r) {
     p->in.tiles = pith__take_room(r, 1, pith__tiles_bytes(rows, wide));
     size_t matmul = pith__matmul_scratch(wide);
     size_t attend = attend_scratch(p);
-    p->team.scratch_bytes = ((matmul > attend ? matmul : attend) + 63) / 64 * 64;
+    size_t scratch = matmul > attend ? matmul : attend;
+    p->team.scratch_bytes = ((scratch > ple ? scratch : ple) + 63) / 64 * 64;
     p->team.scratch = pith__take_room(r, (size_t)p->team.n_threads, p->team.scratch_bytes);
     if (r->base && p->team.n_threads > 1) p->team.n_threads = pith__threads(p->team.n_threads);
 }

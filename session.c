@@ -39,11 +39,12 @@ static void place_cache(pith_session *s, pith__room *r) {
     for (int l = 0; l < m->hyper.n_layer; l++) {
         const pith__layer *w = &m->layer[l];
         int n_slot = w->mask.window ? s->n_slot_window : s->n_slot;
-        size_t n_kv = (size_t)w->n_kv_head, k = pith__cache_plane(s->k_format, w->head_dim, n_slot);
+        int own = w->kv_from == l;
+        size_t n_kv = own ? (size_t)w->n_kv_head : 0, k = pith__cache_plane(s->k_format, w->head_dim, n_slot);
         size_t v = pith__cache_plane(s->v_format, w->head_dim, n_slot);
         if (!k || !v) r->overflow = 1;
         void *kp = pith__take_room(r, n_kv, k), *vp = pith__take_room(r, n_kv, v);
-        if (r->base) s->k[l] = kp, s->v[l] = vp;
+        if (r->base) s->k[l] = own ? kp : s->k[w->kv_from], s->v[l] = own ? vp : s->v[w->kv_from];
     }
 }
 

@@ -26,6 +26,52 @@ static const char alike_keys[] = COMMON "llama.attention.head_count 4; llama.att
     alike_tensors[] = ENDS "blk.{3}.attn_q.weight 24 24; blk.{3}.attn_k.weight 24 24; blk.{3}.attn_v.weight 24 24;"
     "blk.{3}.attn_output.weight 24 24; blk.{3}.ffn_gate.weight 32 24; blk.{3}.ffn_up.weight 32 24; blk.{3}.ffn_down.weight 24 32;";
 
+/* Gemma 4: layers with a window have small heads, the last two see keys and values of layers before them, values are normed
+ * keys where there is no attn_v, and each layer gets 4 numbers of a token beside the stream. */
+static const char gemma_keys[] = "general.architecture gemma4; gemma4.block_count 5; gemma4.embedding_length 24;"
+    "gemma4.context_length 64; gemma4.attention.layer_norm_rms_epsilon 1e-6; gemma4.attention.key_length 12;"
+    "gemma4.attention.value_length 12; gemma4.attention.key_length_swa 6; gemma4.attention.value_length_swa 6;"
+    "gemma4.rope.dimension_count 12; gemma4.rope.dimension_count_swa 6; gemma4.rope.freq_base 1000000.0;"
+    "gemma4.rope.freq_base_swa 10000.0; gemma4.attention.sliding_window 7;"
+    "gemma4.attention.sliding_window_pattern [true,true,false,true,false]; gemma4.feed_forward_length [16,16,16,32,32];"
+    "gemma4.attention.head_count 4; gemma4.attention.head_count_kv [2,2,1,2,1];"
+    "gemma4.embedding_length_per_layer_input 4; gemma4.final_logit_softcapping 30.0;",
+    shares[] = "gemma4.attention.shared_kv_layers 2;",
+    gemma_tensors[] = "token_embd.weight 50 24; output_norm.weight 24; blk.{5}.attn_norm.weight 24; blk.{5}.ffn_norm.weight 24;"
+    "blk.{5}.post_attention_norm.weight 24; blk.{5}.post_ffw_norm.weight 24; blk.{5}.post_norm.weight 24;"
+    "blk.{5}.inp_gate.weight 4 24; blk.{5}.proj.weight 24 4; blk.{5}.layer_output_scale.weight 1;"
+    "per_layer_token_embd.weight 50 20; per_layer_model_proj.weight 20 24; per_layer_proj_norm.weight 4;"
+    "blk.{2}.attn_k.weight 12 24; blk.{2}.attn_v.weight 12 24; blk.{2}.attn_k_norm.weight 6;"
+    "blk.{2}.attn_q.weight 24 24; blk.{2}.attn_output.weight 24 24; blk.{2}.attn_q_norm.weight 6;"
+    "blk.2.attn_k.weight 12 24; blk.2.attn_k_norm.weight 12;"
+    "blk.2.attn_q.weight 48 24; blk.2.attn_output.weight 24 48; blk.2.attn_q_norm.weight 12;"
+    "blk.3.attn_q.weight 24 24; blk.3.attn_output.weight 24 24; blk.3.attn_q_norm.weight 6;"
+    "blk.4.attn_q.weight 48 24; blk.4.attn_output.weight 24 48; blk.4.attn_q_norm.weight 12;"
+    "blk.{3}.ffn_gate.weight 16 24; blk.{3}.ffn_up.weight 16 24; blk.{3}.ffn_down.weight 24 16;"
+    "blk.3.ffn_gate.weight 32 24; blk.3.ffn_up.weight 32 24; blk.3.ffn_down.weight 24 32;"
+    "blk.4.ffn_gate.weight 32 24; blk.4.ffn_up.weight 32 24; blk.4.ffn_down.weight 24 32;",
+    own_tensors[] = "blk.3.attn_k.weight 12 24; blk.3.attn_v.weight 12 24; blk.3.attn_k_norm.weight 6;"
+    "blk.4.attn_k.weight 12 24; blk.4.attn_k_norm.weight 12;";
+
+/* Heads of one size, so that layer 1 could have the memory that layer 2 still has to see. */
+static const char even_keys[] = "general.architecture gemma4; gemma4.block_count 3; gemma4.embedding_length 24;"
+    "gemma4.context_length 64; gemma4.attention.layer_norm_rms_epsilon 1e-6; gemma4.attention.key_length 6;"
+    "gemma4.attention.value_length 6; gemma4.attention.sliding_window 7; gemma4.attention.sliding_window_pattern [true,false,true];"
+    "gemma4.feed_forward_length 16; gemma4.attention.head_count 4; gemma4.attention.head_count_kv 2; gemma4.attention.shared_kv_layers 1;",
+    even_tensors[] = "token_embd.weight 50 24; output_norm.weight 24; blk.{3}.attn_norm.weight 24; blk.{3}.ffn_norm.weight 24;"
+    "blk.{3}.post_attention_norm.weight 24; blk.{3}.post_ffw_norm.weight 24; blk.{3}.attn_q.weight 24 24;"
+    "blk.{3}.attn_output.weight 24 24; blk.{3}.attn_q_norm.weight 6; blk.{2}.attn_k.weight 12 24; blk.{2}.attn_v.weight 12 24;"
+    "blk.{2}.attn_k_norm.weight 6; blk.{3}.ffn_gate.weight 16 24; blk.{3}.ffn_up.weight 16 24; blk.{3}.ffn_down.weight 24 16;";
+
+/* One of the models above. */
+static bytes make(int gemma, int own) {
+    if (gemma == 2) return fixture_gguf(even_keys, even_tensors, 1);
+    char keys[2048], tensors[4096];
+    snprintf(keys, sizeof keys, "%s%s", gemma ? gemma_keys : unlike_keys, gemma && !own ? shares : "");
+    snprintf(tensors, sizeof tensors, "%s%s", gemma ? gemma_tensors : unlike_tensors, gemma && own ? own_tensors : "");
+    return fixture_gguf(keys, tensors, 1);
+}
+
 /* Rows of a wide matrix are those of a narrow one, head by head: head h is the narrow one's h / each; those it has none
  * for are zeros, and so are columns. */
 static void widen(pith__weight *wide, const pith__weight *narrow, size_t rows, size_t each) {
@@ -85,8 +131,8 @@ TEST(sizes_of_a_layer_are_its_own) {
 }
 
 /* A text goes on to the same logits in another session, and from a file. */
-TEST(a_text_is_kept) {
-    bytes a = fixture_gguf(unlike_keys, unlike_tensors, 1);
+static void keep_text(int gemma) {
+    bytes a = make(gemma, 0);
     pith_model *m = open_bytes(&a);
     pith_error e = { 0, "" };
     const char *path = "build/layers.text";
@@ -107,9 +153,11 @@ TEST(a_text_is_kept) {
     free(a.p);
 }
 
+TEST(a_text_is_kept) { keep_text(0), keep_text(1); }
+
 /* Texts side by side, whose layers share the memory of a lane, are as each by itself. */
-TEST(texts_side_by_side) {
-    bytes a = fixture_gguf(unlike_keys, unlike_tensors, 1);
+static void side_by_side(int gemma) {
+    bytes a = make(gemma, 0);
     pith_model *m = open_bytes(&a);
     pith_error e = { 0, "" };
     pith_embedding how = { .pooling = PITH_MEAN };
@@ -133,7 +181,7 @@ TEST(texts_side_by_side) {
     x = pith_embedder_new(m, NULL, &how, &e);
     EQ(pith_embed(x, p, 3, all[0], 3, &e), 3);
     EQ(pith_eval(s, p[2].tokens, p[2].n_tokens, &e), PITH_OK);
-    const float *state = pith__acts_at(s->pass, 3).xn;
+    const float *state = pith__acts_at(s->pass, m->hyper.n_layer).xn;
     NEAR_ARRAY(all[2], state, DIM, 1e-5);
     pith_session_free(s);
     pith_embedder_free(x);
@@ -141,16 +189,40 @@ TEST(texts_side_by_side) {
     free(a.p);
 }
 
-static void refused(const char *key, const char *need) {
-    char keys[1024];
+TEST(texts_side_by_side) { side_by_side(0), side_by_side(1), side_by_side(2); }
+
+/* They have no cache of their own, and are no layers that compute keys and values from the stream as they get it. */
+TEST(layers_share_keys_and_values) {
+    bytes a = make(1, 0), b = make(1, 1);
+    pith_model *m = open_bytes(&a), *own = open_bytes(&b);
+    REQUIRE(m && own);
+    EQ(m->layer[3].kv_from, 1);
+    EQ(m->layer[4].kv_from, 2);
+    EQ(own->layer[4].kv_from, 4);
+    pith_context c = { .n_ctx = 64, .swa_full = 1 };
+    size_t less = pith_session_size(own, &c) - pith_session_size(m, &c);
+    EQ(less, 64 * 2 * 2 * (12 + 12)); /* keys and values of two layers in F16 */
+    static float x[N * VOCAB], y[N * VOCAB];
+    logits_of(m, 0, x), logits_of(m, 1, y);
+    CHECK(!memcmp(x, y, sizeof x));
+    logits_of(own, 0, y);
+    CHECK(memcmp(x, y, sizeof x) != 0);
+    pith_close(m), pith_close(own);
+    free(a.p), free(b.p);
+}
+
+static void refused_by(const char *common, const char *key, const char *need) {
+    char keys[2048];
     pith_error e = { 0, "" };
-    snprintf(keys, sizeof keys, "%s%s", COMMON, key);
-    bytes a = fixture_gguf(keys, unlike_tensors, 1);
+    snprintf(keys, sizeof keys, "%s%s", common, key);
+    bytes a = fixture_gguf(keys, common == gemma_keys ? gemma_tensors : unlike_tensors, 1);
     pith_model *m = pith_open_memory(a.p, a.n, NULL, &e);
     if (m || !strstr(e.text, need)) FAIL("%s: %s", key, e.text);
     pith_close(m);
     free(a.p);
 }
+
+static void refused(const char *key, const char *need) { refused_by(COMMON, key, need); }
 
 TEST(what_does_not_fit_is_refused) {
     refused("llama.attention.head_count 4; llama.attention.head_count_kv [4,3,2]; llama.feed_forward_length 8", "of layer 1 is 3, need a divisor");
@@ -160,6 +232,10 @@ TEST(what_does_not_fit_is_refused) {
     refused("llama.attention.head_count [4,2,4]; llama.attention.head_count_kv [4,1,2]; llama.feed_forward_length [8,0,8]", "feed_forward_length of layer 1 is 0");
     refused("llama.attention.head_count [4,2]; llama.feed_forward_length 8", "head_count' is not");
     refused("llama.attention.head_count [4,-2,4]; llama.feed_forward_length 8", "head_count' is -2");
+    refused_by(gemma_keys, "", "no tensor 'blk.3.attn_k_norm.weight'");
+    refused_by(gemma_keys, "gemma4.attention.shared_kv_layers 3", "shared_kv_layers is 3, need fewer");
+    refused_by(gemma_keys, "gemma4.attention.shared_kv_layers 5", "shared_kv_layers is 5, need fewer");
+    refused_by(gemma_keys, "gemma4.attention.shared_kv_layers 9", "shared_kv_layers is 9, need fewer");
     refused("llama.attention.head_count [4,2147483646,4]; llama.attention.head_count_kv 1; llama.feed_forward_length 8", "channels");
 }
 
@@ -167,6 +243,7 @@ int main(void) {
     RUN(sizes_of_a_layer_are_its_own);
     RUN(a_text_is_kept);
     RUN(texts_side_by_side);
+    RUN(layers_share_keys_and_values);
     RUN(what_does_not_fit_is_refused);
     return DONE();
 }

@@ -68,6 +68,7 @@ static size_t cache_bytes(const pith_session *s) {
     for (int l = 0; l < h->n_layer; l++) {
         const pith__layer *w = &s->model->layer[l];
         int n_slot = w->mask.window ? s->n_slot_window : s->n_slot;
+        if (w->kv_from != l) continue;
         sum += (size_t)w->n_kv_head * (pith__cache_plane(s->k_format, w->head_dim, n_slot) +
                                        pith__cache_plane(s->v_format, w->head_dim, n_slot));
     }

@@ -557,11 +557,15 @@ static const char *not_trained(const pith_model *m) {
     if (h->n_expert && h->expert_factor != 1) return "whose experts' weights have a factor";
     if (h->n_ff_shared) return "with a shared expert";
     if (h->act_limit > 0) return "whose networks are clamped";
+    if (h->n_ple) return "whose layers get an embedding of their own";
     for (const pith__layer *w = m->layer; w < m->layer + h->n_layer; w++) {
         if (w->router_bias.floats || w->choice_bias.floats) return "whose router has biases";
         if (w->expert_scale.floats) return "whose experts have scales";
         if (w->sinks.floats) return "with attention sinks";
         if (w->mixer != PITH__ATTENTION && w->mixer != PITH__DELTA) return "that has layers with a state";
+        if (w->kv_from != w - m->layer) return "whose layers share keys and values";
+        if (w->v_norm.w.floats) return "whose values are normed";
+        if (w->out_scale.floats) return "whose blocks have a factor";
     }
     return NULL;
 }
