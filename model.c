@@ -176,6 +176,12 @@ static void bind_ones(pith__opening *o, pith__weight *w, size_t n) {
 
 static int is_norm(const char *name) { return strstr(name, "norm") != NULL; }
 
+/* Gemma 4: values may be the keys. A folder says whether those of layers without a window are. */
+static int may_lack_values(const pith__opening *o, const pith__layer *layer) {
+    const pith__key *same = pith__store_key(&o->m->store, "pith.values_are_keys");
+    return o->family->has & PITH__V_NORM && (!same || (same->i && !layer->mask.window));
+}
+
 static void bind_qkv(pith__opening *o, int l, pith__layer *layer) {
     const pith__hyper *h = &o->m->hyper;
     size_t n_embd = (size_t)h->n_embd, n_q = size_of(h, layer, HEADS), n_kv = size_of(h, layer, KV_HEADS);
@@ -194,7 +200,7 @@ static void bind_qkv(pith__opening *o, int l, pith__layer *layer) {
     bind_matrix(o, &layer->q, tensor_of(o, l, "attn_q.weight", layer->head_gates ? 2 * n_q : n_q, n_embd, 0));
     if (layer->kv_from != l) return;
     bind_matrix(o, &layer->k, tensor_of(o, l, "attn_k.weight", n_kv, n_embd, 0));
-    bind_matrix(o, &layer->v, tensor_of(o, l, "attn_v.weight", n_kv, n_embd, (o->family->has & PITH__V_NORM) != 0));
+    bind_matrix(o, &layer->v, tensor_of(o, l, "attn_v.weight", n_kv, n_embd, may_lack_values(o, layer)));
 }
 
 static void bind_norm(pith__opening *o, pith__norm *norm, const char *name, int optional) {

@@ -248,6 +248,8 @@ PITH_SHARED void pith__hf_added(pith__hf *c, int code);
 PITH_SHARED void pith__hf_put_int(pith__hf *c, const char *name, int i);
 PITH_SHARED void pith__hf_put_float(pith__hf *c, const char *name, double y);
 PITH_SHARED void pith__hf_put_string(pith__hf *c, const char *name, const char *s);
+PITH_SHARED void pith__hf_put_ints(pith__hf *c, const char *name, const int32_t *y); /* (n_layer), which stay */
+PITH_SHARED void pith__hf_put_flags(pith__hf *c, const char *name, const uint8_t *y); /* the same; name: all of it */
 
 /* ---- formats/hfnames.c: Hugging Face's names and GGUF's ------------------------------------------- */
 
@@ -265,7 +267,8 @@ enum { /* how a family names its tensors */
     PITH__HF_LFM = 1 << 24, PITH__HF_LFM2 = 1 << 25, /* feed_forward.w1; and, before LFM3, self_attn.out_proj */
     PITH__HF_DELTA = 0x10000, /* linear_attn, and post_attention_layernorm is called post_attention_norm in GGUF too */
     PITH__HF_SHARED = 0x8000, /* mlp.shared_experts (DeepSeek, GLM), else mlp.shared_expert (Qwen) */
-    PITH__HF_GPTOSS = 0x40000 /* see hfgptoss.c */
+    PITH__HF_GPTOSS = 0x40000, /* see hfgptoss.c */
+    PITH__HF_GEMMA4 = 0x80000
 };
 enum { PITH__HF_NAME = 120 }; /* room for a name */
 PITH_SHARED int pith__hf_to_gguf(const pith__folder *f, pith__str s, char *name); /* 0: not used here */
@@ -330,6 +333,10 @@ PITH_SHARED int pith__hf_head(pith__hf *c, int style);
 
 PITH_SHARED void pith__hf_delta(pith__hf *c); /* fields of linear_attn -> keys */
 PITH_SHARED int pith__hf_delta_layout(pith__folder *f, pith__tensor *t); /* as pith__hf_layout, of one tensor */
+/* ---- formats/hfgemma4.c --------------------------------------------------------------------------------- */
+
+/* Sizes that differ from layer to layer; slides (n_layer): 1: it has a window. c->head_dim is that of the others then. */
+PITH_SHARED void pith__hf_gemma4(pith__hf *c, const uint8_t *slides);
 
 /* ---- formats/hfbert.c: BERT, GPT-2 and their relatives ---------------------------------------------- */
 

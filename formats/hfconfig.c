@@ -32,7 +32,7 @@ enum { /* config.json's fields that only some families read */
     READS_HYBRID = 1 << 24, /* layers that are not of attention */
     READS_USE = 512, READS_FROM = 1024, READS_TYPES = 2048, READS_PERIOD = 4096, READS_NOPE = 8192,
     READS_LOCAL = 16384, READS_BOTH_WAYS = 32768, READS_QK_NORM = 1 << 16, READS_QKV_BIAS = 1 << 17,
-    READS_TEMPERATURE = 1 << 18, READS_OUT_BIAS = 1 << 19, READS_LINEAR = 1 << 20
+    READS_TEMPERATURE = 1 << 18, READS_OUT_BIAS = 1 << 19, READS_LINEAR = 1 << 20, READS_GEMMA4 = 1 << 21 /* hfgemma4.c */
 };
 
 static const struct pith__hf_family {
@@ -78,6 +78,9 @@ static const struct pith__hf_family {
       READS_BIAS | READS_WINDOW | READS_TYPES | READS_PERIOD | READS_SCALAR | READS_CAP | READS_LOCAL |
       READS_BOTH_WAYS,
       PITH__HF_POST_NORM, 6, 262208, 2304, 9216, 26, 8, 4, 256, 131072, 4096, 1e-6, 1e6 },
+    { "gemma4_text", "gemma4", HF_TIED | HF_GELU_TANH | HF_WINDOW_PERIOD,
+      READS_BIAS | READS_WINDOW | READS_TYPES | READS_CAP | READS_LOCAL | READS_GEMMA4,
+      PITH__HF_POST_NORM | PITH__HF_GEMMA4, 6, 262144, 2304, 9216, 30, 8, 4, 256, 131072, 512, 1e-6, 1e6 },
     { "phi3", "phi3", 0, READS_WINDOW | READS_PART, PITH__HF_FUSED, 0,
       32064, 3072, 8192, 32, 32, 0, 0, 4096, 0, 1e-5, 1e4 },
     { "smollm3", "smollm3", HF_TIED,
@@ -128,7 +131,7 @@ static const struct {
     { "residual_multiplier", READS_MULTIPLIERS, NEUTRAL_ONE },
     { "logits_scaling", READS_MULTIPLIERS, NEUTRAL_ONE },
     { "logit_scale", 0, NEUTRAL_ONE },
-    { "num_experts", READS_EXPERTS, NEUTRAL_NONE },
+    { "num_experts", READS_EXPERTS | READS_GEMMA4, NEUTRAL_NONE },
     { "num_local_experts", READS_EXPERTS, NEUTRAL_NONE },
     { "n_routed_experts", READS_EXPERTS, NEUTRAL_NONE },
     { "n_shared_experts", READS_EXPERTS, NEUTRAL_NONE },
@@ -142,26 +145,18 @@ static const struct {
     { "parallel_attn", 0, NEUTRAL_NONE },
     { "use_parallel_residual", 0, NEUTRAL_NONE },
     { "attention_chunk_size", 0, NEUTRAL_NONE },
-    { "use_bidirectional_attention", READS_BOTH_WAYS, NEUTRAL_NONE },
+    { "use_bidirectional_attention", READS_BOTH_WAYS | READS_GEMMA4, NEUTRAL_NONE },
     { "is_encoder_decoder", 0, NEUTRAL_NONE },
     { "add_cross_attention", 0, NEUTRAL_NONE },
-    { "per_layer_config", 0, NEUTRAL_NONE },
+    { "per_layer_config", READS_GEMMA4, NEUTRAL_NONE },
+    { "attention_k_eq_v", READS_GEMMA4, NEUTRAL_NONE },
+    { "num_kv_shared_layers", READS_GEMMA4, NEUTRAL_NONE },
+    { "use_double_wide_mlp", READS_GEMMA4, NEUTRAL_NONE },
+    { "hidden_size_per_layer_input", READS_GEMMA4, NEUTRAL_NONE },
+    { "enable_moe_block", READS_GEMMA4, NEUTRAL_NONE },
 };
 
 /* ---- which layers differ --------------------------------------------------------------------- */
-
-/* An array of booleans, one a layer, as GGUF lays them out. */
-static void config_put_layers(pith__hf *c, const char *full, const uint8_t *layer) {
-    pith__hf_added(c, pith__store_add_int(c->f->s, full, 0));
-    if (c->code) return;
-    pith__key *k = &c->f->s->key[c->f->s->n_key - 1];
-    enum { GGUF_TYPE_BOOL = 7 };
-    k->type = PITH__ARRAY;
-    k->item = PITH__BOOL;
-    k->gguf_item = GGUF_TYPE_BOOL;
-    k->n = k->at.left = (size_t)c->f->n_layer;
-    k->at.p = layer;
-}
 
 static uint8_t *config_new_layers(pith__hf *c) {
     uint8_t *y = c->code ? NULL : pith__arena_new(&c->f->s->arena, (size_t)c->f->n_layer, 1);
@@ -184,7 +179,7 @@ static const uint8_t *config_nope(pith__hf *c) {
     if (pith__json_type(list) && n < c->f->n_layer)
         pith__hf_wrong(c, list, PITH_EFORMAT, "no_rope_layers", "a 0 or 1 for every layer");
     for (; n < c->f->n_layer; n++) plain[n] = (n + 1) % period == 0;
-    config_put_layers(c, "pith.no_rope_layers", plain);
+    pith__hf_put_flags(c, "pith.no_rope_layers", plain);
     return plain;
 }
 
@@ -262,7 +257,8 @@ static void config_window(pith__hf *c, const uint8_t *nope) {
     char full[96];
     snprintf(full, sizeof full, "%s.attention.sliding_window_pattern", c->arch);
     pith__hf_put_int(c, "attention.sliding_window", window);
-    config_put_layers(c, full, slides);
+    pith__hf_put_flags(c, full, slides);
+    if (reads & READS_GEMMA4) pith__hf_gemma4(c, slides);
 }
 
 /* ---- config.json ----------------------------------------------------------------------------- */
@@ -352,13 +348,14 @@ static void config_sizes(pith__hf *c) {
     pith__hf_put_int(c, "block_count", c->f->n_layer);
     pith__hf_put_int(c, "vocab_size", c->f->n_vocab);
     pith__hf_put_int(c, "context_length", c->n_ctx);
-    int n_ff = d->style & PITH__HF_LFM2 ? pith__hf_lfm_ff(c, d->n_ff) : pith__hf_int(c, at, "intermediate_size", 1, d->n_ff);
-    pith__hf_put_int(c, "feed_forward_length", n_ff);
     pith__hf_put_int(c, "attention.head_count", n_head);
-    pith__hf_put_int(c, "attention.head_count_kv",
-                     pith__hf_int(c, at, "num_key_value_heads", 1, n_kv_head));
-    pith__hf_put_int(c, "attention.key_length", c->head_dim);
-    pith__hf_put_int(c, "attention.value_length", c->head_dim);
+    if (!(d->reads & READS_GEMMA4)) {
+        int n_ff = d->style & PITH__HF_LFM2 ? pith__hf_lfm_ff(c, d->n_ff) : pith__hf_int(c, at, "intermediate_size", 1, d->n_ff);
+        pith__hf_put_int(c, "feed_forward_length", n_ff);
+        pith__hf_put_int(c, "attention.head_count_kv", pith__hf_int(c, at, "num_key_value_heads", 1, n_kv_head));
+        pith__hf_put_int(c, "attention.key_length", c->head_dim);
+        pith__hf_put_int(c, "attention.value_length", c->head_dim);
+    }
     const char *eps_name = d->style & PITH__HF_LFM ? "norm_eps" : "rms_norm_eps";
     double eps = pith__hf_float(c, at, eps_name, d->eps);
     if (!(eps >= 0 && eps <= FLT_MAX))
@@ -486,10 +483,11 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
     config_sizes(&c);
     config_refuse(&c, outer);
     if (c.code) return c.code;
+    if (!(reads & (READS_LINEAR | READS_HYBRID))) config_window(&c, reads & READS_NOPE ? config_nope(&c) : NULL);
+    if (c.code) return c.code;
     pith__hf_rope(&c);
     if (reads & READS_LINEAR) pith__hf_delta(&c);
-    else if (reads & READS_HYBRID) pith__hf_hybrid(&c, c.family->style);
-    else config_window(&c, reads & READS_NOPE ? config_nope(&c) : NULL);
+    if (reads & READS_HYBRID) pith__hf_hybrid(&c, c.family->style);
     config_extras(&c, outer);
     f->s->qk_halves = f->s->is_folder = 1;
     f->s->hf_style = c.family->style;

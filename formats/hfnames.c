@@ -10,7 +10,8 @@
 enum { POST = PITH__HF_POST_NORM, FUSED = PITH__HF_FUSED, FC = PITH__HF_FC, MIXTRAL = PITH__HF_MIXTRAL, BERT = PITH__HF_BERT,
        ROBERTA = PITH__HF_ROBERTA, LFM = PITH__HF_LFM, LFM2 = PITH__HF_LFM2,
        DISTIL = PITH__HF_DISTIL, NOMIC = PITH__HF_NOMIC, GPT2 = PITH__HF_GPT2, NEOX = PITH__HF_NEOX,
-       MODERN = PITH__HF_MODERN, DELTA = PITH__HF_DELTA, MPNET = PITH__HF_MPNET, SHARED = PITH__HF_SHARED, GPTOSS = PITH__HF_GPTOSS };
+       MODERN = PITH__HF_MODERN, DELTA = PITH__HF_DELTA, MPNET = PITH__HF_MPNET, SHARED = PITH__HF_SHARED, GPTOSS = PITH__HF_GPTOSS,
+       GEMMA4 = PITH__HF_GEMMA4 };
 
 /* What may stand before names of a style, once or several times, and what layers are called. With a vision tower the text
  * model stands behind "language_model."; a bare model was saved without "model.". */
@@ -42,6 +43,9 @@ static const struct {
     { "embed_tokens", "token_embd", 0 },
     { "embedding_norm", "token_embd_norm", LFM },
     { "norm", "output_norm", 0 },
+    { "embed_tokens_per_layer", "per_layer_token_embd", GEMMA4 },
+    { "per_layer_model_projection", "per_layer_model_proj", GEMMA4 },
+    { "per_layer_projection_norm", "per_layer_proj_norm", GEMMA4 },
     { "lm_head", "output", 0 },
     { "embeddings.word_embeddings", "token_embd", BERT | DISTIL | NOMIC | MPNET },
     { "embeddings.position_embeddings", "position_embd", BERT | DISTIL | MPNET },
@@ -123,6 +127,13 @@ static const struct {
     { "post_attention_layernorm", "ffn_norm", 0, POST | DELTA }, /* two meanings of one name */
     { "pre_feedforward_layernorm", "ffn_norm", POST, 0 },
     { "post_feedforward_layernorm", "post_ffw_norm", 0, 0 },
+    { "post_feedforward_layernorm_1", "post_ffw_norm_1", GEMMA4, 0 },
+    { "pre_feedforward_layernorm_2", "pre_ffw_norm_2", GEMMA4, 0 },
+    { "post_feedforward_layernorm_2", "post_ffw_norm_2", GEMMA4, 0 },
+    { "per_layer_input_gate", "inp_gate", GEMMA4, 0 },
+    { "per_layer_projection", "proj", GEMMA4, 0 },
+    { "post_per_layer_input_norm", "post_norm", GEMMA4, 0 },
+    { "router.proj", "ffn_gate_inp", GEMMA4, 0 },
     { "mlp.gate_proj", "ffn_gate", 0, 0 },
     { "mlp.up_proj", "ffn_up", 0, FUSED | FC },
     { "mlp.fc1", "ffn_up", FC, 0 },
@@ -217,6 +228,11 @@ static const struct {
     { "mlp.gate.e_score_correction_bias", "exp_probs_b.bias", 0, MIXTRAL },
     { "linear_attn.A_log", "ssm_a", DELTA, 0 },
     { "linear_attn.dt_bias", "ssm_dt.bias", DELTA, 0 },
+    { "layer_scalar", "layer_output_scale.weight", GEMMA4, 0 },
+    { "experts.gate_up_proj", "ffn_gate_up_exps.weight", GEMMA4, 0 },
+    { "experts.down_proj", "ffn_down_exps.weight", GEMMA4, 0 },
+    { "router.scale", "ffn_gate_inp.scale", GEMMA4, 0 },
+    { "router.per_expert_scale", "ffn_down_exps.scale", GEMMA4, 0 },
 };
 enum { N_OUTER = sizeof name_outer / sizeof *name_outer,
        N_INNER = sizeof name_inner / sizeof *name_inner,
@@ -391,6 +407,7 @@ static const struct {
     { "expert_group_used_count", "topk_group" },
     { "leading_dense_block_count", "first_k_dense_replace" },
     { "feed_forward_length", "intermediate_size" },
+    { "attention.shared_kv_layers", "num_kv_shared_layers" },
     { "rope.dimension_count", "the part of head_dim that is rotated" },
 };
 

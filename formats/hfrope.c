@@ -109,6 +109,14 @@ static void rope_yarn(pith__hf *c, pith__json rope) {
     pith__hf_put_float(c, "rope.scaling.yarn_beta_slow", pith__hf_positive(c, rope, "beta_slow", 1));
 }
 
+/* Gemma 4: only the first pairs of a head rotate; the others have frequencies of nearly 0. */
+static void rope_proportional(pith__hf *c, pith__json rope, double part) {
+    double factor = pith__hf_positive(c, rope, "factor", 1);
+    float *y = rope_new_factors(c, "rope_freqs.weight");
+    int n = (int)(part * c->head_dim / 2);
+    for (int i = 0; y && i < c->n_rot / 2; i++) y[i] = i < n ? (float)factor : 1e30f;
+}
+
 /* "dynamic" changes nothing as long as a text is no longer than max_position_embeddings; what it would do
  * then is not built here. */
 static void rope_scaling(pith__hf *c, pith__json rope, double theta) {
@@ -175,17 +183,18 @@ PITH_SHARED void pith__hf_rope(pith__hf *c) {
     theta = pith__hf_positive(c, rope, "rope_theta", theta);
     double part = pith__hf_positive(c, c->at, "partial_rotary_factor", c->part > 0 ? c->part : 1);
     part = pith__hf_positive(c, rope, "partial_rotary_factor", part);
-    int may = c->is_phi3 || c->part > 0;
+    int some = pith__json_is(pith__hf_get(rope, "rope_type"), "proportional"), may = c->is_phi3 || c->part > 0 || some;
     if (part > 1 || (part < 1 && !may))
         pith__hf_wrong(c, pith__hf_get(rope, "partial_rotary_factor"), PITH_EARCH,
                        "partial_rotary_factor", may ? "at most 1" : "1 in this family");
-    c->n_rot = (int)(c->head_dim * part);
+    c->n_rot = some ? c->head_dim : (int)(c->head_dim * part);
     if (part < 1 && c->n_rot % 2)
         pith__hf_wrong(c, pith__hf_get(c->at, "partial_rotary_factor"), PITH_EARCH,
                        "partial_rotary_factor", "an even number of channels");
     pith__hf_put_int(c, "rope.dimension_count", c->n_rot);
     pith__hf_put_float(c, "rope.freq_base", theta);
     if (fabs(c->local_theta) > 0) rope_local(c, parameters, common, theta);
-    rope_scaling(c, rope, theta);
+    if (some) rope_proportional(c, rope, part);
+    else rope_scaling(c, rope, theta);
     rope_temperature(c, rope);
 }

@@ -29,7 +29,8 @@ static const struct {
     { "lfm2", 1e-5, 1e-5 },
     { "gptoss", 1e-5, 1e-5 },
     { "gptossmx", 2e-2, 0 }, /* experts in MXFP4 are multiplied by activations of 8 bits */
-    { "gemma4e", 0, 1e-5 },
+    { "gemma4e", 1e-5, 1e-5 },
+    { "gemma4", 1e-5, 0 },
 };
 enum { N_MODEL = sizeof models / sizeof *models };
 
