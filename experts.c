@@ -152,6 +152,29 @@ static void experts(const pith__block *b, const float *x) {
     }
 }
 
+typedef struct {         /* rows through a norm; x may be y */
+    const pith__block *b;
+    const pith__norm *norm;
+    const float *x;
+    float *y;            /* (n, n_embd) */
+} norm_rows;
+
+static void norm_some(const void *data, size_t t, uint8_t *scratch) {
+    (void)scratch;
+    const norm_rows *r = data;
+    size_t at = t * (size_t)r->b->h->n_embd;
+    pith__run_norm(r->b->pass, r->y + at, r->x + at, r->norm);
+}
+
+/* What x is after a norm, in room y; x itself where the layer has no such norm. */
+static const float *through(const pith__block *b, const pith__norm *norm, const float *x, float *y) {
+    norm_rows r = { b, norm, x, y };
+    size_t n = (size_t)b->n;
+    if (!norm->w.floats) return x;
+    pith__share(&b->pass->team, n, pith__worth_it(n * (size_t)b->h->n_embd), norm_some, &r);
+    return y;
+}
+
 /* f += the network that all tokens use, times sigmoid(gate x) where it has a gate. Its rows stand behind the experts'. */
 static void shared_expert(const pith__block *b, const float *x) {
     const pith__layer *w = b->layer;
@@ -159,6 +182,7 @@ static void shared_expert(const pith__block *b, const float *x) {
     float *y = b->a.down + row * n_embd, *share = b->a.share;
     ffn_rows f = rows_at(b, &w->shared, row * (size_t)b->h->n_ff_expert, b->pass->part_of);
     network(&f, y, x, n);
+    through(b, &w->shared_post_norm, y, y);
     if (w->shared_gate.tensor.data) {
         pith__input in = pith__input_of(b->pass, x, b->n, n_embd);
         pith__project(b->pass, share, &w->shared_gate, &in, b->pass->part_of);
@@ -169,13 +193,16 @@ static void shared_expert(const pith__block *b, const float *x) {
     }
 }
 
-PITH_SHARED void pith__run_ffn(const pith__block *b, const float *x) {
-    if (!b->layer->router.tensor.data) {
-        ffn_rows f = rows_at(b, b->layer->ffn, 0, b->pass->part_of);
+PITH_SHARED void pith__run_ffn(const pith__block *b, const float *x, const float *stream) {
+    const pith__layer *w = b->layer;
+    if (!w->router.tensor.data) {
+        ffn_rows f = rows_at(b, w->ffn, 0, b->pass->part_of);
         network(&f, b->a.f, x, (size_t)b->n);
         return;
     }
-    route(b, x);
-    experts(b, x);
-    if (b->layer->shared.up.tensor.data) shared_expert(b, x);
+    const float *own = w->router_norm.w.floats ? stream : x; /* Gemma 4: router and experts have norms of their own */
+    route(b, through(b, &w->router_norm, own, b->a.rx));
+    experts(b, through(b, &w->expert_norm, own, b->a.rx));
+    through(b, &w->expert_post_norm, b->a.f, b->a.f);
+    if (w->shared.up.tensor.data) shared_expert(b, x);
 }

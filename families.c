@@ -30,7 +30,8 @@ static const pith__family families[] = {
       .window_period = 6, .window = 1024, .local_base = 10000, .wide_layers = 62 },
     { "gemma-embedding", GEMMA | PITH__PRE_NORM | PITH__POST_NORM | PITH__QK_NORM | PITH__BOTH_WAYS,
       .window_period = 6, .window = 512, .local_base = 10000 },
-    { "gemma4", GEMMA | PITH__PRE_NORM | PITH__POST_NORM | PITH__QK_NORM | PITH__V_NORM | PITH__PLE, .attn_scale = 1 },
+    { "gemma4", GEMMA | PITH__PRE_NORM | PITH__POST_NORM | PITH__QK_NORM | PITH__V_NORM | PITH__PLE | PITH__EXPERTS,
+      .experts = PITH__EXPERTS_BESIDE, .attn_scale = 1 },
     { "phi3", PITH__PRE_NORM | PITH__HALF | PITH__FUSED, .window_period = 1 },
     { "smollm3", PITH__PRE_NORM, .window_period = 1, .rope_period = 4 },
     { "olmo2", PITH__POST_NORM | PITH__HALF | PITH__QK_NORM | PITH__QK_NORM_WHOLE,
@@ -186,6 +187,7 @@ static int activation_of(pith__opening *o, int otherwise) {
 static int shared_width(pith__opening *o) {
     const pith__hyper *h = &o->m->hyper;
     char name[64];
+    if (o->family->experts & PITH__EXPERTS_BESIDE) return h->n_ff;
     int wide = int_key(o, "expert_shared_feed_forward_length", 0, 0), n = int_key(o, "expert_shared_count", 0, 0);
     if (n > INT32_MAX / h->n_ff_expert) pith__fail_hyper(o, "expert_shared_count", n, "fewer");
     else if (!wide) wide = n * h->n_ff_expert;

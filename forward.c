@@ -44,6 +44,7 @@ static void lay_acts(const pith_pass *p, pith__acts *a, int divide, float *const
         { &a->y0, outs, 1 }, { &a->z0, ple ? n * n_embd : outs, 1 }, { &a->yn, n * n_embd, 0 }, { &a->gate, gate, 1 }, { &a->up, ff, 1 }, { &a->act, ff, 0 },
         { &a->f, n * n_embd, post_ffn }, { &a->down, (e + shared) * n_embd, 1 }, { &a->pick, e * n_embd, 1 },
         { &a->route, n * (size_t)h->n_expert, 1 }, { &a->score, n * (size_t)h->n_expert, 0 }, { &a->share, shared, 1 },
+        { &a->rx, w->router_norm.w.floats ? n * n_embd : 0, 0 },
         { &a->ple_gate, ple, 1 }, { &a->ple_act, ple, 1 }, { &a->ple_out, ple ? n * n_embd : 0, 1 },
     };
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
@@ -310,7 +311,7 @@ static void feed_forward(const pith__block *b) {
     const pith__acts *a = &b->a;
     pith__each_token(b, before_ffn);
     const float *yn = b->layer->ffn_norm.w.floats ? a->yn : network_input(b);
-    pith__run_ffn(b, yn);
+    pith__run_ffn(b, yn, network_input(b));
     pith__each_token(b, after_ffn);
 }
 

@@ -193,6 +193,8 @@ typedef struct {         /* one block: its sizes and its weights */
     pith__weight expert_scale; /* (n_expert) the weights times this (Gemma 4) */
     pith__ffn *ffn;      /* (1), or (n_expert) */
     pith__ffn shared;    /* of n_ff_shared: all tokens use it, and what it gives is added */
+    pith__norm router_norm, expert_norm, expert_post_norm, shared_post_norm; /* (n_embd) Gemma 4: of the stream as router and
+                            experts get it, of what these give together, and of what shared gives */
     pith__weight shared_gate; /* (1, n_embd) times the sigmoid of this product (Qwen 2 MoE) */
     pith__recurrent recurrent; /* of layers that are not of attention */
     int mixer;           /* PITH__ATTENTION, ... */
@@ -290,8 +292,9 @@ enum { /* what a family has beyond the common parts */
     PITH__HEAD_GATES = 1 << 22, /* see pith__layer */
     PITH__MAYBE_QK_NORM = 1 << 25 /* PITH__QK_NORM in files that have them */
 };
-enum { /* of experts: their scores are sigmoids; these do not become a sum of 1; they multiply the input */
-    PITH__SIGMOID_EXPERTS = 1, PITH__PLAIN_EXPERTS = 2, PITH__EXPERTS_BEFORE = 4
+enum { /* of experts: their scores are sigmoids; these do not become a sum of 1; they multiply the input; they
+        * stand beside a dense network, each with norms of their own */
+    PITH__SIGMOID_EXPERTS = 1, PITH__PLAIN_EXPERTS = 2, PITH__EXPERTS_BEFORE = 4, PITH__EXPERTS_BESIDE = 8
 };
 
 typedef struct {
@@ -550,6 +553,7 @@ typedef struct {
     float *pick;         /* (rows, n_embd) experts: their inputs, copied together */
     float *route;        /* (n, n_expert) experts: the weight of each, 0 for those not used */
     float *score;        /* (n, n_expert) by which they are chosen; NaN of those that are */
+    float *rx;           /* (n, n_embd) with router_norm: what the router gets, and then the experts */
     float *share;        /* (n) the weight of the shared expert, where it has a gate */
     float *f;            /* (n, n_embd) what the network adds to the stream, before any post-norm */
 } pith__acts;
@@ -672,7 +676,8 @@ PITH_SHARED void pith__temper(const pith_pass *p, float *q, size_t n, size_t t);
 
 /* ---- experts.c: feed-forward networks ----------------------------------------------------------------- */
 
-PITH_SHARED void pith__run_ffn(const pith__block *b, const float *x); /* a.f = the layer's network, or experts, of x (n, n_embd) */
+/* a.f = the layer's network, or experts, of x (n, n_embd), which is the norm of the stream. */
+PITH_SHARED void pith__run_ffn(const pith__block *b, const float *x, const float *stream);
 PITH_SHARED void pith__clamp_row(float *gate, float *up, size_t n, float limit, float alpha); /* what SiLU makes gpt-oss's network of */
 
 /* ---- recurrent.c: layers that have a state, and the states of a session -------------------------------- */

@@ -5,6 +5,7 @@
  * before the first pass; the forward pass checks nothing. */
 #include "internal.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -263,6 +264,24 @@ static void bind_expert(pith__opening *o, int l, const char *which, int e, pith_
     bind_matrix(o, w, t);
 }
 
+/* Gemma 4: the dense network stands beside the experts, and each has norms of its own. That of the router's input has no
+ * weights, but a scale, and divides by sqrt(n_embd). */
+static void bind_beside(pith__opening *o, int l, pith__layer *layer) {
+    size_t n = (size_t)o->m->hyper.n_embd, n_ff = (size_t)layer->n_ff;
+    const pith__tensor *t = tensor_of(o, l, "ffn_gate_inp.scale", 1, n, 0);
+    float *y = t ? pith__arena_new(&o->m->store.arena, n, sizeof *y) : NULL;
+    if (t && !y) o->code = pith__fail(o->err, PITH_EMEMORY, "%s: no memory", o->m->store.path);
+    if (y) pith__row_floats(t, 0, y);
+    for (size_t i = 0; y && i < n; i++) y[i] /= sqrtf((float)n);
+    bind_numbers(o, &layer->router_norm.w, t, y, 0, n);
+    bind_vector(o, &layer->expert_norm.w, tensor_of(o, l, "pre_ffw_norm_2.weight", 1, n, 0), 1);
+    bind_vector(o, &layer->expert_post_norm.w, tensor_of(o, l, "post_ffw_norm_2.weight", 1, n, 0), 1);
+    bind_vector(o, &layer->shared_post_norm.w, tensor_of(o, l, "post_ffw_norm_1.weight", 1, n, 0), 1);
+    bind_matrix(o, &layer->shared.gate, tensor_of(o, l, "ffn_gate.weight", n_ff, n, 0));
+    bind_matrix(o, &layer->shared.up, tensor_of(o, l, "ffn_up.weight", n_ff, n, 0));
+    bind_matrix(o, &layer->shared.down, tensor_of(o, l, "ffn_down.weight", n, n_ff, 0));
+}
+
 /* The router and its experts, and the network beside them. */
 static void bind_experts(pith__opening *o, int l, pith__layer *layer) {
     const pith__hyper *h = &o->m->hyper;
@@ -276,7 +295,8 @@ static void bind_experts(pith__opening *o, int l, pith__layer *layer) {
         bind_expert(o, l, "up", e, &ffn->up, &ffn->up_bias);
         bind_expert(o, l, "down", e, &ffn->down, &ffn->down_bias);
     }
-    if (!h->n_ff_shared) return;
+    if (o->family->experts & PITH__EXPERTS_BESIDE) bind_beside(o, l, layer);
+    if (o->family->experts & PITH__EXPERTS_BESIDE || !h->n_ff_shared) return;
     if (h->gated) bind_matrix(o, &layer->shared.gate, tensor_of(o, l, "ffn_gate_shexp.weight", n_ff, n_embd, 0));
     bind_matrix(o, &layer->shared.up, tensor_of(o, l, "ffn_up_shexp.weight", n_ff, n_embd, 0));
     bind_matrix(o, &layer->shared.down, tensor_of(o, l, "ffn_down_shexp.weight", n_embd, n_ff, 0));
@@ -459,7 +479,7 @@ static void bind(pith__opening *o) {
             pith__fail_hyper(o, "leading_dense_block_count", h->n_dense, "what the tensors say: which layers have a router");
     }
     if (h->n_expert && !routed) pith__fail_hyper(o, "expert_count", h->n_expert, "a router in some layer");
-    if (routed == h->n_layer) h->n_ff = h->n_ff_expert; /* of no tensor, so it may be anything */
+    if (routed == h->n_layer && !(o->family->experts & PITH__EXPERTS_BESIDE)) h->n_ff = h->n_ff_expert; /* of no tensor, so it may be anything */
     if (!o->code) bind_task(o);
 }
 

@@ -231,7 +231,7 @@ PITH_SHARED void pith__hf_put_float(pith__hf *c, const char *name, double y) {
     pith__hf_added(c, pith__store_add_float(c->f->s, key_name(c, name, full, sizeof full), y));
 }
 
-static void put_array(pith__hf *c, const char *full, int item, int gguf_item, const void *y) {
+static void put_layers(pith__hf *c, const char *full, int item, int gguf_item, const void *y) {
     pith__hf_added(c, pith__store_add_int(c->f->s, full, 0));
     if (c->code) return;
     pith__key *k = &c->f->s->key[c->f->s->n_key - 1];
@@ -243,16 +243,16 @@ static void put_array(pith__hf *c, const char *full, int item, int gguf_item, co
     k->at.left = k->n * (item == PITH__BOOL ? 1 : sizeof(int32_t));
 }
 
-enum { GGUF_INT32 = 5, GGUF_BOOL = 7 };
+enum { LAYERS_INT = 5, LAYERS_BOOL = 7 }; /* GGUF's types */
 
 PITH_SHARED void pith__hf_put_flags(pith__hf *c, const char *name, const uint8_t *y) {
-    put_array(c, name, PITH__BOOL, GGUF_BOOL, y);
+    put_layers(c, name, PITH__BOOL, LAYERS_BOOL, y);
 }
 
 PITH_SHARED void pith__hf_put_ints(pith__hf *c, const char *name, const int32_t *y) {
     char full[96];
     snprintf(full, sizeof full, "%s.%s", c->arch, name);
-    put_array(c, full, PITH__INT, GGUF_INT32, y);
+    put_layers(c, full, PITH__INT, LAYERS_INT, y);
 }
 
 PITH_SHARED void pith__hf_put_string(pith__hf *c, const char *name, const char *s) {

@@ -9,17 +9,17 @@
 typedef struct {         /* a size of each layer */
     int32_t *of;         /* (n_layer) */
     int window, full;    /* of layers with a window, and of the others, where nothing says otherwise */
-} sizes;
+} layer_sizes;
 
-static int new_sizes(pith__hf *c, sizes *s, const uint8_t *slides, int window, int full) {
-    *s = (sizes){ pith__arena_new(&c->f->s->arena, (size_t)c->f->n_layer, sizeof *s->of), window, full };
+static int new_sizes(pith__hf *c, layer_sizes *s, const uint8_t *slides, int window, int full) {
+    *s = (layer_sizes){ pith__arena_new(&c->f->s->arena, (size_t)c->f->n_layer, sizeof *s->of), window, full };
     if (!s->of) pith__hf_added(c, PITH_EMEMORY);
     for (int l = 0; s->of && l < c->f->n_layer; l++) s->of[l] = slides[l] ? window : full;
     return s->of != NULL;
 }
 
 /* {"5": {"head_dim": 512, "num_key_value_heads": 1}}: what transformers 5 writes instead of the "global" fields. */
-static void read_overrides(pith__hf *c, sizes *dim, sizes *kv) {
+static void read_overrides(pith__hf *c, layer_sizes *dim, layer_sizes *kv) {
     static const char field[] = "per_layer_config";
     pith__json it = pith__hf_get(c->at, field), key, value;
     while (pith__json_next(&it, &key, &value)) {
@@ -42,7 +42,7 @@ static void read_overrides(pith__hf *c, sizes *dim, sizes *kv) {
 }
 
 /* Layers of a kind have heads of one size: GGUF has two keys for it. */
-static void put_head_sizes(pith__hf *c, const sizes *dim, const uint8_t *slides) {
+static void put_head_sizes(pith__hf *c, const layer_sizes *dim, const uint8_t *slides) {
     int size[2] = { 0, 0 };
     for (int l = 0; l < c->f->n_layer; l++) {
         int *of_kind = &size[slides[l] != 0];
@@ -83,7 +83,7 @@ static void check_direction(pith__hf *c) {
 
 PITH_SHARED void pith__hf_gemma4(pith__hf *c, const uint8_t *slides) {
     pith__json at = c->at;
-    sizes dim, kv;
+    layer_sizes dim, kv;
     int n_kv = pith__hf_int(c, at, "num_key_value_heads", 1, 4), same = pith__hf_bool(c, at, "attention_k_eq_v", 0);
     int wide_kv = same ? pith__hf_int(c, at, "num_global_key_value_heads", 1, n_kv) : n_kv, narrow = pith__hf_int(c, at, "head_dim", 1, 256);
     int has_overrides = pith__json_type(pith__hf_get(at, "per_layer_config")) != 0;
@@ -98,6 +98,8 @@ PITH_SHARED void pith__hf_gemma4(pith__hf *c, const uint8_t *slides) {
     put_shared(c);
     pith__hf_put_int(c, "embedding_length_per_layer_input", pith__hf_int(c, at, "hidden_size_per_layer_input", 0, 256));
     pith__hf_added(c, pith__store_add_int(c->f->s, "pith.values_are_keys", same));
-    if (pith__hf_bool(c, at, "enable_moe_block", 0))
-        pith__hf_wrong(c, pith__hf_get(at, "enable_moe_block"), PITH_EARCH, "enable_moe_block", "false");
+    if (!pith__hf_bool(c, at, "enable_moe_block", 0)) return;
+    pith__hf_put_int(c, "expert_count", pith__hf_int(c, at, "num_experts", 1, 0));
+    pith__hf_put_int(c, "expert_used_count", pith__hf_int(c, at, "top_k_experts", 1, 0));
+    pith__hf_put_int(c, "expert_feed_forward_length", pith__hf_int(c, at, "moe_intermediate_size", 1, 0));
 }

@@ -31,6 +31,7 @@ static const struct {
     { "gptossmx", 2e-2, 0 }, /* experts in MXFP4 are multiplied by activations of 8 bits */
     { "gemma4e", 1e-5, 1e-5 },
     { "gemma4", 1e-5, 0 },
+    { "gemma4moe", 1e-5, 0 },
 };
 enum { N_MODEL = sizeof models / sizeof *models };
 
