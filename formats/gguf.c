@@ -498,7 +498,7 @@ static void gguf_ends_of_turns(pith__vocab *v, int call, int back) {
 static void gguf_find_ends(pith__vocab *v) {
     static const char *const text[] = {
         "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>", "<|end|>",
-        "<end_of_turn>", "<EOT>", "_<EOT>", "<end_of_utterance>", "<|fim_pad|>", "<|repo_name|>",
+        "<end_of_turn>", "<turn|>", "<EOT>", "_<EOT>", "<end_of_utterance>", "<|fim_pad|>", "<|repo_name|>",
         "<|file_sep|>", "<\uff5cend\u2581of\u2581sentence\uff5c>"
     };
     int call = -1, back = -1;
@@ -573,6 +573,16 @@ static int gguf_read_bpe(pith__store *s, pith_error *err) {
         v->ignore_merges = habits[i].ignore_merges;
         v->nfc = habits[i].nfc;
     }
+    return gguf_read_merges(s, err);
+}
+
+/* Gemma 4: the pieces and bytes of SentencePiece, and merges by rank. llama.cpp cuts text at runs of newlines, which no
+ * piece of the vocabulary crosses. */
+static int gguf_read_gemma4(pith__store *s, pith_error *err) {
+    pith__vocab *v = &s->vocab;
+    v->model = PITH__BPE;
+    v->spelling = PITH__METASPACE;
+    v->byte_fallback = v->add_bos = 1;
     return gguf_read_merges(s, err);
 }
 
@@ -736,11 +746,11 @@ static int gguf_read_vocab(pith__store *s, pith_error *err) {
     static const struct {
         const char *name;
         int (*read)(pith__store *s, pith_error *err);
-    } known[] = { { "llama", gguf_read_spm }, { "gpt2", gguf_read_bpe }, { "bert", gguf_read_words }, { "t5", gguf_read_unigram } };
+    } known[] = { { "llama", gguf_read_spm }, { "gpt2", gguf_read_bpe }, { "gemma4", gguf_read_gemma4 }, { "bert", gguf_read_words }, { "t5", gguf_read_unigram } };
     size_t i = 0, n = sizeof known / sizeof *known;
     while (i < n && !pith__str_is(model->s, known[i].name)) i++;
     if (i == n)
-        return pith__fail(err, PITH_EARCH, "%s: tokenizer.ggml.model is '%.*s', need llama, gpt2, bert or t5",
+        return pith__fail(err, PITH_EARCH, "%s: tokenizer.ggml.model is '%.*s', need llama, gpt2, gemma4, bert or t5",
                           s->path, gguf_shown(model->s), model->s.p);
     code = gguf_read_pieces(s, err);
     if (!code) code = known[i].read(s, err);

@@ -231,8 +231,9 @@ static void put_unigram(blob *b, const pith__vocab *v) {
 static void put_vocab(blob *b, const pith__vocab *v) {
     size_t n = (size_t)v->n;
     int spm = v->model == PITH__SPM, words = v->model == PITH__WORDPIECE, unigram = v->model == PITH__UNIGRAM;
-    put_string(b, "tokenizer.ggml.model", pith__str_of(spm ? "llama" : words ? "bert" : unigram ? "t5" : "gpt2"));
-    if (!spm) put_string(b, "tokenizer.ggml.pre", words || unigram ? pith__str_of("default") : v->pre);
+    int gemma4 = v->model == PITH__BPE && v->spelling == PITH__METASPACE;
+    put_string(b, "tokenizer.ggml.model", pith__str_of(spm ? "llama" : words ? "bert" : unigram ? "t5" : gemma4 ? "gemma4" : "gpt2"));
+    if (!spm && !gemma4) put_string(b, "tokenizer.ggml.pre", words || unigram ? pith__str_of("default") : v->pre);
     put_array(b, "tokenizer.ggml.tokens", STRING, n);
     for (int i = 0; i < v->n; i++) put_piece(b, v, i);
     put_array(b, "tokenizer.ggml.token_type", I32, n);
@@ -455,10 +456,18 @@ static int put_parts(gguf_job j, const char *path, pith_error *err) {
     return code;
 }
 
+/* Merges of pieces that are no letters for bytes: Gemma 4 has those. */
+static int is_gemma4(const pith__store *s) {
+    const pith__key *arch = pith__store_key(s, "general.architecture");
+    const pith__vocab *v = &s->vocab;
+    int plain = v->spelling == PITH__METASPACE && v->byte_fallback && !v->add_space && !v->split_words;
+    return plain && arch && arch->type == PITH__STRING && pith__str_is(arch->s, "gemma4");
+}
+
 PITH_SHARED int pith__gguf_put(const pith__store *s, const pith__out *out, size_t n, const char *path,
                                pith_error *err) {
     const pith__vocab *v = &s->vocab;
-    if (v->model == PITH__BPE && v->spelling != PITH__BYTE_LETTERS)
+    if (v->model == PITH__BPE && v->spelling != PITH__BYTE_LETTERS && !is_gemma4(s))
         return pith__fail(err, PITH_EARCH, "%s: GGUF has no place for merges of such a vocabulary", path);
     for (size_t i = 0; i < n; i++)
         if (!out[i].to->encode && (out[i].rows || out[i].to != out[i].tensor->format))

@@ -137,6 +137,32 @@ TEST(vocab_bpe) {
     CHECK(refused(read_doc(&d), "tokenizer.ggml.merges"));
 }
 
+/* Gemma 4: pieces with U+2581 for spaces, merges by rank, bytes for what no piece has. */
+TEST(vocab_gemma4) {
+    static const char *const piece[] = { "<bos>", "<turn|>", "<0xC3>", "<0xA9>", "\u2581", "a", "b", "ab", "\u2581ab", "\n" },
+                      *const merge[] = { "a b", "\u2581 ab" };
+    static const pith_token want[] = { 0, 8, 4, 8, 2, 3, 9, 8 };
+    const pith__vocab *v = &store.vocab;
+    pith_error e = { 0, "" };
+    doc d = new_doc();
+    key_strs(&d, "tokenizer.ggml.merges", merge, 2);
+    key_str(&d, "tokenizer.ggml.model", "gemma4");
+    key_strs(&d, "tokenizer.ggml.tokens", piece, 10);
+    key_int(&d, "tokenizer.ggml.bos_token_id", U32, 0, 4);
+    REQUIRE(works(read_doc(&d)));
+    EQ(v->model, PITH__BPE);
+    EQ(v->spelling, PITH__METASPACE);
+    CHECK(v->add_bos && v->byte_fallback && !v->add_space && !v->split_words);
+    REQUIRE(v->n_end == 1 && v->end[0] == 1);
+    pith__tokenizer *k = pith__tokenizer_new(v, &e);
+    REQUIRE(k);
+    pith_token t[16];
+    const char text[] = " ab  ab\u00e9\n ab";
+    EQ(pith__tokenizer_encode(k, text, strlen(text), PITH_BOS, t, 16), 8);
+    CHECK(!memcmp(t, want, sizeof want));
+    pith__tokenizer_free(k);
+}
+
 /* What a file does not say of BOS and of whole words, the pre-tokenizer's name does: llama.cpp's
  * src/llama-vocab.cpp, read 2026-11. */
 TEST(vocab_bpe_habits) {
@@ -300,6 +326,7 @@ int main(void) {
     RUN(vocab_phi3_strips);
     RUN(habits_of_pretokenizers);
     RUN(vocab_bpe);
+    RUN(vocab_gemma4);
     RUN(vocab_bpe_habits);
     RUN(vocab_words);
     RUN(vocab_none);
