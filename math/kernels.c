@@ -550,6 +550,67 @@ PITH_SHARED void pith__matmul(const pith__kernels *k, const pith__team *team, fl
     pith__share(team, n_task, worth_it, matmul_task, &job);
 }
 
+/* ---- a product for each head ------------------------------------------------------------------------------ */
+
+enum { HEAD_ROWS = 128 }; /* in a task */
+
+typedef struct {
+    const pith__heads *p;
+    const pith__kernels *kernels;
+    size_t n_tile, n_part; /* of a head: tiles of its inputs, tasks of its rows */
+} heads_job;
+
+static size_t head_tiles(size_t n, size_t cols) { return (pith__tiles_bytes(n, cols) + 63) / 64 * 64; }
+
+PITH_SHARED size_t pith__heads_tiles(size_t n_head, size_t n, size_t cols) { return n_head * head_tiles(n, cols); }
+
+/* The inputs of head h. */
+static pith__input head_input(const heads_job *job, size_t h) {
+    pith__input in = *job->p->in;
+    size_t n = (size_t)(in.n /= job->p->n_head), t = h * n, n_block = blocks_in(in.cols);
+    in.x += t * in.cols;
+    in.q += t * n_block * 32, in.d += t * n_block, in.sum += t * n_block * 2;
+    in.tiles = (uint8_t *)in.tiles + h * head_tiles(n, in.cols);
+    return in;
+}
+
+static void quantize_heads_task(const void *data, size_t t, uint8_t *scratch) {
+    const heads_job *job = data;
+    (void)scratch;
+    job->kernels->quantize(job->p->in, (int)t);
+}
+
+static void arrange_heads_task(const void *data, size_t i, uint8_t *scratch) {
+    const heads_job *job = data;
+    pith__input in = head_input(job, i / job->n_tile);
+    (void)scratch;
+    job->kernels->arrange(&in, job->p->w->format, i % job->n_tile);
+}
+
+static void heads_task(const void *data, size_t i, uint8_t *scratch) {
+    const heads_job *job = data;
+    size_t h = i / job->n_part, r = i % job->n_part * HEAD_ROWS, rows = job->p->w->rows / (size_t)job->p->n_head;
+    pith__input in = head_input(job, h);
+    pith__tensor w = *job->p->w;
+    w.data += h * rows * w.row_bytes, w.rows = rows;
+    pith__product p = { job->p->y + h * job->p->step, job->p->stride, &w, &in };
+    job->kernels->matmul(&p, r, rows - r < HEAD_ROWS ? rows : r + HEAD_ROWS, scratch);
+}
+
+/* All heads are shared out together: the matrix of one is too small for threads. */
+PITH_SHARED void pith__matmul_heads(const pith__kernels *k, const pith__team *team, const pith__heads *p) {
+    const pith__tensor *w = p->w;
+    size_t n_head = (size_t)p->n_head, n = (size_t)p->in->n / n_head, tile = k->tile_size(w->format, n);
+    int worth_it = pith__worth_it(w->rows * w->cols);
+    heads_job job = { p, k, tile ? (n + tile - 1) / tile : 0, (w->rows / n_head + HEAD_ROWS - 1) / HEAD_ROWS };
+    p->in->group = input_group(w);
+    if (p->in->group) pith__share(team, n * n_head, worth_it, quantize_heads_task, &job);
+    if (tile) pith__share(team, n_head * job.n_tile, worth_it, arrange_heads_task, &job);
+    pith__share(team, n_head * job.n_part, worth_it, heads_task, &job);
+}
+
+/* ---- attention, shared out -------------------------------------------------------------------------------- */
+
 /* A task is TOKEN_TILE tokens of one text and one kv head, whose keys and values all its query heads share. */
 typedef struct {
     const pith__attention *a; /* (n) */

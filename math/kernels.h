@@ -310,6 +310,17 @@ PITH_SHARED size_t pith__attend_scratch(int n_rep, int head_dim, int n_slot); /*
 /* y[t * stride + r] = w[r] . x[t] */
 PITH_SHARED void pith__matmul(const pith__kernels *k, const pith__team *team, float *y, size_t stride,
                               const pith__tensor *w, pith__input *in);
+/* Every head has its own rows of w, (n_head, rows, cols), and they meet its own inputs: row r of head h gives
+ * y[h * step + t * stride + r] of x (n_head, n, cols) at (h, t). */
+typedef struct {
+    float *y;
+    size_t step, stride;
+    const pith__tensor *w;
+    pith__input *in;     /* of n_head * n rows, with room for pith__heads_tiles */
+    int n_head;
+} pith__heads;
+PITH_SHARED void pith__matmul_heads(const pith__kernels *k, const pith__team *team, const pith__heads *heads);
+PITH_SHARED size_t pith__heads_tiles(size_t n_head, size_t n, size_t cols); /* bytes */
 /* 1: work on so many numbers is worth more than one thread. */
 PITH_SHARED int pith__worth_it(size_t numbers);
 /* n attentions, of different texts; their model is one. */

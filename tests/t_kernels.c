@@ -313,6 +313,41 @@ static void toy_floats(float *y, const void *x, size_t n) { /* E5M2: the upper h
     for (size_t i = 0; i < n; i++) y[i] = pith__f16_to_f32((uint16_t)(((const uint8_t *)x)[i] << 8));
 }
 
+/* A product for each head is what a product of that head alone is. */
+static void check_heads(const pith__kernels *k, const pith__format *f, size_t rows, size_t cols, int n) {
+    enum { HEADS = 3 };
+    pith__tensor w = random_weights(f, HEADS * rows, cols, 0);
+    pith__input in = new_input(HEADS * n, cols);
+    size_t stride = HEADS * rows + 5;
+    float *y = take((size_t)n * stride * 4), *want = take((size_t)n * stride * 4);
+    free(in.tiles);
+    in.tiles = take(pith__heads_tiles(HEADS, (size_t)n, cols));
+    for (size_t h = 0; h < HEADS; h++) {
+        pith__input one = new_input(n, cols);
+        pith__tensor part = w;
+        memcpy((float *)(uintptr_t)one.x, in.x + h * (size_t)n * cols, (size_t)n * cols * 4);
+        part.data += h * rows * w.row_bytes, part.rows = rows;
+        product(k, want + h * (rows + 1), stride, &part, &one);
+        free_input(&one);
+    }
+    pith__team team = new_team(1, pith__matmul_scratch(cols));
+    pith__heads heads = { y, rows + 1, stride, &w, &in, HEADS };
+    pith__matmul_heads(k, &team, &heads);
+    if (memcmp(y, want, (size_t)n * stride * 4) != 0) FAIL("%s %s %zu x %zu, %d tokens", k->name, f->name, rows, cols, n);
+    free(team.scratch), free(y), free(want), free_input(&in), free_weights(&w);
+}
+
+TEST(a_product_for_each_head) {
+    static const int n[] = { 1, 2, 7, 16, 70 };
+    for (int s = 0; s < n_set; s++)
+        for (int f = 0; f < n_format; f++)
+            for (int i = 0; i < 5 && formats[f]->id != PITH__I8; i++) {
+                check_heads(sets[s], formats[f], 150, 256, n[i]);
+                if (formats[f]->length <= 32) check_heads(sets[s], formats[f], 32, 64, n[i]);
+                if (formats[f]->length == 1) check_heads(sets[s], formats[f], 20, 22, n[i]);
+            }
+}
+
 TEST(a_row_of_the_table_is_enough) {
     static const pith__format toys[] = { { 777, "TOY", 32, 35, NULL, toy_unpack, NULL },
                                          { 778, "E5M2", 1, 1, toy_floats, NULL, NULL } };
@@ -564,6 +599,7 @@ int main(void) {
     RUN(llama2c_groups_have_the_bits_of_portable);
     RUN(blocks_apart_from_their_scales);
     RUN(threads_give_the_same_bits);
+    RUN(a_product_for_each_head);
     RUN(a_row_of_the_table_is_enough);
     RUN(quantize_rounds_like_llama2c);
     RUN(quantize_of_what_is_not_a_number);
