@@ -18,7 +18,7 @@ VERSION := $(shell sed -n 's/^.define PITH_VERSION "\(.*\)"/\1/p' model.h)
 # Reading order = link order: a file uses only what stands before it (scripts/layers.sh).
 ENGINE  = base/bytes.c base/os.c base/utf8.c base/json.c base/team.c \
           math/fit.c math/encode.c math/encode_k.c math/quant.c math/delta.c math/kernels.c math/recurrent.c math/twins/x86.c math/twins/arm.c \
-          formats/store.c formats/spelling.c formats/words.c formats/llama2c.c formats/gguf.c \
+          formats/store.c formats/kvb.c formats/spelling.c formats/words.c formats/llama2c.c formats/gguf.c \
           formats/folder.c formats/hfnames.c formats/hfrope.c formats/hfhead.c formats/hfdelta.c formats/hfbert.c formats/hfgemma4.c formats/hfgptoss.c formats/hfrouting.c formats/hfhybrid.c formats/hfconfig.c formats/hfread.c formats/hfwords.c formats/hfunigram.c formats/postprocess.c formats/hftokenizer.c formats/safetensors.c formats/sentence.c \
           formats/open.c formats/adapter.c formats/pieces.c formats/write.c formats/hfwrite.c formats/imatrix.c \
           text/unicode.c text/compat.c text/bertchars.c text/casing.c text/lower.c text/added.c text/wordpiece.c text/pretokenize.c \
@@ -28,7 +28,7 @@ ENGINE  = base/bytes.c base/os.c base/utf8.c base/json.c base/team.c \
           text/jinja_filters.c text/jinja_functions.c text/jinja_lex.c text/jinja_expression.c \
           text/jinja_parse.c text/jinja_run.c text/jinja.c text/messages.c \
           tokenizer.c frame.c chat.c thoughts.c \
-          families.c pooling.c model.c template.c lora.c export.c folderconfig.c foldertokens.c merge.c merged.c requant.c project.c experts.c recurrent.c delta.c forward.c heads.c pass.c session.c embed.c keep.c candidates.c penalties.c sampler.c constrain.c generate.c nearest.c
+          families.c pooling.c model.c template.c lora.c export.c folderconfig.c foldertokens.c merge.c merged.c requant.c project.c experts.c latent.c recurrent.c delta.c forward.c heads.c pass.c session.c embed.c keep.c candidates.c penalties.c sampler.c constrain.c generate.c nearest.c
 HEADERS = $(wildcard model.h internal.h base/*.h math/*.h math/twins/*.inc formats/*.h text/*.h)
 TRAIN   = train/params.c train/qat.c train/product.c train/attention.c train/delta.c train/gather.c train/adapt.c train/backward.c train/loss.c train/step.c train/preference.c train/ppo.c train/value.c train/policy.c train/drift.c \
           train/apart.c train/importance.c train/recall.c train/adamw.c \

@@ -51,6 +51,9 @@ static const pith__family families[] = {
       .mixer = PITH__DELTA },
     { "gpt-oss", PITH__PRE_NORM | PITH__FFN_POST_NAME | PITH__HALF | PITH__EXPERTS, .window_period = 2, .window = 128,
       .yarn_exact = 1, .act_limit = 7, .act_alpha = 1.702f },
+    { "deepseek2", PITH__PRE_NORM | PITH__EXPERTS | PITH__LATENTS, .window_period = 1, .experts = PITH__PLAIN_EXPERTS,
+      .expert_eps = 1e-20f },
+    { "mistral4", PITH__PRE_NORM | PITH__EXPERTS | PITH__LATENTS, .window_period = 1, .expert_eps = 1e-20f },
     { "gpt2", DECODER | PITH__POSITIONS | PITH__NO_ROPE | PITH__GELU_FFN, .window_period = 1 },
     { "gptneox", DECODER | PITH__HALF | PITH__PARALLEL | PITH__ERF_FFN, .window_period = 1 },
     { "bert", ENCODER | PITH__POSITIONS | PITH__NO_ROPE | PITH__UNGATED | PITH__ERF_FFN, .window_period = 1 },
@@ -246,6 +249,30 @@ static void read_heads(pith__opening *o, const char *kind, int *head_dim, int *n
     if (*n_rot > *head_dim || *n_rot % 2) pith__fail_hyper(o, rot, *n_rot, "an even number up to the head size");
 }
 
+/* The same of latent attention. The answer is the size that a head's keys would have. Newer files call that
+ * key_length_mla, and key_length is what the cache holds: a latent and what is rotated beside it. */
+static int read_latents(pith__opening *o) {
+    pith__hyper *h = &o->m->hyper;
+    int newer = key_of(o, "attention.key_length_mla", 0) != NULL;
+    int width = int_key(o, newer ? "attention.key_length_mla" : "attention.key_length", 1, 0);
+    const pith__key *eps = pith__store_key(&o->m->store, "pith.latent_norm_epsilon");
+    h->latent.rank = int_key(o, "attention.kv_lora_rank", 1, 0);
+    h->latent.q_rank = int_key(o, "attention.q_lora_rank", 0, 0);
+    h->latent.n_value = int_key(o, newer ? "attention.value_length_mla" : "attention.value_length", 1, 0);
+    h->n_rot = int_key(o, "rope.dimension_count", 1, 0);
+    if (o->code) return 1;
+    if (h->n_rot % 2 || h->n_rot >= width)
+        pith__fail_hyper(o, "rope.dimension_count", h->n_rot, "an even number, less than a head has channels");
+    if (h->latent.rank > INT32_MAX - h->n_rot) return pith__fail_hyper(o, "attention.kv_lora_rank", h->latent.rank, "less");
+    h->head_dim = h->latent.rank + h->n_rot;
+    h->latent.n_nope = width - h->n_rot;
+    if (newer && int_key(o, "attention.key_length", 1, h->head_dim) != h->head_dim)
+        pith__fail_hyper(o, "attention.key_length", int_key(o, "attention.key_length", 1, 0),
+                         "attention.kv_lora_rank and rope.dimension_count together");
+    h->latent.eps = (float)(eps ? eps->f : float_key(o, "attention.layer_norm_rms_epsilon", NAN));
+    return width;
+}
+
 PITH_SHARED void pith__read_hyper(pith__opening *o) {
     pith__hyper *h = &o->m->hyper;
     const pith__family *f = o->family;
@@ -268,7 +295,9 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     if (o->code) return;
 
     h->head_dim = h->n_embd / h->n_head;
-    read_heads(o, "", &h->head_dim, &h->n_rot);
+    int width = f->has & PITH__LATENTS ? read_latents(o) : 0;
+    if (!width) read_heads(o, "", &h->head_dim, &h->n_rot), width = h->head_dim;
+    if (h->n_layer == f->wide_layers) width = h->n_embd / h->n_head;
     h->n_ple = f->has & PITH__PLE ? int_key(o, "embedding_length_per_layer_input", 0, 0) : 0;
 
     /* RoPE pairing: channel i with i + n_rot / 2, or with its neighbour. Llamas are stored by Hugging Face for the
@@ -289,7 +318,6 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     h->embd_scale = (float)factor_key(o, "embedding_scale", 1);
     if (f->has & PITH__SCALE_EMBD) h->embd_scale = sqrtf((float)h->n_embd);
     h->residual_scale = (float)factor_key(o, "residual_scale", 1);
-    int width = h->n_layer == f->wide_layers ? h->n_embd / h->n_head : h->head_dim;
     h->attn_scale = factor_key(o, "attention.scale", f->attn_scale > 0 ? f->attn_scale : 1 / sqrt((double)width));
     h->logit_scale = (float)(1 / factor_key(o, "logit_scale", 1)); /* Granite divides by it */
     h->attn_softcap = (float)float_key(o, "attn_logit_softcapping", f->has & PITH__SOFTCAP ? 50 : 0);
@@ -385,6 +413,12 @@ static double local_base(pith__opening *o) {
     return float_key(o, "rope.freq_base_swa", base < 0 ? float_key(o, "rope.freq_base", 10000) : base);
 }
 
+/* DeepSeek's YaRN leaves cosines and sines as they are and scales scores instead. */
+static void scale_latents(pith__opening *o, double factor, double log_multiplier) {
+    double more = 1 + log_multiplier * (factor > 1 ? log(factor) : 0);
+    o->m->hyper.attn_scale *= more * more;
+}
+
 PITH_SHARED void pith__make_ropes(pith__opening *o) {
     pith_model *m = o->m;
     static const rope_stretch none = { "none", 1, 32, 1, 1 };
@@ -395,7 +429,8 @@ PITH_SHARED void pith__make_ropes(pith__opening *o) {
     if (m->n_ctx_original == 0) m->n_ctx_original = m->hyper.n_ctx;
     float mscale = (float)factor_key(o, "rope.scaling.attn_factor", 1);
     double log_multiplier = float_key(o, "rope.scaling.yarn_log_multiplier", 0);
-    if (!strcmp(scaling.type, "yarn") && scaling.factor > 1)
+    if (m->hyper.latent.rank) scale_latents(o, scaling.factor, log_multiplier);
+    else if (!strcmp(scaling.type, "yarn") && scaling.factor > 1)
         mscale *= (float)((1 + 0.1 * log(scaling.factor)) / (1 + 0.1 * log_multiplier * log(scaling.factor)));
 
     int n_rot = m->rope[0].n_rot = rotated_by(m, 0);
@@ -555,13 +590,14 @@ PITH_SHARED void pith__set_layers(pith__opening *o) {
     pith__hyper *h = &o->m->hyper;
     int dim = h->head_dim, n_rot = h->n_rot, dim_window = dim, n_rot_window = n_rot;
     int shared = int_key(o, "attention.shared_kv_layers", 0, 0);
-    read_heads(o, "_swa", &dim_window, &n_rot_window);
+    if (!h->latent.rank) read_heads(o, "_swa", &dim_window, &n_rot_window);
     set_mixers(o);
     set_pattern(o);
     for (int l = 0; l < h->n_layer && !o->code; l++) {
         pith__layer *w = &o->m->layer[l];
         w->n_head = layer_key(o, "attention.head_count", l, 0);
-        w->n_kv_head = w->mixer == PITH__ATTENTION ? layer_key(o, "attention.head_count_kv", l, w->n_head) : 0;
+        if (h->latent.rank) w->mixer = PITH__LATENT, w->n_kv_head = 1;
+        else w->n_kv_head = w->mixer == PITH__ATTENTION ? layer_key(o, "attention.head_count_kv", l, w->n_head) : 0;
         w->head_gates = w->mixer == PITH__ATTENTION && o->family->has & PITH__HEAD_GATES;
         w->head_dim = w->mask.window ? dim_window : dim;
         w->n_rot = w->mask.window ? n_rot_window : n_rot;

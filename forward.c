@@ -35,11 +35,15 @@ static void lay_acts(const pith_pass *p, pith__acts *a, int divide, float *const
     size_t ff = wide > wide_e ? wide : wide_e;
     int two_steps = w->q_norm.w.floats != NULL || h->rope_gather; /* for q and k */
     int post_attn = w->attn_post_norm.w.floats != NULL, post_ffn = w->ffn_post_norm.w.floats != NULL;
+    size_t latent = (size_t)h->latent.rank, nope = (size_t)h->latent.n_nope, n_head = n * (size_t)h->n_head; /* of all rows */
     size_t outs = w->attn_out_norm.w.floats ? n * n_embd : 0, gate = h->gated ? ff : 0, ple = n * (size_t)h->n_ple;
     const struct { float **at; size_t size; int keep; } pieces[] = {
         { &a->x, n * n_embd, 1 }, { &a->xn, n * n_embd, 0 }, { &a->q, n * heads, 1 }, { &a->k, n * kv, 1 },
         { &a->q0, two_steps ? n * heads : 0, 1 }, { &a->k0, two_steps ? n * kv : 0, 1 },
-        { &a->v, n * kv, 1 }, { &a->attn, n * heads, 1 }, { &a->mix_in, n * (size_t)h->n_mix_in, 1 },
+        { &a->v, n * kv, 1 }, { &a->attn, n * heads, 1 },
+        { &a->low_q, n * (size_t)h->latent.q_rank, 1 }, { &a->heads_q, latent ? n_head * (nope + (size_t)h->n_rot) : 0, 1 },
+        { &a->by_head, n_head * (nope > latent ? nope : latent), 1 }, { &a->heads, n_head * (size_t)h->latent.n_value, 1 },
+        { &a->mix_in, n * (size_t)h->n_mix_in, 1 },
         { &a->conv_in, n * (size_t)h->n_conv, 1 }, { &a->conv, n * (size_t)h->n_conv, 1 }, { &a->inner, n * (size_t)h->n_inner, 1 }, { &a->o, n * n_embd, post_attn }, { &a->y, n * n_embd, 1 },
         { &a->y0, outs, 1 }, { &a->z0, ple ? n * n_embd : outs, 1 }, { &a->yn, n * n_embd, 0 }, { &a->gate, gate, 1 }, { &a->up, ff, 1 }, { &a->act, ff, 0 },
         { &a->f, n * n_embd, post_ffn }, { &a->down, (e + shared) * n_embd, 1 }, { &a->pick, e * n_embd, 1 },
@@ -226,7 +230,6 @@ static void attention(const pith__block *b, const float *x) {
     const pith__layer *w = b->layer;
     pith_pass *p = b->pass;
     pith__acts a = b->a;
-
     pith__input in = pith__input_of(p, x, b->n, (size_t)b->h->n_embd);
     pith__project(p, w->head_gates ? a.mix_in : a.q0, &w->q, &in, p->part_of);
     if (w->k.tensor.data) pith__project(p, a.k0, &w->k, &in, p->part_of);
@@ -245,6 +248,7 @@ static void mix(const pith__block *b) {
     pith__each_token(b, before_mixer);
     switch (b->layer->mixer) {
     case PITH__ATTENTION: attention(b, x); break;
+    case PITH__LATENT: pith__run_latent(b, x); break;
     case PITH__SHORTCONV: pith__run_shortconv(b, x); break;
     case PITH__DELTA: pith__run_delta(b, x); break;
     }

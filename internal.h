@@ -94,7 +94,7 @@ PITH_SHARED pith__str pith__template_text(const pith_template *t); /* the progra
 
 /* Architectures are values: what a family does differently is one of these. */
 enum { PITH__RMSNORM, PITH__LAYERNORM }; /* kinds of norms: pith__run_norm knows them */
-enum { PITH__ATTENTION, PITH__SHORTCONV, PITH__DELTA }; /* kinds of mixers, by which a token gets something from others: mix() in forward.c */
+enum { PITH__ATTENTION, PITH__LATENT, PITH__SHORTCONV, PITH__DELTA }; /* kinds of mixers, by which a token gets something from others: mix() in forward.c */
 
 typedef struct {
     char arch[16];
@@ -129,6 +129,12 @@ typedef struct {
     double attn_scale;   /* q.k times this, normally 1 / sqrt(head_dim) */
     float temperature;   /* queries times 1 + temperature ln(1 + floor(position / temperature_length)) (Ministral 3) */
     int temperature_length;
+    struct {             /* of latent attention (latent.c); rank 0: there is none */
+        int rank;        /* numbers of a latent; head_dim is these and n_rot more, and n_kv_head is 1 */
+        int q_rank;      /* numbers between the two matrices of queries; 0: there is one matrix */
+        int n_nope, n_value; /* of a head: numbers of a query that are not rotated; of a value */
+        float eps;       /* of the norms of latents and of what is between those matrices */
+    } latent;
     float logit_scale;   /* logits times this */
     float attn_softcap, logit_softcap; /* 0: none */
 } pith__hyper;
@@ -174,6 +180,15 @@ typedef struct {         /* a mixer that has a state instead of keys and values:
     pith__weight out;    /* (n_embd, n_inner) */
 } pith__recurrent;
 
+typedef struct {         /* what a layer of latent attention has beside q and o */
+    pith__weight q_a;    /* (q_rank, n_embd): q has q_rank columns then */
+    pith__norm q_a_norm; /* (q_rank) */
+    pith__weight kv_a;   /* (rank + n_rot, n_embd) */
+    pith__norm kv_a_norm; /* (rank) */
+    pith__weight k_b;    /* (n_head, rank, n_nope) */
+    pith__weight v_b;    /* (n_head, n_value, rank) */
+} pith__latent;
+
 typedef struct {         /* one block: its sizes and its weights */
     int n_head, n_kv_head, head_dim; /* n_kv_head 0: a layer without attention */
     int n_rot;           /* channels of a head that are rotated */
@@ -187,6 +202,7 @@ typedef struct {         /* one block: its sizes and its weights */
     pith__weight sinks;  /* (n_head) see pith__attention */
     pith__weight q, k, v; /* (n_head or n_kv_head * head_dim, n_embd); no v: values are keys before norm and rotation */
     pith__weight o;      /* (n_embd, n_head * head_dim) */
+    pith__latent latent; /* then q is (n_head * (n_nope + n_rot), ...), o is (n_embd, n_head * n_value), and there is no k or v */
     pith__weight router; /* (n_expert, n_embd); none: the one network is dense */
     pith__weight router_bias; /* (n_expert) of its logits (gpt-oss) */
     pith__weight choice_bias; /* (n_expert) is added to scores where experts are chosen, and only there (DeepSeek V3) */
@@ -290,6 +306,7 @@ enum { /* what a family has beyond the common parts */
     PITH__PLE = 1 << 30,     /* layers may get numbers of each token beside the stream */
     PITH__RELATIVE = 1 << 21, /* scores get a bias by how far the key is from the query */
     PITH__HEAD_GATES = 1 << 22, /* see pith__layer */
+    PITH__LATENTS = 1 << 23, /* latent attention */
     PITH__MAYBE_QK_NORM = 1 << 25 /* PITH__QK_NORM in files that have them */
 };
 enum { /* of experts: their scores are sigmoids; these do not become a sum of 1; they multiply the input; they
@@ -539,7 +556,11 @@ typedef struct {
     float *q0, *k0;      /* q and k before their norms; the same as q and k where there are none */
     float *q;            /* (n, n_head, head_dim) after norm and rotation */
     float *k, *v;        /* (n, n_kv_head, head_dim) */
-    float *attn;         /* (n, n_head, head_dim) softmax(q k) v, what attention brings in */
+    float *attn;         /* (n, n_head, head_dim) softmax(q k) v, what attention brings in; of latents (n, n_head, rank) */
+    float *low_q;        /* latent.c: (n, q_rank) between the two matrices of queries */
+    float *heads_q;      /* (n, n_head, n_nope + n_rot) queries before they meet k_b */
+    float *by_head;      /* (n_head, n, n_nope or rank) what k_b or v_b reads */
+    float *heads;        /* (n, n_head, n_value) what v_b gives */
     float *mix_in;       /* (n, n_in) of a layer with a state: what its tokens bring, */
     float *conv_in, *conv; /* (n, n_conv) what is convolved, and what comes of it, */
     float *inner;        /* (n, n_inner) what comes out of the recurrence */
@@ -700,6 +721,11 @@ PITH_SHARED void pith__run_shortconv(const pith__block *b, const float *x);
 
 PITH_SHARED void pith__run_delta(const pith__block *b, const float *x); /* the same */
 
+/* ---- latent.c: latent attention ------------------------------------------------------------------------ */
+
+PITH_SHARED void pith__run_latent(const pith__block *b, const float *x); /* a.o = the layer's attention to what the tokens of x (n, n_embd) see */
+PITH_SHARED int pith__latent_groups(int n_head); /* of heads, for threads to share */
+
 /* ---- forward.c: tokens -> logits ------------------------------------------------------------------- */
 
 PITH_SHARED pith__acts pith__acts_at(const pith_pass *p, int l);
@@ -741,6 +767,8 @@ PITH_SHARED size_t pith__room_size(const pith__room *r); /* bytes, with those to
 enum { PITH__KEEP_ONE, PITH__KEEP_ALL, PITH__KEEP_STREAM, PITH__KEEP_MANY, PITH__KEEP_NONE };
 
 PITH_SHARED size_t pith__widest(const pith__hyper *h); /* columns of the widest matrix that inputs meet */
+/* How many planes of keys, or of values, a layer has in the cache: none of keys where a value is a part of its key. */
+static inline int pith__planes(const pith__layer *w, int values) { return values || w->mixer != PITH__LATENT ? w->n_kv_head : 0; }
 PITH_SHARED int  pith__slots(int n); /* of a cache that holds n positions: a multiple of 16 */
 PITH_SHARED int  pith__pass_plan(pith_pass *p, const pith_model *m, const pith_context *c, int keep,
                                  pith_error *err);

@@ -27,10 +27,10 @@ static plane plane_of(const pith_session *s, int l, int h, int values) {
     return (plane){ (values ? s->v : s->k)[l] + (size_t)h * bytes, n_slot, 0 };
 }
 
-/* Heads of layer l that are kept: a layer that sees the keys and values of another has none. */
-static int kept_heads(const pith_session *s, int l) {
+/* Planes of layer l that are kept: a layer that sees the keys and values of another has none. */
+static int kept_heads(const pith_session *s, int l, int values) {
     const pith__layer *w = &s->model->layer[l];
-    return w->kv_from == l ? w->n_kv_head : 0;
+    return w->kv_from == l ? pith__planes(w, values) : 0;
 }
 
 typedef struct { /* what is copied: the positions from first to last, last not included */
@@ -100,7 +100,7 @@ int pith_session_copy(pith_session *to, const pith_session *from, pith_error *er
     for (int i = 0; i < 2 * h->n_layer; i++) {
         int l = i / 2, values = i % 2;
         span x = span_of(to, l, values, to->lost, to->position);
-        for (int head = 0; head < kept_heads(to, l); head++)
+        for (int head = 0; head < kept_heads(to, l, values); head++)
             copy_plane(&x, plane_of(to, l, head, values), plane_of(from, l, head, values));
     }
     return PITH_OK;
@@ -177,7 +177,7 @@ static size_t size_in_file(const pith_session *s, int n, int lost, int n_mark) {
     for (int i = 0; i < 2 * h->n_layer && n; i++) {
         span x = span_of(s, i / 2, i % 2, lost, n);
         bytes = pith__cache_plane(x.format, x.head_dim, slots_in_file(&x));
-        over |= !bytes || pith__mul(&bytes, bytes, (size_t)kept_heads(s, i / 2)) || pith__add(&size, size, bytes);
+        over |= !bytes || pith__mul(&bytes, bytes, (size_t)kept_heads(s, i / 2, i % 2)) || pith__add(&size, size, bytes);
     }
     return over ? 0 : size;
 }
@@ -242,7 +242,7 @@ static void put_text(text_writer *f, const pith_session *s, const file_head *hea
         put(f, states_of(s, i), pith__states_floats(s->model) * sizeof(float));
     for (int i = 0; i < 2 * h->n_layer; i++) {
         span x = span_of(s, i / 2, i % 2, s->lost, s->position);
-        for (int kv_head = 0; kv_head < kept_heads(s, i / 2); kv_head++)
+        for (int kv_head = 0; kv_head < kept_heads(s, i / 2, i % 2); kv_head++)
             put_plane(f, &x, plane_of(s, i / 2, kv_head, i % 2));
     }
     put_waiting(f);
@@ -371,7 +371,7 @@ static void take_text(pith_session *s, const pith__file *f, const file_head *hea
         span here = span_of(s, i / 2, i % 2, s->lost, s->position); /* perhaps less: a shorter ring */
         int n_slot = slots_in_file(&there);
         size_t bytes = pith__cache_plane(there.format, there.head_dim, n_slot);
-        for (int kv_head = 0; kv_head < kept_heads(s, i / 2); kv_head++) {
+        for (int kv_head = 0; kv_head < kept_heads(s, i / 2, i % 2); kv_head++) {
             uint8_t *p = (uint8_t *)(uintptr_t)pith__take(&c, bytes);
             copy_plane(&here, plane_of(s, i / 2, kv_head, i % 2), (plane){ p, n_slot, there.first / GROUP * GROUP });
         }

@@ -113,7 +113,7 @@ PITH_SHARED size_t pith__row_where(const pith_model *m, const pith__weight *w, i
     const pith__layer *l = m->layer;
     while (w != &l->q && w != &l->k && l + 1 < m->layer + m->hyper.n_layer) l++;
     size_t half = (size_t)l->n_rot / 2, i = r % (size_t)l->head_dim;
-    if ((w != &l->q && w != &l->k) || m->hyper.rope_half || halves == m->store.qk_halves || i >= 2 * half) return r;
+    if ((w != &l->q && w != &l->k) || m->hyper.rope_half || m->hyper.latent.rank || halves == m->store.qk_halves || i >= 2 * half) return r;
     if (halves) return r - i + i / 2 + i % 2 * half; /* the base has neighbours */
     return r - i + (i < half ? 2 * i : 2 * (i - half) + 1);
 }
@@ -234,6 +234,8 @@ static const pith__weight *attn_weight(const pith__layer *l, const char *part) {
         { "ffn_gate_inp", offsetof(pith__layer, router) }, { "ffn_gate_inp_shexp", offsetof(pith__layer, shared_gate) },
         { "ffn_gate_shexp", offsetof(pith__layer, shared.gate) }, { "ffn_up_shexp", offsetof(pith__layer, shared.up) },
         { "ffn_down_shexp", offsetof(pith__layer, shared.down) },
+        { "attn_q_b", offsetof(pith__layer, q) },
+        { "attn_q_a", offsetof(pith__layer, latent.q_a) }, { "attn_kv_a_mqa", offsetof(pith__layer, latent.kv_a) },
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(part, known[i].name)) return (const pith__weight *)(const void *)((const char *)l + known[i].at);

@@ -13,13 +13,14 @@
 
 /* ---- weights --------------------------------------------------------------------------------------- */
 
-enum { ONE, EMBD, HEADS, KV_HEADS, HEAD, HEAD_COUNT, FF, QKV, GATE_UP, EXPERT, VOCAB, PLE,
+enum { ONE, EMBD, HEADS, VALUES, KV_HEADS, HEAD, HEAD_COUNT, FF, QKV, GATE_UP, EXPERT, VOCAB, PLE,
        MIX_IN, CONV, TAPS, INNER, VALUE_HEADS, VALUE }; /* sizes by name */
 
 static size_t size_of(const pith__hyper *h, const pith__layer *w, int what) {
     size_t head = (size_t)w->head_dim, n = (size_t)w->n_head, kv = (size_t)w->n_kv_head;
     switch (what) {
     case EMBD: return (size_t)h->n_embd;
+    case VALUES: return n * (h->latent.rank ? (size_t)h->latent.n_value : head);
     case HEADS: return n * head;
     case KV_HEADS: return kv * head;
     case HEAD: return head;
@@ -58,7 +59,7 @@ static const struct part {
     { "attn_q_norm.weight", PART(q_norm.w), ONE, HEAD, PITH__QK_NORM },
     { "attn_k_norm.weight", PART(k_norm.w), ONE, HEAD, PITH__QK_NORM },
     { "attn_sinks.weight", PART(sinks), ONE, HEAD_COUNT, PITH__OPTIONAL },
-    { "attn_output.weight", PART(o), EMBD, HEADS, 0 },
+    { "attn_output.weight", PART(o), EMBD, VALUES, 0 },
     { "attn_output.bias", PART(o_bias), ONE, EMBD, PITH__OPTIONAL },
     { "post_attention_norm.weight", PART(attn_post_norm.w), ONE, EMBD, PITH__POST_NORM },
     { "attn_output_norm.weight", PART(attn_out_norm.w), ONE, EMBD, PITH__OUT_NORM },
@@ -202,6 +203,24 @@ static void bind_qkv(pith__opening *o, int l, pith__layer *layer) {
     if (layer->kv_from != l) return;
     bind_matrix(o, &layer->k, tensor_of(o, l, "attn_k.weight", n_kv, n_embd, 0));
     bind_matrix(o, &layer->v, tensor_of(o, l, "attn_v.weight", n_kv, n_embd, may_lack_values(o, layer)));
+}
+
+/* Queries, and what makes latents and reads them. */
+static void bind_latent(pith__opening *o, int l, pith__layer *layer) {
+    const pith__hyper *h = &o->m->hyper;
+    pith__latent *w = &layer->latent;
+    size_t n_embd = (size_t)h->n_embd, n = (size_t)layer->n_head, rank = (size_t)h->latent.rank, q_rank = (size_t)h->latent.q_rank;
+    size_t n_nope = (size_t)h->latent.n_nope, n_rot = (size_t)layer->n_rot, n_value = (size_t)h->latent.n_value;
+    if (q_rank) {
+        bind_matrix(o, &w->q_a, tensor_of(o, l, "attn_q_a.weight", q_rank, n_embd, 0));
+        bind_vector(o, &w->q_a_norm.w, tensor_of(o, l, "attn_q_a_norm.weight", 1, q_rank, 0), 1);
+    }
+    const char *q = q_rank ? "attn_q_b.weight" : "attn_q.weight";
+    bind_matrix(o, &layer->q, tensor_of(o, l, q, n * (n_nope + n_rot), q_rank ? q_rank : n_embd, 0));
+    bind_matrix(o, &w->kv_a, tensor_of(o, l, "attn_kv_a_mqa.weight", rank + n_rot, n_embd, 0));
+    bind_vector(o, &w->kv_a_norm.w, tensor_of(o, l, "attn_kv_a_norm.weight", 1, rank, 0), 1);
+    bind_matrix(o, &w->k_b, tensor_of(o, l, "attn_k_b.weight", n * rank, n_nope, 0));
+    bind_matrix(o, &w->v_b, tensor_of(o, l, "attn_v_b.weight", n * n_value, rank, 0));
 }
 
 static void bind_norm(pith__opening *o, pith__norm *norm, const char *name, int optional) {
@@ -372,6 +391,7 @@ static void bind_layer(pith__opening *o, int l) {
     }
     if (has & PITH__V_NORM && !o->code) bind_ones(o, &layer->v_norm.w, (size_t)layer->head_dim);
     if (layer->mixer == PITH__ATTENTION) bind_qkv(o, l, layer);
+    if (layer->mixer == PITH__LATENT) bind_latent(o, l, layer);
     bind_state_parts(o, l, layer);
     bind_ffn(o, l, layer);
 }
@@ -619,6 +639,8 @@ static void open_all(pith__opening *o, const pith_options *opt) {
     if (!o->code && m->store.n_file > 0) align_small(o); /* not what is being trained */
     if (!o->code) pith__find_family(o);
     if (!o->code) pith__read_hyper(o);
+    const pith__kv_b kv_b = { m->hyper.n_head, m->hyper.latent.n_nope, m->hyper.latent.n_value, m->hyper.latent.rank };
+    if (!o->code && kv_b.rank) o->code = pith__split_kv_b(&m->store, &kv_b, o->err);
     if (!o->code) bind(o);
     if (!o->code) pith__make_ropes(o); /* as long as the heads, which by now are those of the tensors */
     if (!o->code) pith__make_biases(o);

@@ -36,8 +36,11 @@ PITH_SHARED size_t pith__room_size(const pith__room *r) {
 
 PITH_SHARED size_t pith__widest(const pith__hyper *h) {
     size_t most = (size_t)h->n_embd;
+    size_t per_head = (size_t)(h->latent.rank > h->latent.n_nope ? h->latent.rank : h->latent.n_nope), n_head = (size_t)h->n_head;
     if ((size_t)h->n_q > most) most = (size_t)h->n_q;
     if ((size_t)h->n_ple > most) most = (size_t)h->n_ple;
+    if (h->latent.rank && (per_head + 31) / 32 * 32 * n_head > most) most = (per_head + 31) / 32 * 32 * n_head;
+    if ((size_t)h->latent.n_value * n_head > most) most = (size_t)h->latent.n_value * n_head;
     if ((size_t)h->n_ff > most) most = (size_t)h->n_ff;
     if ((size_t)h->n_ff_expert > most) most = (size_t)h->n_ff_expert;
     if ((size_t)h->n_ff_shared > most) most = (size_t)h->n_ff_shared;
@@ -96,10 +99,17 @@ static void place_tape(pith_pass *p, pith__room *r) {
 static size_t attend_scratch(const pith_pass *p) { /* of the layer that needs most */
     size_t most = 0;
     for (const pith__layer *w = p->model->layer; w < p->model->layer + p->model->hyper.n_layer; w++) {
-        size_t n = w->n_kv_head ? pith__attend_scratch(w->n_head / w->n_kv_head, w->head_dim, pith__slots(p->n_ctx)) : 0;
+        int n_kv = w->mixer == PITH__LATENT ? pith__latent_groups(w->n_head) : w->n_kv_head;
+        size_t n = n_kv ? pith__attend_scratch(w->n_head / n_kv, w->head_dim, pith__slots(p->n_ctx)) : 0;
         most = n > most ? n : most;
     }
     return most;
+}
+
+/* Latent attention: for the inputs of k_b and v_b. */
+static size_t heads_tiles(const pith__hyper *h, size_t n) {
+    int cols = h->latent.rank > h->latent.n_nope ? h->latent.rank : h->latent.n_nope;
+    return h->latent.rank ? pith__heads_tiles((size_t)h->n_head, n, (size_t)cols) : 0;
 }
 
 /* Everything a pass has, after the pass itself. pith__take_room() checks each size. The products that are
@@ -131,7 +141,8 @@ PITH_SHARED void pith__pass_place(pith_pass *p, pith__room *r) {
     p->in.q = pith__take_room(r, rows, blocks * 32);
     p->in.d = pith__take_room(r, rows, (wide / smallest_group(m) + 1) * sizeof *p->in.d);
     p->in.sum = pith__take_room(r, rows, 2 * blocks * sizeof *p->in.sum);
-    p->in.tiles = pith__take_room(r, 1, pith__tiles_bytes(rows, wide));
+    size_t tiles = pith__tiles_bytes(rows, wide), of_heads = heads_tiles(h, n_batch);
+    p->in.tiles = pith__take_room(r, 1, tiles > of_heads ? tiles : of_heads);
     size_t matmul = pith__matmul_scratch(wide);
     size_t attend = attend_scratch(p);
     size_t scratch = matmul > attend ? matmul : attend;

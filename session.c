@@ -40,10 +40,9 @@ static void place_cache(pith_session *s, pith__room *r) {
         const pith__layer *w = &m->layer[l];
         int n_slot = w->mask.window ? s->n_slot_window : s->n_slot;
         int own = w->kv_from == l;
-        size_t n_kv = own ? (size_t)w->n_kv_head : 0, k = pith__cache_plane(s->k_format, w->head_dim, n_slot);
-        size_t v = pith__cache_plane(s->v_format, w->head_dim, n_slot);
+        size_t k = pith__cache_plane(s->k_format, w->head_dim, n_slot), v = pith__cache_plane(s->v_format, w->head_dim, n_slot);
         if (!k || !v) r->overflow = 1;
-        void *kp = pith__take_room(r, n_kv, k), *vp = pith__take_room(r, n_kv, v);
+        void *kp = pith__take_room(r, own ? (size_t)pith__planes(w, 0) : 0, k), *vp = pith__take_room(r, own ? (size_t)pith__planes(w, 1) : 0, v);
         if (r->base) s->k[l] = own ? kp : s->k[w->kv_from], s->v[l] = own ? vp : s->v[w->kv_from];
     }
 }
@@ -91,8 +90,12 @@ static int plan(planned *p, const pith_model *m, const pith_context *c, int keep
     memset(p, 0, sizeof *p);
     pith_session *s = &p->session;
     int code = pith__pass_plan(&p->pass, m, c, keep, err);
-    if (!code) code = cache_format(m, c->cache_k, &s->k_format, err);
-    if (!code) code = cache_format(m, c->cache_v, &s->v_format, err);
+    int one = m->hyper.latent.rank > 0; /* cache of keys and values at once */
+    if (!code) code = cache_format(m, one && !c->cache_k ? c->cache_v : c->cache_k, &s->k_format, err);
+    if (!code) code = cache_format(m, one && !c->cache_v ? c->cache_k : c->cache_v, &s->v_format, err);
+    if (!code && one && s->k_format != s->v_format)
+        code = pith__fail(err, PITH_EARG, "the cache types are %s and %s, need the same: in this model a value is a part of its key",
+                          s->k_format->name, s->v_format->name);
     if (!code) code = set_adapters(m, &s->adapted, c->adapters, c->scales, c->n_adapter, err);
     if (code) return code;
     s->model = m;

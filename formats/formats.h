@@ -230,6 +230,7 @@ typedef struct { /* config.json while it becomes keys */
     int has_temperature; /* 1: queries are scaled by how far they are (llama_4_scaling_beta) */
     double part;         /* of a head that is rotated, where config.json has none; 0: of Llama's relatives, all of it */
     int head_dim, n_rot, n_ctx;
+    int latent_rot;      /* of latent attention: the channels that are rotated; else 0 */
     int code;            /* the first error */
 } pith__hf;
 
@@ -250,6 +251,15 @@ PITH_SHARED void pith__hf_put_float(pith__hf *c, const char *name, double y);
 PITH_SHARED void pith__hf_put_string(pith__hf *c, const char *name, const char *s);
 PITH_SHARED void pith__hf_put_ints(pith__hf *c, const char *name, const int32_t *y); /* (n_layer), which stay */
 PITH_SHARED void pith__hf_put_flags(pith__hf *c, const char *name, const uint8_t *y); /* the same; name: all of it */
+
+/* ---- formats/hflatent.c, kvb.c: latent attention ------------------------------------------------------- */
+
+/* config.json of a family of this model_type -> the sizes of its heads. eps: of its other norms. */
+PITH_SHARED void pith__hf_latent(pith__hf *c, const char *type, double eps);
+
+typedef struct { int n_head, n_nope, n_value, rank; } pith__kv_b;
+/* Every attn_kv_b of a table becomes attn_k_b and attn_v_b. */
+PITH_SHARED int pith__split_kv_b(pith__store *s, const pith__kv_b *of, pith_error *err);
 
 /* ---- formats/hfnames.c: Hugging Face's names and GGUF's ------------------------------------------- */
 

@@ -215,12 +215,12 @@ static double bytes_read(const pith_model *m, int n_text) {
 /* Bytes of the cache that a token at such a position reads, and of states. */
 static double cache_read(const pith_session *s, double position) {
     const pith__hyper *h = &s->model->hyper;
-    double bytes = (double)pith__states_floats(s->model) * sizeof(float), a_channel = (double)s->k_format->bytes / s->k_format->length +
-                                  (double)s->v_format->bytes / s->v_format->length;
+    double bytes = (double)pith__states_floats(s->model) * sizeof(float), a_key = (double)s->k_format->bytes / s->k_format->length;
+    double a_value = (double)s->v_format->bytes / s->v_format->length;
     for (int l = 0; l < h->n_layer; l++) {
         const pith__layer *w = &s->model->layer[l];
         double window = w->mask.window, n = window && window < position ? window : position;
-        bytes += a_channel * w->n_kv_head * w->head_dim * n;
+        bytes += (pith__planes(w, 0) * a_key + pith__planes(w, 1) * a_value) * w->head_dim * n;
     }
     return bytes;
 }

@@ -69,8 +69,8 @@ static size_t cache_bytes(const pith_session *s) {
         const pith__layer *w = &s->model->layer[l];
         int n_slot = w->mask.window ? s->n_slot_window : s->n_slot;
         if (w->kv_from != l) continue;
-        sum += (size_t)w->n_kv_head * (pith__cache_plane(s->k_format, w->head_dim, n_slot) +
-                                       pith__cache_plane(s->v_format, w->head_dim, n_slot));
+        sum += (size_t)pith__planes(w, 0) * pith__cache_plane(s->k_format, w->head_dim, n_slot) +
+               (size_t)pith__planes(w, 1) * pith__cache_plane(s->v_format, w->head_dim, n_slot);
     }
     return sum;
 }

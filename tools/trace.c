@@ -29,13 +29,13 @@ static void trace_layer(void *model, int l, const pith__acts *a, int n) {
     const pith_model *m = model;
     const pith__hyper *h = &m->hyper;
     const pith__layer *w = &m->layer[l];
-    int dense = !w->router.tensor.data;
+    int dense = !w->router.tensor.data, latents = w->mixer == PITH__LATENT;
     const activation all[] = {
         { "attn_norm", w->attn_norm.w.floats ? a->xn : NULL, 0, h->n_embd },
         { "q", a->q, w->n_head, w->head_dim },
         { "k", w->kv_from == l ? a->k : NULL, w->n_kv_head, w->head_dim },
-        { "v", w->kv_from == l ? a->v : NULL, w->n_kv_head, w->head_dim },
-        { "attn", a->attn, w->n_head, w->head_dim },
+        { "v", w->kv_from == l && !latents ? a->v : NULL, w->n_kv_head, w->head_dim },
+        { "attn", a->attn, w->n_head, latents ? h->latent.rank : w->head_dim },
         { "attn_out", a->o, 0, h->n_embd },
         { "sum", w->attn_out_norm.w.floats ? a->y0 : NULL, 0, h->n_embd }, /* which an encoder's norm makes the stream of */
         { "stream", a->y, 0, h->n_embd },

@@ -562,6 +562,7 @@ static const char *not_trained(const pith_model *m) {
         if (w->router_bias.floats || w->choice_bias.floats) return "whose router has biases";
         if (w->expert_scale.floats) return "whose experts have scales";
         if (w->sinks.floats) return "with attention sinks";
+        if (w->mixer == PITH__LATENT) return "of latent attention";
         if (w->mixer != PITH__ATTENTION && w->mixer != PITH__DELTA) return "that has layers with a state";
         if (w->kv_from != w - m->layer) return "whose layers share keys and values";
         if (w->v_norm.w.floats) return "whose values are normed";

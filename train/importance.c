@@ -96,6 +96,14 @@ static void weigh_head(pith__weighing *g, size_t n) {
     weigh_inputs(g, &w, 1, pith__acts_at(g->s->pass, g->m->hyper.n_layer).xn, n);
 }
 
+/* Not what k_b and v_b read: their rows are short, and each head's inputs are its own. */
+static void weigh_latent(pith__weighing *g, const pith__layer *w, const pith__acts *a, size_t n) {
+    const pith__weight *in[] = { &w->latent.kv_a, w->latent.q_a.tensor.data ? &w->latent.q_a : &w->q }, *q = &w->q, *o = &w->o;
+    weigh_inputs(g, in, 2, w->attn_norm.w.floats ? a->xn : a->x, n);
+    if (in[1] != q) weigh_inputs(g, &q, 1, a->low_q, n);
+    weigh_inputs(g, &o, 1, a->heads, n);
+}
+
 static void weigh_block(void *data, int l, const pith__acts *a, int n_row) {
     pith__weighing *g = data;
     const pith__layer *w = &g->m->layer[l];
@@ -104,8 +112,12 @@ static void weigh_block(void *data, int l, const pith__acts *a, int n_row) {
     const pith__weight *in[] = { &w->ffn->gate, &w->ffn->up }, *down = &w->ffn->down;
     const float *yn = w->ffn_norm.w.floats ? a->yn : h->parallel ? a->x : a->y;
     size_t n = (size_t)n_row;
-    weigh_inputs(g, qkv, 3, w->attn_norm.w.floats ? a->xn : a->x, n);
-    weigh_inputs(g, &o, 1, a->attn, n);
+    if (w->mixer == PITH__LATENT) {
+        weigh_latent(g, w, a, n);
+    } else {
+        weigh_inputs(g, qkv, 3, w->attn_norm.w.floats ? a->xn : a->x, n);
+        weigh_inputs(g, &o, 1, a->attn, n);
+    }
     if (w->router.tensor.data) {
         weigh_inputs(g, &router, 1, yn, n);
         weigh_experts(g, w, a, n);
