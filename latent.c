@@ -11,9 +11,9 @@
 #include <string.h>
 
 PITH_SHARED int pith__latent_groups(int n_head) {
-    int together = 4; /* heads: as many as a kernel reads a key for at once */
-    while (n_head % together) together--;
-    return n_head / together;
+    int n = 4; /* heads: as many as a kernel reads a key for at once */
+    while (n_head % n) n--;
+    return n_head / n;
 }
 
 static void norm_latent(const pith__block *b, float *x, const pith__norm *w) { /* in place */
@@ -44,6 +44,7 @@ static void finish_query(const pith__block *b, size_t t) {
     size_t n_head = (size_t)w->n_head, n_rot = (size_t)w->n_rot, n = (size_t)b->h->latent.n_nope, rank = (size_t)b->h->latent.rank;
     const float *angles = b->pass->rope_table[w->rope] + t * n_rot;
     float *q = b->a.heads_q + t * n_head * (n + n_rot), *to = b->a.q + t * n_head * (rank + n_rot);
+    pith__temper(b->pass, q, n_head * (n + n_rot), t);
     for (size_t h = 0; h < n_head; h++, q += n + n_rot, to += rank + n_rot) {
         memcpy(b->a.by_head + (h * (size_t)b->n + t) * n, q, n * sizeof *q);
         memcpy(to + rank, q + n, n_rot * sizeof *q);

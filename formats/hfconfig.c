@@ -32,7 +32,8 @@ enum { /* config.json's fields that only some families read */
     READS_HYBRID = 1 << 24, /* layers that are not of attention */
     READS_USE = 512, READS_FROM = 1024, READS_TYPES = 2048, READS_PERIOD = 4096, READS_NOPE = 8192,
     READS_LOCAL = 16384, READS_BOTH_WAYS = 32768, READS_QK_NORM = 1 << 16, READS_QKV_BIAS = 1 << 17,
-    READS_TEMPERATURE = 1 << 18, READS_OUT_BIAS = 1 << 19, READS_LINEAR = 1 << 20, READS_GEMMA4 = 1 << 21 /* hfgemma4.c */
+    READS_TEMPERATURE = 1 << 18, READS_OUT_BIAS = 1 << 19, READS_LINEAR = 1 << 20, READS_GEMMA4 = 1 << 21, /* hfgemma4.c */
+    READS_LATENT = 1 << 22
 };
 
 static const struct pith__hf_family {
@@ -68,6 +69,14 @@ static const struct pith__hf_family {
       248320, 4096, 12288, 32, 16, 4, 256, 32768, 0, 1e-6, 1e4 },
     { "qwen3_5_moe_text", "qwen35moe", HF_GEMMA, READS_BIAS | READS_PART | READS_LINEAR | READS_EXPERTS, PITH__HF_DELTA, 0,
       248320, 2048, 512, 40, 16, 2, 256, 32768, 0, 1e-6, 1e4 },
+    { "deepseek_v2", "deepseek2", 0, READS_LATENT | READS_EXPERTS, PITH__HF_SHARED, 0,
+      102400, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1e-6, 1e4 },
+    { "deepseek_v3", "deepseek2", 0, READS_LATENT | READS_EXPERTS, PITH__HF_SHARED, 0,
+      129280, 7168, 18432, 61, 128, 0, 0, 4096, 0, 1e-6, 1e4 },
+    { "glm4_moe_lite", "deepseek2", 0, READS_LATENT | READS_EXPERTS, PITH__HF_SHARED, 0,
+      154880, 2048, 10240, 47, 20, 0, 0, 202752, 0, 1e-5, 1e4 },
+    { "mistral4", "mistral4", 0, READS_LATENT | READS_EXPERTS | READS_TEMPERATURE, PITH__HF_SHARED, 0,
+      131072, 4096, 12288, 36, 32, 0, 0, 1048576, 0, 1e-6, 1e4 },
     { "gemma", "gemma", HF_TIED | HF_GELU_TANH | HF_GEMMA, READS_BIAS, 0, 0,
       256000, 3072, 24576, 28, 16, 16, 256, 8192, 0, 1e-6, 1e4 },
     { "gemma2", "gemma2", HF_TIED | HF_GELU_TANH | HF_GEMMA | HF_CAPPED | HF_WINDOW_PERIOD,
@@ -349,18 +358,20 @@ static void config_sizes(pith__hf *c) {
     pith__hf_put_int(c, "vocab_size", c->f->n_vocab);
     pith__hf_put_int(c, "context_length", c->n_ctx);
     pith__hf_put_int(c, "attention.head_count", n_head);
-    if (!(d->reads & READS_GEMMA4)) {
-        int n_ff = d->style & PITH__HF_LFM2 ? pith__hf_lfm_ff(c, d->n_ff) : pith__hf_int(c, at, "intermediate_size", 1, d->n_ff);
-        pith__hf_put_int(c, "feed_forward_length", n_ff);
-        pith__hf_put_int(c, "attention.head_count_kv", pith__hf_int(c, at, "num_key_value_heads", 1, n_kv_head));
-        pith__hf_put_int(c, "attention.key_length", c->head_dim);
-        pith__hf_put_int(c, "attention.value_length", c->head_dim);
-    }
+    int n_ff = d->style & PITH__HF_LFM2 ? pith__hf_lfm_ff(c, d->n_ff) : pith__hf_int(c, at, "intermediate_size", 1, d->n_ff);
+    if (!(d->reads & READS_GEMMA4)) pith__hf_put_int(c, "feed_forward_length", n_ff);
     const char *eps_name = d->style & PITH__HF_LFM ? "norm_eps" : "rms_norm_eps";
     double eps = pith__hf_float(c, at, eps_name, d->eps);
     if (!(eps >= 0 && eps <= FLT_MAX))
         pith__hf_wrong(c, pith__hf_get(at, eps_name), PITH_EFORMAT, eps_name, "a float of 0 or more");
     pith__hf_put_float(c, "attention.layer_norm_rms_epsilon", eps);
+    if (d->reads & READS_LATENT) {
+        pith__hf_latent(c, d->type, eps);
+    } else if (!(d->reads & READS_GEMMA4)) {
+        pith__hf_put_int(c, "attention.head_count_kv", pith__hf_int(c, at, "num_key_value_heads", 1, n_kv_head));
+        pith__hf_put_int(c, "attention.key_length", c->head_dim);
+        pith__hf_put_int(c, "attention.value_length", c->head_dim);
+    }
     enum { LAYERS_MAX = 4096 }; /* arrays of this length are made before a tensor is seen */
     if (c->f->n_layer > LAYERS_MAX)
         pith__hf_wrong(c, pith__hf_get(at, "num_hidden_layers"), PITH_EFORMAT, "num_hidden_layers",
@@ -489,7 +500,8 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
     if (reads & READS_LINEAR) pith__hf_delta(&c);
     if (reads & READS_HYBRID) pith__hf_hybrid(&c, c.family->style);
     config_extras(&c, outer);
-    f->s->qk_halves = f->s->is_folder = 1;
+    f->s->is_folder = 1;
+    f->s->qk_halves = !(reads & READS_LATENT);
     f->s->hf_style = c.family->style;
     f->s->norm_plus_one = (is & HF_GEMMA) != 0;
     f->tied = pith__hf_bool(&c, c.at, "tie_word_embeddings",

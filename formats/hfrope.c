@@ -86,7 +86,7 @@ static void rope_longrope(pith__hf *c, pith__json rope) {
 }
 
 /* GGUF's attn_factor comes on top of the 1 + 0.1 ln(factor) that belongs to YaRN, or, with a log multiplier a, to
- * (1 + 0.1 ln(factor)) / (1 + 0.1 a ln(factor)). */
+ * (1 + 0.1 ln(factor)) / (1 + 0.1 a ln(factor)). With latent attention it is scores that grow (families.c). */
 static void rope_yarn(pith__hf *c, pith__json rope) {
     int original = rope_original(c, rope);
     double factor = pith__hf_positive(c, rope, "factor", (double)c->n_ctx / original);
@@ -94,11 +94,16 @@ static void rope_yarn(pith__hf *c, pith__json rope) {
     double m = pith__hf_float(c, rope, "mscale", 0), all = pith__hf_float(c, rope, "mscale_all_dim", 0);
     if (m != 0 && all != 0 && factor > 1)
         attention = (0.1 * m * log(factor) + 1) / (0.1 * all * log(factor) + 1);
-    if (c->has_temperature && all != 0) { /* as llama.cpp has Ministral 3 */
+    if (c->has_temperature && all != 0 && !c->latent_rot) { /* as llama.cpp has Ministral 3 */
         usual /= 0.1 * all * log(factor > 1 ? factor : 1) + 1;
         pith__hf_put_float(c, "rope.scaling.yarn_log_multiplier", all);
     }
     attention = pith__hf_positive(c, rope, "attention_factor", attention);
+    if (c->latent_rot) {
+        usual = 1;
+        pith__hf_put_float(c, "rope.scaling.yarn_log_multiplier", 0.1 * all);
+        if (c->has_temperature) pith__hf_put_int(c, "attention.temperature_length", original);
+    }
     pith__hf_put_string(c, "rope.scaling.type", "yarn");
     pith__hf_put_float(c, "rope.scaling.factor", factor);
     pith__hf_put_int(c, "rope.scaling.original_context_length", original);
@@ -183,6 +188,7 @@ PITH_SHARED void pith__hf_rope(pith__hf *c) {
     theta = pith__hf_positive(c, rope, "rope_theta", theta);
     double part = pith__hf_positive(c, c->at, "partial_rotary_factor", c->part > 0 ? c->part : 1);
     part = pith__hf_positive(c, rope, "partial_rotary_factor", part);
+    if (c->latent_rot) part = 1;
     int some = pith__json_is(pith__hf_get(rope, "rope_type"), "proportional"), may = c->is_phi3 || c->part > 0 || some;
     if (part > 1 || (part < 1 && !may))
         pith__hf_wrong(c, pith__hf_get(rope, "partial_rotary_factor"), PITH_EARCH,

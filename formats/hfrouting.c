@@ -14,6 +14,8 @@ enum {
     SIGMOIDS = 8,        /* scores are sigmoids, else softmax */
     FACTOR = 16,         /* routed_scaling_factor */
     GROUPS = 32,         /* n_group, topk_group */
+    NEVER_SUM = 128,     /* norm_topk_prob is not read */
+    METHODS = 256,       /* DeepSeek's own words: topk_method, scoring_func */
     FIRST_DENSE = 64     /* first_k_dense_replace: so many layers at the beginning have no experts */
 };
 
@@ -34,11 +36,19 @@ static const struct routing {
     { "olmoe", "num_experts", NULL, NULL, MAY_SUM, 64, 8, 0, 0, 1 },
     { "glm4_moe", "n_routed_experts", "moe_intermediate_size", "n_shared_experts",
       DOES_SUM | SIGMOIDS | FACTOR | GROUPS | FIRST_DENSE, 128, 8, 1408, 1, 1 },
+    { "deepseek_v2", "n_routed_experts", "moe_intermediate_size", "n_shared_experts", NEVER_SUM | FACTOR | FIRST_DENSE | METHODS,
+      64, 0, 1407, 2, 1 },
+    { "deepseek_v3", "n_routed_experts", "moe_intermediate_size", "n_shared_experts",
+      DOES_SUM | SIGMOIDS | FACTOR | GROUPS | FIRST_DENSE | METHODS, 256, 8, 2048, 1, 2.5 },
+    { "glm4_moe_lite", "n_routed_experts", "moe_intermediate_size", "n_shared_experts",
+      DOES_SUM | SIGMOIDS | FACTOR | GROUPS | METHODS, 64, 4, 1536, 1, 1.8 },
+    { "mistral4", "n_routed_experts", "moe_intermediate_size", "n_shared_experts", DOES_SUM | FACTOR | GROUPS | FIRST_DENSE,
+      128, 4, 2048, 1, 1 },
 };
 
 /* Fields of experts that change the arithmetic, and the only value that is known of one that a family does not read. */
 static const struct { const char *name; unsigned is; double value; } routing_fields[] = {
-    { "norm_topk_prob", SUMS | MAY_SUM | DOES_SUM, 1 }, { "routed_scaling_factor", FACTOR, 1 }, { "n_group", GROUPS, 1 },
+    { "norm_topk_prob", SUMS | MAY_SUM | DOES_SUM | NEVER_SUM, 1 }, { "routed_scaling_factor", FACTOR, 1 }, { "n_group", GROUPS, 1 },
     { "topk_group", GROUPS, 1 }, { "first_k_dense_replace", FIRST_DENSE, 0 },
 };
 
@@ -67,6 +77,15 @@ static void routing_shared(pith__hf *c, const struct routing *r) {
                      pith__hf_int(c, c->at, r->shared, 0, r->n_shared));
 }
 
+/* DeepSeek's files name how experts are chosen. V2's larger one chooses groups by their best expert, which is not built. */
+static void routing_method(pith__hf *c, const struct routing *r) {
+    int sigmoids = (r->is & SIGMOIDS) != 0;
+    pith__json method = pith__hf_get(c->at, "topk_method"), score = pith__hf_get(c->at, "scoring_func");
+    const char *known = sigmoids ? "noaux_tc" : "greedy", *scores = sigmoids ? "sigmoid" : "softmax";
+    if (pith__json_type(method) && !pith__json_is(method, known)) pith__hf_wrong(c, method, PITH_EARCH, "topk_method", known);
+    if (pith__json_type(score) && !pith__json_is(score, scores)) pith__hf_wrong(c, score, PITH_EARCH, "scoring_func", scores);
+}
+
 PITH_SHARED void pith__hf_routing(pith__hf *c, const char *type) {
     const struct routing *r = routings;
     pith__json at = c->at;
@@ -79,13 +98,15 @@ PITH_SHARED void pith__hf_routing(pith__hf *c, const char *type) {
     pith__hf_put_int(c, "expert_used_count", pith__hf_int(c, at, "num_experts_per_tok", 1, r->n_used));
     if (r->wide) pith__hf_put_int(c, "expert_feed_forward_length", pith__hf_int(c, at, r->wide, 1, r->n_wide));
     routing_shared(c, r);
-    int sums = r->is & SUMS || pith__hf_bool(c, at, "norm_topk_prob", (r->is & DOES_SUM) != 0);
+    if (r->is & METHODS) routing_method(c, r);
+    int sums = r->is & SUMS || (!(r->is & NEVER_SUM) && pith__hf_bool(c, at, "norm_topk_prob", (r->is & DOES_SUM) != 0));
     pith__hf_put_int(c, "expert_weights_norm", sums);
     if (r->is & SIGMOIDS) pith__hf_put_int(c, "expert_gating_func", 2);
     if (r->is & FACTOR) pith__hf_put_float(c, "expert_weights_scale", pith__hf_positive(c, at, "routed_scaling_factor", r->factor));
+    int v3 = !strcmp(type, "deepseek_v3");
     if (r->is & GROUPS) {
-        pith__hf_put_int(c, "expert_group_count", pith__hf_int(c, at, "n_group", 1, 1));
-        pith__hf_put_int(c, "expert_group_used_count", pith__hf_int(c, at, "topk_group", 1, 1));
+        pith__hf_put_int(c, "expert_group_count", pith__hf_int(c, at, "n_group", 1, v3 ? 8 : 1));
+        pith__hf_put_int(c, "expert_group_used_count", pith__hf_int(c, at, "topk_group", 1, v3 ? 4 : 1));
     }
-    if (r->is & FIRST_DENSE) pith__hf_put_int(c, "leading_dense_block_count", pith__hf_int(c, at, "first_k_dense_replace", 0, 1));
+    if (r->is & FIRST_DENSE) pith__hf_put_int(c, "leading_dense_block_count", pith__hf_int(c, at, "first_k_dense_replace", 0, v3 ? 3 : strcmp(type, "glm4_moe") == 0));
 }
