@@ -42,7 +42,7 @@ static void lay_acts(const pith_pass *p, pith__acts *a, int divide, float *const
         { &a->q0, two_steps ? n * heads : 0, 1 }, { &a->k0, two_steps ? n * kv : 0, 1 },
         { &a->v, n * kv, 1 }, { &a->attn, n * heads, 1 },
         { &a->low_q, n * (size_t)h->latent.q_rank, 1 }, { &a->heads_q, latent ? n_head * (nope + (size_t)h->n_rot) : 0, 1 },
-        { &a->by_head, n_head * (nope > latent ? nope : latent), 1 }, { &a->heads, n_head * (size_t)h->latent.n_value, 1 },
+        { &a->k_in, n_head * nope, 1 }, { &a->v_in, n_head * latent, 1 }, { &a->heads, n_head * (size_t)h->latent.n_value, 1 },
         { &a->mix_in, n * (size_t)h->n_mix_in, 1 },
         { &a->conv_in, n * (size_t)h->n_conv, 1 }, { &a->conv, n * (size_t)h->n_conv, 1 }, { &a->inner, n * (size_t)h->n_inner, 1 }, { &a->o, n * n_embd, post_attn }, { &a->y, n * n_embd, 1 },
         { &a->y0, outs, 1 }, { &a->z0, ple ? n * n_embd : outs, 1 }, { &a->yn, n * n_embd, 0 }, { &a->gate, gate, 1 }, { &a->up, ff, 1 }, { &a->act, ff, 0 },

@@ -559,7 +559,7 @@ typedef struct {
     float *attn;         /* (n, n_head, head_dim) softmax(q k) v, what attention brings in; of latents (n, n_head, rank) */
     float *low_q;        /* latent.c: (n, q_rank) between the two matrices of queries */
     float *heads_q;      /* (n, n_head, n_nope + n_rot) queries before they meet k_b */
-    float *by_head;      /* (n_head, n, n_nope or rank) what k_b or v_b reads */
+    float *k_in, *v_in;  /* (n_head, n, n_nope) and (n_head, n, rank) what k_b and v_b read */
     float *heads;        /* (n, n_head, n_value) what v_b gives */
     float *mix_in;       /* (n, n_in) of a layer with a state: what its tokens bring, */
     float *conv_in, *conv; /* (n, n_conv) what is convolved, and what comes of it, */

@@ -46,7 +46,7 @@ static void finish_query(const pith__block *b, size_t t) {
     float *q = b->a.heads_q + t * n_head * (n + n_rot), *to = b->a.q + t * n_head * (rank + n_rot);
     pith__temper(b->pass, q, n_head * (n + n_rot), t);
     for (size_t h = 0; h < n_head; h++, q += n + n_rot, to += rank + n_rot) {
-        memcpy(b->a.by_head + (h * (size_t)b->n + t) * n, q, n * sizeof *q);
+        memcpy(b->a.k_in + (h * (size_t)b->n + t) * n, q, n * sizeof *q);
         memcpy(to + rank, q + n, n_rot * sizeof *q);
         b->pass->kernels->rope(to + rank, angles, (int)n_rot, 0);
     }
@@ -64,13 +64,13 @@ static void gather_heads(const void *data, size_t t, uint8_t *scratch) {
     size_t n_head = (size_t)b->layer->n_head, rank = (size_t)b->h->latent.rank;
     (void)scratch;
     for (size_t h = 0; h < n_head; h++)
-        memcpy(b->a.by_head + (h * (size_t)b->n + t) * rank, b->a.attn + (t * n_head + h) * rank, rank * sizeof(float));
+        memcpy(b->a.v_in + (h * (size_t)b->n + t) * rank, b->a.attn + (t * n_head + h) * rank, rank * sizeof(float));
 }
 
-/* y, of a token (n_head, width) of which each head writes the first numbers, = each head's input through its rows of w. */
-static void multiply_heads(const pith__block *b, float *y, size_t width, const pith__weight *w) {
+/* y, of a token (n_head, width) of which each head writes the first numbers, = each head's x through its rows of w. */
+static void multiply_heads(const pith__block *b, float *y, size_t width, const pith__weight *w, const float *x) {
     size_t n_head = (size_t)b->layer->n_head;
-    pith__input in = pith__input_of(b->pass, b->a.by_head, b->n * (int)n_head, w->tensor.cols);
+    pith__input in = pith__input_of(b->pass, x, b->n * (int)n_head, w->tensor.cols);
     pith__heads heads = { y, width, n_head * width, &w->tensor, &in, (int)n_head };
     pith__matmul_heads(b->pass->kernels, &b->pass->team, &heads);
 }
@@ -101,11 +101,11 @@ PITH_SHARED void pith__run_latent(const pith__block *b, const float *x) {
     }
     pith__project(p, a.heads_q, &w->q, &in, p->part_of);
     pith__each_token(b, finish_latent_row);
-    multiply_heads(b, a.q, (size_t)w->head_dim, &w->latent.k_b);
+    multiply_heads(b, a.q, (size_t)w->head_dim, &w->latent.k_b, a.k_in);
     for (int i = 0; i < p->n_part; i++) p->attend[i] = latent_attention(b, p->part + i);
     pith__attend(p->kernels, &p->team, p->attend, p->n_part);
     pith__each_token(b, gather_heads);
-    multiply_heads(b, a.heads, (size_t)b->h->latent.n_value, &w->latent.v_b);
+    multiply_heads(b, a.heads, (size_t)b->h->latent.n_value, &w->latent.v_b, a.v_in);
     in = pith__input_of(p, a.heads, b->n, w->o.tensor.cols);
     pith__project(p, a.o, &w->o, &in, p->part_of);
 }

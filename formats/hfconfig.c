@@ -351,8 +351,8 @@ static void config_sizes(pith__hf *c) {
     c->f->n_layer = pith__hf_int(c, at, "num_hidden_layers", 1, d->n_layer);
     c->f->n_vocab = pith__hf_int(c, at, "vocab_size", 1, d->n_vocab);
     c->n_ctx = pith__hf_int(c, at, "max_position_embeddings", 1, d->n_ctx);
-    c->head_dim = pith__hf_int(c, at, "head_dim", 1,
-                               d->head_dim ? d->head_dim : n_embd % n_head ? 0 : n_embd / n_head);
+    int equal = d->reads & READS_LATENT ? 1 : n_embd % n_head ? 0 : n_embd / n_head; /* of latents: pith__hf_latent knows */
+    c->head_dim = pith__hf_int(c, at, "head_dim", 1, d->head_dim ? d->head_dim : equal);
     pith__hf_put_int(c, "embedding_length", n_embd);
     pith__hf_put_int(c, "block_count", c->f->n_layer);
     pith__hf_put_int(c, "vocab_size", c->f->n_vocab);

@@ -47,9 +47,11 @@ static void transpose_rows(uint8_t *y, const pith__tensor *t, size_t r0, size_t 
 static int split_one(kv_split *x, const pith__tensor *t) {
     size_t heads = (size_t)x->of->n_head, n = (size_t)x->of->n_nope, v = (size_t)x->of->n_value, rank = (size_t)x->of->rank;
     const pith__format *f = t->format->floats ? t->format : pith__format_of(PITH__F32);
+    char name[PITH__HF_NAME], room[PITH__HF_NAME];
+    snprintf(name, sizeof name, "%.*s", (int)t->name.n, t->name.p);
     if (t->cols != rank || t->rows != heads * (n + v))
-        return pith__fail(x->err, PITH_EFORMAT, "%s: tensor '%.*s' is %zu x %zu, need %zu x %zu", x->s->path, (int)t->name.n,
-                          t->name.p, t->rows, t->cols, heads * (n + v), rank);
+        return pith__fail(x->err, PITH_EFORMAT, "%s: tensor '%s' is %zu x %zu, need %zu x %zu", x->s->path,
+                          pith__shown_name(x->s, name, room), t->rows, t->cols, heads * (n + v), rank);
     float *row = pith__arena_new(&x->s->arena, t->cols, sizeof *row);
     if (!row) return split_memory(x);
     int code = add_split(x, t, "k_b.weight", f, rank, n);
@@ -66,7 +68,7 @@ static int split_one(kv_split *x, const pith__tensor *t) {
 static int is_kv_b(const pith__tensor *t) {
     static const char end[] = ".attn_kv_b.weight";
     size_t n = sizeof end - 1;
-    return t->name.n > n && !memcmp(t->name.p + t->name.n - n, end, n);
+    return t->name.n > n && t->name.n < 64 && !memcmp(t->name.p + t->name.n - n, end, n);
 }
 
 PITH_SHARED int pith__split_kv_b(pith__store *s, const pith__kv_b *of, pith_error *err) {

@@ -306,6 +306,54 @@ TEST(windows_become_keys) {
 }
 
 /* Keys as llama.cpp has them: with a log multiplier, and the length of the temperature is the original context. */
+/* Keys as llama.cpp has them, and one of ours: the norms of latents have their own eps in transformers. */
+TEST(latents_become_keys) {
+    read_keys("{\"model_type\":\"deepseek_v3\",\"vocab_size\":16}");
+    CHECK(says("general.architecture", "deepseek2"));
+    EQ(number("deepseek2.attention.kv_lora_rank"), 512);
+    EQ(number("deepseek2.attention.q_lora_rank"), 1536);
+    EQ(number("deepseek2.attention.key_length"), 576);
+    EQ(number("deepseek2.attention.value_length"), 512);
+    EQ(number("deepseek2.attention.key_length_mla"), 192);
+    EQ(number("deepseek2.attention.value_length_mla"), 128);
+    EQ(number("deepseek2.attention.head_count"), 128);
+    EQ(number("deepseek2.attention.head_count_kv"), 1);
+    EQ(number("deepseek2.rope.dimension_count"), 64);
+    EQ(number("deepseek2.expert_count"), 256);
+    EQ(number("deepseek2.expert_gating_func"), 2);
+    EQ(number("deepseek2.expert_group_count"), 8);
+    EQ(number("deepseek2.expert_group_used_count"), 4);
+    EQ(number("deepseek2.leading_dense_block_count"), 3);
+    NEAR(number("deepseek2.expert_weights_scale"), 2.5, 0);
+    CHECK(!pith__store_key(&store, "pith.latent_norm_epsilon"));
+    read_keys("{\"model_type\":\"deepseek_v2\",\"vocab_size\":16,\"q_lora_rank\":null,\"num_experts_per_tok\":6,\"norm_topk_prob\":true,"
+              "\"rope_parameters\":{\"rope_type\":\"yarn\",\"factor\":40,\"mscale\":0.707,\"mscale_all_dim\":0.707}}");
+    CHECK(!pith__store_key(&store, "deepseek2.attention.q_lora_rank"));
+    EQ(number("deepseek2.expert_weights_norm"), 0); /* whatever it says: its class does not read it */
+    NEAR(number("deepseek2.rope.scaling.yarn_log_multiplier"), 0.0707, 1e-12);
+    CHECK(!pith__store_key(&store, "deepseek2.rope.scaling.attn_factor"));
+    read_keys("{\"model_type\":\"glm4_moe_lite\",\"vocab_size\":16}");
+    NEAR(number("pith.latent_norm_epsilon"), 1e-6, 0);
+    EQ(number("deepseek2.attention.value_length_mla"), 256);
+    read_keys("{\"model_type\":\"mistral3\",\"text_config\":{\"model_type\":\"mistral4\",\"vocab_size\":16,\"rope_parameters\":"
+              "{\"rope_type\":\"yarn\",\"factor\":128,\"original_max_position_embeddings\":8192,\"llama_4_scaling_beta\":0.1,"
+              "\"mscale\":1,\"mscale_all_dim\":1,\"partial_rotary_factor\":0.5}}}");
+    EQ(number("mistral4.attention.kv_lora_rank"), 256);
+    EQ(number("mistral4.attention.temperature_length"), 8192);
+    NEAR(number("mistral4.rope.scaling.yarn_log_multiplier"), 0.1, 1e-12);
+    write_whole();
+    refused_config("{\"model_type\":\"deepseek_v3\",\"rope_interleave\":false}", "rope_interleave is false, need true");
+    refused_config("{\"model_type\":\"deepseek_v3\",\"head_dim\":128}", "head_dim is 128");
+    refused_config("{\"model_type\":\"deepseek_v3\",\"qk_rope_head_dim\":63}", "qk_rope_head_dim is 63, need an even number");
+    refused_config("{\"model_type\":\"deepseek_v3\",\"attention_bias\":true}", "attention_bias is true");
+    refused_config("{\"model_type\":\"deepseek_v3\",\"kv_lora_rank\":2147483647}", "kv_lora_rank is 2147483647, need less");
+    refused_config("{\"model_type\":\"deepseek_v2\",\"num_experts_per_tok\":6,\"topk_method\":\"group_limited_greedy\"}",
+                   "topk_method is \"group_limited_greedy\", need greedy");
+    refused_config("{\"model_type\":\"deepseek_v3\",\"scoring_func\":\"softmax\"}", "scoring_func is \"softmax\"");
+    refused_config("{\"model_type\":\"mistral4\"}", "llama_4_scaling_beta");
+    refused_config("{\"model_type\":\"deepseek_v3\",\"quantization_config\":{\"quant_method\":\"fp8\"}}", "quant_method is \"fp8\"");
+}
+
 TEST(mistral3_with_a_nested_text_config) {
     static const char rope[] = "\"rope_type\":\"yarn\",\"rope_theta\":1e6,\"factor\":16.0,\"mscale\":1.0,"
                                "\"mscale_all_dim\":1.0,\"original_max_position_embeddings\":128";
@@ -558,6 +606,7 @@ int main(void) {
     RUN(config_that_must_run);
     RUN(sizes_become_keys);
     RUN(windows_become_keys);
+    RUN(latents_become_keys);
     RUN(mistral3_with_a_nested_text_config);
     RUN(gemma3_with_a_nested_text_config);
     RUN(multipliers_and_experts_become_keys);

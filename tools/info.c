@@ -131,6 +131,10 @@ static void print_model(output *out, const pith_model *m) {
     output_line(out, "%-15s %d layers, %d wide, %d heads of %d, %d for keys and values, "
                 "feed-forward %d\n", "shape", h->n_layer, h->n_embd, h->n_head, h->head_dim,
                 h->n_kv_head, h->n_ff);
+    if (m->hyper.latent.rank)
+        output_line(out, "%-15s %d numbers and %d rotated ones for a token and layer, instead of %d for keys and values\n", "latents",
+                    m->hyper.latent.rank, m->hyper.n_rot,
+                    h->n_head * (m->hyper.latent.n_nope + m->hyper.n_rot + m->hyper.latent.n_value));
     if (m->hyper.n_expert)
         output_line(out, "%-15s %d, %d used for a token\n", "experts", m->hyper.n_expert,
                     m->hyper.n_expert_used);

@@ -96,12 +96,23 @@ static void weigh_head(pith__weighing *g, size_t n) {
     weigh_inputs(g, &w, 1, pith__acts_at(g->s->pass, g->m->hyper.n_layer).xn, n);
 }
 
-/* Not what k_b and v_b read: their rows are short, and each head's inputs are its own. */
+/* The rows of each head have their own inputs x (n_head, n, cols). */
+static void weigh_heads(pith__weighing *g, const pith__weight *w, const float *x, size_t n_head, size_t n) {
+    weigh_place at = g->place[w->index];
+    weigh_sums j = { x, n, w->tensor.cols, g->sum };
+    for (at.m = 0; at.m < n_head; at.m++, j.x += n * j.cols) {
+        pith__share(&g->s->pass->team, (j.cols + WEIGH_COLUMNS - 1) / WEIGH_COLUMNS, pith__worth_it(n * j.cols), sum_columns, &j);
+        add_sums(g, &at, &j);
+    }
+}
+
 static void weigh_latent(pith__weighing *g, const pith__layer *w, const pith__acts *a, size_t n) {
     const pith__weight *in[] = { &w->latent.kv_a, w->latent.q_a.tensor.data ? &w->latent.q_a : &w->q }, *q = &w->q, *o = &w->o;
     weigh_inputs(g, in, 2, w->attn_norm.w.floats ? a->xn : a->x, n);
     if (in[1] != q) weigh_inputs(g, &q, 1, a->low_q, n);
     weigh_inputs(g, &o, 1, a->heads, n);
+    weigh_heads(g, &w->latent.k_b, a->k_in, (size_t)w->n_head, n);
+    weigh_heads(g, &w->latent.v_b, a->v_in, (size_t)w->n_head, n);
 }
 
 static void weigh_block(void *data, int l, const pith__acts *a, int n_row) {
@@ -181,6 +192,10 @@ static int place_inputs(pith__weighing *g, int head) {
     for (int l = 0; l < m->hyper.n_layer; l++) {
         const pith__layer *y = &m->layer[l];
         size_t n = y->router.tensor.data ? (size_t)m->hyper.n_expert : 0;
+        if (y->mixer == PITH__LATENT) {
+            place_weight(g, &y->latent.k_b, 0, (size_t)y->n_head);
+            place_weight(g, &y->latent.v_b, 0, (size_t)y->n_head);
+        }
         for (size_t e = 0; e < n; e++) {
             place_weight(g, &y->ffn[e].gate, e, n);
             place_weight(g, &y->ffn[e].up, e, n);
