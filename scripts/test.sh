@@ -8,7 +8,9 @@ tap=$BUILD/tap
 replay() { # the fuzz target on files it knows, and on changed copies of them
     case $1 in
     llama2c) seeds="tiny.bin tiny.v1.bin tiny.v2.bin spm.gguf bpe.gguf" ;;
-    gguf) seeds="spm.gguf bpe.gguf" ;;
+    gguf) seeds="spm.gguf bpe.gguf words.gguf" ;;
+    hftokenizer) seeds="tiny.json words.json unigram.json" ;;
+    sentence) seeds=sentence.txt ;;
     tokenizer) seeds=tok.bin ;;
     safetensors) seeds=tiny.safetensors ;;
     session) seeds=tiny.text ;;

@@ -155,6 +155,57 @@ static bytes json(void) { /* a tokenizer.json */
     return b;
 }
 
+static bytes words_json(void) { /* WordPiece, with what goes around texts and pairs */
+    static const char text[] =
+        "{\"added_tokens\":[{\"id\":0,\"content\":\"[UNK]\",\"special\":true},{\"id\":1,\"content\":\"[CLS]\",\"special\":true},"
+        "{\"id\":2,\"content\":\"[SEP]\",\"special\":true}],\"normalizer\":{\"type\":\"BertNormalizer\",\"clean_text\":true,"
+        "\"handle_chinese_chars\":true,\"strip_accents\":null,\"lowercase\":true},\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},"
+        "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"[CLS]\",\"type_id\":0}},"
+        "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"SpecialToken\":{\"id\":\"[SEP]\",\"type_id\":0}}],\"pair\":[{\"SpecialToken\":"
+        "{\"id\":\"[CLS]\",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"SpecialToken\":{\"id\":\"[SEP]\",\"type_id\":0}},"
+        "{\"Sequence\":{\"id\":\"B\",\"type_id\":1}},{\"SpecialToken\":{\"id\":\"[SEP]\",\"type_id\":1}}],\"special_tokens\":{"
+        "\"[CLS]\":{\"id\":\"[CLS]\",\"ids\":[1],\"tokens\":[\"[CLS]\"]},\"[SEP]\":{\"id\":\"[SEP]\",\"ids\":[2],\"tokens\":[\"[SEP]\"]}}},"
+        "\"decoder\":{\"type\":\"WordPiece\",\"prefix\":\"##\",\"cleanup\":true},\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"[UNK]\","
+        "\"continuing_subword_prefix\":\"##\",\"max_input_chars_per_word\":100,\"vocab\":{\"[UNK]\":0,\"[CLS]\":1,\"[SEP]\":2,\"hello\":3,"
+        "\"world\":4,\"##s\":5,\"'\":6,\"1\":7,\"##2\":8,\"##3\":9,\"cafe\":10}}}";
+    bytes b = { NULL, 0, 0 };
+    put(&b, text, strlen(text));
+    return b;
+}
+
+static bytes unigram_json(void) {
+    static const char text[] =
+        "{\"added_tokens\":[{\"id\":0,\"content\":\"<unk>\",\"special\":true},{\"id\":6,\"content\":\"<mask>\",\"lstrip\":true,"
+        "\"special\":true}],\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Strip\",\"strip_left\":false,"
+        "\"strip_right\":true},{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" {2,}\"},\"content\":\"\\u2581\"}]},"
+        "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\\u2581\",\"prepend_scheme\":\"always\",\"split\":true},"
+        "\"decoder\":{\"type\":\"Metaspace\",\"replacement\":\"\\u2581\",\"prepend_scheme\":\"always\",\"split\":true},"
+        "\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"byte_fallback\":false,\"vocab\":[[\"<unk>\",0.0],[\"\\u2581\",-2.5],"
+        "[\"\\u2581Hello\",-3.25],[\"l\",-4.0],[\"o\",-4.5],[\"wor\",-5.0],[\"<mask>\",0.0],[\"ld\",-6.125]]}}";
+    bytes b = { NULL, 0, 0 };
+    put(&b, text, strlen(text));
+    return b;
+}
+
+static bytes sentence(void) { /* the small files of such a folder, see fuzz_sentence.c */
+    static const char text[] =
+        "{\"model_type\": \"bert\", \"architectures\": [\"BertModel\"], \"vocab_size\": 10, \"hidden_size\": 8, \"num_hidden_layers\": 1,"
+        "\"num_attention_heads\": 2, \"intermediate_size\": 12, \"max_position_embeddings\": 16, \"type_vocab_size\": 2}"
+        "\n%%\n[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\ncat\n##b\na\n\xe1\x84\x92"
+        "\n%%\n[{\"path\": \"\", \"type\": \"sentence_transformers.models.Transformer\"},"
+        "{\"path\": \"1_Pooling\", \"type\": \"sentence_transformers.models.Pooling\"},"
+        "{\"path\": \"2_Dense\", \"type\": \"sentence_transformers.models.Dense\"},"
+        "{\"path\": \"\", \"type\": \"sentence_transformers.models.Normalize\"}]"
+        "\n%%\n{\"pooling_mode_mean_tokens\": true, \"include_prompt\": false}"
+        "\n%%\n{\"bias\": true, \"activation_function\": \"torch.nn.modules.activation.Tanh\"}"
+        "\n%%\n{\"max_seq_length\": 12, \"do_lower_case\": true}"
+        "\n%%\n{\"prompts\": {\"query\": \"Ask: \"}, \"default_prompt_name\": \"query\", \"similarity_fn_name\": \"dot\"}"
+        "\n%%\n{\"do_lower_case\": true, \"tokenizer_class\": \"BertTokenizer\"}";
+    bytes b = { NULL, 0, 0 };
+    put(&b, text, strlen(text));
+    return b;
+}
+
 static bytes rows(void) { /* of a data set, of every kind */
     static const char text[] =
         "{\"messages\":[{\"role\":\"user\",\"content\":\"H\\u00ef <s>\"},{\"role\":\"assistant\",\"content\":\"\"},"
@@ -231,6 +282,8 @@ int main(int argc, char **argv) {
            write_to(argv[1], "longrope.80.gguf", fixture_gguf(LONGROPE("80"), longrope, 1)) ||
            write_to(argv[1], "longrope.1.gguf", fixture_gguf(LONGROPE("1"), longrope, 1)) ||
            write_to(argv[1], "tiny.safetensors", safetensors()) || write_to(argv[1], "tiny.json", json()) ||
+           write_to(argv[1], "words.json", words_json()) || write_to(argv[1], "unigram.json", unigram_json()) ||
+           write_to(argv[1], "sentence.txt", sentence()) ||
            write_to(argv[1], "chat.jinja", template()) || write_to(argv[1], "chat.json", messages()) ||
            write_to(argv[1], "rows.jsonl", rows()) || save_text(argv[1], "tiny.text");
 }

@@ -33,6 +33,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             if (!pith__tokenizer_piece(k, t[i]).p) abort();
         }
     }
+    pith__framed framed = { 0 };
+    const pith__to_frame pair = { .first = { text, sizeof text - 1 }, .second = { text, 9 }, .flags = PITH_SPECIAL, .limit = 20 };
+    if (k && !pith__frame(k, &pair, &framed))
+        for (int i = 0; i < framed.n; i++)
+            if (framed.token[i] < 0 || framed.token[i] >= s.vocab.n) abort();
+    pith__framed_free(&framed);
     pith__tokenizer_free(k);
     pith__store_free(&s);
     return 0;
