@@ -27,6 +27,46 @@ PITH_SHARED int  pith__tokenizer_encode_marked(const pith__tokenizer *k, const c
 PITH_SHARED pith__str pith__tokenizer_piece(const pith__tokenizer *k, pith_token t); /* its bytes */
 PITH_SHARED const pith__vocab *pith__tokenizer_vocab(const pith__tokenizer *k);
 
+/* ---- tokenizer.c, vocabulary.c: the tables between them --------------------------------------------- */
+
+typedef struct {
+    uint32_t hash;
+    int32_t id; /* plus 1; 0: free */
+} pith__piece_slot;
+
+typedef struct {
+    int32_t left, right, made;
+} pith__bpe_merge;
+
+struct pith__tokenizer {
+    pith__arena arena;   /* all that is below */
+    pith__vocab v;
+    pith__str *piece;    /* (v.n) the bytes that a token stands for, in one buffer */
+    size_t longest;      /* of the pieces that text can become */
+    pith__piece_slot *slot;    /* (slot_mask + 1) those pieces, by hash */
+    size_t slot_mask;
+    pith__bpe_merge *merge;    /* (v.n_merge) BPE, by rank */
+    uint32_t *merge_slot; /* (merge_mask + 1) rank + 1 by hash of left and right; 0: free */
+    size_t merge_mask;
+    pith__added_set named;  /* all added tokens, as the file spells them */
+    pith__added_set added;  /* those that are found in text as it is */
+    pith__added_set normal; /* those that are found in normalised text, normalised themselves */
+    int32_t byte[256];   /* the token of a single byte, or -1 */
+    uint8_t beside[256][32]; /* bit c of row b: some piece has byte b and next to it byte c */
+    const pith__splitter *splitter; /* byte-level only */
+    pith__wordpiece words; /* WordPiece only */
+    pith__unigram *unigram; /* of such a vocabulary, with what is done to text; else NULL */
+    pith__rewriter rewriter;
+    int has_space;       /* 1: " " is a piece */
+    int copies_late;     /* 1: spaces are put in or replaced once added tokens were found */
+};
+
+PITH_SHARED uint32_t pith__piece_hash(const char *p, size_t n);
+PITH_SHARED pith__piece_slot *pith__piece_place(const pith__tokenizer *k, const char *p, size_t n, uint32_t hash); /* or a free one */
+PITH_SHARED int32_t pith__piece_find(const pith__tokenizer *k, const char *p, size_t n); /* -1: there is none */
+PITH_SHARED uint32_t *pith__merge_place(const pith__tokenizer *k, int32_t left, int32_t right); /* or a free one */
+PITH_SHARED int pith__normal_form(pith__tokenizer *k, pith__str *s); /* 0: no memory */
+
 /* ---- frame.c: a text or a pair with the special tokens around it ------------------------------------- */
 
 typedef struct {

@@ -24,8 +24,7 @@
  * (added.c); what lies between is normalised (NFC, U+2581 for spaces), and the added tokens that are
  * looked for in normalised text are taken out; the rest is cut into words, whose pieces are joined.
  *
- * Gets a pith__vocab, whose arrays must outlive the
- * tokenizer; gives tokens for text, and bytes for tokens. */
+ * Gets the tables that vocabulary.c made of a pith__vocab; gives tokens for text, and bytes for tokens. */
 #include "internal.h"
 
 #include <limits.h>
@@ -36,51 +35,17 @@
 
 #define NORMAL_ROOM(n) (3 * (n) + 1) /* NFC makes text at most three times as long; and a space */
 
-enum { LONGEST_SPECIAL = 256 }; /* bytes; a longer added token is not looked for in text */
-
-typedef struct {
-    uint32_t hash;
-    int32_t id; /* plus 1; 0: free */
-} piece_slot;
-
-typedef struct {
-    int32_t left, right, made;
-} bpe_merge;
-
-struct pith__tokenizer {
-    pith__arena arena;   /* all that is below */
-    pith__vocab v;
-    pith__str *piece;    /* (v.n) the bytes that a token stands for, in one buffer */
-    size_t longest;      /* of the pieces that text can become */
-    piece_slot *slot;    /* (slot_mask + 1) those pieces, by hash */
-    size_t slot_mask;
-    bpe_merge *merge;    /* (v.n_merge) BPE, by rank */
-    uint32_t *merge_slot; /* (merge_mask + 1) rank + 1 by hash of left and right; 0: free */
-    size_t merge_mask;
-    pith__added_set named;  /* all added tokens, as the file spells them */
-    pith__added_set added;  /* those that are found in text as it is */
-    pith__added_set normal; /* those that are found in normalised text, normalised themselves */
-    int32_t byte[256];   /* the token of a single byte, or -1 */
-    uint8_t beside[256][32]; /* bit c of row b: some piece has byte b and next to it byte c */
-    const pith__splitter *splitter; /* byte-level only */
-    pith__wordpiece words; /* WordPiece only */
-    pith__unigram *unigram; /* of such a vocabulary, with what is done to text; else NULL */
-    pith__rewriter rewriter;
-    int has_space;       /* 1: " " is a piece */
-    int copies_late;     /* 1: spaces are put in or replaced once added tokens were found */
-};
-
 /* ---- pieces by their bytes ------------------------------------------------------------------- */
 
-static uint32_t bytes_hash(const char *p, size_t n) { /* FNV-1a */
+PITH_SHARED uint32_t pith__piece_hash(const char *p, size_t n) { /* FNV-1a */
     uint32_t h = 2166136261u;
     for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)p[i]) * 16777619u;
     return h ^ h >> 15;
 }
 
-static piece_slot *piece_place(const pith__tokenizer *k, const char *p, size_t n, uint32_t hash) {
+PITH_SHARED pith__piece_slot *pith__piece_place(const pith__tokenizer *k, const char *p, size_t n, uint32_t hash) {
     for (size_t i = hash & k->slot_mask;; i = (i + 1) & k->slot_mask) {
-        piece_slot *s = &k->slot[i];
+        pith__piece_slot *s = &k->slot[i];
         if (s->id == 0) return s;
         if (s->hash != hash) continue;
         pith__str have = k->piece[s->id - 1];
@@ -88,8 +53,8 @@ static piece_slot *piece_place(const pith__tokenizer *k, const char *p, size_t n
     }
 }
 
-static int32_t piece_find(const pith__tokenizer *k, const char *p, size_t n) {
-    return n > k->longest ? -1 : piece_place(k, p, n, bytes_hash(p, n))->id - 1;
+PITH_SHARED int32_t pith__piece_find(const pith__tokenizer *k, const char *p, size_t n) {
+    return n > k->longest ? -1 : pith__piece_place(k, p, n, pith__piece_hash(p, n))->id - 1;
 }
 
 /* ---- joining symbols ------------------------------------------------------------------------- */
@@ -167,7 +132,7 @@ static uint32_t rank_by_score(const bpe_encoder *e, bpe_symbol *a, const bpe_sym
     /* llama2.c has made bytes of unknown characters by now; SentencePiece may yet find a piece. */
     if (k->v.spelling == PITH__RAW && (a->id < 0 || b->id < 0)) return NEVER;
     size_t end = b->next < 0 ? e->n_word : e->symbol[b->next].at;
-    a->made = piece_find(k, e->word + a->at, end - a->at);
+    a->made = pith__piece_find(k, e->word + a->at, end - a->at);
     return a->made < 0 ? NEVER : score_rank(k->v.score[a->made]);
 }
 
@@ -176,18 +141,18 @@ static size_t merge_hash(int32_t left, int32_t right) {
     return (size_t)(h >> 32 ^ h >> 15);
 }
 
-static uint32_t *merge_place(const pith__tokenizer *k, int32_t left, int32_t right) {
+PITH_SHARED uint32_t *pith__merge_place(const pith__tokenizer *k, int32_t left, int32_t right) {
     for (size_t i = merge_hash(left, right) & k->merge_mask;; i = (i + 1) & k->merge_mask) {
         uint32_t *slot = &k->merge_slot[i];
         if (*slot == 0) return slot;
-        const bpe_merge *m = &k->merge[*slot - 1];
+        const pith__bpe_merge *m = &k->merge[*slot - 1];
         if (m->left == left && m->right == right) return slot;
     }
 }
 
 static uint32_t rank_by_merge(const bpe_encoder *e, bpe_symbol *a, const bpe_symbol *b) {
     if (a->id < 0 || b->id < 0) return NEVER;
-    uint32_t rank = *merge_place(e->k, a->id, b->id) - 1; /* of a free one: NEVER */
+    uint32_t rank = *pith__merge_place(e->k, a->id, b->id) - 1; /* of a free one: NEVER */
     if (rank != NEVER) a->made = e->k->merge[rank].made;
     return rank;
 }
@@ -271,7 +236,7 @@ static int encode_joined(bpe_encoder *e, const char *p, size_t n) {
     int32_t i = 0;
     for (size_t at = 0, size; at < n && go_on(e); at += size, i++) {
         size = k->splitter ? 1 : char_size(p + at, n - at);
-        int32_t id = k->splitter ? k->byte[(unsigned char)p[at]] : piece_find(k, p + at, size);
+        int32_t id = k->splitter ? k->byte[(unsigned char)p[at]] : pith__piece_find(k, p + at, size);
         int32_t next = at + size < n ? i + 1 : -1;
         e->symbol[i] = (bpe_symbol){ i - 1, next, (uint32_t)at, id, NEVER, -1 };
     }
@@ -317,7 +282,7 @@ static int encode_likeliest(bpe_encoder *e, const char *p, size_t n) {
 
 static int encode_word(void *to, const char *p, size_t n) {
     bpe_encoder *e = to;
-    int32_t whole = e->k->v.ignore_merges ? piece_find(e->k, p, n) : -1;
+    int32_t whole = e->k->v.ignore_merges ? pith__piece_find(e->k, p, n) : -1;
     e->unk_end = SIZE_MAX;
     if (e->k->unigram) encode_likeliest(e, p, n);
     else if (whole >= 0) put_token(e, whole);
@@ -371,6 +336,25 @@ static size_t normalize(bpe_encoder *e, const char *p, size_t n, char *out) {
     else memcpy(out + m, p, n);
     if (k->normal.metaspace) n = pith__metaspace_read(out + m, n, out + m);
     return m + n;
+}
+
+/* *s as it is in normalised text. */
+PITH_SHARED int pith__normal_form(pith__tokenizer *k, pith__str *s) {
+    bpe_encoder e = { .k = k };
+    pith__said *text = e.text;
+    char *p = NULL;
+    if (k->unigram) {
+        if (!pith__rewrite_text(&k->rewriter, s->p, s->n, &text[0], &text[1]))
+            p = pith__arena_text(&k->arena, text[0].p, text[0].n);
+        free(text[0].p);
+        free(text[1].p);
+        s->n = text[0].n;
+    } else {
+        p = pith__arena_new(&k->arena, NORMAL_ROOM(s->n), 1);
+        if (p) s->n = normalize(&e, s->p, s->n, p);
+    }
+    s->p = p;
+    return p != NULL;
 }
 
 /* ---- texts and the added tokens in them ------------------------------------------------------ */
@@ -472,261 +456,14 @@ static int encode_marked(void *to, const char *p, size_t n, int32_t id) {
     return e->code;
 }
 
-/* ---- building: tables ------------------------------------------------------------------------ */
-
-static size_t hash_size(size_t n) { /* a power of two with room to spare */
-    size_t size = 16;
-    while (size < n + n / 2) size *= 2;
-    return size;
-}
-
-/* Control tokens and the like are written as they are; only ordinary pieces are spelled. */
-static int is_plain(int type) { return type == PITH__CONTROL || type == PITH__UNKNOWN; }
-
-/* With letters for bytes, an added token is no spelling but the text itself. */
-static int is_raw(const pith__vocab *v, size_t id) {
-    return is_plain(v->type[id]) || (v->type[id] == PITH__USER && v->spelling == PITH__BYTE_LETTERS);
-}
-
-static int decode_pieces(pith__tokenizer *k) {
-    const pith__vocab *v = &k->v;
-    size_t total = 1, n = (size_t)v->n;
-    for (size_t i = 0; i < n; i++)
-        if (pith__add(&total, total, v->piece[i].n)) return PITH_EMEMORY;
-    k->piece = pith__arena_new(&k->arena, n, sizeof *k->piece);
-    char *p = pith__arena_new(&k->arena, total, 1);
-    if (!k->piece || !p) return PITH_EMEMORY;
-    for (int c = 0; c < 256; c++) k->byte[c] = -1;
-    for (size_t i = 0; i < n; i++) {
-        int c = pith__byte_named(v, v->piece[i]);
-        int spelling = is_raw(v, i) ? PITH__RAW : v->spelling;
-        k->piece[i].p = p;
-        if (c < 0) k->piece[i].n = pith__spelled_bytes(spelling, v->piece[i], p);
-        else k->piece[i].n = 1, *p = (char)c;
-        if (c >= 0 && k->byte[c] < 0) k->byte[c] = (int32_t)i;
-        p += k->piece[i].n;
-    }
-    return PITH_OK;
-}
-
-static void note_neighbours(pith__tokenizer *k, pith__str s) {
-    for (size_t i = 1; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        k->beside[(unsigned char)s.p[i - 1]][c / 8] |= (uint8_t)(1 << c % 8);
-    }
-}
-
-/* Can joining make this piece? With scores no control token; with merges all that were there before
- * tokens were added, if the letters they are spelled with stand for the same bytes. */
-static int can_be_made(const pith__tokenizer *k, size_t id) {
-    const pith__vocab *v = &k->v;
-    if (k->piece[id].n == 0 || pith__byte_named(v, v->piece[id]) >= 0) return 0;
-    if (v->added && v->added[id] & PITH__ADDED_ONLY) return 0;
-    if (v->model == PITH__UNIGRAM && v->log_prob) return 1; /* "<s>" too, where it is not read as a token */
-    if (v->model == PITH__UNIGRAM) return !is_plain(v->type[id]) && v->type[id] != PITH__UNUSED;
-    if (v->model == PITH__SPM) return !is_plain(v->type[id]);
-    int letters = v->spelling == PITH__BYTE_LETTERS && is_raw(v, id);
-    for (size_t i = 0; letters && i < k->piece[id].n; i++)
-        if (k->piece[id].p[i] <= ' ' || k->piece[id].p[i] > '~') return 0;
-    return 1;
-}
-
-/* The pieces that text can become, by their bytes: the lowest id of those that are the same. */
-static int hash_pieces(pith__tokenizer *k) {
-    size_t n = (size_t)k->v.n, size = hash_size(n);
-    k->slot = pith__arena_new(&k->arena, size, sizeof *k->slot);
-    if (!k->slot) return PITH_EMEMORY;
-    k->slot_mask = size - 1;
-    for (size_t i = 0; i < n; i++) {
-        pith__str s = k->piece[i];
-        if (!can_be_made(k, i)) continue;
-        uint32_t hash = bytes_hash(s.p, s.n);
-        piece_slot *slot = piece_place(k, s.p, s.n, hash);
-        if (slot->id == 0) *slot = (piece_slot){ hash, (int32_t)i + 1 };
-        if (s.n > k->longest) k->longest = s.n;
-        if (!k->splitter) note_neighbours(k, s);
-    }
-    return PITH_OK;
-}
-
-/* *s as it is in normalised text. */
-static int normal_form(pith__tokenizer *k, pith__str *s) {
-    bpe_encoder e = { .k = k };
-    pith__said *text = e.text;
-    char *p = NULL;
-    if (k->unigram) {
-        if (!pith__rewrite_text(&k->rewriter, s->p, s->n, &text[0], &text[1]))
-            p = pith__arena_text(&k->arena, text[0].p, text[0].n);
-        free(text[0].p);
-        free(text[1].p);
-        s->n = text[0].n;
-    } else {
-        p = pith__arena_new(&k->arena, NORMAL_ROOM(s->n), 1);
-        if (p) s->n = normalize(&e, s->p, s->n, p);
-    }
-    s->p = p;
-    return p != NULL;
-}
-
-/* Put added tokens into set: all, or those that are normalised (1) or not (0). Without memory for
- * them, only count. */
-static int fill_added(pith__tokenizer *k, pith__added_set *set, int all, int normalized) {
-    const pith__vocab *v = &k->v;
-    set->n = 0;
-    for (int i = 0; i < v->n; i++) {
-        int control = is_plain(v->type[i]), has = v->added ? v->added[i] : 0;
-        pith__str s = v->piece[i];
-        if (!control && v->type[i] != PITH__USER) continue;
-        if (!all && (has & PITH__NORMALIZED ? 1 : 0) != normalized) continue;
-        if (s.n == 0 || (!all && s.n > LONGEST_SPECIAL)) continue;
-        if (normalized && set->token) {
-            if ((*s.p & 0xc0) == 0x80) continue; /* no text begins within a character */
-            if (!normal_form(k, &s)) return PITH_EMEMORY;
-            if (s.n == 0) continue;
-        }
-        uint8_t known = (uint8_t)(has | (control ? PITH__SPECIAL : 0));
-        if (set->token) set->token[set->n] = (pith__added){ s, i, known };
-        set->n++;
-    }
-    return PITH_OK;
-}
-
-static int build_added(pith__tokenizer *k) {
-    struct {
-        pith__added_set *set;
-        int all, normalized;
-    } sets[] = { { &k->named, 1, 0 }, { &k->added, 0, 0 }, { &k->normal, 0, 1 } };
-    k->normal.metaspace = k->v.spelling == PITH__METASPACE && !k->v.late_spaces;
-    for (int i = 0; i < 3; i++) {
-        pith__added_set *set = sets[i].set;
-        fill_added(k, set, sets[i].all, sets[i].normalized);
-        set->token = pith__arena_new(&k->arena, set->n + 1, sizeof *set->token);
-        if (!set->token || fill_added(k, set, sets[i].all, sets[i].normalized)) return PITH_EMEMORY;
-        pith__added_sort(set);
-        if (!sets[i].all && pith__added_build(set, &k->arena)) return PITH_EMEMORY;
-    }
-    return PITH_OK;
-}
-
-static int build_unigram(pith__tokenizer *k, pith_error *err) {
-    const pith__vocab *v = &k->v;
-    size_t n = (size_t)v->n;
-    pith__unigram *u = pith__arena_new(&k->arena, 1, sizeof *u);
-    double *score = pith__arena_new(&k->arena, n, sizeof *score);
-    if (u) u->piece.token = pith__arena_new(&k->arena, n, sizeof *u->piece.token);
-    if (!u || !score || !u->piece.token) return PITH_EMEMORY;
-    for (size_t i = 0; i < n; i++) {
-        score[i] = v->log_prob ? v->log_prob[i] : (double)v->score[i];
-        if (can_be_made(k, i)) u->piece.token[u->piece.n++] = (pith__added){ k->piece[i], (int32_t)i, 0 };
-    }
-    k->unigram = u;
-    u->single = !v->log_prob;
-    int code = pith__unigram_build(u, score, &k->arena);
-    return code ? code : pith__rewriter_new(&k->rewriter, v->rewrite, v->n_rewrite, &k->arena, err);
-}
-
-static int hash_merges(pith__tokenizer *k, pith_error *err) {
-    const pith__vocab *v = &k->v;
-    size_t size = hash_size((size_t)v->n_merge), longest = 1;
-    for (int i = 0; i < v->n_merge; i++) {
-        size_t n;
-        if (pith__add(&n, v->left[i].n, v->right[i].n)) return PITH_EMEMORY;
-        if (n > longest) longest = n;
-    }
-    k->merge = pith__arena_new(&k->arena, (size_t)v->n_merge, sizeof *k->merge);
-    k->merge_slot = pith__arena_new(&k->arena, size, sizeof *k->merge_slot);
-    char *p = pith__arena_new(&k->arena, longest, 1);
-    if (!k->merge || !k->merge_slot || !p) return PITH_EMEMORY;
-    k->merge_mask = size - 1;
-    for (int i = 0; i < v->n_merge; i++) {
-        size_t n = pith__spelled_bytes(v->spelling, v->left[i], p);
-        size_t m = pith__spelled_bytes(v->spelling, v->right[i], p + n);
-        int32_t left = piece_find(k, p, n), right = piece_find(k, p + n, m);
-        int32_t made = piece_find(k, p, n + m);
-        if (left < 0 || right < 0 || made < 0)
-            return pith__fail(err, PITH_EFORMAT,
-                              "tokenizer: merge %d, '%.*s' + '%.*s': the %s is not a piece",
-                              i, (int)(v->left[i].n < 40 ? v->left[i].n : 40), v->left[i].p,
-                              (int)(v->right[i].n < 40 ? v->right[i].n : 40), v->right[i].p,
-                              left < 0 ? "first" : right < 0 ? "second" : "result");
-        k->merge[i] = (bpe_merge){ left, right, made };
-        uint32_t *slot = merge_place(k, left, right);
-        if (*slot == 0) *slot = (uint32_t)i + 1;
-    }
-    return PITH_OK;
-}
-
-/* The pieces of words are those of normalised text. */
-static int build_words(pith__tokenizer *k) {
-    const pith__vocab *v = &k->v;
-    pith__added_set *set = &k->words.piece;
-    k->words.unk = v->unk;
-    k->words.longest = (size_t)v->bert.longest;
-    set->token = pith__arena_new(&k->arena, (size_t)v->n + 1, sizeof *set->token);
-    for (int i = 0; set->token && i < v->n; i++)
-        if (can_be_made(k, (size_t)i) && v->type[i] != PITH__UNUSED)
-            set->token[set->n++] = (pith__added){ .s = k->piece[i], .id = i };
-    return set->token ? pith__wordpiece_build(&k->words, v->bert.inside, &k->arena) : PITH_EMEMORY;
-}
-
 /* ---- public ---------------------------------------------------------------------------------- */
 
 /* An added token of these bytes, else an ordinary one, else a byte's. */
 PITH_SHARED int pith__tokenizer_find(const pith__tokenizer *k, const char *bytes, size_t n) {
     if (n == 0) return -1;
     int32_t id = pith__added_named(&k->named, (pith__str){ bytes, n });
-    if (id < 0) id = piece_find(k, bytes, n);
+    if (id < 0) id = pith__piece_find(k, bytes, n);
     return id < 0 && n == 1 ? k->byte[(unsigned char)*bytes] : id;
-}
-
-PITH_SHARED void pith__tokenizer_free(pith__tokenizer *k) {
-    if (!k) return;
-    pith__arena_free(&k->arena);
-    free(k);
-}
-
-static int build_tokenizer(pith__tokenizer *k, pith_error *err) {
-    pith__vocab *v = &k->v;
-    if (v->bos >= v->n) v->bos = -1;
-    if (v->eos >= v->n) v->eos = -1;
-    if (v->unk >= v->n) v->unk = -1;
-    if (v->model == PITH__BPE && v->spelling == PITH__BYTE_LETTERS) {
-        k->splitter = pith__splitter_named(v->pre);
-        if (!k->splitter)
-            return pith__fail(err, PITH_EARCH,
-                              "unknown pre-tokenizer '%.*s'; --pretokenizer NAME overrides it",
-                              (int)(v->pre.n < 64 ? v->pre.n : 64), v->pre.p ? v->pre.p : "");
-    }
-    if (k->splitter) v->add_space = 0; /* words begin as they are written */
-    if (k->splitter || v->add_space == PITH__SPACE_ALWAYS) v->late_spaces = 0;
-    int code = decode_pieces(k);
-    if (!code) code = hash_pieces(k);
-    if (!code && v->model == PITH__UNIGRAM) code = build_unigram(k, err);
-    if (!code) code = build_added(k);
-    if (!code && v->model == PITH__BPE) code = hash_merges(k, err);
-    if (!code && v->model == PITH__WORDPIECE) code = build_words(k);
-    if (code == PITH_EMEMORY) pith__fail(err, code, "no memory for a tokenizer of %d pieces", v->n);
-    if (code) return code;
-    for (int c = 0; c < 256 && k->splitter; c++) k->byte[c] = piece_find(k, (char[]){ (char)c }, 1);
-    k->has_space = piece_find(k, " ", 1) >= 0;
-    k->copies_late = !k->unigram && (v->late_spaces || v->add_space > PITH__SPACE_ALWAYS);
-    return PITH_OK;
-}
-
-PITH_SHARED pith__tokenizer *pith__tokenizer_new(const pith__vocab *v, pith_error *err) {
-    if (v->model == PITH__NONE || v->n < 1) {
-        pith__fail(err, PITH_EARG, "no vocabulary to make a tokenizer of");
-        return NULL;
-    }
-    pith__tokenizer *k = calloc(1, sizeof *k);
-    if (!k) {
-        pith__fail(err, PITH_EMEMORY, "no memory for a tokenizer");
-        return NULL;
-    }
-    k->v = *v;
-    if (build_tokenizer(k, err) == PITH_OK) return k;
-    pith__tokenizer_free(k);
-    return NULL;
 }
 
 /* The text that e begins with. */
