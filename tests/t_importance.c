@@ -130,6 +130,46 @@ TEST(same_as_from_torch_of_elders) {
     }
 }
 
+/* Gemma 4, whose layers get inputs beside the stream, share keys and values, and have experts beside a dense network: sums
+ * by hooks on transformers' modules. */
+TEST(same_as_from_torch_of_gemma4) {
+    static const struct { const char *family, *name; double sum, first; } want[] = {
+        { "gemma4e", "blk.0.attn_q.weight", 929.6962, 9.5266809 },
+        { "gemma4e", "blk.0.inp_gate.weight", 14045.736, 275.03366 },
+        { "gemma4e", "blk.0.proj.weight", 8219.0431, 665.3425 },
+        { "gemma4e", "blk.3.attn_q.weight", 1012.0918, 27.146512 },
+        { "gemma4e", "blk.5.attn_output.weight", 1947.8029, 41.961246 },
+        { "gemma4e", "blk.5.ffn_down.weight", 1930.3424, 2.5738785 },
+        { "gemma4e", "blk.5.proj.weight", 22105.453, 1353.2732 },
+        { "gemma4moe", "blk.0.ffn_up.weight", 988.25292, 15.162798 },
+        { "gemma4moe", "blk.3.ffn_down.weight", 736.71031, 56.930843 },
+    };
+    pith_model *m = NULL;
+    pith__weighing *g = NULL;
+    if (!fixture_shared("families/gemma4e.ids")) SKIP("no ../shared/families");
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        if (!i || strcmp(want[i].family, want[i - 1].family)) {
+            char name[64];
+            pith_token t[CHUNK];
+            const pith_options o = { .kernels = "portable" };
+            pith__weigh_free(g), pith_close(m);
+            snprintf(name, sizeof name, "families/%s-hf", want[i].family);
+            m = pith_open(fixture_shared(name), &o, &e);
+            REQUIRE(m && (g = weigh_of(m, 0)) != NULL);
+            for (int k = 0; k < CHUNK; k++) t[k] = (7 * k + 3) % m->hyper.n_vocab;
+            EQ(pith__weigh_chunk(g, t, CHUNK, &e), PITH_OK);
+            CHECK(!inputs_named(g, "per_layer_token_embd.weight") && !inputs_named(g, "blk.0.ffn_gate_inp.weight"));
+        }
+        const pith__inputs *in = inputs_named(g, want[i].name);
+        double sum = 0;
+        REQUIRE(in);
+        for (size_t k = 0; k < in->cols; k++) sum += (double)in->sum2[k];
+        NEAR(sum, want[i].sum, 4e-6 * want[i].sum);
+        NEAR((double)in->sum2[0], want[i].first, 2e-5 * want[i].first);
+    }
+    pith__weigh_free(g), pith_close(m);
+}
+
 /* Where no norm stands before a block (OLMo 2), the stream itself comes in: the embedding, in the first one. */
 TEST(of_a_family_without_the_norm) {
     const struct golden *made = goldens;
@@ -293,6 +333,7 @@ int main(void) {
     close(fd);
     RUN(same_as_from_torch);
     RUN(same_as_from_torch_of_elders);
+    RUN(same_as_from_torch_of_gemma4);
     RUN(of_a_family_without_the_norm);
     RUN(same_bits_for_any_threads_and_for_who_goes_on);
     RUN(the_older_file);

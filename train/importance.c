@@ -61,7 +61,7 @@ static void weigh_inputs(pith__weighing *g, const pith__weight *const *w, int n_
     pith__share(&g->s->pass->team, (j.cols + WEIGH_COLUMNS - 1) / WEIGH_COLUMNS, pith__worth_it(n * j.cols), sum_columns, &j);
     for (int i = 0; i < n_weight; i++) {
         const weigh_place *at = &g->place[w[i]->index];
-        int before = !at->in;
+        int before = !w[i]->tensor.data || !at->in; /* Gemma 4: a layer may have no keys of its own */
         for (int k = 0; k < i && !before; k++)
             before = g->place[w[k]->index].in == at->in && g->place[w[k]->index].m == at->m;
         if (!before) add_sums(g, at, &j);
@@ -129,8 +129,13 @@ static void weigh_block(void *data, int l, const pith__acts *a, int n_row) {
         weigh_inputs(g, qkv, 3, w->attn_norm.w.floats ? a->xn : a->x, n);
         weigh_inputs(g, &o, 1, a->attn, n);
     }
+    const pith__weight *ple_gate = &w->ple_gate, *ple_out = &w->ple_out;
+    if (w->ple_gate.tensor.data) {
+        weigh_inputs(g, &ple_gate, 1, a->z0, n);
+        weigh_inputs(g, &ple_out, 1, a->ple_act, n);
+    }
     if (w->router.tensor.data) {
-        weigh_inputs(g, &router, 1, yn, n);
+        if (!w->router_norm.w.floats) weigh_inputs(g, &router, 1, yn, n);
         weigh_experts(g, w, a, n);
         if (w->shared.up.tensor.data) weigh_shared(g, w, a, yn, n);
     } else {
@@ -144,7 +149,11 @@ static void weigh_block(void *data, int l, const pith__acts *a, int n_row) {
 
 static int weighed(const pith__weighing *g, const pith__weight *w, int head) {
     const pith_model *m = g->m;
-    int is_table = w == &m->embd || w == &m->positions || w == &m->types; /* rows are taken from it, and nothing comes in */
+    int is_table = w == &m->embd || w == &m->positions || w == &m->types || w == &m->ple_embd; /* rows are taken from it, and
+                                                                                        nothing comes in */
+    if (w == &m->ple_proj) return 0; /* neither it nor a router with a norm of its own is ever rounded, and what comes in is */
+    for (const pith__layer *l = m->layer; l < m->layer + m->hyper.n_layer; l++) /* gone when a block is done */
+        if (w == &l->router && l->router_norm.w.floats) return 0;
     return !w->floats && w->tensor.data && !is_table && (head || w != &m->head);
 }
 
