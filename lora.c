@@ -233,8 +233,8 @@ static const pith__weight *attn_weight(const pith__layer *l, const char *part) {
         { "attn_v", offsetof(pith__layer, v) }, { "attn_output", offsetof(pith__layer, o) },
         { "ffn_gate_inp", offsetof(pith__layer, router) }, { "ffn_gate_inp_shexp", offsetof(pith__layer, shared_gate) },
         { "ffn_gate_shexp", offsetof(pith__layer, shared.gate) }, { "ffn_up_shexp", offsetof(pith__layer, shared.up) },
-        { "ffn_down_shexp", offsetof(pith__layer, shared.down) },
-        { "attn_q_b", offsetof(pith__layer, q) },
+        { "ffn_down_shexp", offsetof(pith__layer, shared.down) }, { "inp_gate", offsetof(pith__layer, ple_gate) },
+        { "proj", offsetof(pith__layer, ple_out) }, { "attn_q_b", offsetof(pith__layer, q) },
         { "attn_q_a", offsetof(pith__layer, latent.q_a) }, { "attn_kv_a_mqa", offsetof(pith__layer, latent.kv_a) },
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
@@ -265,6 +265,8 @@ static int bind_tensor(const reading *d) {
     const pith_model *m = d->a->model;
     char part[32], tail[16];
     int layer, e = 0, used = 0;
+    const pith__weight *w[3] = { &m->ple_proj };
+    if (!strcmp(d->name, "per_layer_model_proj.weight") && w[0]->tensor.data) return bind_pairs(d, w, 1, 0);
     if (sscanf(d->name, "blk.%9d.%31[a-z_].%n", &layer, part, &used) != 2 || !used) return no_place(d);
     int is_expert = sscanf(d->name + used, "%9d.%15s", &e, tail) == 2;
     if (strcmp(is_expert ? tail : d->name + used, "weight") != 0 || layer < 0 || layer >= m->hyper.n_layer) return no_place(d);
@@ -272,9 +274,11 @@ static int bind_tensor(const reading *d) {
     size_t n = strlen(part);
     if (n > 5 && !strcmp(part + n - 5, "_exps")) return part[n - 5] = 0, is_expert ? no_place(d) : bind_stack(d, l, part);
     int routed = l->router.tensor.data != NULL;
+    w[0] = !is_expert && l->router_norm.w.floats ? ffn_weight(&l->shared, part) : NULL; /* Gemma 4: beside the experts */
+    if (w[0]) return bind_pairs(d, w, 1, 0);
     if (is_expert != routed && ffn_weight(l->ffn, part)) return no_place(d);
     if (e < 0 || (is_expert && e >= m->hyper.n_expert)) return no_place(d);
-    const pith__weight *w[3] = { &l->q, &l->k, &l->v };
+    w[0] = &l->q, w[1] = &l->k, w[2] = &l->v;
     if (!strcmp(part, "attn_qkv") && !is_expert) return bind_pairs(d, w, 3, 0);
     w[0] = &l->ffn->gate, w[1] = &l->ffn->up;
     if (!strcmp(part, "ffn_up") && !routed && w[0]->tensor.data && d->high->rows == w[0]->tensor.rows + w[1]->tensor.rows)

@@ -193,7 +193,7 @@ static int style_of(pith__str module) {
         { "gate_up_proj", PITH__HF_FUSED }, { "block_sparse_moe", PITH__HF_MIXTRAL }, { ".attn.c_", PITH__HF_GPT2 },
         { ".mlp.c_", PITH__HF_GPT2 }, { ".query_key_value", PITH__HF_NEOX }, { ".attention.dense", PITH__HF_NEOX },
         { ".mlp.dense_", PITH__HF_NEOX }, { "encoder.layer.", PITH__HF_BERT }, { "encoder.layers.", PITH__HF_NOMIC },
-        { "transformer.layer.", PITH__HF_DISTIL },
+        { "transformer.layer.", PITH__HF_DISTIL }, { "per_layer_", PITH__HF_GEMMA4 },
     };
     char text[PITH__HF_NAME];
     snprintf(text, sizeof text, "%.*s", module.n < sizeof text ? (int)module.n : 0, module.p);
@@ -223,7 +223,7 @@ static int rename_tensor(peft *p, const char *path, pith__tensor *t, int *n_targ
     if (elder) s->hf_prefix.p = NULL; /* as the names have it */
     if (is_score(p, t->name)) return t->name = pith__str_of(PITH__SCORE_HEAD), PITH_OK;
     if (!matrix || n >= (int)sizeof weight || !pith__hf_to_gguf(p->c.f, pith__str_of(weight), gguf) ||
-        strncmp(gguf, "blk.", 4) != 0)
+        (strncmp(gguf, "blk.", 4) != 0 && strcmp(gguf, "per_layer_model_proj.weight") != 0))
         return refuse_tensor(p, path, t->name);
     if (elder) s->hf_prefix.p = module.p; /* not weight's */
     *n_target += is_target(p, module);

@@ -211,6 +211,51 @@ TEST(layers_share_keys_and_values) {
     free(a.p), free(b.p);
 }
 
+/* W + scale B A, by hand. */
+static void add_adapter(pith_model *m, const pith_adapter *a) {
+    for (pith__weight *w = m->weights; w; w = w->next) {
+        const pith__pair *p = &a->pair[w->index];
+        float *y = (float *)(uintptr_t)w->tensor.data;
+        for (size_t r = 0; p->r && r < w->tensor.rows; r++)
+            for (size_t c = 0; c < w->tensor.cols; c++)
+                for (size_t k = 0; k < (size_t)p->r; k++)
+                    y[r * w->tensor.cols + c] += p->scale * p->b[k * w->tensor.rows + r] * p->a[k * w->tensor.cols + c];
+    }
+}
+
+/* What layers get beside the stream has matrices, too. */
+TEST(adapters_of_per_layer_embeddings) {
+    bytes a = make(1, 0), b = make(1, 0), c = fixture_gguf("general.type adapter; adapter.type lora; adapter.lora.alpha 4.0;"
+        "general.architecture gemma4;", "blk.1.inp_gate.weight.lora_a 2 24; blk.1.inp_gate.weight.lora_b 4 2;"
+        "blk.2.proj.weight.lora_a 2 4; blk.2.proj.weight.lora_b 24 2; blk.3.attn_q.weight.lora_a 2 24;"
+        "blk.3.attn_q.weight.lora_b 24 2; per_layer_model_proj.weight.lora_a 2 24; per_layer_model_proj.weight.lora_b 20 2;", 5);
+    pith_model *m = open_bytes(&a), *sum = open_bytes(&b);
+    pith_error e = { 0, "" };
+    const char *path = "build/layers.lora.gguf";
+    REQUIRE(m && sum && !save(&c, path));
+    pith_adapter *by = pith_adapter_open(m, path, &e), *of_sum = pith_adapter_open(sum, path, &e);
+    if (!by || !of_sum) FAIL("%s", e.text);
+    REQUIRE(by && of_sum);
+    static float x[N * VOCAB], y[N * VOCAB], base[N * VOCAB];
+    pith_context with = { .n_ctx = N, .cache_k = "f32", .cache_v = "f32", .adapters = (const pith_adapter *const[]){ by }, .n_adapter = 1 };
+    pith_session *s = pith_session_new(m, &with, &e);
+    pith_token t[N];
+    for (int i = 0; i < N; i++) t[i] = (7 + 31 * i + 13 * i * i) % VOCAB;
+    REQUIRE(s && !pith__eval_all(s, t, N, x, &e));
+    logits_of(m, 0, base);
+    add_adapter(sum, of_sum);
+    logits_of(sum, 0, y);
+    NEAR_ARRAY(x, y, N * VOCAB, 2e-4);
+    double moved = 0;
+    for (int i = 0; i < N * VOCAB; i++) moved += fabs((double)x[i] - (double)base[i]);
+    CHECK(moved > N * VOCAB * 0.1);
+    pith_session_free(s);
+    pith_adapter_close(by), pith_adapter_close(of_sum);
+    pith_close(m), pith_close(sum);
+    remove(path);
+    free(a.p), free(b.p), free(c.p);
+}
+
 static void refused_by(const char *common, const char *key, const char *need) {
     char keys[2048];
     pith_error e = { 0, "" };
@@ -244,6 +289,7 @@ int main(void) {
     RUN(a_text_is_kept);
     RUN(texts_side_by_side);
     RUN(layers_share_keys_and_values);
+    RUN(adapters_of_per_layer_embeddings);
     RUN(what_does_not_fit_is_refused);
     return DONE();
 }
