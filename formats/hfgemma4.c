@@ -74,6 +74,13 @@ static void put_shared(pith__hf *c) {
     pith__hf_put_int(c, "attention.shared_kv_layers", shared);
 }
 
+/* transformers has a default for the angles; nobody has published a file without them. */
+static void check_rotation(pith__hf *c) {
+    pith__json rope = pith__hf_get(c->at, "rope_parameters");
+    if (pith__json_type(rope) != '{')
+        pith__hf_wrong(c, rope, PITH_EFORMAT, "rope_parameters", "full_attention and sliding_attention");
+}
+
 /* Every token sees those before it, in what is text: "vision" is about images. */
 static void check_direction(pith__hf *c) {
     pith__json both = pith__hf_get(c->at, "use_bidirectional_attention");
@@ -90,6 +97,7 @@ PITH_SHARED void pith__hf_gemma4(pith__hf *c, const uint8_t *slides) {
     int wide = has_overrides ? narrow : pith__hf_int(c, at, "global_head_dim", 1, 512);
     if (slides[c->f->n_layer - 1])
         pith__hf_wrong(c, pith__hf_get(at, "layer_types"), PITH_EARCH, "layer_types", "full_attention of the last layer");
+    check_rotation(c);
     check_direction(c);
     if (!new_sizes(c, &dim, slides, narrow, wide) || !new_sizes(c, &kv, slides, n_kv, has_overrides ? n_kv : wide_kv)) return;
     read_overrides(c, &dim, &kv);

@@ -405,6 +405,58 @@ TEST(gemma3_with_a_nested_text_config) {
     NEAR(number("gemma3.rope.scaling.factor"), 2, 0);
 }
 
+#define GEMMA4_ROPE "\"rope_parameters\":{\"full_attention\":{\"rope_type\":\"proportional\",\"partial_rotary_factor\":" \
+    "0.25,\"rope_theta\":1e6},\"sliding_attention\":{\"rope_type\":\"default\",\"rope_theta\":10000}}"
+
+static const char *gemma4(const char *more) {
+    static char fields[1000];
+    snprintf(fields, sizeof fields, "%s,\"head_dim\":4,\"global_head_dim\":8%s", GEMMA4_ROPE, more);
+    return shaped("gemma4_text", fields);
+}
+
+TEST(gemma4_layers_have_sizes) {
+    read_keys(gemma4(",\"num_kv_shared_layers\":2,\"use_double_wide_mlp\":true,\"num_key_value_heads\":2,"
+                     "\"attention_k_eq_v\":true,\"num_global_key_value_heads\":1,\"hidden_size_per_layer_input\":3"));
+    const pith__key *ff = pith__store_key(&store, "gemma4.feed_forward_length");
+    CHECK(pattern("gemma4.attention.sliding_window_pattern", "111110"));
+    CHECK(pattern("gemma4.attention.head_count_kv", "222221"));
+    REQUIRE(ff && ff->n == 6);
+    EQ(pith__key_item(ff, 3), 12);
+    EQ(pith__key_item(ff, 4), 24);
+    EQ(number("gemma4.attention.key_length"), 8);
+    EQ(number("gemma4.attention.key_length_swa"), 4);
+    EQ(number("gemma4.rope.dimension_count"), 8);
+    EQ(number("gemma4.rope.dimension_count_swa"), 4);
+    EQ(number("gemma4.attention.shared_kv_layers"), 2);
+    EQ(number("gemma4.embedding_length_per_layer_input"), 3);
+    EQ(number("gemma4.attention.sliding_window"), 512);
+    CHECK(absent("gemma4.expert_count"));
+    read_keys(gemma4(",\"per_layer_config\":{\"5\":{\"head_dim\":16,\"num_key_value_heads\":1}},\"num_key_value_heads\":2"));
+    EQ(number("gemma4.attention.key_length"), 16);
+    CHECK(pattern("gemma4.attention.head_count_kv", "222221"));
+}
+
+static void refuses_gemma4(const char *more, const char *need) {
+    write_text("config.json", more);
+    pith__store_free(&store);
+    store.path = folder;
+    int code = pith__folder_read(&store, folder, 0, &error);
+    if (!code || !strstr(error.text, need)) FAIL("%s: %s", more, code ? error.text : "is read");
+}
+
+TEST(gemma4_that_cannot_run) {
+    refuses_gemma4(gemma4(",\"use_bidirectional_attention\":\"all\""), "use_bidirectional_attention");
+    refuses_gemma4(gemma4(",\"num_kv_shared_layers\":6"), "num_kv_shared_layers");
+    refuses_gemma4(gemma4(",\"enable_moe_block\":true"), "num_experts");
+    refuses_gemma4(gemma4(",\"per_layer_config\":{\"6\":{\"head_dim\":16}}"), "per_layer_config");
+    refuses_gemma4(gemma4(",\"per_layer_config\":{\"1\":{\"head_dim\":16}}"), "per_layer_config");
+    refuses_gemma4(gemma4(",\"per_layer_config\":{\"5\":{\"sliding_window\":16}}"), "per_layer_config");
+    refuses_gemma4(shaped("gemma4_text", "\"head_dim\":4"), "rope_parameters");
+    refuses_gemma4(gemma4(",\"layer_types\":[\"full_attention\",\"full_attention\",\"full_attention\",\"full_attention\","
+                          "\"full_attention\",\"sliding_attention\"]"), "layer_types");
+    refuses_gemma4(shaped("llama", "\"num_kv_shared_layers\":2"), "num_kv_shared_layers");
+}
+
 TEST(multipliers_and_experts_become_keys) {
     read_keys(shaped("granite", "\"attention_multiplier\":0.5,\"embedding_multiplier\":12,"
                                 "\"residual_multiplier\":0.22,\"logits_scaling\":8"));
@@ -609,6 +661,8 @@ int main(void) {
     RUN(latents_become_keys);
     RUN(mistral3_with_a_nested_text_config);
     RUN(gemma3_with_a_nested_text_config);
+    RUN(gemma4_layers_have_sizes);
+    RUN(gemma4_that_cannot_run);
     RUN(multipliers_and_experts_become_keys);
     RUN(gptoss_becomes_keys);
     RUN(rotations_become_keys);
