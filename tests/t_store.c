@@ -84,7 +84,7 @@ TEST(zeros_are_no_vocabulary) {
 TEST(a_tokenizer_that_is_cut) {
     bytes whole = fixture_tokenizer();
     for (size_t n = 1; n < whole.n; n += 13) {
-        pith__file f = { whole.p, n, -1 };
+        pith__file f = { .data = whole.p, .size = n, .mapped = -1 };
         pith__store s;
         if (!pith__tokenizer_is(&f)) {
             CHECK(pith__open_memory(&s, whole.p, n, NULL, NULL) < 0);
