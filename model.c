@@ -372,7 +372,7 @@ static void bind_layer(pith__opening *o, int l) {
         int optional = p->has == PITH__OPTIONAL || (p->has == PITH__QK_NORM && has & PITH__MAYBE_QK_NORM);
         if (p->has && !optional && !(p->has & has)) continue;
         int of_stream = p->rows == ONE && p->cols == EMBD; /* norms, which layers of every kind have */
-        if (!of_stream && layer->mixer != PITH__ATTENTION) continue;
+        if (!of_stream && !layer->n_kv_head) continue;
         if (p->has == PITH__PLE && !h->n_ple) continue;
         if (p->at == PART(k_norm.w) && layer->kv_from != l) continue;
         if (p->at == PART(attn_norm.w) && l == 0 && has & PITH__EMBD_NORM && !(has & PITH__BARE_NORMS)) continue; /* ModernBERT: one norm is enough */
