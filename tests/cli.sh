@@ -99,7 +99,7 @@ bench --n-prompt 0 --n-gen 0; refused 1 "nothing to do" "bench: nothing"
 bench -d 1000; refused 1 "n-depth 1000" "bench beyond the context"
 if [ -d "$shared/families" ]; then
     go bench "$shared/families/gptossmx-hf" --repetitions 1 --n-prompt 8 --n-gen 2
-    [ "$status" -eq 0 ] && grep -q 'gptossmx-hf F16 | 0.15 MiB' "$dir/out"; ok $? "bench of weights whose scales lie apart"
+    [ "$status" -eq 0 ] && grep -q 'gptossmx-hf MXFP4 | 0.15 MiB' "$dir/out"; ok $? "bench of weights whose scales lie apart"
 else skip "bench of weights whose scales lie apart" "no ../shared"; fi
 go bench "$dir/masks.gguf" --n-prompt 8 --parallel 1,20 --repetitions 2
 [ "$(grep -c '| pp8 \(x20 \)*| [0-9.]* ±' "$dir/out")" -eq 2 ] && grep -q '^pp8 x20: [0-9.]* texts/s, [0-9]* GOP/s in matrices, [0-9]* % of the' "$dir/out"
