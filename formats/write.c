@@ -267,9 +267,7 @@ enum { ALIGNMENT = 32 };
 
 /* The few numbers of a convolution, which llama.cpp wants as floats. */
 static int is_convolution(pith__str name) {
-    static const char end[] = "conv.weight";
-    size_t n = sizeof end - 1;
-    return name.n >= n && !memcmp(name.p + name.n - n, end, n);
+    return pith__name_ends(name, "conv.weight") || pith__name_ends(name, "conv1d.weight"); /* LFM2's; Qwen3.5's */
 }
 
 /* Vectors stay floats; rows that are no whole number of blocks become F16. */

@@ -126,6 +126,10 @@ TEST(a_folder_as_gguf_gives_the_same_bits) {
         if (!again) FAIL("%s", e.text);
         if (again && evaluate(m, &w, w.n, folder) && evaluate(again, &w, w.n, gguf))
             CHECK(!memcmp(folder, gguf, (size_t)w.n * WIDE * sizeof *gguf));
+        for (size_t k = 0; again && k < again->store.n_tensor; k++) { /* floats, as llama.cpp wants them */
+            const pith__tensor *t = &again->store.tensor[k];
+            if (pith__name_ends(t->name, "conv.weight") || pith__name_ends(t->name, "conv1d.weight")) EQ(t->format->id, PITH__F32);
+        }
         pith_close(again);
         pith_close(m);
         if (t_bad > bad) printf("#  (%s)\n", path);
