@@ -16,6 +16,7 @@
  * a new number format is a row of the table near the end, with a struct, its unpack, and perhaps an
  * encoder. With that it works with all kernels; twins/unpack.inc makes it fast. blocks.h has the layouts on disk. */
 #include "blocks.h"
+#include "wide.h"
 
 #include <math.h>
 #include <string.h>
@@ -257,22 +258,48 @@ static void i8_block(const pith__tensor *w, size_t r, size_t b, pith__q32 *y) {
 PITH_SHARED int pith__is_apart(const pith__tensor *t) { return t->scale && t->format->unpack; }
 
 /* Bytes 0 to 3 of x to bytes 0, 2, 4, 6. */
-static uint64_t every_other_byte(uint64_t x) {
+static inline uint64_t every_other_byte(uint64_t x) {
     x = (x | x << 16) & 0x0000ffff0000ffff;
     return (x | x << 8) & 0x00ff00ff00ff00ff;
 }
 
-/* Neighbours share a byte; in a block of GGUF number i and number i + 16 do. Eight bytes at a time. */
-static void gather_mxfp4(mxfp4_block *y, const uint8_t p[16], uint8_t exponent) {
-    const uint64_t lower = 0x0f0f0f0f0f0f0f0f;
-    uint64_t a, b, q[2];
-    memcpy(&a, p, 8);
-    memcpy(&b, p + 8, 8);
-    uint64_t even = (a & lower) | (b & lower) << 4, odd = (a >> 4 & lower) | (b & ~lower);
-    q[0] = every_other_byte((uint32_t)even) | every_other_byte((uint32_t)odd) << 8;
-    q[1] = every_other_byte(even >> 32) | every_other_byte(odd >> 32) << 8;
-    y->exponent = exponent;
-    memcpy(y->q, q, 16);
+enum { GATHERED = 16 }; /* blocks that are gathered together */
+
+/* Neighbours share a byte; in a block of GGUF number i and number i + 16 do. Eight bytes at a time, so that compilers make
+ * vectors of them. y, exponent: (GATHERED), p: 16 bytes each. */
+PITH__LOOPS void gather_blocks(mxfp4_block *y, const uint8_t *p, const uint8_t *exponent) {
+    const uint64_t lower = 0x0f0f0f0f0f0f0f0f, half = 0xffffffff;
+    uint64_t x[GATHERED][2], q[GATHERED][2];
+    memcpy(x, p, sizeof x);
+    for (int k = 0; k < GATHERED; k++) {
+        uint64_t even = (x[k][0] & lower) | (x[k][1] & lower) << 4, odd = (x[k][0] >> 4 & lower) | (x[k][1] & ~lower);
+        q[k][0] = every_other_byte(even & half) | every_other_byte(odd & half) << 8;
+        q[k][1] = every_other_byte(even >> 32) | every_other_byte(odd >> 32) << 8;
+    }
+    for (int k = 0; k < GATHERED; k++) {
+        y[k].exponent = exponent[k];
+        memcpy(y[k].q, q[k], 16);
+    }
+}
+
+PITH__WIDE static void gather_wide(mxfp4_block *y, const uint8_t *p, const uint8_t *exponent) { gather_blocks(y, p, exponent); }
+
+/* n blocks: GATHERED at a time, and the rest in memory that has as many. */
+static void gather_mxfp4(mxfp4_block *y, const uint8_t *p, const uint8_t *exponent, size_t n) {
+    uint8_t last[16 * GATHERED] = { 0 }, exponents[GATHERED] = { 0 };
+    mxfp4_block room[GATHERED];
+    int wide = PITH__HAS_WIDE();
+    for (size_t b = 0; b < n; b += GATHERED) {
+        size_t rest = n - b < GATHERED ? n - b : 0;
+        if (rest) {
+            memcpy(last, p + 16 * b, 16 * rest);
+            memcpy(exponents, exponent + b, rest);
+        }
+        mxfp4_block *to = rest ? room : y + b;
+        if (wide) gather_wide(to, rest ? last : p + 16 * b, rest ? exponents : exponent + b);
+        else gather_blocks(to, rest ? last : p + 16 * b, rest ? exponents : exponent + b);
+        if (rest) memcpy(y + b, room, rest * sizeof *y);
+    }
 }
 
 PITH_SHARED size_t pith__row_size(const pith__tensor *t) {
@@ -281,10 +308,8 @@ PITH_SHARED size_t pith__row_size(const pith__tensor *t) {
 
 PITH_SHARED void pith__row_blocks(const pith__tensor *w, size_t r, void *y) {
     const uint8_t *row = w->data + r * w->row_bytes;
-    mxfp4_block *to = y;
     if (!pith__is_apart(w)) memcpy(y, row, w->row_bytes);
-    for (size_t b = 0; pith__is_apart(w) && b < w->cols / 32; b++)
-        gather_mxfp4(to + b, row + 16 * b, w->scale[r * (w->row_bytes / 16) + b]);
+    else gather_mxfp4(y, row, w->scale + r * (w->row_bytes / 16), w->cols / 32);
 }
 
 /* Numbers 32 b to 32 b + 31 of row r, of a format of blocks. */
@@ -294,7 +319,7 @@ static void unpack_block(pith__q32 *y, const pith__tensor *w, size_t r, size_t b
         w->format->unpack(y, w->data + r * w->row_bytes, b);
         return;
     }
-    gather_mxfp4(&x, w->data + r * w->row_bytes + 16 * b, w->scale[r * (w->row_bytes / 16) + b]);
+    gather_mxfp4(&x, w->data + r * w->row_bytes + 16 * b, w->scale + r * (w->row_bytes / 16) + b, 1);
     w->format->unpack(y, &x, 0);
 }
 
