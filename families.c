@@ -38,7 +38,9 @@ static const pith__family families[] = {
       .window_period = 4, .local_base = -1 },
     { "olmoe", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | PITH__QK_NORM_WHOLE | PITH__EXPERTS, .window_period = 1,
       .experts = PITH__PLAIN_EXPERTS },
-    { "glm4moe", PITH__PRE_NORM | PITH__HALF | PITH__MAYBE_QK_NORM | PITH__EXPERTS, .window_period = 1,
+    { "llama4", PITH__PRE_NORM | PITH__EXPERTS | PITH__QK_NORM_LATE, .window_period = 4, .window = 8192, .chunked = 1, .rope_period = 4,
+      .temperature = 0.1, .experts = PITH__SIGMOID_EXPERTS | PITH__PLAIN_EXPERTS | PITH__EXPERTS_BEFORE },
+    { "glm4moe", PITH__PRE_NORM | PITH__FFN_POST_NAME | PITH__HALF | PITH__MAYBE_QK_NORM | PITH__EXPERTS, .window_period = 1,
       .experts = PITH__SIGMOID_EXPERTS, .expert_eps = 1e-20f },
     { "seed_oss", PITH__PRE_NORM | PITH__FFN_POST_NAME | PITH__HALF, .window_period = 1 },
     { "exaone4", PITH__POST_NORM | PITH__HALF | PITH__QK_NORM, .window_period = 4, .rope_windowed = 1 },
@@ -322,9 +324,12 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     h->logit_scale = (float)(1 / factor_key(o, "logit_scale", 1)); /* Granite divides by it */
     h->attn_softcap = (float)float_key(o, "attn_logit_softcapping", f->has & PITH__SOFTCAP ? 50 : 0);
     h->logit_softcap = (float)float_key(o, "final_logit_softcapping", f->has & PITH__SOFTCAP ? 30 : 0);
-    h->temperature = (float)float_key(o, "attention.temperature_scale", 0);
+    h->temperature = (float)float_key(o, "attention.temperature_scale", f->temperature);
+    h->temper_plain = f->chunked;
+    const pith__key *norms = pith__store_key(&o->m->store, "pith.qk_norm"); /* GGUF: all but the one with 128 experts */
+    h->qk_norm_bare = f->chunked && (norms ? norms->i != 0 : h->n_expert != 128);
     int length = int_key(o, "rope.scaling.original_context_length", 0, 0);
-    h->temperature_length = int_key(o, "attention.temperature_length", 1, length ? length : h->n_ctx);
+    h->temperature_length = int_key(o, "attention.temperature_length", 1, f->chunked ? 8192 : length ? length : h->n_ctx);
 }
 
 /* ---- rotation -------------------------------------------------------------------------------------- */
@@ -550,7 +555,8 @@ static void set_pattern(pith__opening *o) {
         int rotated = f->rope_windowed && window ? windowed : !f->rope_period || (l + 1) % f->rope_period != 0;
         if (plain && plain->type == PITH__ARRAY) rotated = pith__key_item(plain, (size_t)l) == 0;
         windowed = windowed && window > 0 && m->layer[l].mixer == PITH__ATTENTION;
-        m->layer[l].mask = (pith__mask){ .causal = causal, .window = !windowed ? 0 : causal ? window : window / 2 + 1 };
+        m->layer[l].mask = (pith__mask){ .causal = causal, .window = !windowed ? 0 : causal ? window : window / 2 + 1,
+                                         .chunk = windowed && f->chunked };
         m->layer[l].rope = !rotated || m->hyper.n_rot == 0 ? -1 : windowed && local_rope ? 1 : 0;
     }
 }

@@ -134,6 +134,7 @@ static void bias_norm_rope(const pith__block *b, float *x, float *x0, const pith
     pith__add_bias(b->pass, x0, bias->floats, n);
     if (b->h->qk_norm_late) rotate(b, x0, n, t);
     for (size_t at = 0; w->w.floats && at < n; at += w->w.tensor.cols) pith__run_norm(b->pass, x + at, x0 + at, w);
+    if (!w->w.floats && x != x0 && !b->h->rope_gather) memcpy(x, x0, n * sizeof *x); /* other layers have norms (Llama 4) */
     for (size_t at = 0; b->h->rope_gather && at < n; at += dim)
         gather_pairs(x + at, x0 + at, n_rot, dim);
     if (!b->h->qk_norm_late) rotate(b, x, n, t);
@@ -190,7 +191,7 @@ static void finish_qkv(const void *data, size_t t, uint8_t *scratch) {
     take_queries(b, t);
     bias_norm_rope(b, b->a.q, b->a.q0, &w->q_bias, &w->q_norm, w->n_head, t);
     size_t n_q = (size_t)w->n_head * (size_t)w->head_dim, dim = (size_t)w->head_dim, n = (size_t)w->n_kv_head * dim;
-    pith__temper(b->pass, b->a.q + t * n_q, n_q, t);
+    if (!b->h->temper_plain || w->rope < 0) pith__temper(b->pass, b->a.q + t * n_q, n_q, t);
     if (w->kv_from != b->l) return;
     float *v = b->a.v + t * n, *from = w->v.tensor.data ? v : b->a.k0 + t * n; /* before keys are normed and rotated */
     pith__add_bias(b->pass, v, w->v_bias.floats, n);

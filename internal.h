@@ -169,6 +169,8 @@ typedef struct {
     double attn_scale;   /* q.k times this, normally 1 / sqrt(head_dim) */
     float temperature;   /* queries times 1 + temperature ln(1 + floor(position / temperature_length)) (Ministral 3) */
     int temperature_length;
+    int temper_plain;    /* 1: only queries of layers without rotation, at position + 1 (Llama 4) */
+    int qk_norm_bare;    /* 1: q and k have norms without weights in layers that are rotated, and only there (Llama 4) */
     struct {             /* of latent attention (latent.c); rank 0: there is none */
         int rank;        /* numbers of a latent; head_dim is these and n_rot more, and n_kv_head is 1 */
         int q_rank;      /* numbers between the two matrices of queries; 0: there is one matrix */
@@ -360,6 +362,8 @@ typedef struct {
     int window_period;   /* every so many layers the last one sees everything, the others a window; 0: the file must say; */
     int window;          /* 1: all layers have the window the file names. Without a name: this one */
     int window_later;    /* 1: of so many layers it is the first that sees everything (ModernBERT) */
+    int chunked;         /* 1: a window is a chunk of the text (Llama 4) */
+    double temperature;  /* see pith__hyper, where the file does not say; its length is then 8192 */
     int rope_period;     /* every so many layers the last one has no rotation (SmolLM 3) */
     int rope_windowed;   /* 1: where some layers have a window, only these have rotation (EXAONE 4) */
     int rope_back;       /* 1: pairs rotate the other way round (nanochat) */

@@ -143,7 +143,7 @@ PITH_SHARED uint64_t pith__model_hash(const pith_model *m) {
     uint64_t x = pith__hash((uint64_t)m->n_ctx_original, h, offsetof(pith__hyper, logit_softcap) + sizeof(float));
     for (int l = 0; l < h->n_layer; l++) {
         const pith__layer *w = &m->layer[l];
-        const int what[] = { w->mixer, w->mask.causal, w->mask.window, w->rope,
+        const int what[] = { w->mixer, w->mask.causal, w->mask.window, w->mask.chunk, w->rope,
                              w->n_head, w->n_kv_head, w->head_dim, w->n_rot, w->kv_from };
         x = pith__hash(x, what, sizeof what);
     }

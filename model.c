@@ -390,6 +390,10 @@ static void bind_layer(pith__opening *o, int l) {
         else bind_matrix(o, w, t);
     }
     if (has & PITH__V_NORM && !o->code) bind_ones(o, &layer->v_norm.w, (size_t)layer->head_dim);
+    if (h->qk_norm_bare && layer->rope >= 0) {
+        bind_ones(o, &layer->q_norm.w, size_of(h, layer, HEAD));
+        bind_ones(o, &layer->k_norm.w, size_of(h, layer, HEAD));
+    }
     if (layer->mixer == PITH__ATTENTION) bind_qkv(o, l, layer);
     if (layer->mixer == PITH__LATENT) bind_latent(o, l, layer);
     bind_state_parts(o, l, layer);

@@ -48,7 +48,7 @@ PITH_SHARED void pith__temper(const pith_pass *p, float *q, size_t n, size_t t) 
     const pith__hyper *h = &p->model->hyper;
     const pith__part *part = p->part + p->part_of[t];
     if (!(fabsf(h->temperature) > 0)) return;
-    int turns = (part->position + (int)t - part->first) / h->temperature_length;
+    int turns = (part->position + (int)t - part->first + h->temper_plain) / h->temperature_length;
     float scale = 1 + h->temperature * logf(1 + (float)turns);
     for (size_t i = 0; i < n; i++) q[i] *= scale;
 }

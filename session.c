@@ -110,9 +110,11 @@ static int plan(planned *p, const pith_model *m, const pith_context *c, int keep
                           " made for %d and %d at most", s->n_ctx, s->n_batch, s->pass->n_ctx, s->pass->n_batch);
     s->n_slot = s->n_slot_window = pith__slots(s->n_ctx);
     int seen = 0;
-    for (int l = 0; l < m->hyper.n_layer; l++) { /* what the last token sees, in the widest window */
-        int from = pith__sees(m->layer[l].mask, s->n_ctx - 1, s->n_ctx).first;
-        if (m->layer[l].mask.window && s->n_ctx - from > seen) seen = s->n_ctx - from;
+    for (int l = 0; l < m->hyper.n_layer; l++) { /* what the last token sees, in the widest window, or that of a whole chunk */
+        pith__mask mask = m->layer[l].mask;
+        mask.chunk = 0;
+        int from = pith__sees(mask, s->n_ctx - 1, s->n_ctx).first;
+        if (mask.window && s->n_ctx - from > seen) seen = s->n_ctx - from;
     }
     if (seen && !c->swa_full && seen < s->n_ctx - s->n_batch) s->n_slot_window = pith__slots(seen + s->n_batch);
     return PITH_OK;

@@ -278,7 +278,8 @@ enum { /* how a family names its tensors */
     PITH__HF_DELTA = 0x10000, /* linear_attn, and post_attention_layernorm is called post_attention_norm in GGUF too */
     PITH__HF_SHARED = 0x8000, /* mlp.shared_experts (DeepSeek, GLM), else mlp.shared_expert (Qwen) */
     PITH__HF_GPTOSS = 0x40000, /* see hfgptoss.c */
-    PITH__HF_GEMMA4 = 0x80000
+    PITH__HF_GEMMA4 = 0x80000,
+    PITH__HF_LLAMA4 = 1 << 26 /* feed_forward; experts lie in stacks of transposed matrices */
 };
 enum { PITH__HF_NAME = 120 }; /* room for a name */
 PITH_SHARED int pith__hf_to_gguf(const pith__folder *f, pith__str s, char *name); /* 0: not used here */
@@ -376,6 +377,7 @@ PITH_SHARED void pith__vocab_around(pith__vocab_reading *r, pith__json at); /* a
 /* ---- formats/hfrouting.c: how experts are chosen ------------------------------------------------------ */
 
 PITH_SHARED void pith__hf_routing(pith__hf *c, const char *type); /* fields of a family of this model_type -> keys */
+PITH_SHARED int pith__hf_turn_experts(pith__folder *f); /* stacks of matrices (in, out), under GGUF's names, become those of (out, in) */
 
 /* ---- formats/hfgptoss.c: gpt-oss ----------------------------------------------------------------------- */
 

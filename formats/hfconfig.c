@@ -23,13 +23,14 @@ enum { /* what a family means in its own way */
     HF_WINDOW_PERIOD = 64, /* every so many layers one sees everything */
     HF_WINDOW_EVEN = 128,  /* of the first max_window_layers every other one sees only a window, the others everything */
     HF_SCALED_FULL = 256,  /* layers with a window have the rotation of the others, but unscaled */
-    HF_RELU2 = 512         /* the activation, of a network without a gate */
+    HF_RELU2 = 512,        /* the activation, of a network without a gate */
+    HF_LLAMA4 = 1024       /* layers with rotation see chunks; sizes and queries have fields of their own */
 };
 
 enum { /* config.json's fields that only some families read */
     READS_BIAS = 1, READS_FFN_BIAS = 2, READS_PART = 4, READS_SCALAR = 8, READS_CAP = 16,
     READS_ATTN_CAP = 32, READS_MULTIPLIERS = 64, READS_EXPERTS = 128, READS_WINDOW = 256,
-    READS_HYBRID = 1 << 24, /* layers that are not of attention */
+    READS_CHUNK = 1 << 25, READS_HYBRID = 1 << 24, /* layers that are not of attention */
     READS_USE = 512, READS_FROM = 1024, READS_TYPES = 2048, READS_PERIOD = 4096, READS_NOPE = 8192,
     READS_LOCAL = 16384, READS_BOTH_WAYS = 32768, READS_QK_NORM = 1 << 16, READS_QKV_BIAS = 1 << 17,
     READS_TEMPERATURE = 1 << 18, READS_OUT_BIAS = 1 << 19, READS_LINEAR = 1 << 20, READS_GEMMA4 = 1 << 21, /* hfgemma4.c */
@@ -99,10 +100,13 @@ static const struct pith__hf_family {
       50304, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1e-5, 1e4 },
     { "olmoe", "olmoe", 0, READS_BIAS | READS_EXPERTS, 0, 0,
       50304, 2048, 2048, 16, 16, 0, 0, 4096, 0, 1e-5, 1e4 },
-    { "glm4_moe", "glm4moe", HF_NO_O_BIAS, READS_BIAS | READS_PART | READS_EXPERTS | READS_QK_NORM, PITH__HF_SHARED, 0,
+    { "glm4_moe", "glm4moe", HF_NO_O_BIAS, READS_BIAS | READS_PART | READS_EXPERTS | READS_QK_NORM,
+      PITH__HF_SHARED | PITH__HF_POST_NORM, 0,
       151552, 4096, 10944, 46, 96, 8, 0, 131072, 0, 1e-5, 1e4 },
     { "gpt_oss", "gpt-oss", HF_WINDOW_PERIOD, READS_BIAS | READS_WINDOW | READS_TYPES | READS_EXPERTS,
       PITH__HF_POST_NORM | PITH__HF_GPTOSS, 2, 201088, 2880, 2880, 36, 64, 8, 64, 131072, 128, 1e-5, 150000 },
+    { "llama4_text", "llama4", HF_LLAMA4, READS_BIAS | READS_WINDOW | READS_TYPES | READS_NOPE | READS_EXPERTS | READS_QK_NORM |
+      READS_CHUNK, PITH__HF_LLAMA4, 4, 202048, 5120, 16384, 48, 40, 8, 128, 131072, 8192, 1e-5, 5e5 },
     { "seed_oss", "seed_oss", 0, READS_BIAS | READS_OUT_BIAS | READS_FFN_BIAS, PITH__HF_POST_NORM, 0,
       155136, 4096, 27648, 64, 80, 8, 128, 524288, 0, 1e-6, 1e4 },
     { "exaone4", "exaone4", HF_WINDOW_PERIOD, READS_WINDOW | READS_TYPES | READS_PERIOD, PITH__HF_POST_NORM, 4,
@@ -153,7 +157,7 @@ static const struct {
     { "alibi", 0, NEUTRAL_NONE },
     { "parallel_attn", 0, NEUTRAL_NONE },
     { "use_parallel_residual", 0, NEUTRAL_NONE },
-    { "attention_chunk_size", 0, NEUTRAL_NONE },
+    { "attention_chunk_size", READS_CHUNK, NEUTRAL_NONE },
     { "use_bidirectional_attention", READS_BOTH_WAYS | READS_GEMMA4, NEUTRAL_NONE },
     { "is_encoder_decoder", 0, NEUTRAL_NONE },
     { "add_cross_attention", 0, NEUTRAL_NONE },
@@ -185,7 +189,7 @@ static const uint8_t *config_nope(pith__hf *c) {
             pith__hf_wrong(c, item, PITH_EFORMAT, "no_rope_layers", "an array of 0 and 1");
         plain[n] = rotated == 0;
     }
-    if (pith__json_type(list) && n < c->f->n_layer)
+    if (pith__json_count(list) && n < c->f->n_layer)
         pith__hf_wrong(c, list, PITH_EFORMAT, "no_rope_layers", "a 0 or 1 for every layer");
     for (; n < c->f->n_layer; n++) plain[n] = (n + 1) % period == 0;
     pith__hf_put_flags(c, "pith.no_rope_layers", plain);
@@ -197,6 +201,7 @@ static int config_slides(const pith__hf *c, int l, int window, int from, const u
     unsigned reads = c->family->reads;
     if (c->family->is & HF_WINDOW_PERIOD) return (l + 1) % from != 0;
     if (!window) return 0;
+    if (c->family->is & HF_LLAMA4) return nope && !nope[l];
     if (reads & READS_NOPE) return nope && nope[l];
     if (c->family->is & HF_WINDOW_EVEN) return l % 2 == 0 && l < from;
     return reads & READS_FROM ? l >= from : (reads & READS_WINDOW) != 0;
@@ -204,11 +209,12 @@ static int config_slides(const pith__hf *c, int l, int window, int from, const u
 
 /* The length of the window that some layers may have; 0: none. null: none; absent: the family's. */
 static int config_window_size(pith__hf *c) {
-    pith__json size = pith__json_get(c->at, "sliding_window");
+    const char *name = c->family->is & HF_LLAMA4 ? "attention_chunk_size" : "sliding_window";
+    pith__json size = pith__json_get(c->at, name);
     int window = c->family->window, reads = (c->family->reads & READS_WINDOW) != 0;
     int used = pith__hf_bool(c, c->at, "use_sliding_window", !(c->family->reads & READS_USE));
     if (pith__json_type(size) == 'n') window = 0;
-    else if (pith__json_type(size)) window = pith__hf_int(c, c->at, "sliding_window", used, 0);
+    else if (pith__json_type(size)) window = pith__hf_int(c, c->at, name, used, 0);
     pith__json period = pith__hf_get(c->at, "sliding_window_pattern");
     int64_t is = 0;
     if (used && reads && window && !(c->family->reads & READS_PERIOD) && pith__json_type(period) &&
@@ -224,9 +230,11 @@ static int config_window_size(pith__hf *c) {
 
 /* The same where layer_types says it (type), which must be what the family can do. */
 static int config_typed(pith__hf *c, pith__json type, int window, int rule) {
-    int slides = pith__json_type(type) ? pith__json_is(type, "sliding_attention") : rule;
+    const char *window_type = c->family->is & HF_LLAMA4 ? "chunked_attention" : "sliding_attention";
+    int slides = pith__json_type(type) ? pith__json_is(type, window_type) : rule;
     if (pith__json_type(type) && !slides && !pith__json_is(type, "full_attention"))
-        pith__hf_wrong(c, type, PITH_EARCH, "layer_types", "full_attention or sliding_attention");
+        pith__hf_wrong(c, type, PITH_EARCH, "layer_types",
+                       c->family->is & HF_LLAMA4 ? "full_attention or chunked_attention" : "full_attention or sliding_attention");
     if (!(c->family->reads & READS_TYPES) && slides != rule)
         pith__hf_wrong(c, type, PITH_EARCH, "layer_types",
                        rule ? "sliding_attention, as sliding_window is for all layers"
@@ -357,8 +365,9 @@ static void config_sizes(pith__hf *c) {
     pith__hf_put_int(c, "block_count", c->f->n_layer);
     pith__hf_put_int(c, "vocab_size", c->f->n_vocab);
     pith__hf_put_int(c, "context_length", c->n_ctx);
+    const char *wide = d->is & HF_LLAMA4 ? "intermediate_size_mlp" : "intermediate_size"; /* of layers without experts */
     pith__hf_put_int(c, "attention.head_count", n_head);
-    int n_ff = d->style & PITH__HF_LFM2 ? pith__hf_lfm_ff(c, d->n_ff) : pith__hf_int(c, at, "intermediate_size", 1, d->n_ff);
+    int n_ff = d->style & PITH__HF_LFM2 ? pith__hf_lfm_ff(c, d->n_ff) : pith__hf_int(c, at, wide, 1, d->n_ff);
     if (!(d->reads & READS_GEMMA4)) pith__hf_put_int(c, "feed_forward_length", n_ff);
     const char *eps_name = d->style & PITH__HF_LFM ? "norm_eps" : "rms_norm_eps";
     double eps = pith__hf_float(c, at, eps_name, d->eps);
@@ -384,6 +393,16 @@ static void config_cap(pith__hf *c, const char *name, double usual) {
     pith__hf_put_float(c, name, pith__hf_float(c, c->at, name, none ? 0 : usual));
 }
 
+/* Llama 4: norms of q and k after the rotation, and queries of layers without it that grow with the position. */
+static void config_llama4(pith__hf *c) {
+    pith__json tuning = pith__hf_get(c->at, "attn_temperature_tuning");
+    double y = 1; /* older files have a number */
+    int tunes = pith__json_float(tuning, &y) ? y != 0 : pith__hf_bool(c, c->at, "attn_temperature_tuning", 1);
+    pith__hf_put_float(c, "attention.temperature_scale", tunes ? pith__hf_positive(c, c->at, "attn_scale", 0.1) : 0);
+    pith__hf_put_int(c, "attention.temperature_length", pith__hf_int(c, c->at, "floor_scale", 1, 8192));
+    pith__hf_added(c, pith__store_add_int(c->f->s, "pith.qk_norm", pith__hf_bool(c, c->at, "use_qk_norm", 1)));
+}
+
 /* What only some families have. */
 static void config_extras(pith__hf *c, pith__json outer) {
     pith__json at = c->at;
@@ -401,6 +420,7 @@ static void config_extras(pith__hf *c, pith__json outer) {
     }
     if (reads & READS_EXPERTS) pith__hf_routing(c, c->family->type);
     if (c->family->style & PITH__HF_GPTOSS) pith__hf_gptoss(c, outer);
+    if (c->family->is & HF_LLAMA4) config_llama4(c);
 }
 
 /* Which parts of attention have biases, as pith__folder.bias. */
@@ -501,13 +521,13 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
     if (reads & READS_HYBRID) pith__hf_hybrid(&c, c.family->style);
     config_extras(&c, outer);
     f->s->is_folder = 1;
-    f->s->qk_halves = !(reads & READS_LATENT);
+    f->s->qk_halves = !(reads & READS_LATENT || is & HF_LLAMA4); /* these pair neighbours everywhere */
     f->s->hf_style = c.family->style;
     f->s->norm_plus_one = (is & HF_GEMMA) != 0;
     f->tied = pith__hf_bool(&c, c.at, "tie_word_embeddings",
                             pith__hf_bool(&c, outer, "tie_word_embeddings", (is & HF_TIED) != 0));
     f->bias = config_bias(&c);
-    f->no_qk_norm = reads & READS_QK_NORM && !pith__hf_bool(&c, c.at, "use_qk_norm", 0);
+    f->no_qk_norm = reads & READS_QK_NORM && !(is & HF_LLAMA4) && !pith__hf_bool(&c, c.at, "use_qk_norm", 0);
     f->ffn_bias = pith__hf_bool(&c, c.at, "mlp_bias", gptoss);
     if (!c.code) f->s->hf_style |= pith__hf_head(&c, c.family->style);
     return c.code ? c.code : config_generation(&c, outer);

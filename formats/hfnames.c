@@ -11,7 +11,8 @@ enum { POST = PITH__HF_POST_NORM, FUSED = PITH__HF_FUSED, FC = PITH__HF_FC, MIXT
        ROBERTA = PITH__HF_ROBERTA, LFM = PITH__HF_LFM, LFM2 = PITH__HF_LFM2,
        DISTIL = PITH__HF_DISTIL, NOMIC = PITH__HF_NOMIC, GPT2 = PITH__HF_GPT2, NEOX = PITH__HF_NEOX,
        MODERN = PITH__HF_MODERN, DELTA = PITH__HF_DELTA, MPNET = PITH__HF_MPNET, SHARED = PITH__HF_SHARED, GPTOSS = PITH__HF_GPTOSS,
-       GEMMA4 = PITH__HF_GEMMA4 };
+       GEMMA4 = PITH__HF_GEMMA4,
+       LLAMA4 = PITH__HF_LLAMA4 };
 
 /* What may stand before names of a style, once or several times, and what layers are called. With a vision tower the text
  * model stands behind "language_model."; a bare model was saved without "model.". */
@@ -142,18 +143,25 @@ static const struct {
     { "per_layer_projection", "proj", GEMMA4, 0 },
     { "post_per_layer_input_norm", "post_norm", GEMMA4, 0 },
     { "router.proj", "ffn_gate_inp", GEMMA4, 0 },
-    { "mlp.gate_proj", "ffn_gate", 0, 0 },
-    { "mlp.up_proj", "ffn_up", 0, FUSED | FC },
+    { "mlp.gate_proj", "ffn_gate", 0, LLAMA4 },
+    { "mlp.up_proj", "ffn_up", 0, FUSED | FC | LLAMA4 },
     { "mlp.fc1", "ffn_up", FC, 0 },
     { "mlp.fc2", "ffn_down", FC, 0 },
     { "mlp.gate_up_proj", "ffn_up", FUSED, 0 },
-    { "mlp.down_proj", "ffn_down", 0, FC },
-    { "mlp.gate", "ffn_gate_inp", 0, MIXTRAL },
+    { "mlp.down_proj", "ffn_down", 0, FC | LLAMA4 },
+    { "mlp.gate", "ffn_gate_inp", 0, MIXTRAL | LLAMA4 },
+    { "feed_forward.gate_proj", "ffn_gate", LLAMA4, 0 },
+    { "feed_forward.up_proj", "ffn_up", LLAMA4, 0 },
+    { "feed_forward.down_proj", "ffn_down", LLAMA4, 0 },
+    { "feed_forward.router", "ffn_gate_inp", LLAMA4, 0 },
+    { "feed_forward.shared_expert.gate_proj", "ffn_gate_shexp", LLAMA4, 0 },
+    { "feed_forward.shared_expert.up_proj", "ffn_up_shexp", LLAMA4, 0 },
+    { "feed_forward.shared_expert.down_proj", "ffn_down_shexp", LLAMA4, 0 },
     { "block_sparse_moe.gate", "ffn_gate_inp", MIXTRAL, 0 },
     { "mlp.router", "ffn_gate_inp", GPTOSS, 0 },
-    { "mlp.shared_expert.gate_proj", "ffn_gate_shexp", 0, SHARED },
-    { "mlp.shared_expert.up_proj", "ffn_up_shexp", 0, SHARED },
-    { "mlp.shared_expert.down_proj", "ffn_down_shexp", 0, SHARED },
+    { "mlp.shared_expert.gate_proj", "ffn_gate_shexp", 0, SHARED | LLAMA4 },
+    { "mlp.shared_expert.up_proj", "ffn_up_shexp", 0, SHARED | LLAMA4 },
+    { "mlp.shared_expert.down_proj", "ffn_down_shexp", 0, SHARED | LLAMA4 },
     { "mlp.shared_expert_gate", "ffn_gate_inp_shexp", 0, SHARED },
     { "mlp.shared_experts.gate_proj", "ffn_gate_shexp", SHARED, 0 },
     { "mlp.shared_experts.up_proj", "ffn_up_shexp", SHARED, 0 },
@@ -224,8 +232,10 @@ static const struct {
     const char *hf, *gguf;
     int only, never;
 } name_whole[] = {
-    { "mlp.experts.gate_up_proj", "ffn_gate_up_exps.weight", 0, MIXTRAL },
-    { "mlp.experts.down_proj", "ffn_down_exps.weight", 0, MIXTRAL },
+    { "mlp.experts.gate_up_proj", "ffn_gate_up_exps.weight", 0, MIXTRAL | LLAMA4 },
+    { "mlp.experts.down_proj", "ffn_down_exps.weight", 0, MIXTRAL | LLAMA4 },
+    { "feed_forward.experts.gate_up_proj", "ffn_gate_up_exps.weight", LLAMA4, 0 },
+    { "feed_forward.experts.down_proj", "ffn_down_exps.weight", LLAMA4, 0 },
     { "mlp.experts.gate_up_proj_blocks", "ffn_gate_up_exps.blocks", GPTOSS, 0 },
     { "mlp.experts.gate_up_proj_scales", "ffn_gate_up_exps.scales", GPTOSS, 0 },
     { "mlp.experts.gate_up_proj_bias", "ffn_gate_up_exps.bias", GPTOSS, 0 },

@@ -33,6 +33,7 @@ static const struct routing {
     { "qwen3_moe", "num_experts", "moe_intermediate_size", NULL, MAY_SUM, 128, 8, 768, 0, 1 },
     { "qwen3_5_moe_text", "num_experts", "moe_intermediate_size", "shared_expert_intermediate_size", SUMS, 256, 8, 512, 512, 1 },
     { "gpt_oss", "num_local_experts", NULL, NULL, SUMS, 128, 4, 0, 0, 1 },
+    { "llama4_text", "num_local_experts", "intermediate_size", NULL, MAY_SUM | SIGMOIDS, 16, 1, 8192, 0, 1 },
     { "olmoe", "num_experts", NULL, NULL, MAY_SUM, 64, 8, 0, 0, 1 },
     { "glm4_moe", "n_routed_experts", "moe_intermediate_size", "n_shared_experts",
       DOES_SUM | SIGMOIDS | FACTOR | GROUPS | FIRST_DENSE, 128, 8, 1408, 1, 1 },
@@ -109,4 +110,37 @@ PITH_SHARED void pith__hf_routing(pith__hf *c, const char *type) {
         pith__hf_put_int(c, "expert_group_used_count", pith__hf_int(c, at, "topk_group", 1, v3 ? 4 : 1));
     }
     if (r->is & FIRST_DENSE) pith__hf_put_int(c, "leading_dense_block_count", pith__hf_int(c, at, "first_k_dense_replace", 0, v3 ? 3 : strcmp(type, "glm4_moe") == 0));
+}
+
+/* ---- stacks ------------------------------------------------------------------------------------ */
+
+static int is_stack(const pith__tensor *t) {
+    static const char *const stacks[] = { ".ffn_gate_up_exps.weight", ".ffn_down_exps.weight" };
+    for (size_t i = 0; i < 2; i++) {
+        size_t n = strlen(stacks[i]);
+        if (t->n_dim == 3 && t->name.n > n && !memcmp(t->name.p + t->name.n - n, stacks[i], n)) return 1;
+    }
+    return 0;
+}
+
+static int turn_stack(pith__folder *f, pith__tensor *t) {
+    size_t n = (size_t)t->shape[0], rows = (size_t)t->shape[1], cols = t->cols;
+    if (!n || !rows || !cols) return PITH_OK;
+    size_t size = t->row_bytes / cols;
+    uint8_t *y = pith__arena_new(&f->s->arena, t->rows * t->row_bytes, 1), *to = y;
+    if (!y) return pith__fail(f->err, PITH_EMEMORY, "%s: no memory", f->dir);
+    for (const uint8_t *from = t->data; n > 0; n--, from += rows * t->row_bytes)
+        for (size_t i = 0; i < cols; i++)
+            for (size_t r = 0; r < rows; r++, to += size) memcpy(to, from + r * t->row_bytes + i * size, size);
+    t->data = y;
+    t->shape[1] = cols, t->shape[2] = rows;
+    t->rows = (size_t)t->shape[0] * cols, t->cols = rows, t->row_bytes = rows * size;
+    return PITH_OK;
+}
+
+PITH_SHARED int pith__hf_turn_experts(pith__folder *f) {
+    int code = PITH_OK;
+    for (size_t i = 0; i < f->s->n_tensor && !code; i++)
+        if (f->s->hf_style & PITH__HF_LLAMA4 && is_stack(&f->s->tensor[i])) code = turn_stack(f, &f->s->tensor[i]);
+    return code;
 }

@@ -457,5 +457,6 @@ PITH_SHARED int pith__folder_read(pith__store *s, const char *path, int no_mmap,
     if (!code) code = st_check(&f);
     if (!code) code = pith__hf_layout(&f);
     if (!code && s->hf_style & PITH__HF_GPTOSS) code = pith__hf_gptoss_experts(&f);
+    if (!code) code = pith__hf_turn_experts(&f);
     return code ? code : pith__hf_tokenizer(&f);
 }

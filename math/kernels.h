@@ -152,6 +152,7 @@ typedef struct {
 typedef struct {
     int causal; /* 1: none after its own; 0: those after it as well as those before it */
     int window; /* at most so many to one side, its own included; 0: all */
+    int chunk;  /* 1: none outside its own chunk of the text, each of window positions (Llama 4) */
 } pith__mask;
 
 typedef struct { /* positions of a text; both ends are included */
@@ -163,6 +164,7 @@ typedef struct { /* positions of a text; both ends are included */
 static inline pith__span pith__sees(pith__mask m, int position, int n) {
     pith__span s = { 0, m.causal ? position : n - 1 };
     if (m.window && m.window <= position) s.first = position - m.window + 1;
+    if (m.chunk) s.first = position - position % m.window;
     if (m.window && !m.causal && m.window < n - position) s.last = position + m.window - 1;
     return s;
 }

@@ -64,6 +64,12 @@ CASES = {
                          moe_intermediate_size=28, shared_expert_intermediate_size=8, norm_topk_prob=True,
                          head_dim=None), {}),
     "olmoe": ("olmoe", dict(SMALL, num_experts=6, num_experts_per_tok=2, head_dim=None), {}),
+    "llama4_text": ("llama4_text", dict(LAYERS, num_local_experts=3, num_experts_per_tok=2, intermediate_size=12,
+                    intermediate_size_mlp=20, interleave_moe_layer_step=2, attention_chunk_size=5, floor_scale=3,
+                    attn_scale=0.5, no_rope_layers=[0, 1, 1, 0]), {}),
+    "llama4_bare": ("llama4_text", dict(SMALL, num_local_experts=3, intermediate_size=12, use_qk_norm=False,
+                    attn_temperature_tuning=False), dict(no_rope_layers=[], layer_types=None,
+                    attention_chunk_size=None, moe_layers=None, floor_scale=None)),
     "glm4_moe": ("glm4_moe", dict(SMALL, n_routed_experts=12, num_experts_per_tok=3, n_group=4,
                  topk_group=2, moe_intermediate_size=12, n_shared_experts=2, routed_scaling_factor=1.5,
                  attention_bias=True, use_qk_norm=True), {}),
@@ -224,7 +230,7 @@ def main():
           "    double eps, theta;\n"
           "} class_defaults[] = {")
     for model_type in dict.fromkeys(case[0] for case in CASES.values()):
-        if model_type != "glm4_moe":  # whose heads have no whole size there
+        if model_type not in ("glm4_moe", "llama4_text"):  # a head size that is none; two widths of networks
             print(class_defaults(model_type))
     print("};")
 

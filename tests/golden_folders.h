@@ -444,6 +444,72 @@ static const struct golden_folder {
         -1.232487, 0.9712105, -0.1046199, -0.9004714, -0.6107855, -0.7049744, 0.3386292, 0.01188469,
         0.008496144, -1.278748, 0.2156681, 0.7467709, -0.1057794, 0.1872262, 0.1698255, -0.7334186,
         -1.382459, -2.070257, -1.317797, 0.5925322, -0.9530021, 2.526033, 0.07858289, -0.7037902 } },
+    { "llama4_text",
+      "{'attention_bias': false, 'attention_chunk_size': 5, 'attn_scale': 0.5, "
+      "'attn_temperature_tuning': true, 'floor_scale': 3, 'head_dim': 8, 'hidden_act': 'silu', "
+      "'hidden_size': 16, 'interleave_moe_layer_step': 2, 'intermediate_size': 12, "
+      "'intermediate_size_mlp': 20, 'layer_types': ['full_attention', 'chunked_attention', "
+      "'chunked_attention', 'full_attention'], 'max_position_embeddings': 64, 'model_type': "
+      "'llama4_text', 'moe_layers': [1, 3], 'no_rope_layer_interval': 4, 'no_rope_layers': [0, 1,"
+      " 1, 0], 'num_attention_heads': 4, 'num_experts_per_tok': 2, 'num_hidden_layers': 4, "
+      "'num_key_value_heads': 2, 'num_local_experts': 3, 'pad_token_id': 0, 'rms_norm_eps': "
+      "1e-05, 'rope_parameters': {'rope_theta': 500000.0, 'rope_type': 'default'}, "
+      "'tie_word_embeddings': false, 'use_qk_norm': true, 'vocab_size': 96}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.0.feed_forward.down_proj.weight 16 20; "
+      "model.layers.2.feed_forward.down_proj.weight 16 20; "
+      "model.layers.0.feed_forward.gate_proj.weight 20 16; "
+      "model.layers.2.feed_forward.gate_proj.weight 20 16; "
+      "model.layers.0.feed_forward.up_proj.weight 20 16; "
+      "model.layers.2.feed_forward.up_proj.weight 20 16; model.layers.{4}.input_layernorm.weight "
+      "16; model.layers.{4}.post_attention_layernorm.weight 16; "
+      "model.layers.{4}.self_attn.k_proj.weight 16 16; model.layers.{4}.self_attn.o_proj.weight "
+      "16 32; model.layers.{4}.self_attn.q_proj.weight 32 16; "
+      "model.layers.{4}.self_attn.v_proj.weight 16 16; "
+      "model.layers.1.feed_forward.experts.down_proj 3 12 16; "
+      "model.layers.3.feed_forward.experts.down_proj 3 12 16; "
+      "model.layers.1.feed_forward.experts.gate_up_proj 3 16 24; "
+      "model.layers.3.feed_forward.experts.gate_up_proj 3 16 24; "
+      "model.layers.1.feed_forward.router.weight 3 16; model.layers.3.feed_forward.router.weight "
+      "3 16; model.layers.1.feed_forward.shared_expert.down_proj.weight 16 12; "
+      "model.layers.3.feed_forward.shared_expert.down_proj.weight 16 12; "
+      "model.layers.1.feed_forward.shared_expert.gate_proj.weight 12 16; "
+      "model.layers.3.feed_forward.shared_expert.gate_proj.weight 12 16; "
+      "model.layers.1.feed_forward.shared_expert.up_proj.weight 12 16; "
+      "model.layers.3.feed_forward.shared_expert.up_proj.weight 12 16; model.norm.weight 16",
+      69.5142066,
+      { -0.4817566, 2.609623, 0.149802, 2.941842, -0.3714135, -1.331905, 0.5011625, 2.107395,
+        0.06830492, 1.804819, -0.08359956, -0.08630443, -0.3264614, 0.234111, -0.04295973, 1.496048,
+        -2.022822, -1.02831, 1.242983, -0.8608114, 0.6340963, -0.3899769, -0.1642669, 1.299058,
+        0.8435931, -1.660488, -0.5479437, -0.2143447, -2.094087, 0.1655921, 1.98077, 1.154961,
+        0.1332001, 1.095055, 2.102647, 0.7968618, 1.095137, -1.21616, 2.716032, 0.2149719 } },
+    { "llama4_bare",
+      "{'attention_bias': false, 'attn_scale': 0.1, 'attn_temperature_tuning': false, 'head_dim':"
+      " 8, 'hidden_act': 'silu', 'hidden_size': 16, 'interleave_moe_layer_step': 1, "
+      "'intermediate_size': 12, 'intermediate_size_mlp': 16384, 'max_position_embeddings': 64, "
+      "'model_type': 'llama4_text', 'no_rope_layer_interval': 4, 'num_attention_heads': 4, "
+      "'num_experts_per_tok': 1, 'num_hidden_layers': 2, 'num_key_value_heads': 2, "
+      "'num_local_experts': 3, 'pad_token_id': 0, 'rms_norm_eps': 1e-05, 'rope_parameters': "
+      "{'rope_theta': 500000.0, 'rope_type': 'default'}, 'tie_word_embeddings': false, "
+      "'use_qk_norm': false, 'vocab_size': 96, 'no_rope_layers': []}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.feed_forward.experts.down_proj 3 12 16; "
+      "model.layers.{2}.feed_forward.experts.gate_up_proj 3 16 24; "
+      "model.layers.{2}.feed_forward.router.weight 3 16; "
+      "model.layers.{2}.feed_forward.shared_expert.down_proj.weight 16 12; "
+      "model.layers.{2}.feed_forward.shared_expert.gate_proj.weight 12 16; "
+      "model.layers.{2}.feed_forward.shared_expert.up_proj.weight 12 16; "
+      "model.layers.{2}.input_layernorm.weight 16; "
+      "model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.k_proj.weight 16 16; model.layers.{2}.self_attn.o_proj.weight "
+      "16 32; model.layers.{2}.self_attn.q_proj.weight 32 16; "
+      "model.layers.{2}.self_attn.v_proj.weight 16 16; model.norm.weight 16",
+      71.5780278,
+      { 0.03617857, -0.4541892, 0.8754762, 1.797528, -1.737094, 0.05493212, 1.836608, 1.037907,
+        -0.9870131, 2.2827, -1.229383, -0.2014832, -0.1685244, -3.114933, -0.624339, 3.42755,
+        -1.997967, 0.4099882, -0.6913283, -1.93255, 0.3174769, -0.004207559, 0.1003645, 0.2148074,
+        -0.6508976, -0.1982323, 0.3780382, 0.9707087, 0.4250716, 0.7783474, 2.390115, 1.203978,
+        1.657576, -0.1727892, 0.508687, 0.6520808, 0.505425, -1.830806, -0.07837924, 0.7441366 } },
     { "glm4_moe",
       "{'attention_bias': true, 'first_k_dense_replace': 1, 'head_dim': 8, 'hidden_act': 'silu', "
       "'hidden_size': 16, 'intermediate_size': 24, 'max_position_embeddings': 64, 'model_type': "

@@ -134,7 +134,7 @@ static double key(const char *arch, const char *name) {
 
 /* A folder with experts and the GGUF file that quantize makes of it are one model. */
 TEST(experts_of_a_folder_and_of_gguf) {
-    static const char *const names[] = { "qwen2_moe", "qwen2_moe_normed", "olmoe", "glm4_moe", "glm4_moe_plain" };
+    static const char *const names[] = { "qwen2_moe", "qwen2_moe_normed", "olmoe", "glm4_moe", "glm4_moe_plain", "llama4_text", "llama4_bare" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const struct golden_folder *g = named(names[i]);
         write_folder(g->config, g->tensors);

@@ -36,6 +36,7 @@ static const struct {
     { "gemma4e", 1e-5, 1e-5 },
     { "gemma4", 1e-5, 0 },
     { "gemma4moe", 1e-5, 0 },
+    { "llama4", 1e-5, 0 },
 };
 enum { N_MODEL = sizeof models / sizeof *models };
 
@@ -64,10 +65,10 @@ static int read_wanted(wanted *w, const char *name) {
     return w->n > 0 && got == (size_t)w->n;
 }
 
-/* Logits of all tokens, read at most step at a time. */
+/* Logits of all tokens, read at most step at a time, in a session that holds no more than this needs. */
 static int evaluate(const pith_model *m, const wanted *w, int step, float *logits) {
     pith_error e = { 0, "" };
-    pith_context c = { .n_ctx = w->n, .n_batch = w->n, .cache_k = "f32", .cache_v = "f32" };
+    pith_context c = { .n_ctx = w->n, .n_batch = step, .cache_k = "f32", .cache_v = "f32" };
     pith_session *s = pith_session_new(m, &c, &e);
     for (int t = 0; s && !e.code && t < w->n; t += step) {
         int n = w->n - t < step ? w->n - t : step;

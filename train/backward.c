@@ -555,6 +555,7 @@ static const char *not_trained(const pith_model *m) {
     if (m->biases) return "whose scores have biases";
     if (h->n_expert && (h->expert_sigmoid || h->expert_before)) return "whose experts are weighed by sigmoids";
     if (h->n_expert && h->expert_factor != 1) return "whose experts' weights have a factor";
+    if (h->qk_norm_bare) return "whose queries have norms without weights";
     if (h->n_ff_shared) return "with a shared expert";
     if (h->act_limit > 0) return "whose networks are clamped";
     if (h->n_ple) return "whose layers get an embedding of their own";
