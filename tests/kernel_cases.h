@@ -212,7 +212,7 @@ static inline void make_case(case_of_attention *c, int format, int n_head, int n
                               n,        position,
                               n_head,   n_kv_head,
                               head_dim, n_slot,
-                              { 1, 0 }, 1 / sqrtf((float)head_dim),
+                              { .causal = 1 }, 1 / sqrtf((float)head_dim),
                               0,        NULL,     NULL,     0 };
     free(x);
 }

@@ -82,7 +82,7 @@ TEST(attention) {
                 make_case(&c, format[f], d[0], d[1], d[2], d[3], d[4], d[5]);
                 check_attention(sets[s], &c);
                 for (int causal = 0; causal < 2; causal++) {
-                    c.a.mask = (pith__mask){ causal, 21 };
+                    c.a.mask = (pith__mask){ .causal = causal, .window = 21 };
                     check_attention(sets[s], &c);
                     c.a.mask.window = 1, c.a.softcap = 5;
                     check_attention(sets[s], &c);
@@ -140,7 +140,7 @@ TEST(attention_with_biases) {
             make_case(&c, PITH__F32, 4, 4, d[0], d[1], d[2], d[3]);
             c.a.bias = bias;
             for (int causal = 0; causal < (d[3] < 64 ? 2 : 1); causal++) {
-                c.a.mask = (pith__mask){ causal, 0 };
+                c.a.mask = (pith__mask){ .causal = causal };
                 check_attention(sets[s], &c);
                 c.a.mask.window = 21;
                 check_attention(sets[s], &c);
@@ -167,7 +167,7 @@ TEST(attention_with_sinks) {
                 c.a.sinks = sinks;
                 for (int causal = 0; causal < 2; causal++)
                     for (int window = 0; window < 300; window = 4 * window + 9) {
-                        c.a.mask = (pith__mask){ causal, window };
+                        c.a.mask = (pith__mask){ .causal = causal, .window = window };
                         check_attention(sets[s], &c);
                     }
                 free_case(&c);

@@ -217,7 +217,7 @@ TEST(cache_formats) {
 
 /* One layer: a token's logits change with another token if, and only if, it sees that one. */
 TEST(a_token_sees_what_the_mask_says) {
-    static const pith__mask masks[] = { { 1, 0 }, { 1, 5 }, { 0, 0 }, { 0, 5 } };
+    static const pith__mask masks[] = { { .causal = 1 }, { .causal = 1, .window = 5 }, { .causal = 0 }, { .window = 5 } };
     fixture_shape s = { 48, 80, 1, 6, 2, FIXTURE_VOCAB, 64, 0, 16 };
     bytes b = fixture_llama2c(&s, 1, 3);
     pith_model *m = open_bytes(&b, 1, NULL);
