@@ -160,7 +160,7 @@ PITH_SHARED int pith__bert_from_gguf(pith__vocab *v, pith__arena *a);
 /* v->pair: BOS first EOS sep second EOS, of these what v adds and sep if it is a token; type: of what comes after that. */
 PITH_SHARED void pith__usual_pair(pith__vocab *v, int sep, int type);
 
-/* ---- formats/llama2c.c, gguf.c, safetensors.c: bytes on disk -> store ----------------------------- */
+/* ---- formats/llama2c.c, ggufvocab.c, gguf.c, safetensors.c: bytes on disk -> store ------------------ */
 
 /* Each returns PITH_OK, or the error, and leaves what it took to pith__store_free. s->file has room for
  * two and s->file[0] is open, except for a folder. A file that is nothing else is taken for llama2.c's,
@@ -178,6 +178,14 @@ PITH_SHARED_DATA const pith__l2c_tensor pith__l2c_order[PITH__L2C_TENSORS]; /* o
 PITH_SHARED int pith__llama2c_read(pith__store *s, const char *tokenizer, pith_error *err);
 PITH_SHARED int pith__tokenizer_is(const pith__file *f); /* llama2.c's tokenizer.bin */
 PITH_SHARED int pith__tokenizer_read(pith__store *s, pith_error *err);
+
+enum { /* types of values in GGUF */
+    PITH__GGUF_U8, PITH__GGUF_I8, PITH__GGUF_U16, PITH__GGUF_I16, PITH__GGUF_U32, PITH__GGUF_I32, PITH__GGUF_F32, PITH__GGUF_BOOL,
+    PITH__GGUF_STRING, PITH__GGUF_ARRAY, PITH__GGUF_U64, PITH__GGUF_I64, PITH__GGUF_F64, PITH__GGUF_TYPES
+};
+PITH_SHARED pith__str pith__gguf_string(pith__cursor *c); /* of GGUF: its length and its bytes */
+PITH_SHARED void *pith__gguf_new(pith__store *s, size_t n, size_t size, int *code, pith_error *err);
+PITH_SHARED int pith__gguf_vocab(pith__store *s, pith_error *err); /* of the keys of s */
 PITH_SHARED int pith__gguf_is(const pith__file *f);
 PITH_SHARED int pith__gguf_read(pith__store *s, int no_mmap, pith_error *err);
 PITH_SHARED int pith__folder_is(const char *path); /* a folder, or a .safetensors file */

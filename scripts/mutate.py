@@ -29,7 +29,7 @@ math/fit.c @ encode @ w > 1e-6f ? w : 1e-6f @ 1
 math/kernels.h @ quant @ u + 0x7fff + (u >> 16 & 1) @ u + 0x8000
 text/pretokenize.c @ pretokenize tokens @ c == '`' || @ c == '\'' ||
 text/added.c @ tokens tokenizer @ t->flags & PITH__RSTRIP && i >= white_end @ t->flags & PITH__LSTRIP && i >= white_end
-formats/gguf.c @ gguf_vocab tokens @ { "tekken", 1, 1 } @ { "tekken", 0, 1 }
+formats/ggufvocab.c @ gguf_vocab tokens @ { "tekken", 1, 1, 0 } @ { "tekken", 0, 1, 0 }
 formats/store.c @ safetensors gguf @ by_name(&n, &s->tensor[i - 1].name) == 0 @ by_name(&n, &s->tensor[i - 1].name) > 1 << 20
 formats/write.c @ write vocab pretrain @ if (v->end[i] == v->eos) continue; @ if (v->end[i] != v->eos) continue;
 families.c @ families golden @ 1 / sqrt((double)width) @ 1 / sqrt((double)width + 1)
