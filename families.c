@@ -526,6 +526,9 @@ static int attends(pith__opening *o, int l) {
 static void set_mixers(pith__opening *o) {
     pith__hyper *h = &o->m->hyper;
     int mixer = o->family->mixer;
+    for (int l = 0; h->latent.rank && l < h->n_layer; l++) o->m->layer[l].mixer = PITH__LATENT;
+    if (h->latent.rank && int_key(o, "attention.sliding_window", 0, 0))
+        pith__fail_hyper(o, "attention.sliding_window", int_key(o, "attention.sliding_window", 0, 0), "0: latents have no window");
     for (int l = 0; mixer && l < h->n_layer && !o->code; l++) {
         pith__layer *w = &o->m->layer[l];
         if (attends(o, l)) continue;
@@ -573,7 +576,7 @@ static void fail_size(pith__opening *o, const char *name, int l, long long is, c
 static void check_sizes(pith__opening *o, int l, const pith__layer *w) {
     int64_t n = (int64_t)w->n_head * w->head_dim;
     if (!w->n_ff) fail_size(o, "feed_forward_length", l, 0, "1 or more");
-    if (w->mixer != PITH__ATTENTION) return;
+    if (w->mixer != PITH__ATTENTION && w->mixer != PITH__LATENT) return;
     if (!w->n_kv_head || w->n_head % w->n_kv_head)
         fail_size(o, "attention.head_count_kv", l, w->n_kv_head, "a divisor of the number of heads");
     if (n < 1 || n > INT32_MAX) fail_size(o, "attention.head_count", l, w->n_head, "1 to 2147483647 channels in all heads together");
@@ -602,8 +605,7 @@ PITH_SHARED void pith__set_layers(pith__opening *o) {
     for (int l = 0; l < h->n_layer && !o->code; l++) {
         pith__layer *w = &o->m->layer[l];
         w->n_head = layer_key(o, "attention.head_count", l, 0);
-        if (h->latent.rank) w->mixer = PITH__LATENT, w->n_kv_head = 1;
-        else w->n_kv_head = w->mixer == PITH__ATTENTION ? layer_key(o, "attention.head_count_kv", l, w->n_head) : 0;
+        w->n_kv_head = w->mixer == PITH__ATTENTION ? layer_key(o, "attention.head_count_kv", l, w->n_head) : w->mixer == PITH__LATENT;
         w->head_gates = w->mixer == PITH__ATTENTION && o->family->has & PITH__HEAD_GATES;
         w->head_dim = w->mask.window ? dim_window : dim;
         w->n_rot = w->mask.window ? n_rot_window : n_rot;

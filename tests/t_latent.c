@@ -78,7 +78,7 @@ static void put_keys(made *k) {
         { "attention.head_count_kv", k->one_kv_b ? HEADS : 1 }, { "feed_forward_length", FF }, { "context_length", 64 },
         { "attention.q_lora_rank", Q_RANK }, { "attention.kv_lora_rank", RANK }, { "rope.dimension_count", ROT },
         { "attention.key_length", k->one_kv_b ? NOPE + ROT : RANK + ROT },
-        { "attention.value_length", k->one_kv_b ? VALUE : RANK },
+        { "attention.value_length", k->one_kv_b ? VALUE : RANK }, { "attention.sliding_window", 0 },
     };
     pith__store_add_string(&k->s, "general.architecture", "deepseek2");
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) put_key(k, keys[i].key, keys[i].value);
@@ -318,6 +318,8 @@ TEST(files_that_are_wrong_are_refused_by_name) {
     refused("attention.value_length_mla", INT32_MAX, 0, "attn_output.weight");
     refused("attention.q_lora_rank", 0, 0, "no tensor 'blk.0.attn_q.weight'");
     refused("attention.q_lora_rank", Q_RANK + 1, 0, "attn_q_a.weight");
+    refused("attention.sliding_window", 8, 0, "attention.sliding_window is 8, need 0");
+    refused("attention.head_count", 1 << 28, 0, "attention.head_count is 268435456");
     refused("attn_kv_a_mqa.weight", RANK, 0, "attn_kv_a_mqa.weight' is 64 x 24, need 96 x 24");
     refused("attn_kv_a_norm.weight", -1, 0, "no tensor 'blk.0.attn_kv_a_norm.weight'");
     refused("attn_k_b.weight", HEADS * RANK - 1, 0, "attn_k_b.weight' is 383 x 32, need 384 x 32");
