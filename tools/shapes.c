@@ -19,10 +19,13 @@ static const struct shape {
     { "llama-1b", "llama", 16, 2048, 32, 8, 64, 8192, 32000, 8192, 1, 0, 0 },
     { "qwen3.5-0.8b", "qwen35", 24, 1024, 8, 2, 256, 3584, 248320, 262144, 1, 0, 0 },
     { "qwen3.5-2b", "qwen35", 24, 2048, 8, 2, 256, 6144, 248320, 262144, 1, 0, 0 },
+    { "gemma4-e2b", "gemma4", 35, 1536, 8, 1, 256, 6144, 262144, 131072, 1, 0, 0 },
     { "gpt-oss-4-layers", "gpt-oss", 4, 2880, 64, 8, 64, 2880, 201088, 131072, 0, 32, 4 }, /* of the 24 of gpt-oss 20B */
 };
 
 enum { DELTA_HEADS = 16, DELTA_DIM = 128, DELTA_WIDE = DELTA_HEADS * DELTA_DIM }; /* of Qwen3.5's layers with a state */
+
+enum { E2B_OWN = 15, E2B_PERIOD = 5, E2B_PLE = 256, E2B_WINDOW = 512 }; /* of Gemma 4: layers with keys of their own; the rest are twice as wide */
 
 enum { PATTERN = 4096 }; /* numbers that are repeated over a tensor: a whole number of any format's blocks */
 
@@ -78,12 +81,15 @@ static void make_tensor(shape_maker *k, int l, const char *name, int rows, int c
 static int is_qwen35(const struct shape *h) { return !strcmp(h->arch, "qwen35"); }
 static int is_gpt_oss(const struct shape *h) { return !strcmp(h->arch, "gpt-oss"); }
 
+static int is_gemma4(const struct shape *h) { return !strcmp(h->arch, "gemma4"); }
+static int width_of(const struct shape *h, int l) { return is_gemma4(h) && l >= E2B_OWN ? 2 * h->n_ff : h->n_ff; }
+
 /* The network of a layer, or its experts in stacks and their router. */
 static void make_network(shape_maker *k, const struct shape *h, int l) {
     static const char *const parts[] = { "ffn_gate", "ffn_up", "ffn_down" };
     char name[32];
     for (int i = 0; i < 3; i++) {
-        int rows = i < 2 ? h->n_ff : h->n_embd, cols = i < 2 ? h->n_embd : h->n_ff;
+        int n_ff = width_of(h, l), rows = i < 2 ? n_ff : h->n_embd, cols = i < 2 ? h->n_embd : n_ff;
         snprintf(name, sizeof name, "%s%s.weight", parts[i], h->n_expert ? "_exps" : "");
         make_tensor(k, l, name, h->n_expert ? h->n_expert * rows : rows, cols);
         snprintf(name, sizeof name, "%s_exps.bias", parts[i]);
@@ -112,6 +118,24 @@ static void make_attention(shape_maker *k, int l, const struct shape *h) {
     make_tensor(k, l, "attn_k_norm.weight", 1, h->head_dim);
 }
 
+/* Layers of Gemma 4 that see everything have heads twice as large. */
+static void make_gemma4(shape_maker *k, int l, const struct shape *h) {
+    int dim = (l + 1) % E2B_PERIOD ? h->head_dim : 2 * h->head_dim;
+    make_tensor(k, l, "attn_q.weight", h->n_head * dim, h->n_embd);
+    make_tensor(k, l, "attn_output.weight", h->n_embd, h->n_head * dim);
+    make_tensor(k, l, "attn_q_norm.weight", 1, dim);
+    if (l < E2B_OWN) {
+        make_tensor(k, l, "attn_k.weight", h->n_kv_head * dim, h->n_embd);
+        make_tensor(k, l, "attn_v.weight", h->n_kv_head * dim, h->n_embd);
+        make_tensor(k, l, "attn_k_norm.weight", 1, dim);
+    }
+    make_tensor(k, l, "post_attention_norm.weight", 1, h->n_embd);
+    make_tensor(k, l, "post_ffw_norm.weight", 1, h->n_embd);
+    make_tensor(k, l, "inp_gate.weight", E2B_PLE, h->n_embd);
+    make_tensor(k, l, "proj.weight", h->n_embd, E2B_PLE);
+    make_tensor(k, l, "post_norm.weight", 1, h->n_embd);
+}
+
 /* A layer of Qwen3.5's that has a state. */
 static void make_delta(shape_maker *k, int l, const struct shape *h) {
     const float rate = -1; /* states fade */
@@ -132,22 +156,44 @@ static void make_tensors(shape_maker *k, const struct shape *h) {
     make_tensor(k, -1, "token_embd.weight", h->n_vocab, h->n_embd);
     make_tensor(k, -1, "output_norm.weight", 1, h->n_embd);
     if (!h->tied) make_tensor(k, -1, "output.weight", h->n_vocab, h->n_embd);
+    if (is_gemma4(h)) {
+        make_tensor(k, -1, "per_layer_token_embd.weight", h->n_vocab, h->n_layer * E2B_PLE);
+        make_tensor(k, -1, "per_layer_model_proj.weight", h->n_layer * E2B_PLE, h->n_embd);
+        make_tensor(k, -1, "per_layer_proj_norm.weight", 1, E2B_PLE);
+    }
     for (int l = 0; l < h->n_layer; l++) {
         make_tensor(k, l, "attn_norm.weight", 1, h->n_embd);
         if (is_qwen35(h) && (l + 1) % 4) make_delta(k, l, h);
+        else if (is_gemma4(h)) make_gemma4(k, l, h);
         else make_attention(k, l, h);
         make_tensor(k, l, is_qwen35(h) || is_gpt_oss(h) ? "post_attention_norm.weight" : "ffn_norm.weight", 1, h->n_embd);
         make_network(k, h, l);
     }
 }
 
+/* Networks of Gemma 4 have a width a layer. */
+static int add_widths(pith__store *s, const struct shape *h) {
+    int32_t *y = pith__arena_new(&s->arena, (size_t)h->n_layer, sizeof *y);
+    if (!y || pith__store_add_int(s, "gemma4.feed_forward_length", 0)) return 1;
+    for (int l = 0; l < h->n_layer; l++) y[l] = width_of(h, l);
+    pith__key *k = &s->key[s->n_key - 1];
+    k->type = PITH__ARRAY, k->item = PITH__INT, k->gguf_item = 5, k->n = (size_t)h->n_layer;
+    k->at = (pith__cursor){ (const uint8_t *)y, (size_t)h->n_layer * sizeof *y, 0 };
+    return 0;
+}
+
 static int make_shape_keys(pith__store *s, const struct shape *h) {
+    int gemma = is_gemma4(h), dim = gemma ? 2 * h->head_dim : h->head_dim;
     const struct { const char *name; int v; } keys[] = {
         { "block_count", h->n_layer }, { "embedding_length", h->n_embd },
-        { "feed_forward_length", h->n_ff }, { "attention.head_count", h->n_head },
-        { "attention.head_count_kv", h->n_kv_head }, { "attention.key_length", h->head_dim },
-        { "attention.value_length", h->head_dim }, { "context_length", h->n_ctx },
-        { "rope.dimension_count", is_qwen35(h) ? h->head_dim / 4 : h->head_dim }, { "ssm.conv_kernel", 4 }, { "ssm.state_size", DELTA_DIM },
+        { "feed_forward_length", gemma ? 0 : h->n_ff }, { "attention.head_count", h->n_head },
+        { "attention.head_count_kv", h->n_kv_head }, { "attention.key_length", dim },
+        { "attention.value_length", dim }, { "context_length", h->n_ctx },
+        { "attention.key_length_swa", gemma * h->head_dim }, { "attention.value_length_swa", gemma * h->head_dim },
+        { "rope.dimension_count_swa", gemma * h->head_dim }, { "attention.sliding_window", gemma * E2B_WINDOW },
+        { "attention.sliding_window_pattern", gemma * E2B_PERIOD }, { "attention.shared_kv_layers", gemma * (h->n_layer - E2B_OWN) },
+        { "embedding_length_per_layer_input", gemma * E2B_PLE },
+        { "rope.dimension_count", is_qwen35(h) ? h->head_dim / 4 : dim }, { "ssm.conv_kernel", 4 }, { "ssm.state_size", DELTA_DIM },
         { "ssm.group_count", DELTA_HEADS }, { "ssm.time_step_rank", DELTA_HEADS }, { "ssm.inner_size", DELTA_WIDE }, /* which other families do not read */
         { "expert_count", h->n_expert }, { "expert_used_count", h->n_used },
     };
@@ -159,7 +205,8 @@ static int make_shape_keys(pith__store *s, const struct shape *h) {
         code = pith__store_add_int(s, name, keys[i].v);
     }
     snprintf(name, sizeof name, "%s.attention.layer_norm_rms_epsilon", h->arch);
-    return code ? code : pith__store_add_float(s, name, 1e-5);
+    if (!code) code = pith__store_add_float(s, name, 1e-5);
+    return code || !gemma ? code : add_widths(s, h);
 }
 
 int make_shape_model(const char *name, const char *type, const pith_options *opt, pith_model **m) {
@@ -168,7 +215,7 @@ int make_shape_model(const char *name, const char *type, const pith_options *opt
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         if (!strcasecmp(shapes[i].name, name)) h = &shapes[i];
     if (!h) return complain(USAGE, "--shape %s: not one of stories260K, llama-15m, llama-110m, "
-                            "qwen3-0.6b, llama-1b, qwen3.5-0.8b, qwen3.5-2b, gpt-oss-4-layers", name);
+                            "qwen3-0.6b, llama-1b, qwen3.5-0.8b, qwen3.5-2b, gemma4-e2b, gpt-oss-4-layers", name);
     k.s.tensor = pith__arena_new(&k.s.arena, 3 + 19 * (size_t)h->n_layer, sizeof *k.s.tensor);
     if (!k.s.tensor || make_shape_keys(&k.s, h)) k.code = complain(FAILED, "no memory for %s", name);
     make_tensors(&k, h);
