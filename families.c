@@ -45,6 +45,10 @@ static const pith__family families[] = {
     { "seed_oss", PITH__PRE_NORM | PITH__FFN_POST_NAME | PITH__HALF, .window_period = 1 },
     { "exaone4", PITH__POST_NORM | PITH__HALF | PITH__QK_NORM, .window_period = 4, .rope_windowed = 1 },
     { "granite", PITH__PRE_NORM, .window_period = 1 },
+    { "arcee", PITH__PRE_NORM | PITH__UNGATED | PITH__RELU2_FFN, .window_period = 1 },
+    { "hunyuan-dense", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | PITH__QK_NORM_LATE, .window_period = 1 },
+    { "ernie4_5", PITH__PRE_NORM, .window_period = 1, .same_order = 1 },
+    { "glm4", PITH__PRE_NORM | PITH__POST_NORM | PITH__FUSED, .window_period = 1, .same_order = 1 },
     { "nanochat", PITH__PRE_NORM | PITH__EMBD_NORM | PITH__QK_NORM | PITH__QK_NORM_LATE | PITH__BARE_NORMS | PITH__HALF |
       PITH__UNGATED | PITH__RELU2_FFN, .window_period = 1, .rope_back = 1 },
     { "lfm2", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM, .window_period = 1, .mixer = PITH__SHORTCONV, .out_norm = "token_embd_norm" },
@@ -305,7 +309,8 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     /* RoPE pairing: channel i with i + n_rot / 2, or with its neighbour. Llamas are stored by Hugging Face for the
      * former and by GGUF for the latter. Both become the latter, so that both give the same bits. */
     h->rope_half = (f->has & PITH__HALF) != 0;
-    h->rope_gather = o->m->store.qk_halves && !h->rope_half;
+    h->rope_as_is = f->same_order;
+    h->rope_gather = o->m->store.qk_halves && !h->rope_half && !h->rope_as_is;
     h->qk_norm_whole = (f->has & PITH__QK_NORM_WHOLE) != 0;
     h->qk_norm_late = (f->has & PITH__QK_NORM_LATE) != 0;
     h->act = f->has & PITH__GELU_FFN ? PITH__GELU : f->has & PITH__ERF_FFN ? PITH__GELU_ERF : f->has & PITH__RELU2_FFN ? PITH__RELU2 : PITH__SILU;

@@ -156,6 +156,7 @@ typedef struct {
     int qk_norm_whole;   /* 1: q and k are normed as a whole (OLMo 2), 0: head by head */
     int qk_norm_late;    /* 1: after the rotation, which q0 and k0 then have too */
     int rope_half;       /* RoPE pairing. 1: channel i rotates with i + n_rot / 2 (GPT-NeoX); 0: with i + 1 */
+    int rope_as_is;      /* 1: whatever qk_halves says of other llamas, q and k are stored as they are rotated */
     int rope_gather;     /* 1: stored as for rope_half, and brought into the order of neighbours first */
     int act;             /* PITH__SILU, ... */
     int gated;           /* 1: a feed-forward network has two branches, 0: the one called up */
@@ -366,6 +367,7 @@ typedef struct {
     double temperature;  /* see pith__hyper, where the file does not say; its length is then 8192 */
     int rope_period;     /* every so many layers the last one has no rotation (SmolLM 3) */
     int rope_windowed;   /* 1: where some layers have a window, only these have rotation (EXAONE 4) */
+    int same_order;      /* 1: pairs of q and k are neighbours in folders too */
     int rope_back;       /* 1: pairs rotate the other way round (nanochat) */
     double local_base;   /* of layers with a window: frequency base, -1: the common one but without
                           * scaling (OLMo 3), 0: they rotate as all do */

@@ -113,7 +113,8 @@ PITH_SHARED size_t pith__row_where(const pith_model *m, const pith__weight *w, i
     const pith__layer *l = m->layer;
     while (w != &l->q && w != &l->k && l + 1 < m->layer + m->hyper.n_layer) l++;
     size_t half = (size_t)l->n_rot / 2, i = r % (size_t)l->head_dim;
-    if ((w != &l->q && w != &l->k) || m->hyper.rope_half || m->hyper.latent.rank || halves == m->store.qk_halves || i >= 2 * half) return r;
+    if ((w != &l->q && w != &l->k) || m->hyper.rope_half || m->hyper.rope_as_is || m->hyper.latent.rank) return r;
+    if (halves == m->store.qk_halves || i >= 2 * half) return r;
     if (halves) return r - i + i / 2 + i % 2 * half; /* the base has neighbours */
     return r - i + (i < half ? 2 * i : 2 * (i - half) + 1);
 }

@@ -235,6 +235,7 @@ typedef struct { /* config.json while it becomes keys */
     const char *arch;    /* what keys begin with */
     double theta, local_theta; /* frequency bases where config.json has none; local -1: the same, 0: there is none */
     int is_phi3;
+    int has_alpha;       /* 1: "dynamic" stands for a base that alpha makes larger (Hunyuan) */
     int has_temperature; /* 1: queries are scaled by how far they are (llama_4_scaling_beta) */
     double part;         /* of a head that is rotated, where config.json has none; 0: of Llama's relatives, all of it */
     int head_dim, n_rot, n_ctx;
@@ -275,6 +276,8 @@ enum { /* how a family names its tensors */
     PITH__HF_POST_NORM = 1, /* post_attention_layernorm follows attention; else it precedes the FFN */
     PITH__HF_FUSED = 2,     /* mlp.gate_up_proj */
     PITH__HF_FC = 0x20000,  /* mlp.fc1 and mlp.fc2 */
+    PITH__HF_HUNYUAN = 1 << 26, /* query_layernorm */
+    PITH__HF_GLM4 = 1 << 27, /* post_self_attn_layernorm follows attention */
     PITH__HF_MIXTRAL = 4,   /* block_sparse_moe */
     PITH__HF_BERT = 8, PITH__HF_DISTIL = 16, PITH__HF_NOMIC = 32, PITH__HF_GPT2 = 64, PITH__HF_NEOX = 128,
     PITH__HF_MODERN = 256, PITH__HF_MPNET = 512,

@@ -24,7 +24,9 @@ enum { /* what a family means in its own way */
     HF_WINDOW_EVEN = 128,  /* of the first max_window_layers every other one sees only a window, the others everything */
     HF_SCALED_FULL = 256,  /* layers with a window have the rotation of the others, but unscaled */
     HF_RELU2 = 512,        /* the activation, of a network without a gate */
-    HF_LLAMA4 = 1024       /* layers with rotation see chunks; sizes and queries have fields of their own */
+    HF_LLAMA4 = 1024,      /* layers with rotation see chunks; sizes and queries have fields of their own */
+    HF_BIAS = 2048,        /* attention_bias is true unless config.json says otherwise */
+    HF_QK_NORM = 4096      /* q and k are normed, which use_qk_norm may say */
 };
 
 enum { /* config.json's fields that only some families read */
@@ -34,7 +36,7 @@ enum { /* config.json's fields that only some families read */
     READS_USE = 512, READS_FROM = 1024, READS_TYPES = 2048, READS_PERIOD = 4096, READS_NOPE = 8192,
     READS_LOCAL = 16384, READS_BOTH_WAYS = 32768, READS_QK_NORM = 1 << 16, READS_QKV_BIAS = 1 << 17,
     READS_TEMPERATURE = 1 << 18, READS_OUT_BIAS = 1 << 19, READS_LINEAR = 1 << 20, READS_GEMMA4 = 1 << 21, /* hfgemma4.c */
-    READS_LATENT = 1 << 22
+    READS_LATENT = 1 << 22, READS_ALL_BIAS = 1 << 23
 };
 
 static const struct pith__hf_family {
@@ -103,11 +105,19 @@ static const struct pith__hf_family {
     { "glm4_moe", "glm4moe", HF_NO_O_BIAS, READS_BIAS | READS_PART | READS_EXPERTS | READS_QK_NORM,
       PITH__HF_SHARED | PITH__HF_POST_NORM, 0,
       151552, 4096, 10944, 46, 96, 8, 0, 131072, 0, 1e-5, 1e4 },
-    { "gpt_oss", "gpt-oss", HF_WINDOW_PERIOD, READS_BIAS | READS_WINDOW | READS_TYPES | READS_EXPERTS,
+    { "gpt_oss", "gpt-oss", HF_WINDOW_PERIOD | HF_BIAS, READS_BIAS | READS_WINDOW | READS_TYPES | READS_EXPERTS,
       PITH__HF_POST_NORM | PITH__HF_GPTOSS, 2, 201088, 2880, 2880, 36, 64, 8, 64, 131072, 128, 1e-5, 150000 },
     { "llama4_text", "llama4", HF_LLAMA4, READS_BIAS | READS_WINDOW | READS_TYPES | READS_NOPE | READS_EXPERTS | READS_QK_NORM |
       READS_CHUNK, PITH__HF_LLAMA4, 4, 202048, 5120, 16384, 48, 40, 8, 128, 131072, 8192, 1e-5, 5e5 },
-    { "seed_oss", "seed_oss", 0, READS_BIAS | READS_OUT_BIAS | READS_FFN_BIAS, PITH__HF_POST_NORM, 0,
+    { "arcee", "arcee", HF_RELU2, READS_BIAS | READS_FFN_BIAS, 0, 0,
+      32000, 2560, 18432, 32, 32, 0, 0, 4096, 0, 1e-5, 1e4 },
+    { "hunyuan_v1_dense", "hunyuan-dense", HF_QK_NORM, READS_BIAS, PITH__HF_HUNYUAN, 0,
+      290943, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1e-5, 1e4 },
+    { "ernie4_5", "ernie4_5", HF_TIED, READS_ALL_BIAS, 0, 0,
+      103424, 1024, 3072, 18, 16, 2, 128, 131072, 0, 1e-5, 5e5 },
+    { "glm4", "glm4", HF_BIAS | HF_NO_O_BIAS, READS_BIAS | READS_PART, PITH__HF_GLM4 | PITH__HF_FUSED, 0,
+      151552, 4096, 13696, 40, 32, 2, 128, 131072, 0, 1.5625e-7, 1e4 },
+    { "seed_oss", "seed_oss", HF_BIAS, READS_BIAS | READS_OUT_BIAS | READS_FFN_BIAS, PITH__HF_POST_NORM, 0,
       155136, 4096, 27648, 64, 80, 8, 128, 524288, 0, 1e-6, 1e4 },
     { "exaone4", "exaone4", HF_WINDOW_PERIOD, READS_WINDOW | READS_TYPES | READS_PERIOD, PITH__HF_POST_NORM, 4,
       102400, 4096, 16384, 32, 32, 32, 0, 2048, 4096, 1e-5, 1e4 },
@@ -132,6 +142,7 @@ static const struct {
     int neutral;
 } hf_fields[] = {
     { "attention_bias", READS_BIAS, NEUTRAL_NONE },
+    { "use_bias", READS_ALL_BIAS, NEUTRAL_NONE },
     { "attention_out_bias", READS_OUT_BIAS, NEUTRAL_NONE },
     { "mlp_bias", READS_FFN_BIAS, NEUTRAL_NONE },
     { "partial_rotary_factor", READS_PART, NEUTRAL_ONE },
@@ -342,6 +353,7 @@ static void config_refuse(pith__hf *c, pith__json outer) {
         static const char *const need[] = { "null or 0", "1", "head_dim" };
         pith__json value = pith__hf_get(c->at, hf_fields[i].name);
         if (c->family->reads & hf_fields[i].reads) continue;
+        if (c->family->is & HF_QK_NORM && !strcmp(hf_fields[i].name, "use_qk_norm") && pith__json_type(value) == 't') continue;
         if (config_is_neutral(c, value, hf_fields[i].neutral)) continue;
         char text[80];
         snprintf(text, sizeof text, "%s: %s has no such part", need[hf_fields[i].neutral],
@@ -428,8 +440,8 @@ static int config_bias(pith__hf *c) {
     pith__json out = pith__hf_get(c->at, "attention_out_bias");
     unsigned is = c->family->is;
     if (is & HF_QKV_BIAS) return !(c->family->reads & READS_QKV_BIAS) || pith__hf_bool(c, c->at, "qkv_bias", 1);
-    int apart = (c->family->reads & READS_OUT_BIAS) != 0, gptoss = (c->family->style & PITH__HF_GPTOSS) != 0;
-    int all = pith__hf_bool(c, c->at, "attention_bias", apart || gptoss);
+    int apart = (c->family->reads & READS_OUT_BIAS) != 0, all = pith__hf_bool(c, c->at, "attention_bias", (is & HF_BIAS) != 0);
+    if (c->family->reads & READS_ALL_BIAS) return pith__hf_bool(c, c->at, "use_bias", 0) ? 2 : 0;
     if (!apart) return !all ? 0 : is & HF_NO_O_BIAS ? 1 : 2;
     int o = pith__hf_bool(c, c->at, "attention_out_bias", 0);
     if (o && !all) pith__hf_wrong(c, out, PITH_EARCH, "attention_out_bias", "false where attention_bias is");
@@ -508,7 +520,9 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
     c.local_theta = reads & READS_LOCAL ? 1e4 : is & HF_SCALED_FULL ? -1 : 0;
     int gptoss = (c.family->style & PITH__HF_GPTOSS) != 0;
     c.is_phi3 = !strcmp(c.family->type, "phi3");
-    c.part = !strcmp(c.family->type, "glm4_moe") ? 0.5 : reads & READS_LINEAR ? 0.25 : 0;
+    int half = !strcmp(c.family->type, "glm4_moe") || !strcmp(c.family->type, "glm4");
+    c.part = half ? 0.5 : reads & READS_LINEAR ? 0.25 : 0;
+    c.has_alpha = !strcmp(c.family->type, "hunyuan_v1_dense");
     c.has_temperature = (reads & READS_TEMPERATURE) != 0;
     pith__hf_added(&c, pith__store_add_string(f->s, "general.architecture", c.arch));
     config_sizes(&c);
@@ -528,7 +542,7 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
                             pith__hf_bool(&c, outer, "tie_word_embeddings", (is & HF_TIED) != 0));
     f->bias = config_bias(&c);
     f->no_qk_norm = reads & READS_QK_NORM && !(is & HF_LLAMA4) && !pith__hf_bool(&c, c.at, "use_qk_norm", 0);
-    f->ffn_bias = pith__hf_bool(&c, c.at, "mlp_bias", gptoss);
+    f->ffn_bias = pith__hf_bool(&c, c.at, reads & READS_ALL_BIAS ? "use_bias" : "mlp_bias", gptoss);
     if (!c.code) f->s->hf_style |= pith__hf_head(&c, c.family->style);
     return c.code ? c.code : config_generation(&c, outer);
 }

@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { POST = PITH__HF_POST_NORM, FUSED = PITH__HF_FUSED, FC = PITH__HF_FC, MIXTRAL = PITH__HF_MIXTRAL, BERT = PITH__HF_BERT,
+enum { POST = PITH__HF_POST_NORM, FUSED = PITH__HF_FUSED, FC = PITH__HF_FC, HUNYUAN = PITH__HF_HUNYUAN,
+       GLM4 = PITH__HF_GLM4, MIXTRAL = PITH__HF_MIXTRAL, BERT = PITH__HF_BERT,
        ROBERTA = PITH__HF_ROBERTA, LFM = PITH__HF_LFM, LFM2 = PITH__HF_LFM2,
        DISTIL = PITH__HF_DISTIL, NOMIC = PITH__HF_NOMIC, GPT2 = PITH__HF_GPT2, NEOX = PITH__HF_NEOX,
        MODERN = PITH__HF_MODERN, DELTA = PITH__HF_DELTA, MPNET = PITH__HF_MPNET, SHARED = PITH__HF_SHARED, GPTOSS = PITH__HF_GPTOSS,
@@ -129,13 +130,17 @@ static const struct {
     { "self_attn.kv_b_proj", "attn_kv_b", 0, 0 },
     { "self_attn.kv_b_proj", "attn_k_b", 0, 0 }, /* what becomes of it: kvb.c */
     { "self_attn.kv_b_proj", "attn_v_b", 0, 0 },
-    { "self_attn.q_norm", "attn_q_norm", 0, 0 },
-    { "self_attn.k_norm", "attn_k_norm", 0, 0 },
+    { "self_attn.q_norm", "attn_q_norm", 0, HUNYUAN },
+    { "self_attn.k_norm", "attn_k_norm", 0, HUNYUAN },
+    { "self_attn.query_layernorm", "attn_q_norm", HUNYUAN, 0 },
+    { "self_attn.key_layernorm", "attn_k_norm", HUNYUAN, 0 },
+    { "post_self_attn_layernorm", "post_attention_norm", GLM4, 0 },
+    { "post_mlp_layernorm", "post_ffw_norm", GLM4, 0 },
     { "post_attention_layernorm", "post_attention_norm", POST, 0 },
     { "post_attention_layernorm", "post_attention_norm", DELTA, POST },
     { "post_attention_layernorm", "ffn_norm", 0, POST | DELTA }, /* two meanings of one name */
     { "pre_feedforward_layernorm", "ffn_norm", POST, 0 },
-    { "post_feedforward_layernorm", "post_ffw_norm", 0, 0 },
+    { "post_feedforward_layernorm", "post_ffw_norm", 0, GLM4 },
     { "post_feedforward_layernorm_1", "post_ffw_norm_1", GEMMA4, 0 },
     { "pre_feedforward_layernorm_2", "pre_ffw_norm_2", GEMMA4, 0 },
     { "post_feedforward_layernorm_2", "post_ffw_norm_2", GEMMA4, 0 },

@@ -122,6 +122,14 @@ static void rope_proportional(pith__hf *c, pith__json rope, double part) {
     for (int i = 0; y && i < c->n_rot / 2; i++) y[i] = i < n ? (float)factor : 1e30f;
 }
 
+/* Hunyuan's "dynamic" with an alpha: the base is larger, for texts of any length. 0: there is none. */
+static double rope_alpha(pith__hf *c, pith__json rope) {
+    pith__json type = pith__hf_get(rope, "rope_type");
+    if (!pith__json_type(type)) type = pith__hf_get(rope, "type");
+    int there = c->has_alpha && pith__json_is(type, "dynamic") && pith__json_type(pith__hf_get(rope, "alpha"));
+    return there ? pith__hf_positive(c, rope, "alpha", 1) : 0;
+}
+
 /* "dynamic" changes nothing as long as a text is no longer than max_position_embeddings; what it would do
  * then is not built here. */
 static void rope_scaling(pith__hf *c, pith__json rope, double theta) {
@@ -139,6 +147,8 @@ static void rope_scaling(pith__hf *c, pith__json rope, double theta) {
     } else if (pith__json_is(type, "linear")) {
         pith__hf_put_string(c, "rope.scaling.type", "linear");
         pith__hf_put_float(c, "rope.scaling.factor", pith__hf_positive(c, rope, "factor", NAN));
+    } else if (rope_alpha(c, rope) > 0) {
+        return; /* its base has it */
     } else if (pith__json_is(type, "dynamic")) {
         pith__hf_added(c, pith__store_add_int(c->f->s, "pith.context_limit", c->n_ctx));
     } else {
@@ -197,6 +207,8 @@ PITH_SHARED void pith__hf_rope(pith__hf *c) {
     if (part < 1 && c->n_rot % 2)
         pith__hf_wrong(c, pith__hf_get(c->at, "partial_rotary_factor"), PITH_EARCH,
                        "partial_rotary_factor", "an even number of channels");
+    double alpha = rope_alpha(c, rope);
+    if (alpha > 0 && c->head_dim > 2) theta *= pow(alpha, c->head_dim / (c->head_dim - 2.0));
     pith__hf_put_int(c, "rope.dimension_count", c->n_rot);
     pith__hf_put_float(c, "rope.freq_base", theta);
     if (fabs(c->local_theta) > 0) rope_local(c, parameters, common, theta);

@@ -100,6 +100,23 @@ CASES = {
     "smollm3": ("smollm3", dict(LAYERS, num_hidden_layers=5, use_sliding_window=True, sliding_window=6),
                 {}),
     "olmo2": ("olmo2", dict(SMALL, head_dim=None, attention_bias=True), {}),
+    "olmo3": ("olmo3", dict(LAYERS, head_dim=None, sliding_window=6), dict(rope_parameters=dict(
+        full_attention=dict(YARN, original_max_position_embeddings=16),
+        sliding_attention=dict(rope_type="default", rope_theta=700.0)))),
+    "olmo3_hub": ("olmo3", dict(LAYERS, head_dim=None, sliding_window=6), dict(
+        layer_types=None, rope_parameters=None, rope_theta=5e5, rope_scaling=dict(
+            rope_type="yarn", factor=4.0, original_max_position_embeddings=16))),
+    "seed_oss": ("seed_oss", dict(SMALL, attention_out_bias=True, mlp_bias=True), {}),
+    "seed_oss_bare": ("seed_oss", SMALL, dict(attention_bias=None, attention_out_bias=None, mlp_bias=None)),
+    "exaone4": ("exaone4", dict(LAYERS, sliding_window=6, sliding_window_pattern=2), dict(layer_types=None)),
+    "exaone4_full": ("exaone4", SMALL, dict(layer_types=["full_attention"] * 2, sliding_window="null",
+                                            sliding_window_pattern="LLLG")),
+    "nanochat": ("nanochat", dict(SMALL, head_dim=None, attention_bias=True), dict(final_logit_softcapping=None)),
+    "arcee": ("arcee", dict(SMALL, attention_bias=True, mlp_bias=True), {}),
+    "hunyuan": ("hunyuan_v1_dense", dict(SMALL, attention_bias=True), dict(rope_parameters=None, rope_theta=1e4,
+                rope_scaling=dict(type="dynamic", alpha=100.0, factor=1.0))),
+    "ernie4_5": ("ernie4_5", dict(SMALL, use_bias=True), {}),
+    "glm4": ("glm4", SMALL, {}),
     "granite": ("granite", dict(SMALL, head_dim=None, embedding_multiplier=3.0, residual_multiplier=0.75,
                                 attention_multiplier=0.0625, logits_scaling=8.0, mlp_bias=True,
                                 tie_word_embeddings=True), {}),

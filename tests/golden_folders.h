@@ -853,6 +853,249 @@ static const struct golden_folder {
         -2.32357, 1.466173, 1.682078, -1.089475, -0.8717774, 1.172932, 0.8233535, 1.093654,
         1.331763, 1.182626, 1.684197, 0.19823, 1.12429, 1.396168, -1.221201, -0.1667691,
         -1.232142, -1.310327, -0.03949296, -0.1449961, 0.2385949, 1.353202, 0.3821847, -0.6888696 } },
+    { "olmo3",
+      "{'attention_bias': false, 'hidden_act': 'silu', 'hidden_size': 16, 'intermediate_size': "
+      "24, 'layer_types': ['sliding_attention', 'sliding_attention', 'sliding_attention', "
+      "'full_attention'], 'max_position_embeddings': 64, 'model_type': 'olmo3', "
+      "'num_attention_heads': 4, 'num_hidden_layers': 4, 'num_key_value_heads': 2, "
+      "'pad_token_id': 0, 'rms_norm_eps': 1e-05, 'sliding_window': 6, 'tie_word_embeddings': "
+      "false, 'vocab_size': 96, 'rope_parameters': {'full_attention': {'rope_type': 'yarn', "
+      "'factor': 4.0, 'rope_theta': 10000.0, 'original_max_position_embeddings': 16}, "
+      "'sliding_attention': {'rope_type': 'default', 'rope_theta': 700.0}}}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{4}.mlp.down_proj.weight 16 24; model.layers.{4}.mlp.gate_proj.weight 24 16; "
+      "model.layers.{4}.mlp.up_proj.weight 24 16; "
+      "model.layers.{4}.post_attention_layernorm.weight 16; "
+      "model.layers.{4}.post_feedforward_layernorm.weight 16; "
+      "model.layers.{4}.self_attn.k_norm.weight 8; model.layers.{4}.self_attn.k_proj.weight 8 16;"
+      " model.layers.{4}.self_attn.o_proj.weight 16 16; model.layers.{4}.self_attn.q_norm.weight "
+      "16; model.layers.{4}.self_attn.q_proj.weight 16 16; "
+      "model.layers.{4}.self_attn.v_proj.weight 8 16; model.norm.weight 16",
+      70.6260959,
+      { 1.144111, 1.282701, -1.306369, -0.5482543, -1.158553, -1.55926, -0.2109068, -1.635532,
+        -0.212968, -0.1706432, 0.6519682, 0.1827985, 0.2762823, -1.657882, 0.1975282, -0.6835689,
+        -0.4790534, 0.7363554, 0.2757844, 0.5492609, 0.08849738, -0.9372519, -0.08321957, 0.207647,
+        2.446861, -1.846413, 2.15531, -1.290264, 0.3743947, 0.793085, 1.080776, 1.042554,
+        -0.1349791, 0.9820642, -0.3661757, 0.5560141, 0.3059648, -0.5498731, 0.9347987, 1.932498 } },
+    { "olmo3_hub",
+      "{'attention_bias': false, 'hidden_act': 'silu', 'hidden_size': 16, 'intermediate_size': "
+      "24, 'max_position_embeddings': 64, 'model_type': 'olmo3', 'num_attention_heads': 4, "
+      "'num_hidden_layers': 4, 'num_key_value_heads': 2, 'pad_token_id': 0, 'rms_norm_eps': "
+      "1e-05, 'sliding_window': 6, 'tie_word_embeddings': false, 'vocab_size': 96, 'rope_theta': "
+      "500000.0, 'rope_scaling': {'rope_type': 'yarn', 'factor': 4.0, "
+      "'original_max_position_embeddings': 16}}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{4}.mlp.down_proj.weight 16 24; model.layers.{4}.mlp.gate_proj.weight 24 16; "
+      "model.layers.{4}.mlp.up_proj.weight 24 16; "
+      "model.layers.{4}.post_attention_layernorm.weight 16; "
+      "model.layers.{4}.post_feedforward_layernorm.weight 16; "
+      "model.layers.{4}.self_attn.k_norm.weight 8; model.layers.{4}.self_attn.k_proj.weight 8 16;"
+      " model.layers.{4}.self_attn.o_proj.weight 16 16; model.layers.{4}.self_attn.q_norm.weight "
+      "16; model.layers.{4}.self_attn.q_proj.weight 16 16; "
+      "model.layers.{4}.self_attn.v_proj.weight 8 16; model.norm.weight 16",
+      70.7748311,
+      { 1.144111, 1.282445, -1.322585, -0.5667223, -1.1033, -1.574425, -0.03078867, -1.584254,
+        -0.2401818, -0.03731991, 0.5978642, 0.2507477, 0.1836304, -1.35472, 0.216028, -0.3558289,
+        -0.6078665, 0.623814, 0.3139244, 0.5990576, -0.02190544, -0.9488281, 0.1327328, 0.01625535,
+        2.469351, -1.879559, 2.003881, -1.183978, 0.2792483, 0.880814, 1.199148, 0.9765655,
+        -0.03733097, 1.104838, -0.4566713, 1.11509, 0.4581278, -0.6830363, 0.9353129, 1.914364 } },
+    { "seed_oss",
+      "{'attention_bias': true, 'attention_out_bias': true, 'head_dim': 8, 'hidden_act': 'silu', "
+      "'hidden_size': 16, 'intermediate_size': 24, 'max_position_embeddings': 64, 'mlp_bias': "
+      "true, 'model_type': 'seed_oss', 'num_attention_heads': 4, 'num_hidden_layers': 2, "
+      "'num_key_value_heads': 2, 'pad_token_id': 0, 'residual_dropout': 0.1, 'rms_norm_eps': "
+      "1e-06, 'rope_parameters': {'rope_theta': 10000.0, 'rope_type': 'default'}, "
+      "'tie_word_embeddings': false, 'vocab_size': 96}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.input_layernorm.weight 16; model.layers.{2}.mlp.down_proj.bias 16; "
+      "model.layers.{2}.mlp.down_proj.weight 16 24; model.layers.{2}.mlp.gate_proj.bias 24; "
+      "model.layers.{2}.mlp.gate_proj.weight 24 16; model.layers.{2}.mlp.up_proj.bias 24; "
+      "model.layers.{2}.mlp.up_proj.weight 24 16; "
+      "model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.k_proj.bias 16; model.layers.{2}.self_attn.k_proj.weight 16 16;"
+      " model.layers.{2}.self_attn.o_proj.bias 16; model.layers.{2}.self_attn.o_proj.weight 16 "
+      "32; model.layers.{2}.self_attn.q_proj.bias 32; model.layers.{2}.self_attn.q_proj.weight 32"
+      " 16; model.layers.{2}.self_attn.v_proj.bias 16; model.layers.{2}.self_attn.v_proj.weight "
+      "16 16; model.norm.weight 16",
+      73.258471,
+      { 1.880359, -0.9372568, -0.9694144, 0.827115, -2.134278, -0.9128452, 0.01082047, -1.073264,
+        -1.329937, 1.043194, -1.29674, -0.0750088, 1.451962, 0.5097318, 1.261285, -0.6263861,
+        -0.481644, -0.7893456, 1.320166, -1.406557, -2.263364, -0.7988682, 0.9485055, 1.846947,
+        -1.134138, -0.6371, 1.435006, -0.4238381, -1.626319, -2.246284, 2.817708, -0.283466,
+        -1.353147, 1.058759, -0.8605228, 1.10662, 2.136239, -2.989761, 2.337154, -0.4285459 } },
+    { "seed_oss_bare",
+      "{'head_dim': 8, 'hidden_act': 'silu', 'hidden_size': 16, 'intermediate_size': 24, "
+      "'max_position_embeddings': 64, 'model_type': 'seed_oss', 'num_attention_heads': 4, "
+      "'num_hidden_layers': 2, 'num_key_value_heads': 2, 'pad_token_id': 0, 'residual_dropout': "
+      "0.1, 'rms_norm_eps': 1e-06, 'rope_parameters': {'rope_theta': 10000.0, 'rope_type': "
+      "'default'}, 'tie_word_embeddings': false, 'vocab_size': 96}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.input_layernorm.weight 16; model.layers.{2}.mlp.down_proj.weight 16 24; "
+      "model.layers.{2}.mlp.gate_proj.weight 24 16; model.layers.{2}.mlp.up_proj.weight 24 16; "
+      "model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.k_proj.bias 16; model.layers.{2}.self_attn.k_proj.weight 16 16;"
+      " model.layers.{2}.self_attn.o_proj.weight 16 32; model.layers.{2}.self_attn.q_proj.bias "
+      "32; model.layers.{2}.self_attn.q_proj.weight 32 16; model.layers.{2}.self_attn.v_proj.bias"
+      " 16; model.layers.{2}.self_attn.v_proj.weight 16 16; model.norm.weight 16",
+      72.9574486,
+      { 1.72249, -1.064279, -1.016667, 0.5733404, -2.225191, -1.318372, 1.241651, -0.8680448,
+        -1.261625, 1.494782, -1.372955, -0.08947984, 1.753516, 0.9192888, 1.451772, 0.08441269,
+        -0.1284548, -0.5094525, 0.9798539, -1.420817, -1.767108, -1.711122, 1.013826, 2.560224,
+        -0.5129696, -1.217472, 1.25444, -0.1513129, -1.204283, -1.972892, 2.694847, 0.08433291,
+        -0.9994667, 1.276181, -0.8334249, 1.20485, 2.101178, -2.57009, 1.99164, -0.9753423 } },
+    { "exaone4",
+      "{'head_dim': 8, 'hidden_act': 'silu', 'hidden_size': 16, 'intermediate_size': 24, "
+      "'max_position_embeddings': 64, 'model_type': 'exaone4', 'num_attention_heads': 4, "
+      "'num_hidden_layers': 4, 'num_key_value_heads': 2, 'pad_token_id': 0, 'rms_norm_eps': "
+      "1e-05, 'rope_parameters': {'rope_theta': 10000.0, 'rope_type': 'default'}, "
+      "'sliding_window': 6, 'sliding_window_pattern': 2, 'tie_word_embeddings': false, "
+      "'vocab_size': 96}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{4}.mlp.down_proj.weight 16 24; model.layers.{4}.mlp.gate_proj.weight 24 16; "
+      "model.layers.{4}.mlp.up_proj.weight 24 16; "
+      "model.layers.{4}.post_attention_layernorm.weight 16; "
+      "model.layers.{4}.post_feedforward_layernorm.weight 16; "
+      "model.layers.{4}.self_attn.k_norm.weight 8; model.layers.{4}.self_attn.k_proj.weight 16 "
+      "16; model.layers.{4}.self_attn.o_proj.weight 16 32; "
+      "model.layers.{4}.self_attn.q_norm.weight 8; model.layers.{4}.self_attn.q_proj.weight 32 "
+      "16; model.layers.{4}.self_attn.v_proj.weight 16 16; model.norm.weight 16",
+      68.6597095,
+      { 0.5522134, -1.108485, -0.05542305, 0.2089249, 0.5354074, -1.310259, 0.4802231, -1.378183,
+        -2.730132, 1.49651, -0.1469863, -1.545144, 0.9971265, 0.6303385, -1.236412, 1.39617,
+        0.06543692, 1.478705, 1.526915, -0.8608974, -2.311129, -1.381272, 1.764045, -0.4603512,
+        -1.460871, 0.5066156, 1.007656, 0.1068066, 2.122405, -1.209431, -0.4035557, -1.202499,
+        -0.125707, 0.05577546, 0.3766837, 0.142734, 1.540492, 0.8654306, 1.979664, 1.042925 } },
+    { "exaone4_full",
+      "{'head_dim': 8, 'hidden_act': 'silu', 'hidden_size': 16, 'intermediate_size': 24, "
+      "'max_position_embeddings': 64, 'model_type': 'exaone4', 'num_attention_heads': 4, "
+      "'num_hidden_layers': 2, 'num_key_value_heads': 2, 'pad_token_id': 0, 'rms_norm_eps': "
+      "1e-05, 'rope_parameters': {'rope_theta': 10000.0, 'rope_type': 'default'}, "
+      "'tie_word_embeddings': false, 'vocab_size': 96, 'layer_types': ['full_attention', "
+      "'full_attention'], 'sliding_window': null, 'sliding_window_pattern': 'LLLG'}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.mlp.down_proj.weight 16 24; model.layers.{2}.mlp.gate_proj.weight 24 16; "
+      "model.layers.{2}.mlp.up_proj.weight 24 16; "
+      "model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.post_feedforward_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.k_norm.weight 8; model.layers.{2}.self_attn.k_proj.weight 16 "
+      "16; model.layers.{2}.self_attn.o_proj.weight 16 32; "
+      "model.layers.{2}.self_attn.q_norm.weight 8; model.layers.{2}.self_attn.q_proj.weight 32 "
+      "16; model.layers.{2}.self_attn.v_proj.weight 16 16; model.norm.weight 16",
+      70.4172993,
+      { 1.644125, -1.988453, -0.2004608, -0.9827273, -0.3578565, -0.970106, 0.6801468, -0.1342766,
+        -1.964645, 0.6516189, -1.832783, -0.1722867, 2.015787, 0.9359157, 1.842837, 2.141109,
+        -0.9957386, 0.5129167, 1.884903, -1.658574, -1.59586, -0.7013892, 1.301826, 1.682538,
+        -0.8472771, 1.541273, 0.3916818, -0.1038262, -0.444137, -0.1330643, 1.891854, -0.4472122,
+        -0.789324, 0.9624175, -0.6015731, 1.580663, 1.869954, 0.1550969, 1.226096, -0.9816108 } },
+    { "nanochat",
+      "{'attention_bias': true, 'hidden_act': 'relu2', 'hidden_size': 16, 'intermediate_size': "
+      "24, 'max_position_embeddings': 64, 'model_type': 'nanochat', 'num_attention_heads': 4, "
+      "'num_hidden_layers': 2, 'num_key_value_heads': 2, 'pad_token_id': 0, 'rms_norm_eps': "
+      "1e-06, 'rope_parameters': {'rope_theta': 10000.0, 'rope_type': 'default'}, "
+      "'tie_word_embeddings': false, 'vocab_size': 96}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; model.layers.{2}.mlp.fc1.weight 24 "
+      "16; model.layers.{2}.mlp.fc2.weight 16 24; model.layers.{2}.self_attn.k_proj.bias 8; "
+      "model.layers.{2}.self_attn.k_proj.weight 8 16; model.layers.{2}.self_attn.o_proj.bias 16; "
+      "model.layers.{2}.self_attn.o_proj.weight 16 16; model.layers.{2}.self_attn.q_proj.bias 16;"
+      " model.layers.{2}.self_attn.q_proj.weight 16 16; model.layers.{2}.self_attn.v_proj.bias 8;"
+      " model.layers.{2}.self_attn.v_proj.weight 8 16",
+      72.7628861,
+      { -1.194027, -1.830464, 1.135135, 0.5059157, -1.986787, -0.8793524, -0.1223092, -1.544661,
+        -1.63721, 0.5848399, -0.1667459, -1.034575, 0.6879702, 0.09915087, 0.9609246, 0.001091829,
+        -2.975314, 1.843512, 0.9697729, -0.7007532, -1.299133, 1.601971, -0.6421587, 0.3853072,
+        -1.352899, -0.5251903, 1.466095, 0.8712819, -0.9012088, 1.93348, -0.07512578, -0.4543217,
+        -1.070661, -2.474975, 0.6902121, -1.010049, -2.314411, 0.6027839, -1.563024, 1.055157 } },
+    { "arcee",
+      "{'attention_bias': true, 'head_dim': 8, 'hidden_act': 'relu2', 'hidden_size': 16, "
+      "'intermediate_size': 24, 'max_position_embeddings': 64, 'mlp_bias': true, 'model_type': "
+      "'arcee', 'num_attention_heads': 4, 'num_hidden_layers': 2, 'num_key_value_heads': 2, "
+      "'pad_token_id': 0, 'rms_norm_eps': 1e-05, 'rope_parameters': {'rope_theta': 10000.0, "
+      "'rope_type': 'default'}, 'tie_word_embeddings': false, 'vocab_size': 96}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.input_layernorm.weight 16; model.layers.{2}.mlp.down_proj.bias 16; "
+      "model.layers.{2}.mlp.down_proj.weight 16 24; model.layers.{2}.mlp.up_proj.bias 24; "
+      "model.layers.{2}.mlp.up_proj.weight 24 16; "
+      "model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.k_proj.bias 16; model.layers.{2}.self_attn.k_proj.weight 16 16;"
+      " model.layers.{2}.self_attn.o_proj.bias 16; model.layers.{2}.self_attn.o_proj.weight 16 "
+      "32; model.layers.{2}.self_attn.q_proj.bias 32; model.layers.{2}.self_attn.q_proj.weight 32"
+      " 16; model.layers.{2}.self_attn.v_proj.bias 16; model.layers.{2}.self_attn.v_proj.weight "
+      "16 16; model.norm.weight 16",
+      72.7351526,
+      { 0.8300837, -0.1313835, -0.905334, -0.475175, -1.88258, 0.633257, 0.657784, 0.1564447,
+        -0.817647, 1.131428, 0.8317161, -0.692704, 1.723895, 0.9070009, 1.62082, 0.606033,
+        -1.116641, 2.560668, 1.278165, -0.3668845, -1.006552, 0.1722451, 1.116058, 1.535731,
+        0.005398084, 0.6661785, 0.9060413, -0.9937998, -1.275048, -1.911597, 1.692347, 1.031513,
+        -0.6074945, 0.5130209, 0.1781291, -0.4931524, 0.4045516, 0.6693431, -0.3761236, 0.5549076 } },
+    { "hunyuan",
+      "{'attention_bias': true, 'eod_token_id': 3, 'head_dim': 8, 'hidden_act': 'silu', "
+      "'hidden_size': 16, 'intermediate_size': 24, 'max_position_embeddings': 64, 'model_type': "
+      "'hunyuan_v1_dense', 'num_attention_heads': 4, 'num_hidden_layers': 2, "
+      "'num_key_value_heads': 2, 'pad_token_id': 0, 'rms_norm_eps': 1e-05, 'tie_word_embeddings':"
+      " false, 'vocab_size': 96, 'rope_theta': 10000.0, 'rope_scaling': {'type': 'dynamic', "
+      "'alpha': 100.0, 'factor': 1.0}}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.input_layernorm.weight 16; model.layers.{2}.mlp.down_proj.weight 16 24; "
+      "model.layers.{2}.mlp.gate_proj.weight 24 16; model.layers.{2}.mlp.up_proj.weight 24 16; "
+      "model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.k_proj.bias 16; model.layers.{2}.self_attn.k_proj.weight 16 16;"
+      " model.layers.{2}.self_attn.key_layernorm.weight 8; model.layers.{2}.self_attn.o_proj.bias"
+      " 16; model.layers.{2}.self_attn.o_proj.weight 16 32; "
+      "model.layers.{2}.self_attn.q_proj.bias 32; model.layers.{2}.self_attn.q_proj.weight 32 16;"
+      " model.layers.{2}.self_attn.query_layernorm.weight 8; "
+      "model.layers.{2}.self_attn.v_proj.bias 16; model.layers.{2}.self_attn.v_proj.weight 16 16;"
+      " model.norm.weight 16",
+      73.2474855,
+      { 1.634538, -1.101935, -0.641204, 1.293973, -2.161552, -1.443529, 0.6233125, -1.105159,
+        -1.485234, 1.927419, -1.395741, 0.07306302, 1.679081, 0.4344251, 1.433404, -0.08361242,
+        -0.3069798, -0.3943773, 1.05948, -1.384376, -1.47687, -0.1724638, 1.762056, 1.917831,
+        -1.145251, -0.3597918, 1.469593, 0.5243285, -1.823567, -0.4226075, 2.624591, -0.3868908,
+        -0.7992672, 1.674681, -1.680062, 1.261686, 2.388733, -2.016831, 1.275406, 0.1420955 } },
+    { "ernie4_5",
+      "{'head_dim': 8, 'hidden_act': 'silu', 'hidden_size': 16, 'intermediate_size': 24, "
+      "'max_position_embeddings': 64, 'model_type': 'ernie4_5', 'num_attention_heads': 4, "
+      "'num_hidden_layers': 2, 'num_key_value_heads': 2, 'pad_token_id': 0, 'rms_norm_eps': "
+      "1e-05, 'rope_parameters': {'rope_theta': 500000.0, 'rope_type': 'default'}, "
+      "'tie_word_embeddings': true, 'use_bias': true, 'vocab_size': 96}",
+      "model.embed_tokens.weight 96 16; model.layers.{2}.input_layernorm.weight 16; "
+      "model.layers.{2}.mlp.down_proj.bias 16; model.layers.{2}.mlp.down_proj.weight 16 24; "
+      "model.layers.{2}.mlp.gate_proj.bias 24; model.layers.{2}.mlp.gate_proj.weight 24 16; "
+      "model.layers.{2}.mlp.up_proj.bias 24; model.layers.{2}.mlp.up_proj.weight 24 16; "
+      "model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.k_proj.bias 16; model.layers.{2}.self_attn.k_proj.weight 16 16;"
+      " model.layers.{2}.self_attn.o_proj.bias 16; model.layers.{2}.self_attn.o_proj.weight 16 "
+      "32; model.layers.{2}.self_attn.q_proj.bias 32; model.layers.{2}.self_attn.q_proj.weight 32"
+      " 16; model.layers.{2}.self_attn.v_proj.bias 16; model.layers.{2}.self_attn.v_proj.weight "
+      "16 16; model.norm.weight 16",
+      145.498024,
+      { -0.2267672, 2.496836, 1.472112, 2.540002, -3.60759, 2.108182, -1.148143, -1.892007,
+        -1.409412, -0.7364747, -1.682439, -1.828589, -1.406614, -0.7166485, 1.76894, -4.201543,
+        -0.3896532, 1.67399, 4.102248, 0.3705842, -2.099484, 0.182341, 1.313198, 0.1602255,
+        -2.735962, 0.4011354, 3.488929, -4.013662, -1.373119, 0.2540423, -0.7484905, 0.2216647,
+        -4.010752, -0.2345582, 0.6198783, -4.611303, 0.9916852, -1.130832, -0.2779957, 0.836645 } },
+    { "glm4",
+      "{'attention_bias': true, 'head_dim': 8, 'hidden_act': 'silu', 'hidden_size': 16, "
+      "'intermediate_size': 24, 'max_position_embeddings': 64, 'model_type': 'glm4', "
+      "'num_attention_heads': 4, 'num_hidden_layers': 2, 'num_key_value_heads': 2, "
+      "'pad_token_id': 0, 'rms_norm_eps': 1.5625e-07, 'rope_parameters': "
+      "{'partial_rotary_factor': 0.5, 'rope_theta': 10000.0, 'rope_type': 'default'}, "
+      "'tie_word_embeddings': false, 'vocab_size': 96}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.input_layernorm.weight 16; model.layers.{2}.mlp.down_proj.weight 16 24; "
+      "model.layers.{2}.mlp.gate_up_proj.weight 48 16; "
+      "model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.post_mlp_layernorm.weight 16; "
+      "model.layers.{2}.post_self_attn_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.k_proj.bias 16; model.layers.{2}.self_attn.k_proj.weight 16 16;"
+      " model.layers.{2}.self_attn.o_proj.weight 16 32; model.layers.{2}.self_attn.q_proj.bias "
+      "32; model.layers.{2}.self_attn.q_proj.weight 32 16; model.layers.{2}.self_attn.v_proj.bias"
+      " 16; model.layers.{2}.self_attn.v_proj.weight 16 16; model.norm.weight 16",
+      73.2602934,
+      { 1.426356, -1.198016, 1.136642, 1.380439, -0.7032205, -1.282889, 1.189057, 1.757666,
+        -0.236259, 1.783356, -0.4015709, -0.5581571, 0.2745695, -0.4134401, 0.3196673, 1.354872,
+        -0.7099245, 0.5863276, 0.9821295, -1.532268, -0.4068397, 1.035856, 0.2557598, 0.8905237,
+        -1.458125, 0.6595931, -0.4438411, -0.1900806, -1.200441, 1.318495, 1.479346, -1.565601,
+        -1.142808, 0.003046395, 0.5741933, 0.2453387, -0.4309916, -2.525792, 0.8094738, -1.470907 } },
     { "granite",
       "{'attention_bias': false, 'attention_multiplier': 0.0625, 'embedding_multiplier': 3.0, "
       "'hidden_act': 'silu', 'hidden_size': 16, 'intermediate_size': 24, 'logits_scaling': 8.0, "
@@ -910,6 +1153,22 @@ static const struct class_defaults { /* window: 0 where none is used */
       16, 4, 128, 32768, 0, 1, 1e-06, 2000000.0 },
     { "olmo2", 50304, 4096, 11008, 32,
       32, 32, 128, 2048, 0, 0, 1e-05, 10000.0 },
+    { "olmo3", 50304, 4096, 11008, 32,
+      32, 32, 128, 2048, 4096, 0, 1e-05, 500000.0 },
+    { "seed_oss", 155136, 4096, 27648, 64,
+      80, 8, 128, 524288, 0, 0, 1e-06, 10000.0 },
+    { "exaone4", 102400, 4096, 16384, 32,
+      32, 32, 128, 2048, 4096, 0, 1e-05, 10000.0 },
+    { "nanochat", 50304, 768, 8192, 12,
+      6, 6, 128, 2048, 0, 0, 1e-06, 10000.0 },
+    { "arcee", 32000, 2560, 18432, 32,
+      32, 32, 80, 4096, 0, 0, 1e-05, 10000.0 },
+    { "hunyuan_v1_dense", 290943, 4096, 11008, 32,
+      32, 32, 128, 2048, 0, 0, 1e-05, 10000.0 },
+    { "ernie4_5", 103424, 1024, 3072, 18,
+      16, 2, 128, 131072, 0, 1, 1e-05, 500000.0 },
+    { "glm4", 151552, 4096, 13696, 40,
+      32, 2, 128, 131072, 0, 0, 1.5625e-07, 10000.0 },
     { "granite", 32000, 4096, 11008, 32,
       32, 32, 128, 2048, 0, 0, 1e-06, 10000.0 },
 };

@@ -121,6 +121,23 @@ TEST(what_transformers_computes) {
     }
 }
 
+/* A GGUF file of the same numbers, of which some tensors have another order or other shapes. */
+TEST(as_gguf_the_same_bits) {
+    for (size_t i = 0; i < sizeof goldens / sizeof *goldens; i++) {
+        write_folder(goldens[i].config, goldens[i].tensors);
+        pith_model *m = open_folder(), *again = NULL;
+        const pith__requant q = { .m = m, .mix = pith__mix_named("F32") };
+        if (m && !pith__requant_gguf(&q, in_folder("all.gguf"), &error)) again = pith_open(in_folder("all.gguf"), NULL, &error);
+        float *x = logits_of(m), *y = again ? logits_of(again) : NULL;
+        if (!x || !y) FAIL("%s: %s", goldens[i].name, error.text);
+        else if (memcmp(x, y, (size_t)N * (size_t)pith_model_shape(m)->n_vocab * sizeof *x))
+            FAIL("%s: other bits", goldens[i].name);
+        free(x), free(y);
+        pith_close(again), pith_close(m);
+    }
+    remove(in_folder("all.gguf"));
+}
+
 /* ---- what config.json may leave out ---------------------------------------------------------- */
 
 static pith__store store;
@@ -217,6 +234,14 @@ TEST(fields_that_a_family_does_not_read) {
         { "phi3", "'use_sliding_window': false", "use_sliding_window" },
         { "phi3_longrope", "'partial_rotary_factor': 0.625", "partial_rotary_factor" },
         { "olmo2", "'residual_multiplier': 0.5", "residual_multiplier" },
+        { "llama", "'use_bias': true", "use_bias" },
+        { "llama", "'attention_out_bias': true", "attention_out_bias" },
+        { "llama", "'use_qk_norm': true", "use_qk_norm" },
+        { "seed_oss_bare", "'attention_bias': false, 'attention_out_bias': true", "attention_out_bias" },
+        { "nanochat", "'hidden_activation': 'silu'", "hidden_activation" },
+        { "exaone4", "'attention_bias': true", "attention_bias" },
+        { "glm4", "'use_qk_norm': true", "use_qk_norm" },
+        { "hunyuan", "'mlp_bias': true", "mlp_bias" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct golden_folder *g = named(cases[i][0]);
@@ -435,6 +460,7 @@ int main(void) {
     if (!mkdtemp(folder)) return 99;
     RUN(what_transformers_computes);
     RUN(experts_of_a_folder_and_of_gguf);
+    RUN(as_gguf_the_same_bits);
     RUN(class_defaults_of_transformers);
     RUN(fields_that_a_family_does_not_read);
     RUN(fields_that_change_nothing);
