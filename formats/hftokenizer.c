@@ -229,6 +229,9 @@ static const struct {
     { "qwen35",
       { SUFFIX "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+"
         "|\\s+(?!\\S)|\\s+" } },
+    { "seed-coder", { SUFFIX "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|\\s*[\\r\\n]+"
+                      "|\\s+(?!\\S)|\\s+" } },
+    { "nanochat", { "'(?i:[sdmt]|ll|ve|re)|" POSSESSIVE("\\p{N}{1,2}") } },
     { "tekken", { CASES("", "\\p{N}") } },
     { "gpt-4o", { CASES(SUFFIX "?", "\\p{N}{1,3}") } },
     { "deepseek-coder",

@@ -51,6 +51,17 @@ TEST(words_of_qwen35) { /* marks are letters; tokenizers 0.23 cuts so */
     WORDS("qwen35", "\xe0\xb9\x80\xe0\xb8\x9b\xe0\xb9\x87\xe0\xb8\x99!\n\n a", "\xe0\xb9\x80\xe0\xb8\x9b\xe0\xb9\x87\xe0\xb8\x99|!\n\n| a|");
 }
 
+/* As `tokenizers` cuts these. */
+TEST(words_of_seed_and_nanochat) {
+    WORDS("seed-coder", "(word) ..\n\n x", "(word|)| ..|\n\n| x|");
+    WORDS("seed-coder", "I'VE 1234 you'll", "I|'VE| |1|2|3|4| you|'ll|");
+    WORDS("seed-coder", "a \n \n  b", "a| \n \n| | b|");
+    WORDS("seed-coder", "caf\xc3\xa9\xcc\x81s ...\r\n\t y  ", "caf\xc3\xa9|\xcc\x81s| ...|\r\n|\t| y|  |");
+    WORDS("nanochat", "I'VE 12345 you'll", "I|'VE| |12|34|5| you|'ll|");
+    WORDS("nanochat", "(word) ..\n\n x", "(word|)| ..\n\n| x|");
+    WORDS("exaone4", "x12345 67", "x|12345| 67|");
+}
+
 TEST(words_of_tekken_and_gpt4o) {
     WORDS("tekken", "HelloWorld", "Hello|World|");
     WORDS("tekken", "HTTPServer", "HTTPServer|");
@@ -116,6 +127,7 @@ int main(void) {
     RUN(words_of_gpt2);
     RUN(words_of_llama3_and_qwen);
     RUN(words_of_qwen35);
+    RUN(words_of_seed_and_nanochat);
     RUN(words_of_tekken_and_gpt4o);
     RUN(words_of_those_with_stages);
     RUN(classes);

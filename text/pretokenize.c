@@ -209,6 +209,20 @@ static ptrdiff_t cut_qwen35(const uint8_t *p, const uint8_t *end) {
     return n ? n : match_lines_or_blanks(p, end);
 }
 
+/* nanochat's numbers have up to two digits */
+static ptrdiff_t cut_nanochat(const uint8_t *p, const uint8_t *end) {
+    return match_llama3_or_qwen(p, end, 2);
+}
+
+/* The same as qwen2, but signs do not take line ends along: ... ?[^\s\p{L}\p{N}\r\n]+|... */
+static ptrdiff_t cut_seed(const uint8_t *p, const uint8_t *end) {
+    ptrdiff_t n = match_contraction(p, end, 1);
+    if (!n) n = match_letters(p, end);
+    if (!n) n = match_numbers(p, end, 1);
+    if (!n) n = match_spaced_but(p, end, PITH__SPACE | LETTERS | PITH__NUMBER, "");
+    return n ? n : match_lines_or_blanks(p, end);
+}
+
 /* ---- words that begin anew at a capital: Mistral's tekken, GPT-4o ---------------------------- */
 
 enum {
@@ -359,7 +373,7 @@ static ptrdiff_t cut_deepseek3(const uint8_t *p, const uint8_t *end) {
  * Phi-4 say dbrx, SmolLM3 says smaug-bpe. */
 static const pith__splitter splitters[] = {
     { "default", { cut_punct, cut_gpt2, cut_numbers, cut_3_digits } },
-    { "gpt-2 phi-2 mpt olmo jais gigachat roberta-bpe modern-bert a.x-4.0 mellum trillion "
+    { "gpt-2 phi-2 mpt olmo jais gigachat roberta-bpe modern-bert a.x-4.0 mellum trillion exaone4 "
       "granite-docling", { cut_gpt2 } },
     { "starcoder refact command-r smollm codeshell exaone minerva-7b mellum2",
       { cut_each_number, cut_gpt2 } },
@@ -368,6 +382,8 @@ static const pith__splitter splitters[] = {
       "chatglm-bpe glm4", { cut_llama3 } },
     { "qwen2 deepseek-r1-qwen stablelm2 megrez hunyuan grok-2", { cut_qwen2 } },
     { "qwen35", { cut_qwen35 } },
+    { "seed-coder", { cut_seed } },
+    { "nanochat", { cut_nanochat } },
     { "tekken", { cut_tekken } },
     { "gpt-4o llama4", { cut_gpt4o } },
     { "deepseek-llm",
