@@ -290,7 +290,7 @@ enum { /* how a family names its tensors */
     PITH__HF_SHARED = 0x8000, /* mlp.shared_experts (DeepSeek, GLM), else mlp.shared_expert (Qwen) */
     PITH__HF_GPTOSS = 0x40000, /* see hfgptoss.c */
     PITH__HF_GEMMA4 = 0x80000,
-    PITH__HF_LLAMA4 = 1 << 26 /* feed_forward; experts lie in stacks of transposed matrices */
+    PITH__HF_LLAMA4 = 1 << 28 /* feed_forward; experts lie in stacks of transposed matrices */
 };
 enum { PITH__HF_NAME = 120 }; /* room for a name */
 PITH_SHARED int pith__hf_to_gguf(const pith__folder *f, pith__str s, char *name); /* 0: not used here */
