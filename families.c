@@ -51,6 +51,8 @@ static const pith__family families[] = {
     { "glm4", PITH__PRE_NORM | PITH__POST_NORM | PITH__FUSED, .window_period = 1, .same_order = 1 },
     { "nanochat", PITH__PRE_NORM | PITH__EMBD_NORM | PITH__QK_NORM | PITH__QK_NORM_LATE | PITH__BARE_NORMS | PITH__HALF |
       PITH__UNGATED | PITH__RELU2_FFN, .window_period = 1, .rope_back = 1 },
+    { "lfm2moe", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | PITH__EXPERTS, .window_period = 1, .mixer = PITH__SHORTCONV,
+      .out_norm = "token_embd_norm", .experts = PITH__SIGMOID_EXPERTS, .expert_eps = 1e-6f },
     { "lfm2", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM, .window_period = 1, .mixer = PITH__SHORTCONV, .out_norm = "token_embd_norm" },
     { "qwen35", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | QWEN35, .window_period = 1, .mixer = PITH__DELTA },
     { "qwen35moe", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | QWEN35 | PITH__EXPERTS, .window_period = 1,

@@ -127,6 +127,8 @@ static const struct pith__hf_family {
       50304, 4096, 11008, 32, 32, 0, 0, 2048, 4096, 1e-5, 5e5 },
     { "granite", "granite", 0, READS_BIAS | READS_FFN_BIAS | READS_MULTIPLIERS, 0, 0,
       32000, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1e-6, 1e4 },
+    { "lfm2_moe", "lfm2moe", HF_TIED, READS_HYBRID | READS_EXPERTS, PITH__HF_LFM | PITH__HF_LFM2, 0,
+      65536, 2048, 7168, 32, 32, 8, 0, 128000, 0, 1e-5, 1e6 },
     { "lfm2", "lfm2", HF_TIED, READS_HYBRID, PITH__HF_LFM | PITH__HF_LFM2, 0,
       65536, 2560, 12288, 32, 32, 8, 0, 128000, 0, 1e-5, 1e6 },
 };
@@ -379,7 +381,7 @@ static void config_sizes(pith__hf *c) {
     pith__hf_put_int(c, "context_length", c->n_ctx);
     const char *wide = d->is & HF_LLAMA4 ? "intermediate_size_mlp" : "intermediate_size"; /* of layers without experts */
     pith__hf_put_int(c, "attention.head_count", n_head);
-    int n_ff = d->style & PITH__HF_LFM2 ? pith__hf_lfm_ff(c, d->n_ff) : pith__hf_int(c, at, wide, 1, d->n_ff);
+    int n_ff = d->style & PITH__HF_LFM2 && !(d->reads & READS_EXPERTS) ? pith__hf_lfm_ff(c, d->n_ff) : pith__hf_int(c, at, wide, 1, d->n_ff);
     if (!(d->reads & READS_GEMMA4)) pith__hf_put_int(c, "feed_forward_length", n_ff);
     const char *eps_name = d->style & PITH__HF_LFM ? "norm_eps" : "rms_norm_eps";
     double eps = pith__hf_float(c, at, eps_name, d->eps);

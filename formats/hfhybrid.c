@@ -63,9 +63,17 @@ PITH_SHARED int pith__hf_lfm_ff(pith__hf *c, int usual) {
     return ((int)part + unit - 1) / unit * unit;
 }
 
+static void hybrid_lfm(pith__hf *c) {
+    pith__json dense = pith__hf_get(c->at, "num_dense_layers");
+    pith__hf_put_int(c, "shortconv.l_cache", pith__hf_int(c, c->at, "conv_L_cache", 2, 3));
+    if (pith__json_type(dense)) pith__hf_put_int(c, "leading_dense_block_count", pith__hf_int(c, c->at, "num_dense_layers", 0, 0));
+    if (!pith__hf_bool(c, c->at, "use_expert_bias", 1))
+        pith__hf_wrong(c, pith__hf_get(c->at, "use_expert_bias"), PITH_EARCH, "use_expert_bias", "true");
+}
+
 /* ---- all of it --------------------------------------------------------------------------------------- */
 
 PITH_SHARED void pith__hf_hybrid(pith__hf *c, int style) {
     hybrid_heads(c);
-    if (style & PITH__HF_LFM) pith__hf_put_int(c, "shortconv.l_cache", pith__hf_int(c, c->at, "conv_L_cache", 2, 3));
+    if (style & PITH__HF_LFM) hybrid_lfm(c);
 }

@@ -116,6 +116,7 @@ static const struct {
     { "feed_forward.w1", "ffn_gate", LFM, 0 },
     { "feed_forward.w3", "ffn_up", LFM, 0 },
     { "feed_forward.w2", "ffn_down", LFM, 0 },
+    { "feed_forward.gate", "ffn_gate_inp", LFM, 0 },
     { "input_layernorm", "attn_norm", 0, 0 },
     { "self_attn.q_proj", "attn_q", 0, 0 },
     { "self_attn.k_proj", "attn_k", 0, 0 },
@@ -225,12 +226,15 @@ static const struct {
     { "mlp.Wi", "ffn_up", MODERN, 0 },
     { "mlp.Wo", "ffn_down", MODERN, 0 },
 }, name_expert[] = { /* behind "mlp.experts.3." or Mixtral's "block_sparse_moe.experts.3." */
-    { "gate_proj", "ffn_gate", 0, MIXTRAL },
-    { "up_proj", "ffn_up", 0, MIXTRAL },
-    { "down_proj", "ffn_down", 0, MIXTRAL },
+    { "gate_proj", "ffn_gate", 0, MIXTRAL | LFM },
+    { "up_proj", "ffn_up", 0, MIXTRAL | LFM },
+    { "down_proj", "ffn_down", 0, MIXTRAL | LFM },
     { "w1", "ffn_gate", MIXTRAL, 0 },
     { "w3", "ffn_up", MIXTRAL, 0 },
     { "w2", "ffn_down", MIXTRAL, 0 },
+    { "w1", "ffn_gate", LFM, 0 },
+    { "w3", "ffn_up", LFM, 0 },
+    { "w2", "ffn_down", LFM, 0 },
 };
 /* Behind "layers.7." and "blk.7." too: names that do not end in .weight or .bias, as experts in a stack have them. */
 static const struct {
@@ -248,6 +252,7 @@ static const struct {
     { "mlp.experts.down_proj_scales", "ffn_down_exps.scales", GPTOSS, 0 },
     { "mlp.experts.down_proj_bias", "ffn_down_exps.bias", GPTOSS, 0 },
     { "self_attn.sinks", "attn_sinks.weight", GPTOSS, 0 },
+    { "feed_forward.expert_bias", "exp_probs_b.bias", LFM, 0 },
     { "mlp.gate.e_score_correction_bias", "exp_probs_b.bias", 0, MIXTRAL },
     { "linear_attn.A_log", "ssm_a", DELTA, 0 },
     { "linear_attn.dt_bias", "ssm_dt.bias", DELTA, 0 },
@@ -267,6 +272,10 @@ static int fits_style(int only, int never, int style) {
     int elder = style & PITH__HF_ELDERS;
     if (elder || only & PITH__HF_ELDERS) return (elder & only) != 0;
     return (style & only) == only && !(style & never);
+}
+
+static const char *experts_of(int style) { /* what stands before the number of an expert */
+    return style & MIXTRAL ? "block_sparse_moe.experts." : style & LFM ? "feed_forward.experts." : "mlp.experts.";
 }
 
 /* ---- parts of a name ----------------------------------------------------------------------------- */
@@ -332,7 +341,7 @@ static int gguf_inner(const pith__folder *f, pith__str layer, pith__str s, char 
     if (!kind) return 0;
     if (bias && !has_bias(f, s)) return 0;
     if (f->no_qk_norm && (pith__str_is(s, "self_attn.q_norm") || pith__str_is(s, "self_attn.k_norm"))) return 0;
-    if (name_begins(&s, style & MIXTRAL ? "block_sparse_moe.experts." : "mlp.experts.")) {
+    if (name_begins(&s, experts_of(style))) {
         if (bias || !name_number(&s, &expert)) return 0;
         for (int i = 0; i < N_EXPERT; i++) {
             if (!fits_style(name_expert[i].only, name_expert[i].never, style)) continue;
@@ -456,7 +465,7 @@ static const char *hf_inner(const pith__store *s, pith__str layer, pith__str par
         int only = dot ? name_expert[i].only : name_inner[i].only;
         int never = dot ? name_expert[i].never : name_inner[i].never;
         if (!fits_style(only, never, s->hf_style) || !pith__str_is(part, gguf)) continue;
-        if (dot) experts = s->hf_style & MIXTRAL ? "block_sparse_moe.experts." : "mlp.experts.";
+        if (dot) experts = experts_of(s->hf_style);
         snprintf(room, PITH__HF_NAME, "%.*s%s%.*s.%s%.*s%s%s.%s", (int)prefix.n, prefix.p,
                  layers, (int)layer.n, layer.p, experts, (int)expert.n, expert.p, dot ? "." : "", hf,
                  bias ? "bias" : "weight");

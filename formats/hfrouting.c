@@ -35,6 +35,7 @@ static const struct routing {
     { "gpt_oss", "num_local_experts", NULL, NULL, SUMS, 128, 4, 0, 0, 1 },
     { "llama4_text", "num_local_experts", "intermediate_size", NULL, MAY_SUM | SIGMOIDS, 16, 1, 8192, 0, 1 },
     { "olmoe", "num_experts", NULL, NULL, MAY_SUM, 64, 8, 0, 0, 1 },
+    { "lfm2_moe", "num_experts", "moe_intermediate_size", NULL, DOES_SUM | SIGMOIDS | FACTOR, 32, 4, 1792, 0, 1 },
     { "glm4_moe", "n_routed_experts", "moe_intermediate_size", "n_shared_experts",
       DOES_SUM | SIGMOIDS | FACTOR | GROUPS | FIRST_DENSE, 128, 8, 1408, 1, 1 },
     { "deepseek_v2", "n_routed_experts", "moe_intermediate_size", "n_shared_experts", NEVER_SUM | FACTOR | FIRST_DENSE | METHODS,

@@ -37,6 +37,7 @@ static const struct {
     { "gemma4", 1e-5, 0 },
     { "gemma4moe", 1e-5, 0 },
     { "llama4", 1e-5, 0 },
+    { "lfm2moe", 1e-5, 0 },
 };
 enum { N_MODEL = sizeof models / sizeof *models };
 
