@@ -44,13 +44,14 @@ static const pith__family families[] = {
       .experts = PITH__SIGMOID_EXPERTS, .expert_eps = 1e-20f },
     { "seed_oss", PITH__PRE_NORM | PITH__FFN_POST_NAME | PITH__HALF, .window_period = 1 },
     { "exaone4", PITH__POST_NORM | PITH__HALF | PITH__QK_NORM, .window_period = 4, .rope_windowed = 1 },
-    { "granite", PITH__PRE_NORM, .window_period = 1 },
     { "arcee", PITH__PRE_NORM | PITH__UNGATED | PITH__RELU2_FFN, .window_period = 1 },
     { "hunyuan-dense", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | PITH__QK_NORM_LATE, .window_period = 1 },
     { "ernie4_5", PITH__PRE_NORM, .window_period = 1, .same_order = 1 },
     { "glm4", PITH__PRE_NORM | PITH__POST_NORM | PITH__FUSED, .window_period = 1, .same_order = 1 },
     { "nanochat", PITH__PRE_NORM | PITH__EMBD_NORM | PITH__QK_NORM | PITH__QK_NORM_LATE | PITH__BARE_NORMS | PITH__HALF |
       PITH__UNGATED | PITH__RELU2_FFN, .window_period = 1, .rope_back = 1 },
+    { "granite", PITH__PRE_NORM, .window_period = 1, .may_not_rotate = 1 },
+    { "granitehybrid", PITH__PRE_NORM | PITH__EXPERTS, .window_period = 1, .mixer = PITH__MAMBA, .may_not_rotate = 1 },
     { "lfm2moe", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | PITH__EXPERTS, .window_period = 1, .mixer = PITH__SHORTCONV,
       .out_norm = "token_embd_norm", .experts = PITH__SIGMOID_EXPERTS, .expert_eps = 1e-6f },
     { "lfm2", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM, .window_period = 1, .mixer = PITH__SHORTCONV, .out_norm = "token_embd_norm" },
@@ -487,8 +488,8 @@ PITH_SHARED void pith__make_biases(pith__opening *o) {
 
 /* ---- layers of other kinds ------------------------------------------------------------------------- */
 
-/* Of the delta rule. What comes from a file is small enough that no product here overflows. */
-static void delta_sizes(pith__opening *o, pith__recurrent *r) {
+/* Of layers whose state has heads. What comes from a file is small enough that no product here overflows. */
+static void ssm_sizes(pith__opening *o, pith__recurrent *r) {
     enum { MOST = 1 << 14 };
     int inner = int_key(o, "ssm.inner_size", 1, 0);
     r->n_tap = int_key(o, "ssm.conv_kernel", 2, 0);
@@ -503,8 +504,9 @@ static void delta_sizes(pith__opening *o, pith__recurrent *r) {
     if (inner % r->n_head || inner / r->n_head > MOST)
         pith__fail_hyper(o, "ssm.inner_size", inner, "a multiple of ssm.time_step_rank, by 16384 at most");
     if (o->code) return;
-    r->n_inner = inner, r->n_in = inner + 3 * r->n_head;
+    r->n_inner = inner;
     r->n_conv = 2 * r->n_k_head * r->dk + inner;
+    r->n_in = o->family->mixer == PITH__MAMBA ? inner + r->n_conv + r->n_head : inner + 3 * r->n_head;
 }
 
 /* Every layer of this mixer has these sizes. */
@@ -518,7 +520,7 @@ static pith__recurrent state_sizes(pith__opening *o, int mixer) {
         r.n_conv = r.n_inner = n_embd;
         r.n_in = o->code ? 0 : 3 * n_embd;
         break;
-    case PITH__DELTA: delta_sizes(o, &r); break;
+    case PITH__DELTA: case PITH__MAMBA: ssm_sizes(o, &r); break;
     }
     return r;
 }
@@ -563,6 +565,7 @@ static void set_pattern(pith__opening *o) {
         if (f->window_later) windowed = l % period != 0;
         if (local && local->type == PITH__ARRAY) windowed = pith__key_item(local, (size_t)l) != 0;
         int rotated = f->rope_windowed && window ? windowed : !f->rope_period || (l + 1) % f->rope_period != 0;
+        if (f->may_not_rotate) rotated = flag_key(o, "rope.scaling.finetuned", 1);
         if (plain && plain->type == PITH__ARRAY) rotated = pith__key_item(plain, (size_t)l) == 0;
         windowed = windowed && window > 0 && m->layer[l].mixer == PITH__ATTENTION;
         m->layer[l].mask = (pith__mask){ .causal = causal, .window = !windowed ? 0 : causal ? window : window / 2 + 1,

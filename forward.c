@@ -252,6 +252,7 @@ static void mix(const pith__block *b) {
     case PITH__LATENT: pith__run_latent(b, x); break;
     case PITH__SHORTCONV: pith__run_shortconv(b, x); break;
     case PITH__DELTA: pith__run_delta(b, x); break;
+    case PITH__MAMBA: pith__run_mamba(b, x); break;
     }
     pith__each_token(b, after_mixer);
 }

@@ -134,7 +134,7 @@ PITH_SHARED pith__str pith__template_text(const pith_template *t); /* the progra
 
 /* Architectures are values: what a family does differently is one of these. */
 enum { PITH__RMSNORM, PITH__LAYERNORM }; /* kinds of norms: pith__run_norm knows them */
-enum { PITH__ATTENTION, PITH__LATENT, PITH__SHORTCONV, PITH__DELTA }; /* kinds of mixers, by which a token gets something from others: mix() in forward.c */
+enum { PITH__ATTENTION, PITH__LATENT, PITH__SHORTCONV, PITH__DELTA, PITH__MAMBA }; /* kinds of mixers, by which a token gets something from others: mix() in forward.c */
 
 typedef struct {
     char arch[16];
@@ -213,12 +213,14 @@ typedef struct {         /* a mixer that has a state instead of keys and values:
     int n_conv;          /* channels that are convolved */
     int n_in;            /* numbers that a token brings: rows of in */
     int n_inner;         /* numbers that come out of the recurrence: columns of out */
-    int n_head, n_k_head, dk; /* delta rule: value heads; key heads, and numbers of a key */
+    int n_head, n_k_head, dk; /* delta rule: value heads; key heads, and numbers of a key. Mamba: heads; groups; rows of a state */
     pith__weight in;     /* (n_in, n_embd); delta rule: (n_conv, n_embd), and n_in is of the next three, and n_head more */
     pith__weight z;      /* (n_inner, n_embd) gates */
     pith__weight beta, decay; /* (n_head, n_embd) */
     pith__weight dt_bias, rate; /* (n_head) of a token that brings x, e^(rate softplus(x + dt_bias)) of the state stays */
-    pith__weight norm;   /* (n_inner / n_head) */
+    pith__weight norm;   /* (n_inner / n_head); Mamba: (n_inner) */
+    pith__weight skip;   /* (n_head) Mamba: so much of x comes out beside what the state gives */
+    pith__weight conv_bias; /* (n_conv) or none */
     pith__weight conv;   /* (n_conv, n_tap) floats; the token's own comes last */
     pith__weight out;    /* (n_embd, n_inner) */
 } pith__recurrent;
@@ -379,6 +381,7 @@ typedef struct {
     const char *out_norm; /* the last norm's name in files; NULL: output_norm */
     int yarn_exact;      /* 1: see rope_stretch.truncate */
     float act_limit, act_alpha; /* see pith__hyper */
+    int may_not_rotate;  /* 1: with rope.scaling.finetuned false nothing is rotated (Granite 4) */
 } pith__family;
 
 typedef struct { /* what opening carries along; code stays at the first error */
@@ -766,6 +769,10 @@ PITH_SHARED void pith__run_shortconv(const pith__block *b, const float *x);
 /* ---- delta.c: linear attention by the gated delta rule ------------------------------------------------ */
 
 PITH_SHARED void pith__run_delta(const pith__block *b, const float *x); /* the same */
+
+/* ---- mamba.c: Mamba-2 ------------------------------------------------------------------------------------ */
+
+PITH_SHARED void pith__run_mamba(const pith__block *b, const float *x); /* the same */
 
 /* ---- latent.c: latent attention ------------------------------------------------------------------------ */
 

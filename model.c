@@ -14,7 +14,7 @@
 /* ---- weights --------------------------------------------------------------------------------------- */
 
 enum { ONE, EMBD, HEADS, VALUES, KV_HEADS, HEAD, HEAD_COUNT, FF, QKV, GATE_UP, EXPERT, VOCAB, PLE,
-       MIX_IN, CONV, TAPS, INNER, VALUE_HEADS, VALUE }; /* sizes by name */
+       MIX_IN, CONV, TAPS, INNER, VALUE_HEADS, VALUE, GROUPS, GROUP }; /* sizes by name */
 
 static size_t size_of(const pith__hyper *h, const pith__layer *w, int what) {
     size_t head = (size_t)w->head_dim, n = (size_t)w->n_head, kv = (size_t)w->n_kv_head;
@@ -35,6 +35,8 @@ static size_t size_of(const pith__hyper *h, const pith__layer *w, int what) {
     case TAPS: return (size_t)w->recurrent.n_tap;
     case INNER: return (size_t)w->recurrent.n_inner;
     case VALUE_HEADS: return (size_t)w->recurrent.n_head;
+    case GROUPS: return (size_t)w->recurrent.n_k_head;
+    case GROUP: return (size_t)(w->recurrent.n_inner / w->recurrent.n_k_head);
     case VALUE: return (size_t)(w->recurrent.n_inner / w->recurrent.n_head);
     case PLE: return (size_t)h->n_ple;
     default: return 1;
@@ -79,7 +81,7 @@ static const struct part {
 static const struct state_part {
     const char *name;
     size_t at;
-    int mixer, rows, cols, floats; /* floats 1: its numbers are copied to floats, as those of a norm are */
+    int mixer, rows, cols, floats; /* floats 1: its numbers are copied to floats, as those of a norm are; 2: if it is there */
 } state_parts[] = {
     { "shortconv.in_proj.weight", PART(recurrent.in), PITH__SHORTCONV, MIX_IN, EMBD, 0 },
     { "shortconv.conv.weight", PART(recurrent.conv), PITH__SHORTCONV, CONV, TAPS, 1 },
@@ -93,6 +95,14 @@ static const struct state_part {
     { "ssm_a", PART(recurrent.rate), PITH__DELTA, ONE, VALUE_HEADS, 1 },
     { "ssm_norm.weight", PART(recurrent.norm), PITH__DELTA, ONE, VALUE, 1 }, /* never stored as w for 1 + w */
     { "ssm_out.weight", PART(recurrent.out), PITH__DELTA, EMBD, INNER, 0 },
+    { "ssm_in.weight", PART(recurrent.in), PITH__MAMBA, MIX_IN, EMBD, 0 },
+    { "ssm_conv1d.weight", PART(recurrent.conv), PITH__MAMBA, CONV, TAPS, 1 },
+    { "ssm_conv1d.bias", PART(recurrent.conv_bias), PITH__MAMBA, ONE, CONV, 2 },
+    { "ssm_dt.bias", PART(recurrent.dt_bias), PITH__MAMBA, ONE, VALUE_HEADS, 1 },
+    { "ssm_a", PART(recurrent.rate), PITH__MAMBA, VALUE_HEADS, ONE, 1 },
+    { "ssm_d", PART(recurrent.skip), PITH__MAMBA, VALUE_HEADS, ONE, 1 },
+    { "ssm_norm.weight", PART(recurrent.norm), PITH__MAMBA, GROUPS, GROUP, 1 },
+    { "ssm_out.weight", PART(recurrent.out), PITH__MAMBA, EMBD, INNER, 0 },
 };
 
 /* The tensor blk.LAYER.NAME of the given shape, or NULL (an error unless it is optional). */
@@ -301,6 +311,14 @@ static void bind_beside(pith__opening *o, int l, pith__layer *layer) {
     bind_matrix(o, &layer->shared.down, tensor_of(o, l, "ffn_down.weight", n, n_ff, 0));
 }
 
+/* 1: the rows of up stand behind those of gate in one tensor, as folders of Granite 4 have them. */
+static int is_fused(pith__opening *o, int l, const char *name, size_t n_ff) {
+    char full[48];
+    snprintf(full, sizeof full, "blk.%d.%s", l, name);
+    const pith__tensor *t = pith__store_tensor(&o->m->store, full);
+    return o->family->mixer == PITH__MAMBA && t && t->rows / 2 == n_ff && t->rows % 2 == 0;
+}
+
 /* The router and its experts, and the network beside them. */
 static void bind_experts(pith__opening *o, int l, pith__layer *layer) {
     const pith__hyper *h = &o->m->hyper;
@@ -316,8 +334,14 @@ static void bind_experts(pith__opening *o, int l, pith__layer *layer) {
     }
     if (o->family->experts & PITH__EXPERTS_BESIDE) bind_beside(o, l, layer);
     if (o->family->experts & PITH__EXPERTS_BESIDE || !h->n_ff_shared) return;
-    if (h->gated) bind_matrix(o, &layer->shared.gate, tensor_of(o, l, "ffn_gate_shexp.weight", n_ff, n_embd, 0));
-    bind_matrix(o, &layer->shared.up, tensor_of(o, l, "ffn_up_shexp.weight", n_ff, n_embd, 0));
+    if (is_fused(o, l, "ffn_up_shexp.weight", n_ff)) {
+        const pith__tensor *t = tensor_of(o, l, "ffn_up_shexp.weight", 2 * n_ff, n_embd, 0);
+        bind_rows(o, &layer->shared.gate, t, 0, n_ff);
+        bind_rows(o, &layer->shared.up, t, n_ff, n_ff);
+    } else {
+        if (h->gated) bind_matrix(o, &layer->shared.gate, tensor_of(o, l, "ffn_gate_shexp.weight", n_ff, n_embd, 0));
+        bind_matrix(o, &layer->shared.up, tensor_of(o, l, "ffn_up_shexp.weight", n_ff, n_embd, 0));
+    }
     bind_matrix(o, &layer->shared.down, tensor_of(o, l, "ffn_down_shexp.weight", n_embd, n_ff, 0));
     bind_matrix(o, &layer->shared_gate, tensor_of(o, l, "ffn_gate_inp_shexp.weight", 1, n_embd, 1));
 }
@@ -337,7 +361,7 @@ static void bind_ffn(pith__opening *o, int l, pith__layer *layer) {
     pith__ffn *ffn = layer->ffn;
     if (routed) {
         bind_experts(o, l, layer);
-    } else if (o->family->has & PITH__FUSED) {
+    } else if (o->family->has & PITH__FUSED || is_fused(o, l, "ffn_up.weight", n_ff)) {
         t = tensor_of(o, l, "ffn_up.weight", 2 * n_ff, n_embd, 0);
         bind_rows(o, &ffn->gate, t, 0, n_ff);
         bind_rows(o, &ffn->up, t, n_ff, n_ff);
@@ -356,7 +380,7 @@ static void bind_state_parts(pith__opening *o, int l, pith__layer *layer) {
         const struct state_part *p = &state_parts[i];
         if (p->mixer != layer->mixer) continue;
         size_t rows = size_of(&o->m->hyper, layer, p->rows), cols = size_of(&o->m->hyper, layer, p->cols);
-        const pith__tensor *t = tensor_of(o, l, p->name, rows, cols, 0);
+        const pith__tensor *t = tensor_of(o, l, p->name, rows, cols, p->floats == 2);
         pith__weight *w = (pith__weight *)(void *)((char *)layer + p->at);
         if (p->floats) bind_vector(o, w, t, 0);
         else bind_matrix(o, w, t);

@@ -12,6 +12,7 @@
 
 PITH_SHARED size_t pith__state_floats(const pith_model *m, int l) {
     const pith__recurrent *r = &m->layer[l].recurrent;
+    if (m->layer[l].mixer == PITH__MAMBA) return pith__conv_floats(r) + (size_t)r->n_inner * (size_t)r->dk;
     if (m->layer[l].mixer != PITH__DELTA) return r->n_tap ? (size_t)(r->n_tap - 1) * (size_t)r->n_conv : 0;
     return pith__conv_floats(r) + (size_t)r->n_head * pith__delta_blocks(r->n_inner / r->n_head) * (size_t)r->dk * PITH__DELTA_COLUMNS;
 }
@@ -108,7 +109,7 @@ static void convolve_chunk(const void *data, size_t i, uint8_t *scratch) {
         n = pith__until_mark(s, part->position + (int)t, (size_t)part->n - t, &mark);
         size_t row = ((size_t)part->first + t) * channels;
         pith__convolution v = { .x = b->a.conv_in + row, .y = b->a.conv + row, .x_row = channels, .n_channel = channels, .n = n,
-                                .n_tap = (size_t)w->n_tap, .w = w->conv.floats, .state = state };
+                                .n_tap = (size_t)w->n_tap, .w = w->conv.floats, .bias = w->conv_bias.floats, .state = state };
         pith__convolve(&v, c0, c1);
         for (size_t j = 0; j < rows && mark; j++)
             memcpy(mark->states + at + j * channels + c0, state + j * channels + c0, (c1 - c0) * sizeof *state);

@@ -208,6 +208,7 @@ typedef struct { /* a folder while it is read */
     int bias;              /* of attention: 0: none, 1: of q, k and v, 2: of o too */
     int ffn_bias;          /* 1: the feed-forward network has biases */
     int no_qk_norm;        /* 1: norms of q and k are not used, whatever tensors there are */
+    int n_group;           /* of the heads of Mamba */
     int delta_keys, delta_values, delta_dk, delta_dv; /* linear_attn: heads, and their sizes */
     pith__tensor made[2];  /* rope factors, which GGUF has as tensors */
     int n_made;
@@ -285,6 +286,7 @@ enum { /* how a family names its tensors */
     PITH__HF_ELDERS = 0xbf8, /* these have no name in common with the others */
     PITH__HF_TEXT_HEAD = 0x1000, PITH__HF_TOKEN_HEAD = 0x2000, PITH__HF_WORD_HEAD = 0x4000, /* what the head is of */
     PITH__HF_HEADS = 0x7000,
+    PITH__HF_GRANITE4 = 1 << 26, PITH__HF_GRANITE4_MOE = 1 << 27, /* mamba and shared_mlp; with experts, both */
     PITH__HF_LFM = 1 << 24, PITH__HF_LFM2 = 1 << 25, /* feed_forward.w1; and, before LFM3, self_attn.out_proj */
     PITH__HF_DELTA = 0x10000, /* linear_attn, and post_attention_layernorm is called post_attention_norm in GGUF too */
     PITH__HF_SHARED = 0x8000, /* mlp.shared_experts (DeepSeek, GLM), else mlp.shared_expert (Qwen) */
@@ -354,6 +356,7 @@ PITH_SHARED int pith__hf_head(pith__hf *c, int style);
 /* ---- formats/hfdelta.c: Qwen3.5 ---------------------------------------------------------------------- */
 
 PITH_SHARED void pith__hf_delta(pith__hf *c); /* fields of linear_attn -> keys */
+PITH_SHARED int pith__hf_fade_rates(pith__folder *f, pith__tensor *t); /* A_log becomes -e^A_log */
 PITH_SHARED int pith__hf_delta_layout(pith__folder *f, pith__tensor *t); /* as pith__hf_layout, of one tensor */
 /* ---- formats/hfgemma4.c --------------------------------------------------------------------------------- */
 
@@ -373,6 +376,7 @@ PITH_SHARED int pith__hf_layout(pith__folder *f); /* tensors, under GGUF's names
 /* ---- formats/hfhybrid.c: models some of whose layers are not of attention --------------------------- */
 
 PITH_SHARED void pith__hf_hybrid(pith__hf *c, int style); /* attention.head_count_kv, layer by layer, and what belongs to its mixers */
+PITH_SHARED int pith__hf_granite_layout(pith__folder *f, pith__tensor *t); /* as pith__hf_layout, of one tensor */
 PITH_SHARED int pith__hf_lfm_ff(pith__hf *c, int usual); /* the width of its networks; usual: intermediate_size if it is not said */
 
 /* ---- formats/hfwords.c, postprocess.c: WordPiece; what goes around texts --------------------------- */

@@ -253,6 +253,7 @@ PITH_SHARED int pith__hf_layout(pith__folder *f) {
         if (laid == PITH__BY_HEAD) code = group_qkv(f, t);
         if (t->n_dim == 3 && t->shape[1] == 1 && pith__name_ends(t->name, "conv.weight")) t->n_dim = 2, t->shape[1] = t->shape[2];
         if (f->s->hf_style & PITH__HF_DELTA) code = pith__hf_delta_layout(f, t);
+        if (f->s->hf_style & PITH__HF_GRANITE4) code = pith__hf_granite_layout(f, t);
         if (f->skip_positions && pith__str_is(t->name, "position_embd.weight")) code = skip_positions(f, t);
     }
     return code;

@@ -127,6 +127,8 @@ static const struct pith__hf_family {
       50304, 4096, 11008, 32, 32, 0, 0, 2048, 4096, 1e-5, 5e5 },
     { "granite", "granite", 0, READS_BIAS | READS_FFN_BIAS | READS_MULTIPLIERS, 0, 0,
       32000, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1e-6, 1e4 },
+    { "granitemoehybrid", "granitehybrid", 0, READS_BIAS | READS_MULTIPLIERS | READS_HYBRID | READS_EXPERTS, PITH__HF_GRANITE4, 0,
+      32000, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1e-6, 1e4 },
     { "lfm2_moe", "lfm2moe", HF_TIED, READS_HYBRID | READS_EXPERTS, PITH__HF_LFM | PITH__HF_LFM2, 0,
       65536, 2048, 7168, 32, 32, 8, 0, 128000, 0, 1e-5, 1e6 },
     { "lfm2", "lfm2", HF_TIED, READS_HYBRID, PITH__HF_LFM | PITH__HF_LFM2, 0,
@@ -382,6 +384,8 @@ static void config_sizes(pith__hf *c) {
     const char *wide = d->is & HF_LLAMA4 ? "intermediate_size_mlp" : "intermediate_size"; /* of layers without experts */
     pith__hf_put_int(c, "attention.head_count", n_head);
     int n_ff = d->style & PITH__HF_LFM2 && !(d->reads & READS_EXPERTS) ? pith__hf_lfm_ff(c, d->n_ff) : pith__hf_int(c, at, wide, 1, d->n_ff);
+    if (d->style & PITH__HF_GRANITE4 && pith__hf_int(c, at, "num_local_experts", 0, 8) == 0)
+        n_ff = pith__hf_int(c, at, "shared_intermediate_size", 1, 1024); /* without experts it is the one network */
     if (!(d->reads & READS_GEMMA4)) pith__hf_put_int(c, "feed_forward_length", n_ff);
     const char *eps_name = d->style & PITH__HF_LFM ? "norm_eps" : "rms_norm_eps";
     double eps = pith__hf_float(c, at, eps_name, d->eps);
@@ -539,6 +543,8 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
     f->s->is_folder = 1;
     f->s->qk_halves = !(reads & READS_LATENT || is & HF_LLAMA4); /* these pair neighbours everywhere */
     f->s->hf_style = c.family->style;
+    if (c.family->style & PITH__HF_GRANITE4 && pith__hf_int(&c, c.at, "num_local_experts", 0, 8))
+        f->s->hf_style |= PITH__HF_GRANITE4_MOE;
     f->s->norm_plus_one = (is & HF_GEMMA) != 0;
     f->tied = pith__hf_bool(&c, c.at, "tie_word_embeddings",
                             pith__hf_bool(&c, outer, "tie_word_embeddings", (is & HF_TIED) != 0));

@@ -97,7 +97,7 @@ static int order_tensor(pith__folder *f, pith__tensor *t, size_t first, size_t b
 }
 
 /* A_log becomes how fast a state fades: -e^A_log, in F32. */
-static int fade_rates(pith__folder *f, pith__tensor *t) {
+PITH_SHARED int pith__hf_fade_rates(pith__folder *f, pith__tensor *t) {
     float *y = pith__arena_new(&f->s->arena, t->cols + 1, sizeof *y);
     if (!y) return pith__fail(f->err, PITH_EMEMORY, "%s: no memory", f->dir);
     if (t->rows != 1) return PITH_OK;
@@ -113,7 +113,7 @@ PITH_SHARED int pith__hf_delta_layout(pith__folder *f, pith__tensor *t) {
     };
     pith__str name = t->name;
     int code = PITH_OK;
-    if (pith__name_ends(name, ".ssm_a")) code = fade_rates(f, t);
+    if (pith__name_ends(name, ".ssm_a")) code = pith__hf_fade_rates(f, t);
     if (pith__name_ends(name, ".ssm_conv1d.weight") && t->n_dim == 3 && t->shape[1] == 1) t->n_dim = 2, t->shape[1] = t->shape[2];
     if (f->delta_values % f->delta_keys || f->delta_values == f->delta_keys) return code;
     for (size_t i = 0; i < sizeof ordered / sizeof *ordered && !code; i++) {

@@ -9,13 +9,17 @@
 /* ---- the kinds of layers ----------------------------------------------------------------------- */
 
 /* 1: the layer has a state. Other kinds than attention that families have, by their names. */
-static int hybrid_is_state(pith__hf *c, pith__json type) {
+static int hybrid_is_state(pith__hf *c, int style, pith__json type) {
     if (pith__json_is(type, "full_attention") || pith__json_is(type, "attention")) return 0;
-    if (!pith__json_is(type, "conv")) pith__hf_wrong(c, type, PITH_EARCH, "layer_types", "conv or full_attention");
+    const char *other = style & PITH__HF_LFM ? "conv" : "mamba";
+    char need[48];
+    snprintf(need, sizeof need, "%s or %s", other, style & PITH__HF_LFM ? "full_attention" : "attention");
+    int known = pith__json_is(type, other) || (style & PITH__HF_GRANITE4 && pith__json_is(type, "linear_attention"));
+    if (!known) pith__hf_wrong(c, type, PITH_EARCH, "layer_types", need);
     return 1;
 }
 
-/* Without layer_types: the older full_attn_idxs, or attention in all layers. */
+/* Without layer_types: LFM2's older full_attn_idxs, or attention in all layers; Granite 4: in none. */
 static int hybrid_is_listed(pith__json list, int l) {
     pith__json item;
     int64_t i;
@@ -25,7 +29,7 @@ static int hybrid_is_listed(pith__json list, int l) {
 }
 
 /* attention.head_count_kv becomes an array of int32, in the order of bytes that GGUF has. */
-static void hybrid_heads(pith__hf *c) {
+static void hybrid_heads(pith__hf *c, int style) {
     pith__json types = pith__hf_get(c->at, "layer_types"), list = pith__hf_get(c->at, "full_attn_idxs"), it = types, type;
     size_t n = (size_t)c->f->n_layer;
     pith__key *k = NULL;
@@ -38,8 +42,8 @@ static void hybrid_heads(pith__hf *c) {
     uint8_t *heads = c->code || !k ? NULL : pith__arena_new(&c->f->s->arena, n, 4);
     if (!heads) { pith__hf_added(c, PITH_EMEMORY); return; }
     for (size_t l = 0; l < n; l++) {
-        int state = pith__json_type(list) && !hybrid_is_listed(list, (int)l);
-        if (pith__json_next(&it, NULL, &type)) state = hybrid_is_state(c, type);
+        int state = style & PITH__HF_LFM ? pith__json_type(list) && !hybrid_is_listed(list, (int)l) : 1;
+        if (pith__json_next(&it, NULL, &type)) state = hybrid_is_state(c, style, type);
         for (int i = 0; i < 4; i++) heads[4 * l + (size_t)i] = (uint8_t)(state ? 0 : (uint32_t)k->i >> 8 * i);
     }
     enum { GGUF_TYPE_INT32 = 5 };
@@ -71,9 +75,52 @@ static void hybrid_lfm(pith__hf *c) {
         pith__hf_wrong(c, pith__hf_get(c->at, "use_expert_bias"), PITH_EARCH, "use_expert_bias", "true");
 }
 
+/* ---- Granite 4 ------------------------------------------------------------------------------------- */
+
+static void hybrid_granite(pith__hf *c) {
+    pith__json at = c->at, rotates = pith__hf_get(at, "position_embedding_type"), limit = pith__hf_get(at, "time_step_limit");
+    int64_t wide = (int64_t)pith__hf_int(c, at, "mamba_expand", 1, 2) * pith__hf_int(c, at, "hidden_size", 1, 4096);
+    int heads = pith__hf_int(c, at, "mamba_n_heads", 1, 128), n = wide > INT32_MAX ? INT32_MAX : (int)wide;
+    pith__json dim = pith__hf_get(at, "mamba_d_head"), item;
+    c->f->n_group = pith__hf_int(c, at, "mamba_n_groups", 1, 1);
+    if (pith__json_type(dim) && !pith__json_is(dim, "auto") && (int64_t)pith__hf_int(c, at, "mamba_d_head", 1, 1) * heads != n)
+        pith__hf_wrong(c, dim, PITH_EFORMAT, "mamba_d_head", "mamba_expand times hidden_size, over mamba_n_heads");
+    if (pith__hf_bool(c, at, "mamba_proj_bias", 0))
+        pith__hf_wrong(c, pith__hf_get(at, "mamba_proj_bias"), PITH_EARCH, "mamba_proj_bias", "false");
+    double y = 0;
+    for (int i = 0; pith__json_next(&limit, NULL, &item); i++) /* 0 and infinity, which JSON has no number for */
+        if (pith__json_float(item, &y) && (i == 0 ? y > 0 : y < 1e30))
+            pith__hf_wrong(c, item, PITH_EARCH, "time_step_limit", "from 0 on, without an end");
+    if (pith__json_type(rotates) && !pith__json_is(rotates, "rope") && !pith__json_is(rotates, "nope"))
+        pith__hf_wrong(c, rotates, PITH_EARCH, "position_embedding_type", "rope, nope or null");
+    pith__hf_put_int(c, "rope.scaling.finetuned", pith__json_is(rotates, "rope"));
+    pith__hf_put_int(c, "ssm.conv_kernel", pith__hf_int(c, at, "mamba_d_conv", 2, 4));
+    pith__hf_put_int(c, "ssm.state_size", pith__hf_int(c, at, "mamba_d_state", 1, 256));
+    pith__hf_put_int(c, "ssm.group_count", c->f->n_group);
+    pith__hf_put_int(c, "ssm.time_step_rank", heads);
+    pith__hf_put_int(c, "ssm.inner_size", n);
+}
+
+/* A vector becomes a matrix of so many rows, as GGUF has it. */
+static void as_rows(pith__tensor *t, size_t rows) {
+    if (t->rows != 1 || t->cols % rows) return; /* model.c will say so */
+    t->row_bytes /= rows, t->rows = rows, t->cols /= rows;
+    t->n_dim = 2, t->shape[0] = rows, t->shape[1] = t->cols;
+}
+
+PITH_SHARED int pith__hf_granite_layout(pith__folder *f, pith__tensor *t) {
+    int code = PITH_OK;
+    if (pith__name_ends(t->name, ".ssm_conv1d.weight") && t->n_dim == 3 && t->shape[1] == 1) t->n_dim = 2, t->shape[1] = t->shape[2];
+    if (pith__name_ends(t->name, ".ssm_a")) code = pith__hf_fade_rates(f, t);
+    if (pith__name_ends(t->name, ".ssm_a") || pith__name_ends(t->name, ".ssm_d")) as_rows(t, t->cols);
+    if (pith__name_ends(t->name, ".ssm_norm.weight")) as_rows(t, (size_t)f->n_group);
+    return code;
+}
+
 /* ---- all of it --------------------------------------------------------------------------------------- */
 
 PITH_SHARED void pith__hf_hybrid(pith__hf *c, int style) {
-    hybrid_heads(c);
+    hybrid_heads(c, style);
     if (style & PITH__HF_LFM) hybrid_lfm(c);
+    if (style & PITH__HF_GRANITE4) hybrid_granite(c);
 }

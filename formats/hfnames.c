@@ -10,6 +10,7 @@
 enum { POST = PITH__HF_POST_NORM, FUSED = PITH__HF_FUSED, FC = PITH__HF_FC, HUNYUAN = PITH__HF_HUNYUAN,
        GLM4 = PITH__HF_GLM4, MIXTRAL = PITH__HF_MIXTRAL, BERT = PITH__HF_BERT,
        ROBERTA = PITH__HF_ROBERTA, LFM = PITH__HF_LFM, LFM2 = PITH__HF_LFM2,
+       GRANITE4 = PITH__HF_GRANITE4, GRANITE4_MOE = PITH__HF_GRANITE4_MOE,
        DISTIL = PITH__HF_DISTIL, NOMIC = PITH__HF_NOMIC, GPT2 = PITH__HF_GPT2, NEOX = PITH__HF_NEOX,
        MODERN = PITH__HF_MODERN, DELTA = PITH__HF_DELTA, MPNET = PITH__HF_MPNET, SHARED = PITH__HF_SHARED, GPTOSS = PITH__HF_GPTOSS,
        GEMMA4 = PITH__HF_GEMMA4,
@@ -105,6 +106,17 @@ static const struct {
     const char *hf, *gguf;
     int only, never;
 } name_inner[] = {
+    { "mamba.in_proj", "ssm_in", GRANITE4, 0 },
+    { "mamba.conv1d", "ssm_conv1d", GRANITE4, 0 },
+    { "mamba.norm", "ssm_norm", GRANITE4, 0 },
+    { "mamba.out_proj", "ssm_out", GRANITE4, 0 },
+    { "shared_mlp.input_linear", "ffn_up", GRANITE4, GRANITE4_MOE },
+    { "shared_mlp.output_linear", "ffn_down", GRANITE4, GRANITE4_MOE },
+    { "shared_mlp.input_linear", "ffn_up_shexp", GRANITE4_MOE, 0 },
+    { "shared_mlp.output_linear", "ffn_down_shexp", GRANITE4_MOE, 0 },
+    { "block_sparse_moe.router.layer", "ffn_gate_inp", GRANITE4_MOE, 0 },
+    { "block_sparse_moe.input_linear", "ffn_gate_up_exps", GRANITE4_MOE, 0 },
+    { "block_sparse_moe.output_linear", "ffn_down_exps", GRANITE4_MOE, 0 },
     { "operator_norm", "attn_norm", LFM, 0 },
     { "ffn_norm", "ffn_norm", LFM, 0 },
     { "self_attn.out_proj", "attn_output", LFM2, 0 },
@@ -253,6 +265,9 @@ static const struct {
     { "mlp.experts.down_proj_bias", "ffn_down_exps.bias", GPTOSS, 0 },
     { "self_attn.sinks", "attn_sinks.weight", GPTOSS, 0 },
     { "feed_forward.expert_bias", "exp_probs_b.bias", LFM, 0 },
+    { "mamba.A_log", "ssm_a", GRANITE4, 0 },
+    { "mamba.D", "ssm_d", GRANITE4, 0 },
+    { "mamba.dt_bias", "ssm_dt.bias", GRANITE4, 0 },
     { "mlp.gate.e_score_correction_bias", "exp_probs_b.bias", 0, MIXTRAL },
     { "linear_attn.A_log", "ssm_a", DELTA, 0 },
     { "linear_attn.dt_bias", "ssm_dt.bias", DELTA, 0 },
@@ -317,6 +332,7 @@ static int name_number(pith__str *s, pith__str *number) {
 /* A bias is used only where config.json says so; the older families have those that are there. */
 static int has_bias(const pith__folder *f, pith__str part) {
     if (f->s->hf_style & PITH__HF_ELDERS) return 1;
+    if (pith__str_is(part, "mamba.conv1d")) return 1;
     if (name_begins(&part, "mlp.")) return f->ffn_bias;
     return pith__str_is(part, "self_attn.o_proj") ? f->bias == 2 : f->bias;
 }

@@ -16,6 +16,7 @@ enum {
     GROUPS = 32,         /* n_group, topk_group */
     NEVER_SUM = 128,     /* norm_topk_prob is not read */
     METHODS = 256,       /* DeepSeek's own words: topk_method, scoring_func */
+    MAY_BE_NONE = 1 << 12,   /* the count may be 0 */
     FIRST_DENSE = 64     /* first_k_dense_replace: so many layers at the beginning have no experts */
 };
 
@@ -35,6 +36,7 @@ static const struct routing {
     { "gpt_oss", "num_local_experts", NULL, NULL, SUMS, 128, 4, 0, 0, 1 },
     { "llama4_text", "num_local_experts", "intermediate_size", NULL, MAY_SUM | SIGMOIDS, 16, 1, 8192, 0, 1 },
     { "olmoe", "num_experts", NULL, NULL, MAY_SUM, 64, 8, 0, 0, 1 },
+    { "granitemoehybrid", "num_local_experts", NULL, "shared_intermediate_size", SUMS | MAY_BE_NONE, 8, 2, 0, 1024, 1 },
     { "lfm2_moe", "num_experts", "moe_intermediate_size", NULL, DOES_SUM | SIGMOIDS | FACTOR, 32, 4, 1792, 0, 1 },
     { "glm4_moe", "n_routed_experts", "moe_intermediate_size", "n_shared_experts",
       DOES_SUM | SIGMOIDS | FACTOR | GROUPS | FIRST_DENSE, 128, 8, 1408, 1, 1 },
@@ -93,6 +95,7 @@ PITH_SHARED void pith__hf_routing(pith__hf *c, const char *type) {
     pith__json at = c->at;
     while (r < routings + sizeof routings / sizeof *routings && strcmp(r->type, type) != 0) r++;
     if (r == routings + sizeof routings / sizeof *routings) return;
+    if (r->is & MAY_BE_NONE && pith__hf_int(c, at, r->count, 0, r->n) == 0) return;
     routing_refuse(c, r);
     /* transformers 5 writes the first name, older files have the family's own */
     const char *count = pith__json_type(pith__hf_get(at, r->count)) ? r->count : "num_local_experts";

@@ -217,6 +217,17 @@ typedef struct {
 } pith__convolution;
 PITH_SHARED void pith__convolve(const pith__convolution *v, size_t c0, size_t c1);
 
+/* n tokens of one head of Mamba-2: with fade = e^(rate step), S = fade S + step b x^T; y = S^T c + skip x. */
+typedef struct {
+    const float *x, *b, *c; /* (n, x_row): wide, rows and rows numbers of it */
+    const float *step;   /* (n, step_row): one number of it */
+    float *y;            /* (n, y_row): wide numbers of it */
+    size_t x_row, step_row, y_row, n, rows, wide;
+    float rate, skip;
+    float *state;        /* S (rows, wide) */
+} pith__scan_head;
+PITH_SHARED void pith__mamba(const pith__scan_head *h);
+
 /* math/delta.c: the gated delta rule, of n new tokens of a text: pith__delta_portable. A head has a state (dk, dv), which lies in blocks of
  * 16 columns, so that one stays in the nearest cache for all tokens. The columns that fill up the last block stay 0. */
 enum { PITH__DELTA_COLUMNS = 16 };

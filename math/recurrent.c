@@ -4,6 +4,8 @@
  * same however many tokens come with it. */
 #include "kernels.h"
 
+#include <math.h>
+
 enum { SIDE_BY_SIDE = 64, MOST_TAPS = 16 }; /* channels; taps of weights that are turned */
 
 /* Input t of the tokens at hand; before the first of them (t < 0) of those that the state has. */
@@ -45,5 +47,34 @@ PITH_SHARED void pith__convolve(const pith__convolution *v, size_t c0, size_t c1
     for (size_t j = 0; j + 1 < v->n_tap; j++) { /* a row comes from itself or from one behind it */
         const float *x = input_at(v, (ptrdiff_t)(v->n + j) - (ptrdiff_t)v->n_tap + 1);
         memmove(v->state + j * v->n_channel + c0, x + c0, (c1 - c0) * sizeof *x);
+    }
+}
+
+/* ---- Mamba-2 -------------------------------------------------------------------------------------------- */
+
+enum { COLUMNS_OF_HEAD = 16 }; /* that are computed side by side */
+
+/* One token, some columns of a head: S = fade S + b x^T, y = S^T c + skip x. Row i of S is added to sum i % 4. */
+static void scan_columns(float *s, size_t stride, const float *x, const float *b, const float *c, float *y, size_t rows,
+                         size_t n, float fade, float step, float skip) {
+    float sum[4][COLUMNS_OF_HEAD] = { { 0 } };
+    for (size_t i = 0; i < rows; i++, s += stride) {
+        float add = step * b[i], *to = sum[i % 4];
+        for (size_t j = 0; j < n; j++) {
+            s[j] = fade * s[j] + add * x[j];
+            to[j] += c[i] * s[j];
+        }
+    }
+    for (size_t j = 0; j < n; j++) y[j] = (sum[0][j] + sum[2][j]) + (sum[1][j] + sum[3][j]) + skip * x[j];
+}
+
+PITH_SHARED void pith__mamba(const pith__scan_head *h) {
+    for (size_t t = 0; t < h->n; t++) {
+        const float *x = h->x + t * h->x_row, *b = h->b + t * h->x_row, *c = h->c + t * h->x_row;
+        float step = h->step[t * h->step_row], fade = expf(h->rate * step), *y = h->y + t * h->y_row;
+        for (size_t j = 0; j < h->wide; j += COLUMNS_OF_HEAD) {
+            size_t n = h->wide - j < COLUMNS_OF_HEAD ? h->wide - j : COLUMNS_OF_HEAD;
+            scan_columns(h->state + j, h->wide, x + j, b, c, y + j, h->rows, n, fade, step, h->skip);
+        }
     }
 }
