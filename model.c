@@ -14,7 +14,7 @@
 /* ---- weights --------------------------------------------------------------------------------------- */
 
 enum { ONE, EMBD, HEADS, VALUES, KV_HEADS, HEAD, HEAD_COUNT, FF, QKV, GATE_UP, EXPERT, VOCAB, PLE,
-       MIX_IN, CONV, TAPS, INNER, VALUE_HEADS, VALUE, GROUPS, GROUP }; /* sizes by name */
+       MIX_IN, CONV, TAPS, INNER, VALUE_HEADS, VALUE, NORM_GROUPS, NORM_GROUP }; /* sizes by name */
 
 static size_t size_of(const pith__hyper *h, const pith__layer *w, int what) {
     size_t head = (size_t)w->head_dim, n = (size_t)w->n_head, kv = (size_t)w->n_kv_head;
@@ -35,8 +35,8 @@ static size_t size_of(const pith__hyper *h, const pith__layer *w, int what) {
     case TAPS: return (size_t)w->recurrent.n_tap;
     case INNER: return (size_t)w->recurrent.n_inner;
     case VALUE_HEADS: return (size_t)w->recurrent.n_head;
-    case GROUPS: return (size_t)w->recurrent.n_k_head;
-    case GROUP: return (size_t)(w->recurrent.n_inner / w->recurrent.n_k_head);
+    case NORM_GROUPS: return (size_t)w->recurrent.n_k_head;
+    case NORM_GROUP: return (size_t)(w->recurrent.n_inner / w->recurrent.n_k_head);
     case VALUE: return (size_t)(w->recurrent.n_inner / w->recurrent.n_head);
     case PLE: return (size_t)h->n_ple;
     default: return 1;
@@ -101,7 +101,7 @@ static const struct state_part {
     { "ssm_dt.bias", PART(recurrent.dt_bias), PITH__MAMBA, ONE, VALUE_HEADS, 1 },
     { "ssm_a", PART(recurrent.rate), PITH__MAMBA, VALUE_HEADS, ONE, 1 },
     { "ssm_d", PART(recurrent.skip), PITH__MAMBA, VALUE_HEADS, ONE, 1 },
-    { "ssm_norm.weight", PART(recurrent.norm), PITH__MAMBA, GROUPS, GROUP, 1 },
+    { "ssm_norm.weight", PART(recurrent.norm), PITH__MAMBA, NORM_GROUPS, NORM_GROUP, 1 },
     { "ssm_out.weight", PART(recurrent.out), PITH__MAMBA, EMBD, INNER, 0 },
 };
 

@@ -15,6 +15,11 @@ static const char *const keys[] = {
     "lfm2.attention.head_count 3; lfm2.attention.head_count_kv [0,0,1,0,3]; lfm2.context_length 512; "
     "lfm2.attention.key_length 20; lfm2.attention.value_length 20; "
     "lfm2.attention.layer_norm_rms_epsilon 1e-05; lfm2.rope.freq_base 10000.0; lfm2.shortconv.l_cache 4",
+    "general.architecture granitehybrid; granitehybrid.block_count 3; granitehybrid.embedding_length 60; "
+    "granitehybrid.feed_forward_length 70; granitehybrid.attention.head_count 3; granitehybrid.attention.head_count_kv [0,1,0]; "
+    "granitehybrid.context_length 512; granitehybrid.attention.layer_norm_rms_epsilon 1e-05; granitehybrid.rope.scaling.finetuned false; "
+    "granitehybrid.ssm.conv_kernel 4; granitehybrid.ssm.state_size 11; granitehybrid.ssm.group_count 2; "
+    "granitehybrid.ssm.time_step_rank 6; granitehybrid.ssm.inner_size 120",
 };
 static const char *const tensors[] = {
     "token_embd.weight 40 150; token_embd_norm.weight 150; blk.{5}.attn_norm.weight 150; blk.{5}.ffn_norm.weight 150; "
@@ -25,6 +30,13 @@ static const char *const tensors[] = {
     "blk.2.attn_q_norm.weight 20; blk.2.attn_k_norm.weight 20; "
     "blk.4.attn_q.weight 60 150; blk.4.attn_k.weight 60 150; blk.4.attn_v.weight 60 150; blk.4.attn_output.weight 150 60; "
     "blk.4.attn_q_norm.weight 20; blk.4.attn_k_norm.weight 20",
+    "token_embd.weight 40 60; output_norm.weight 60; blk.{3}.attn_norm.weight 60; blk.{3}.ffn_norm.weight 60; "
+    "blk.{3}.ffn_gate.weight 70 60; blk.{3}.ffn_up.weight 70 60; blk.{3}.ffn_down.weight 60 70; "
+    "blk.1.attn_q.weight 60 60; blk.1.attn_k.weight 20 60; blk.1.attn_v.weight 20 60; blk.1.attn_output.weight 60 60; "
+    "blk.0.ssm_in.weight 290 60; blk.0.ssm_conv1d.weight 164 4; blk.0.ssm_conv1d.bias 164; blk.0.ssm_dt.bias 6; blk.0.ssm_a 6 1; "
+    "blk.0.ssm_d 6 1; blk.0.ssm_norm.weight 2 60; blk.0.ssm_out.weight 60 120; "
+    "blk.2.ssm_in.weight 290 60; blk.2.ssm_conv1d.weight 164 4; blk.2.ssm_dt.bias 6; blk.2.ssm_a 6 1; "
+    "blk.2.ssm_d 6 1; blk.2.ssm_norm.weight 2 60; blk.2.ssm_out.weight 60 120",
 };
 enum { N_KIND = sizeof keys / sizeof *keys };
 
@@ -248,21 +260,25 @@ TEST(a_text_is_shifted) {
 
 /* A layer's kind and its tensors must agree. */
 TEST(patterns_that_contradict_the_tensors_are_refused) {
-    static const struct { const char *was, *is, *says; } wrong[] = {
-        { "[0,0,1,0,3]", "[0,0,0,0,3]", "no tensor 'blk.2.shortconv.in_proj.weight'" },
-        { "[0,0,1,0,3]", "[0,1,1,0,3]", "no tensor 'blk.1.attn_q" },
-        { "[0,0,1,0,3]", "[0,0,1,0,-3]", "attention.head_count_kv' is -3" },
-        { "l_cache 4", "l_cache 5", "'blk.0.shortconv.conv.weight' is 150 x 4, need 150 x 5" },
-        { "l_cache 4", "l_cache 1", "shortconv.l_cache' is 1" },
-        { "lfm2.shortconv.l_cache 4", "lfm2.x 4", "no key 'lfm2.shortconv.l_cache'" },
+    static const struct { const char *was, *is, *says; int kind; } wrong[] = {
+        { "group_count 2", "group_count 4", "ssm.group_count is 4, need a divisor", 1 },
+        { "inner_size 120", "inner_size 121", "ssm.inner_size is 121", 1 },
+        { "state_size 11", "state_size 12", "'blk.0.ssm_in.weight' is 290 x 60, need 294 x 60", 1 },
+        { "rank 6", "rank 3000000", "ssm.time_step_rank is 3000000", 1 },
+        { "[0,0,1,0,3]", "[0,0,0,0,3]", "no tensor 'blk.2.shortconv.in_proj.weight'", 0 },
+        { "[0,0,1,0,3]", "[0,1,1,0,3]", "no tensor 'blk.1.attn_q", 0 },
+        { "[0,0,1,0,3]", "[0,0,1,0,-3]", "attention.head_count_kv' is -3", 0 },
+        { "l_cache 4", "l_cache 5", "'blk.0.shortconv.conv.weight' is 150 x 4, need 150 x 5", 0 },
+        { "l_cache 4", "l_cache 1", "shortconv.l_cache' is 1", 0 },
+        { "lfm2.shortconv.l_cache 4", "lfm2.x 4", "no key 'lfm2.shortconv.l_cache'", 0 },
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         char changed[1024];
         pith_error e = { 0, "" };
-        const char *at = strstr(keys[0], wrong[i].was);
+        const char *from = keys[wrong[i].kind], *at = strstr(from, wrong[i].was);
         REQUIRE(at);
-        snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - keys[0]), keys[0], wrong[i].is, at + strlen(wrong[i].was));
-        bytes b = fixture_gguf(changed, tensors[0], 11);
+        snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - from), from, wrong[i].is, at + strlen(wrong[i].was));
+        bytes b = fixture_gguf(changed, tensors[wrong[i].kind], 11);
         pith_model *m = pith_open_memory(b.p, b.n, NULL, &e);
         CHECK(!m && e.code == PITH_EFORMAT);
         if (!strstr(e.text, wrong[i].says)) FAIL("no '%s' in: %s", wrong[i].says, e.text);
