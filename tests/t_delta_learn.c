@@ -1,5 +1,5 @@
-/* t_delta_learn.c - a model of the shape of Qwen3.5, of linear attention and gated attention, learns: gradients against finite
- * differences of the loss, and a LoRA over its attention and networks. */
+/* t_delta_learn.c - models of the shapes of Qwen3.5, of linear attention and gated attention, and of LFM2, of short
+ * convolutions and attention, learn: gradients against finite differences of the loss, and a LoRA over their layers. */
 #include "../train/train.h"
 #include "test.h"
 
@@ -8,6 +8,7 @@
 enum { LAYERS = 3, EMBD = 24, HEADS = 2, DIM = 8, FF = 20, VOCAB = 29, N = 37, KEYS = 2, VALUES = 4, DK = 6, DV = 20, TAPS = 3 };
 
 static uint64_t state = 1;
+static int lfm; /* 1: LFM2, 0: Qwen3.5 */
 
 static float uniform(void) { return 2 * pith_random(&state) - 1; }
 
@@ -19,7 +20,7 @@ static void add(pith__store *s, int l, const char *part, size_t rows, size_t col
     for (size_t i = 0; i < rows * cols; i++) {
         float u = uniform();
         x[i] = strstr(part, "norm") ? 1 + 0.3f * u : strstr(part, "ssm_a") && !part[5] ? -1 + 0.5f * u : rows == 1 ? 0.3f * u : u * 1.5f / sqrtf((float)cols);
-        if (strstr(part, "token_embd")) x[i] = u;
+        if (strstr(part, "token_embd.")) x[i] = u;
     }
     pith__tensor *t = &s->tensor[s->n_tensor++];
     *t = (pith__tensor){ .name = pith__str_of(name), .n_dim = rows > 1 ? 2 : 1, .shape = { rows > 1 ? rows : cols, cols } };
@@ -28,11 +29,16 @@ static void add(pith__store *s, int l, const char *part, size_t rows, size_t col
 
 static void add_layer(pith__store *s, int l) {
     size_t conv = 2 * KEYS * DK + VALUES * DV;
-    add(s, l, "attn_norm.weight", 1, EMBD), add(s, l, "post_attention_norm.weight", 1, EMBD);
+    add(s, l, "attn_norm.weight", 1, EMBD), add(s, l, lfm ? "ffn_norm.weight" : "post_attention_norm.weight", 1, EMBD);
     add(s, l, "ffn_gate.weight", FF, EMBD), add(s, l, "ffn_up.weight", FF, EMBD), add(s, l, "ffn_down.weight", EMBD, FF);
     if (l == 1) {
-        add(s, l, "attn_q.weight", 2 * HEADS * DIM, EMBD), add(s, l, "attn_k.weight", DIM, EMBD), add(s, l, "attn_v.weight", DIM, EMBD);
+        add(s, l, "attn_q.weight", (lfm ? 1 : 2) * HEADS * DIM, EMBD), add(s, l, "attn_k.weight", DIM, EMBD), add(s, l, "attn_v.weight", DIM, EMBD);
         add(s, l, "attn_q_norm.weight", 1, DIM), add(s, l, "attn_k_norm.weight", 1, DIM), add(s, l, "attn_output.weight", EMBD, HEADS * DIM);
+        return;
+    }
+    if (lfm) {
+        add(s, l, "shortconv.in_proj.weight", 3 * EMBD, EMBD), add(s, l, "shortconv.conv.weight", EMBD, TAPS);
+        add(s, l, "shortconv.out_proj.weight", EMBD, EMBD);
         return;
     }
     add(s, l, "attn_qkv.weight", conv, EMBD), add(s, l, "attn_gate.weight", VALUES * DV, EMBD);
@@ -41,26 +47,40 @@ static void add_layer(pith__store *s, int l) {
     add(s, l, "ssm_out.weight", EMBD, VALUES * DV);
 }
 
+/* attention.head_count_kv: only the layer in the middle is of attention. */
+static void put_heads(pith__store *s) {
+    static const uint8_t heads[4 * LAYERS] = { 0, 0, 0, 0, 1 };
+    pith__store_add_int(s, "lfm2.attention.head_count_kv", 0);
+    pith__key *k = &s->key[s->n_key - 1];
+    k->type = PITH__ARRAY, k->item = PITH__INT, k->gguf_item = 5, k->n = LAYERS;
+    k->at.p = heads, k->at.left = sizeof heads;
+}
+
 static pith_model *make(int threads) {
     static const struct { const char *key; int value; } keys[] = {
         { "block_count", LAYERS }, { "embedding_length", EMBD }, { "attention.head_count", HEADS }, { "attention.head_count_kv", 1 },
         { "attention.key_length", DIM }, { "attention.value_length", DIM }, { "feed_forward_length", FF }, { "context_length", 64 },
         { "rope.dimension_count", 4 }, { "full_attention_interval", 2 }, { "ssm.conv_kernel", TAPS }, { "ssm.state_size", DK },
         { "ssm.group_count", KEYS }, { "ssm.time_step_rank", VALUES }, { "ssm.inner_size", VALUES * DV },
+        { "shortconv.l_cache", TAPS },
     };
-    pith__store s = { .path = "qwen35", .kind = "made" };
+    const char *arch = lfm ? "lfm2" : "qwen35";
+    pith__store s = { .path = arch, .kind = "made" };
     pith_options opt = { .n_threads = threads };
     pith_error e = { 0, "" };
     char key[64];
     state = 1;
-    pith__store_add_string(&s, "general.architecture", "qwen35");
+    pith__store_add_string(&s, "general.architecture", arch);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        snprintf(key, sizeof key, "qwen35.%s", keys[i].key);
+        snprintf(key, sizeof key, "%s.%s", arch, keys[i].key);
+        if (lfm && strstr(key, "head_count_kv")) continue;
         pith__store_add_int(&s, key, keys[i].value);
     }
-    pith__store_add_float(&s, "qwen35.attention.layer_norm_rms_epsilon", 1e-3);
+    if (lfm) put_heads(&s);
+    snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", arch);
+    pith__store_add_float(&s, key, 1e-3);
     s.tensor = pith__arena_new(&s.arena, 4 + 16 * LAYERS, sizeof *s.tensor);
-    add(&s, -1, "token_embd.weight", VOCAB, EMBD), add(&s, -1, "output_norm.weight", 1, EMBD);
+    add(&s, -1, "token_embd.weight", VOCAB, EMBD), add(&s, -1, lfm ? "token_embd_norm.weight" : "output_norm.weight", 1, EMBD);
     for (int l = 0; l < LAYERS; l++) add_layer(&s, l);
     pith_model *m = pith__model_of(&s, &opt, &e);
     if (!m) FAIL("%s", e.text);
@@ -116,7 +136,8 @@ static void texts(void) {
     for (int i = 0; i < N; i++) t[i] = (i * i * 7 + 3 * i + 5) % VOCAB, target[i] = i % 7 == 3 ? -1 : (i * 11 + 2) % VOCAB;
 }
 
-TEST(every_weight) {
+static void check_every_weight(int is_lfm) {
+    lfm = is_lfm;
     pith_error e = { 0, "" };
     pith__params p;
     pith_model *m = make(1);
@@ -132,7 +153,11 @@ TEST(every_weight) {
     pith__tape_free(tape), pith__params_free(&p), pith_close(m);
 }
 
-TEST(threads_and_memory_change_no_bit) {
+TEST(every_weight) { check_every_weight(0); }
+TEST(every_weight_of_lfm2) { check_every_weight(1); }
+
+static void check_bits(int is_lfm) {
+    lfm = is_lfm;
     float *want = NULL;
     size_t n = 0;
     for (int i = 0; i < 4; i++) {
@@ -151,7 +176,10 @@ TEST(threads_and_memory_change_no_bit) {
     free(want);
 }
 
-TEST(a_lora_learns) {
+TEST(threads_and_memory_change_no_bit) { check_bits(0), check_bits(1); }
+
+static void check_lora(int is_lfm) {
+    lfm = is_lfm;
     pith_error e = { 0, "" };
     pith__params p;
     pith_model *m = make(1);
@@ -170,8 +198,11 @@ TEST(a_lora_learns) {
     pith__tape_free(tape), pith__params_free(&p), pith_adapter_close(a), pith_close(m);
 }
 
+TEST(a_lora_learns) { check_lora(0), check_lora(1); }
+
 int main(void) {
     RUN(every_weight);
+    RUN(every_weight_of_lfm2);
     RUN(threads_and_memory_change_no_bit);
     RUN(a_lora_learns);
     return DONE();

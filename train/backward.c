@@ -280,6 +280,31 @@ static void d_delta(const d_block *b) {
     pith__d_norm(tape, d.x, d.xn, a.x, &b->layer->attn_norm, b->n, 1);
 }
 
+/* Forward: y = x + the short convolution: mix_in of a token is b, c and u, conv_in = b u, inner = c conv. */
+static void d_shortconv(const d_block *b) {
+    const pith__recurrent *w = &b->layer->recurrent;
+    const pith__tape *tape = b->tape;
+    pith__acts a = b->a, d = b->d;
+    size_t n_embd = (size_t)b->h->n_embd;
+    pith__d_delta j = { .w = w, .a = &b->a, .d_conv = d.conv, .d_in = d.conv_in, .n = b->n };
+    d_add_to_stream(b, a.o, d.o, &b->layer->attn_post_norm);
+    d_project(b, d.inner, d.o, &w->out, a.inner, b->n, 0);
+    for (size_t at = 0; at < b->n * n_embd; at++) {
+        size_t c = at / n_embd * 3 * n_embd + n_embd + at % n_embd;
+        d.mix_in[c] = d.inner[at] * a.conv[at];
+        d.conv[at] = d.inner[at] * a.mix_in[c];
+    }
+    pith__d_taps(&j, pith__grad(tape->g, &w->conv));
+    for (size_t at = 0; at < b->n * n_embd; at++) {
+        size_t first = at / n_embd * 3 * n_embd + at % n_embd, u = first + 2 * n_embd;
+        d.mix_in[first] = d.conv_in[at] * a.mix_in[u];
+        d.mix_in[u] = d.conv_in[at] * a.mix_in[first];
+    }
+    const float *xn = normed(b, a.xn, a.x, &b->layer->attn_norm);
+    d_project(b, d.xn, d.mix_in, &w->in, xn, b->n, 0);
+    pith__d_norm(tape, d.x, d.xn, a.x, &b->layer->attn_norm, b->n, 1);
+}
+
 /* Forward: y = x + the attention of every head. */
 static void d_attention(const d_block *b) {
     const pith__hyper *h = b->h;
@@ -324,6 +349,7 @@ static void d_attention(const d_block *b) {
 
 static void d_mix(const d_block *b) {
     if (b->layer->mixer == PITH__DELTA) d_delta(b);
+    else if (b->layer->mixer == PITH__SHORTCONV) d_shortconv(b);
     else d_attention(b);
 }
 
@@ -564,7 +590,7 @@ static const char *not_trained(const pith_model *m) {
         if (w->expert_scale.floats) return "whose experts have scales";
         if (w->sinks.floats) return "with attention sinks";
         if (w->mixer == PITH__LATENT) return "of latent attention";
-        if (w->mixer != PITH__ATTENTION && w->mixer != PITH__DELTA) return "that has layers with a state";
+        if (w->mixer == PITH__MAMBA) return "that has layers of Mamba";
         if (w->kv_from != w - m->layer) return "whose layers share keys and values";
         if (w->v_norm.w.floats) return "whose values are normed";
         if (w->out_scale.floats) return "whose blocks have a factor";

@@ -179,11 +179,15 @@ static void d_convolve(const pith__d_delta *j, size_t c, float *dw) {
     }
 }
 
+PITH_SHARED void pith__d_taps(const pith__d_delta *j, float *dw) {
+    for (size_t c = 0; c < (size_t)j->w->n_conv; c++) d_convolve(j, c, dw);
+}
+
 PITH_SHARED void pith__d_conv(const pith__d_delta *j, float *dw) {
     size_t cols = (size_t)j->w->n_conv;
     for (size_t c = 0; c < cols; c++) convolve_again(j, c, j->d_in + c);
     for (size_t t = 0; t < j->n; t++) d_silu_units(j, j->d_in + t * cols, j->d_conv + t * cols);
-    for (size_t c = 0; c < cols; c++) d_convolve(j, c, dw);
+    pith__d_taps(j, dw);
 }
 
 /* ---- what stands around the rule -------------------------------------------------------------------------- */

@@ -153,6 +153,7 @@ PITH_SHARED size_t pith__d_delta_scratch(const pith__recurrent *w, size_t n); /*
 PITH_SHARED void pith__rule_again(const pith__d_delta *j, float *o); /* (n, n_inner) what the heads found */
 PITH_SHARED void pith__d_rule(const pith__d_delta *j);             /* dy -> d_conv, d_beta, d_decay */
 PITH_SHARED void pith__d_conv(const pith__d_delta *j, float *dw);  /* d_conv -> d_in; dw (n_conv, n_tap) or NULL */
+PITH_SHARED void pith__d_taps(const pith__d_delta *j, float *dw);  /* the same of a convolution alone */
 PITH_SHARED void pith__d_gates(const pith__d_delta *j, float *d_rate, float *d_bias);
 
 /* ---- train/gather.c: the order of q and k ------------------------------------------------------------- */
