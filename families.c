@@ -48,6 +48,8 @@ static const pith__family families[] = {
     { "hunyuan-dense", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | PITH__QK_NORM_LATE, .window_period = 1 },
     { "ernie4_5", PITH__PRE_NORM, .window_period = 1, .same_order = 1 },
     { "glm4", PITH__PRE_NORM | PITH__POST_NORM | PITH__FUSED, .window_period = 1, .same_order = 1 },
+    { "cohere2", PITH__PRE_NORM | PITH__LAYER_NORM | PITH__PARALLEL, .window_period = 4, .same_order = 1, .one_norm = 1,
+      .rope_windowed = 1, .logit_times = 1 },
     { "nanochat", PITH__PRE_NORM | PITH__EMBD_NORM | PITH__QK_NORM | PITH__QK_NORM_LATE | PITH__BARE_NORMS | PITH__HALF |
       PITH__UNGATED | PITH__RELU2_FFN, .window_period = 1, .rope_back = 1 },
     { "granite", PITH__PRE_NORM, .window_period = 1, .may_not_rotate = 1 },
@@ -322,14 +324,15 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     h->act_limit = (float)factor_key(o, "pith.swiglu_limit", f->act_limit);
     h->act_alpha = (float)factor_key(o, "pith.swiglu_alpha", f->act_alpha);
     h->norm = f->has & PITH__LAYER_NORM ? PITH__LAYERNORM : PITH__RMSNORM;
-    h->parallel = f->has & PITH__PARALLEL ? flag_key(o, "use_parallel_residual", 1) : 0;
+    h->parallel = f->one_norm ? 2 : f->has & PITH__PARALLEL ? flag_key(o, "use_parallel_residual", 1) : 0;
     const char *eps = h->norm == PITH__LAYERNORM ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
     h->eps = (float)float_key(o, eps, NAN);
     h->embd_scale = (float)factor_key(o, "embedding_scale", 1);
     if (f->has & PITH__SCALE_EMBD) h->embd_scale = sqrtf((float)h->n_embd);
     h->residual_scale = (float)factor_key(o, "residual_scale", 1);
     h->attn_scale = factor_key(o, "attention.scale", f->attn_scale > 0 ? f->attn_scale : 1 / sqrt((double)width));
-    h->logit_scale = (float)(1 / factor_key(o, "logit_scale", 1)); /* Granite divides by it */
+    double scale = factor_key(o, "logit_scale", 1); /* Granite divides by it */
+    h->logit_scale = (float)(f->logit_times ? scale : 1 / scale);
     h->attn_softcap = (float)float_key(o, "attn_logit_softcapping", f->has & PITH__SOFTCAP ? 50 : 0);
     h->logit_softcap = (float)float_key(o, "final_logit_softcapping", f->has & PITH__SOFTCAP ? 30 : 0);
     h->temperature = (float)float_key(o, "attention.temperature_scale", f->temperature);

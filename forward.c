@@ -258,7 +258,9 @@ static void mix(const pith__block *b) {
 }
 
 /* The stream as the network reads it: GPT-NeoX does both parts of a block side by side. */
-static const float *network_input(const pith__block *b) { return b->h->parallel ? b->a.x : b->a.y; }
+static const float *network_input(const pith__block *b) {
+    return b->h->parallel == 2 && b->layer->attn_norm.w.floats ? b->a.xn : b->h->parallel ? b->a.x : b->a.y;
+}
 
 static void before_ffn(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;

@@ -162,7 +162,8 @@ typedef struct {
     int gated;           /* 1: a feed-forward network has two branches, 0: the one called up */
     int norm;            /* PITH__RMSNORM or PITH__LAYERNORM: the kind of every norm */
     float act_limit, act_alpha; /* gpt-oss: see pith__clamp_row; 0: none */
-    int parallel;        /* 1: the feed-forward network gets the stream as attention does (GPT-NeoX), 0: as attention left it */
+    int parallel;        /* 1: the feed-forward network gets the stream as attention does (GPT-NeoX), 2: the same under attention's
+                          * norm (Command R7B), 0: as attention left it */
     int n_mix_in, n_conv, n_inner; /* of layers with a state, the most: see pith__recurrent */
     float eps;           /* of every norm */
     float embd_scale;    /* the embedding times this (Gemma: sqrt(n_embd)) */
@@ -369,8 +370,10 @@ typedef struct {
     double temperature;  /* see pith__hyper, where the file does not say; its length is then 8192 */
     int rope_period;     /* every so many layers the last one has no rotation (SmolLM 3) */
     int rope_windowed;   /* 1: where some layers have a window, only these have rotation (EXAONE 4) */
+    int one_norm;        /* 1: attention and the network get the same, under one norm */
     int same_order;      /* 1: pairs of q and k are neighbours in folders too */
     int rope_back;       /* 1: pairs rotate the other way round (nanochat) */
+    int logit_times;     /* 1: logits are multiplied by logit_scale, not divided */
     double local_base;   /* of layers with a window: frequency base, -1: the common one but without
                           * scaling (OLMo 3), 0: they rotate as all do */
     double attn_scale;   /* q.k times this; 0: 1 / sqrt(head_dim) */

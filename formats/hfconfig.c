@@ -26,7 +26,8 @@ enum { /* what a family means in its own way */
     HF_RELU2 = 512,        /* the activation, of a network without a gate */
     HF_LLAMA4 = 1024,      /* layers with rotation see chunks; sizes and queries have fields of their own */
     HF_BIAS = 2048,        /* attention_bias is true unless config.json says otherwise */
-    HF_QK_NORM = 4096      /* q and k are normed, which use_qk_norm may say */
+    HF_QK_NORM = 4096,     /* q and k are normed, which use_qk_norm may say */
+    HF_LAYER_NORM = 8192
 };
 
 enum { /* config.json's fields that only some families read */
@@ -36,7 +37,7 @@ enum { /* config.json's fields that only some families read */
     READS_USE = 512, READS_FROM = 1024, READS_TYPES = 2048, READS_PERIOD = 4096, READS_NOPE = 8192,
     READS_LOCAL = 16384, READS_BOTH_WAYS = 32768, READS_QK_NORM = 1 << 16, READS_QKV_BIAS = 1 << 17,
     READS_TEMPERATURE = 1 << 18, READS_OUT_BIAS = 1 << 19, READS_LINEAR = 1 << 20, READS_GEMMA4 = 1 << 21, /* hfgemma4.c */
-    READS_LATENT = 1 << 22, READS_ALL_BIAS = 1 << 23
+    READS_LATENT = 1 << 22, READS_ALL_BIAS = 1 << 23, READS_LOGIT_SCALE = 1 << 25
 };
 
 static const struct pith__hf_family {
@@ -117,6 +118,9 @@ static const struct pith__hf_family {
       103424, 1024, 3072, 18, 16, 2, 128, 131072, 0, 1e-5, 5e5 },
     { "glm4", "glm4", HF_BIAS | HF_NO_O_BIAS, READS_BIAS | READS_PART, PITH__HF_GLM4 | PITH__HF_FUSED, 0,
       151552, 4096, 13696, 40, 32, 2, 128, 131072, 0, 1.5625e-7, 1e4 },
+    { "cohere2", "cohere2", HF_TIED | HF_WINDOW_PERIOD | HF_LAYER_NORM,
+      READS_BIAS | READS_WINDOW | READS_TYPES | READS_PERIOD | READS_LOGIT_SCALE, 0, 4,
+      256000, 8192, 22528, 40, 64, 0, 0, 8192, 4096, 1e-5, 1e4 },
     { "seed_oss", "seed_oss", HF_BIAS, READS_BIAS | READS_OUT_BIAS | READS_FFN_BIAS, PITH__HF_POST_NORM, 0,
       155136, 4096, 27648, 64, 80, 8, 128, 524288, 0, 1e-6, 1e4 },
     { "exaone4", "exaone4", HF_WINDOW_PERIOD, READS_WINDOW | READS_TYPES | READS_PERIOD, PITH__HF_POST_NORM, 4,
@@ -158,7 +162,7 @@ static const struct {
     { "embedding_multiplier", READS_MULTIPLIERS, NEUTRAL_ONE },
     { "residual_multiplier", READS_MULTIPLIERS, NEUTRAL_ONE },
     { "logits_scaling", READS_MULTIPLIERS, NEUTRAL_ONE },
-    { "logit_scale", 0, NEUTRAL_ONE },
+    { "logit_scale", READS_LOGIT_SCALE, NEUTRAL_ONE },
     { "num_experts", READS_EXPERTS | READS_GEMMA4, NEUTRAL_NONE },
     { "num_local_experts", READS_EXPERTS, NEUTRAL_NONE },
     { "n_routed_experts", READS_EXPERTS, NEUTRAL_NONE },
@@ -387,11 +391,12 @@ static void config_sizes(pith__hf *c) {
     if (d->style & PITH__HF_GRANITE4 && pith__hf_int(c, at, "num_local_experts", 0, 8) == 0)
         n_ff = pith__hf_int(c, at, "shared_intermediate_size", 1, 1024); /* without experts it is the one network */
     if (!(d->reads & READS_GEMMA4)) pith__hf_put_int(c, "feed_forward_length", n_ff);
-    const char *eps_name = d->style & PITH__HF_LFM ? "norm_eps" : "rms_norm_eps";
+    int layer = (d->is & HF_LAYER_NORM) != 0;
+    const char *eps_name = layer ? "layer_norm_eps" : d->style & PITH__HF_LFM ? "norm_eps" : "rms_norm_eps";
     double eps = pith__hf_float(c, at, eps_name, d->eps);
     if (!(eps >= 0 && eps <= FLT_MAX))
         pith__hf_wrong(c, pith__hf_get(at, eps_name), PITH_EFORMAT, eps_name, "a float of 0 or more");
-    pith__hf_put_float(c, "attention.layer_norm_rms_epsilon", eps);
+    pith__hf_put_float(c, layer ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", eps);
     if (d->reads & READS_LATENT) {
         pith__hf_latent(c, d->type, eps);
     } else if (!(d->reads & READS_GEMMA4)) {
@@ -429,6 +434,7 @@ static void config_extras(pith__hf *c, pith__json outer) {
         pith__hf_put_float(c, "attention.scale",
                            1 / sqrt(pith__hf_positive(c, at, "query_pre_attn_scalar", 256)));
     if (reads & READS_ATTN_CAP) config_cap(c, "attn_logit_softcapping", 50);
+    if (reads & READS_LOGIT_SCALE) pith__hf_put_float(c, "logit_scale", pith__hf_positive(c, at, "logit_scale", 0.0625));
     if (reads & READS_CAP) config_cap(c, "final_logit_softcapping", c->family->is & HF_RELU2 ? 15 : 30);
     if (reads & READS_MULTIPLIERS) {
         pith__hf_put_float(c, "attention.scale", pith__hf_positive(c, at, "attention_multiplier", 1));

@@ -100,6 +100,8 @@ CASES = {
     "smollm3": ("smollm3", dict(LAYERS, num_hidden_layers=5, use_sliding_window=True, sliding_window=6),
                 {}),
     "olmo2": ("olmo2", dict(SMALL, head_dim=None, attention_bias=True), {}),
+    "cohere2": ("cohere2", dict(LAYERS, head_dim=None, sliding_window=6, attention_bias=True), dict(sliding_window_pattern=2,
+                layer_types=None, layer_norm_eps=1e-3)),
     "olmo3": ("olmo3", dict(LAYERS, head_dim=None, sliding_window=6), dict(rope_parameters=dict(
         full_attention=dict(YARN, original_max_position_embeddings=16),
         sliding_attention=dict(rope_type="default", rope_theta=700.0)))),
@@ -216,7 +218,7 @@ def class_defaults(model_type):
     window = getattr(c, "sliding_window", None) or 0
     return (f'    {{ "{model_type}", {c.vocab_size}, {c.hidden_size}, {c.intermediate_size}, '
             f"{c.num_hidden_layers},\n      {c.num_attention_heads}, {c.num_key_value_heads}, {head_dim}, "
-            f"{c.max_position_embeddings}, {window}, {int(bool(c.tie_word_embeddings))}, {c.rms_norm_eps}, "
+            f"{c.max_position_embeddings}, {window}, {int(bool(c.tie_word_embeddings))}, {getattr(c, 'rms_norm_eps', None) or c.layer_norm_eps}, "
             f"{rope['rope_theta']} }},")
 
 

@@ -853,6 +853,26 @@ static const struct golden_folder {
         -2.32357, 1.466173, 1.682078, -1.089475, -0.8717774, 1.172932, 0.8233535, 1.093654,
         1.331763, 1.182626, 1.684197, 0.19823, 1.12429, 1.396168, -1.221201, -0.1667691,
         -1.232142, -1.310327, -0.03949296, -0.1449961, 0.2385949, 1.353202, 0.3821847, -0.6888696 } },
+    { "cohere2",
+      "{'attention_bias': true, 'head_dim': 4, 'hidden_act': 'silu', 'hidden_size': 16, "
+      "'intermediate_size': 24, 'logit_scale': 0.0625, 'max_position_embeddings': 64, "
+      "'model_type': 'cohere2', 'num_attention_heads': 4, 'num_hidden_layers': 4, "
+      "'num_key_value_heads': 2, 'pad_token_id': 0, 'rope_parameters': {'rope_theta': 10000.0, "
+      "'rope_type': 'default'}, 'sliding_window': 6, 'tie_word_embeddings': true, 'vocab_size': "
+      "96, 'sliding_window_pattern': 2, 'layer_norm_eps': 0.001}",
+      "model.embed_tokens.weight 96 16; model.layers.{4}.input_layernorm.weight 16; "
+      "model.layers.{4}.mlp.down_proj.weight 16 24; model.layers.{4}.mlp.gate_proj.weight 24 16; "
+      "model.layers.{4}.mlp.up_proj.weight 24 16; model.layers.{4}.self_attn.k_proj.bias 8; "
+      "model.layers.{4}.self_attn.k_proj.weight 8 16; model.layers.{4}.self_attn.o_proj.bias 16; "
+      "model.layers.{4}.self_attn.o_proj.weight 16 16; model.layers.{4}.self_attn.q_proj.bias 16;"
+      " model.layers.{4}.self_attn.q_proj.weight 16 16; model.layers.{4}.self_attn.v_proj.bias 8;"
+      " model.layers.{4}.self_attn.v_proj.weight 8 16; model.norm.weight 16",
+      9.35880261,
+      { -0.1137402, 0.1361932, -0.03191747, 0.02050006, -0.06809328, 0.1160644, 0.08007623, -0.04954757,
+        0.297512, -0.06395266, -0.0306296, -0.05619868, 0.02333651, -0.1701104, 0.2218031, -0.1287224,
+        0.225652, -0.1233046, -0.3541703, 0.304496, 0.03263572, 0.1441588, 0.05521828, -0.2664811,
+        0.1113284, 0.5139154, 0.06889407, 0.1246137, 0.005575597, -0.08479045, -0.038571, 0.01318297,
+        -0.2564558, 0.1078853, -0.1649847, -0.1957487, 0.01240668, 0.1286705, 0.1731776, -0.0536533 } },
     { "olmo3",
       "{'attention_bias': false, 'hidden_act': 'silu', 'hidden_size': 16, 'intermediate_size': "
       "24, 'layer_types': ['sliding_attention', 'sliding_attention', 'sliding_attention', "
@@ -1153,6 +1173,8 @@ static const struct class_defaults { /* window: 0 where none is used */
       16, 4, 128, 32768, 0, 1, 1e-06, 2000000.0 },
     { "olmo2", 50304, 4096, 11008, 32,
       32, 32, 128, 2048, 0, 0, 1e-05, 10000.0 },
+    { "cohere2", 256000, 8192, 22528, 40,
+      64, 64, 128, 8192, 4096, 1, 1e-05, 10000.0 },
     { "olmo3", 50304, 4096, 11008, 32,
       32, 32, 128, 2048, 4096, 0, 1e-05, 500000.0 },
     { "seed_oss", 155136, 4096, 27648, 64,

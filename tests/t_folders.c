@@ -188,7 +188,7 @@ TEST(class_defaults_of_transformers) {
             key(a, "attention.head_count_kv") != d->n_kv_head ||
             key(a, "attention.key_length") != d->head_dim ||
             key(a, "attention.sliding_window") != d->window ||
-            key(a, "attention.layer_norm_rms_epsilon") != d->eps || key(a, "rope.freq_base") != d->theta)
+            key(a, "attention.layer_norm_rms_epsilon") + key(a, "attention.layer_norm_epsilon") != d->eps || key(a, "rope.freq_base") != d->theta)
             FAIL("%s: not what the class has", d->type);
         pith__store_free(&store);
     }
@@ -241,6 +241,8 @@ TEST(fields_that_a_family_does_not_read) {
         { "nanochat", "'hidden_activation': 'silu'", "hidden_activation" },
         { "exaone4", "'attention_bias': true", "attention_bias" },
         { "glm4", "'use_qk_norm': true", "use_qk_norm" },
+        { "llama", "'logit_scale': 0.5", "logit_scale" },
+        { "cohere2", "'mlp_bias': true", "mlp_bias" },
         { "hunyuan", "'mlp_bias': true", "mlp_bias" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
