@@ -37,7 +37,7 @@ enum { /* config.json's fields that only some families read */
     READS_USE = 512, READS_FROM = 1024, READS_TYPES = 2048, READS_PERIOD = 4096, READS_NOPE = 8192,
     READS_LOCAL = 16384, READS_BOTH_WAYS = 32768, READS_QK_NORM = 1 << 16, READS_QKV_BIAS = 1 << 17,
     READS_TEMPERATURE = 1 << 18, READS_OUT_BIAS = 1 << 19, READS_LINEAR = 1 << 20, READS_GEMMA4 = 1 << 21, /* hfgemma4.c */
-    READS_LATENT = 1 << 22, READS_ALL_BIAS = 1 << 23, READS_LOGIT_SCALE = 1 << 25
+    READS_LATENT = 1 << 22, READS_ALL_BIAS = 1 << 23, READS_LOGIT_SCALE = 1 << 26
 };
 
 static const struct pith__hf_family {

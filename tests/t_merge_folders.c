@@ -95,8 +95,9 @@ TEST(the_same_model_in_other_files) {
         pith__merge plan = { .m = m };
         if (pith__merge_gguf(&plan, in_folder("out.gguf"), &error) || !same_logits(m, "out.gguf"))
             FAIL("%s as GGUF: %s", goldens[i].name, error.text);
-        if (pith__merge_folder(&plan, in_folder("out"), &error) || !same_logits(m, "out"))
-            FAIL("%s as a folder: %s", goldens[i].name, error.text);
+        int code = pith__merge_folder(&plan, in_folder("out"), &error);
+        if (!m->store.qk_halves) EQ(code, PITH_EARG); /* Llama 4: its experts have been turned */
+        else if (code || !same_logits(m, "out")) FAIL("%s as a folder: %s", goldens[i].name, error.text);
         pith_close(m);
         clear("out"), clear("in");
     }
