@@ -444,7 +444,7 @@ PITH_SHARED void pith__make_ropes(pith__opening *o) {
     m->n_ctx_original = int_key(o, "rope.scaling.original_context_length", 0, m->hyper.n_ctx);
     if (m->n_ctx_original == 0) m->n_ctx_original = m->hyper.n_ctx;
     float mscale = (float)factor_key(o, "rope.scaling.attn_factor", 1);
-    double log_multiplier = float_key(o, "rope.scaling.yarn_log_multiplier", 0);
+    double log_multiplier = (float)float_key(o, "rope.scaling.yarn_log_multiplier", 0); /* as GGUF has it */
     if (m->hyper.latent.rank) scale_latents(o, scaling.factor, log_multiplier);
     else if (!strcmp(scaling.type, "yarn") && scaling.factor > 1)
         mscale *= (float)((1 + 0.1 * log(scaling.factor)) / (1 + 0.1 * log_multiplier * log(scaling.factor)));
