@@ -26,6 +26,7 @@ enum {
     POSITIONS = 4096,
     RELU = 16384,
     BARE = 32768, /* norms have no weights */
+    SHARES = 1 << 16, SHARE_GATE = 1 << 17, ROUTER_BIAS = 1 << 18, /* a shared expert, its gate; biases, also for choosing */
     ENCODER = 8192 /* norms where BERT has them, and types of tokens: from SECOND on they are of type 1 */
 };
 
@@ -175,6 +176,11 @@ static void add_network(pith__store *s, const family *f, int l) {
 static void add_experts(pith__store *s, const family *f, int l) {
     size_t e = (size_t)f->n_expert;
     add(s, l, "ffn_gate_inp.weight", 0, e, EMBD);
+    if (f->has & ROUTER_BIAS) add(s, l, "ffn_gate_inp.bias", 0, 1, e), add(s, l, "exp_probs_b.bias", 0, 1, e);
+    if (f->has & SHARE_GATE) add(s, l, "ffn_gate_inp_shexp.weight", 0, 1, EMBD);
+    if (f->has & SHARES)
+        add(s, l, "ffn_gate_shexp.weight", 0, FF, EMBD), add(s, l, "ffn_up_shexp.weight", 0, FF, EMBD),
+            add(s, l, "ffn_down_shexp.weight", 0, EMBD, FF);
     for (size_t i = 0; f->has & APART && i < e; i++) {
         char name[3][48];
         snprintf(name[0], sizeof *name, "ffn_gate.%zu.weight", i);

@@ -20,6 +20,27 @@ TEST(every_weight_of_every_family) {
     }
 }
 
+/* Ways to choose experts and to weigh them that no family above has; the bias for choosing has no gradient. */
+TEST(ways_to_weigh_experts) {
+    static const family ways[] = {
+        { "softmax, shared", "qwen2moe", BIAS | SHARES | SHARE_GATE, 2, 4, { { 0 } } },
+        { "softmax, factor", "qwen3moe", NORM_QK | SHARES, 2, 4, { { "expert_weights_scale", 1.5, 1 } } },
+        { "sigmoid, not normed", "qwen3moe", NORM_QK | SHARE_GATE | SHARES, 2, 4,
+          { { "expert_gating_func", 2, 0 }, { "expert_weights_norm", 0, 0 }, { "expert_weights_scale", 0.7, 1 } } },
+        { "sigmoid, groups", "qwen3moe", NORM_QK | SHARES | ROUTER_BIAS, 2, 6,
+          { { "expert_gating_func", 2, 0 }, { "expert_weights_scale", 1.5, 1 }, { "expert_group_count", 3, 0 },
+            { "expert_group_used_count", 2, 0 } } },
+    };
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        pupil u;
+        REQUIRE(!pupil_new(&u, &ways[i], 1, NULL, i % 2 ? PITH__KEEP_ALL : PITH__KEEP_STREAM));
+        NEAR(pupil_learn(&u, 1), pupil_score(&u), 0);
+        for (size_t j = 0; j < u.p.n_param; j++)
+            if (!strstr(u.p.param[j].tensor->name.p, "exp_probs_b")) check_param(&u, &u.p.param[j], ways[i].name);
+        pupil_free(&u);
+    }
+}
+
 /* Gemma 2 has layers with a window and layers without; here each token sees both sides. */
 TEST(masks_that_are_not_causal) {
     const family *f = all_families;
@@ -418,6 +439,7 @@ int main(void) {
     RUN(rotation);
     RUN(products);
     RUN(every_weight_of_every_family);
+    RUN(ways_to_weigh_experts);
     RUN(masks_that_are_not_causal);
     RUN(windows_on_both_sides);
     RUN(reference_of_every_family);

@@ -381,11 +381,11 @@ static void d_gate_row(const void *data, size_t t, uint8_t *scratch) {
     else k->d_gate(f->d_up + at, NULL, f->d_act + at, f->up + at, NULL, n_ff, f->b->h->act);
 }
 
-/* Forward: y = down(act(gate x) * up x), or down(act(up x)), for rows of x. Their activations are on the tape from row
- * first on. */
+/* Forward: y = down(act(gate x) * up x), or down(act(up x)), for rows of x. Their activations are on the tape from
+ * float at on. */
 static void d_network(const d_block *b, const pith__ffn *w, const float *x, size_t rows,
-                      size_t first, const float *dy, float *dx) {
-    size_t n_ff = w->up.tensor.rows, at = first * n_ff;
+                      size_t at, const float *dy, float *dx) {
+    size_t n_ff = w->up.tensor.rows;
     d_ffn_rows f = { b, w, NULL, b->a.up + at, b->a.act + at, NULL, b->d.up + at, b->d.act + at };
     const pith_pass *p = b->tape->s->pass;
     int gated = b->h->gated;
@@ -400,25 +400,71 @@ static void d_network(const d_block *b, const pith__ffn *w, const float *x, size
     d_project(b, dx, f.d_up, &w->up, x, rows, gated);
 }
 
-/* The router of a mixture of experts: its gradient, and what comes back through it to x. Forward:
- * s = softmax(router x) of one token; p is s for the experts chosen and 0 for the others. With
- * expert_norm, p is divided by its sum, so p is the softmax among the chosen. d.route holds dp, which is
- * 0 for the others. */
+/* Forward: s is the sigmoid of each logit, and of the experts chosen p = factor s, divided by the sum of their s where
+ * they are normed. dp (n), which is 0 for the others, becomes the gradient of the logits; s comes as these. */
+static void d_sigmoids(const pith__hyper *h, float *dp, float *s, const float *p) {
+    float sum = h->expert_eps, along = 0;
+    for (int e = 0; e < h->n_expert; e++) {
+        s[e] = p[e] == 0 ? 0 : 1 / (1 + expf(-s[e]));
+        sum += s[e], along += dp[e] * p[e];
+    }
+    for (int e = 0; e < h->n_expert; e++) {
+        float ds = h->expert_norm ? (h->expert_factor * dp[e] - along) / sum : h->expert_factor * dp[e];
+        dp[e] = ds * s[e] * (1 - s[e]);
+    }
+}
+
+/* Forward: s = softmax of all logits, and of the experts chosen p = factor s; or where they are normed s is the softmax
+ * among the chosen. The same. */
+static void d_softmax_of(const d_block *b, float *dp, float *s, const float *p) {
+    const pith__kernels *k = b->tape->s->pass->kernels;
+    const pith__hyper *h = b->h;
+    if (!h->expert_norm) k->softmax(s, (size_t)h->n_expert);
+    for (int e = 0; e < h->n_expert; e++) {
+        if (h->expert_norm) s[e] = p[e] / h->expert_factor;
+        dp[e] *= h->expert_factor;
+    }
+    pith__d_softmax(k, dp, s, (size_t)h->n_expert);
+}
+
+/* The router of a mixture of experts: its gradient, and what comes back through it to x. d.route holds that of the
+ * experts' weights. */
 static void d_route(const d_block *b, const float *x, float *dx) {
     const pith__tape *tape = b->tape;
-    const pith__kernels *k = tape->s->pass->kernels;
+    const pith__layer *w = b->layer;
     size_t n = (size_t)b->h->n_expert;
-    if (!b->h->expert_norm) { /* the whole softmax is not on the tape: compute it again */
+    if (!b->h->expert_norm || b->h->expert_sigmoid) { /* the logits are not on the tape: compute them again */
         pith__input in = tape->s->pass->in;
         in.x = x, in.n = (int)b->n, in.cols = b->n_embd, in.group = 0;
-        pith__matmul(k, &tape->s->pass->team, tape->route, n, &b->layer->router.tensor, &in);
-        pith__adapt(tape->s->pass, &tape->s->adapted, tape->route, &b->layer->router, x, in.n);
+        pith__matmul(tape->s->pass->kernels, &tape->s->pass->team, tape->route, n, &w->router.tensor, &in);
+        pith__adapt(tape->s->pass, &tape->s->adapted, tape->route, &w->router, x, in.n);
+        for (size_t t = 0; t < b->n; t++) pith__add_bias(tape->s->pass, tape->route + t * n, w->router_bias.floats, n);
     }
     for (size_t i = 0; i < b->n * n; i += n) {
-        if (!b->h->expert_norm) k->softmax(tape->route + i, n);
-        pith__d_softmax(k, b->d.route + i, (b->h->expert_norm ? b->a.route : tape->route) + i, n);
+        if (b->h->expert_sigmoid) d_sigmoids(b->h, b->d.route + i, tape->route + i, b->a.route + i);
+        else d_softmax_of(b, b->d.route + i, tape->route + i, b->a.route + i);
     }
-    d_project(b, dx, b->d.route, &b->layer->router, x, b->n, 1);
+    d_add_bias(b, b->d.route, &w->router_bias, b->n);
+    d_project(b, dx, b->d.route, &w->router, x, b->n, 1);
+}
+
+/* Forward: f += share y, y the network that all tokens use and share 1, or the sigmoid of gate x. Its rows stand behind the
+ * experts', whose inputs nobody needs any more. */
+static void d_shared_expert(const d_block *b, const float *x, float *dx) {
+    const pith__acts *a = &b->a, *d = &b->d;
+    const pith__layer *w = b->layer;
+    size_t n_embd = b->n_embd, row = b->n * (size_t)b->h->n_expert_used;
+    const float *y = a->down + row * n_embd;
+    float *dy = d->down + row * n_embd;
+    for (size_t t = 0; t < b->n; t++) {
+        const float *df = d->f + t * n_embd;
+        float share = a->share[t];
+        d->share[t] = b->tape->s->pass->kernels->dot(df, y + t * n_embd, n_embd) * share * (1 - share);
+        for (size_t i = 0; i < n_embd; i++) dy[t * n_embd + i] = share * df[i];
+    }
+    d_network(b, &w->shared, x, b->n, row * (size_t)b->h->n_ff_expert, dy, d->pick);
+    for (size_t i = 0; i < b->n * n_embd; i++) dx[i] += d->pick[i];
+    if (w->shared_gate.tensor.data) d_project(b, dx, d->share, &w->shared_gate, x, b->n, 1);
 }
 
 /* Forward: f = sum of p[e] * network e of x, over the experts that the token chose. */
@@ -440,7 +486,7 @@ static void d_experts(const d_block *b, const float *x, float *dx) {
             row++;
         }
         if (row == first) continue;
-        d_network(b, &b->layer->ffn[e], a->pick + first * n_embd, row - first, first,
+        d_network(b, &b->layer->ffn[e], a->pick + first * n_embd, row - first, first * (size_t)b->h->n_ff_expert,
                   d->down + first * n_embd, d->pick + first * n_embd);
         const float *from = d->pick + first * n_embd;
         for (size_t t = 0; t < b->n; t++) {
@@ -450,6 +496,7 @@ static void d_experts(const d_block *b, const float *x, float *dx) {
         }
     }
     d_route(b, x, dx);
+    if (b->layer->shared.up.tensor.data) d_shared_expert(b, x, dx);
 }
 
 /* The stream as the network reads it, see network_input in forward.c. */
@@ -579,14 +626,11 @@ static pith_context context_of(int n_ctx) {
 static const char *not_trained(const pith_model *m) {
     const pith__hyper *h = &m->hyper;
     if (m->biases) return "whose scores have biases";
-    if (h->n_expert && (h->expert_sigmoid || h->expert_before)) return "whose experts are weighed by sigmoids";
-    if (h->n_expert && h->expert_factor != 1) return "whose experts' weights have a factor";
+    if (h->n_expert && h->expert_before) return "whose experts' weights multiply what goes into them";
     if (h->qk_norm_bare) return "whose queries have norms without weights";
-    if (h->n_ff_shared) return "with a shared expert";
     if (h->act_limit > 0) return "whose networks are clamped";
     if (h->n_ple) return "whose layers get an embedding of their own";
     for (const pith__layer *w = m->layer; w < m->layer + h->n_layer; w++) {
-        if (w->router_bias.floats || w->choice_bias.floats) return "whose router has biases";
         if (w->expert_scale.floats) return "whose experts have scales";
         if (w->sinks.floats) return "with attention sinks";
         if (w->mixer == PITH__LATENT) return "of latent attention";
