@@ -146,12 +146,16 @@ static float *new_tensor(exporting *x, const char *name, size_t n, size_t rows, 
 /* GGUF's tensor, or "model.layers.0.self_attn.q_proj", as Hugging Face's files have it, whatever the base is. */
 static void module_name(const exporting *x, const lora_module *m, char *name) {
     const pith_model *base = x->a->model;
-    int mixtral = base->hyper.n_expert && !strcmp(base->hyper.arch, "llama");
+    static const struct { const char *arch; int style; } named[] = { { "phi3", PITH__HF_FUSED }, { "glm4moe", PITH__HF_SHARED },
+                                                                     { "llama4", PITH__HF_LLAMA4 } };
+    int style = base->hyper.n_expert && !strcmp(base->hyper.arch, "llama") ? PITH__HF_MIXTRAL : 0;
     pith__store s = { .is_folder = 1, .hf_style = pith__hf_elder_of(base->hyper.arch) };
     char room[PITH__HF_NAME];
     snprintf(name, PITH__HF_NAME, "%s", m->name);
     if (x->gguf) return;
-    if (!s.hf_style) s.hf_style = (mixtral ? PITH__HF_MIXTRAL : 0) | (is_phi3(base) ? PITH__HF_FUSED : 0);
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++)
+        if (!strcmp(base->hyper.arch, named[i].arch)) style = named[i].style;
+    if (!s.hf_style) s.hf_style = style;
     snprintf(name, PITH__HF_NAME, "%s", pith__shown_name(&s, m->name, room));
     char *end = strstr(name, ".weight");
     if (end) *end = 0;

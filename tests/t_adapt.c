@@ -91,6 +91,13 @@ TEST(names_of_targets) {
         size_t got = targets(family_named(cases[i].family), cases[i].names, n);
         if (got != cases[i].n) FAIL("%s %s: %zu, want %zu", cases[i].family, cases[i].names[0], got, cases[i].n);
     }
+    static const family shared = { "shared", "qwen2moe", BIAS | SHARES | SHARE_GATE, 2, 4, { { 0 } } };
+    static const char *const gates[] = { "gate_proj" }, *const qwen[] = { "mlp.shared_expert.down_proj" },
+                      *const glm[] = { "layers.1.mlp.shared_experts.up_proj" };
+    EQ(targets(&shared, NULL, 0), 2 * 2 * (4 + 12 + 3));
+    EQ(targets(&shared, gates, 1), 2 * 2 * (4 + 1));
+    EQ(targets(&shared, qwen, 1), 2 * 2);
+    EQ(targets(&shared, glm, 1), 2);
 }
 
 TEST(plans_that_are_refused) {

@@ -15,9 +15,9 @@
 
 /* ---- the linear layers of a model ---------------------------------------------------------------- */
 
-enum { Q, K, V, O, ROUTER, GATE, UP, DOWN, KINDS }; /* in one order: numbers depend on it */
+enum { Q, K, V, O, ROUTER, GATE, UP, DOWN, SHARED_GATE, SHARED_UP, SHARED_DOWN, KINDS }; /* in one order: numbers depend on it */
 static const char *const parts[KINDS] = { "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate_inp",
-                                          "ffn_gate", "ffn_up", "ffn_down" };
+                                          "ffn_gate", "ffn_up", "ffn_down", "ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp" };
 
 typedef struct {
     const pith__weight *w;
@@ -26,7 +26,8 @@ typedef struct {
 
 static const pith__weight *weight_of(const pith__layer *l, const linear *x) {
     const pith__ffn *f = &l->ffn[x->expert];
-    const pith__weight *const all[KINDS] = { &l->q, &l->k, &l->v, &l->o, &l->router, &f->gate, &f->up, &f->down };
+    const pith__weight *const all[KINDS] = { &l->q, &l->k, &l->v, &l->o, &l->router, &f->gate, &f->up, &f->down,
+                                             &l->shared.gate, &l->shared.up, &l->shared.down };
     return all[x->kind];
 }
 
@@ -36,8 +37,8 @@ static int next_linear(const pith_model *m, linear *x) {
     do {
         const pith__layer *l = m->layer + x->layer;
         x->routed = l->router.tensor.data != NULL;
-        if (++x->kind == KINDS) x->expert++, x->kind = GATE;
-        if (x->expert == (x->routed ? m->hyper.n_expert : 1)) x->layer++, x->kind = x->expert = 0, l++;
+        if (++x->kind == SHARED_GATE && x->routed && x->expert + 1 < m->hyper.n_expert) x->expert++, x->kind = GATE;
+        if (x->kind == KINDS) x->layer++, x->kind = x->expert = 0, l++;
         if (x->layer == m->hyper.n_layer) return 0;
         x->routed = l->router.tensor.data != NULL;
         x->w = weight_of(l, x);
@@ -61,7 +62,7 @@ static int is_part(const pith_model *m, const linear *x) { /* of a matrix that i
 
 /* As GGUF has it: "blk.0.attn_q.weight"; one that is a part of another, or of a stack of experts, has a name too. */
 static void name_linear(const linear *x, char *room, size_t n) {
-    int expert = x->routed && x->kind >= GATE;
+    int expert = x->routed && x->kind >= GATE && x->kind < SHARED_GATE;
     if (expert) snprintf(room, n, "blk.%d.%s.%d.weight", x->layer, parts[x->kind], x->expert);
     else snprintf(room, n, "blk.%d.%s.weight", x->layer, parts[x->kind]);
 }
@@ -86,11 +87,11 @@ static void name_module(const pith_model *m, const linear *x, int style, char *r
 
 /* PEFT: the module's name, or as much of its end as begins behind a point. */
 static int is_named(const pith_model *m, const linear *x, const char *target) {
-    static const int styles[] = { 0, PITH__HF_MIXTRAL }; /* the same expert may be up_proj or w3 */
+    static const int styles[] = { 0, PITH__HF_MIXTRAL, PITH__HF_SHARED }; /* the same expert may be up_proj or w3 */
     char module[PITH__HF_NAME];
     size_t n = strlen(target), size;
     if (!strcmp(target, "all-linear")) return x->kind != ROUTER;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         name_module(m, x, styles[i], module);
         size = strlen(module);
         if (size < n || strcmp(module + size - n, target) != 0) continue;
