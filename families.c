@@ -589,10 +589,10 @@ static void fail_size(pith__opening *o, const char *name, int l, long long is, c
 static void check_sizes(pith__opening *o, int l, const pith__layer *w) {
     int64_t n = (int64_t)w->n_head * w->head_dim;
     if (!w->n_ff) fail_size(o, "feed_forward_length", l, 0, "1 or more");
+    if (n < 1 || n > INT32_MAX) fail_size(o, "attention.head_count", l, w->n_head, "1 to 2147483647 channels in all heads together");
     if (w->mixer != PITH__ATTENTION && w->mixer != PITH__LATENT) return;
     if (!w->n_kv_head || w->n_head % w->n_kv_head)
         fail_size(o, "attention.head_count_kv", l, w->n_kv_head, "a divisor of the number of heads");
-    if (n < 1 || n > INT32_MAX) fail_size(o, "attention.head_count", l, w->n_head, "1 to 2147483647 channels in all heads together");
 }
 
 /* The last layers may have no keys and values of their own: they see those of the last layer before them that has the
@@ -625,6 +625,7 @@ PITH_SHARED void pith__set_layers(pith__opening *o) {
         w->n_ff = layer_key(o, "feed_forward_length", l, 0);
         check_sizes(o, l, w);
         share_kv(o, l, h->n_layer - shared);
+        if (o->code) return;
         h->head_dim = w->head_dim > h->head_dim ? w->head_dim : h->head_dim;
         h->n_rot = w->n_rot > h->n_rot ? w->n_rot : h->n_rot;
         int q = w->n_head * w->head_dim, kv = w->n_kv_head * w->head_dim;
