@@ -57,6 +57,8 @@ static const pith__family families[] = {
     { "lfm2moe", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | PITH__EXPERTS, .window_period = 1, .mixer = PITH__SHORTCONV,
       .out_norm = "token_embd_norm", .experts = PITH__SIGMOID_EXPERTS, .expert_eps = 1e-6f },
     { "lfm2", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM, .window_period = 1, .mixer = PITH__SHORTCONV, .out_norm = "token_embd_norm" },
+    { "lfm3", PITH__PRE_NORM | PITH__POST_NORM | PITH__HALF | PITH__QK_NORM, .mixer = PITH__SHORTCONV, .out_norm = "token_embd_norm",
+      .one_gate = 1 },
     { "qwen35", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | QWEN35, .window_period = 1, .mixer = PITH__DELTA },
     { "qwen35moe", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | QWEN35 | PITH__EXPERTS, .window_period = 1,
       .mixer = PITH__DELTA },
@@ -620,6 +622,7 @@ PITH_SHARED void pith__set_layers(pith__opening *o) {
         w->n_head = layer_key(o, "attention.head_count", l, 0);
         w->n_kv_head = w->mixer == PITH__ATTENTION ? layer_key(o, "attention.head_count_kv", l, w->n_head) : w->mixer == PITH__LATENT;
         w->head_gates = w->mixer == PITH__ATTENTION && o->family->has & PITH__HEAD_GATES;
+        w->one_gate = w->mixer == PITH__ATTENTION && o->family->one_gate;
         w->head_dim = w->mask.window ? dim_window : dim;
         w->n_rot = w->mask.window ? n_rot_window : n_rot;
         w->n_ff = layer_key(o, "feed_forward_length", l, 0);
@@ -632,8 +635,9 @@ PITH_SHARED void pith__set_layers(pith__opening *o) {
         h->n_q = q > h->n_q ? q : h->n_q;
         h->n_kv = kv > h->n_kv ? kv : h->n_kv;
         if (w->head_gates && q > INT32_MAX / 2) fail_size(o, "attention.head_count", l, w->n_head, "fewer channels in all heads together");
-        if (o->code || !w->head_gates) continue;
-        h->n_mix_in = 2 * q > h->n_mix_in ? 2 * q : h->n_mix_in;
+        if (o->code || !(w->head_gates || w->one_gate)) continue;
+        int gates = w->one_gate ? w->n_head : 2 * q;
+        h->n_mix_in = gates > h->n_mix_in ? gates : h->n_mix_in;
         h->n_inner = q > h->n_inner ? q : h->n_inner;
     }
 }

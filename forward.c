@@ -172,14 +172,15 @@ static void take_queries(const pith__block *b, size_t t) {
         memcpy(b->a.q0 + i * dim, b->a.mix_in + 2 * i * dim, dim * sizeof *b->a.q0);
 }
 
-/* a.inner = attention times the sigmoid of its gates. */
+/* a.inner = attention times the sigmoid of its gates: of each channel, or one a head, which mix_in is then. */
 static void gate_heads(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
     const pith__block *b = data;
     size_t dim = (size_t)b->layer->head_dim, n = (size_t)b->layer->n_head;
     for (size_t h = t * n; h < (t + 1) * n; h++) {
-        const float *gate = b->a.mix_in + (2 * h + 1) * dim, *x = b->a.attn + h * dim;
-        for (size_t i = 0; i < dim; i++) b->a.inner[h * dim + i] = x[i] / (1 + expf(-gate[i]));
+        int one = b->layer->one_gate;
+        const float *gate = b->a.mix_in + (one ? h : (2 * h + 1) * dim), *x = b->a.attn + h * dim;
+        for (size_t i = 0; i < dim; i++) b->a.inner[h * dim + i] = x[i] / (1 + expf(-gate[one ? 0 : i]));
     }
 }
 
@@ -233,13 +234,15 @@ static void attention(const pith__block *b, const float *x) {
     pith__acts a = b->a;
     pith__input in = pith__input_of(p, x, b->n, (size_t)b->h->n_embd);
     pith__project(p, w->head_gates ? a.mix_in : a.q0, &w->q, &in, p->part_of);
+    if (w->one_gate) pith__project(p, a.mix_in, &w->gate, &in, p->part_of);
     if (w->k.tensor.data) pith__project(p, a.k0, &w->k, &in, p->part_of);
     if (w->v.tensor.data) pith__project(p, a.v, &w->v, &in, p->part_of);
     pith__each_token(b, finish_qkv);
     for (int i = 0; i < p->n_part; i++) p->attend[i] = attention_of(b, p->part + i);
     pith__attend(p->kernels, &p->team, p->attend, p->n_part);
-    if (w->head_gates) pith__each_token(b, gate_heads);
-    in = pith__input_of(p, w->head_gates ? a.inner : a.attn, b->n, w->o.tensor.cols);
+    int gated = w->head_gates || w->one_gate;
+    if (gated) pith__each_token(b, gate_heads);
+    in = pith__input_of(p, gated ? a.inner : a.attn, b->n, w->o.tensor.cols);
     pith__project(p, a.o, &w->o, &in, p->part_of);
 }
 

@@ -261,6 +261,8 @@ typedef struct {         /* one block: its sizes and its weights */
     pith__recurrent recurrent; /* of layers that are not of attention */
     int mixer;           /* PITH__ATTENTION, ... */
     int head_gates;      /* 1: q has gates, head by head: those of its channels follow its query (Qwen3.5) */
+    int one_gate;        /* 1: each head has one gate, */
+    pith__weight gate;   /*    which this (n_head, n_embd) makes of what attention gets (LFM3) */
     pith__weight ple_gate, ple_out; /* (n_ple, n_embd), (n_embd, n_ple): stream += ple_out(act(ple_gate x) * the token's own), */
     pith__norm ple_norm; /* (n_embd) of what that adds */
     pith__weight out_scale; /* (1) what the block gives on, times this; or none */
@@ -384,6 +386,7 @@ typedef struct {
     const char *out_norm; /* the last norm's name in files; NULL: output_norm */
     int yarn_exact;      /* 1: see rope_stretch.truncate */
     float act_limit, act_alpha; /* see pith__hyper */
+    int one_gate;        /* see pith__layer */
     int may_not_rotate;  /* 1: with rope.scaling.finetuned false nothing is rotated (Granite 4) */
 } pith__family;
 

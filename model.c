@@ -197,6 +197,7 @@ static int may_lack_values(const pith__opening *o, const pith__layer *layer) {
 static void bind_qkv(pith__opening *o, int l, pith__layer *layer) {
     const pith__hyper *h = &o->m->hyper;
     size_t n_embd = (size_t)h->n_embd, n_q = size_of(h, layer, HEADS), n_kv = size_of(h, layer, KV_HEADS);
+    if (layer->one_gate) bind_matrix(o, &layer->gate, tensor_of(o, l, "attn_gate.weight", (size_t)layer->n_head, n_embd, 0));
     const pith__tensor *t = tensor_of(o, l, "attn_qkv.weight", n_q + 2 * n_kv, n_embd, 1);
     if (t) {
         bind_rows(o, &layer->q, t, 0, n_q);

@@ -287,7 +287,7 @@ enum { /* how a family names its tensors */
     PITH__HF_TEXT_HEAD = 0x1000, PITH__HF_TOKEN_HEAD = 0x2000, PITH__HF_WORD_HEAD = 0x4000, /* what the head is of */
     PITH__HF_HEADS = 0x7000,
     PITH__HF_GRANITE4 = 1 << 29, PITH__HF_GRANITE4_MOE = 1 << 30, /* mamba and shared_mlp; with experts, both */
-    PITH__HF_LFM = 1 << 24, PITH__HF_LFM2 = 1 << 25, /* feed_forward.w1; and, before LFM3, self_attn.out_proj */
+    PITH__HF_LFM = 1 << 24, PITH__HF_LFM2 = 1 << 25, /* feed_forward.w1; and, before LFM3, self_attn.out_proj and no post_operator_norm */
     PITH__HF_DELTA = 0x10000, /* linear_attn, and post_attention_layernorm is called post_attention_norm in GGUF too */
     PITH__HF_SHARED = 0x8000, /* mlp.shared_experts (DeepSeek, GLM), else mlp.shared_expert (Qwen) */
     PITH__HF_GPTOSS = 0x40000, /* see hfgptoss.c */

@@ -135,6 +135,8 @@ static const struct pith__hf_family {
       32000, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1e-6, 1e4 },
     { "lfm2_moe", "lfm2moe", HF_TIED, READS_HYBRID | READS_EXPERTS, PITH__HF_LFM | PITH__HF_LFM2, 0,
       65536, 2048, 7168, 32, 32, 8, 0, 128000, 0, 1e-5, 1e6 },
+    { "lfm3", "lfm3", HF_TIED, READS_HYBRID | READS_LOCAL, PITH__HF_LFM, 0,
+      128000, 2048, 7680, 24, 16, 4, 128, 128000, 256, 1e-5, 1e6 },
     { "lfm2", "lfm2", HF_TIED, READS_HYBRID, PITH__HF_LFM | PITH__HF_LFM2, 0,
       65536, 2560, 12288, 32, 32, 8, 0, 128000, 0, 1e-5, 1e6 },
 };

@@ -12,8 +12,10 @@
 static int hybrid_is_state(pith__hf *c, int style, pith__json type) {
     if (pith__json_is(type, "full_attention") || pith__json_is(type, "attention")) return 0;
     const char *other = style & PITH__HF_LFM ? "conv" : "mamba";
-    char need[48];
-    snprintf(need, sizeof need, "%s or %s", other, style & PITH__HF_LFM ? "full_attention" : "attention");
+    char need[64];
+    int lfm3 = style & PITH__HF_LFM && !(style & PITH__HF_LFM2);
+    if (lfm3 && pith__json_is(type, "sliding_attention")) return 0;
+    snprintf(need, sizeof need, "%s%s or %s", other, lfm3 ? ", sliding_attention" : "", style & PITH__HF_LFM ? "full_attention" : "attention");
     int known = pith__json_is(type, other) || (style & PITH__HF_GRANITE4 && pith__json_is(type, "linear_attention"));
     if (!known) pith__hf_wrong(c, type, PITH_EARCH, "layer_types", need);
     return 1;
@@ -67,12 +69,32 @@ PITH_SHARED int pith__hf_lfm_ff(pith__hf *c, int usual) {
     return ((int)part + unit - 1) / unit * unit;
 }
 
-static void hybrid_lfm(pith__hf *c) {
+static void hybrid_lfm(pith__hf *c, int style) {
     pith__json dense = pith__hf_get(c->at, "num_dense_layers");
-    pith__hf_put_int(c, "shortconv.l_cache", pith__hf_int(c, c->at, "conv_L_cache", 2, 3));
+    pith__hf_put_int(c, "shortconv.l_cache", pith__hf_int(c, c->at, "conv_L_cache", 2, style & PITH__HF_LFM2 ? 3 : 7));
     if (pith__json_type(dense)) pith__hf_put_int(c, "leading_dense_block_count", pith__hf_int(c, c->at, "num_dense_layers", 0, 0));
     if (!pith__hf_bool(c, c->at, "use_expert_bias", 1))
         pith__hf_wrong(c, pith__hf_get(c->at, "use_expert_bias"), PITH_EARCH, "use_expert_bias", "true");
+}
+
+/* LFM3: which layers of attention see only a window, and what each layer must have. */
+static void hybrid_lfm3(pith__hf *c) {
+    static const char *const needed[] = { "use_sandwich_norm", "use_attention_gate" };
+    pith__json types = pith__hf_get(c->at, "layer_types"), it = types, type, rope = pith__hf_get(c->at, "rope_parameters");
+    uint8_t *slides = c->code ? NULL : pith__arena_new(&c->f->s->arena, (size_t)c->f->n_layer, 1);
+    char full[96];
+    for (int i = 0; i < 2; i++)
+        if (!pith__hf_bool(c, c->at, needed[i], 1)) pith__hf_wrong(c, pith__hf_get(c->at, needed[i]), PITH_EARCH, needed[i], "true");
+    if (pith__json_type(types) != '[') pith__hf_wrong(c, types, PITH_EFORMAT, "layer_types", "an array, one string a layer");
+    if (pith__json_type(rope) != '{')
+        pith__hf_wrong(c, rope, PITH_EFORMAT, "rope_parameters", "full_attention and sliding_attention");
+    if (!slides) { pith__hf_added(c, PITH_EMEMORY); return; }
+    for (int l = 0; l < c->f->n_layer && pith__json_next(&it, NULL, &type); l++) slides[l] = pith__json_is(type, "sliding_attention");
+    pith__json size = pith__json_get(c->at, "sliding_window");
+    if (pith__json_type(size) == 'n') pith__hf_wrong(c, size, PITH_EARCH, "sliding_window", "a length");
+    pith__hf_put_int(c, "attention.sliding_window", pith__hf_int(c, c->at, "sliding_window", 1, 256));
+    snprintf(full, sizeof full, "%s.attention.sliding_window_pattern", c->arch);
+    pith__hf_put_flags(c, full, slides);
 }
 
 /* ---- Granite 4 ------------------------------------------------------------------------------------- */
@@ -121,6 +143,7 @@ PITH_SHARED int pith__hf_granite_layout(pith__folder *f, pith__tensor *t) {
 
 PITH_SHARED void pith__hf_hybrid(pith__hf *c, int style) {
     hybrid_heads(c, style);
-    if (style & PITH__HF_LFM) hybrid_lfm(c);
+    if (style & PITH__HF_LFM) hybrid_lfm(c, style);
+    if (style & PITH__HF_LFM && !(style & PITH__HF_LFM2)) hybrid_lfm3(c);
     if (style & PITH__HF_GRANITE4) hybrid_granite(c);
 }

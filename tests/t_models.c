@@ -38,6 +38,7 @@ static const struct {
     { "gemma4moe", 1e-5, 0 },
     { "llama4", 1e-5, 0 },
     { "lfm2moe", 1e-5, 0 },
+    { "lfm3", 1e-5, 0 },
     { "granite4", 1e-5, 0 },
     { "granite4h", 1e-5, 0 },
 };

@@ -632,6 +632,7 @@ static const char *not_trained(const pith_model *m) {
     if (h->n_ple) return "whose layers get an embedding of their own";
     for (const pith__layer *w = m->layer; w < m->layer + h->n_layer; w++) {
         if (w->expert_scale.floats) return "whose experts have scales";
+        if (w->one_gate) return "whose heads have a gate each";
         if (w->sinks.floats) return "with attention sinks";
         if (w->mixer == PITH__LATENT) return "of latent attention";
         if (w->mixer == PITH__MAMBA) return "that has layers of Mamba";
