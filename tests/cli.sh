@@ -100,7 +100,10 @@ bench -d 1000; refused 1 "n-depth 1000" "bench beyond the context"
 if [ -d "$shared/families" ]; then
     go bench "$shared/families/gptossmx-hf" --repetitions 1 --n-prompt 8 --n-gen 2
     [ "$status" -eq 0 ] && grep -q 'gptossmx-hf MXFP4 | 0.15 MiB' "$dir/out"; ok $? "bench of weights whose scales lie apart"
-else skip "bench of weights whose scales lie apart" "no ../shared"; fi
+    go imatrix "$shared/families/qwen35.gguf" -f README.md --chunks 2 -o "$dir/states.gguf"
+    [ "$status" -eq 0 ] && grep -aq 'blk.0.ssm_out.weight.in_sum2' "$dir/states.gguf" && grep -aq 'blk.0.attn_gate.weight.in_sum2' "$dir/states.gguf"
+    ok $? "imatrix: what layers with a state read counts too"
+else skip "bench of weights whose scales lie apart" "no ../shared"; skip "imatrix of layers with a state" "no ../shared"; fi
 go bench "$dir/masks.gguf" --n-prompt 8 --parallel 1,20 --repetitions 2
 [ "$(grep -c '| pp8 \(x20 \)*| [0-9.]* ±' "$dir/out")" -eq 2 ] && grep -q '^pp8 x20: [0-9.]* texts/s, [0-9]* GOP/s in matrices, [0-9]* % of the' "$dir/out"
 fine "bench of an encoder: texts that are read together"

@@ -119,15 +119,18 @@ static void weigh_block(void *data, int l, const pith__acts *a, int n_row) {
     pith__weighing *g = data;
     const pith__layer *w = &g->m->layer[l];
     const pith__hyper *h = &g->m->hyper;
-    const pith__weight *in_attn[] = { &w->q, &w->k, &w->v, &w->gate }, *o = &w->o, *router = &w->router;
+    const pith__recurrent *r = &w->recurrent; /* a layer has these, or those of attention */
+    const pith__weight *in_attn[] = { &w->q, &w->k, &w->v, &w->gate }, *in_state[] = { &r->in, &r->z, &r->beta, &r->decay };
+    const pith__weight *o = &w->o, *out = &r->out, *router = &w->router;
     const pith__weight *in[] = { &w->ffn->gate, &w->ffn->up }, *down = &w->ffn->down;
-    const float *yn = w->ffn_norm.w.floats ? a->yn : h->parallel ? a->x : a->y;
+    const float *yn = w->ffn_norm.w.floats ? a->yn : h->parallel == 2 ? a->xn : h->parallel ? a->x : a->y;
     size_t n = (size_t)n_row;
     if (w->mixer == PITH__LATENT) {
         weigh_latent(g, w, a, n);
     } else {
-        weigh_inputs(g, in_attn, 4, w->attn_norm.w.floats ? a->xn : a->x, n);
-        weigh_inputs(g, &o, 1, w->one_gate ? a->inner : a->attn, n);
+        weigh_inputs(g, w->n_kv_head ? in_attn : in_state, 4, w->attn_norm.w.floats ? a->xn : a->x, n);
+        if (w->n_kv_head) weigh_inputs(g, &o, 1, w->one_gate || w->head_gates ? a->inner : a->attn, n);
+        else weigh_inputs(g, &out, 1, a->inner, n);
     }
     const pith__weight *ple_gate = &w->ple_gate, *ple_out = &w->ple_out;
     if (w->ple_gate.tensor.data) {
