@@ -401,7 +401,8 @@ static void bind_layer(pith__opening *o, int l) {
         if (p->has == PITH__PLE && !h->n_ple) continue;
         if (p->at == PART(k_norm.w) && layer->kv_from != l) continue;
         if (p->at == PART(ffn_norm.w) && o->family->one_norm) continue;
-        if (p->at == PART(attn_norm.w) && l == 0 && has & PITH__EMBD_NORM && !(has & PITH__BARE_NORMS)) continue; /* ModernBERT: one norm is enough */
+        int normed = has & PITH__EMBD_NORM && !(has & PITH__BARE_NORMS); /* ModernBERT's first layer: one norm is enough */
+        if (p->at == PART(attn_norm.w) && l == 0 && normed) continue;
         int cols = p->cols;
         if (p->has == PITH__QK_NORM && h->qk_norm_whole)
             cols = p->at == PART(q_norm.w) ? HEADS : KV_HEADS;

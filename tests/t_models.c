@@ -69,7 +69,8 @@ static int read_wanted(wanted *w, const char *name) {
     return w->n > 0 && got == (size_t)w->n;
 }
 
-/* Logits of all tokens, read at most step at a time, in a session that holds no more than this needs. */
+/* Logits of all tokens, read at most step at a time, in a session that holds no more than this needs. The last third of
+ * them, or more where the session cannot come back to there, is taken back and read again. */
 static int evaluate(const pith_model *m, const wanted *w, int step, float *logits) {
     pith_error e = { 0, "" };
     pith_context c = { .n_ctx = w->n, .n_batch = step, .cache_k = "f32", .cache_v = "f32" };
@@ -78,6 +79,13 @@ static int evaluate(const pith_model *m, const wanted *w, int step, float *logit
         int n = w->n - t < step ? w->n - t : step;
         const pith_work part = { s, w->t + t, n, logits + (size_t)t * WIDE };
         pith_eval_many(&part, 1, &e);
+    }
+    if (s && !e.code) {
+        int back = pith_rewind(s, 2 * w->n / 3);
+        const pith_work again = { s, w->t + back, w->n - back, logits + (size_t)back * WIDE };
+        CHECK(back <= 2 * w->n / 3);
+        memset(again.logits, 0, (size_t)again.n * WIDE * sizeof *logits);
+        pith_eval_many(&again, 1, &e);
     }
     if (e.code) FAIL("%s", e.text);
     pith_session_free(s);
