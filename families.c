@@ -291,6 +291,8 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     const pith__family *f = o->family;
     snprintf(h->arch, sizeof h->arch, "%s", f->arch);
     h->n_layer = int_key(o, "block_count", 1, 0);
+    if ((size_t)h->n_layer > o->m->store.n_tensor) /* before time and memory are taken for them */
+        pith__fail_hyper(o, "block_count", h->n_layer, "no more than there are tensors");
     int ahead = int_key(o, "nextn_predict_layers", 0, 0); /* of them; they guess further tokens, and are not built */
     if (ahead >= h->n_layer) pith__fail_hyper(o, "nextn_predict_layers", ahead, "fewer than block_count");
     else h->n_layer -= ahead;

@@ -511,10 +511,6 @@ static void bind(pith__opening *o) {
     if (has & PITH__EMBD_NORM) bind_norm(o, &m->embd_norm, "token_embd_norm", 0);
     if (!(has & PITH__OUT_NORM)) bind_norm(o, &m->out_norm, o->family->out_norm ? o->family->out_norm : "output_norm", 0);
     if (o->code) return;
-    if ((size_t)h->n_layer > m->store.n_tensor) { /* before memory is taken for them */
-        pith__fail_hyper(o, "block_count", h->n_layer, "no more than there are tensors");
-        return;
-    }
     m->layer = pith__arena_new(&m->store.arena, (size_t)h->n_layer, sizeof *m->layer);
     if (!m->layer) {
         o->code = pith__fail(o->err, PITH_EMEMORY, "%s: no memory", m->store.path);

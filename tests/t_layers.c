@@ -281,6 +281,8 @@ TEST(what_does_not_fit_is_refused) {
     refused_by(gemma_keys, "gemma4.attention.shared_kv_layers 3", "shared_kv_layers is 3, need fewer");
     refused_by(gemma_keys, "gemma4.attention.shared_kv_layers 5", "shared_kv_layers is 5, need fewer");
     refused_by(gemma_keys, "gemma4.attention.shared_kv_layers 9", "shared_kv_layers is 9, need fewer");
+    refused_by("general.architecture llama; llama.block_count 2000000000; llama.embedding_length 24; llama.context_length 64;",
+               "llama.attention.head_count 4; llama.feed_forward_length 8", "block_count is 2000000000, need no more than there are tensors");
     refused("llama.attention.head_count [4,2147483646,4]; llama.attention.head_count_kv 1; llama.feed_forward_length 8", "channels");
 }
 
