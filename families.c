@@ -1,7 +1,7 @@
 /* families.c - a family of models is one row; the file's keys become hyper-parameters.
  *
  * Gets the keys of the store, under GGUF's names; gives pith__hyper, the tables of rotation (RoPE: Su et
- * al. 2021, arXiv:2104.09864) and which layers see only a window. model.c binds the weights. */
+ * al. 2021, arXiv:2104.09864) and which layers see only a window. bind.c binds the weights. */
 #include "internal.h"
 
 #include <math.h>

@@ -130,7 +130,7 @@ PITH_SHARED pith_template *pith__template_new(const pith__vocab *v, const pith__
                                               const char *what, pith_error *err);
 PITH_SHARED pith__str pith__template_text(const pith_template *t); /* the program */
 
-/* ---- families.c, model.c: an open model ------------------------------------------------------------ */
+/* ---- families.c, bind.c, model.c: an open model ------------------------------------------------------------ */
 
 /* Architectures are values: what a family does differently is one of these. */
 enum { PITH__RMSNORM, PITH__LAYERNORM }; /* kinds of norms: pith__run_norm knows them */
@@ -420,6 +420,11 @@ PITH_SHARED size_t pith__dense_widest(const pith_model *m); /* of the rows and c
 /* x (n, pooled) through the matrices, cut and normalised: out (n, size). room: (2 n + 1, dense_widest). */
 PITH_SHARED void pith__finish_vectors(const pith_model *m, const pith_embedding *how, const float *x, int n, float *out,
                                       float *room);
+
+/* ---- bind.c: tensors by name ------------------------------------------------------------------------ */
+
+PITH_SHARED void pith__bind(pith__opening *o);       /* every weight that the family's layers have, its shape checked */
+PITH_SHARED void pith__note_unused(pith_model *m);   /* a note of tensors that nothing asked for */
 
 /* ---- model.c: opening ---------------------------------------------------------------------------------- */
 
