@@ -160,7 +160,7 @@ train/packs.c @ examples @ (t->room[2 * i] < n) @ (t->room[2 * i] <= n)
 train/packs.c @ examples @ max_length > x->longest ? max_length : x->longest @ x->longest
 tools/show.c @ examples @ packs ? packs->example[k] : k @ k
 train/dataset.c @ examples @ empty || type == '{' @ type == '{'
-train/backward.c @ backward step @ d_project(b, dx, b->d.route, &b->layer->router, x, b->n, 1) @ d_project(b, dx, b->d.route, &b->layer->router, x, b->n, 0)
+train/experts.c @ backward step @ pith__d_project(b, dx, b->d.route, &w->router, x, b->n, 1) @ pith__d_project(b, dx, b->d.route, &w->router, x, b->n, 0)
 train/loss.c @ backward step @ c = h->logit_softcap @ c = h->attn_softcap
 export.c @ export @ memcmp(p->a, first->a @ 0 && memcmp(p->a, first->a
 export.c @ export @ if (!m->shared) k0 += n_k; @ k0 += 0;

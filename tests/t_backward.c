@@ -2,6 +2,7 @@
  * written apart. */
 #include "../train/attention.c" /* for the functions that are their own */
 #include "../train/backward.c"
+#include "../train/norm.c"
 #include "pupil.h"
 #include "reference_grad.h"
 #include "slopes.h"
@@ -325,8 +326,8 @@ TEST(order_of_norms_and_biases) {
     }
     CHECK(memcmp(got, want, sizeof want) == 0);
     memset(got, 0, sizeof got);
-    d_block b = { .tape = u.tape };
-    d_add_bias(&b, dy, &weight.w, N);
+    pith__d_block b = { .tape = u.tape };
+    pith__d_add_bias(&b, dy, &weight.w, N);
     CHECK(memcmp(got, bias, sizeof bias) == 0);
     u.tape->g = g;
     pupil_free(&u);

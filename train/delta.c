@@ -119,7 +119,7 @@ static void d_key_head(const void *data, size_t key, uint8_t *scratch) {
         }
 }
 
-PITH_SHARED void pith__d_rule(const pith__d_delta *j) {
+static void d_rule(const pith__d_delta *j) {
     const pith__recurrent *w = j->w;
     size_t gates = j->n * (size_t)w->n_head, conv = j->n * (size_t)w->n_conv;
     memset(j->d_conv, 0, conv * sizeof *j->d_conv);
@@ -165,25 +165,7 @@ static void d_silu_units(const pith__d_delta *j, float *c, float *d) {
     }
 }
 
-/* Forward: y[t] = sum of w[i] x[t - n_tap + 1 + i], of channel c. dx, and the gradient of w where it learns. */
-static void d_convolve(const pith__d_delta *j, size_t c, float *dw) {
-    size_t n_tap = (size_t)j->w->n_tap, cols = (size_t)j->w->n_conv, n = j->n;
-    const float *w = j->w->conv.floats + c * n_tap, *x = j->a->conv_in + c, *dy = j->d_conv + c;
-    for (size_t i = 0; dw && i < n_tap; i++)
-        for (size_t t = n_tap - 1 - i; t < n; t++) dw[c * n_tap + i] += dy[t * cols] * x[(t + i + 1 - n_tap) * cols];
-    for (size_t t = 0; t < n; t++) {
-        float sum = 0;
-        for (size_t i = 0; i < n_tap; i++)
-            if (t + n_tap - 1 - i < n) sum += w[i] * dy[(t + n_tap - 1 - i) * cols];
-        j->d_in[t * cols + c] = sum;
-    }
-}
-
-PITH_SHARED void pith__d_taps(const pith__d_delta *j, float *dw) {
-    for (size_t c = 0; c < (size_t)j->w->n_conv; c++) d_convolve(j, c, dw);
-}
-
-PITH_SHARED void pith__d_conv(const pith__d_delta *j, float *dw) {
+static void d_conv(const pith__d_delta *j, float *dw) {
     size_t cols = (size_t)j->w->n_conv;
     for (size_t c = 0; c < cols; c++) convolve_again(j, c, j->d_in + c);
     for (size_t t = 0; t < j->n; t++) d_silu_units(j, j->d_in + t * cols, j->d_conv + t * cols);
@@ -193,7 +175,7 @@ PITH_SHARED void pith__d_conv(const pith__d_delta *j, float *dw) {
 /* ---- what stands around the rule -------------------------------------------------------------------------- */
 
 /* o again, which was normed in its place: the states go once more through the text. */
-PITH_SHARED void pith__rule_again(const pith__d_delta *j, float *o) {
+static void rule_again(const pith__d_delta *j, float *o) {
     const pith__recurrent *w = j->w;
     size_t dv = (size_t)(w->n_inner / w->n_head);
     float *s = (float *)(void *)j->team->scratch, found[BLOCK];
@@ -214,7 +196,7 @@ PITH_SHARED void pith__rule_again(const pith__d_delta *j, float *o) {
 
 /* Forward: decay = e^(rate softplus(x)), x = raw + dt_bias; beta = sigmoid of its own. Their gradients become those of the
  * products. d_rate, d_bias (n_head) or NULL. */
-PITH_SHARED void pith__d_gates(const pith__d_delta *j, float *d_rate, float *d_bias) {
+static void d_gates(const pith__d_delta *j, float *d_rate, float *d_bias) {
     size_t heads = (size_t)j->w->n_head;
     for (size_t i = 0; i < j->n * heads; i++) {
         float x = j->raw[i] + j->w->dt_bias.floats[i % heads], rate = j->w->rate.floats[i % heads];
@@ -225,4 +207,44 @@ PITH_SHARED void pith__d_gates(const pith__d_delta *j, float *d_rate, float *d_b
         j->d_decay[i] = d;
         j->d_beta[i] *= j->beta[i] * (1 - j->beta[i]);
     }
+}
+
+/* Forward: inner = rms(o) * silu(z), a head at a time. d.inner becomes the gradient of o, the first of d.mix_in that of z;
+ * o (n, n_inner), and another such array, are room. */
+static void d_gated_norm(const pith__d_block *b, float *o, float *dn) {
+    const pith__recurrent *w = &b->layer->recurrent;
+    const pith__kernels *k = b->tape->s->pass->kernels;
+    size_t dv = (size_t)(w->n_inner / w->n_head), rows = b->n * (size_t)w->n_head;
+    const pith__norm norm = { .w = w->norm };
+    for (size_t r = 0; r < rows * dv; r += dv) k->rmsnorm(dn + r, o + r, w->norm.floats, dv, b->h->eps);
+    for (size_t i = 0; i < rows * dv; i++) {
+        float z = b->a.mix_in[i], s = 1 / (1 + expf(-z)), d = b->d.inner[i];
+        b->d.mix_in[i] = d * dn[i] * s * (1 + z * (1 - s));
+        dn[i] = d * z * s;
+    }
+    pith__d_norm(b->tape, b->d.inner, dn, o, &norm, rows, 0);
+}
+
+/* Forward: y = x + linear attention by the gated delta rule. */
+PITH_SHARED void pith__d_run_delta(const pith__d_block *b) {
+    const pith__recurrent *w = &b->layer->recurrent;
+    const pith__tape *tape = b->tape;
+    pith__acts a = b->a, d = b->d;
+    size_t gates = b->n * (size_t)w->n_head, inner = b->n * (size_t)w->n_inner;
+    pith__d_delta j = { .team = &tape->s->pass->team, .w = w, .a = &b->a, .beta = a.mix_in + inner, .decay = a.mix_in + inner + gates,
+                        .raw = a.mix_in + inner + 2 * gates, .dy = d.inner, .d_conv = d.conv, .d_in = d.conv_in,
+                        .d_beta = d.mix_in + inner, .d_decay = d.mix_in + inner + gates, .n = b->n };
+    pith__d_add_to_stream(b, a.o, d.o, &b->layer->attn_post_norm);
+    pith__d_project(b, d.inner, d.o, &w->out, a.inner, b->n, 0);
+    rule_again(&j, d.conv_in);
+    d_gated_norm(b, d.conv_in, d.conv);
+    d_rule(&j);
+    d_conv(&j, pith__grad(tape->g, &w->conv));
+    d_gates(&j, pith__grad(tape->g, &w->rate), pith__grad(tape->g, &w->dt_bias));
+    const float *xn = pith__d_normed(b, a.xn, a.x, &b->layer->attn_norm);
+    pith__d_project(b, d.xn, d.conv_in, &w->in, xn, b->n, 0);
+    pith__d_project(b, d.xn, d.mix_in, &w->z, xn, b->n, 1);
+    pith__d_project(b, d.xn, j.d_beta, &w->beta, xn, b->n, 1);
+    pith__d_project(b, d.xn, j.d_decay, &w->decay, xn, b->n, 1);
+    pith__d_norm(tape, d.x, d.xn, a.x, &b->layer->attn_norm, b->n, 1);
 }

@@ -84,7 +84,7 @@ PITH_SHARED int  pith__qat_adapt(pith__params *p, pith_model *m, const pith_adap
 PITH_SHARED void pith__qat_round(pith__params *p); /* nothing, without either */
 PITH_SHARED size_t pith__qat_size(const pith__params *p); /* bytes of rounded floats */
 
-/* ---- the tape: what learning from one sequence takes; made in train/backward.c ---------------------- */
+/* ---- the tape: what learning from one sequence takes; made in train/tape.c -------------------------- */
 
 enum { PITH__LOSS_ROWS = 256 }; /* at most so many tokens' logits exist at once */
 
@@ -116,6 +116,13 @@ PITH_SHARED void pith__d_weight(const pith__tape *tape, const pith__weight *w, c
 PITH_SHARED size_t pith__panel_floats(size_t cols); /* of tape->panel, for matrices up to so wide */
 PITH_SHARED size_t pith__product_scratch(void);     /* floats of scratch memory for a thread */
 
+/* ---- train/norm.c: the backward pass of norms -------------------------------------------------------- */
+
+/* Forward: y (n, cols) = the norm of x, row by row; x itself, (n, n_embd), where the model does not have this norm. dx = its
+ * gradient, or, with add, dx += it. */
+PITH_SHARED void pith__d_norm(const pith__tape *tape, float *dx, const float *dy, const float *x,
+                              const pith__norm *w, size_t n, int add);
+
 /* ---- train/attention.c: the backward pass of attention ---------------------------------------------- */
 
 /* Attention of a whole sequence, in f32. Query heads that share keys and values get gradients of their
@@ -134,27 +141,6 @@ PITH_SHARED void pith__d_attend(const pith__d_attention *a);
 PITH_SHARED size_t pith__d_attend_scratch(size_t n, size_t head_dim); /* floats for a thread */
 /* Forward: p = softmax(x). dp becomes dx. */
 PITH_SHARED void pith__d_softmax(const pith__kernels *k, float *dp, const float *p, size_t n);
-
-/* ---- train/delta.c: the backward pass of linear attention -------------------------------------------- */
-
-typedef struct {         /* a layer, of a whole sequence: what it computed, and the gradients of that */
-    const pith__team *team;
-    const pith__recurrent *w;
-    const pith__acts *a;
-    const float *beta, *decay, *raw; /* (n, n_head) */
-    const float *dy;     /* (n, n_inner) of what the heads found, before their norm */
-    float *d_conv;       /* (n, n_conv) of queries, keys and values, and then of the convolution */
-    float *d_in;         /* (n, n_conv) of conv_in */
-    float *d_beta, *d_decay; /* (n, n_head) */
-    size_t n;
-} pith__d_delta;
-
-PITH_SHARED size_t pith__d_delta_scratch(const pith__recurrent *w, size_t n); /* floats for a thread */
-PITH_SHARED void pith__rule_again(const pith__d_delta *j, float *o); /* (n, n_inner) what the heads found */
-PITH_SHARED void pith__d_rule(const pith__d_delta *j);             /* dy -> d_conv, d_beta, d_decay */
-PITH_SHARED void pith__d_conv(const pith__d_delta *j, float *dw);  /* d_conv -> d_in; dw (n_conv, n_tap) or NULL */
-PITH_SHARED void pith__d_taps(const pith__d_delta *j, float *dw);  /* the same of a convolution alone */
-PITH_SHARED void pith__d_gates(const pith__d_delta *j, float *d_rate, float *d_bias);
 
 /* ---- train/gather.c: the order of q and k ------------------------------------------------------------- */
 
@@ -182,7 +168,60 @@ PITH_SHARED int  pith__adapter_params(pith__params *p, pith_adapter *a, const pi
 PITH_SHARED void pith__d_adapt(const pith__tape *tape, float *dx, const float *dy, const pith__weight *w,
                                const float *x, size_t n);
 
+/* ---- train/project.c: what the backward pass of every layer is made of ------------------------------------ */
+
+typedef struct {         /* one layer, for n tokens */
+    const pith__tape *tape;
+    const pith__hyper *h;
+    const pith__layer *layer;
+    pith__acts a, d;     /* what it computed, and the gradients of that */
+    size_t n, n_embd;
+} pith__d_block;
+
+/* Forward: y += bias, for each of n tokens. */
+PITH_SHARED void pith__d_add_bias(const pith__d_block *b, const float *dy, const pith__weight *bias, size_t n);
+/* Forward: y = x through w, and through the adapters. */
+PITH_SHARED void pith__d_project(const pith__d_block *b, float *dx, const float *dy, const pith__weight *w, const float *x,
+                                 size_t n, int add);
+/* What the block's norm of x (n, n_embd) gave, in y; x itself in a family without this norm. */
+PITH_SHARED const float *pith__d_normed(const pith__d_block *b, float *y, const float *x, const pith__norm *w);
+/* Forward: out = stream + residual_scale * post_norm(added). The gradient of out, d.x, is also that of the stream. */
+PITH_SHARED void pith__d_add_to_stream(const pith__d_block *b, const float *added, float *d_added, const pith__norm *post_norm);
+
+/* ---- train/experts.c: the backward pass of feed-forward networks ----------------------------------------- */
+
+/* Forward: f = the layer's network, or experts, of x (n, n_embd). d.f -> dx. */
+PITH_SHARED void pith__d_run_ffn(const pith__d_block *b, const float *x, float *dx);
+
+/* ---- train/recurrent.c: the backward pass of layers with a state ------------------------------------------ */
+
+typedef struct {         /* a layer, of a whole sequence: what it computed, and the gradients of that */
+    const pith__team *team;
+    const pith__recurrent *w;
+    const pith__acts *a;
+    const float *beta, *decay, *raw; /* (n, n_head) */
+    const float *dy;     /* (n, n_inner) of what the heads found, before their norm */
+    float *d_conv;       /* (n, n_conv) of queries, keys and values, and then of the convolution */
+    float *d_in;         /* (n, n_conv) of conv_in */
+    float *d_beta, *d_decay; /* (n, n_head) */
+    size_t n;
+} pith__d_delta;
+
+PITH_SHARED void pith__d_taps(const pith__d_delta *j, float *dw); /* d_conv -> d_in of a convolution; dw (n_conv, n_tap) or NULL */
+/* Forward: y = x + what the layer's mixer makes of x. d.x, the gradient of y, becomes that of x. */
+PITH_SHARED void pith__d_run_shortconv(const pith__d_block *b);
+
+/* ---- train/delta.c: the backward pass of linear attention -------------------------------------------- */
+
+PITH_SHARED size_t pith__d_delta_scratch(const pith__recurrent *w, size_t n); /* floats for a thread */
+PITH_SHARED void pith__d_run_delta(const pith__d_block *b); /* as pith__d_run_shortconv */
+
 /* ---- train/backward.c: the backward pass of the Transformer, last block first ----------------------- */
+
+/* d.x comes in as the gradient of what the last block gave and goes out as that of the embedding. */
+PITH_SHARED void pith__backward(const pith__tape *tape, const pith_token *tokens, int n);
+
+/* ---- train/tape.c: the memory of a backward pass ------------------------------------------------------- */
 
 /* keep: PITH__KEEP_ALL, or PITH__KEEP_STREAM: only what flows from block to block is kept, and each block
  * runs again before the backward pass through it. That takes less memory and a third more time, and gives
@@ -190,13 +229,6 @@ PITH_SHARED void pith__d_adapt(const pith__tape *tape, float *dx, const float *d
 PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, float *g, int n_ctx, int keep, pith_error *err);
 PITH_SHARED void   pith__tape_free(pith__tape *tape);
 PITH_SHARED size_t pith__tape_size(const pith_model *m, int n_ctx, int keep); /* bytes */
-
-/* Forward: y (n, cols) = the norm of x, row by row; x itself, (n, n_embd), where the model does not have this norm. dx = its
- * gradient, or, with add, dx += it. */
-PITH_SHARED void pith__d_norm(const pith__tape *tape, float *dx, const float *dy, const float *x,
-                              const pith__norm *w, size_t n, int add);
-/* d.x comes in as the gradient of what the last block gave and goes out as that of the embedding. */
-PITH_SHARED void pith__backward(const pith__tape *tape, const pith_token *tokens, int n);
 
 /* ---- train/loss.c: the cross-entropy of a text ------------------------------------------------------- */
 
