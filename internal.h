@@ -645,6 +645,7 @@ typedef struct {
     int most;            /* tokens in a draft; 0: none are made */
     int trust;           /* how many to draft next, fewer after wrong ones */
     int made, accepted;  /* in the last pass; made - accepted are still ahead of the position */
+    pith_session *by;    /* of a small model, which drafts; NULL: the text itself says what may come */
     float *logits;       /* (most + 1, n_vocab) after the token and each drafted one; memory of the caller */
     int n_pass, n_accepted; /* since pith_draft: passes of one token and its draft; drafted tokens accepted */
 } pith__draft;

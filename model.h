@@ -248,6 +248,9 @@ float pith_logprob(const pith_session *s, pith_token t); /* log softmax of pith_
  * one bit. n is cut to n_batch - 1. logits: (n + 1, n_vocab) floats of the caller, in use until the session is
  * freed or pith_draft(s, 0, NULL). */
 void pith_draft(pith_session *s, int n, float *logits);
+/* The same, and what comes next is guessed by a smaller model: by is a session of one, with the same vocabulary (or
+ * PITH_EARG) and a pass of its own. It follows the text of s, and may not be freed or used while s drafts. */
+int  pith_draft_by(pith_session *s, int n, float *logits, pith_session *by, pith_error *err);
 double pith_draft_rate(const pith_session *s); /* tokens for one pass since pith_draft; 0: there was no pass */
 
 /* ---- many texts at once ------------------------------------------------ */

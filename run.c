@@ -48,8 +48,11 @@ static int check_options(const options *o) {
     if (o->keep != NOT_SAID && !o->shift) return complain(USAGE, "--keep is of a text with --context-shift");
     if (o->format && strcmp(o->format, "text") != 0 && strcmp(o->format, "jsonl") != 0)
         return complain(USAGE, "--format is '%s', need text or jsonl", o->format);
-    if (o->n_sample > 1 && (o->n_draft || o->trace))
-        return complain(USAGE, "%s is of one text, not of --samples", o->n_draft ? "--draft-lookup" : "--trace");
+    if (o->drafter && o->n_draft) return complain(USAGE, "--draft-lookup and --model-draft are two ways to guess");
+    if (o->draft_max && !o->drafter) return complain(USAGE, "--draft-max needs a --model-draft");
+    if (o->n_sample > 1 && (o->n_draft || o->drafter || o->trace))
+        return complain(USAGE, "%s is of one text, not of --samples",
+                        o->n_draft ? "--draft-lookup" : o->drafter ? "--model-draft" : "--trace");
     if (o->parallel && o->n_sample == 1) return complain(USAGE, "--parallel is of more --samples than one");
     if (o->prompt && o->file) return complain(USAGE, "-i and -f both say how the text begins");
     for (int i = 0; i < o->stop.n; i++)
@@ -106,6 +109,9 @@ static int read_options(int argc, char **argv, options *o) {
         { 0, "quiet", SWITCH, &o->model.quiet, 0, 0, "", "on standard error only what is wrong" },
         { 0, "draft-lookup", INTEGER, &o->n_draft, 0, 255, "N",
           "guess up to N tokens ahead where the text repeats itself; the same text, sooner (0)" },
+        { 0, "model-draft", TEXT, &o->drafter, 0, 0, "MODEL",
+          "a smaller model with the same vocabulary guesses ahead; the same text, sooner" },
+        { 0, "draft-max", INTEGER, &o->draft_max, 1, 255, "N", "up to N tokens (16)" },
         { 0, "trace", SWITCH, &o->trace, 0, 0, "",
           "show every activation of every layer on standard error" },
         LORA_FLAGS(o->model),
@@ -354,8 +360,8 @@ static int run_voice(options *o, pith_model *m) {
     pith_grammar_free(grammar);
     free(bias);
     pith_session_free(v.s);
+    end_drafts(&v);
     pith_pass_free(v.pass);
-    free(v.drafts);
     return code;
 }
 

@@ -224,10 +224,11 @@ static int check_tokens(const pith_session *s, int from, const pith_token *t, in
 
 /* ---- speculative decoding -------------------------------------------------------------------------- */
 
-/* Text that repeats itself says what comes next: what followed where the last tokens (an n-gram) occurred
- * before. These drafted tokens go through the model with the token before them, whose pass reads all weights
- * anyway. Their logits are kept until the same tokens are evaluated. Prompt lookup: Saxena 2023,
- * github.com/apoorvumang/prompt-lookup-decoding; Yang et al. 2023, arXiv:2304.04487. */
+/* Tokens are guessed, and go through the model with the token before them, whose pass reads all weights anyway.
+ * Their logits are kept until the same tokens are evaluated. Text that repeats itself says what comes next: what
+ * followed where the last tokens (an n-gram) occurred before. Prompt lookup: Saxena 2023,
+ * github.com/apoorvumang/prompt-lookup-decoding; Yang et al. 2023, arXiv:2304.04487. Or a small model says it:
+ * Leviathan et al. 2023, arXiv:2211.17192; here it says what is likeliest, and what is drawn decides. */
 
 /* The last k of n tokens: where their latest occurrence before the end is over, or 0. */
 static int find_ngram(const pith_token *t, int n, int k) {
@@ -238,15 +239,45 @@ static int find_ngram(const pith_token *t, int n, int k) {
 
 /* How many tokens to draft: as many as fit the context, and have the angles that the token alone would have. */
 static int draft_length(const pith_session *s) {
-    int after = s->position + 1, most = s->draft.trust, n_short = s->model->n_ctx_original;
+    int after = s->position + 1, most = s->draft.by ? s->draft.most : s->draft.trust, n_short = s->model->n_ctx_original;
     if (most > s->n_ctx - after) most = s->n_ctx - after;
     if (s->model->rope[0].freq_long && after <= n_short && most > n_short - after) most = n_short - after;
     return s->watch ? 0 : most; /* a watcher is shown each token of the text once */
 }
 
+/* The likeliest token after a session's text, and its probability. */
+static pith_token likeliest(const pith_session *s, float *p) {
+    size_t n = (size_t)s->model->hyper.n_vocab, best = 0;
+    float *probs = s->pass->probs;
+    memcpy(probs, s->logits, n * sizeof *probs);
+    s->pass->kernels->softmax(probs, n);
+    for (size_t i = 1; i < n; i++)
+        if (probs[i] > probs[best]) best = i;
+    *p = probs[best];
+    return (pith_token)best;
+}
+
+/* The small model goes on while all that it has said is likely enough to be worth another pass of it and one
+ * more row of the large one. */
+static int draft_by_model(pith_session *s, int n, int most) {
+    const double row = 0.1; /* of a pass that reads the weights for one token: what one more costs */
+    pith_session *by = s->draft.by;
+    double price = row + (double)by->model->shape.n_byte / (double)s->model->shape.n_byte, all = 1;
+    if (most < 1 || pith_sync(by, s->tokens, n, NULL)) return 0;
+    for (int k = 0;;) {
+        float p;
+        pith_token t = likeliest(by, &p);
+        all *= p;
+        if (!(all > row) || t >= s->model->hyper.n_vocab) return k;
+        s->tokens[n + k++] = t;
+        if (k == most || all < price || pith_eval(by, &t, 1, NULL)) return k;
+    }
+}
+
 /* Writes drafted tokens behind the one that is to be evaluated; returns how many. */
 static int draft_tokens(pith_session *s) {
     int n = s->position + 1, most = draft_length(s);
+    if (s->draft.by) return draft_by_model(s, n, most);
     int from = find_ngram(s->tokens, n, 3);
     if (!from) from = find_ngram(s->tokens, n, 2);
     if (!from) return 0;
@@ -282,6 +313,32 @@ void pith_draft(pith_session *s, int n, float *logits) {
     if (n <= 0 || !logits || s->states) return; /* a state cannot forget a token that was drafted wrong */
     s->draft.most = s->draft.trust = n < s->n_batch ? n : s->n_batch - 1;
     s->draft.logits = logits;
+}
+
+/* Do both models mean the same by a token? One may have more of them, as padding. */
+static int same_vocab(const pith_model *a, const pith_model *b, pith_error *err) {
+    if (!a->tokenizer || !b->tokenizer)
+        return a->tokenizer || b->tokenizer || a->hyper.n_vocab != b->hyper.n_vocab
+                   ? pith__fail(err, PITH_EARG, "the draft model has another vocabulary") : PITH_OK;
+    for (int t = 0; t < a->store.vocab.n && t < b->store.vocab.n; t++) {
+        pith__str x = pith__tokenizer_piece(a->tokenizer, t), y = pith__tokenizer_piece(b->tokenizer, t);
+        if (x.n != y.n || memcmp(x.p, y.p, x.n) != 0)
+            return pith__fail(err, PITH_EARG, "the draft model has another vocabulary: its token %d is '%.*s', not '%.*s'", t,
+                              y.n < 40 ? (int)y.n : 40, y.p, x.n < 40 ? (int)x.n : 40, x.p);
+    }
+    return PITH_OK;
+}
+
+int pith_draft_by(pith_session *s, int n, float *logits, pith_session *by, pith_error *err) {
+    if (!by || by == s) return pith__fail(err, PITH_EARG, "a session does not draft for itself");
+    if (s->states)
+        return pith__fail(err, PITH_EARG, "layers of this model have a state, which cannot forget tokens that were drafted wrong");
+    if (!pith__is_causal(by->model)) return pith__fail(err, PITH_EARG, "the draft model is an encoder, and writes nothing");
+    int code = same_vocab(s->model, by->model, err);
+    if (code) return code;
+    pith_draft(s, n, logits);
+    s->draft.by = by;
+    return PITH_OK;
 }
 
 double pith_draft_rate(const pith_session *s) {

@@ -1014,6 +1014,14 @@ in=$dir/said; tiny -m chat -y a -s 7 -n 200 -c 200 --n-predict 20 --logit-bias 2
 tiny -m chat -y a -s 7 -n 200 -c 200 --n-predict 20 --logit-bias 271+9 --draft-lookup 8; in=/dev/null
 same_out "$dir/a" "--draft-lookup: the same chat"; more_than 1 "--draft-lookup: a chat says its tokens a pass"
 tiny -t 0; grep -q 'per pass' "$dir/err"; [ $? -ne 0 ]; ok $? "nothing about passes without --draft-lookup"
+tiny -s 7 -n 60 -i the; cp "$dir/out" "$dir/a"
+for k in 1 16; do tiny -s 7 -n 60 -i the --model-draft "$dir/tiny.bin" --draft-max $k; same_out "$dir/a" "--model-draft: the same text, --draft-max $k"; done
+tiny -t 0 -n 60 -i the --logit-bias 271+9; cp "$dir/out" "$dir/a"
+tiny -t 0 -n 60 -i the --logit-bias 271+9 --model-draft "$dir/tiny.bin"; same_out "$dir/a" "--model-draft: the same text, biased"
+tiny --model-draft "$dir/none"; refused 2 "none" "--model-draft of no file"
+tiny --draft-max 4; refused 1 "--draft-max needs" "--draft-max alone"
+tiny --model-draft "$dir/tiny.bin" --draft-lookup 4; refused 1 "two ways to guess" "--model-draft and --draft-lookup"
+tiny --model-draft ''; refused 2 "" "--model-draft of no name"
 for v in -1 256 x; do tiny --draft-lookup $v; refused 1 "--draft-lookup is '$v'" "--draft-lookup $v"; done
 
 # ---- templates ---------------------------------------------------------------------------------------

@@ -217,11 +217,83 @@ TEST(a_text_that_repeats_itself_takes_few_passes) {
     EQ(seen, CONTEXT);
 }
 
+/* ---- a model that drafts --------------------------------------------------------------------------------- */
+
+/* A model of one layer or two that is sure of what it says: its head is 40 times as large. */
+static pith_model *open_sure(bytes *b, int n_layer, uint32_t seed) {
+    fixture_shape s = { 32, 64, n_layer, 4, 2, FIXTURE_VOCAB, CONTEXT, 0, 32 };
+    *b = fixture_llama2c(&s, 1, seed);
+    pith_model *m = open_bytes(b, 1);
+    for (size_t i = 0; m && i < (size_t)FIXTURE_VOCAB * 32; i++) ((float *)(uintptr_t)m->head.tensor.data)[i] *= 40;
+    return m;
+}
+
+/* Writes a context full, a token at a time, by drafts of another model. Tokens that were drafted right; -1: the text
+ * or a logit differs from what the model writes alone. Now and then both go back. */
+static int write_by(const pith_model *m, const pith_model *small, int n_small, int n_draft, float temperature) {
+    pith_context c = { .n_ctx = n_small };
+    pith_session *by = pith_session_new(small, &c, NULL);
+    pith_sampling how = PITH_SAMPLING_DEFAULT;
+    uint64_t a = 7, b = 7;
+    pith_token t = 1, u = 1;
+    int right = 0, back = 0;
+    pair p;
+    how.temperature = temperature;
+    if (!by || !open_pair(&p, m, NULL, 0, n_draft) || pith_draft_by(p.guessing, n_draft, p.room, by, NULL)) return -1;
+    while (right >= 0 && pith_position(p.plain) < CONTEXT) {
+        if (pith_eval(p.plain, &t, 1, NULL) || pith_eval(p.guessing, &u, 1, NULL) || !same(&p)) right = -1;
+        if (pith_position(p.plain) == 40 && back++ < 2 && pith_rewind(p.plain, 20) != pith_rewind(p.guessing, 20)) right = -1;
+        t = pith_sample(p.plain, &how, &a), u = pith_sample(p.guessing, &how, &b);
+    }
+    if (right == 0) right = p.guessing->draft.n_accepted;
+    close_pair(&p);
+    pith_session_free(by);
+    return right;
+}
+
+/* Drafts of its own likeness are right, those of a stranger seldom, and a session that is full drafts no more. */
+TEST(a_model_drafts) {
+    bytes x, y, z;
+    pith_model *m = open_sure(&x, 2, 3), *alike = open_sure(&y, 2, 3), *other = open_sure(&z, 1, 4);
+    REQUIRE(m && alike && other);
+    alike->shape.n_byte = other->shape.n_byte = m->shape.n_byte / 20; /* or it is not worth its passes */
+    int all = write_by(m, alike, 0, 8, 0), one = write_by(m, alike, 0, 1, 0);
+    CHECK(all > CONTEXT * 3 / 4), CHECK(all > one), CHECK(one > CONTEXT / 2), CHECK(one <= CONTEXT * 3 / 4);
+    CHECK(write_by(m, alike, 0, 8, 1) > CONTEXT / 4);
+    int few = write_by(m, other, 0, 8, 0), half = write_by(m, alike, CONTEXT / 2, 8, 0);
+    CHECK(few >= 0 && few < all / 2), CHECK(half > all / 4 && half < all);
+    CHECK(write_by(m, other, 0, 3, 1) >= 0);
+    pith_close(m), pith_close(alike), pith_close(other);
+    free(x.p), free(y.p), free(z.p);
+}
+
+static void drafts_refused(pith_session *s, pith_session *by, const char *why) {
+    pith_error e = { 0, "" };
+    EQ(pith_draft_by(s, 4, NULL, by, &e), PITH_EARG);
+    if (!strstr(e.text, why)) FAIL("'%s' is not '%s'", e.text, why);
+}
+
+TEST(a_model_that_cannot_draft_is_refused) {
+    fixture_shape larger = { 32, 64, 1, 4, 2, FIXTURE_VOCAB + 1, CONTEXT, 0, 32 };
+    bytes x, y = fixture_llama2c(&larger, 1, 3);
+    pith_model *m = open_sure(&x, 1, 3), *more = open_bytes(&y, 1);
+    REQUIRE(m && more);
+    pith_session *s = pith_session_new(m, NULL, NULL), *of_more = pith_session_new(more, NULL, NULL);
+    REQUIRE(s && of_more);
+    drafts_refused(s, NULL, "for itself"), drafts_refused(s, s, "for itself");
+    drafts_refused(s, of_more, "another vocabulary");
+    pith_session_free(s), pith_session_free(of_more);
+    pith_close(m), pith_close(more);
+    free(x.p), free(y.p);
+}
+
 int main(void) {
     RUN(every_family_writes_the_same);
     RUN(every_cache_writes_the_same);
     RUN(any_threads_and_int8);
     RUN(whatever_is_done_to_a_session);
     RUN(a_text_that_repeats_itself_takes_few_passes);
+    RUN(a_model_drafts);
+    RUN(a_model_that_cannot_draft_is_refused);
     return DONE();
 }

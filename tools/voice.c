@@ -117,21 +117,48 @@ int find_kept(const voice *v, options *o, int *n) {
     return code;
 }
 
+/* The draft model's session is as long as the text's, or as long as it was made for: then it falls silent. */
+static int open_drafter(voice *v, const options *o) {
+    model_choice small = { .path = o->drafter, .options = o->model.options, .context = o->model.context, .quiet = o->model.quiet };
+    small.context.adapters = NULL, small.context.n_adapter = 0;
+    small.context.pass = NULL;
+    int code = open_model(&small, 0, &v->drafter);
+    if (code) return code;
+    int n_ctx = pith_model_shape(v->drafter)->n_ctx;
+    if (small.context.n_ctx > n_ctx) small.context.n_ctx = n_ctx;
+    return open_session(v->drafter, &small, n_ctx, &v->drafts_by);
+}
+
+static int start_drafts(voice *v, const options *o) {
+    pith_error e = { 0, "" };
+    int n = !o->drafter ? o->n_draft : o->draft_max ? o->draft_max : 16;
+    if (!n) return 0;
+    v->drafts = calloc((size_t)n + 1, (size_t)pith_model_shape(v->m)->n_vocab * sizeof *v->drafts);
+    if (!v->drafts) return complain(FAILED, "no memory for drafts of %d tokens", n);
+    if (!o->drafter) return pith_draft(v->s, n, v->drafts), 0;
+    int code = open_drafter(v, o);
+    if (!code && pith_draft_by(v->s, n, v->drafts, v->drafts_by, &e)) code = complain(USAGE, "--model-draft %s: %s", o->drafter, e.text);
+    return code;
+}
+
 int start_session(voice *v, options *o, int n) {
     int code = open_session(v->m, &o->model, n, &v->s);
     if (!code) code = kept_load(&o->kept, v->s);
+    if (!code) code = start_drafts(v, o);
     if (code) return code;
     if (!o->model.quiet) fprintf(stderr, "seed: %llu\n", (unsigned long long)o->seed);
     if (o->trace) trace_session(v->s);
-    if (!o->n_draft) return 0;
-    size_t row = (size_t)pith_model_shape(v->m)->n_vocab * sizeof *v->drafts;
-    v->drafts = calloc((size_t)o->n_draft + 1, row);
-    if (!v->drafts) return complain(FAILED, "no memory for --draft-lookup %d", o->n_draft);
-    pith_draft(v->s, o->n_draft, v->drafts);
     return 0;
 }
 
 void say_drafts(const voice *v, const options *o) {
     double n = pith_draft_rate(v->s);
-    if (n > 0 && !o->model.quiet) fprintf(stderr, "tokens per pass: %.2f (--draft-lookup)\n", n);
+    if (n > 0 && !o->model.quiet)
+        fprintf(stderr, "tokens per pass: %.2f (%s)\n", n, o->drafter ? "--model-draft" : "--draft-lookup");
+}
+
+void end_drafts(voice *v) {
+    pith_session_free(v->drafts_by);
+    pith_close(v->drafter);
+    free(v->drafts);
 }

@@ -8,7 +8,8 @@ typedef struct {
     model_choice model;
     grammar_choice grammar;
     const char *prompt, *file, *output, *mode, *system, *format;
-    int n_total, n_predict, n_draft, shift, keep, n_sample, parallel;
+    const char *drafter; /* --model-draft */
+    int n_total, n_predict, n_draft, draft_max, shift, keep, n_sample, parallel;
     uint64_t seed;
     sampling_choice sampling;
     list stop, bias;
@@ -31,7 +32,9 @@ typedef struct {
     pith_generation g;
     int ended;           /* why the last text ended: PITH_END, ... */
     pith_token eos;      /* ends a turn, where llama2.c's models end a text with BOS */
-    float *drafts;       /* logits of tokens guessed ahead */
+    float *drafts;       /* logits of tokens guessed ahead, */
+    pith_model *drafter; /* by this model, */
+    pith_session *drafts_by; /* or NULL */
     long long n_new;     /* tokens drawn, of all texts */
     int n_cut;           /* texts that the model did not end */
     int thoughts, colour; /* THOUGHTS_SHOW, ...; 1: the stream is a terminal that may have colours */
@@ -53,6 +56,7 @@ int  find_kept(const voice *v, options *o, int *n); /* *n is no less than the te
 int  start_session(voice *v, options *o, int n); /* for n tokens */
 int  say_next(voice *v);                         /* One more token and its text. GO_ON, 0 at the end, or an exit code. */
 void say_drafts(const voice *v, const options *o);
+void end_drafts(voice *v);
 
 int converse(voice *v, options *o); /* a conversation: talk.c */
 
