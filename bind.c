@@ -399,7 +399,7 @@ static void bind_layer(pith__opening *o, int l) {
         if (!of_stream && !layer->n_kv_head) continue;
         if (p->has == PITH__PLE && !h->n_ple) continue;
         if (p->at == PART(k_norm.w) && layer->kv_from != l) continue;
-        if (p->at == PART(ffn_norm.w) && o->family->one_norm) continue;
+        if (p->at == PART(ffn_norm.w) && h->parallel == 2) continue;
         int normed = has & PITH__EMBD_NORM && !(has & PITH__BARE_NORMS); /* ModernBERT's first layer: one norm is enough */
         if (p->at == PART(attn_norm.w) && l == 0 && normed) continue;
         int cols = p->cols;
@@ -501,6 +501,7 @@ PITH_SHARED void pith__bind(pith__opening *o) {
     bind_matrix(o, &m->embd, t);
     const pith__tensor *head = tensor_of(o, -1, "output.weight", (size_t)h->n_vocab, (size_t)h->n_embd, 1);
     bind_matrix(o, &m->head, head ? head : t); /* none: tied embeddings */
+    bind_vector(o, &m->head_bias, tensor_of(o, -1, "output.bias", 1, (size_t)h->n_vocab, 1), 0);
     unsigned has = o->family->has;
     if (has & PITH__POSITIONS) h->n_ctx = h->n_ctx_most = bind_table(o, &m->positions, "position_embd.weight", 0, 0);
     if (has & PITH__TYPES) bind_table(o, &m->types, "token_types.weight", 0, 1);

@@ -44,6 +44,12 @@ static const pith__family families[] = {
       .experts = PITH__SIGMOID_EXPERTS, .expert_eps = 1e-20f },
     { "seed_oss", PITH__PRE_NORM | PITH__FFN_POST_NAME | PITH__HALF, .window_period = 1 },
     { "exaone4", PITH__POST_NORM | PITH__HALF | PITH__QK_NORM, .window_period = 4, .rope_windowed = 1 },
+    { "starcoder2", DECODER | PITH__HALF | PITH__GELU_FFN, .window_period = 1 },
+    { "stablelm", PITH__PRE_NORM | PITH__LAYER_NORM | PITH__HALF | PITH__QK_NORM | PITH__MAYBE_QK_NORM, .window_period = 1,
+      .one_norm = 2 },
+    { "phi2", DECODER | PITH__HALF | PITH__GELU_FFN, .window_period = 1, .one_norm = 1 },
+    { "olmo", PITH__PRE_NORM | PITH__LAYER_NORM | PITH__BARE_NORMS, .window_period = 1 },
+    { "helium", PITH__PRE_NORM, .window_period = 1, .same_order = 1 },
     { "arcee", PITH__PRE_NORM | PITH__UNGATED | PITH__RELU2_FFN, .window_period = 1 },
     { "hunyuan-dense", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | PITH__QK_NORM_LATE, .window_period = 1 },
     { "ernie4_5", PITH__PRE_NORM, .window_period = 1, .same_order = 1 },
@@ -215,6 +221,14 @@ static int shared_width(pith__opening *o) {
     return wide;
 }
 
+/* As pith__hyper.parallel. GGUF's files of StableLM tell by the norms that there are. */
+static int parallel_of(pith__opening *o) {
+    const pith__family *f = o->family;
+    int two = pith__store_tensor(&o->m->store, "blk.0.ffn_norm.weight") != NULL;
+    if (f->one_norm == 2) return (o->m->store.is_folder ? flag_key(o, "use_parallel_residual", 0) : !two) ? 2 : 0;
+    return f->one_norm ? 2 : f->has & PITH__PARALLEL ? flag_key(o, "use_parallel_residual", 1) : 0;
+}
+
 /* How many experts there are, and how they are chosen. */
 static void read_experts(pith__opening *o) {
     pith__hyper *h = &o->m->hyper;
@@ -328,7 +342,7 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     h->act_limit = (float)factor_key(o, "pith.swiglu_limit", f->act_limit);
     h->act_alpha = (float)factor_key(o, "pith.swiglu_alpha", f->act_alpha);
     h->norm = f->has & PITH__LAYER_NORM ? PITH__LAYERNORM : PITH__RMSNORM;
-    h->parallel = f->one_norm ? 2 : f->has & PITH__PARALLEL ? flag_key(o, "use_parallel_residual", 1) : 0;
+    h->parallel = parallel_of(o);
     const char *eps = h->norm == PITH__LAYERNORM ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
     h->eps = (float)float_key(o, eps, NAN);
     h->embd_scale = (float)factor_key(o, "embedding_scale", 1);
@@ -341,6 +355,7 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     h->logit_softcap = (float)float_key(o, "final_logit_softcapping", f->has & PITH__SOFTCAP ? 30 : 0);
     h->temperature = (float)float_key(o, "attention.temperature_scale", f->temperature);
     h->temper_plain = f->chunked;
+    h->qkv_limit = (float)float_key(o, "attention.clamp_kqv", 0);
     const pith__key *norms = pith__store_key(&o->m->store, "pith.qk_norm"); /* GGUF: all but the one with 128 experts */
     h->qk_norm_bare = f->chunked && (norms ? norms->i != 0 : h->n_expert != 128);
     int length = int_key(o, "rope.scaling.original_context_length", 0, 0);

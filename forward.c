@@ -127,6 +127,11 @@ static void rotate(const pith__block *b, float *x, size_t n, size_t t) {
         b->pass->kernels->rope(x + at, angles, (int)n_rot, b->h->rope_half);
 }
 
+static void clamp_row(const pith__block *b, float *x, size_t n) {
+    float most = b->h->qkv_limit;
+    for (size_t i = 0; most > 0 && i < n; i++) x[i] = x[i] > most ? most : x[i] < -most ? -most : x[i]; /* NaN stays */
+}
+
 /* One token's queries or keys, (heads, head_dim): bias, q/k norm (Qwen 3, Gemma 3: head by head; OLMo 2: as a
  * whole), and the rotation, which in nanochat comes before the norm. */
 static void bias_norm_rope(const pith__block *b, float *x, float *x0, const pith__weight *bias,
@@ -134,6 +139,7 @@ static void bias_norm_rope(const pith__block *b, float *x, float *x0, const pith
     size_t dim = (size_t)b->layer->head_dim, n_rot = (size_t)b->layer->n_rot, n = (size_t)heads * dim;
     x += t * n, x0 += t * n;
     pith__add_bias(b->pass, x0, bias->floats, n);
+    clamp_row(b, x0, n);
     if (b->h->qk_norm_late) rotate(b, x0, n, t);
     for (size_t at = 0; w->w.floats && at < n; at += w->w.tensor.cols) pith__run_norm(b->pass, x + at, x0 + at, w);
     if (!w->w.floats && x != x0 && !b->h->rope_gather) memcpy(x, x0, n * sizeof *x); /* other layers have norms (Llama 4) */
@@ -198,6 +204,7 @@ static void finish_qkv(const void *data, size_t t, uint8_t *scratch) {
     if (w->kv_from != b->l) return;
     float *v = b->a.v + t * n, *from = w->v.tensor.data ? v : b->a.k0 + t * n; /* before keys are normed and rotated */
     pith__add_bias(b->pass, v, w->v_bias.floats, n);
+    clamp_row(b, v, n);
     for (size_t at = 0; w->v_norm.w.floats && at < n; at += dim) pith__run_norm(b->pass, v + at, from + at, &w->v_norm);
     bias_norm_rope(b, b->a.k, b->a.k0, &w->k_bias, &w->k_norm, w->n_kv_head, t);
     write_kv(b, t);
@@ -451,6 +458,7 @@ static void multiply_head(pith_pass *p, int n, float *logits) {
     size_t rows = m->head.tensor.rows;
     pith__input in = pith__input_of(p, pith__acts_at(p, h->n_layer).xn, n, (size_t)h->n_embd);
     pith__matmul(p->kernels, &p->team, logits, rows, &m->head.tensor, &in);
+    for (size_t i = 0; i < (size_t)n; i++) pith__add_bias(p, logits + i * rows, m->head_bias.floats, rows);
     raw_logits raw = { h, logits, (size_t)n * rows };
     if (h->logit_scale != 1 || h->logit_softcap > 0)
         pith__share(&p->team, (raw.n + LOGITS - 1) / LOGITS, pith__worth_it(raw.n), scale_logits, &raw);

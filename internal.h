@@ -181,6 +181,7 @@ typedef struct {
     } latent;
     float logit_scale;   /* logits times this */
     float attn_softcap, logit_softcap; /* 0: none */
+    float qkv_limit;     /* queries, keys and values are no further from 0 than this, before they are rotated; 0: none (OLMo 1) */
 } pith__hyper;
 
 enum { PITH__EXPERT_GROUPS = 64 }; /* at most */
@@ -312,6 +313,7 @@ struct pith_model {
     pith_shape shape;
     pith__weight embd;   /* (n_vocab, n_embd) */
     pith__weight head;   /* (n_vocab, n_embd), often embd's numbers again */
+    pith__weight head_bias; /* (n_vocab) of logits; Phi-2 */
     pith__weight positions; /* (n_ctx, n_embd) added to the embedding; BERT, GPT-2 */
     pith__weight types;  /* (n_type, n_embd) the same, by the type of a token: BERT tells two texts apart */
     pith__norm embd_norm; /* (n_embd) of the sum; BERT */
@@ -372,7 +374,7 @@ typedef struct {
     double temperature;  /* see pith__hyper, where the file does not say; its length is then 8192 */
     int rope_period;     /* every so many layers the last one has no rotation (SmolLM 3) */
     int rope_windowed;   /* 1: where some layers have a window, only these have rotation (EXAONE 4) */
-    int one_norm;        /* 1: attention and the network get the same, under one norm */
+    int one_norm;        /* 1: attention and the network get the same, under one norm, 2: in files without a second norm (StableLM) */
     int same_order;      /* 1: pairs of q and k are neighbours in folders too */
     int rope_back;       /* 1: pairs rotate the other way round (nanochat) */
     int logit_times;     /* 1: logits are multiplied by logit_scale, not divided */

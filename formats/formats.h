@@ -207,6 +207,7 @@ typedef struct { /* a folder while it is read */
     int tied;              /* 1: without an lm_head the embedding serves as one */
     int bias;              /* of attention: 0: none, 1: of q, k and v, 2: of o too */
     int ffn_bias;          /* 1: the feed-forward network has biases */
+    int norm_bias;         /* 1: norms have biases, and the output matrix may have */
     int no_qk_norm;        /* 1: norms of q and k are not used, whatever tensors there are */
     int n_group;           /* of the heads of Mamba */
     int delta_keys, delta_values, delta_dk, delta_dv; /* linear_attn: heads, and their sizes */
@@ -277,6 +278,8 @@ enum { /* how a family names its tensors */
     PITH__HF_POST_NORM = 1, /* post_attention_layernorm follows attention; else it precedes the FFN */
     PITH__HF_FUSED = 2,     /* mlp.gate_up_proj */
     PITH__HF_FC = 0x20000,  /* mlp.fc1 and mlp.fc2 */
+    PITH__HF_PHI = 1 << 20, /* self_attn.dense, final_layernorm */
+    PITH__HF_CFC = 1 << 21, /* mlp.c_fc and mlp.c_proj (StarCoder 2) */
     PITH__HF_HUNYUAN = 1 << 26, /* query_layernorm */
     PITH__HF_GLM4 = 1 << 27, /* post_self_attn_layernorm follows attention */
     PITH__HF_MIXTRAL = 4,   /* block_sparse_moe */

@@ -27,7 +27,10 @@ enum { /* what a family means in its own way */
     HF_LLAMA4 = 1024,      /* layers with rotation see chunks; sizes and queries have fields of their own */
     HF_BIAS = 2048,        /* attention_bias is true unless config.json says otherwise */
     HF_QK_NORM = 4096,     /* q and k are normed, which use_qk_norm may say */
-    HF_LAYER_NORM = 8192
+    HF_LAYER_NORM = 8192,
+    HF_NORM_BIAS = 1 << 14, /* whose norms have biases */
+    HF_ALL_BIAS = 1 << 15, /* everything has biases, which no field says */
+    HF_OLMO = 1 << 16      /* norms have no weights, and an eps that no field says */
 };
 
 enum { /* config.json's fields that only some families read */
@@ -37,7 +40,8 @@ enum { /* config.json's fields that only some families read */
     READS_USE = 512, READS_FROM = 1024, READS_TYPES = 2048, READS_PERIOD = 4096, READS_NOPE = 8192,
     READS_LOCAL = 16384, READS_BOTH_WAYS = 32768, READS_QK_NORM = 1 << 16, READS_QKV_BIAS = 1 << 17,
     READS_TEMPERATURE = 1 << 18, READS_OUT_BIAS = 1 << 19, READS_LINEAR = 1 << 20, READS_GEMMA4 = 1 << 21, /* hfgemma4.c */
-    READS_LATENT = 1 << 22, READS_ALL_BIAS = 1 << 23, READS_LOGIT_SCALE = 1 << 26
+    READS_LATENT = 1 << 22, READS_ALL_BIAS = 1 << 23, READS_LOGIT_SCALE = 1 << 26,
+    READS_USE_QKV_BIAS = 1 << 27, READS_PARALLEL = 1 << 28, READS_CLIP = 1 << 29
 };
 
 static const struct pith__hf_family {
@@ -110,6 +114,16 @@ static const struct pith__hf_family {
       PITH__HF_POST_NORM | PITH__HF_GPTOSS, 2, 201088, 2880, 2880, 36, 64, 8, 64, 131072, 128, 1e-5, 150000 },
     { "llama4_text", "llama4", HF_LLAMA4, READS_BIAS | READS_WINDOW | READS_TYPES | READS_NOPE | READS_EXPERTS | READS_QK_NORM |
       READS_CHUNK, PITH__HF_LLAMA4, 4, 202048, 5120, 16384, 48, 40, 8, 128, 131072, 8192, 1e-5, 5e5 },
+    { "starcoder2", "starcoder2", HF_TIED | HF_GELU_TANH | HF_BIAS | HF_LAYER_NORM | HF_NORM_BIAS, READS_ALL_BIAS | READS_WINDOW,
+      PITH__HF_CFC, 0, 49152, 3072, 12288, 30, 24, 2, 0, 4096, 0, 1e-5, 1e4 },
+    { "stablelm", "stablelm", HF_LAYER_NORM | HF_NORM_BIAS | HF_NO_O_BIAS, READS_USE_QKV_BIAS | READS_PART | READS_PARALLEL, 0, 0,
+      50304, 2560, 6912, 32, 32, 32, 0, 4096, 0, 1e-5, 1e4 },
+    { "phi", "phi2", HF_GELU_TANH | HF_LAYER_NORM | HF_NORM_BIAS | HF_ALL_BIAS, READS_PART, PITH__HF_PHI | PITH__HF_FC, 0,
+      51200, 2048, 8192, 24, 32, 0, 0, 2048, 0, 1e-5, 1e4 },
+    { "olmo", "olmo", HF_LAYER_NORM | HF_OLMO, READS_BIAS | READS_CLIP, 0, 0,
+      50304, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1e-5, 1e4 },
+    { "helium", "helium", HF_NO_O_BIAS, READS_BIAS | READS_FFN_BIAS, 0, 0,
+      48000, 2560, 7040, 24, 20, 20, 128, 4096, 0, 1e-8, 1e5 },
     { "arcee", "arcee", HF_RELU2, READS_BIAS | READS_FFN_BIAS, 0, 0,
       32000, 2560, 18432, 32, 32, 0, 0, 4096, 0, 1e-5, 1e4 },
     { "hunyuan_v1_dense", "hunyuan-dense", HF_QK_NORM, READS_BIAS, PITH__HF_HUNYUAN, 0,
@@ -153,6 +167,7 @@ static const struct {
 } hf_fields[] = {
     { "attention_bias", READS_BIAS, NEUTRAL_NONE },
     { "use_bias", READS_ALL_BIAS, NEUTRAL_NONE },
+    { "use_qkv_bias", READS_USE_QKV_BIAS, NEUTRAL_NONE },
     { "attention_out_bias", READS_OUT_BIAS, NEUTRAL_NONE },
     { "mlp_bias", READS_FFN_BIAS, NEUTRAL_NONE },
     { "partial_rotary_factor", READS_PART, NEUTRAL_ONE },
@@ -171,13 +186,13 @@ static const struct {
     { "n_shared_experts", READS_EXPERTS, NEUTRAL_NONE },
     { "shared_expert_intermediate_size", READS_EXPERTS, NEUTRAL_NONE },
     { "no_rope_layers", READS_NOPE, NEUTRAL_ONE },
-    { "clip_qkv", 0, NEUTRAL_NONE },
+    { "clip_qkv", READS_CLIP, NEUTRAL_NONE },
     { "conv_bias", 0, NEUTRAL_NONE },
     { "use_qk_norm", READS_QK_NORM, NEUTRAL_NONE },
     { "qk_layernorm", 0, NEUTRAL_NONE },
     { "alibi", 0, NEUTRAL_NONE },
     { "parallel_attn", 0, NEUTRAL_NONE },
-    { "use_parallel_residual", 0, NEUTRAL_NONE },
+    { "use_parallel_residual", READS_PARALLEL, NEUTRAL_NONE },
     { "attention_chunk_size", READS_CHUNK, NEUTRAL_NONE },
     { "use_bidirectional_attention", READS_BOTH_WAYS | READS_GEMMA4, NEUTRAL_NONE },
     { "is_encoder_decoder", 0, NEUTRAL_NONE },
@@ -331,7 +346,7 @@ static void config_activation(pith__hf *c, const char *name) {
         return;
     }
     /* Gemma's first files say "gelu" and mean the tanh formula */
-    int old = !(c->family->reads & READS_SCALAR) && pith__json_is(act, "gelu");
+    int old = c->family->is & HF_GEMMA && !(c->family->reads & READS_SCALAR) && pith__json_is(act, "gelu");
     if (!old && !pith__json_is(act, "gelu_pytorch_tanh") && !pith__json_is(act, "gelu_new"))
         pith__hf_wrong(c, act, PITH_EARCH, name, "gelu_pytorch_tanh");
 }
@@ -394,8 +409,8 @@ static void config_sizes(pith__hf *c) {
         n_ff = pith__hf_int(c, at, "shared_intermediate_size", 1, 1024); /* without experts it is the one network */
     if (!(d->reads & READS_GEMMA4)) pith__hf_put_int(c, "feed_forward_length", n_ff);
     int layer = (d->is & HF_LAYER_NORM) != 0;
-    const char *eps_name = layer ? "layer_norm_eps" : d->style & PITH__HF_LFM ? "norm_eps" : "rms_norm_eps";
-    double eps = pith__hf_float(c, at, eps_name, d->eps);
+    const char *eps_name = d->style & PITH__HF_CFC ? "norm_epsilon" : layer ? "layer_norm_eps" : d->style & PITH__HF_LFM ? "norm_eps" : "rms_norm_eps";
+    double eps = d->is & HF_OLMO ? d->eps : pith__hf_float(c, at, eps_name, d->eps);
     if (!(eps >= 0 && eps <= FLT_MAX))
         pith__hf_wrong(c, pith__hf_get(at, eps_name), PITH_EFORMAT, eps_name, "a float of 0 or more");
     pith__hf_put_float(c, layer ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", eps);
@@ -444,6 +459,9 @@ static void config_extras(pith__hf *c, pith__json outer) {
         pith__hf_put_float(c, "residual_scale", pith__hf_positive(c, at, "residual_multiplier", 1));
         pith__hf_put_float(c, "logit_scale", pith__hf_positive(c, at, "logits_scaling", 1));
     }
+    if (reads & READS_CLIP && pith__json_type(pith__hf_get(at, "clip_qkv")))
+        pith__hf_put_float(c, "attention.clamp_kqv", pith__hf_positive(c, at, "clip_qkv", NAN));
+    if (reads & READS_PARALLEL) pith__hf_put_int(c, "use_parallel_residual", pith__hf_bool(c, at, "use_parallel_residual", 0));
     if (reads & READS_EXPERTS) pith__hf_routing(c, c->family->type);
     if (c->family->style & PITH__HF_GPTOSS) pith__hf_gptoss(c, outer);
     if (c->family->is & HF_LLAMA4) config_llama4(c);
@@ -455,7 +473,9 @@ static int config_bias(pith__hf *c) {
     unsigned is = c->family->is;
     if (is & HF_QKV_BIAS) return !(c->family->reads & READS_QKV_BIAS) || pith__hf_bool(c, c->at, "qkv_bias", 1);
     int apart = (c->family->reads & READS_OUT_BIAS) != 0, all = pith__hf_bool(c, c->at, "attention_bias", (is & HF_BIAS) != 0);
-    if (c->family->reads & READS_ALL_BIAS) return pith__hf_bool(c, c->at, "use_bias", 0) ? 2 : 0;
+    if (is & HF_ALL_BIAS) return 2;
+    if (c->family->reads & READS_ALL_BIAS) return pith__hf_bool(c, c->at, "use_bias", (is & HF_BIAS) != 0) ? 2 : 0;
+    if (c->family->reads & READS_USE_QKV_BIAS) return pith__hf_bool(c, c->at, "use_qkv_bias", 0);
     if (!apart) return !all ? 0 : is & HF_NO_O_BIAS ? 1 : 2;
     int o = pith__hf_bool(c, c->at, "attention_out_bias", 0);
     if (o && !all) pith__hf_wrong(c, out, PITH_EARCH, "attention_out_bias", "false where attention_bias is");
@@ -519,6 +539,16 @@ static int config_generation(pith__hf *c, pith__json config) {
 
 /* ---- all of it ------------------------------------------------------------------------------- */
 
+/* As pith__hf.part. */
+static double config_part(const struct pith__hf_family *f) {
+    static const struct { const char *type; double part; } parts[] = {
+        { "glm4_moe", 0.5 }, { "glm4", 0.5 }, { "phi", 0.5 }, { "stablelm", 0.25 },
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (!strcmp(f->type, parts[i].type)) return parts[i].part;
+    return f->reads & READS_LINEAR ? 0.25 : 0;
+}
+
 PITH_SHARED int pith__hf_config(pith__folder *f) {
     pith__hf c = { .f = f };
     int code = pith__folder_json(f, "config.json", 1, &c.at, &c.path);
@@ -534,8 +564,7 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
     c.local_theta = reads & READS_LOCAL ? 1e4 : is & HF_SCALED_FULL ? -1 : 0;
     int gptoss = (c.family->style & PITH__HF_GPTOSS) != 0;
     c.is_phi3 = !strcmp(c.family->type, "phi3");
-    int half = !strcmp(c.family->type, "glm4_moe") || !strcmp(c.family->type, "glm4");
-    c.part = half ? 0.5 : reads & READS_LINEAR ? 0.25 : 0;
+    c.part = config_part(c.family);
     c.has_alpha = !strcmp(c.family->type, "hunyuan_v1_dense");
     c.has_temperature = (reads & READS_TEMPERATURE) != 0;
     pith__hf_added(&c, pith__store_add_string(f->s, "general.architecture", c.arch));
@@ -558,7 +587,8 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
                             pith__hf_bool(&c, outer, "tie_word_embeddings", (is & HF_TIED) != 0));
     f->bias = config_bias(&c);
     f->no_qk_norm = reads & READS_QK_NORM && !(is & HF_LLAMA4) && !pith__hf_bool(&c, c.at, "use_qk_norm", 0);
-    f->ffn_bias = pith__hf_bool(&c, c.at, reads & READS_ALL_BIAS ? "use_bias" : "mlp_bias", gptoss);
+    f->ffn_bias = reads & READS_ALL_BIAS ? f->bias == 2 : is & HF_ALL_BIAS || pith__hf_bool(&c, c.at, "mlp_bias", gptoss);
+    f->norm_bias = (is & HF_NORM_BIAS) != 0;
     if (!c.code) f->s->hf_style |= pith__hf_head(&c, c.family->style);
     return c.code ? c.code : config_generation(&c, outer);
 }

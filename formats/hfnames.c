@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum { POST = PITH__HF_POST_NORM, FUSED = PITH__HF_FUSED, FC = PITH__HF_FC, HUNYUAN = PITH__HF_HUNYUAN,
-       GLM4 = PITH__HF_GLM4, MIXTRAL = PITH__HF_MIXTRAL, BERT = PITH__HF_BERT,
+       GLM4 = PITH__HF_GLM4, PHI = PITH__HF_PHI, CFC = PITH__HF_CFC, MIXTRAL = PITH__HF_MIXTRAL, BERT = PITH__HF_BERT,
        ROBERTA = PITH__HF_ROBERTA, LFM = PITH__HF_LFM, LFM2 = PITH__HF_LFM2,
        GRANITE4 = PITH__HF_GRANITE4, GRANITE4_MOE = PITH__HF_GRANITE4_MOE,
        DISTIL = PITH__HF_DISTIL, NOMIC = PITH__HF_NOMIC, GPT2 = PITH__HF_GPT2, NEOX = PITH__HF_NEOX,
@@ -45,6 +45,7 @@ static const struct {
 } name_outer[] = {
     { "embed_tokens", "token_embd", 0 },
     { "embedding_norm", "token_embd_norm", LFM },
+    { "final_layernorm", "output_norm", PHI },
     { "norm", "output_norm", 0 },
     { "embed_tokens_per_layer", "per_layer_token_embd", GEMMA4 },
     { "per_layer_model_projection", "per_layer_model_proj", GEMMA4 },
@@ -136,7 +137,8 @@ static const struct {
     { "self_attn.q_proj", "attn_q", 0, 0 },
     { "self_attn.k_proj", "attn_k", 0, 0 },
     { "self_attn.v_proj", "attn_v", 0, 0 },
-    { "self_attn.o_proj", "attn_output", 0, 0 },
+    { "self_attn.dense", "attn_output", PHI, 0 },
+    { "self_attn.o_proj", "attn_output", 0, PHI },
     { "self_attn.qkv_proj", "attn_qkv", 0, 0 },
     { "self_attn.q_a_proj", "attn_q_a", 0, 0 },
     { "self_attn.q_a_layernorm", "attn_q_a_norm", 0, 0 },
@@ -165,11 +167,13 @@ static const struct {
     { "post_per_layer_input_norm", "post_norm", GEMMA4, 0 },
     { "router.proj", "ffn_gate_inp", GEMMA4, 0 },
     { "mlp.gate_proj", "ffn_gate", 0, LLAMA4 },
-    { "mlp.up_proj", "ffn_up", 0, FUSED | FC | LLAMA4 },
+    { "mlp.up_proj", "ffn_up", 0, FUSED | FC | CFC | LLAMA4 },
+    { "mlp.c_fc", "ffn_up", CFC, 0 },
+    { "mlp.c_proj", "ffn_down", CFC, 0 },
     { "mlp.fc1", "ffn_up", FC, 0 },
     { "mlp.fc2", "ffn_down", FC, 0 },
     { "mlp.gate_up_proj", "ffn_up", FUSED, 0 },
-    { "mlp.down_proj", "ffn_down", 0, FC | LLAMA4 },
+    { "mlp.down_proj", "ffn_down", 0, FC | CFC | LLAMA4 },
     { "mlp.gate", "ffn_gate_inp", 0, MIXTRAL | LLAMA4 },
     { "feed_forward.gate_proj", "ffn_gate", LLAMA4, 0 },
     { "feed_forward.up_proj", "ffn_up", LLAMA4, 0 },
@@ -336,8 +340,9 @@ static int name_number(pith__str *s, pith__str *number) {
 static int has_bias(const pith__folder *f, pith__str part) {
     if (f->s->hf_style & PITH__HF_ELDERS) return 1;
     if (pith__str_is(part, "mamba.conv1d")) return 1;
+    if (pith__name_ends(part, "norm")) return f->norm_bias;
     if (name_begins(&part, "mlp.")) return f->ffn_bias;
-    return pith__str_is(part, "self_attn.o_proj") ? f->bias == 2 : f->bias;
+    return pith__str_is(part, "self_attn.o_proj") || pith__str_is(part, "self_attn.dense") ? f->bias == 2 : f->bias;
 }
 
 /* "weight" or "bias", which is cut off; NULL: neither. Old files of BERT have TensorFlow's words for those of norms. */
@@ -415,7 +420,7 @@ PITH_SHARED int pith__hf_to_gguf(const pith__folder *f, pith__str s, char *name)
     }
     const char *kind = cut_kind(&s, f->s->hf_style);
     if (!kind) return 0;
-    for (int i = 0; i < N_OUTER && (*kind == 'w' || f->s->hf_style & PITH__HF_ELDERS); i++) {
+    for (int i = 0; i < N_OUTER && (*kind == 'w' || f->norm_bias || f->s->hf_style & PITH__HF_ELDERS); i++) {
         if (!fits_style(name_outer[i].only, 0, f->s->hf_style) || !pith__str_is(s, name_outer[i].hf)) continue;
         snprintf(name, PITH__HF_NAME, "%s.%s", name_outer[i].gguf, kind);
         return 1;

@@ -405,22 +405,24 @@ static int st_need(pith__folder *f, const char *name, const char *why) {
 static int st_check(pith__folder *f) {
     static const struct {
         const char *name;
-        int from; /* which f->bias has it; 3: f->ffn_bias */
+        int from; /* which f->bias has it; 3: f->ffn_bias, 4: f->norm_bias */
     } part[] = { { "attn_q", 1 }, { "attn_k", 1 }, { "attn_v", 1 }, { "attn_qkv", 1 }, { "attn_output", 2 },
-                 { "ffn_gate", 3 }, { "ffn_up", 3 }, { "ffn_down", 3 } };
+                 { "ffn_gate", 3 }, { "ffn_up", 3 }, { "ffn_down", 3 }, { "attn_norm", 4 }, { "ffn_norm", 4 } };
     const pith__tensor *embd = pith__store_tensor(f->s, "token_embd.weight");
     int code = st_need(f, "token_embd.weight", "every model has an embedding");
     if (!code && embd->rows != (size_t)f->n_vocab)
         code = pith__fail(f->err, PITH_EFORMAT, "%s: config.json has vocab_size %d, need %zu as the"
                           " embedding has rows", f->dir, f->n_vocab, embd->rows);
     if (!code && !f->tied) code = st_need(f, "output.weight", "tie_word_embeddings is not true");
+    if (!code && f->norm_bias) code = st_need(f, "output_norm.bias", "norms of this family have biases");
+    if (!code && f->s->hf_style & PITH__HF_PHI) code = st_need(f, "output.bias", "logits of this family have biases");
     for (int l = 0; l < f->n_layer; l++)
         for (size_t i = 0; i < sizeof part / sizeof *part && !code; i++) {
             char name[64];
             snprintf(name, sizeof name, "blk.%d.%s.weight", l, part[i].name);
             if (!pith__store_tensor(f->s, name)) continue;
             snprintf(name, sizeof name, "blk.%d.%s.bias", l, part[i].name);
-            if (part[i].from == 3 ? f->ffn_bias : f->bias >= part[i].from)
+            if (part[i].from == 3 ? f->ffn_bias : part[i].from == 4 ? f->norm_bias : f->bias >= part[i].from)
                 code = st_need(f, name, "config.json has this part with biases");
         }
     return code;

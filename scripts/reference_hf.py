@@ -114,6 +114,17 @@ CASES = {
     "exaone4_full": ("exaone4", SMALL, dict(layer_types=["full_attention"] * 2, sliding_window="null",
                                             sliding_window_pattern="LLLG")),
     "nanochat": ("nanochat", dict(SMALL, head_dim=None, attention_bias=True), dict(final_logit_softcapping=None)),
+    "starcoder2": ("starcoder2", dict(SMALL, head_dim=None, sliding_window=7), dict(norm_epsilon=1e-3)),
+    "starcoder2_bare": ("starcoder2", dict(SMALL, head_dim=None, use_bias=False), dict(tie_word_embeddings=None)),
+    "stablelm": ("stablelm", dict(SMALL, head_dim=None, use_qkv_bias=True, num_attention_heads=2), {}),
+    "stablelm_parallel": ("stablelm", dict(SMALL, head_dim=None, num_attention_heads=1, num_key_value_heads=1,
+                          use_parallel_residual=True), dict(rope_parameters=None, rope_theta=500.0, partial_rotary_factor=0.5)),
+    "phi": ("phi", dict(SMALL, head_dim=None, partial_rotary_factor=0.75, num_attention_heads=2), {}),
+    "phi_old": ("phi", dict(SMALL, head_dim=None, num_attention_heads=1, num_key_value_heads=1), dict(
+                rope_parameters=None, rope_theta=1e4, partial_rotary_factor=0.375, rope_scaling="null")),
+    "olmo": ("olmo", dict(SMALL, head_dim=None, num_key_value_heads=1), {}),
+    "olmo_clipped": ("olmo", dict(SMALL, head_dim=None, attention_bias=True, clip_qkv=0.5, tie_word_embeddings=True), {}),
+    "helium": ("helium", dict(SMALL, attention_bias=True, head_dim=4), dict(rms_norm_eps=1e-3)),
     "arcee": ("arcee", dict(SMALL, attention_bias=True, mlp_bias=True), {}),
     "hunyuan": ("hunyuan_v1_dense", dict(SMALL, attention_bias=True), dict(rope_parameters=None, rope_theta=1e4,
                 rope_scaling=dict(type="dynamic", alpha=100.0, factor=1.0))),
@@ -216,9 +227,10 @@ def class_defaults(model_type):
     rope = c.rope_parameters.get("full_attention", c.rope_parameters)
     head_dim = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
     window = getattr(c, "sliding_window", None) or 0
+    eps = getattr(c, "rms_norm_eps", None) or getattr(c, "layer_norm_eps", None) or getattr(c, "norm_epsilon", 1e-5)
     return (f'    {{ "{model_type}", {c.vocab_size}, {c.hidden_size}, {c.intermediate_size}, '
             f"{c.num_hidden_layers},\n      {c.num_attention_heads}, {c.num_key_value_heads}, {head_dim}, "
-            f"{c.max_position_embeddings}, {window}, {int(bool(c.tie_word_embeddings))}, {getattr(c, 'rms_norm_eps', None) or c.layer_norm_eps}, "
+            f"{c.max_position_embeddings}, {window}, {int(bool(c.tie_word_embeddings))}, {eps}, "
             f"{rope['rope_theta']} }},")
 
 

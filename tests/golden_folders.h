@@ -1025,6 +1025,192 @@ static const struct golden_folder {
         -2.975314, 1.843512, 0.9697729, -0.7007532, -1.299133, 1.601971, -0.6421587, 0.3853072,
         -1.352899, -0.5251903, 1.466095, 0.8712819, -0.9012088, 1.93348, -0.07512578, -0.4543217,
         -1.070661, -2.474975, 0.6902121, -1.010049, -2.314411, 0.6027839, -1.563024, 1.055157 } },
+    { "starcoder2",
+      "{'embedding_dropout': 0.0, 'hidden_act': 'gelu_pytorch_tanh', 'hidden_size': 16, "
+      "'intermediate_size': 24, 'max_position_embeddings': 64, 'model_type': 'starcoder2', "
+      "'num_attention_heads': 4, 'num_hidden_layers': 2, 'num_key_value_heads': 2, "
+      "'pad_token_id': 0, 'residual_dropout': 0.0, 'rope_parameters': {'rope_theta': 10000.0, "
+      "'rope_type': 'default'}, 'sliding_window': 7, 'tie_word_embeddings': true, 'use_bias': "
+      "true, 'vocab_size': 96, 'norm_epsilon': 0.001}",
+      "model.embed_tokens.weight 96 16; model.layers.{2}.input_layernorm.bias 16; "
+      "model.layers.{2}.input_layernorm.weight 16; model.layers.{2}.mlp.c_fc.bias 24; "
+      "model.layers.{2}.mlp.c_fc.weight 24 16; model.layers.{2}.mlp.c_proj.bias 16; "
+      "model.layers.{2}.mlp.c_proj.weight 16 24; model.layers.{2}.post_attention_layernorm.bias "
+      "16; model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.k_proj.bias 8; model.layers.{2}.self_attn.k_proj.weight 8 16; "
+      "model.layers.{2}.self_attn.o_proj.bias 16; model.layers.{2}.self_attn.o_proj.weight 16 16;"
+      " model.layers.{2}.self_attn.q_proj.bias 16; model.layers.{2}.self_attn.q_proj.weight 16 "
+      "16; model.layers.{2}.self_attn.v_proj.bias 8; model.layers.{2}.self_attn.v_proj.weight 8 "
+      "16; model.norm.bias 16; model.norm.weight 16",
+      212.871804,
+      { -0.1199352, 4.55943, 2.12849, 6.368325, 2.414127, 1.033763, 4.705434, -0.5811967,
+        -4.788485, -2.340547, 1.096466, 0.1618934, 2.111214, -6.435032, 0.1212707, -5.797703,
+        1.345122, -5.786161, -1.230234, -3.103348, 2.800741, 2.517336, 2.045731, 3.965189,
+        -3.294392, -2.752203, 0.4699633, -7.579646, -2.332755, -6.363613, 0.8414628, -4.449336,
+        -2.83692, -1.584226, 2.919817, -2.096789, 3.259724, 4.859652, -5.227442, -0.9597658 } },
+    { "starcoder2_bare",
+      "{'embedding_dropout': 0.0, 'hidden_act': 'gelu_pytorch_tanh', 'hidden_size': 16, "
+      "'intermediate_size': 24, 'max_position_embeddings': 64, 'model_type': 'starcoder2', "
+      "'norm_epsilon': 1e-05, 'num_attention_heads': 4, 'num_hidden_layers': 2, "
+      "'num_key_value_heads': 2, 'pad_token_id': 0, 'residual_dropout': 0.0, 'rope_parameters': "
+      "{'rope_theta': 10000.0, 'rope_type': 'default'}, 'sliding_window': null, 'use_bias': "
+      "false, 'vocab_size': 96}",
+      "model.embed_tokens.weight 96 16; model.layers.{2}.input_layernorm.bias 16; "
+      "model.layers.{2}.input_layernorm.weight 16; model.layers.{2}.mlp.c_fc.weight 24 16; "
+      "model.layers.{2}.mlp.c_proj.weight 16 24; model.layers.{2}.post_attention_layernorm.bias "
+      "16; model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.k_proj.weight 8 16; model.layers.{2}.self_attn.o_proj.weight 16"
+      " 16; model.layers.{2}.self_attn.q_proj.weight 16 16; "
+      "model.layers.{2}.self_attn.v_proj.weight 8 16; model.norm.bias 16; model.norm.weight 16",
+      212.484096,
+      { -0.1823315, 4.549435, 1.864243, 6.485367, 1.968241, 1.000823, 3.960456, -1.054538,
+        -5.260626, -1.771016, 1.160356, 0.6753671, 2.782667, -6.167095, -0.4144606, -5.840371,
+        1.53519, -6.119678, -2.105985, -2.663202, 4.229961, 3.447332, 2.008571, 4.258635,
+        -1.797745, -3.764504, 0.005302632, -8.534738, -1.615289, -6.16087, 0.8214142, -4.48244,
+        -2.796131, -1.272489, 2.785024, -2.28465, 3.06601, 4.488932, -6.107606, -1.943357 } },
+    { "stablelm",
+      "{'hidden_act': 'silu', 'hidden_dropout': 0.0, 'hidden_size': 16, 'intermediate_size': 24, "
+      "'layer_norm_eps': 1e-05, 'max_position_embeddings': 64, 'model_type': 'stablelm', "
+      "'num_attention_heads': 2, 'num_hidden_layers': 2, 'num_key_value_heads': 2, "
+      "'pad_token_id': 0, 'qk_layernorm': false, 'rope_parameters': {'partial_rotary_factor': "
+      "0.25, 'rope_theta': 10000.0, 'rope_type': 'default'}, 'tie_word_embeddings': false, "
+      "'use_parallel_residual': false, 'use_qkv_bias': true, 'vocab_size': 96}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.input_layernorm.bias 16; model.layers.{2}.input_layernorm.weight 16; "
+      "model.layers.{2}.mlp.down_proj.weight 16 24; model.layers.{2}.mlp.gate_proj.weight 24 16; "
+      "model.layers.{2}.mlp.up_proj.weight 24 16; model.layers.{2}.post_attention_layernorm.bias "
+      "16; model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.k_proj.bias 16; model.layers.{2}.self_attn.k_proj.weight 16 16;"
+      " model.layers.{2}.self_attn.o_proj.weight 16 16; model.layers.{2}.self_attn.q_proj.bias "
+      "16; model.layers.{2}.self_attn.q_proj.weight 16 16; model.layers.{2}.self_attn.v_proj.bias"
+      " 16; model.layers.{2}.self_attn.v_proj.weight 16 16; model.norm.bias 16; model.norm.weight"
+      " 16",
+      96.4209799,
+      { 0.6406462, -0.7848369, -1.126064, -1.353611, -2.350904, -3.027719, -0.7023435, 0.0009031547,
+        0.1934416, -0.9993026, 1.235829, 1.721434, 0.9678375, 0.4218632, 0.5719327, -3.276659,
+        -0.03325461, 2.268655, -0.5375902, 2.681968, 0.4847136, 0.4912843, 0.6885276, 1.503542,
+        -0.4019027, -1.619233, -3.654844, -0.9773123, -0.5368184, -1.649801, 1.484631, 0.4752265,
+        -1.248594, -1.311031, -0.2396947, 0.8320436, 0.1926052, -0.6472255, -0.05884637, 1.936791 } },
+    { "stablelm_parallel",
+      "{'hidden_act': 'silu', 'hidden_dropout': 0.0, 'hidden_size': 16, 'intermediate_size': 24, "
+      "'layer_norm_eps': 1e-05, 'max_position_embeddings': 64, 'model_type': 'stablelm', "
+      "'num_attention_heads': 1, 'num_hidden_layers': 2, 'num_key_value_heads': 1, "
+      "'pad_token_id': 0, 'qk_layernorm': false, 'tie_word_embeddings': false, "
+      "'use_parallel_residual': true, 'use_qkv_bias': false, 'vocab_size': 96, 'rope_theta': "
+      "500.0, 'partial_rotary_factor': 0.5}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.input_layernorm.bias 16; model.layers.{2}.input_layernorm.weight 16; "
+      "model.layers.{2}.mlp.down_proj.weight 16 24; model.layers.{2}.mlp.gate_proj.weight 24 16; "
+      "model.layers.{2}.mlp.up_proj.weight 24 16; model.layers.{2}.self_attn.k_proj.weight 16 16;"
+      " model.layers.{2}.self_attn.o_proj.weight 16 16; model.layers.{2}.self_attn.q_proj.weight "
+      "16 16; model.layers.{2}.self_attn.v_proj.weight 16 16; model.norm.bias 16; "
+      "model.norm.weight 16",
+      99.2000367,
+      { -0.06844963, 0.8007721, -2.630574, -1.689114, -1.639179, -2.032989, 0.4447263, 0.1766182,
+        -0.3218962, -1.598332, 0.7993425, 0.306907, 1.04003, 0.9635027, 1.191909, -3.083829,
+        0.623033, 3.017629, -0.7023008, 3.162539, 0.9359284, -0.0891403, 1.868856, 1.352569,
+        -0.8020759, -1.651576, -2.62451, -0.7369747, -1.753036, -2.126438, 1.841898, 0.2405242,
+        -0.7475306, -1.539121, 0.5606332, 0.1226455, 0.08321599, -0.9628344, 0.1247554, 3.367021 } },
+    { "phi",
+      "{'hidden_act': 'gelu_new', 'hidden_size': 16, 'intermediate_size': 24, 'layer_norm_eps': "
+      "1e-05, 'max_position_embeddings': 64, 'model_type': 'phi', 'num_attention_heads': 2, "
+      "'num_hidden_layers': 2, 'num_key_value_heads': 2, 'pad_token_id': 0, 'qk_layernorm': "
+      "false, 'rope_parameters': {'partial_rotary_factor': 0.75, 'rope_theta': 10000.0, "
+      "'rope_type': 'default'}, 'tie_word_embeddings': false, 'vocab_size': 96}",
+      "lm_head.bias 96; lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.final_layernorm.bias 16; model.final_layernorm.weight 16; "
+      "model.layers.{2}.input_layernorm.bias 16; model.layers.{2}.input_layernorm.weight 16; "
+      "model.layers.{2}.mlp.fc1.bias 24; model.layers.{2}.mlp.fc1.weight 24 16; "
+      "model.layers.{2}.mlp.fc2.bias 16; model.layers.{2}.mlp.fc2.weight 16 24; "
+      "model.layers.{2}.self_attn.dense.bias 16; model.layers.{2}.self_attn.dense.weight 16 16; "
+      "model.layers.{2}.self_attn.k_proj.bias 16; model.layers.{2}.self_attn.k_proj.weight 16 16;"
+      " model.layers.{2}.self_attn.q_proj.bias 16; model.layers.{2}.self_attn.q_proj.weight 16 "
+      "16; model.layers.{2}.self_attn.v_proj.bias 16; model.layers.{2}.self_attn.v_proj.weight 16"
+      " 16",
+      91.5464305,
+      { 1.257231, -0.6637321, 0.8334392, -1.166353, -1.256778, -1.55774, 0.1500453, 0.392485,
+        0.06229372, 2.312048, -0.1926587, 0.1380671, 1.083115, 0.2149654, 0.3131454, -2.07777,
+        2.057548, 2.269557, -0.5239682, 0.7455159, 0.346613, 0.9831816, 0.3506911, 3.147202,
+        -0.8643484, 0.07709304, -2.191429, 0.6378129, -0.4062802, -0.1554221, 0.2834869, -0.930371,
+        0.6097426, -0.2392508, 3.056746, -2.101524, 1.537057, 0.1650953, -2.618264, 2.04502 } },
+    { "phi_old",
+      "{'hidden_act': 'gelu_new', 'hidden_size': 16, 'intermediate_size': 24, 'layer_norm_eps': "
+      "1e-05, 'max_position_embeddings': 64, 'model_type': 'phi', 'num_attention_heads': 1, "
+      "'num_hidden_layers': 2, 'num_key_value_heads': 1, 'pad_token_id': 0, 'qk_layernorm': "
+      "false, 'tie_word_embeddings': false, 'vocab_size': 96, 'rope_theta': 10000.0, "
+      "'partial_rotary_factor': 0.375, 'rope_scaling': null}",
+      "lm_head.bias 96; lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.final_layernorm.bias 16; model.final_layernorm.weight 16; "
+      "model.layers.{2}.input_layernorm.bias 16; model.layers.{2}.input_layernorm.weight 16; "
+      "model.layers.{2}.mlp.fc1.bias 24; model.layers.{2}.mlp.fc1.weight 24 16; "
+      "model.layers.{2}.mlp.fc2.bias 16; model.layers.{2}.mlp.fc2.weight 16 24; "
+      "model.layers.{2}.self_attn.dense.bias 16; model.layers.{2}.self_attn.dense.weight 16 16; "
+      "model.layers.{2}.self_attn.k_proj.bias 16; model.layers.{2}.self_attn.k_proj.weight 16 16;"
+      " model.layers.{2}.self_attn.q_proj.bias 16; model.layers.{2}.self_attn.q_proj.weight 16 "
+      "16; model.layers.{2}.self_attn.v_proj.bias 16; model.layers.{2}.self_attn.v_proj.weight 16"
+      " 16",
+      90.5055747,
+      { 1.257231, -0.6417303, 1.151688, -1.120874, -1.043382, -1.590788, -0.01883148, -0.3090901,
+        -0.04915702, 2.200266, 0.02421523, 0.1099655, 0.3105968, -0.01853395, 0.3234648, -0.4628121,
+        1.745335, 2.391035, -0.644042, 0.5315877, 0.3930752, 0.8711089, -0.02474166, 3.050836,
+        -0.9092419, -0.5326401, -2.240525, 0.8851807, -0.1254844, -0.2006119, 0.367885, -0.9355448,
+        0.3447942, -0.152715, 3.035448, -2.064618, 1.697234, 0.08210787, -2.44632, 2.093202 } },
+    { "olmo",
+      "{'attention_bias': false, 'clip_qkv': null, 'hidden_act': 'silu', 'hidden_size': 16, "
+      "'intermediate_size': 24, 'max_position_embeddings': 64, 'model_type': 'olmo', "
+      "'num_attention_heads': 4, 'num_hidden_layers': 2, 'num_key_value_heads': 1, "
+      "'pad_token_id': 0, 'rope_parameters': {'rope_theta': 10000.0, 'rope_type': 'default'}, "
+      "'tie_word_embeddings': false, 'vocab_size': 96}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.mlp.down_proj.weight 16 24; model.layers.{2}.mlp.gate_proj.weight 24 16; "
+      "model.layers.{2}.mlp.up_proj.weight 24 16; model.layers.{2}.self_attn.k_proj.weight 4 16; "
+      "model.layers.{2}.self_attn.o_proj.weight 16 16; model.layers.{2}.self_attn.q_proj.weight "
+      "16 16; model.layers.{2}.self_attn.v_proj.weight 4 16",
+      71.5371827,
+      { -2.766403, 0.8181491, 1.448126, -2.100578, -0.2630562, 0.8714631, -0.5865291, 1.63376,
+        -0.7593191, -1.355862, -1.201249, -0.3758704, 0.7760475, 0.2284989, -0.4134777, 0.2343153,
+        -1.609723, 1.250552, 1.016358, -0.977908, -0.1589358, -0.3603758, 1.473349, 0.2435135,
+        1.516131, -1.07037, 1.415741, -0.4185873, -0.4727201, -0.009231895, 0.1236429, 0.1594757,
+        -0.8660254, 1.19563, -0.1492951, -0.5582681, 1.017632, -1.418692, 0.4768271, -0.8478739 } },
+    { "olmo_clipped",
+      "{'attention_bias': true, 'clip_qkv': 0.5, 'hidden_act': 'silu', 'hidden_size': 16, "
+      "'intermediate_size': 24, 'max_position_embeddings': 64, 'model_type': 'olmo', "
+      "'num_attention_heads': 4, 'num_hidden_layers': 2, 'num_key_value_heads': 2, "
+      "'pad_token_id': 0, 'rope_parameters': {'rope_theta': 10000.0, 'rope_type': 'default'}, "
+      "'tie_word_embeddings': true, 'vocab_size': 96}",
+      "model.embed_tokens.weight 96 16; model.layers.{2}.mlp.down_proj.weight 16 24; "
+      "model.layers.{2}.mlp.gate_proj.weight 24 16; model.layers.{2}.mlp.up_proj.weight 24 16; "
+      "model.layers.{2}.self_attn.k_proj.bias 8; model.layers.{2}.self_attn.k_proj.weight 8 16; "
+      "model.layers.{2}.self_attn.o_proj.bias 16; model.layers.{2}.self_attn.o_proj.weight 16 16;"
+      " model.layers.{2}.self_attn.q_proj.bias 16; model.layers.{2}.self_attn.q_proj.weight 16 "
+      "16; model.layers.{2}.self_attn.v_proj.bias 8; model.layers.{2}.self_attn.v_proj.weight 8 "
+      "16",
+      146.273496,
+      { 0.9206282, 1.738264, 1.631662, 2.118865, -3.709981, -1.284361, 1.156158, -4.717802,
+        3.017069, -0.02859423, -1.054897, -0.8663233, 1.261122, -1.697737, 3.618201, -1.112644,
+        2.176844, -3.316231, 2.537376, -0.7672802, 0.8915581, -2.116463, 0.5565611, -1.181121,
+        2.642586, -2.178495, 3.452709, -1.042845, 1.077554, 1.898096, 1.251082, 1.155224,
+        -2.817967, 0.4811557, 3.886426, -0.6148655, 0.4035869, 0.3217611, -0.1973408, 3.963699 } },
+    { "helium",
+      "{'attention_bias': true, 'head_dim': 4, 'hidden_act': 'silu', 'hidden_size': 16, "
+      "'intermediate_size': 24, 'max_position_embeddings': 64, 'mlp_bias': false, 'model_type': "
+      "'helium', 'num_attention_heads': 4, 'num_hidden_layers': 2, 'num_key_value_heads': 2, "
+      "'pad_token_id': 0, 'rope_parameters': {'rope_theta': 100000.0, 'rope_type': 'default'}, "
+      "'tie_word_embeddings': false, 'vocab_size': 96, 'rms_norm_eps': 0.001}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.input_layernorm.weight 16; model.layers.{2}.mlp.down_proj.weight 16 24; "
+      "model.layers.{2}.mlp.gate_proj.weight 24 16; model.layers.{2}.mlp.up_proj.weight 24 16; "
+      "model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.k_proj.bias 8; model.layers.{2}.self_attn.k_proj.weight 8 16; "
+      "model.layers.{2}.self_attn.o_proj.weight 16 16; model.layers.{2}.self_attn.q_proj.bias 16;"
+      " model.layers.{2}.self_attn.q_proj.weight 16 16; model.layers.{2}.self_attn.v_proj.bias 8;"
+      " model.layers.{2}.self_attn.v_proj.weight 8 16; model.norm.weight 16",
+      72.5344835,
+      { -1.327725, -0.4184502, 0.166351, -0.2417969, -0.2055175, -1.150725, -0.2795266, 1.945258,
+        0.6082281, -2.721871, -0.9785756, -1.910093, 0.4583088, -0.05546321, 0.3757711, 0.3045176,
+        -0.8517632, 0.6390433, 1.865963, -1.28739, -2.156733, 1.177827, 2.125062, 0.9766377,
+        -0.9875653, 1.006291, 1.475102, 1.404951, 0.3159242, 0.3018234, -0.1742204, 0.1625751,
+        -0.4166755, 0.005788115, -0.4650168, 0.6934634, 1.530642, -0.426394, 1.116729, -0.405565 } },
     { "arcee",
       "{'attention_bias': true, 'head_dim': 8, 'hidden_act': 'relu2', 'hidden_size': 16, "
       "'intermediate_size': 24, 'max_position_embeddings': 64, 'mlp_bias': true, 'model_type': "
@@ -1183,6 +1369,16 @@ static const struct class_defaults { /* window: 0 where none is used */
       32, 32, 128, 2048, 4096, 0, 1e-05, 10000.0 },
     { "nanochat", 50304, 768, 8192, 12,
       6, 6, 128, 2048, 0, 0, 1e-06, 10000.0 },
+    { "starcoder2", 49152, 3072, 12288, 30,
+      24, 2, 128, 4096, 0, 1, 1e-05, 10000.0 },
+    { "stablelm", 50304, 2560, 6912, 32,
+      32, 32, 80, 4096, 0, 0, 1e-05, 10000.0 },
+    { "phi", 51200, 2048, 8192, 24,
+      32, 32, 64, 2048, 0, 0, 1e-05, 10000.0 },
+    { "olmo", 50304, 4096, 11008, 32,
+      32, 32, 128, 2048, 0, 0, 1e-05, 10000.0 },
+    { "helium", 48000, 2560, 7040, 24,
+      20, 20, 128, 4096, 0, 0, 1e-08, 100000.0 },
     { "arcee", 32000, 2560, 18432, 32,
       32, 32, 80, 4096, 0, 0, 1e-05, 10000.0 },
     { "hunyuan_v1_dense", 290943, 4096, 11008, 32,

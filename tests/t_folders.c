@@ -244,6 +244,9 @@ TEST(fields_that_a_family_does_not_read) {
         { "llama", "'logit_scale': 0.5", "logit_scale" },
         { "cohere2", "'mlp_bias': true", "mlp_bias" },
         { "hunyuan", "'mlp_bias': true", "mlp_bias" },
+        { "starcoder2", "'hidden_activation': 'gelu'", "hidden_activation" },
+        { "llama", "'use_qkv_bias': true", "use_qkv_bias" },
+        { "llama", "'use_parallel_residual': true", "use_parallel_residual" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct golden_folder *g = named(cases[i][0]);
@@ -253,6 +256,8 @@ TEST(fields_that_a_family_does_not_read) {
     const struct golden_folder *g = named("smollm3");
     refused(with(g->config, "'use_sliding_window': true", "'use_sliding_window': false"),
             "layer_types is \"sliding_attention\"");
+    refused(with(named("stablelm")->config, "'qk_layernorm': false", "'qk_layernorm': true"), "qk_layernorm is true");
+    refused(with(named("phi")->config, "'qk_layernorm': false", "'qk_layernorm': true"), "qk_layernorm is true");
     g = named("llama");
     refused(with(g->config, "'rope_theta': ", "'partial_rotary_factor': 0.5, 'rope_theta': "),
             "partial_rotary_factor is 0.5");
@@ -384,6 +389,9 @@ TEST(names_are_those_of_the_folder) {
         { "glm4_moe", "e_score_correction_bias 12", "e_score_correction_bias 11", "1.mlp.gate.e_score_correction_bias' is 1 x 11" },
         { "glm4_moe", "mlp.shared_experts.up", "mlp.x.up", "no tensor 'model.layers.1.mlp.shared_experts.up_proj.weight'" },
         { "glm4_moe", "'n_shared_experts': 2", "'n_shared_experts': 1", "shared_experts.gate_proj.weight' is 24 x 16, need 12 x 16" },
+        { "stablelm", "{2}.post_attention_layernorm.bias", "{2}.x.bias", "no tensor 'model.layers.0.post_attention_layernorm.bias'" },
+        { "phi", "final_layernorm", "x", "no tensor 'model.final_layernorm.bias'" },
+        { "phi", "lm_head.bias", "x", "no tensor 'lm_head.bias'" },
         { "qwen2_moe", "mlp.shared_expert.down", "mlp.x.down", "no tensor 'model.layers.0.mlp.shared_expert.down_proj.weight'" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -70,6 +70,8 @@ static const char *not_trained(const pith_model *m) {
     if (m->biases) return "whose scores have biases";
     if (h->n_expert && h->expert_before) return "whose experts' weights multiply what goes into them";
     if (h->qk_norm_bare) return "whose queries have norms without weights";
+    if (m->head_bias.floats) return "whose logits have biases";
+    if (h->qkv_limit > 0) return "whose queries, keys and values are clamped";
     if (h->act_limit > 0) return "whose networks are clamped";
     if (h->n_ple) return "whose layers get an embedding of their own";
     for (const pith__layer *w = m->layer; w < m->layer + h->n_layer; w++) {
