@@ -378,12 +378,26 @@ static void scan_portable(const pith__scan *s, size_t r0, size_t r1) {
 
 enum { OUTER_COLUMNS = 32 };
 
+static inline void sums_of_floats(float *s, const pith__outer *p, size_t i, size_t j0, size_t n) {
+    const float *a = (const float *)p->a + i * p->a_row, *b = (const float *)p->b + j0;
+    for (size_t k = 0; k < p->n_k; k++, a += p->a_col, b += p->b_row)
+        for (size_t j = 0; j < n; j++) s[j] += *a * b[j];
+}
+
+static inline float lower_half(uint32_t pair) { return pith__float_of(pair << 16); }
+static inline float upper_half(uint32_t pair) { return pith__float_of(pair & 0xffff0000); }
+
+static inline void sums_of_pairs(float *s, const pith__outer *p, size_t i, size_t j0, size_t n) {
+    const uint32_t *a = (const uint32_t *)p->a + i * p->a_row, *b = (const uint32_t *)p->b + j0;
+    for (size_t k = 0; k < p->n_k; k++, a += p->a_col, b += p->b_row)
+        for (size_t j = 0; j < n; j++) s[j] = s[j] + upper_half(*a) * upper_half(b[j]) + lower_half(*a) * lower_half(b[j]);
+}
+
 /* n columns of a row of the product. The products of a sum are added from k = 0 on. */
 static inline void outer_row(const pith__outer *p, size_t i, size_t j0, size_t n) {
     float s[OUTER_COLUMNS] = {0}, *y = p->y + i * p->y_row + j0;
-    const float *a = p->a + i * p->a_row, *b = p->b + j0;
-    for (size_t k = 0; k < p->n_k; k++, a += p->a_col, b += p->b_row)
-        for (size_t j = 0; j < n; j++) s[j] += *a * b[j];
+    if (p->pairs) sums_of_pairs(s, p, i, j0, n);
+    else sums_of_floats(s, p, i, j0, n);
     for (size_t j = 0; j < n; j++) y[j] = p->add ? y[j] + s[j] : s[j];
 }
 
@@ -393,6 +407,23 @@ static void outer_portable(const pith__outer *p) {
             if (p->n - j >= OUTER_COLUMNS) outer_row(p, i, j, OUTER_COLUMNS); /* a constant: sums stay in registers */
             else outer_row(p, i, j, p->n - j);
         }
+}
+
+/* Rounds to BF16 as that instruction's companion does: to nearest even; numbers under 2^-126 become 0. */
+static uint32_t bf16_of(float x) {
+    return fabsf(x) < 0x1p-126f ? pith__bits_of(x) >> 16 & 0x8000 : pith__f32_to_bf16(x);
+}
+
+static void pair_row_portable(uint32_t *to, const float *x, size_t n) {
+    for (size_t i = 0; i < n; i += 2) *to++ = bf16_of(x[i]) | (i + 1 < n ? bf16_of(x[i + 1]) << 16 : 0);
+}
+
+static void pair_rows_portable(uint32_t *to, const void *x, const void *next, size_t n, const pith__format *f) {
+    const uint16_t *half = x, *next_half = next;
+    const float *number = x, *next_number = next;
+    for (size_t i = 0; i < n; i++)
+        if (f->id == PITH__BF16) to[i] = half[i] | (next ? (uint32_t)next_half[i] << 16 : 0);
+        else to[i] = bf16_of(number[i]) | (next ? bf16_of(next_number[i]) << 16 : 0);
 }
 
 /* The slope of activate() at x; *y is what it gives. SiLU and GELU are x / (1 + exp(-z)). For SiLU z is x; for GELU z is
@@ -451,6 +482,7 @@ static const pith__kernels portable_kernels = {
     .attend = attend_portable, .dot = dot_portable, .scan = scan_portable, .rmsnorm = rmsnorm_portable,
     .layernorm = layernorm_portable, .add = add_portable, .rope = rope_portable,
     .gate = gate_portable, .softmax = softmax_portable, .delta = pith__delta_portable, .outer = outer_portable, .d_gate = d_gate_portable,
+    .pair_row = pair_row_portable, .pair_rows = pair_rows_portable,
     .peak_flops = peak_flops_portable,
 };
 

@@ -269,16 +269,20 @@ typedef struct {
 enum { PITH__SILU, PITH__GELU, PITH__GELU_ERF, PITH__RELU, PITH__RELU2, PITH__TANH }; /* GELU in its tanh form, as in Gemma; and the exact one, as in BERT. RELU2: ReLU squared */
 
 /* y (m, n) = a (m, n_k) b (n_k, n), or, with add, y += a b: the products of the backward pass. Number (i, k) of a
- * is a[i * a_row + k * a_col], so a may be a transpose. A sum over k runs from the first to the last. */
+ * is a[i * a_row + k * a_col], so a may be a transpose. A sum over k runs from the first to the last.
+ *
+ * With pairs, a and b hold words of two numbers in BF16, those of k = 2 p and, in the upper half, 2 p + 1; n_k and the
+ * rows count words. Of a pair the second product is added first, as the instruction of avx512bf16 does. A product of two
+ * BF16 numbers is exact in a float, so all kernel sets give the same sums, but where a number is under 2^-126. */
 typedef struct {
     float *y;
     size_t y_row;
-    const float *a;
+    const void *a; /* floats, or words */
     size_t a_row, a_col;
-    const float *b;
+    const void *b;
     size_t b_row;
     size_t m, n, n_k;
-    int add;
+    int add, pairs;
 } pith__outer;
 
 /* A kernel set: one for each family of processors. Portable C is the text to read; the others compute the same,
@@ -303,11 +307,15 @@ struct pith__kernels {
     void (*softmax)(float *x, size_t n);
     void (*delta)(const pith__delta *d, size_t head, size_t block); /* a block of columns of one head, and its state */
     void (*outer)(const pith__outer *p);
+    /* Words of pairs: of n numbers of a row, (n + 1) / 2 words; or n words of two rows, in f (F32 or BF16); next NULL: zeros. */
+    void (*pair_row)(uint32_t *to, const float *x, size_t n);
+    void (*pair_rows)(uint32_t *to, const void *x, const void *next, size_t n, const pith__format *f);
     void (*d_gate)(float *d_gate, float *d_up, const float *dy, const float *gate, const float *up, size_t n,
                    int act); /* the gradient of gate */
     /* Peak benchmark: *n multiply-adds on registers, of the kind that matmul uses for this format. The return
      * value only stops the compiler from removing the loop. */
     float (*peak_flops)(const pith__format *f, size_t *n);
+    int fast_pairs;      /* 1: products of pairs take half as long as those of floats */
 };
 
 /* name NULL: the fastest. The answer is NULL if this processor has no such set. */

@@ -231,7 +231,7 @@ static void outer_of(const pith__kernels *k, size_t m, size_t n, size_t n_k, int
     float a[40 * 40], b[40 * 80], y[40 * 80], before[40 * 80];
     random_floats(a, 40 * 40, 1), random_floats(b, 40 * 80, 2), random_floats(y, 40 * 80, 3);
     memcpy(before, y, sizeof y);
-    pith__outer p = { y, 80, a, down ? 1 : 40, down ? 40 : 1, b, 80, m, n, n_k, add_to };
+    pith__outer p = { y, 80, a, down ? 1 : 40, down ? 40 : 1, b, 80, m, n, n_k, add_to, 0 };
     k->outer(&p);
     for (size_t i = 0; i < 40; i++)
         for (size_t j = 0; j < 80; j++) {

@@ -381,6 +381,51 @@ TEST(outer) { /* from the first product to the last, then what was there before 
                 }
 }
 
+/* To BF16: to nearest even, and what is under 2^-126 to 0. */
+static float narrow(float x) { return fabsf(x) < 0x1p-126f ? copysignf(0, x) : pith__bf16_to_f32(pith__f32_to_bf16(x)); }
+
+/* Words of two numbers, along a row and of two rows, and their products: the second of a pair is added first. All sets give the
+ * same sums, for a product of two such numbers is exact. */
+TEST(pairs) {
+    enum { M = 29, N = 75, K = 67, P = (K + 1) / 2 };
+    static float a[M * K], b[K * N], y[M * N], want[M * N];
+    static uint32_t along[M * P], down[P * N];
+    static uint16_t halves[K * N];
+    const pith__format *floats = pith__format_of(PITH__F32), *bf16 = pith__format_of(PITH__BF16);
+    for (int s = 0; s < n_set; s++)
+        for (size_t n = 1; n <= N; n += n < 34 ? 3 : 41)
+            for (size_t m = 1; m <= M; m += 4)
+                for (int add = 0; add < 2; add++) {
+                    size_t n_k = K - n % 7, n_pair = (n_k + 1) / 2;
+                    for (size_t i = 0; i < M * K; i++) a[i] = uniform();
+                    for (size_t i = 0; i < K * N; i++) b[i] = uniform(), halves[i] = pith__f32_to_bf16(b[i]);
+                    for (size_t i = 0; i < M * N; i++) y[i] = want[i] = uniform();
+                    a[0] = 0x1p-130f, a[1] = -0x1p-127f;
+                    memset(along, 7, sizeof along), memset(down, 7, sizeof down);
+                    for (size_t i = 0; i < m; i++) sets[s]->pair_row(along + i * P, a + i * K, n_k);
+                    for (size_t k = 0; k < n_k; k += 2) {
+                        const float *next = k + 1 < n_k ? b + (k + 1) * N : NULL;
+                        const uint16_t *half = halves + k * N;
+                        if (add) sets[s]->pair_rows(down + k / 2 * N, b + k * N, next, n, floats);
+                        else sets[s]->pair_rows(down + k / 2 * N, half, next ? half + N : NULL, n, bf16);
+                    }
+                    for (size_t i = 0; i < m; i++)
+                        for (size_t j = 0; j < n; j++) {
+                            float sum = 0;
+                            for (size_t k = 0; k < n_k; k += 2) {
+                                if (k + 1 < n_k) sum += narrow(a[i * K + k + 1]) * narrow(b[(k + 1) * N + j]);
+                                sum += narrow(a[i * K + k]) * narrow(b[k * N + j]);
+                            }
+                            want[i * N + j] = add ? want[i * N + j] + sum : sum;
+                        }
+                    pith__outer o = {.y = y, .y_row = N, .a = along, .a_row = P, .a_col = 1, .b = down, .b_row = N,
+                                     .m = m, .n = n, .n_k = n_pair, .add = add, .pairs = 1};
+                    sets[s]->outer(&o);
+                    if (differs(y, want, M * N)) FAIL("%s: %zu by %zu", sets[s]->name, m, n);
+                    if (n < N && down[n] != 0x07070707) FAIL("%s: a word behind the row is written", sets[s]->name);
+                }
+}
+
 int main(void) {
     find_kernels_and_formats();
     RUN(dot);
@@ -391,5 +436,6 @@ int main(void) {
     RUN(matmul_of_llama2c_groups);
     RUN(attention);
     RUN(outer);
+    RUN(pairs);
     return DONE();
 }

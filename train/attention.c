@@ -69,9 +69,9 @@ static void d_attend_queries(const pith__d_attention *a, size_t h, size_t t0, si
     size_t at = t0 * q_row + h * dim, at_u = u0 * q_row + h * dim;
     size_t at_k = u0 * k_row + h / (a->n_head / a->n_kv_head) * dim;
 
-    pith__outer scores = { p, row, a->q + at, q_row, 1, kt + u0, row, m, n, dim, 0 };
+    pith__outer scores = { p, row, a->q + at, q_row, 1, kt + u0, row, m, n, dim, 0, 0 };
     k->outer(&scores);
-    pith__outer by_p = { dp, row, a->dy + at, q_row, 1, vt + u0, row, m, n, dim, 0 };
+    pith__outer by_p = { dp, row, a->dy + at, q_row, 1, vt + u0, row, m, n, dim, 0, 0 };
     k->outer(&by_p); /* forward: y = sum of p[u] v[u] */
     for (size_t t = t0; t < t0 + m; t++) {
         float *pt = p + (t - t0) * row, *dt = dp + (t - t0) * row;
@@ -80,11 +80,11 @@ static void d_attend_queries(const pith__d_attention *a, size_t h, size_t t0, si
         clear_unseen(pt, first, end, n);
         clear_unseen(dt, first, end, n);
     }
-    pith__outer by_v = { a->dv + at_u, q_row, p, 1, row, a->dy + at, q_row, n, dim, m, 1 };
+    pith__outer by_v = { a->dv + at_u, q_row, p, 1, row, a->dy + at, q_row, n, dim, m, 1, 0 };
     k->outer(&by_v);
-    pith__outer by_q = { a->dq + at, q_row, dp, row, 1, a->k + at_k, k_row, m, dim, n, 0 };
+    pith__outer by_q = { a->dq + at, q_row, dp, row, 1, a->k + at_k, k_row, m, dim, n, 0, 0 };
     k->outer(&by_q);
-    pith__outer by_k = { a->dk + at_u, q_row, dp, 1, row, a->q + at, q_row, n, dim, m, 1 };
+    pith__outer by_k = { a->dk + at_u, q_row, dp, 1, row, a->q + at, q_row, n, dim, m, 1, 0 };
     k->outer(&by_k);
 }
 
