@@ -26,9 +26,21 @@ static int is_last(const char *resume) {
     return resume && (!strcmp(resume, "last") || !strcmp(resume, "true") || !strcmp(resume, "True"));
 }
 
+static int check_precision(const train_options *o) {
+    const char *name = o->precision;
+    int bf16 = name && !strcmp(name, "bf16");
+    if (name && !bf16 && strcmp(name, "fp32") != 0 && strcmp(name, "auto") != 0)
+        return complain(USAGE, "--precision is '%s', need fp32, bf16 or auto", name);
+    if (o->bf16 && name && !bf16) return complain(USAGE, "--bf16 and --precision %s: need one of them", name);
+    if (o->qat && (bf16 || o->bf16))
+        return complain(USAGE, "--qat and --precision bf16 both say what products see of the weights: need one of them");
+    return 0;
+}
+
 int check_training(train_options *o) {
     if (!o->folder) return complain(USAGE, "no --output_dir given");
     int code = check_qat(o);
+    if (!code) code = check_precision(o);
     if (code) return code;
     o->last = is_last(o->resume);
     if (o->accumulate > INT_MAX / o->batch)
@@ -209,7 +221,7 @@ static void numbers_of(const trainer *t, double *x) {
         [PITH__MARK_SCHEDULE] = t->schedule, [PITH__MARK_DECAY] = (double)o->decay,
         [PITH__MARK_BETA1] = (double)o->beta1, [PITH__MARK_BETA2] = (double)o->beta2,
         [PITH__MARK_EPS] = (double)o->eps, [PITH__MARK_MAX_NORM] = (double)o->max_norm,
-        [PITH__MARK_CONTEXT] = t->n_ctx
+        [PITH__MARK_CONTEXT] = t->n_ctx, [PITH__MARK_BF16] = t->params.bf16
     };
     for (int i = 0; i < PITH__MARK_NUMBERS; i++) x[i] = (double)NAN; /* what only some objectives have */
     memcpy(x, all, sizeof all);
@@ -223,10 +235,14 @@ static void say_differences(const trainer *t, const pith__mark *mark) {
     numbers_of(t, now);
     for (int i = 0; i < PITH__MARK_NUMBERS; i++) {
         float a = (float)now[i], b = (float)mark->number[i];
+        if (i == PITH__MARK_BF16 && isnan(b)) b = 0; /* of a time when all was floats */
         if (isnan(a) || isnan(b) || a == b) continue;
         if (i == PITH__MARK_SCHEDULE || i == PITH__MARK_SEQUENTIAL || i == PITH__MARK_LOSS ||
             i == PITH__MARK_SCALE_REWARDS || i == PITH__MARK_KL_ESTIMATOR || i == PITH__MARK_VALUE_GRADIENT)
             fprintf(stderr, "pith: --%s is another than %s has\n", pith__mark_name(i), path);
+        else if (i == PITH__MARK_BF16)
+            fprintf(stderr, "pith: products are in %s, in %s they are in %s\n", a > 0 ? "BF16" : "floats", path,
+                    b > 0 ? "BF16" : "floats");
         else if (i == PITH__MARK_SCALE)
             fprintf(stderr, "pith: the LoRA counts %.7g times (--lora_alpha, --use_rslora), in %s %.7g times\n",
                     (double)a, path, (double)b);

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 void print_duration(double s) {
     if (s < 120) fprintf(stderr, "%.0f s", s);
@@ -27,11 +28,21 @@ static pith__step_plan plan_of(const trainer *t) {
                               .keep = o->recompute ? PITH__KEEP_STREAM : PITH__KEEP_ALL }; /* fits, see check_training */
 }
 
+/* 1: its products are in BF16. */
+static int wants_bf16(const trainer *t) {
+    const char *name = t->o->precision ? t->o->precision : t->o->bf16 ? "bf16" : "fp32";
+    return !strcmp(name, "bf16") || (!strcmp(name, "auto") && t->m->kernels->fast_pairs && !t->o->qat);
+}
+
 int trainer_memory(trainer *t, size_t held) {
     pith_error e = { 0, "" };
     const train_options *o = t->o;
     size_t n = t->params.n;
-    held += pith__qat_size(&t->params);
+    if (wants_bf16(t) && pith__bf16_begin(&t->params, t->m, &e)) return report(&e);
+    if (t->params.bf16)
+        fprintf(stderr, "precision    products in BF16%s\n", t->m->kernels->fast_pairs ? "" :
+                ", which this processor multiplies no faster than floats");
+    held += pith__qat_size(&t->params) + pith__bf16_size(&t->params);
     t->adam = (pith__adamw){ .beta1 = o->beta1,
                              .beta2 = o->beta2,
                              .eps = o->eps,
@@ -157,6 +168,7 @@ enum { PROGRAM_MB = 3 }; /* itself, its libraries and the vocabulary, as measure
 int trainer_forecast(trainer *t, const char *weights, double held, double data, double eval_tokens) {
     double n = (double)t->params.n, mb = 4e-6 * n, token = 0, grads = mb * t->step->n_shard;
     const pith__step_plan plan = plan_of(t);
+    held += (double)pith__bf16_size(&t->params);
     double acts = 1e-6 * (double)pith__step_size(t->m, &t->params, &plan) - grads;
     double rest = PROGRAM_MB + 1e-6 * data;
     int64_t left = t->total > t->adam.step ? t->total - t->adam.step : 0;

@@ -16,6 +16,8 @@ typedef struct { /* what the user asks of any training: TRAINING_FLAGS */
     uint64_t seed;
     const char *qat, *embedding_type, *output_type;
     int qat_only;
+    const char *precision; /* NULL: as bf16 says */
+    int bf16;
 } train_options;
 
 /* Names and defaults as Hugging Face's trainers have them; help shows a default where it has (%), and in rate and part
@@ -53,6 +55,8 @@ typedef struct { /* what the user asks of any training: TRAINING_FLAGS */
       "write the model that scored best, not the last" }, \
     { 0, "early-stopping-patience", INTEGER, &(o)->patience, 0, INT_MAX, "N", \
       "end after N evaluations without a better one (0: never)" }, \
+    { 0, "precision", TEXT, &(o)->precision, 0, 0, "NAME", "of matrix products: fp32, bf16; auto: what is faster (fp32)" }, \
+    { 0, "bf16", BOOLEAN, &(o)->bf16, 0, 0, "", "the same as --precision bf16" }, \
     { 0, "threads", INTEGER, &(o)->threads, 0, MOST_THREADS, "N", "(one a physical core)" }, \
     { 0, "dry-run", BOOLEAN, &(o)->dry_run, 0, 0, "", "say what it would take and stop" }
 

@@ -109,7 +109,7 @@ PITH_SHARED void pith__adamw_step(pith__adamw *a, pith__params *p, double lr, do
     step_job job = { a, p, update_of(a, lr, clip), NULL };
     if (p->n > 2 * PART) pith__together(&p->team, step_all, &job);
     else step_all(&job);
-    pith__qat_round(p);
+    pith__params_round(p);
 }
 
 /* ---- the learning rate ------------------------------------------------------------------- */

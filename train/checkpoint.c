@@ -56,7 +56,8 @@ PITH_SHARED const char *pith__mark_name(int i) {
         "max_completion_length", "num_iterations", "steps_per_generation",
         "center_rewards_coefficient",
         "kl_coef", "kl_estimator", "cliprange", "cliprange_value", "vf_coef", "gamma",
-        "lam", "whiten_rewards", "missing_eos_penalty", "num_ppo_epochs", "num_mini_batches", "value_gradient"
+        "lam", "whiten_rewards", "missing_eos_penalty", "num_ppo_epochs", "num_mini_batches", "value_gradient",
+        "bf16"
     };
     return names[i];
 }
@@ -167,7 +168,7 @@ PITH_SHARED int pith__weights_load(const pith__store *s, pith__params *p, pith_e
     int code = 0;
     for (size_t i = 0; i < p->n_param && !code; i++)
         code = load_floats(s, "", p->param[i].tensor, p->param[i].w, err);
-    if (!code) pith__qat_round(p);
+    if (!code) pith__params_round(p);
     return code;
 }
 
@@ -210,6 +211,6 @@ PITH_SHARED int pith__checkpoint_load(const pith__store *s, pith__params *p, pit
         code = pith__fail(err, PITH_EFORMAT, "%s: has %zu tensors, need %zu: other matrices have learned", s->path,
                           s->n_tensor, 3 * p->n_param);
     adam->step = mark->step;
-    if (!code) pith__qat_round(p);
+    if (!code) pith__params_round(p);
     return code;
 }

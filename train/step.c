@@ -59,6 +59,7 @@ PITH_SHARED pith__step *pith__step_new(const pith_model *m, pith__params *p, con
             return NULL;
         }
         if (step->n_tape > 1) tape->s->pass->team.n_threads = 1;
+        tape->bf16 = p->bf16;
         step->tape[i / step->group][i % step->group] = tape;
     }
     step->team = (pith__team){ step->n_tape, (uint8_t *)step->tape, sizeof *step->tape, NULL };

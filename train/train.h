@@ -40,12 +40,22 @@ typedef struct {         /* a matrix that does not learn itself, as the model us
     float *seen;         /* (rows, cols) base, with what the adapter adds, rounded to this */
 } pith__rounded;
 
+typedef struct {         /* a matrix whose products are in BF16 */
+    pith__tensor base;   /* F32 or F16: what learns, or what is in the file */
+    uint32_t *to;        /* (rows, (cols + 1) / 2) words of two numbers: the model's tensor now */
+    int learns;          /* 1: base changes with each step */
+} pith__narrow;
+
 typedef struct {
     pith__param *param;  /* (n_param), of a model in the order of their names */
     size_t n_param;
     pith__rounded *rounded; /* (n_rounded) train/qat.c, of an adapter's parameters */
     size_t n_rounded;
     pith__adapted by;    /* the adapter */
+    int bf16;            /* 1: products are in BF16 */
+    pith__narrow *narrow; /* (n_narrow) train/precision.c */
+    size_t n_narrow;
+    const pith__kernels *kernels; /* that round them */
     size_t n;            /* numbers in all of them together */
     int n_shard;
     float *g;            /* (n_shard, n) gradients, one parameter after the other; shards: see step.c */
@@ -84,6 +94,14 @@ PITH_SHARED int  pith__qat_adapt(pith__params *p, pith_model *m, const pith_adap
 PITH_SHARED void pith__qat_round(pith__params *p); /* nothing, without either */
 PITH_SHARED size_t pith__qat_size(const pith__params *p); /* bytes of rounded floats */
 
+/* ---- train/precision.c: products in BF16 ------------------------------------------------------------- */
+
+/* After pith__params_new or pith__adapter_params: from now on the operands of m's products are BF16, and p's steps learn so.
+ * PITH_EARG: with train/qat.c. */
+PITH_SHARED int  pith__bf16_begin(pith__params *p, pith_model *m, pith_error *err);
+PITH_SHARED size_t pith__bf16_size(const pith__params *p); /* bytes of the rounded matrices */
+PITH_SHARED void pith__params_round(pith__params *p); /* where weights have changed: what the model sees of them, here and in qat.c */
+
 /* ---- the tape: what learning from one sequence takes; made in train/tape.c -------------------------- */
 
 enum { PITH__LOSS_ROWS = 256 }; /* at most so many tokens' logits exist at once */
@@ -92,6 +110,7 @@ typedef struct {
     pith_session *s;     /* keeps the activations of the forward pass */
     float *g;            /* (pith__params' n) gradients of the weights are added to this */
     pith__acts d;        /* gradients of one layer's activations; k and v have room for n_head heads */
+    int bf16;            /* 1: the products of the backward pass are of numbers in BF16 */
     int rows;            /* tokens whose logits exist at once */
     float *logits;       /* (rows, n_vocab) */
     float *slope;        /* (rows, n_vocab) logit_softcap: its derivative at each logit */
@@ -561,6 +580,7 @@ enum { /* numbers that the path of a training depends on */
     PITH__MARK_CENTER,
     PITH__MARK_KL_COEF, PITH__MARK_KL_ESTIMATOR, PITH__MARK_CLIP, PITH__MARK_CLIP_VALUE, PITH__MARK_VF_COEF, PITH__MARK_GAMMA,
     PITH__MARK_LAM, PITH__MARK_WHITEN, PITH__MARK_PENALTY, PITH__MARK_PPO_EPOCHS, PITH__MARK_MINIBATCHES, PITH__MARK_VALUE_GRADIENT,
+    PITH__MARK_BF16,
     PITH__MARK_NUMBERS,
     PITH__MARK_SUMS = 40
 };
