@@ -34,34 +34,30 @@ static void before_rule(const void *data, size_t t, uint8_t *scratch) {
     }
 }
 
-typedef struct {
-    const pith__block *b;
-    size_t n_block, n_task; /* blocks of a head, and of all heads */
-} delta_tasks;
+enum { TURN_TOKENS = 32 };
 
-/* A block of columns of one head, of one text: a.inner = what the queries find. */
+/* One head, of one text: a.inner = what the queries find. Blocks of its columns take turns every few tokens, whose queries
+ * and keys are still in a cache near by then: a row of a.conv is a long way from the next. */
 static void run_rule(const void *data, size_t i, uint8_t *scratch) {
     (void)scratch;
-    const delta_tasks *k = data;
-    const pith__block *b = k->b;
+    const pith__block *b = data;
     const pith__recurrent *w = &b->layer->recurrent;
-    const pith__part *part = b->pass->part + i / k->n_task;
+    size_t heads = (size_t)w->n_head, head = i % heads, keys = (size_t)(w->n_k_head * w->dk);
+    const pith__part *part = b->pass->part + i / heads;
     pith_session *s = part->s;
-    size_t head = i % k->n_task / k->n_block, block = i % k->n_block, heads = (size_t)w->n_head;
-    float *state = s->state[b->l] + pith__conv_floats(w);
-    pith__delta d = { .stride = (size_t)w->n_conv, .state = state, .n_head = w->n_head, .n_k_head = w->n_k_head,
-                      .dk = w->dk, .dv = w->n_inner / w->n_head, .in_turn = 1 };
-    float *own = pith__delta_block(&d, head, block);
-    size_t bytes = (size_t)w->dk * PITH__DELTA_COLUMNS * sizeof *own;
+    pith__delta d = { .stride = (size_t)w->n_conv, .state = s->state[b->l] + pith__conv_floats(w), .n_head = w->n_head,
+                      .n_k_head = w->n_k_head, .dk = w->dk, .dv = w->n_inner / w->n_head, .in_turn = 1 };
+    float *own = pith__delta_block(&d, head, 0);
+    size_t n_block = pith__delta_blocks(d.dv), bytes = n_block * (size_t)d.dk * PITH__DELTA_COLUMNS * sizeof *own;
     if (part->position == 0) memset(own, 0, bytes);
     for (size_t t = 0, n; t < (size_t)part->n; t += n) {
         pith__state_mark *mark;
-        n = pith__until_mark(s, part->position + (int)t, (size_t)part->n - t, &mark);
-        size_t row = (size_t)part->first + t, keys = (size_t)(w->n_k_head * w->dk);
+        size_t row = (size_t)part->first + t, left = (size_t)part->n - t;
+        n = pith__until_mark(s, part->position + (int)t, left < TURN_TOKENS ? left : TURN_TOKENS, &mark);
         d.q = b->a.conv + row * d.stride, d.k = d.q + keys, d.v = d.k + keys;
         d.beta = betas(b) + row * heads, d.decay = decays(b) + row * heads;
         d.y = b->a.inner + row * (size_t)w->n_inner, d.n = (int)n;
-        b->pass->kernels->delta(&d, head, block);
+        for (size_t block = 0; block < n_block; block++) b->pass->kernels->delta(&d, head, block);
         if (mark) memcpy(mark->states + (own - s->states), own, bytes);
     }
 }
@@ -81,8 +77,6 @@ static void after_rule(const void *data, size_t t, uint8_t *scratch) {
 PITH_SHARED void pith__run_delta(const pith__block *b, const float *x) {
     pith_pass *p = b->pass;
     const pith__recurrent *w = &b->layer->recurrent;
-    size_t n_block = pith__delta_blocks(w->n_inner / w->n_head), n_task = n_block * (size_t)w->n_head;
-    delta_tasks k = { b, n_block, n_task };
     pith__input in = pith__input_of(p, x, b->n, (size_t)b->h->n_embd);
     pith__project(p, b->a.conv_in, &w->in, &in, p->part_of);
     pith__project(p, b->a.mix_in, &w->z, &in, p->part_of);
@@ -90,8 +84,8 @@ PITH_SHARED void pith__run_delta(const pith__block *b, const float *x) {
     pith__project(p, raw_decays(b), &w->decay, &in, p->part_of);
     pith__convolve_parts(b);
     pith__each_token(b, before_rule);
-    size_t numbers = (size_t)b->n * n_task * (size_t)w->dk * PITH__DELTA_COLUMNS;
-    pith__share(&p->team, (size_t)p->n_part * n_task, pith__worth_it(numbers), run_rule, &k);
+    size_t numbers = (size_t)b->n * (size_t)w->n_inner * (size_t)w->dk;
+    pith__share(&p->team, (size_t)p->n_part * (size_t)w->n_head, pith__worth_it(numbers), run_rule, b);
     pith__each_token(b, after_rule);
     in = pith__input_of(p, b->a.inner, b->n, w->out.tensor.cols);
     pith__project(p, b->a.o, &w->out, &in, p->part_of);

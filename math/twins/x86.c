@@ -63,6 +63,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #define ROW_TOKENS 4
 #define OUTER_ROWS 12
 #define OUTER_WIDE 2
+#define DELTA_AHEAD 1
 #define QUERIES 4
 #define KEYS(n) 4
 #define MOST_KEYS 4
@@ -95,6 +96,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #undef ROW_TOKENS
 #undef OUTER_ROWS
 #undef OUTER_WIDE
+#undef DELTA_AHEAD
 #undef QUERIES
 #undef KEYS
 #undef MOST_KEYS
@@ -116,6 +118,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #define ROW_TOKENS 2
 #define OUTER_ROWS 6
 #define OUTER_WIDE 1
+#define DELTA_AHEAD 0
 #define QUERIES 4
 #define KEYS(n) (4 / (n))
 #define MOST_KEYS 4
@@ -150,6 +153,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #undef ROW_TOKENS
 #undef OUTER_ROWS
 #undef OUTER_WIDE
+#undef DELTA_AHEAD
 #undef QUERIES
 #undef KEYS
 #undef MOST_KEYS
