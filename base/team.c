@@ -13,7 +13,7 @@
 #include <omp.h>
 #endif
 
-enum { SPIN = 4096 }; /* looks for work, some microseconds, before the processor is offered to others */
+enum { SPIN = 1 << 17 }; /* looks for work, a fraction of a millisecond, before the processor is offered to others */
 
 struct pith__crew {
     _Atomic uint64_t ticket; /* number of the job << 32 | its next task */
