@@ -31,6 +31,18 @@
 #define X86_EIGHT_HALVES(p, stride)                                                                \
     _mm_blend_epi16(X86_FOUR(p, stride, 0), X86_FOUR(p, stride, 4), 0xf0)
 
+/* Sixteen bytes that lie stride bytes apart: j is at place j of the 16 bytes at p + (stride - 1) j, so every second one is
+ * the lower byte of a word, or the upper. */
+#define X86_AT1(p, stride, j) _mm_loadu_si128((const void *)((p) + ((stride) - 1) * (j)))
+#define X86_TWO1(p, stride, j)                                                                     \
+    _mm_blend_epi16(X86_AT1(p, stride, j), X86_AT1(p, stride, (j) + 2), 2 << (j) / 2)
+#define X86_FOUR1(p, stride, j)                                                                    \
+    _mm_blend_epi16(X86_TWO1(p, stride, j), X86_TWO1(p, stride, (j) + 4), 12 << (j) / 2)
+#define X86_EIGHT1(p, stride, j)                                                                   \
+    _mm_blend_epi16(X86_FOUR1(p, stride, j), X86_FOUR1(p, stride, (j) + 8), 0xf0)
+#define X86_SIXTEEN_BYTES(p, stride)                                                               \
+    _mm_blendv_epi8(X86_EIGHT1(p, stride, 0), X86_EIGHT1(p, stride, 1), _mm_set1_epi16(-256))
+
 /* What AVX2 and AVX-512 share. */
 #define SHARED static inline __attribute__((always_inline, target("avx2,fma,f16c")))
 SHARED __m256 x86_f16x8(const uint8_t *p) { /* one f16 eight times */
@@ -169,6 +181,11 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #undef X86_TWO
 #undef X86_FOUR
 #undef X86_EIGHT_HALVES
+#undef X86_AT1
+#undef X86_TWO1
+#undef X86_FOUR1
+#undef X86_EIGHT1
+#undef X86_SIXTEEN_BYTES
 
 /* ---- which of them --------------------------------------------------------------------------- */
 
