@@ -54,8 +54,8 @@ static void network(const ffn_rows *f, float *y, const float *x, size_t rows) {
 /* ---- routing --------------------------------------------------------------------------------------- */
 
 /* Experts may stand in groups, and only those of the best few groups may be chosen (DeepSeek). A group is as good as its
- * best expert, or where there is a bias for choosing as its two best together. Others get a score of -INFINITY. */
-static void choose_groups(const pith__hyper *h, float *score, int two) {
+ * two best experts together, or as its best one. Others get a score of -INFINITY. */
+static void choose_groups(const pith__hyper *h, float *score) {
     float best[PITH__EXPERT_GROUPS];
     int n = h->n_expert_group, size = h->n_expert / n;
     for (int g = 0; g < n; g++) {
@@ -64,7 +64,7 @@ static void choose_groups(const pith__hyper *h, float *score, int two) {
             if (score[e] > first) second = first, first = score[e];
             else if (score[e] > second) second = score[e];
         }
-        best[g] = two ? first + second : first;
+        best[g] = h->group_by_one ? first : first + second;
     }
     for (int g = 0; g < n; g++) {
         int better = 0; /* groups; of those that are as good, the ones before it */
@@ -86,7 +86,7 @@ static void score_experts(const pith__block *b, float *p, float *score) {
         if (bias || h->n_expert_group) score[e] = p[e] + (bias ? bias[e] : 0);
         if (isnan(score[e])) score[e] = -INFINITY; /* which is never chosen: NaN marks those that are */
     }
-    if (h->n_expert_group) choose_groups(h, score, bias != NULL);
+    if (h->n_expert_group) choose_groups(h, score);
 }
 
 /* The n_expert_used experts of one token with the highest scores get their weights, the others get 0. */

@@ -250,8 +250,11 @@ static void read_experts(pith__opening *o) {
         pith__fail_hyper(o, "expert_used_count", h->n_expert_used, "no more than there are experts");
     int groups = int_key(o, "expert_group_count", 0, 0), used = int_key(o, "expert_group_used_count", 0, groups);
     if (groups < 2 || used == groups) return; /* as if there were none */
+    h->group_by_one = f->experts & PITH__PLAIN_EXPERTS && !h->expert_sigmoid; /* DeepSeek V2 */
     if (groups > PITH__EXPERT_GROUPS || h->n_expert % groups)
         pith__fail_hyper(o, "expert_group_count", groups, "a divisor of the number of experts, of 64 at most");
+    else if (!h->group_by_one && h->n_expert == groups)
+        pith__fail_hyper(o, "expert_group_count", groups, "groups of two experts or more");
     else if (used < 1 || used > groups || h->n_expert / groups * used < h->n_expert_used)
         pith__fail_hyper(o, "expert_group_used_count", used, "groups that have the experts of a token");
     h->n_expert_group = groups, h->n_group_used = used;

@@ -150,6 +150,7 @@ typedef struct {
     int expert_norm;     /* 1: the chosen experts' scores are divided by their sum */
     int expert_before;   /* 1: an expert's weight multiplies what goes into it (Llama 4), 0: what comes out */
     int n_expert_group, n_group_used; /* so many groups of experts, of which these are chosen from; 0: no groups */
+    int group_by_one;    /* 1: a group is as good as its best expert, 0: as its two best */
     float expert_eps;    /* is added to that sum */
     float expert_factor; /* the weights times this */
     int n_rot;           /* channels of a head that are rotated: the most of any layer */

@@ -356,10 +356,16 @@ PITH_SHARED void pith__vocab_rewrite(pith__vocab_reading *r, pith__json at); /* 
  * answer is what to add to it. */
 PITH_SHARED int pith__hf_head(pith__hf *c, int style);
 
+/* ---- formats/hfhybrid.c: models some of whose layers are not of attention --------------------------- */
+
+PITH_SHARED void pith__hf_hybrid(pith__hf *c, int style); /* attention.head_count_kv, layer by layer, and what belongs to its mixers */
+PITH_SHARED int pith__hf_granite_layout(pith__folder *f, pith__tensor *t); /* as pith__hf_layout, of one tensor */
+PITH_SHARED int pith__hf_lfm_ff(pith__hf *c, int usual); /* the width of its networks; usual: intermediate_size if it is not said */
+PITH_SHARED int pith__hf_fade_rates(pith__folder *f, pith__tensor *t); /* A_log becomes -e^A_log */
+
 /* ---- formats/hfdelta.c: Qwen3.5 ---------------------------------------------------------------------- */
 
 PITH_SHARED void pith__hf_delta(pith__hf *c); /* fields of linear_attn -> keys */
-PITH_SHARED int pith__hf_fade_rates(pith__folder *f, pith__tensor *t); /* A_log becomes -e^A_log */
 PITH_SHARED int pith__hf_delta_layout(pith__folder *f, pith__tensor *t); /* as pith__hf_layout, of one tensor */
 /* ---- formats/hfgemma4.c --------------------------------------------------------------------------------- */
 
@@ -375,12 +381,6 @@ PITH_SHARED int pith__hf_elder_of(const char *arch); /* the same of GGUF's name;
 enum { PITH__ACROSS = 1, PITH__BY_HEAD };
 PITH_SHARED int pith__hf_laid(int style, pith__str name);
 PITH_SHARED int pith__hf_layout(pith__folder *f); /* tensors, under GGUF's names, get GGUF's shapes */
-
-/* ---- formats/hfhybrid.c: models some of whose layers are not of attention --------------------------- */
-
-PITH_SHARED void pith__hf_hybrid(pith__hf *c, int style); /* attention.head_count_kv, layer by layer, and what belongs to its mixers */
-PITH_SHARED int pith__hf_granite_layout(pith__folder *f, pith__tensor *t); /* as pith__hf_layout, of one tensor */
-PITH_SHARED int pith__hf_lfm_ff(pith__hf *c, int usual); /* the width of its networks; usual: intermediate_size if it is not said */
 
 /* ---- formats/hfwords.c, postprocess.c: WordPiece; what goes around texts --------------------------- */
 

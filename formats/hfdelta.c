@@ -4,13 +4,12 @@
  * head one after the other; GGUF has first those that are the first of their key head, then the second ones, and so on. */
 #include "formats.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 /* ---- fields ------------------------------------------------------------------------------------------- */
 
-/* Every so many layers the last one is of attention: what layer_types must say, where it is there. */
+/* Every so many layers the last one is of attention. 0: layer_types is there and says something else. */
 static int delta_period(pith__hf *c) {
     pith__json types = pith__hf_get(c->at, "layer_types"), it = types, type;
     int period = pith__hf_int(c, c->at, "full_attention_interval", 1, 4), n = c->f->n_layer, l = 0;
@@ -20,9 +19,7 @@ static int delta_period(pith__hf *c) {
     it = types;
     for (l = 0; l < n && pith__json_next(&it, NULL, &type); l++)
         if (!pith__json_is(type, (l + 1) % period ? "linear_attention" : "full_attention")) break;
-    if (l < n || period > n || pith__json_count(types) != (size_t)n)
-        pith__hf_wrong(c, types, PITH_EARCH, "layer_types", "linear_attention, and in every so many layers full_attention");
-    return period;
+    return l < n || period > n || pith__json_count(types) != (size_t)n ? 0 : period;
 }
 
 /* How many pairs turn by which of three positions, which are one where there is only text; llama.cpp asks for them. */
@@ -68,7 +65,9 @@ PITH_SHARED void pith__hf_delta(pith__hf *c) {
     pith__hf_put_int(c, "ssm.group_count", f->delta_keys);
     pith__hf_put_int(c, "ssm.time_step_rank", f->delta_values);
     pith__hf_put_int(c, "ssm.inner_size", c->code ? 1 : f->delta_values * f->delta_dv);
-    pith__hf_put_int(c, "full_attention_interval", delta_period(c));
+    int period = delta_period(c);
+    pith__hf_put_int(c, "full_attention_interval", period ? period : 1);
+    if (!period) pith__hf_hybrid(c, PITH__HF_DELTA);
     delta_sections(c);
 }
 
@@ -94,16 +93,6 @@ static int order_tensor(pith__folder *f, pith__tensor *t, size_t first, size_t b
     }
     t->data = y;
     return PITH_OK;
-}
-
-/* A_log becomes how fast a state fades: -e^A_log, in F32. */
-PITH_SHARED int pith__hf_fade_rates(pith__folder *f, pith__tensor *t) {
-    float *y = pith__arena_new(&f->s->arena, t->cols + 1, sizeof *y);
-    if (!y) return pith__fail(f->err, PITH_EMEMORY, "%s: no memory", f->dir);
-    if (t->rows != 1) return PITH_OK;
-    pith__row_floats(t, 0, y);
-    for (size_t i = 0; i < t->cols; i++) y[i] = -expf(y[i]);
-    return pith__tensor_set(t, f->s, PITH__F32, (pith__cursor){ (const uint8_t *)y, t->cols * sizeof *y, 0 }, f->err);
 }
 
 PITH_SHARED int pith__hf_delta_layout(pith__folder *f, pith__tensor *t) {

@@ -4,6 +4,7 @@
  * instead of keys and values. */
 #include "formats.h"
 
+#include <math.h>
 #include <stdio.h>
 
 /* ---- the kinds of layers ----------------------------------------------------------------------- */
@@ -11,11 +12,11 @@
 /* 1: the layer has a state. Other kinds than attention that families have, by their names. */
 static int hybrid_is_state(pith__hf *c, int style, pith__json type) {
     if (pith__json_is(type, "full_attention") || pith__json_is(type, "attention")) return 0;
-    const char *other = style & PITH__HF_LFM ? "conv" : "mamba";
+    const char *other = style & PITH__HF_LFM ? "conv" : style & PITH__HF_DELTA ? "linear_attention" : "mamba";
     char need[64];
     int lfm3 = style & PITH__HF_LFM && !(style & PITH__HF_LFM2);
     if (lfm3 && pith__json_is(type, "sliding_attention")) return 0;
-    snprintf(need, sizeof need, "%s%s or %s", other, lfm3 ? ", sliding_attention" : "", style & PITH__HF_LFM ? "full_attention" : "attention");
+    snprintf(need, sizeof need, "%s%s or %s", other, lfm3 ? ", sliding_attention" : "", style & PITH__HF_GRANITE4 ? "attention" : "full_attention");
     int known = pith__json_is(type, other) || (style & PITH__HF_GRANITE4 && pith__json_is(type, "linear_attention"));
     if (!known) pith__hf_wrong(c, type, PITH_EARCH, "layer_types", need);
     return 1;
@@ -95,6 +96,18 @@ static void hybrid_lfm3(pith__hf *c) {
     pith__hf_put_int(c, "attention.sliding_window", pith__hf_int(c, c->at, "sliding_window", 1, 256));
     snprintf(full, sizeof full, "%s.attention.sliding_window_pattern", c->arch);
     pith__hf_put_flags(c, full, slides);
+}
+
+/* ---- tensors as GGUF has them ----------------------------------------------------------------------- */
+
+/* A_log becomes how fast a state fades: -e^A_log, in F32. */
+PITH_SHARED int pith__hf_fade_rates(pith__folder *f, pith__tensor *t) {
+    float *y = pith__arena_new(&f->s->arena, t->cols + 1, sizeof *y);
+    if (!y) return pith__fail(f->err, PITH_EMEMORY, "%s: no memory", f->dir);
+    if (t->rows != 1) return PITH_OK;
+    pith__row_floats(t, 0, y);
+    for (size_t i = 0; i < t->cols; i++) y[i] = -expf(y[i]);
+    return pith__tensor_set(t, f->s, PITH__F32, (pith__cursor){ (const uint8_t *)y, t->cols * sizeof *y, 0 }, f->err);
 }
 
 /* ---- Granite 4 ------------------------------------------------------------------------------------- */

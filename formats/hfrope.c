@@ -102,7 +102,6 @@ static void rope_yarn(pith__hf *c, pith__json rope) {
     if (c->latent_rot) {
         usual = 1;
         pith__hf_put_float(c, "rope.scaling.yarn_log_multiplier", 0.1 * all);
-        if (c->has_temperature) pith__hf_put_int(c, "attention.temperature_length", original);
     }
     pith__hf_put_string(c, "rope.scaling.type", "yarn");
     pith__hf_put_float(c, "rope.scaling.factor", factor);
@@ -122,19 +121,21 @@ static void rope_proportional(pith__hf *c, pith__json rope, double part) {
     for (int i = 0; y && i < c->n_rot / 2; i++) y[i] = i < n ? (float)factor : 1e30f;
 }
 
+static pith__json rope_type(pith__json rope) {
+    pith__json type = pith__hf_get(rope, "rope_type");
+    return pith__json_type(type) ? type : pith__hf_get(rope, "type"); /* as older files have it */
+}
+
 /* Hunyuan's "dynamic" with an alpha: the base is larger, for texts of any length. 0: there is none. */
 static double rope_alpha(pith__hf *c, pith__json rope) {
-    pith__json type = pith__hf_get(rope, "rope_type");
-    if (!pith__json_type(type)) type = pith__hf_get(rope, "type");
-    int there = c->has_alpha && pith__json_is(type, "dynamic") && pith__json_type(pith__hf_get(rope, "alpha"));
+    int there = c->has_alpha && pith__json_is(rope_type(rope), "dynamic") && pith__json_type(pith__hf_get(rope, "alpha"));
     return there ? pith__hf_positive(c, rope, "alpha", 1) : 0;
 }
 
 /* "dynamic" changes nothing as long as a text is no longer than max_position_embeddings; what it would do
  * then is not built here. */
 static void rope_scaling(pith__hf *c, pith__json rope, double theta) {
-    pith__json type = pith__hf_get(rope, "rope_type");
-    if (!pith__json_type(type)) type = pith__hf_get(rope, "type");
+    pith__json type = rope_type(rope);
     if (!pith__json_type(rope) || pith__json_is(type, "default")) return;
     if (!pith__json_type(type) && !pith__json_type(pith__hf_get(rope, "factor"))) return;
     if (pith__json_is(type, "longrope") || pith__json_is(type, "su") ||
@@ -157,12 +158,15 @@ static void rope_scaling(pith__hf *c, pith__json rope, double theta) {
     }
 }
 
-/* Ministral 3: how queries grow with their position. */
+/* Ministral 3: how queries grow with their position. Where there is YaRN, its original context is the length of a step. */
 static void rope_temperature(pith__hf *c, pith__json rope) {
     pith__json beta = pith__hf_get(rope, "llama_4_scaling_beta");
     if (c->has_temperature)
         pith__hf_put_float(c, "attention.temperature_scale", pith__hf_float(c, rope, "llama_4_scaling_beta", NAN));
-    else if (pith__json_type(beta))
+    if (c->has_temperature && (c->latent_rot || !pith__json_is(rope_type(rope), "yarn")))
+        pith__hf_put_int(c, "attention.temperature_length", rope_original(c, rope));
+    if (c->has_temperature) return;
+    if (pith__json_type(beta))
         pith__hf_wrong(c, beta, PITH_EARCH, "llama_4_scaling_beta", "null in this family");
 }
 

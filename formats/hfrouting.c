@@ -90,6 +90,26 @@ static void routing_method(pith__hf *c, const struct routing *r) {
     if (pith__json_type(score) && !pith__json_is(score, scores)) pith__hf_wrong(c, score, PITH_EARCH, "scoring_func", scores);
 }
 
+static int first_dense(pith__hf *c, const char *type) {
+    return pith__hf_int(c, c->at, "first_k_dense_replace", 0, !strcmp(type, "deepseek_v3") ? 3 : !strcmp(type, "glm4_moe"));
+}
+
+/* 1: some layer has experts. Which ones, the tensors say. */
+static int routing_somewhere(pith__hf *c, const struct routing *r) {
+    pith__json only = pith__hf_get(c->at, "mlp_only_layers"), types = pith__hf_get(c->at, "mlp_layer_types"), it, item;
+    int n = c->f->n_layer, some = 0, step = pith__hf_int(c, c->at, "decoder_sparse_step", 1, 1);
+    if (r->is & FIRST_DENSE) return first_dense(c, r->type) < n;
+    if (!strcmp(r->type, "lfm2_moe")) return pith__hf_int(c, c->at, "num_dense_layers", 0, 2) < n;
+    while (pith__json_next(&types, NULL, &item)) some |= pith__json_is(item, "sparse");
+    if (pith__json_type(pith__hf_get(c->at, "mlp_layer_types"))) return some;
+    for (int l = step - 1; l < n; l += step) {
+        int64_t i = -1;
+        for (it = only; pith__json_next(&it, NULL, &item) && !(pith__json_int(item, &i) && i == l);) i = -1;
+        if (i != l) return 1;
+    }
+    return 0;
+}
+
 PITH_SHARED void pith__hf_routing(pith__hf *c, const char *type) {
     const struct routing *r = routings;
     pith__json at = c->at;
@@ -97,6 +117,7 @@ PITH_SHARED void pith__hf_routing(pith__hf *c, const char *type) {
     if (r == routings + sizeof routings / sizeof *routings) return;
     if (r->is & MAY_BE_NONE && pith__hf_int(c, at, r->count, 0, r->n) == 0) return;
     routing_refuse(c, r);
+    if (!routing_somewhere(c, r)) return;
     /* transformers 5 writes the first name, older files have the family's own */
     const char *count = pith__json_type(pith__hf_get(at, r->count)) ? r->count : "num_local_experts";
     pith__hf_put_int(c, "expert_count", pith__hf_int(c, at, count, 1, r->n));
@@ -113,7 +134,7 @@ PITH_SHARED void pith__hf_routing(pith__hf *c, const char *type) {
         pith__hf_put_int(c, "expert_group_count", pith__hf_int(c, at, "n_group", 1, v3 ? 8 : 1));
         pith__hf_put_int(c, "expert_group_used_count", pith__hf_int(c, at, "topk_group", 1, v3 ? 4 : 1));
     }
-    if (r->is & FIRST_DENSE) pith__hf_put_int(c, "leading_dense_block_count", pith__hf_int(c, at, "first_k_dense_replace", 0, v3 ? 3 : strcmp(type, "glm4_moe") == 0));
+    if (r->is & FIRST_DENSE) pith__hf_put_int(c, "leading_dense_block_count", first_dense(c, type));
 }
 
 /* ---- stacks ------------------------------------------------------------------------------------ */

@@ -18,6 +18,8 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.models.mistral4 import modeling_mistral4
+from transformers.models.qwen3_5 import modeling_qwen3_5
 
 N = 40  # tokens of a case
 SEED = 7
@@ -27,6 +29,10 @@ SMALL = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_atte
              pad_token_id=0)
 LAYERS = dict(SMALL, num_hidden_layers=4)
 YARN = dict(rope_type="yarn", factor=4.0, rope_theta=10000.0)
+LATENT = dict(SMALL, num_key_value_heads=4, head_dim=None, qk_nope_head_dim=4, qk_rope_head_dim=4, v_head_dim=6, kv_lora_rank=10)
+DELTA = dict(SMALL, num_hidden_layers=3, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=6,
+             linear_value_head_dim=10, linear_conv_kernel_dim=3,
+             rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.5))
 LONG = [1.0, 1.5, 2.0, 3.0]
 
 # name: model_type, fields of the config class, fields of config.json changed afterwards (None: left out,
@@ -130,6 +136,16 @@ CASES = {
                 rope_scaling=dict(type="dynamic", alpha=100.0, factor=1.0))),
     "ernie4_5": ("ernie4_5", dict(SMALL, use_bias=True), {}),
     "glm4": ("glm4", SMALL, {}),
+    "ministral3_plain": ("ministral3", dict(SMALL, num_attention_heads=3, num_key_value_heads=1, sliding_window=7), dict(
+        rope_parameters=dict(rope_type="default", rope_theta=777.0, llama_4_scaling_beta=0.3, original_max_position_embeddings=4))),
+    "mistral4_groups": ("mistral4", dict(LATENT, n_routed_experts=9, n_group=3, topk_group=2, num_experts_per_tok=4, q_lora_rank=12,
+                        moe_intermediate_size=12, rope_parameters=dict(
+                            YARN, original_max_position_embeddings=8, llama_4_scaling_beta=0.2)), dict(partial_rotary_factor=0.5)),
+    "deepseek3_dense": ("deepseek_v3", dict(LATENT, n_routed_experts=4, n_group=1, topk_group=1, num_experts_per_tok=2, q_lora_rank=None,
+                        first_k_dense_replace=3), {}),
+    "qwen3_moe_dense": ("qwen3_moe", dict(LAYERS, num_experts=3, decoder_sparse_step=2, mlp_only_layers=[1, 3]), {}),
+    "qwen3_5_first": ("qwen3_5_text", dict(DELTA, layer_types=["full_attention"] + ["linear_attention"] * 2), {}),
+    "qwen3_5_linear": ("qwen3_5_text", dict(DELTA, layer_types=["linear_attention"] * 3), {}),
     "granite": ("granite", dict(SMALL, head_dim=None, embedding_multiplier=3.0, residual_multiplier=0.75,
                                 attention_multiplier=0.0625, logits_scaling=8.0, mlp_bias=True,
                                 tie_word_embeddings=True), {}),
@@ -189,7 +205,8 @@ def make(folder, model_type, fields, changes):
     """Write the folder; the text of config.json and the shapes."""
     config = AutoConfig.for_model(model_type, **{k: v for k, v in fields.items() if v is not None})
     torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    (modeling_mistral4.Mistral4ForCausalLM(config) if model_type == "mistral4" else
+     AutoModelForCausalLM.from_config(config)).save_pretrained(folder)
     path = os.path.join(folder, "config.json")
     with open(path) as file:
         said = {k: v for k, v in json.load(file).items() if k not in KEEP_OUT}
@@ -208,11 +225,26 @@ def make(folder, model_type, fields, changes):
     return text, shapes
 
 
+def step_by_step(query, key, value, chunk_size=64, **rest):
+    """The delta rule token by token, which is more exact than the form that transformers takes for many."""
+    return modeling_qwen3_5.torch_recurrent_gated_delta_rule(query, key, value, **rest)
+
+
+modeling_qwen3_5.torch_chunk_gated_delta_rule = step_by_step
+
+
+def class_of(model_type):
+    """transformers has no automatic class for Mistral Small 4's text model."""
+    return modeling_mistral4.Mistral4ForCausalLM if model_type == "mistral4" else AutoModelForCausalLM
+
+
 def logits(folder, tokens):
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    with open(os.path.join(folder, "config.json")) as file:
+        model_type = json.load(file)["model_type"]
+    model = class_of(model_type).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     model.eval()
     with torch.no_grad():
-        return model(torch.tensor([tokens])).logits[0].double().numpy()
+        return model(torch.tensor([tokens]), use_cache=False).logits[0].double().numpy()
 
 
 def lines(text):
@@ -261,7 +293,8 @@ def main():
           "    double eps, theta;\n"
           "} class_defaults[] = {")
     for model_type in dict.fromkeys(case[0] for case in CASES.values()):
-        if model_type not in ("glm4_moe", "llama4_text"):  # a head size that is none; two widths of networks
+        if model_type not in ("glm4_moe", "llama4_text", "mistral4", "deepseek_v3", "ministral3"):
+            # a head size that is none; two widths of networks; latents; a YaRN that pith wants said
             print(class_defaults(model_type))
     print("};")
 

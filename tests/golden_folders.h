@@ -1302,6 +1302,170 @@ static const struct golden_folder {
         -0.7099245, 0.5863276, 0.9821295, -1.532268, -0.4068397, 1.035856, 0.2557598, 0.8905237,
         -1.458125, 0.6595931, -0.4438411, -0.1900806, -1.200441, 1.318495, 1.479346, -1.565601,
         -1.142808, 0.003046395, 0.5741933, 0.2453387, -0.4309916, -2.525792, 0.8094738, -1.470907 } },
+    { "ministral3_plain",
+      "{'head_dim': 8, 'hidden_act': 'silu', 'hidden_size': 16, 'intermediate_size': 24, "
+      "'max_position_embeddings': 64, 'model_type': 'ministral3', 'num_attention_heads': 3, "
+      "'num_hidden_layers': 2, 'num_key_value_heads': 1, 'pad_token_id': 0, 'rms_norm_eps': "
+      "1e-05, 'sliding_window': 7, 'tie_word_embeddings': false, 'vocab_size': 96, "
+      "'rope_parameters': {'rope_type': 'default', 'rope_theta': 777.0, 'llama_4_scaling_beta': "
+      "0.3, 'original_max_position_embeddings': 4}}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.input_layernorm.weight 16; model.layers.{2}.mlp.down_proj.weight 16 24; "
+      "model.layers.{2}.mlp.gate_proj.weight 24 16; model.layers.{2}.mlp.up_proj.weight 24 16; "
+      "model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.k_proj.weight 8 16; model.layers.{2}.self_attn.o_proj.weight 16"
+      " 24; model.layers.{2}.self_attn.q_proj.weight 24 16; "
+      "model.layers.{2}.self_attn.v_proj.weight 8 16; model.norm.weight 16",
+      71.1999557,
+      { -1.148636, -3.108453, 0.5997274, 1.500652, -1.106828, -0.2887818, -1.115739, -0.466047,
+        -1.770066, -0.3647812, -2.078462, -0.6649278, 1.05023, 0.02692631, 0.3595705, 0.6209759,
+        -0.7285138, 1.558475, -0.9927716, 0.2350099, -0.3236158, 1.032625, 1.955873, -0.1041384,
+        1.00656, 0.8176489, 0.1615774, 0.3346428, -1.821813, -0.4714636, 1.704079, 1.200024,
+        0.846135, -0.3580103, 0.2688061, -0.6344406, 0.3113866, -1.502563, 0.4964308, 0.3214774 } },
+    { "mistral4_groups",
+      "{'attention_bias': false, 'first_k_dense_replace': 0, 'head_dim': 8, 'hidden_act': 'silu',"
+      " 'hidden_size': 16, 'intermediate_size': 24, 'kv_lora_rank': 10, "
+      "'max_position_embeddings': 64, 'model_type': 'mistral4', 'moe_intermediate_size': 12, "
+      "'n_group': 3, 'n_routed_experts': 9, 'n_shared_experts': 1, 'norm_topk_prob': true, "
+      "'num_attention_heads': 4, 'num_experts_per_tok': 4, 'num_hidden_layers': 2, "
+      "'num_key_value_heads': 4, 'pad_token_id': 0, 'q_lora_rank': 12, 'qk_head_dim': 8, "
+      "'qk_nope_head_dim': 4, 'qk_rope_head_dim': 4, 'rms_norm_eps': 1e-06, 'rope_interleave': "
+      "true, 'rope_parameters': {'factor': 4.0, 'llama_4_scaling_beta': 0.2, "
+      "'original_max_position_embeddings': 8, 'partial_rotary_factor': 0.5, 'rope_theta': "
+      "10000.0, 'rope_type': 'yarn'}, 'routed_scaling_factor': 1.0, 'tie_word_embeddings': false,"
+      " 'topk_group': 2, 'v_head_dim': 6, 'vocab_size': 96, 'partial_rotary_factor': 0.5}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.input_layernorm.weight 16; model.layers.{2}.mlp.experts.down_proj 9 16 "
+      "12; model.layers.{2}.mlp.experts.gate_up_proj 9 24 16; model.layers.{2}.mlp.gate.weight 9 "
+      "16; model.layers.{2}.mlp.shared_experts.down_proj.weight 16 12; "
+      "model.layers.{2}.mlp.shared_experts.gate_proj.weight 12 16; "
+      "model.layers.{2}.mlp.shared_experts.up_proj.weight 12 16; "
+      "model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.kv_a_layernorm.weight 10; "
+      "model.layers.{2}.self_attn.kv_a_proj_with_mqa.weight 14 16; "
+      "model.layers.{2}.self_attn.kv_b_proj.weight 40 10; "
+      "model.layers.{2}.self_attn.o_proj.weight 16 24; "
+      "model.layers.{2}.self_attn.q_a_layernorm.weight 12; "
+      "model.layers.{2}.self_attn.q_a_proj.weight 12 16; "
+      "model.layers.{2}.self_attn.q_b_proj.weight 32 12; model.norm.weight 16",
+      70.4942869,
+      { 0.5197181, 1.171791, 0.06028045, -0.661823, -1.848258, -1.6071, -0.5721615, -0.2305854,
+        -0.2063637, 0.7818792, -1.10549, 1.918088, -0.2215634, -0.04294466, 0.405974, 1.39563,
+        -0.07410423, -0.1601511, -1.330034, -0.6473647, -0.7228867, 0.4925453, 2.179408, -1.104376,
+        0.5305529, -0.3255006, 1.215769, -0.5008311, 1.091362, -0.2410207, -0.5829249, -2.316089,
+        0.7349979, -0.7547087, 0.2530552, 0.4149027, 0.01699092, -0.774099, 1.383958, 0.892499 } },
+    { "deepseek3_dense",
+      "{'attention_bias': false, 'first_k_dense_replace': 3, 'head_dim': 4, 'hidden_act': 'silu',"
+      " 'hidden_size': 16, 'intermediate_size': 24, 'kv_lora_rank': 10, "
+      "'max_position_embeddings': 64, 'model_type': 'deepseek_v3', 'moe_intermediate_size': 2048,"
+      " 'n_group': 1, 'n_routed_experts': 4, 'n_shared_experts': 1, 'norm_topk_prob': true, "
+      "'num_attention_heads': 4, 'num_experts_per_tok': 2, 'num_hidden_layers': 2, "
+      "'num_key_value_heads': 4, 'num_nextn_predict_layers': 1, 'pad_token_id': 0, 'q_lora_rank':"
+      " 1536, 'qk_head_dim': 8, 'qk_nope_head_dim': 4, 'qk_rope_head_dim': 4, 'rms_norm_eps': "
+      "1e-06, 'rope_interleave': true, 'rope_parameters': {'rope_theta': 10000.0, 'rope_type': "
+      "'default'}, 'routed_scaling_factor': 2.5, 'tie_word_embeddings': false, 'topk_group': 1, "
+      "'v_head_dim': 6, 'vocab_size': 96}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.input_layernorm.weight 16; model.layers.{2}.mlp.down_proj.weight 16 24; "
+      "model.layers.{2}.mlp.gate_proj.weight 24 16; model.layers.{2}.mlp.up_proj.weight 24 16; "
+      "model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.kv_a_layernorm.weight 10; "
+      "model.layers.{2}.self_attn.kv_a_proj_with_mqa.weight 14 16; "
+      "model.layers.{2}.self_attn.kv_b_proj.weight 40 10; "
+      "model.layers.{2}.self_attn.o_proj.weight 16 24; "
+      "model.layers.{2}.self_attn.q_a_layernorm.weight 1536; "
+      "model.layers.{2}.self_attn.q_a_proj.weight 1536 16; "
+      "model.layers.{2}.self_attn.q_b_proj.weight 32 1536; model.norm.weight 16",
+      73.2731742,
+      { 0.5076696, 0.9762328, 0.0324502, -0.7358116, -0.5979766, -0.875771, -0.818621, -0.3075962,
+        -0.2496416, 0.8874749, -1.315721, 0.1057092, 0.8334116, -1.072121, -1.463595, 1.0769,
+        -1.240843, -0.2936488, 0.9051071, -0.240256, -0.6266606, -0.7840364, 2.328528, -0.02441878,
+        -0.4908532, 0.6367033, 1.526566, 0.2186196, -1.290855, 0.05771865, 1.670968, -0.8496366,
+        -0.9603191, -1.816615, 0.2753146, 0.861459, -0.149051, 0.6418545, 0.7923294, 1.31108 } },
+    { "qwen3_moe_dense",
+      "{'attention_bias': false, 'decoder_sparse_step': 2, 'head_dim': 8, 'hidden_act': 'silu', "
+      "'hidden_size': 16, 'intermediate_size': 24, 'max_position_embeddings': 64, "
+      "'mlp_only_layers': [1, 3], 'model_type': 'qwen3_moe', 'moe_intermediate_size': 768, "
+      "'norm_topk_prob': false, 'num_attention_heads': 4, 'num_experts_per_tok': 8, "
+      "'num_hidden_layers': 4, 'num_key_value_heads': 2, 'num_local_experts': 3, 'pad_token_id': "
+      "0, 'rms_norm_eps': 1e-06, 'rope_parameters': {'rope_theta': 10000.0, 'rope_type': "
+      "'default'}, 'sliding_window': null, 'tie_word_embeddings': false, 'use_sliding_window': "
+      "false, 'vocab_size': 96}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{4}.input_layernorm.weight 16; model.layers.{4}.mlp.down_proj.weight 16 24; "
+      "model.layers.{4}.mlp.gate_proj.weight 24 16; model.layers.{4}.mlp.up_proj.weight 24 16; "
+      "model.layers.{4}.post_attention_layernorm.weight 16; "
+      "model.layers.{4}.self_attn.k_norm.weight 8; model.layers.{4}.self_attn.k_proj.weight 16 "
+      "16; model.layers.{4}.self_attn.o_proj.weight 16 32; "
+      "model.layers.{4}.self_attn.q_norm.weight 8; model.layers.{4}.self_attn.q_proj.weight 32 "
+      "16; model.layers.{4}.self_attn.v_proj.weight 16 16; model.norm.weight 16",
+      69.7806137,
+      { -0.02995537, -0.0269861, -0.9810038, 1.338954, -0.9683564, -1.277926, 1.263948, 1.913878,
+        -2.857273, 1.591462, 0.2073196, -0.4188975, 0.7498788, -1.041738, -0.0777744, -0.4627642,
+        -1.527862, 0.4367999, 0.9302424, 0.270254, 1.065819, -2.031009, 2.182482, -0.9112183,
+        0.1866788, -0.4092321, 1.213326, 0.8838388, -0.8251244, 0.6404784, 2.231454, -0.02698213,
+        0.03040845, 0.6295006, 0.3864192, 0.4069255, 1.413158, -1.064791, -0.1652569, 0.6164881 } },
+    { "qwen3_5_first",
+      "{'attention_bias': false, 'head_dim': 8, 'hidden_act': 'silu', 'hidden_size': 16, "
+      "'intermediate_size': 24, 'layer_types': ['full_attention', 'linear_attention', "
+      "'linear_attention'], 'linear_conv_kernel_dim': 3, 'linear_key_head_dim': 6, "
+      "'linear_num_key_heads': 2, 'linear_num_value_heads': 4, 'linear_value_head_dim': 10, "
+      "'max_position_embeddings': 64, 'model_type': 'qwen3_5_text', 'num_attention_heads': 4, "
+      "'num_hidden_layers': 3, 'num_key_value_heads': 2, 'pad_token_id': 0, 'rms_norm_eps': "
+      "1e-06, 'rope_parameters': {'partial_rotary_factor': 0.5, 'rope_theta': 10000.0, "
+      "'rope_type': 'default'}, 'tie_word_embeddings': false, 'vocab_size': 96}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{3}.input_layernorm.weight 16; model.layers.{3}.mlp.down_proj.weight 16 24; "
+      "model.layers.{3}.mlp.gate_proj.weight 24 16; model.layers.{3}.mlp.up_proj.weight 24 16; "
+      "model.layers.{3}.post_attention_layernorm.weight 16; "
+      "model.layers.{1}.self_attn.k_norm.weight 8; model.layers.{1}.self_attn.k_proj.weight 16 "
+      "16; model.layers.{1}.self_attn.o_proj.weight 16 32; "
+      "model.layers.{1}.self_attn.q_norm.weight 8; model.layers.{1}.self_attn.q_proj.weight 64 "
+      "16; model.layers.{1}.self_attn.v_proj.weight 16 16; model.layers.1.linear_attn.A_log 4; "
+      "model.layers.2.linear_attn.A_log 4; model.layers.1.linear_attn.conv1d.weight 64 1 3; "
+      "model.layers.2.linear_attn.conv1d.weight 64 1 3; model.layers.1.linear_attn.dt_bias 4; "
+      "model.layers.2.linear_attn.dt_bias 4; model.layers.1.linear_attn.in_proj_a.weight 4 16; "
+      "model.layers.2.linear_attn.in_proj_a.weight 4 16; "
+      "model.layers.1.linear_attn.in_proj_b.weight 4 16; "
+      "model.layers.2.linear_attn.in_proj_b.weight 4 16; "
+      "model.layers.1.linear_attn.in_proj_qkv.weight 64 16; "
+      "model.layers.2.linear_attn.in_proj_qkv.weight 64 16; "
+      "model.layers.1.linear_attn.in_proj_z.weight 40 16; "
+      "model.layers.2.linear_attn.in_proj_z.weight 40 16; model.layers.1.linear_attn.norm.weight "
+      "10; model.layers.2.linear_attn.norm.weight 10; model.layers.1.linear_attn.out_proj.weight "
+      "16 40; model.layers.2.linear_attn.out_proj.weight 16 40; model.norm.weight 16",
+      140.374467,
+      { -0.7611536, 2.302313, -2.154273, 2.950239, -0.9906929, -4.139802, -4.409897, 3.205909,
+        1.278816, -0.9766865, 3.813038, 0.1625248, 1.65043, -0.2638865, -0.8547961, 2.989472,
+        -1.534164, -0.3679294, 2.648297, 2.214215, 0.1899376, 0.4382648, 2.416174, 3.629249,
+        1.17059, 1.001334, -5.414801, -3.039674, -2.3283, 1.219845, 1.97592, -0.9091016,
+        -1.457666, 0.8764628, -0.8863918, -4.103587, 3.646664, -2.389169, -2.97124, 5.03052 } },
+    { "qwen3_5_linear",
+      "{'attention_bias': false, 'head_dim': 8, 'hidden_act': 'silu', 'hidden_size': 16, "
+      "'intermediate_size': 24, 'layer_types': ['linear_attention', 'linear_attention', "
+      "'linear_attention'], 'linear_conv_kernel_dim': 3, 'linear_key_head_dim': 6, "
+      "'linear_num_key_heads': 2, 'linear_num_value_heads': 4, 'linear_value_head_dim': 10, "
+      "'max_position_embeddings': 64, 'model_type': 'qwen3_5_text', 'num_attention_heads': 4, "
+      "'num_hidden_layers': 3, 'num_key_value_heads': 2, 'pad_token_id': 0, 'rms_norm_eps': "
+      "1e-06, 'rope_parameters': {'partial_rotary_factor': 0.5, 'rope_theta': 10000.0, "
+      "'rope_type': 'default'}, 'tie_word_embeddings': false, 'vocab_size': 96}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{3}.input_layernorm.weight 16; model.layers.{3}.linear_attn.A_log 4; "
+      "model.layers.{3}.linear_attn.conv1d.weight 64 1 3; model.layers.{3}.linear_attn.dt_bias 4;"
+      " model.layers.{3}.linear_attn.in_proj_a.weight 4 16; "
+      "model.layers.{3}.linear_attn.in_proj_b.weight 4 16; "
+      "model.layers.{3}.linear_attn.in_proj_qkv.weight 64 16; "
+      "model.layers.{3}.linear_attn.in_proj_z.weight 40 16; "
+      "model.layers.{3}.linear_attn.norm.weight 10; model.layers.{3}.linear_attn.out_proj.weight "
+      "16 40; model.layers.{3}.mlp.down_proj.weight 16 24; model.layers.{3}.mlp.gate_proj.weight "
+      "24 16; model.layers.{3}.mlp.up_proj.weight 24 16; "
+      "model.layers.{3}.post_attention_layernorm.weight 16; model.norm.weight 16",
+      147.4819,
+      { -2.040595, -2.585137, 0.5244938, -0.7171939, -0.881106, 0.6783323, 6.780394, 0.5506645,
+        -1.240099, -0.4577393, -3.320552, 2.111573, -0.6289587, 2.181083, 0.06322895, 2.211138,
+        -0.2000916, -0.7577688, 4.168621, 1.074355, -2.030215, -0.149395, -2.813031, -4.153811,
+        -1.076407, 1.255652, -0.02702714, -0.07648561, 0.1351983, 2.603056, 0.4738339, -2.861453,
+        -2.131229, 3.391651, 4.29954, -2.243551, 4.102516, 0.4709803, 2.372761, 3.989969 } },
     { "granite",
       "{'attention_bias': false, 'attention_multiplier': 0.0625, 'embedding_multiplier': 3.0, "
       "'hidden_act': 'silu', 'hidden_size': 16, 'intermediate_size': 24, 'logits_scaling': 8.0, "
@@ -1387,6 +1551,8 @@ static const struct class_defaults { /* window: 0 where none is used */
       16, 2, 128, 131072, 0, 1, 1e-05, 500000.0 },
     { "glm4", 151552, 4096, 13696, 40,
       32, 2, 128, 131072, 0, 0, 1.5625e-07, 10000.0 },
+    { "qwen3_5_text", 248320, 4096, 12288, 32,
+      16, 4, 256, 32768, 0, 0, 1e-06, 10000.0 },
     { "granite", 32000, 4096, 11008, 32,
       32, 32, 128, 2048, 0, 0, 1e-06, 10000.0 },
 };
