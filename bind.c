@@ -187,10 +187,12 @@ static void bind_ones(pith__opening *o, pith__weight *w, size_t n) {
 
 static int is_norm(const char *name) { return strstr(name, "norm") != NULL; }
 
-/* Gemma 4: values may be the keys. A folder says whether those of layers without a window are. */
-static int may_lack_values(const pith__opening *o, const pith__layer *layer) {
+/* Gemma 4: values may be the keys. A folder says whether those of layers without a window are; else the tensors do. */
+static void bind_values(pith__opening *o, int l, pith__layer *layer, size_t n_kv, size_t n_embd) {
     const pith__key *same = pith__store_key(&o->m->store, "pith.values_are_keys");
-    return o->family->has & PITH__V_NORM && (!same || (same->i && !layer->mask.window));
+    int may_lack = o->family->has & PITH__V_NORM && !same;
+    if (same && same->i && !layer->mask.window) return;
+    bind_matrix(o, &layer->v, tensor_of(o, l, "attn_v.weight", n_kv, n_embd, may_lack));
 }
 
 static void bind_qkv(pith__opening *o, int l, pith__layer *layer) {
@@ -212,7 +214,7 @@ static void bind_qkv(pith__opening *o, int l, pith__layer *layer) {
     bind_matrix(o, &layer->q, tensor_of(o, l, "attn_q.weight", layer->head_gates ? 2 * n_q : n_q, n_embd, 0));
     if (layer->kv_from != l) return;
     bind_matrix(o, &layer->k, tensor_of(o, l, "attn_k.weight", n_kv, n_embd, 0));
-    bind_matrix(o, &layer->v, tensor_of(o, l, "attn_v.weight", n_kv, n_embd, may_lack_values(o, layer)));
+    bind_values(o, l, layer, n_kv, n_embd);
 }
 
 /* Queries, and what makes latents and reads them. */

@@ -430,7 +430,8 @@ static void config_sizes(pith__hf *c) {
 /* null means no cap; absent, what the family has. */
 static void config_cap(pith__hf *c, const char *name, double usual) {
     int none = pith__json_type(pith__json_get(c->at, name)) == 'n' || !(c->family->is & HF_CAPPED);
-    pith__hf_put_float(c, name, pith__hf_float(c, c->at, name, none ? 0 : usual));
+    int said = pith__json_type(pith__hf_get(c->at, name)) != 0;
+    pith__hf_put_float(c, name, said || !none ? pith__hf_positive(c, c->at, name, usual) : 0);
 }
 
 /* Llama 4: norms of q and k after the rotation, and queries of layers without it that grow with the position. */

@@ -170,6 +170,16 @@ static void rope_temperature(pith__hf *c, pith__json rope) {
         pith__hf_wrong(c, beta, PITH_EARCH, "llama_4_scaling_beta", "null in this family");
 }
 
+/* transformers lets mscale_all_dim make the scores of latents larger under any scaling; here it does under YaRN. */
+static void rope_latents(pith__hf *c, pith__json rope) {
+    pith__json type = rope_type(rope);
+    int plain = !pith__json_type(type) || pith__json_is(type, "default") || pith__json_is(type, "yarn");
+    if (pith__json_is(type, "proportional"))
+        pith__hf_wrong(c, type, PITH_EARCH, "rope_type", "another one, where keys are latents");
+    if (!plain && fabs(pith__hf_float(c, rope, "mscale_all_dim", 0)) > 0)
+        pith__hf_wrong(c, pith__hf_get(rope, "mscale_all_dim"), PITH_EARCH, "mscale_all_dim", "null or 0 without YaRN");
+}
+
 /* Gemma 3: layers with a window have a base of their own, and no scaling. OLMo 3: theirs is that of the others. */
 static void rope_local(pith__hf *c, pith__json parameters, double common, double theta) {
     pith__json local = pith__hf_get(parameters, "sliding_attention");
@@ -202,7 +212,7 @@ PITH_SHARED void pith__hf_rope(pith__hf *c) {
     theta = pith__hf_positive(c, rope, "rope_theta", theta);
     double part = pith__hf_positive(c, c->at, "partial_rotary_factor", c->part > 0 ? c->part : 1);
     part = pith__hf_positive(c, rope, "partial_rotary_factor", part);
-    if (c->latent_rot) part = 1;
+    if (c->latent_rot) part = 1, rope_latents(c, rope);
     int some = pith__json_is(pith__hf_get(rope, "rope_type"), "proportional"), may = c->is_phi3 || c->part > 0 || some;
     if (part > 1 || (part < 1 && !may))
         pith__hf_wrong(c, pith__hf_get(rope, "partial_rotary_factor"), PITH_EARCH,

@@ -17,6 +17,7 @@ enum {
     NEVER_SUM = 128,     /* norm_topk_prob is not read */
     METHODS = 256,       /* DeepSeek's own words: topk_method, scoring_func */
     MAY_BE_NONE = 1 << 12,   /* the count may be 0 */
+    LISTED = 1 << 13,        /* moe_layers, interleave_moe_layer_step */
     FIRST_DENSE = 64     /* first_k_dense_replace: so many layers at the beginning have no experts */
 };
 
@@ -34,7 +35,7 @@ static const struct routing {
     { "qwen3_moe", "num_experts", "moe_intermediate_size", NULL, MAY_SUM, 128, 8, 768, 0, 1 },
     { "qwen3_5_moe_text", "num_experts", "moe_intermediate_size", "shared_expert_intermediate_size", SUMS, 256, 8, 512, 512, 1 },
     { "gpt_oss", "num_local_experts", NULL, NULL, SUMS, 128, 4, 0, 0, 1 },
-    { "llama4_text", "num_local_experts", "intermediate_size", NULL, MAY_SUM | SIGMOIDS, 16, 1, 8192, 0, 1 },
+    { "llama4_text", "num_local_experts", "intermediate_size", NULL, MAY_SUM | SIGMOIDS | LISTED, 16, 1, 8192, 0, 1 },
     { "olmoe", "num_experts", NULL, NULL, MAY_SUM, 64, 8, 0, 0, 1 },
     { "granitemoehybrid", "num_local_experts", NULL, "shared_intermediate_size", SUMS | MAY_BE_NONE, 8, 2, 0, 1024, 1 },
     { "lfm2_moe", "num_experts", "moe_intermediate_size", NULL, DOES_SUM | SIGMOIDS | FACTOR, 32, 4, 1792, 0, 1 },
@@ -94,12 +95,20 @@ static int first_dense(pith__hf *c, const char *type) {
     return pith__hf_int(c, c->at, "first_k_dense_replace", 0, !strcmp(type, "deepseek_v3") ? 3 : !strcmp(type, "glm4_moe"));
 }
 
+/* Llama 4: the layers with experts are listed, or they are the last of every so many. */
+static int routing_listed(pith__hf *c) {
+    pith__json layers = pith__hf_get(c->at, "moe_layers");
+    if (pith__json_type(layers)) return pith__json_count(layers) > 0;
+    return pith__hf_int(c, c->at, "interleave_moe_layer_step", 1, 1) <= c->f->n_layer;
+}
+
 /* 1: some layer has experts. Which ones, the tensors say. */
 static int routing_somewhere(pith__hf *c, const struct routing *r) {
     pith__json only = pith__hf_get(c->at, "mlp_only_layers"), types = pith__hf_get(c->at, "mlp_layer_types"), it, item;
     int n = c->f->n_layer, some = 0, step = pith__hf_int(c, c->at, "decoder_sparse_step", 1, 1);
     if (r->is & FIRST_DENSE) return first_dense(c, r->type) < n;
     if (!strcmp(r->type, "lfm2_moe")) return pith__hf_int(c, c->at, "num_dense_layers", 0, 2) < n;
+    if (r->is & LISTED) return routing_listed(c);
     while (pith__json_next(&types, NULL, &item)) some |= pith__json_is(item, "sparse");
     if (pith__json_type(pith__hf_get(c->at, "mlp_layer_types"))) return some;
     for (int l = step - 1; l < n; l += step) {

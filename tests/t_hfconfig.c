@@ -347,6 +347,9 @@ TEST(latents_become_keys) {
     refused_config("{\"model_type\":\"deepseek_v3\",\"qk_rope_head_dim\":63}", "qk_rope_head_dim is 63, need an even number");
     refused_config("{\"model_type\":\"deepseek_v3\",\"attention_bias\":true}", "attention_bias is true");
     refused_config("{\"model_type\":\"deepseek_v3\",\"kv_lora_rank\":2147483647}", "kv_lora_rank is 2147483647, need less");
+    refused_config("{\"model_type\":\"deepseek_v3\",\"rope_parameters\":{\"rope_type\":\"linear\",\"factor\":2,\"mscale_all_dim\":1}}",
+                   "mscale_all_dim is 1, need null or 0 without YaRN");
+    refused_config("{\"model_type\":\"deepseek_v3\",\"rope_parameters\":{\"rope_type\":\"proportional\"}}", "rope_type is \"proportional\"");
     refused_config("{\"model_type\":\"deepseek_v2\",\"num_experts_per_tok\":6,\"topk_method\":\"group_limited_greedy\"}",
                    "topk_method is \"group_limited_greedy\", need greedy");
     refused_config("{\"model_type\":\"deepseek_v3\",\"scoring_func\":\"softmax\"}", "scoring_func is \"softmax\"");
@@ -448,6 +451,7 @@ TEST(gemma4_that_cannot_run) {
     refuses_gemma4(gemma4(",\"use_bidirectional_attention\":\"all\""), "use_bidirectional_attention");
     refuses_gemma4(gemma4(",\"num_kv_shared_layers\":6"), "num_kv_shared_layers");
     refuses_gemma4(gemma4(",\"enable_moe_block\":true"), "num_experts");
+    refuses_gemma4(gemma4(",\"final_logit_softcapping\":0.0"), "final_logit_softcapping is 0.0, need a number over 0");
     refuses_gemma4(gemma4(",\"per_layer_config\":{\"6\":{\"head_dim\":16}}"), "per_layer_config");
     refuses_gemma4(gemma4(",\"per_layer_config\":{\"1\":{\"head_dim\":16}}"), "per_layer_config");
     refuses_gemma4(gemma4(",\"per_layer_config\":{\"5\":{\"sliding_window\":16}}"), "per_layer_config");
@@ -455,6 +459,22 @@ TEST(gemma4_that_cannot_run) {
     refuses_gemma4(gemma4(",\"layer_types\":[\"full_attention\",\"full_attention\",\"full_attention\",\"full_attention\","
                           "\"full_attention\",\"sliding_attention\"]"), "layer_types");
     refuses_gemma4(shaped("llama", "\"num_kv_shared_layers\":2"), "num_kv_shared_layers");
+}
+
+TEST(experts_of_no_layer) {
+    static const char *const cases[][2] = { /* shaped has 6 layers */
+        { "llama4_text", "\"moe_layers\":[]" }, { "llama4_text", "\"interleave_moe_layer_step\":7" },
+        { "qwen3_moe", "\"decoder_sparse_step\":7" }, { "qwen2_moe", "\"decoder_sparse_step\":3,\"mlp_only_layers\":[5,2]" },
+        { "glm4_moe", "\"first_k_dense_replace\":6" }, { "lfm2_moe", "\"num_dense_layers\":7" },
+        { "glm4_moe_lite", "\"mlp_layer_types\":[\"dense\",\"dense\",\"dense\",\"dense\",\"dense\",\"dense\"]" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        read_keys(shaped(cases[i][0], cases[i][1]));
+        for (size_t k = 0; k < store.n_key; k++)
+            if (pith__name_ends(store.key[k].name, ".expert_count")) FAIL("%s: %s", cases[i][0], cases[i][1]);
+    }
+    read_keys(shaped("qwen2_moe", "\"decoder_sparse_step\":3,\"mlp_only_layers\":[2]"));
+    EQ(number("qwen2moe.expert_count"), 60);
 }
 
 TEST(multipliers_and_experts_become_keys) {
@@ -663,6 +683,7 @@ int main(void) {
     RUN(gemma3_with_a_nested_text_config);
     RUN(gemma4_layers_have_sizes);
     RUN(gemma4_that_cannot_run);
+    RUN(experts_of_no_layer);
     RUN(multipliers_and_experts_become_keys);
     RUN(gptoss_becomes_keys);
     RUN(rotations_become_keys);

@@ -170,6 +170,40 @@ TEST(towers_are_left_out) {
     pith_close(m);
 }
 
+/* A folder that says so has no matrix of values in layers that see everything, though there may be a tensor. */
+TEST(values_may_be_keys) {
+    const char *at = shared("gemma4e", "-hf");
+    char dir[] = "/tmp/pith-models-XXXXXX", from[600], weights[600], config[600];
+    static char text[20000];
+    pith_error e = { 0, "" };
+    if (!at) SKIP("no ../shared/families");
+    REQUIRE(mkdtemp(dir));
+    snprintf(from, sizeof from, "%s/config.json", at);
+    snprintf(config, sizeof config, "%s/config.json", dir);
+    snprintf(weights, sizeof weights, "%s/model.safetensors", dir);
+    FILE *f = fopen(from, "rb");
+    REQUIRE(f);
+    size_t n = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    text[n] = 0;
+    char *field = strstr(text, "\"attention_k_eq_v\": false"), *full = realpath(at, NULL);
+    REQUIRE(field && full);
+    memcpy(strstr(field, "false"), "true ", 5);
+    snprintf(from, sizeof from, "%s/model.safetensors", full);
+    free(full);
+    REQUIRE(!symlink(from, weights) && (f = fopen(config, "wb")));
+    CHECK(fwrite(text, 1, n, f) == n);
+    fclose(f);
+    pith_model *m = pith_open(dir, NULL, &e);
+    if (!m) FAIL("%s", e.text);
+    for (int l = 0; m && l < m->hyper.n_layer; l++) {
+        const pith__layer *w = &m->layer[l];
+        EQ(w->v.tensor.data != NULL, w->mask.window && w->kv_from == l);
+    }
+    pith_close(m);
+    remove(config), remove(weights), remove(dir);
+}
+
 static void check_model(int i, const char *kernels) {
     static wanted w;
     static float got[MOST * WIDE];
@@ -200,5 +234,6 @@ int main(void) {
     RUN(plain_c_gives_them_too);
     RUN(a_folder_as_gguf_gives_the_same_bits);
     RUN(towers_are_left_out);
+    RUN(values_may_be_keys);
     return DONE();
 }
