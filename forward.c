@@ -40,7 +40,7 @@ static void lay_acts(const pith_pass *p, pith__acts *a, int divide, float *const
     const struct { float **at; size_t size; int keep; } pieces[] = {
         { &a->x, n * n_embd, 1 }, { &a->xn, n * n_embd, 0 }, { &a->q, n * heads, 1 }, { &a->k, n * kv, 1 },
         { &a->q0, two_steps ? n * heads : 0, 1 }, { &a->k0, two_steps ? n * kv : 0, 1 },
-        { &a->v, n * kv, 1 }, { &a->attn, n * heads, 1 },
+        { &a->v, n * kv, 1 }, { &a->v0, w->v_norm.w.floats ? n * kv : 0, 1 }, { &a->attn, n * heads, 1 },
         { &a->low_q, n * (size_t)h->latent.q_rank, 1 }, { &a->heads_q, latent ? n_head * (nope + (size_t)h->n_rot) : 0, 1 },
         { &a->k_in, n_head * nope, 1 }, { &a->v_in, n_head * latent, 1 }, { &a->heads, n_head * (size_t)h->latent.n_value, 1 },
         { &a->mix_in, n * (size_t)h->n_mix_in, 1 },
@@ -59,6 +59,7 @@ static void lay_acts(const pith_pass *p, pith__acts *a, int divide, float *const
         used[which] += (pieces[i].size + 15) / 16 * 16;
     }
     if (!two_steps) a->q0 = a->q, a->k0 = a->k;
+    if (!w->v_norm.w.floats) a->v0 = a->v;
     if (!outs) a->y0 = a->y;
 }
 
@@ -202,9 +203,9 @@ static void finish_qkv(const void *data, size_t t, uint8_t *scratch) {
     size_t n_q = (size_t)w->n_head * (size_t)w->head_dim, dim = (size_t)w->head_dim, n = (size_t)w->n_kv_head * dim;
     if (!b->h->temper_plain || w->rope < 0) pith__temper(b->pass, b->a.q + t * n_q, n_q, t);
     if (w->kv_from != b->l) return;
-    float *v = b->a.v + t * n, *from = w->v.tensor.data ? v : b->a.k0 + t * n; /* before keys are normed and rotated */
-    pith__add_bias(b->pass, v, w->v_bias.floats, n);
-    clamp_row(b, v, n);
+    float *v = b->a.v + t * n, *from = (w->v.tensor.data ? b->a.v0 : b->a.k0) + t * n; /* before keys are normed and rotated */
+    pith__add_bias(b->pass, b->a.v0 + t * n, w->v_bias.floats, n);
+    clamp_row(b, b->a.v0 + t * n, n);
     for (size_t at = 0; w->v_norm.w.floats && at < n; at += dim) pith__run_norm(b->pass, v + at, from + at, &w->v_norm);
     bias_norm_rope(b, b->a.k, b->a.k0, &w->k_bias, &w->k_norm, w->n_kv_head, t);
     write_kv(b, t);
@@ -245,7 +246,7 @@ static void attention(const pith__block *b, const float *x) {
     pith__project(p, w->head_gates ? a.mix_in : a.q0, &w->q, &in, p->part_of);
     if (w->one_gate) pith__project(p, a.mix_in, &w->gate, &in, p->part_of);
     if (w->k.tensor.data) pith__project(p, a.k0, &w->k, &in, p->part_of);
-    if (w->v.tensor.data) pith__project(p, a.v, &w->v, &in, p->part_of);
+    if (w->v.tensor.data) pith__project(p, a.v0, &w->v, &in, p->part_of);
     pith__each_token(b, finish_qkv);
     for (int i = 0; i < p->n_part; i++) p->attend[i] = attention_of(b, p->part + i);
     pith__attend(p->kernels, &p->team, p->attend, p->n_part);

@@ -619,6 +619,7 @@ typedef struct {
     float *q0, *k0;      /* q and k before their norms; the same as q and k where there are none */
     float *q;            /* (n, n_head, head_dim) after norm and rotation */
     float *k, *v;        /* (n, n_kv_head, head_dim) */
+    float *v0;           /* v before its norm; the same as v where there is none */
     float *attn;         /* (n, n_head, head_dim) softmax(q k) v, what attention brings in; of latents (n, n_head, rank) */
     float *low_q;        /* latent.c: (n, q_rank) between the two matrices of queries */
     float *heads_q;      /* (n, n_head, n_nope + n_rot) queries before they meet k_b */

@@ -12,7 +12,6 @@
 #include "train.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- RoPE -------------------------------------------------------------------------------- */
@@ -90,17 +89,45 @@ static void d_take_queries(const pith__d_block *b) {
         memcpy(b->d.mix_in + 2 * h * dim, b->d.q0 + h * dim, dim * sizeof *b->d.q0);
 }
 
+/* Forward: keys and values are what their products gave, normed, and keys rotated. Values may be keys before that. */
+static void d_keys_and_values(const pith__d_block *b) {
+    const pith__layer *w = b->layer;
+    size_t rows = b->n * (size_t)w->n_kv_head;
+    int own = w->v.tensor.data != NULL;
+    d_bias_norm_rope(b, b->d.k, b->d.k0, b->a.k0, &w->k_bias, &w->k_norm, w->n_kv_head);
+    if (w->v_norm.w.floats)
+        pith__d_norm(b->tape, own ? b->d.v0 : b->d.k0, b->d.v, own ? b->a.v0 : b->a.k0, &w->v_norm, rows, !own);
+    pith__d_add_bias(b, b->d.v0, &w->v_bias, b->n);
+}
+
+static void add_numbers(float *to, const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) to[i] += x[i];
+}
+
+/* Keys and values that several layers see: their gradient is a sum, and the last layer's part comes first. */
+static void d_seen(const pith__d_block *b) {
+    const pith__layer *w = b->layer;
+    size_t n = b->n * (size_t)w->n_kv_head * (size_t)w->head_dim;
+    int own = w->kv_from == b->l;
+    if (own && !w->kv_seen) return;
+    pith__seen s = pith__seen_of(b->tape, w->kv_from);
+    add_numbers(own ? b->d.k : s.dk, own ? s.dk : b->d.k, n);
+    add_numbers(own ? b->d.v : s.dv, own ? s.dv : b->d.v, n);
+}
+
 /* Forward: y = x + the attention of every head. */
 static void d_attention(const pith__d_block *b) {
     const pith__hyper *h = b->h;
     const pith__layer *w = b->layer;
     pith__acts a = b->a, d = b->d;
+    int own = w->kv_from == b->l;
 
     d_out_norm(b, d.y0, a.y0, &w->attn_out_norm);
     pith__d_add_to_stream(b, a.o, d.o, &w->attn_post_norm);
     pith__d_add_bias(b, d.o, &w->o_bias, b->n);
     pith__d_project(b, w->head_gates ? d.inner : d.attn, d.o, &w->o, w->head_gates ? a.inner : a.attn, b->n, 0);
     if (w->head_gates) d_gate_heads(b);
+    if (!own) a.k = pith__seen_of(b->tape, w->kv_from).k, a.v = pith__seen_of(b->tape, w->kv_from).v;
     pith__d_attention job = {
         .tape = b->tape,
         .q = a.q,
@@ -119,16 +146,16 @@ static void d_attention(const pith__d_block *b) {
         .softcap = h->attn_softcap,
     };
     pith__d_attend(&job);
+    d_seen(b);
     size_t n_q = (size_t)w->n_head * (size_t)w->head_dim;
     for (size_t t = 0; t < b->n; t++) pith__temper(b->tape->s->pass, d.q + t * n_q, n_q, t);
     d_bias_norm_rope(b, d.q, d.q0, a.q0, &w->q_bias, &w->q_norm, w->n_head);
-    d_bias_norm_rope(b, d.k, d.k0, a.k0, &w->k_bias, &w->k_norm, w->n_kv_head);
-    pith__d_add_bias(b, d.v, &w->v_bias, b->n);
+    if (own) d_keys_and_values(b);
     const float *xn = pith__d_normed(b, a.xn, a.x, &w->attn_norm);
     if (w->head_gates) d_take_queries(b);
     pith__d_project(b, d.xn, w->head_gates ? d.mix_in : d.q0, &w->q, xn, b->n, 0);
-    pith__d_project(b, d.xn, d.k0, &w->k, xn, b->n, 1);
-    pith__d_project(b, d.xn, d.v, &w->v, xn, b->n, 1);
+    if (own) pith__d_project(b, d.xn, d.k0, &w->k, xn, b->n, 1);
+    if (w->v.tensor.data) pith__d_project(b, d.xn, d.v0, &w->v, xn, b->n, 1);
     pith__d_norm(b->tape, d.x, d.xn, a.x, &w->attn_norm, b->n, 1);
 }
 
@@ -140,6 +167,23 @@ static void d_mix(const pith__d_block *b) {
 
 /* The stream as the network reads it, see network_input in forward.c. */
 static const float *read_by_network(const pith__d_block *b) { return b->h->parallel ? b->a.x : b->a.y; }
+
+/* Forward: next = out_scale (z0 + what per-layer embeddings add), see per_layer_inputs in forward.c. d.x becomes the gradient
+ * of z0. The factor does not learn, as it does not in transformers. */
+static void d_per_layer_inputs(const pith__d_block *b) {
+    const pith__layer *w = b->layer;
+    const pith__kernels *k = b->tape->s->pass->kernels;
+    size_t n = (size_t)b->h->n_ple, all = n * (size_t)b->h->n_layer;
+    const float *by = w->out_scale.floats, *own = b->tape->s->pass->ple + (size_t)b->l * n;
+    for (size_t i = 0; by && i < b->n * b->n_embd; i++) b->d.x[i] *= *by;
+    if (!w->ple_gate.tensor.data) return;
+    pith__d_add_to_stream(b, b->a.ple_out, b->d.ple_out, &w->ple_norm);
+    pith__d_project(b, b->d.ple_act, b->d.ple_out, &w->ple_out, b->a.ple_act, b->n, 0);
+    for (size_t t = 0; t < b->n; t++)
+        k->d_gate(b->d.ple_gate + t * n, b->tape->d_ple + t * all + (size_t)b->l * n, b->d.ple_act + t * n, b->a.ple_gate + t * n,
+                  own + t * all, n, b->h->act);
+    pith__d_project(b, b->d.x, b->d.ple_gate, &w->ple_gate, b->a.z0, b->n, 1);
+}
 
 /* Forward: next = y + the feed-forward network of every token. d.x becomes the gradient of y, but for what comes back
  * from what the network read, which is left in d.yn. */
@@ -154,6 +198,7 @@ static void d_feed_forward(const pith__d_block *b) {
 /* That of the network joins the gradient of y, or, where both parts of a block lie side by side, that of x: not before
  * attention has had its own. */
 static void d_run_block(const pith__d_block *b) {
+    d_per_layer_inputs(b);
     d_feed_forward(b);
     if (b->h->parallel) d_mix(b);
     pith__d_norm(b->tape, b->d.x, b->d.yn, read_by_network(b), &b->layer->ffn_norm, b->n, 1);
@@ -186,13 +231,55 @@ static void d_embed(const pith__tape *tape, const pith_token *tokens, size_t n) 
     }
 }
 
+/* Forward: what layers get of a token is half of it the token's own row, half a norm of its embedding x: make_ple in forward.c.
+ * d_ple is the gradient of that. */
+static void d_begin_ple(const pith__tape *tape, const pith_token *tokens, size_t n) {
+    pith_pass *p = tape->s->pass;
+    const pith_model *m = p->model;
+    size_t layers = (size_t)m->hyper.n_layer, all = layers * (size_t)m->hyper.n_ple;
+    const float *x = pith__acts_at(p, 0).x;
+    float scale = 1 / sqrtf((float)m->hyper.n_embd), own_scale = sqrtf((float)m->hyper.n_ple), half = 1 / sqrtf(2);
+    if (!all) return;
+    pith__d_block b = { .tape = tape };
+    pith__input in = pith__input_of(p, x, (int)n, (size_t)m->hyper.n_embd);
+    pith__project(p, p->ple, &m->ple_proj, &in, p->part_of); /* nobody reads what was there any more */
+    for (size_t i = 0; i < n * all; i++) p->ple[i] *= scale, tape->d_ple[i] *= half;
+    for (size_t t = 0; t < n; t++) d_add_row(tape, tape->d_ple + t * all, &m->ple_embd, (size_t)tokens[t], own_scale);
+    pith__d_norm(tape, tape->ple, tape->d_ple, p->ple, &m->ple_norm, n * layers, 0);
+    for (size_t i = 0; i < n * all; i++) tape->ple[i] *= scale;
+    pith__d_project(&b, tape->d.x, tape->ple, &m->ple_proj, x, n, 1);
+}
+
+PITH_SHARED pith__seen pith__seen_of(const pith__tape *tape, int l) {
+    const pith__layer *w = tape->s->model->layer;
+    size_t n = (size_t)tape->s->n_batch;
+    float *at = tape->seen;
+    for (const pith__layer *x = w; x < w + l; x++) at += x->kv_seen ? 4 * n * (size_t)(x->n_kv_head * x->head_dim) : 0;
+    n *= (size_t)(w[l].n_kv_head * w[l].head_dim);
+    return (pith__seen){ at, at + n, at + 2 * n, at + 3 * n };
+}
+
+/* Layers behind l come first on the way back, and need its keys and values. */
+static void keep_seen(const pith__tape *tape, int l, size_t n) {
+    const pith__layer *w = &tape->s->model->layer[l];
+    if (!w->kv_seen) return;
+    if (tape->s->pass->streams) pith__run_block(tape->s->pass, l);
+    pith__acts a = pith__acts_at(tape->s->pass, l);
+    pith__seen s = pith__seen_of(tape, l);
+    size_t bytes = n * (size_t)(w->n_kv_head * w->head_dim) * sizeof *s.k;
+    memcpy(s.k, a.k, bytes), memcpy(s.v, a.v, bytes);
+    memset(s.dk, 0, bytes), memset(s.dv, 0, bytes);
+}
+
 PITH_SHARED void pith__backward(const pith__tape *tape, const pith_token *tokens, int n) {
     const pith_model *m = tape->s->model;
+    for (int l = 0; l < m->hyper.n_layer; l++) keep_seen(tape, l, (size_t)n);
     for (int l = m->hyper.n_layer - 1; l >= 0; l--) {
         if (tape->s->pass->streams) pith__run_block(tape->s->pass, l);
         pith__d_block b = { tape, &m->hyper, &m->layer[l], pith__acts_at(tape->s->pass, l), tape->d, (size_t)n,
-                      (size_t)m->hyper.n_embd };
+                      (size_t)m->hyper.n_embd, l };
         d_run_block(&b);
     }
+    d_begin_ple(tape, tokens, (size_t)n);
     d_embed(tape, tokens, (size_t)n);
 }

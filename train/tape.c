@@ -26,10 +26,13 @@ static size_t place_tape(pith__tape *tape, const pith_pass *p, float *memory) {
     acts = most(acts, stream + (size_t)tape->rows * size);
     tape->scratch_floats =
         most(most(pith__product_scratch(), pith__d_attend_scratch(n, head_dim)), p->team.scratch_bytes / 4);
-    size_t rows = n * (size_t)h->n_head; /* of norms */
+    size_t rows = n * (size_t)h->n_head, seen = 0, ple = (size_t)h->n_ple * (size_t)h->n_layer; /* rows of norms */
+    if (ple) rows = most(rows, n * (size_t)h->n_layer);
+    tape->scratch_floats = most(tape->scratch_floats, ple); /* of a row, see make_ple in forward.c */
     for (const pith__layer *w = p->model->layer; w < p->model->layer + h->n_layer; w++) {
         tape->scratch_floats = most(tape->scratch_floats, pith__d_delta_scratch(&w->recurrent, n));
         rows = most(rows, n * (size_t)w->recurrent.n_head);
+        seen += w->kv_seen ? 4 * n * (size_t)(w->n_kv_head * w->head_dim) : 0;
     }
     tape->scratch_floats = (tape->scratch_floats + 15) / 16 * 16;
     const struct {
@@ -43,6 +46,9 @@ static size_t place_tape(pith__tape *tape, const pith_pass *p, float *memory) {
         { &tape->mean, rows },
         { &tape->route, n * (size_t)h->n_expert },
         { &tape->d_low, n * PITH__LOW },
+        { &tape->seen, seen },
+        { &tape->d_ple, n * ple },
+        { &tape->ple, n * ple },
         { &tape->panel, pith__panel_floats(pith__widest(h)) },
         { &tape->scratch, n_threads * tape->scratch_floats },
     };
@@ -54,8 +60,10 @@ static size_t place_tape(pith__tape *tape, const pith_pass *p, float *memory) {
     tape->logits = tape->acts + stream;
     tape->slope = tape->logits + (size_t)tape->rows * n_vocab;
     pith__acts_place(p, &tape->d, tape->acts);
+    int same = tape->d.v0 == tape->d.v;
     tape->d.k = tape->dk, tape->d.v = tape->dv; /* room for n_head heads, see pith__d_attend */
     if (tape->d.q0 == tape->d.q) tape->d.k0 = tape->d.k;
+    if (same) tape->d.v0 = tape->d.v;
     return used;
 }
 
@@ -73,16 +81,12 @@ static const char *not_trained(const pith_model *m) {
     if (m->head_bias.floats) return "whose logits have biases";
     if (h->qkv_limit > 0) return "whose queries, keys and values are clamped";
     if (h->act_limit > 0) return "whose networks are clamped";
-    if (h->n_ple) return "whose layers get an embedding of their own";
     for (const pith__layer *w = m->layer; w < m->layer + h->n_layer; w++) {
         if (w->expert_scale.floats) return "whose experts have scales";
         if (w->one_gate) return "whose heads have a gate each";
         if (w->sinks.floats) return "with attention sinks";
         if (w->mixer == PITH__LATENT) return "of latent attention";
         if (w->mixer == PITH__MAMBA) return "that has layers of Mamba";
-        if (w->kv_from != w - m->layer) return "whose layers share keys and values";
-        if (w->v_norm.w.floats) return "whose values are normed";
-        if (w->out_scale.floats) return "whose blocks have a factor";
     }
     return NULL;
 }

@@ -117,6 +117,8 @@ typedef struct {
     float *scale, *mean; /* (n, n_head) of the rows of a norm: they were scale * (x - mean). mean: 0 of RMSNorm */
     float *route;        /* (n, n_expert) */
     float *d_low;        /* (n, PITH__LOW) */
+    float *seen;         /* what later layers see of others: see pith__seen */
+    float *d_ple, *ple;  /* (n, n_layer, n_ple) gradients of what layers get of each token, and room */
     float *panel;        /* columns of a matrix side by side, see make_panels */
     float *scratch;      /* (n_threads, scratch_floats) */
     size_t scratch_floats;
@@ -195,6 +197,7 @@ typedef struct {         /* one layer, for n tokens */
     const pith__layer *layer;
     pith__acts a, d;     /* what it computed, and the gradients of that */
     size_t n, n_embd;
+    int l;               /* its number */
 } pith__d_block;
 
 /* Forward: y += bias, for each of n tokens. */
@@ -237,6 +240,12 @@ PITH_SHARED void pith__d_run_delta(const pith__d_block *b); /* as pith__d_run_sh
 
 /* ---- train/backward.c: the backward pass of the Transformer, last block first ----------------------- */
 
+typedef struct {         /* keys and values of a layer that later ones see too, and their gradients: as pith__acts has them */
+    float *k, *v, *dk, *dv;
+} pith__seen;
+
+/* Of layer l; of n_layer: what lies behind them all. */
+PITH_SHARED pith__seen pith__seen_of(const pith__tape *tape, int l);
 /* d.x comes in as the gradient of what the last block gave and goes out as that of the embedding. */
 PITH_SHARED void pith__backward(const pith__tape *tape, const pith_token *tokens, int n);
 
