@@ -31,7 +31,7 @@ ENGINE  = base/bytes.c base/os.c base/utf8.c base/json.c base/team.c \
           families.c pooling.c bind.c model.c template.c lora.c export.c folderconfig.c foldertokens.c merge.c merged.c requant.c project.c experts.c latent.c recurrent.c delta.c mamba.c forward.c heads.c pass.c session.c embed.c keep.c candidates.c penalties.c sampler.c constrain.c generate.c nearest.c
 HEADERS = $(wildcard model.h internal.h base/*.h math/*.h math/twins/*.inc formats/*.h text/*.h)
 TRAIN   = train/params.c train/qat.c train/precision.c train/product.c train/norm.c train/attention.c train/gather.c train/adapt.c train/project.c train/experts.c train/recurrent.c \
-          train/delta.c train/backward.c train/tape.c train/loss.c train/step.c train/preference.c train/ppo.c train/value.c train/policy.c train/drift.c train/apart.c train/importance.c train/recall.c train/adamw.c \
+          train/delta.c train/mamba.c train/backward.c train/tape.c train/loss.c train/step.c train/preference.c train/ppo.c train/value.c train/policy.c train/drift.c train/apart.c train/importance.c train/recall.c train/adamw.c \
           train/checkpoint.c train/dataset.c train/pairs.c train/fields.c train/answers.c train/examples.c train/logps.c train/reward.c train/packs.c train/vocab.c train/init.c
 BUNDLED = $(if $(filter 0,$(BUNDLE)),,models/stories.gguf)
 TOOLS   = tools/bundle.c \

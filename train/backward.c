@@ -161,6 +161,7 @@ static void d_attention(const pith__d_block *b) {
 
 static void d_mix(const pith__d_block *b) {
     if (b->layer->mixer == PITH__DELTA) pith__d_run_delta(b);
+    else if (b->layer->mixer == PITH__MAMBA) pith__d_run_mamba(b);
     else if (b->layer->mixer == PITH__SHORTCONV) pith__d_run_shortconv(b);
     else d_attention(b);
 }

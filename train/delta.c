@@ -2,7 +2,7 @@
  *
  * Forward (delta.c of the root, math/delta.c): q, k and v are a convolution of conv_in, and silu; q and k become unit
  * vectors; then, head by head and token by token, S = decay S + k d^T with d = beta (v - decay S^T k), and o = S^T q; what
- * comes out is rms(o) times silu(z). States are not kept: they are computed again from places SPACING tokens apart. A
+ * comes out is rms(o) times silu(z). A
  * thread works on a key head and all value heads that read it, one block of 16 columns after the other, so every sum has
  * one order. */
 #include "train.h"
@@ -10,17 +10,12 @@
 #include <math.h>
 #include <string.h>
 
-enum { SPACING = 16, BLOCK = PITH__DELTA_COLUMNS };
+enum { BLOCK = PITH__DELTA_COLUMNS };
 
 static size_t state_size(const pith__recurrent *w) { return (size_t)w->dk * BLOCK; }
 
-/* States of a block: at every SPACING tokens, of SPACING tokens, the one at work, and its gradient. */
-PITH_SHARED size_t pith__d_delta_scratch(const pith__recurrent *w, size_t n) {
-    return w->dk ? ((n + SPACING - 1) / SPACING + SPACING + 2) * state_size(w) : 0;
-}
-
 typedef struct {           /* one head, one block of its columns */
-    const pith__d_delta *j;
+    const pith__d_state *j;
     size_t head, key, at;  /* where its query is in a row of conv, and its first value in one of inner */
     int n;                 /* columns */
 } part_of_head;
@@ -41,7 +36,8 @@ static void look_up(const part_of_head *p, size_t t, const float *s, float *foun
 }
 
 /* next = the state after token t. */
-static void step_on(const part_of_head *p, size_t t, const float *s, float *next) {
+static void step_on(const void *data, size_t t, const float *s, float *next) {
+    const part_of_head *p = data;
     const pith__recurrent *w = p->j->w;
     const float *k = q_of(p, t) + keys_of(p);
     float found[BLOCK], e[BLOCK], decay = p->j->decay[t * (size_t)w->n_head + p->head];
@@ -52,7 +48,8 @@ static void step_on(const part_of_head *p, size_t t, const float *s, float *next
 }
 
 /* Token t, with the state s before it: ds, the gradient of the state after it, becomes that of s. */
-static void d_step(const part_of_head *p, size_t t, const float *s, float *ds) {
+static void d_step(const void *data, size_t t, const float *s, float *ds) {
+    const part_of_head *p = data;
     const pith__recurrent *w = p->j->w;
     size_t row = t * (size_t)w->n_conv + p->key, gate = t * (size_t)w->n_head + p->head;
     const float *q = q_of(p, t), *k = q + keys_of(p), *dy = p->j->dy + t * (size_t)w->n_inner + p->at;
@@ -92,34 +89,19 @@ static void d_step(const part_of_head *p, size_t t, const float *s, float *ds) {
     p->j->d_decay[gate] += d_decay;
 }
 
-static void d_part(const part_of_head *p, float *scratch) {
-    size_t size = state_size(p->j->w), n = p->j->n, n_place = (n + SPACING - 1) / SPACING;
-    float *place = scratch, *run = place + n_place * size, *s = run + SPACING * size, *ds = s + size;
-    memset(s, 0, 2 * size * sizeof *s);
-    for (size_t t = 0; t < n; t++) {
-        if (t % SPACING == 0) memcpy(place + t / SPACING * size, s, size * sizeof *s);
-        step_on(p, t, s, s);
-    }
-    for (size_t i = n_place; i-- > 0;) {
-        size_t t0 = i * SPACING, m = n - t0 < SPACING ? n - t0 : SPACING;
-        memcpy(run, place + i * size, size * sizeof *s);
-        for (size_t t = 1; t < m; t++) step_on(p, t0 + t - 1, run + (t - 1) * size, run + t * size);
-        for (size_t t = m; t-- > 0;) d_step(p, t0 + t, run + t * size, ds);
-    }
-}
-
 static void d_key_head(const void *data, size_t key, uint8_t *scratch) {
-    const pith__d_delta *j = data;
+    const pith__d_state *j = data;
     const pith__recurrent *w = j->w;
     size_t dv = (size_t)(w->n_inner / w->n_head), keys = (size_t)w->n_k_head;
     for (size_t head = key; head < (size_t)w->n_head; head += keys)
         for (size_t at = 0; at < dv; at += BLOCK) {
             part_of_head p = { j, head, key * (size_t)w->dk, head * dv + at, dv - at < BLOCK ? (int)(dv - at) : BLOCK };
-            d_part(&p, (float *)(void *)scratch);
+            pith__d_states walk = { step_on, d_step, &p, state_size(w), j->n };
+            pith__d_walk(&walk, (float *)(void *)scratch);
         }
 }
 
-static void d_rule(const pith__d_delta *j) {
+static void d_rule(const pith__d_state *j) {
     const pith__recurrent *w = j->w;
     size_t gates = j->n * (size_t)w->n_head, conv = j->n * (size_t)w->n_conv;
     memset(j->d_conv, 0, conv * sizeof *j->d_conv);
@@ -131,17 +113,6 @@ static void d_rule(const pith__d_delta *j) {
 
 /* ---- the convolution, silu and unit vectors -------------------------------------------------------------- */
 
-/* Forward: y = silu of the convolution of x; then unit vectors. y: (n) of one channel, before silu. */
-static void convolve_again(const pith__d_delta *j, size_t c, float *y) {
-    size_t n_tap = (size_t)j->w->n_tap, cols = (size_t)j->w->n_conv;
-    const float *w = j->w->conv.floats + c * n_tap;
-    for (size_t t = 0; t < j->n; t++) {
-        y[t * cols] = 0;
-        for (size_t i = 0; i < n_tap; i++)
-            if (t + i + 1 >= n_tap) y[t * cols] += w[i] * j->a->conv_in[(t + i + 1 - n_tap) * cols + c];
-    }
-}
-
 /* Forward: x = scale s / |s| for a head of a query or key. dx becomes ds. */
 static void d_unit(float *dx, const float *s, size_t n, float scale) {
     float squares = 1e-6f, along = 0;
@@ -151,7 +122,7 @@ static void d_unit(float *dx, const float *s, size_t n, float scale) {
 }
 
 /* Row t: d_conv becomes the gradient of the convolution, whose result is in c (n_conv). */
-static void d_silu_units(const pith__d_delta *j, float *c, float *d) {
+static void d_silu_units(const pith__d_state *j, float *c, float *d) {
     const pith__recurrent *w = j->w;
     size_t dk = (size_t)w->dk, keys = (size_t)w->n_k_head;
     for (size_t h = 0; h < 2 * keys; h++) {
@@ -165,9 +136,9 @@ static void d_silu_units(const pith__d_delta *j, float *c, float *d) {
     }
 }
 
-static void d_conv(const pith__d_delta *j, float *dw) {
+static void d_conv(const pith__d_state *j, float *dw) {
     size_t cols = (size_t)j->w->n_conv;
-    for (size_t c = 0; c < cols; c++) convolve_again(j, c, j->d_in + c);
+    for (size_t c = 0; c < cols; c++) pith__convolve_again(j, c, j->d_in + c);
     for (size_t t = 0; t < j->n; t++) d_silu_units(j, j->d_in + t * cols, j->d_conv + t * cols);
     pith__d_taps(j, dw);
 }
@@ -175,7 +146,7 @@ static void d_conv(const pith__d_delta *j, float *dw) {
 /* ---- what stands around the rule -------------------------------------------------------------------------- */
 
 /* o again, which was normed in its place: the states go once more through the text. */
-static void rule_again(const pith__d_delta *j, float *o) {
+static void rule_again(const pith__d_state *j, float *o) {
     const pith__recurrent *w = j->w;
     size_t dv = (size_t)(w->n_inner / w->n_head);
     float *s = (float *)(void *)j->team->scratch, found[BLOCK];
@@ -196,7 +167,7 @@ static void rule_again(const pith__d_delta *j, float *o) {
 
 /* Forward: decay = e^(rate softplus(x)), x = raw + dt_bias; beta = sigmoid of its own. Their gradients become those of the
  * products. d_rate, d_bias (n_head) or NULL. */
-static void d_gates(const pith__d_delta *j, float *d_rate, float *d_bias) {
+static void d_gates(const pith__d_state *j, float *d_rate, float *d_bias) {
     size_t heads = (size_t)j->w->n_head;
     for (size_t i = 0; i < j->n * heads; i++) {
         float x = j->raw[i] + j->w->dt_bias.floats[i % heads], rate = j->w->rate.floats[i % heads];
@@ -231,7 +202,7 @@ PITH_SHARED void pith__d_run_delta(const pith__d_block *b) {
     const pith__tape *tape = b->tape;
     pith__acts a = b->a, d = b->d;
     size_t gates = b->n * (size_t)w->n_head, inner = b->n * (size_t)w->n_inner;
-    pith__d_delta j = { .team = &tape->s->pass->team, .w = w, .a = &b->a, .beta = a.mix_in + inner, .decay = a.mix_in + inner + gates,
+    pith__d_state j = { .team = &tape->s->pass->team, .w = w, .a = &b->a, .beta = a.mix_in + inner, .decay = a.mix_in + inner + gates,
                         .raw = a.mix_in + inner + 2 * gates, .dy = d.inner, .d_conv = d.conv, .d_in = d.conv_in,
                         .d_beta = d.mix_in + inner, .d_decay = d.mix_in + inner + gates, .n = b->n };
     pith__d_add_to_stream(b, a.o, d.o, &b->layer->attn_post_norm);

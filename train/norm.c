@@ -57,7 +57,7 @@ typedef struct { /* a norm of every row */
     float *dx;
     const float *dy, *x, *w;
     float *dw, *db; /* db NULL: nothing was added */
-    size_t cols, n;
+    size_t cols, n, groups; /* of so many rows each has factors of its own */
     int add;
 } d_norm_job;
 
@@ -74,7 +74,7 @@ static void d_norm_row(const void *data, size_t t, uint8_t *scratch) {
         return;
     }
     *scale = 1.0f / sqrtf(j->tape->s->pass->kernels->dot(x, x, j->cols) / (float)j->cols + h->eps);
-    d_rmsnorm(dx, dy, x, j->w, j->cols, *scale, j->add);
+    d_rmsnorm(dx, dy, x, j->w + t % j->groups * j->cols, j->cols, *scale, j->add);
 }
 
 static void d_norm_span(const void *data, size_t span, uint8_t *scratch) {
@@ -84,7 +84,8 @@ static void d_norm_span(const void *data, size_t span, uint8_t *scratch) {
     for (size_t t = 0; t < j->n; t++) {
         const float *dy = j->dy + t * j->cols, *x = j->x + t * j->cols;
         float scale = j->tape->scale[t], mean = j->tape->mean[t]; /* 0: of RMSNorm */
-        for (size_t i = i0; j->dw && i < i1; i++) j->dw[i] += dy[i] * (scale * (x[i] - mean));
+        float *dw = j->dw ? j->dw + t % j->groups * j->cols : NULL;
+        for (size_t i = i0; dw && i < i1; i++) dw[i] += dy[i] * (scale * (x[i] - mean));
         for (size_t i = i0; j->db && i < i1; i++) j->db[i] += dy[i];
     }
 }
@@ -92,7 +93,8 @@ static void d_norm_span(const void *data, size_t span, uint8_t *scratch) {
 PITH_SHARED void pith__d_norm(const pith__tape *tape, float *dx, const float *dy, const float *x,
                               const pith__norm *w, size_t n, int add) {
     size_t cols = w->w.floats ? w->w.tensor.cols : (size_t)tape->s->model->hyper.n_embd;
-    d_norm_job job = { tape, dx, dy, x, w->w.floats, pith__grad(tape->g, &w->w), pith__grad(tape->g, &w->b), cols, n, add };
+    d_norm_job job = { tape, dx, dy, x, w->w.floats, pith__grad(tape->g, &w->w), pith__grad(tape->g, &w->b), cols, n, 1, add };
+    if (w->w.tensor.rows > 1) job.groups = w->w.tensor.rows;
     int worth_it = pith__worth_it(n * cols);
     for (size_t i = 0; !w->w.floats && i < n * cols; i++) dx[i] = add ? dx[i] + dy[i] : dy[i];
     if (!w->w.floats) return;

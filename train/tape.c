@@ -26,12 +26,13 @@ static size_t place_tape(pith__tape *tape, const pith_pass *p, float *memory) {
     acts = most(acts, stream + (size_t)tape->rows * size);
     tape->scratch_floats =
         most(most(pith__product_scratch(), pith__d_attend_scratch(n, head_dim)), p->team.scratch_bytes / 4);
-    size_t rows = n * (size_t)h->n_head, seen = 0, ple = (size_t)h->n_ple * (size_t)h->n_layer; /* rows of norms */
+    size_t rows = n * (size_t)h->n_head, seen = 0, room = 0, steps = 0, ple = (size_t)h->n_ple * (size_t)h->n_layer; /* rows of norms */
     if (ple) rows = most(rows, n * (size_t)h->n_layer);
     tape->scratch_floats = most(tape->scratch_floats, ple); /* of a row, see make_ple in forward.c */
     for (const pith__layer *w = p->model->layer; w < p->model->layer + h->n_layer; w++) {
-        tape->scratch_floats = most(tape->scratch_floats, pith__d_delta_scratch(&w->recurrent, n));
+        tape->scratch_floats = most(tape->scratch_floats, pith__d_walk_scratch(&w->recurrent, n));
         rows = most(rows, n * (size_t)w->recurrent.n_head);
+        if (w->mixer == PITH__MAMBA) room = most(room, pith__d_mamba_room(&w->recurrent, n)), steps = most(steps, 3 * n * (size_t)w->recurrent.n_head);
         seen += w->kv_seen ? 4 * n * (size_t)(w->n_kv_head * w->head_dim) : 0;
     }
     tape->scratch_floats = (tape->scratch_floats + 15) / 16 * 16;
@@ -47,6 +48,8 @@ static size_t place_tape(pith__tape *tape, const pith_pass *p, float *memory) {
         { &tape->route, n * (size_t)h->n_expert },
         { &tape->d_low, n * PITH__LOW },
         { &tape->seen, seen },
+        { &tape->d_heads, steps },
+        { &tape->room, room },
         { &tape->d_ple, n * ple },
         { &tape->ple, n * ple },
         { &tape->panel, pith__panel_floats(pith__widest(h)) },
@@ -86,7 +89,6 @@ static const char *not_trained(const pith_model *m) {
         if (w->one_gate) return "whose heads have a gate each";
         if (w->sinks.floats) return "with attention sinks";
         if (w->mixer == PITH__LATENT) return "of latent attention";
-        if (w->mixer == PITH__MAMBA) return "that has layers of Mamba";
     }
     return NULL;
 }

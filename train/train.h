@@ -118,6 +118,7 @@ typedef struct {
     float *route;        /* (n, n_expert) */
     float *d_low;        /* (n, PITH__LOW) */
     float *seen;         /* what later layers see of others: see pith__seen */
+    float *d_heads, *room; /* (3, n, n_head) gradients of what a token has for each head of Mamba, and pith__d_mamba_room */
     float *d_ple, *ple;  /* (n, n_layer, n_ple) gradients of what layers get of each token, and room */
     float *panel;        /* columns of a matrix side by side, see make_panels */
     float *scratch;      /* (n_threads, scratch_floats) */
@@ -221,22 +222,40 @@ typedef struct {         /* a layer, of a whole sequence: what it computed, and 
     const pith__team *team;
     const pith__recurrent *w;
     const pith__acts *a;
-    const float *beta, *decay, *raw; /* (n, n_head) */
+    const float *beta, *decay, *raw; /* (n, n_head) of the delta rule */
     const float *dy;     /* (n, n_inner) of what the heads found, before their norm */
-    float *d_conv;       /* (n, n_conv) of queries, keys and values, and then of the convolution */
+    float *d_conv;       /* (n, n_conv) of what the recurrence reads, and then of the convolution */
     float *d_in;         /* (n, n_conv) of conv_in */
-    float *d_beta, *d_decay; /* (n, n_head) */
+    float *d_beta, *d_decay; /* (n, n_head); of Mamba: of steps, and of the logarithm of what stays, */
+    float *d_skip;       /* (n, n_head) and of skip */
+    float *room;         /* of Mamba */
     size_t n;
-} pith__d_delta;
+} pith__d_state;
 
-PITH_SHARED void pith__d_taps(const pith__d_delta *j, float *dw); /* d_conv -> d_in of a convolution; dw (n_conv, n_tap) or NULL */
+PITH_SHARED void pith__convolve_again(const pith__d_state *j, size_t c, float *y); /* y (n, n_conv): channel c of the convolution */
+PITH_SHARED void pith__d_taps(const pith__d_state *j, float *dw); /* d_conv -> d_in of a convolution; dw (n_conv, n_tap) or NULL */
 /* Forward: y = x + what the layer's mixer makes of x. d.x, the gradient of y, becomes that of x. */
 PITH_SHARED void pith__d_run_shortconv(const pith__d_block *b);
 
+typedef struct {         /* a state of size floats that goes through n tokens, from zeros on */
+    void (*step)(const void *of, size_t t, const float *s, float *next);
+    void (*d_step)(const void *of, size_t t, const float *s, float *ds); /* s is before token t; ds, after it, becomes that of s */
+    const void *of;
+    size_t size, n;
+} pith__d_states;
+
+/* From the last token to the first. */
+PITH_SHARED void pith__d_walk(const pith__d_states *w, float *scratch);
+PITH_SHARED size_t pith__d_walk_scratch(const pith__recurrent *w, size_t n); /* floats for a thread */
+
 /* ---- train/delta.c: the backward pass of linear attention -------------------------------------------- */
 
-PITH_SHARED size_t pith__d_delta_scratch(const pith__recurrent *w, size_t n); /* floats for a thread */
 PITH_SHARED void pith__d_run_delta(const pith__d_block *b); /* as pith__d_run_shortconv */
+
+/* ---- train/mamba.c: the backward pass of Mamba-2 ------------------------------------------------------- */
+
+PITH_SHARED size_t pith__d_mamba_room(const pith__recurrent *w, size_t n); /* floats of tape->room */
+PITH_SHARED void pith__d_run_mamba(const pith__d_block *b); /* as pith__d_run_shortconv */
 
 /* ---- train/backward.c: the backward pass of the Transformer, last block first ----------------------- */
 
