@@ -42,6 +42,18 @@ TEST(ways_to_weigh_experts) {
     }
 }
 
+/* Attention and the network of Command R7B share a norm; its other layers have a window, and rotation only there. */
+TEST(one_norm_for_two) {
+    static const family cohere = { "cohere2", "cohere2", LAYER_NORM, 4, 0, { { "attention.sliding_window", 7, 0 }, { "logit_scale", 0.7, 1 } } };
+    for (int keep = 0; keep < 2; keep++) {
+        pupil u;
+        REQUIRE(!pupil_new(&u, &cohere, 1, NULL, keep ? PITH__KEEP_ALL : PITH__KEEP_STREAM));
+        NEAR(pupil_learn(&u, 1), pupil_score(&u), 0);
+        for (size_t j = 0; j < u.p.n_param; j++) check_param(&u, &u.p.param[j], "cohere2");
+        pupil_free(&u);
+    }
+}
+
 /* Gemma 2 has layers with a window and layers without; here each token sees both sides. */
 TEST(masks_that_are_not_causal) {
     const family *f = all_families;
@@ -441,6 +453,7 @@ int main(void) {
     RUN(products);
     RUN(every_weight_of_every_family);
     RUN(ways_to_weigh_experts);
+    RUN(one_norm_for_two);
     RUN(masks_that_are_not_causal);
     RUN(windows_on_both_sides);
     RUN(reference_of_every_family);

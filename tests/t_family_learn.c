@@ -15,6 +15,7 @@ static const struct { const char *name; double loss, length; } models[] = {
     { "gemma4", 14.4763498, 19.6594531 },
     { "granite4h", 5.87703896, 0.221576965 },
     { "granite4", 5.96798849, 0.222789057 },
+    { "lfm3", 12.0167332, 37.7249775 },
     { "lfm2moe", 10.4667444, 18.8221961 },
 };
 enum { N_MODEL = sizeof models / sizeof *models };

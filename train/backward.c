@@ -69,17 +69,22 @@ static void d_bias_norm_rope(const pith__d_block *b, float *dx, float *dx0, cons
     pith__d_add_bias(b, dx0, bias, b->n);
 }
 
-/* Forward: inner = attn * sigmoid(gate), where mix_in is, head by head, a query and its gates. d.inner becomes d.attn, and
- * the gradients of gates stand where those are. */
+/* Forward: inner = attn * sigmoid(gate), where mix_in is, head by head, a query and its gates, or one gate a head. d.inner
+ * becomes d.attn, and the gradients of gates stand where those are. */
 static void d_gate_heads(const pith__d_block *b) {
     size_t dim = (size_t)b->layer->head_dim;
-    for (size_t h = 0; h < b->n * (size_t)b->layer->n_head; h++)
+    int one = b->layer->one_gate;
+    for (size_t h = 0; h < b->n * (size_t)b->layer->n_head; h++) {
+        float all = 0;
         for (size_t i = 0; i < dim; i++) {
-            size_t at = h * dim + i, gate = (2 * h + 1) * dim + i;
-            float s = 1 / (1 + expf(-b->a.mix_in[gate])), d = b->d.inner[at];
+            size_t at = h * dim + i, gate = one ? h : (2 * h + 1) * dim + i;
+            float s = 1 / (1 + expf(-b->a.mix_in[gate])), d = b->d.inner[at], dg = d * b->a.attn[at] * s * (1 - s);
             b->d.attn[at] = d * s;
-            b->d.mix_in[gate] = d * b->a.attn[at] * s * (1 - s);
+            if (one) all += dg;
+            else b->d.mix_in[gate] = dg;
         }
+        if (one) b->d.mix_in[h] = all;
+    }
 }
 
 /* Forward: q0 is taken from mix_in. */
@@ -120,13 +125,13 @@ static void d_attention(const pith__d_block *b) {
     const pith__hyper *h = b->h;
     const pith__layer *w = b->layer;
     pith__acts a = b->a, d = b->d;
-    int own = w->kv_from == b->l;
+    int own = w->kv_from == b->l, gated = w->head_gates || w->one_gate;
 
     d_out_norm(b, d.y0, a.y0, &w->attn_out_norm);
     pith__d_add_to_stream(b, a.o, d.o, &w->attn_post_norm);
     pith__d_add_bias(b, d.o, &w->o_bias, b->n);
-    pith__d_project(b, w->head_gates ? d.inner : d.attn, d.o, &w->o, w->head_gates ? a.inner : a.attn, b->n, 0);
-    if (w->head_gates) d_gate_heads(b);
+    pith__d_project(b, gated ? d.inner : d.attn, d.o, &w->o, gated ? a.inner : a.attn, b->n, 0);
+    if (gated) d_gate_heads(b);
     if (!own) a.k = pith__seen_of(b->tape, w->kv_from).k, a.v = pith__seen_of(b->tape, w->kv_from).v;
     pith__d_attention job = {
         .tape = b->tape,
@@ -156,6 +161,7 @@ static void d_attention(const pith__d_block *b) {
     pith__d_project(b, d.xn, w->head_gates ? d.mix_in : d.q0, &w->q, xn, b->n, 0);
     if (own) pith__d_project(b, d.xn, d.k0, &w->k, xn, b->n, 1);
     if (w->v.tensor.data) pith__d_project(b, d.xn, d.v0, &w->v, xn, b->n, 1);
+    if (w->one_gate) pith__d_project(b, d.xn, d.mix_in, &w->gate, xn, b->n, 1);
     pith__d_norm(b->tape, d.x, d.xn, a.x, &w->attn_norm, b->n, 1);
 }
 
@@ -166,8 +172,11 @@ static void d_mix(const pith__d_block *b) {
     else d_attention(b);
 }
 
-/* The stream as the network reads it, see network_input in forward.c. */
+/* The stream as the network reads it, see network_input in forward.c, before the norm of it. */
 static const float *read_by_network(const pith__d_block *b) { return b->h->parallel ? b->a.x : b->a.y; }
+static const pith__norm *norm_of_network(const pith__d_block *b) { /* with one norm for both parts it is attention's */
+    return b->h->parallel == 2 ? &b->layer->attn_norm : &b->layer->ffn_norm;
+}
 
 /* Forward: next = out_scale (z0 + what per-layer embeddings add), see per_layer_inputs in forward.c. d.x becomes the gradient
  * of z0. The factor does not learn, as it does not in transformers. */
@@ -190,7 +199,7 @@ static void d_per_layer_inputs(const pith__d_block *b) {
  * from what the network read, which is left in d.yn. */
 static void d_feed_forward(const pith__d_block *b) {
     const pith__layer *w = b->layer;
-    const float *yn = pith__d_normed(b, b->a.yn, read_by_network(b), &w->ffn_norm);
+    const float *yn = pith__d_normed(b, b->h->parallel == 2 ? b->a.xn : b->a.yn, read_by_network(b), norm_of_network(b));
     d_out_norm(b, b->d.z0, b->a.z0, &w->ffn_out_norm);
     pith__d_add_to_stream(b, b->a.f, b->d.f, &w->ffn_post_norm);
     pith__d_run_ffn(b, yn, b->d.yn);
@@ -202,7 +211,7 @@ static void d_run_block(const pith__d_block *b) {
     d_per_layer_inputs(b);
     d_feed_forward(b);
     if (b->h->parallel) d_mix(b);
-    pith__d_norm(b->tape, b->d.x, b->d.yn, read_by_network(b), &b->layer->ffn_norm, b->n, 1);
+    pith__d_norm(b->tape, b->d.x, b->d.yn, read_by_network(b), norm_of_network(b), b->n, 1);
     if (!b->h->parallel) d_mix(b);
 }
 

@@ -86,7 +86,6 @@ static const char *not_trained(const pith_model *m) {
     if (h->act_limit > 0) return "whose networks are clamped";
     for (const pith__layer *w = m->layer; w < m->layer + h->n_layer; w++) {
         if (w->expert_scale.floats) return "whose experts have scales";
-        if (w->one_gate) return "whose heads have a gate each";
         if (w->sinks.floats) return "with attention sinks";
         if (w->mixer == PITH__LATENT) return "of latent attention";
     }
@@ -99,9 +98,6 @@ PITH_SHARED pith__tape *pith__tape_new(const pith_model *m, float *g, int n_ctx,
     const char *not_built = not_trained(m);
     if (not_built)
         return pith__fail(err, PITH_EARCH, "%s: training a model %s (%s) is not built", m->store.path, not_built, m->hyper.arch), NULL;
-    if (m->hyper.parallel == 2)
-        return pith__fail(err, PITH_EARCH, "%s: training a model whose attention and network share a norm (%s) is not built",
-                          m->store.path, m->hyper.arch), NULL;
     pith_session *s = pith__session_new(m, &c, keep, err);
     if (!s) return NULL;
     pith__tape *tape = calloc(1, sizeof *tape), plan;
