@@ -57,7 +57,7 @@ static void scan_head(const void *data, size_t i, uint8_t *scratch) {
                               .y = b->a.inner + row * (size_t)w->n_inner + head * wide, .y_row = (size_t)w->n_inner,
                               .n = n, .rows = rows, .wide = wide, .rate = w->rate.floats[head], .skip = w->skip.floats[head],
                               .state = own };
-        pith__mamba(&h);
+        b->pass->kernels->mamba(&h);
         if (mark) memcpy(mark->states + (own - s->states), own, rows * wide * sizeof *own);
     }
 }

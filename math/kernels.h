@@ -226,7 +226,7 @@ typedef struct {
     float rate, skip;
     float *state;        /* S (rows, wide) */
 } pith__scan_head;
-PITH_SHARED void pith__mamba(const pith__scan_head *h);
+PITH_SHARED void pith__mamba_portable(const pith__scan_head *h);
 
 /* math/delta.c: the gated delta rule, of n new tokens of a text: pith__delta_portable. A head has a state (dk, dv), which lies in blocks of
  * 16 columns, so that one stays in the nearest cache for all tokens. The columns that fill up the last block stay 0. */
@@ -306,6 +306,7 @@ struct pith__kernels {
     void (*gate)(float *y, const float *gate, const float *up, size_t n, int act); /* act(gate) * up; up NULL: ones */
     void (*softmax)(float *x, size_t n);
     void (*delta)(const pith__delta *d, size_t head, size_t block); /* a block of columns of one head, and its state */
+    void (*mamba)(const pith__scan_head *h);
     void (*outer)(const pith__outer *p);
     /* Words of pairs: of n numbers of a row, (n + 1) / 2 words; or n words of two rows, in f (F32 or BF16); next NULL: zeros. */
     void (*pair_row)(uint32_t *to, const float *x, size_t n);

@@ -68,7 +68,7 @@ static void scan_columns(float *s, size_t stride, const float *x, const float *b
     for (size_t j = 0; j < n; j++) y[j] = (sum[0][j] + sum[2][j]) + (sum[1][j] + sum[3][j]) + skip * x[j];
 }
 
-PITH_SHARED void pith__mamba(const pith__scan_head *h) {
+PITH_SHARED void pith__mamba_portable(const pith__scan_head *h) {
     for (size_t t = 0; t < h->n; t++) {
         const float *x = h->x + t * h->x_row, *b = h->b + t * h->x_row, *c = h->c + t * h->x_row;
         float step = h->step[t * h->step_row], fade = expf(h->rate * step), *y = h->y + t * h->y_row;

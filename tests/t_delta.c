@@ -1,5 +1,6 @@
 /* The gated delta rule, by every kernel set: against the formulas in double; against the order of
- * their sums written out in plain C, bit by bit; and however the tokens of a text are split. */
+ * their sums written out in plain C, bit by bit; and however the tokens of a text are split. Mamba-2, of which every set
+ * has the same bits. */
 #include "kernel_cases.h"
 
 enum { N_TOKEN = 23 };
@@ -123,6 +124,52 @@ TEST(delta_rule) {
         for (int in_turn = 0; in_turn < 2; in_turn++) check_delta(shape[i][0], shape[i][1], shape[i][2], shape[i][3], in_turn);
 }
 
+/* A head of Mamba-2: S = e^(rate step) S + step b x^T; y = S^T c + skip x. Tokens are split after n0. */
+static void scan_parts(const pith__kernels *k, const pith__scan_head *h, size_t n0) {
+    memset(h->state, 0, h->rows * h->wide * sizeof *h->state);
+    for (size_t t = 0; t < N_TOKEN; t += n0) {
+        pith__scan_head part = *h;
+        part.n = N_TOKEN - t < n0 ? N_TOKEN - t : n0;
+        part.x += t * h->x_row, part.b += t * h->x_row, part.c += t * h->x_row, part.step += t * h->step_row, part.y += t * h->y_row;
+        k->mamba(&part);
+    }
+}
+
+static void check_scan(size_t rows, size_t wide) {
+    size_t row = wide + 2 * rows, size = N_TOKEN * wide;
+    float *x = numbers(N_TOKEN * row, 1), *step = numbers(2 * N_TOKEN, 0.4f), *state = take(rows * wide * 4), *y = take(size * 4);
+    float *first = take(size * 4);
+    double s[256], right;
+    for (int t = 0; t < 2 * N_TOKEN; t++) step[t] += 0.5f;
+    pith__scan_head h = { .x = x, .b = x + wide, .c = x + wide + rows, .step = step, .y = y, .x_row = row, .step_row = 2, .y_row = wide,
+                          .n = N_TOKEN, .rows = rows, .wide = wide, .rate = -0.7f, .skip = 0.3f, .state = state };
+    scan_parts(sets[0], &h, N_TOKEN);
+    memcpy(first, y, size * 4);
+    for (size_t j = 0; j < wide && t_bad < 6; j++) {
+        memset(s, 0, sizeof s);
+        for (size_t t = 0; t < N_TOKEN; t++) {
+            const float *in = x + t * row;
+            right = 0.3f * in[j];
+            for (size_t i = 0; i < rows; i++) {
+                s[i] = exp(-0.7f * step[2 * t]) * s[i] + (double)step[2 * t] * in[wide + i] * in[j];
+                right += s[i] * in[wide + rows + i];
+            }
+            NEAR(first[t * wide + j], right, 2e-6);
+        }
+    }
+    for (int k = 0; k < n_set; k++)
+        for (size_t n0 = 1; n0 <= N_TOKEN; n0 += 11) {
+            scan_parts(sets[k], &h, n0);
+            if (memcmp(y, first, size * 4)) FAIL("%s: %zu rows of %zu, %zu tokens at once: other bits", sets[k]->name, rows, wide, n0);
+        }
+    free(x), free(step), free(state), free(y), free(first);
+}
+
+TEST(mamba) {
+    static const size_t shape[][2] = { { 1, 1 }, { 16, 16 }, { 7, 20 }, { 18, 33 }, { 64, 40 }, { 128, 64 } };
+    for (int i = 0; i < 6; i++) check_scan(shape[i][0], shape[i][1]);
+}
+
 TEST(unit_vectors) {
     float x[37], y[37];
     for (int s = 0; s < n_set; s++)
@@ -140,6 +187,7 @@ TEST(unit_vectors) {
 int main(void) {
     find_kernels_and_formats();
     RUN(delta_rule);
+    RUN(mamba);
     RUN(unit_vectors);
     return DONE();
 }

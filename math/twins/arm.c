@@ -45,7 +45,7 @@
 #define PANEL_TOKENS 4
 #define OUTER_ROWS 4
 #define OUTER_WIDE 1
-#define DELTA_AHEAD 0
+#define EIGHT_SUMS 0
 
 #define V(name) name##_neon
 #define SUFFIX_NAME "neon"
@@ -150,7 +150,7 @@ PITH_SHARED const pith__kernels *pith__arm(const char *name) {
 #undef FEW_KERNEL
 #undef OUTER_ROWS
 #undef OUTER_WIDE
-#undef DELTA_AHEAD
+#undef EIGHT_SUMS
 
 #else
 

@@ -75,7 +75,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #define ROW_TOKENS 4
 #define OUTER_ROWS 12
 #define OUTER_WIDE 2
-#define DELTA_AHEAD 1
+#define EIGHT_SUMS 1
 #define QUERIES 4
 #define KEYS(n) 4
 #define MOST_KEYS 4
@@ -108,7 +108,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #undef ROW_TOKENS
 #undef OUTER_ROWS
 #undef OUTER_WIDE
-#undef DELTA_AHEAD
+#undef EIGHT_SUMS
 #undef QUERIES
 #undef KEYS
 #undef MOST_KEYS
@@ -130,7 +130,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #define ROW_TOKENS 2
 #define OUTER_ROWS 6
 #define OUTER_WIDE 1
-#define DELTA_AHEAD 0
+#define EIGHT_SUMS 0
 #define QUERIES 4
 #define KEYS(n) (4 / (n))
 #define MOST_KEYS 4
@@ -165,7 +165,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #undef ROW_TOKENS
 #undef OUTER_ROWS
 #undef OUTER_WIDE
-#undef DELTA_AHEAD
+#undef EIGHT_SUMS
 #undef QUERIES
 #undef KEYS
 #undef MOST_KEYS
