@@ -82,8 +82,7 @@ PITH_SHARED void pith__run_delta(const pith__block *b, const float *x) {
     pith__project(p, b->a.mix_in, &w->z, &in, p->part_of);
     pith__project(p, betas(b), &w->beta, &in, p->part_of);
     pith__project(p, raw_decays(b), &w->decay, &in, p->part_of);
-    pith__convolve_parts(b);
-    pith__each_token(b, before_rule);
+    pith__convolve_parts(b, before_rule);
     size_t numbers = (size_t)b->n * (size_t)w->n_inner * (size_t)w->dk;
     pith__share(&p->team, (size_t)p->n_part * (size_t)w->n_head, pith__worth_it(numbers), run_rule, b);
     pith__each_token(b, after_rule);

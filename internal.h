@@ -778,7 +778,8 @@ PITH_SHARED void pith__restore_states(pith_session *s, int position); /* such a 
 /* How many of n tokens from a position on come before the next mark, the last of which it is of; and that mark. */
 PITH_SHARED size_t pith__until_mark(const pith_session *s, int position, size_t n, pith__state_mark **mark);
 PITH_SHARED size_t pith__conv_floats(const pith__recurrent *r); /* the first of a state are of the convolution */
-PITH_SHARED void pith__convolve_parts(const pith__block *b); /* a.conv = the convolution of conv_in */
+/* a.conv = the convolution of conv_in, and then what is to be done with each row of it. */
+PITH_SHARED void pith__convolve_parts(const pith__block *b, pith__task *then);
 /* a.o = what the layer's mixer makes of x (n, n_embd). */
 PITH_SHARED void pith__run_shortconv(const pith__block *b, const float *x);
 

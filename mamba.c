@@ -79,8 +79,7 @@ PITH_SHARED void pith__run_mamba(const pith__block *b, const float *x) {
     pith__input in = pith__input_of(p, x, b->n, (size_t)b->h->n_embd);
     pith__project(p, b->a.mix_in, &w->in, &in, p->part_of);
     pith__each_token(b, before_convolution);
-    pith__convolve_parts(b);
-    pith__each_token(b, after_convolution);
+    pith__convolve_parts(b, after_convolution);
     size_t numbers = (size_t)b->n * (size_t)w->n_inner * (size_t)w->dk;
     pith__share(&p->team, (size_t)p->n_part * (size_t)w->n_head, pith__worth_it(numbers), scan_head, b);
     pith__each_token(b, after_scan);

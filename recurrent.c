@@ -87,40 +87,55 @@ PITH_SHARED size_t pith__until_mark(const pith_session *s, int position, size_t 
 
 typedef struct {
     const pith__block *b;
-    size_t n_chunk;      /* tasks of a part: so many ranges of channels */
-} chunks;
+    size_t n_row;        /* of a task */
+    pith__task *then;    /* what is done with a token's row of conv while it is in a cache near by; NULL: nothing */
+} rows_to_convolve;
 
-enum { CHUNK = 128 };    /* channels of a task */
-
-/* The convolution of some channels of one text: a.conv = that of conv_in. */
-static void convolve_chunk(const void *data, size_t i, uint8_t *scratch) {
-    (void)scratch;
-    const chunks *k = data;
-    const pith__block *b = k->b;
+static pith__convolution convolution_of(const pith__block *b, const pith__part *part) {
     const pith__recurrent *w = &b->layer->recurrent;
-    const pith__part *part = b->pass->part + i / k->n_chunk;
-    pith_session *s = part->s;
-    size_t channels = (size_t)w->n_conv, c0 = i % k->n_chunk * CHUNK, c1 = c0 + CHUNK < channels ? c0 + CHUNK : channels;
-    float *state = s->state[b->l];
-    size_t at = (size_t)(state - s->states), rows = (size_t)w->n_tap - 1;
-    for (size_t j = 0; j < rows && part->position == 0; j++) memset(state + j * channels + c0, 0, (c1 - c0) * sizeof *state);
-    for (size_t t = 0, n; t < (size_t)part->n; t += n) {
-        pith__state_mark *mark;
-        n = pith__until_mark(s, part->position + (int)t, (size_t)part->n - t, &mark);
-        size_t row = ((size_t)part->first + t) * channels;
-        pith__convolution v = { .x = b->a.conv_in + row, .y = b->a.conv + row, .x_row = channels, .n_channel = channels, .n = n,
-                                .n_tap = (size_t)w->n_tap, .w = w->conv.floats, .bias = w->conv_bias.floats, .state = state };
-        pith__convolve(&v, c0, c1);
-        for (size_t j = 0; j < rows && mark; j++)
-            memcpy(mark->states + at + j * channels + c0, state + j * channels + c0, (c1 - c0) * sizeof *state);
+    size_t n = (size_t)w->n_conv, at = (size_t)part->first * n;
+    return (pith__convolution){ .x = b->a.conv_in + at, .y = b->a.conv + at, .x_row = n, .n_channel = n, .n_tap = (size_t)w->n_tap,
+                                .w = w->conv.floats, .bias = w->conv_bias.floats, .state = part->s->state[b->l] };
+}
+
+/* Some rows, which may be of several texts. */
+static void convolve_rows(const void *data, size_t i, uint8_t *scratch) {
+    const rows_to_convolve *k = data;
+    const pith__block *b = k->b;
+    size_t n = (size_t)b->n, r = i * k->n_row, end = n - r < k->n_row ? n : r + k->n_row;
+    for (size_t stop; r < end; r = stop) {
+        const pith__part *part = b->pass->part + b->pass->part_of[r];
+        pith__convolution v = convolution_of(b, part);
+        size_t first = (size_t)part->first, last = first + (size_t)part->n;
+        stop = last < end ? last : end;
+        b->pass->kernels->convolve(&v, r - first, stop - first);
+        for (size_t t = r; t < stop && k->then; t++) k->then(b, t, scratch);
     }
 }
 
-PITH_SHARED void pith__convolve_parts(const pith__block *b) {
+/* What comes before the tokens of the next pass, and behind marks. */
+static void keep_inputs(const pith__block *b, const pith__part *part) {
+    pith_session *s = part->s;
+    pith__convolution v = convolution_of(b, part);
+    for (size_t t = 0; t < (size_t)part->n;) {
+        pith__state_mark *mark;
+        t += pith__until_mark(s, part->position + (int)t, (size_t)part->n - t, &mark);
+        if (mark) pith__convolution_state(&v, t, mark->states + (v.state - s->states));
+    }
+    pith__convolution_state(&v, (size_t)part->n, v.state);
+}
+
+PITH_SHARED void pith__convolve_parts(const pith__block *b, pith__task *then) {
+    enum { MOST_ROWS = 16 };
+    const pith_pass *p = b->pass;
     const pith__recurrent *w = &b->layer->recurrent;
-    chunks k = { b, ((size_t)w->n_conv + CHUNK - 1) / CHUNK };
-    size_t numbers = (size_t)b->n * (size_t)w->n_conv * (size_t)w->n_tap;
-    pith__share(&b->pass->team, (size_t)b->pass->n_part * k.n_chunk, pith__worth_it(numbers), convolve_chunk, &k);
+    size_t n = (size_t)b->n, share = n / (2 * (size_t)p->team.n_threads) + 1;
+    rows_to_convolve k = { b, share < MOST_ROWS ? share : MOST_ROWS, then };
+    for (int i = 0; i < p->n_part; i++)
+        if (p->part[i].position == 0)
+            memset(p->part[i].s->state[b->l], 0, (size_t)(w->n_tap - 1) * (size_t)w->n_conv * sizeof(float));
+    pith__share(&p->team, (n + k.n_row - 1) / k.n_row, pith__worth_it(n * (size_t)w->n_conv * (size_t)w->n_tap), convolve_rows, &k);
+    for (int i = 0; i < p->n_part; i++) keep_inputs(b, &p->part[i]);
 }
 
 /* ---- LFM2's short convolution ---------------------------------------------------------------------------- */
@@ -149,8 +164,7 @@ PITH_SHARED void pith__run_shortconv(const pith__block *b, const float *x) {
     pith__input in = pith__input_of(p, x, b->n, (size_t)b->h->n_embd);
     pith__project(p, b->a.mix_in, &w->in, &in, p->part_of);
     pith__each_token(b, gate_in);
-    pith__convolve_parts(b);
-    pith__each_token(b, gate_out);
+    pith__convolve_parts(b, gate_out);
     in = pith__input_of(p, b->a.inner, b->n, w->out.tensor.cols);
     pith__project(p, b->a.o, &w->out, &in, p->part_of);
 }

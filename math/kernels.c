@@ -481,7 +481,7 @@ static const pith__kernels portable_kernels = {
     .name = "portable", .quantize = quantize_portable, .tile_size = tile_size_portable, .matmul = matmul_portable,
     .attend = attend_portable, .dot = dot_portable, .scan = scan_portable, .rmsnorm = rmsnorm_portable,
     .layernorm = layernorm_portable, .add = add_portable, .rope = rope_portable,
-    .gate = gate_portable, .softmax = softmax_portable, .delta = pith__delta_portable, .mamba = pith__mamba_portable, .outer = outer_portable, .d_gate = d_gate_portable,
+    .gate = gate_portable, .softmax = softmax_portable, .delta = pith__delta_portable, .convolve = pith__convolve_portable, .mamba = pith__mamba_portable, .outer = outer_portable, .d_gate = d_gate_portable,
     .pair_row = pair_row_portable, .pair_rows = pair_rows_portable,
     .peak_flops = peak_flops_portable,
 };

@@ -204,18 +204,25 @@ static inline const float *pith__biases(const pith__attention *a, int h, int pos
     return a->bias + (size_t)h * PITH__BIASES + (apart + PITH__FAR + 16);
 }
 
-/* math/recurrent.c: a depthwise convolution over n tokens, of channels c0 to c1: y[t][c] = bias[c] + the sum of
- * w[c][j] x[t - n_tap + 1 + j][c], from j = 0 on. Inputs before the first token are in state, and afterwards those of
- * the last ones are: tokens one by one give the same bits. y is not x. */
+/* math/recurrent.c: a depthwise convolution of a text's tokens: y[t][c] = bias[c] + the sum of w[c][j] x[t - n_tap + 1 + j][c],
+ * from j = 0 on. Inputs before the first token are in state: tokens one by one give the same bits. y is not x. */
 typedef struct {
     const float *x;      /* (n, x_row), of which n_channel are convolved */
     float *y;            /* (n, n_channel) */
-    size_t x_row, n_channel, n, n_tap;
+    size_t x_row, n_channel, n_tap;
     const float *w;      /* (n_channel, n_tap) */
     const float *bias;   /* (n_channel) or NULL */
     float *state;        /* (n_tap - 1, n_channel) the oldest first */
 } pith__convolution;
-PITH_SHARED void pith__convolve(const pith__convolution *v, size_t c0, size_t c1);
+PITH_SHARED void pith__convolve_portable(const pith__convolution *v, size_t t0, size_t t1);
+/* to becomes what state must be after n tokens; it may be state. */
+PITH_SHARED void pith__convolution_state(const pith__convolution *v, size_t n, float *to);
+
+/* Input t of the tokens at hand; before the first of them (t < 0) of those that the state has. */
+static inline const float *pith__input_at(const pith__convolution *v, ptrdiff_t t) {
+    if (t >= 0) return v->x + (size_t)t * v->x_row;
+    return v->state + (size_t)(t + (ptrdiff_t)v->n_tap - 1) * v->n_channel;
+}
 
 /* n tokens of one head of Mamba-2: with fade = e^(rate step), S = fade S + step b x^T; y = S^T c + skip x. */
 typedef struct {
@@ -306,6 +313,7 @@ struct pith__kernels {
     void (*gate)(float *y, const float *gate, const float *up, size_t n, int act); /* act(gate) * up; up NULL: ones */
     void (*softmax)(float *x, size_t n);
     void (*delta)(const pith__delta *d, size_t head, size_t block); /* a block of columns of one head, and its state */
+    void (*convolve)(const pith__convolution *v, size_t t0, size_t t1); /* tokens t0 to t1 */
     void (*mamba)(const pith__scan_head *h);
     void (*outer)(const pith__outer *p);
     /* Words of pairs: of n numbers of a row, (n + 1) / 2 words; or n words of two rows, in f (F32 or BF16); next NULL: zeros. */

@@ -8,46 +8,41 @@
 
 enum { SIDE_BY_SIDE = 64, MOST_TAPS = 16 }; /* channels; taps of weights that are turned */
 
-/* Input t of the tokens at hand; before the first of them (t < 0) of those that the state has. */
-static const float *input_at(const pith__convolution *v, ptrdiff_t t) {
-    if (t >= 0) return v->x + (size_t)t * v->x_row;
-    return v->state + (size_t)(t + (ptrdiff_t)v->n_tap - 1) * v->n_channel;
-}
-
 /* One token, n channels from c on; weight j of channel c + i is w[j * tap + i * step]. */
 static inline void convolve_token(const pith__convolution *v, size_t t, size_t c, size_t n, const float *w, size_t tap, size_t step) {
     float sum[SIDE_BY_SIDE];
     for (size_t i = 0; i < n; i++) sum[i] = v->bias ? v->bias[c + i] : 0;
     for (size_t j = 0; j < v->n_tap; j++) {
-        const float *x = input_at(v, (ptrdiff_t)(t + j) - (ptrdiff_t)v->n_tap + 1) + c;
+        const float *x = pith__input_at(v, (ptrdiff_t)(t + j) - (ptrdiff_t)v->n_tap + 1) + c;
         for (size_t i = 0; i < n; i++) sum[i] += w[j * tap + i * step] * x[i];
     }
     memcpy(v->y + t * v->n_channel + c, sum, n * sizeof *sum);
 }
 
-/* All tokens, up to SIDE_BY_SIDE channels: their weights are turned first, so that vectors are of channels. */
-static void convolve_channels(const pith__convolution *v, size_t c, size_t n) {
+/* Up to SIDE_BY_SIDE channels: their weights are turned first, so that vectors are of channels. */
+static void convolve_channels(const pith__convolution *v, size_t t0, size_t t1, size_t c, size_t n) {
     float turned[MOST_TAPS * SIDE_BY_SIDE];
     const float *w = v->w + c * v->n_tap;
     int turn = v->n_tap <= MOST_TAPS;
     for (size_t i = 0; turn && i < n; i++)
         for (size_t j = 0; j < v->n_tap; j++) turned[j * SIDE_BY_SIDE + i] = w[i * v->n_tap + j];
-    for (size_t t = 0; t < v->n; t++) {
+    for (size_t t = t0; t < t1; t++) {
         if (turn && n == SIDE_BY_SIDE) convolve_token(v, t, c, SIDE_BY_SIDE, turned, SIDE_BY_SIDE, 1); /* constants: no loop is left */
         else if (turn) convolve_token(v, t, c, n, turned, SIDE_BY_SIDE, 1);
         else convolve_token(v, t, c, n, w, 1, v->n_tap);
     }
 }
 
-PITH_SHARED void pith__convolve(const pith__convolution *v, size_t c0, size_t c1) {
-    for (size_t c = c0, n; c < c1; c += n) {
-        n = c1 - c < SIDE_BY_SIDE ? c1 - c : SIDE_BY_SIDE;
-        convolve_channels(v, c, n);
+PITH_SHARED void pith__convolve_portable(const pith__convolution *v, size_t t0, size_t t1) {
+    for (size_t c = 0, n; c < v->n_channel; c += n) {
+        n = v->n_channel - c < SIDE_BY_SIDE ? v->n_channel - c : SIDE_BY_SIDE;
+        convolve_channels(v, t0, t1, c, n);
     }
-    for (size_t j = 0; j + 1 < v->n_tap; j++) { /* a row comes from itself or from one behind it */
-        const float *x = input_at(v, (ptrdiff_t)(v->n + j) - (ptrdiff_t)v->n_tap + 1);
-        memmove(v->state + j * v->n_channel + c0, x + c0, (c1 - c0) * sizeof *x);
-    }
+}
+
+PITH_SHARED void pith__convolution_state(const pith__convolution *v, size_t n, float *to) {
+    for (size_t j = 0; j + 1 < v->n_tap; j++) /* a row comes from itself or from one behind it */
+        memmove(to + j * v->n_channel, pith__input_at(v, (ptrdiff_t)(n + j) - (ptrdiff_t)v->n_tap + 1), v->n_channel * sizeof *to);
 }
 
 /* ---- Mamba-2 -------------------------------------------------------------------------------------------- */

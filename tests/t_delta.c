@@ -1,6 +1,6 @@
 /* The gated delta rule, by every kernel set: against the formulas in double; against the order of
- * their sums written out in plain C, bit by bit; and however the tokens of a text are split. Mamba-2, of which every set
- * has the same bits. */
+ * their sums written out in plain C, bit by bit; and however the tokens of a text are split. Mamba-2 and the convolution, of
+ * which every set has the same bits. */
 #include "kernel_cases.h"
 
 enum { N_TOKEN = 23 };
@@ -170,6 +170,35 @@ TEST(mamba) {
     for (int i = 0; i < 6; i++) check_scan(shape[i][0], shape[i][1]);
 }
 
+static void check_convolution(size_t n_tap, size_t n_channel, int with_bias) {
+    size_t size = N_TOKEN * n_channel, n_state = (n_tap - 1) * n_channel;
+    float *x = numbers(size + n_state, 1), *w = numbers(n_tap * n_channel, 1), *bias = numbers(n_channel, 1);
+    float *y = take(size * 4), *state = take((n_state + 1) * 4);
+    for (int k = 0; k < n_set; k++)
+        for (size_t n0 = 1; n0 <= N_TOKEN && t_bad < 6; n0 += 11) { /* tokens that come together; x begins with what was before */
+            memcpy(state, x, n_state * 4);
+            for (size_t t = 0, n; t < N_TOKEN; t += n) {
+                n = N_TOKEN - t < n0 ? N_TOKEN - t : n0;
+                pith__convolution v = { .x = x + n_state + t * n_channel, .y = y + t * n_channel, .x_row = n_channel, .n_channel = n_channel,
+                                        .n_tap = n_tap, .w = w, .bias = with_bias ? bias : NULL, .state = state };
+                sets[k]->convolve(&v, 0, n / 2);
+                sets[k]->convolve(&v, n / 2, n);
+                pith__convolution_state(&v, n, state);
+            }
+            for (size_t i = 0; i < size; i++) {
+                float sum = with_bias ? bias[i % n_channel] : 0;
+                for (size_t j = 0; j < n_tap; j++) sum += w[i % n_channel * n_tap + j] * x[i + j * n_channel];
+                if (memcmp(&sum, &y[i], 4)) FAIL("%s: %zu taps, %zu channels: number %zu", sets[k]->name, n_tap, n_channel, i);
+            }
+        }
+    free(x), free(w), free(bias), free(y), free(state);
+}
+
+TEST(convolution) {
+    static const size_t shape[][2] = { { 1, 5 }, { 2, 16 }, { 3, 77 }, { 4, 64 }, { 4, 150 }, { 17, 70 } };
+    for (int i = 0; i < 12; i++) check_convolution(shape[i / 2][0], shape[i / 2][1], i % 2);
+}
+
 TEST(unit_vectors) {
     float x[37], y[37];
     for (int s = 0; s < n_set; s++)
@@ -188,6 +217,7 @@ int main(void) {
     find_kernels_and_formats();
     RUN(delta_rule);
     RUN(mamba);
+    RUN(convolution);
     RUN(unit_vectors);
     return DONE();
 }
