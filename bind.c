@@ -502,6 +502,8 @@ PITH_SHARED void pith__bind(pith__opening *o) {
     t = tensor_of(o, -1, "token_embd.weight", (size_t)h->n_vocab, (size_t)h->n_embd, 0);
     bind_matrix(o, &m->embd, t);
     const pith__tensor *head = tensor_of(o, -1, "output.weight", (size_t)h->n_vocab, (size_t)h->n_embd, 1);
+    const pith__key *none = pith__store_key(&m->store, "pith.no_output");
+    m->has_no_output = !head && none && none->i;
     bind_matrix(o, &m->head, head ? head : t); /* none: tied embeddings */
     bind_vector(o, &m->head_bias, tensor_of(o, -1, "output.bias", 1, (size_t)h->n_vocab, 1), 0);
     unsigned has = o->family->has;

@@ -324,6 +324,7 @@ struct pith_model {
     pith__weight far;    /* (32, n_head) biases of scores by how far the key is; MPNet */
     float *biases;       /* (n_head, PITH__BIASES) the same, number by number, see pith__attention; or NULL */
     pith__norm out_norm; /* (n_embd) after the last block; BERT has none */
+    int has_no_output;   /* 1: a decoder whose logits mean nothing: it makes vectors */
     pith__task_head task;
     pith__layer *layer;  /* (n_layer) */
     pith__weight *weights; /* (n_weight) all of the above, linked by next */

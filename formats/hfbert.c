@@ -112,20 +112,27 @@ static void elder_rope(pith__hf *c, const struct elder *e) {
     pith__hf_added(c, pith__store_add_int(c->f->s, "pith.context_limit", trained));
 }
 
-/* ModernBERT: the first of so many layers sees everything. layer_types says the same, layer by layer. */
+/* ModernBERT: the first of so many layers sees everything. layer_types says the same, layer by layer, or something else. */
 static void elder_windows(pith__hf *c) {
     pith__json types = pith__hf_get(c->at, "layer_types"), it = types, type;
-    int period = pith__hf_int(c, c->at, "global_attn_every_n_layers", 1, 3), n = c->f->n_layer, l = 0;
+    int period = pith__hf_int(c, c->at, "global_attn_every_n_layers", 1, 3), n = c->f->n_layer, l = 0, other = 0;
     int window = pith__hf_int(c, c->at, "local_attention", 1, 128);
     if (pith__json_next(&it, NULL, &type))
         for (period = 1; pith__json_next(&it, NULL, &type) && !pith__json_is(type, "full_attention");) period++;
+    uint8_t *slides = c->code ? NULL : pith__arena_new(&c->f->s->arena, (size_t)n, 1);
+    if (!slides) { pith__hf_added(c, PITH_EMEMORY); return; }
+    if (pith__json_type(types) && (pith__json_type(types) != '[' || pith__json_count(types) != (size_t)n))
+        pith__hf_wrong(c, types, PITH_EFORMAT, "layer_types", "an array, one string a layer");
     it = types;
-    for (l = 0; l < n && pith__json_next(&it, NULL, &type); l++)
-        if (!pith__json_is(type, l % period ? "sliding_attention" : "full_attention")) break;
-    if (pith__json_type(types) && (l < n || pith__json_count(types) != (size_t)n))
-        pith__hf_wrong(c, types, PITH_EARCH, "layer_types", "full_attention in the first of every so many layers");
+    for (l = 0; l < n && pith__json_next(&it, NULL, &type); l++) {
+        slides[l] = pith__json_is(type, "sliding_attention");
+        if (!slides[l] && !pith__json_is(type, "full_attention"))
+            pith__hf_wrong(c, type, PITH_EARCH, "layer_types", "full_attention or sliding_attention");
+        other |= slides[l] != (l % period != 0);
+    }
     pith__hf_put_int(c, "attention.sliding_window", window);
-    pith__hf_put_int(c, "attention.sliding_window_pattern", period);
+    if (other) pith__hf_put_flags(c, "modern-bert.attention.sliding_window_pattern", slides);
+    else pith__hf_put_int(c, "attention.sliding_window_pattern", period);
 }
 
 static void elder_sizes(pith__hf *c, const struct elder *e) {

@@ -104,6 +104,8 @@ PITH_SHARED int pith__hf_head(pith__hf *c, int style) {
     if (head == PITH__HF_TEXT_HEAD && style & PITH__HF_DISTIL)
         pith__hf_added(c, pith__store_add_string(c->f->s, "pith.task.activation", "relu"));
     if (head && style & PITH__HF_MODERN) head_activation(c);
+    if (head == PITH__HF_WORD_HEAD && style & (PITH__HF_ROBERTA | PITH__HF_MPNET)) /* whatever hidden_act says */
+        pith__hf_added(c, pith__store_add_string(c->f->s, "pith.task.activation", "gelu"));
     if (head == PITH__HF_WORD_HEAD) c->f->tied = pith__hf_bool(c, c->at, "tie_word_embeddings", 1);
     return head;
 }

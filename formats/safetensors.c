@@ -401,6 +401,17 @@ static int st_need(pith__folder *f, const char *name, const char *why) {
                       pith__shown_name(f->s, name, room), why);
 }
 
+/* What was saved as a base class, whose names have no prefix, or with labels on it has no matrix for logits: it makes vectors,
+ * or says labels. */
+static int st_need_output(pith__folder *f) {
+    pith__str prefix = f->s->hf_prefix;
+    int may_lack = (prefix.p && !prefix.n) || f->s->hf_style & (PITH__HF_TEXT_HEAD | PITH__HF_TOKEN_HEAD);
+    if (f->tied || pith__store_tensor(f->s, "output.weight")) return PITH_OK;
+    if (!may_lack) return st_need(f, "output.weight", "tie_word_embeddings is not true");
+    int code = pith__store_add_int(f->s, "pith.no_output", 1);
+    return code ? pith__fail(f->err, code, "%s: no memory", f->dir) : PITH_OK;
+}
+
 /* Biases that config.json promises must be there. */
 static int st_check(pith__folder *f) {
     static const struct {
@@ -413,7 +424,7 @@ static int st_check(pith__folder *f) {
     if (!code && embd->rows != (size_t)f->n_vocab)
         code = pith__fail(f->err, PITH_EFORMAT, "%s: config.json has vocab_size %d, need %zu as the"
                           " embedding has rows", f->dir, f->n_vocab, embd->rows);
-    if (!code && !f->tied) code = st_need(f, "output.weight", "tie_word_embeddings is not true");
+    if (!code) code = st_need_output(f);
     if (!code && f->norm_bias) code = st_need(f, "output_norm.bias", "norms of this family have biases");
     if (!code && f->s->hf_style & PITH__HF_PHI) code = st_need(f, "output.bias", "logits of this family have biases");
     for (int l = 0; l < f->n_layer; l++)

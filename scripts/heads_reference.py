@@ -25,6 +25,7 @@ CASES = [  # folder, class, labels, other fields of config.json
     ("qwen3-emb", "Qwen3ForTokenClassification", 2, {}),
     ("gpt2", "GPT2ForSequenceClassification", 1, {}),
     ("gptneox", "GPTNeoXForSequenceClassification", 3, {}),
+    ("mpnet", "MPNetForMaskedLM", 0, {"hidden_act": "relu"}),
 ]
 
 

@@ -406,6 +406,26 @@ TEST(names_are_those_of_the_folder) {
     }
 }
 
+/* Saved as a base class: names without prefix, and no matrix for logits. A class with that matrix must have it. */
+TEST(base_models_make_vectors) {
+    const struct golden_folder *g = named("qwen3");
+    const char *tensors = with(g->tensors, "lm_head.weight 96 16; ", "");
+    static char bare[8192];
+    size_t n = 0;
+    write_folder(g->config, tensors);
+    refused(g->config, "no tensor 'lm_head.weight', need it as tie_word_embeddings is not true");
+    for (const char *p = tensors; *p; p += strncmp(p, "model.", 6) ? 1 : 6)
+        if (strncmp(p, "model.", 6)) bare[n++] = *p;
+    write_folder(g->config, bare);
+    pith_model *m = open_folder(), *again = NULL;
+    if (!m) FAIL("%s", error.text);
+    const pith__requant q = { .m = m, .mix = pith__mix_named("F32") };
+    if (m && !pith__requant_gguf(&q, in_folder("all.gguf"), &error)) again = pith_open(in_folder("all.gguf"), NULL, &error);
+    CHECK(m && m->has_no_output && again && again->has_no_output);
+    pith_close(again), pith_close(m);
+    remove(in_folder("all.gguf"));
+}
+
 /* ---- folders that cannot be run -------------------------------------------------------------- */
 
 static void explained(const char *naming) {
@@ -480,6 +500,7 @@ int main(void) {
     RUN(dynamic_as_long_as_it_changes_nothing);
     RUN(tensors_that_nobody_uses);
     RUN(names_are_those_of_the_folder);
+    RUN(base_models_make_vectors);
     RUN(what_was_found_instead);
     RUN(a_vocabulary_that_is_not_read);
     unlink(in_folder("config.json"));

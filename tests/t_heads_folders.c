@@ -54,6 +54,8 @@ static void write_config(const char *path, const char *class, const char *fields
     if (f) fclose(f);
     text[n] = 0;
     for (at = text; *fields && (at = strstr(at, "\"classifier_")); at++) memcpy(at, "\"other", 6); /* the case says it */
+    at = strstr(fields, "hidden_act") ? strstr(text, "\"hidden_act\"") : NULL;
+    if (at) memcpy(at, "\"other", 6);
     at = strstr(text, "\"architectures\": [");
     from = at ? strchr(at, ']') : NULL;
     if (!from) FAIL("%s names no class", path);

@@ -461,6 +461,24 @@ TEST(gemma4_that_cannot_run) {
     refuses_gemma4(shaped("llama", "\"num_kv_shared_layers\":2"), "num_kv_shared_layers");
 }
 
+static void read_config(const char *text) { /* alone, without tensors */
+    pith__folder f = { .s = &store, .dir = folder, .err = &error };
+    write_text("config.json", text);
+    pith__store_free(&store);
+    if (pith__hf_config(&f) || pith__store_sort(&store, &error)) FAIL("%s: %s", text, error.text);
+}
+
+TEST(modernbert_may_order_its_layers) {
+    read_config(shaped("modernbert", "\"layer_types\":[\"full_attention\",\"sliding_attention\",\"full_attention\","
+                     "\"sliding_attention\",\"full_attention\",\"sliding_attention\"]"));
+    EQ(number("modern-bert.attention.sliding_window_pattern"), 2);
+    read_config(shaped("modernbert", "\"layer_types\":[\"sliding_attention\",\"full_attention\",\"full_attention\","
+                     "\"sliding_attention\",\"full_attention\",\"sliding_attention\"]"));
+    CHECK(pattern("modern-bert.attention.sliding_window_pattern", "100101"));
+    write_whole();
+    refused_config("{\"model_type\":\"modernbert\",\"layer_types\":[\"full_attention\"]}", "layer_types is [\"full_attention\"], need an array, one string a layer");
+}
+
 TEST(experts_of_no_layer) {
     static const char *const cases[][2] = { /* shaped has 6 layers */
         { "llama4_text", "\"moe_layers\":[]" }, { "llama4_text", "\"interleave_moe_layer_step\":7" },
@@ -683,6 +701,7 @@ int main(void) {
     RUN(gemma3_with_a_nested_text_config);
     RUN(gemma4_layers_have_sizes);
     RUN(gemma4_that_cannot_run);
+    RUN(modernbert_may_order_its_layers);
     RUN(experts_of_no_layer);
     RUN(multipliers_and_experts_become_keys);
     RUN(gptoss_becomes_keys);

@@ -11,6 +11,7 @@ static const char *describe_model(const pith_model *m, char *room, size_t size) 
     else if (kind == PITH_TASK_TEXT && n == 1) snprintf(room, size, "an encoder (%s) that gives a pair of texts a score: run rank", arch);
     else if (kind == PITH_TASK_TEXT) snprintf(room, size, "%s (%s) that gives texts one of %d labels: run classify", is, arch, n);
     else if (kind == PITH_TASK_TOKEN) snprintf(room, size, "%s (%s) that gives tokens one of %d labels: run classify", is, arch, n);
+    else if (m->has_no_output) snprintf(room, size, "a decoder (%s) without an output matrix, which makes vectors of texts: run embed", arch);
     else if (decoder) snprintf(room, size, "a decoder (%s), which goes on with a text: run MODEL -i TEXT", arch);
     else if (kind == PITH_TASK_WORD) snprintf(room, size, "an encoder (%s) that finds words for masks: run fill, or run embed", arch);
     else snprintf(room, size, "an encoder (%s), which makes vectors of texts: run embed", arch);
@@ -37,6 +38,6 @@ int need_score(const pith_model *m) {
 int need_decoder(const pith_model *m) {
     char is[160];
     int n;
-    if (pith__is_causal(m) && !pith_task(m, &n)) return 0;
+    if (pith__is_causal(m) && !pith_task(m, &n) && !m->has_no_output) return 0;
     return complain(NOT_LOADED, "%s: is %s; it cannot go on with a text", m->store.path, describe_model(m, is, sizeof is));
 }

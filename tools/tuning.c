@@ -421,6 +421,8 @@ static int teach(tuning *s, const lesson *l) {
     if (!code && !pith__is_causal(t->m))
         code = complain(NOT_LOADED, "%s: is a %s, whose tokens see those after them: it has no next token to learn",
                         s->o->model.path, t->m->shape.arch);
+    if (!code && t->m->has_no_output && !s->scores)
+        code = complain(NOT_LOADED, "%s: has no output matrix, and so no next token to learn", s->o->model.path);
     if (!code) code = open_template(s);
     if (!code) code = l->data(s);
     if (!code) code = open_state(t);
