@@ -9,7 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 256 };      /* tokens that go through the layers at once, where nobody says: more bring nothing */
+enum {
+    ROWS = 256,           /* tokens that go through the layers at once, where nobody says: more bring nothing; */
+    FEWER_ROWS = 160,     /* fewer do where matrices are in panels: what is computed stays in the second cache */
+    PANELS_FROM = 1024,   /* so many tokens in a call are worth panels of the matrices */
+    TILE = 16,            /* tokens */
+    LOOK = 64             /* texts that may come before others */
+};
+#define MOST_PANELS ((size_t)1 << 29) /* up to so many bytes of them */
 
 typedef struct {          /* memory for passes of n_row tokens */
     pith_pass *pass;
@@ -20,7 +27,7 @@ typedef struct {          /* memory for passes of n_row tokens */
     uint8_t *k, *v;       /* (channels, n_slot) floats */
     float *states;        /* (n_slot / 16, pith__states_floats) of models that have states; */
     float **state;        /* (n_slot / 16, n_layer) where those of a layer are */
-    float *pooled;        /* (n_slot / 16, pooled) */
+    float *pooled, *done; /* (n_slot / 16, pooled), (n_slot / 16, size of a vector) */
     float *room;          /* of pith__finish_vectors */
     void *memory;
     atomic_flag busy;
@@ -39,6 +46,8 @@ typedef struct {          /* texts that go through together */
 
 struct pith_embedder {
     const pith_model *m;
+    const pith_model *through; /* what texts go through: m, or m with panels of its matrices */
+    void *panels;         /* the memory of that */
     pith_embedding how;
     int task;             /* 1: what the model's head says is wanted, not the states themselves */
     char *prompt;
@@ -105,6 +114,7 @@ static void lane_place(const pith_embedder *e, lane *k, pith__room *r) {
     k->states = pith__take_room(r, states ? most : 0, states * sizeof *k->states);
     k->state = pith__take_room(r, states ? most : 0, n_layer * sizeof *k->state);
     k->pooled = pith__take_room(r, most, pooled * sizeof *k->pooled);
+    k->done = pith__take_room(r, most, (size_t)pith__embedding_size(e->m, &e->how) * sizeof *k->done);
     k->room = pith__take_room(r, 2 * most + 1, pith__dense_widest(e->m) * sizeof *k->room);
 }
 
@@ -189,7 +199,7 @@ pith_embedder *pith_embedder_new(const pith_model *m, const pith_context *c, con
         pith__fail(err, PITH_EMEMORY, "%s: no memory to embed texts", m->store.path);
         return NULL;
     }
-    e->m = m;
+    e->m = e->through = m;
     e->how = how ? *how : m->pooling.how;
     if (embedder_fill(e, c, err) == PITH_OK) return e;
     pith_embedder_free(e);
@@ -201,6 +211,7 @@ void pith_embedder_free(pith_embedder *e) {
     for (int i = 0; e->lanes && i < e->n_lane; i++) lane_free(&e->lanes[i]);
     lane_free(&e->wide);
     pith_session_free(e->like);
+    free(e->panels);
     free(e->lanes);
     free(e->prompt);
     pith__framed_free(&e->framed);
@@ -366,13 +377,16 @@ static void pool_group(const pith_embedder *e, lane *k, const group *g) {
         row += (size_t)it->n;
     }
     size_t size = (size_t)pith__embedding_size(e->m, &e->how);
-    if (pooled)
-        pith__finish_vectors(e->m, &e->how, k->pooled, g->n, e->out + e->items[g->first].at * size, k->room);
+    if (!pooled) return;
+    pith__finish_vectors(e->m, &e->how, k->pooled, g->n, k->done, k->room);
+    it = e->items + g->first;
+    for (int i = 0; i < g->n; i++, it++) memcpy(e->out + it->at * size, k->done + (size_t)i * size, size * sizeof *k->done);
 }
 
 static void embed_group(const pith_embedder *e, lane *k, const group *g) {
     pith_pass *p = k->pass;
     size_t slot = 0;
+    p->model = e->through;
     p->n_row = p->n_part = 0;
     for (int i = 0; i < g->n; i++) {
         const item *it = e->items + g->first + i;
@@ -390,16 +404,31 @@ static void embed_group(const pith_embedder *e, lane *k, const group *g) {
 
 /* ---- many texts -------------------------------------------------------------------------------------- */
 
-/* Texts in their order, as many together as most tokens; longer ones alone. */
-static int make_groups(pith_embedder *e, int n, int most) {
-    int n_group = 0, rows = 0, slots = 0;
+/* The kernels multiply TILE tokens at once, so whole tiles cost least: where a group has room for about one text more, the
+ * best of those that follow comes next, and is the group's last. 1: there is one. */
+static int fill_up(pith_embedder *e, int i, int n, int room, int over) {
+    int best = -1;
+    for (int k = i; k < n && k < i + LOOK; k++)
+        if ((over + e->items[k].n) % TILE == 0 && e->items[k].n <= room && (best < 0 || e->items[k].n > e->items[best].n)) best = k;
+    if (best < 0) return 0;
+    item it = e->items[i];
+    e->items[i] = e->items[best], e->items[best] = it;
+    return 1;
+}
+
+/* Texts nearly in their order, as many together as most tokens; longer ones alone. */
+static int make_groups(pith_embedder *e, int n, int most, int mean) {
+    int n_group = 0, rows = 0, slots = 0, full = 0;
     for (int i = 0; i < n; i++) {
+        int last = !full && e->how.pooling && !e->task && most - rows < 2 * mean;
+        if (last) last = fill_up(e, i, n, most - rows, rows % TILE);
         const item *it = &e->items[i];
-        int fits = n_group && !e->like->watch && rows + it->n <= most && slots + cache_slots(it) <= 2 * most && e->groups[n_group - 1].n < most / 8;
+        int fits = n_group && !full && !e->like->watch && rows + it->n <= most && slots + cache_slots(it) <= 2 * most && e->groups[n_group - 1].n < most / 8;
         if (!fits) {
             e->groups[n_group++] = (group){ i, 0 };
             rows = slots = 0;
         }
+        full = last && fits;
         e->groups[n_group - 1].n++;
         rows += it->n;
         slots += cache_slots(it);
@@ -426,6 +455,24 @@ static void lane_task(const void *data, size_t i, uint8_t *scratch) {
 static void share_groups(void *data) {
     const lane_work *w = data;
     pith__share(&w->e->team, (size_t)w->n, 1, lane_task, w);
+}
+
+typedef struct {
+    pith_embedder *e;
+    pith_model *made;
+} panels_work;
+
+static void make_panels(void *data) {
+    panels_work *w = data;
+    w->made = pith__in_panels(w->e->m, &w->e->team, MOST_PANELS, &w->e->panels);
+}
+
+/* Panels are worth their memory where they are used several times. */
+static void keep_panels(pith_embedder *e, size_t tokens) {
+    panels_work w = { e, NULL };
+    if (tokens < PANELS_FROM || e->through != e->m) return;
+    pith__together(&e->team, make_panels, &w);
+    if (w.made) e->through = w.made;
 }
 
 /* Groups that a lane has no room for go first, then the others, thread by thread; those that are watched one by one. */
@@ -481,7 +528,8 @@ int pith_embed(pith_embedder *e, pith_passage *text, int n, float *out, int cap,
     code = need_rows(e, longest, err);
     if (code) return code;
     e->out = out;
-    size_t most = tokens / (size_t)e->n_lane + 1;
-    embed_groups(e, make_groups(e, n, most < (size_t)e->n_row ? (int)most : e->n_row));
+    keep_panels(e, tokens);
+    size_t most = tokens / (size_t)e->n_lane + 1, rows_most = e->through != e->m && e->n_row == ROWS ? FEWER_ROWS : (size_t)e->n_row;
+    embed_groups(e, make_groups(e, n, (int)(most < rows_most ? most : rows_most), (int)(tokens / (size_t)n)));
     return (int)rows;
 }

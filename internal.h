@@ -847,6 +847,12 @@ PITH_SHARED void pith__pass_place(pith_pass *p, pith__room *r);
 /* One by itself, for n_row tokens of texts of up to n_ctx, without room for logits of many texts. */
 PITH_SHARED pith_pass *pith__pass_new(const pith_model *m, int n_ctx, int n_row, int n_threads, pith_error *err);
 
+/* ---- panels.c: matrices as the kernels read them ---------------------------------------------------- */
+
+/* The model once more, with panels of its layers' matrices, in *memory, which is to be freed. NULL: no memory, or it would
+ * be more than most bytes. The model has to live as long. */
+PITH_SHARED pith_model *pith__in_panels(const pith_model *m, const pith__team *team, size_t most, void **memory);
+
 /* ---- session.c: one text in progress ------------------------------------------------------------ */
 
 /* keep: of its own pass. */

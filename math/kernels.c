@@ -334,8 +334,11 @@ PITH_SHARED void pith__cache_key(const pith__format *f, uint8_t *plane, int head
     for (int i = 0; f->floats && i < head_dim; i += SOME) {
         uint8_t some[4 * SOME];
         int n = head_dim - i < SOME ? head_dim - i : SOME;
-        f->encode(some, k + i, (size_t)n, NULL);
-        for (int j = 0; j < n; j++) memcpy(keys + ((size_t)(i + j) * LANES + u) * f->bytes, some + j * f->bytes, f->bytes);
+        if (f->id == PITH__F32) memcpy(some, k + i, (size_t)n * sizeof *k);
+        else f->encode(some, k + i, (size_t)n, NULL);
+        uint8_t *to = keys + ((size_t)i * LANES + (size_t)u) * (size_t)f->bytes;
+        for (int j = 0; j < n && f->bytes == 4; j++) memcpy(to + 4 * LANES * j, some + 4 * j, 4); /* constants: no calls */
+        for (int j = 0; j < n && f->bytes == 2; j++) memcpy(to + 2 * LANES * j, some + 2 * j, 2);
     }
     for (int i = 0; !f->floats && i < head_dim; i += 32, keys += Q8_0_KEYS) {
         uint8_t block[PITH__Q8_0_BYTES];
@@ -359,7 +362,9 @@ PITH_SHARED void pith__cache_copy_key(const pith__format *f, int head_dim, uint8
 }
 
 PITH_SHARED void pith__cache_value(const pith__format *f, uint8_t *plane, int head_dim, int slot, const float *v) {
-    f->encode(plane + (size_t)slot * value_bytes(f, head_dim), v, head_dim, NULL);
+    uint8_t *to = plane + (size_t)slot * value_bytes(f, head_dim);
+    if (f->id == PITH__F32) memcpy(to, v, (size_t)head_dim * sizeof *v);
+    else f->encode(to, v, (size_t)head_dim, NULL);
 }
 
 /* ---- for search (nearest.c) ---------------------------------------------------------------------------- */
@@ -470,15 +475,21 @@ static float peak_flops_portable(const pith__format *f, size_t *n) {
     return sum;
 }
 
-static size_t tile_size_portable(const pith__format *f, size_t n) { /* no tiles, and no arrange */
-    (void)f, (void)n;
+static size_t tile_size_portable(const pith__tensor *w, size_t n) { /* no tiles, and no arrange */
+    (void)w, (void)n;
+    return 0;
+}
+
+static size_t panel_bytes_portable(const pith__tensor *w) { /* no panels, and no pack */
+    (void)w;
     return 0;
 }
 
 /* ---- the table, and the work shared out over threads ---------------------------------------------------- */
 
 static const pith__kernels portable_kernels = {
-    .name = "portable", .quantize = quantize_portable, .tile_size = tile_size_portable, .matmul = matmul_portable,
+    .name = "portable", .quantize = quantize_portable, .tile_size = tile_size_portable,
+    .panel_bytes = panel_bytes_portable, .matmul = matmul_portable,
     .attend = attend_portable, .dot = dot_portable, .scan = scan_portable, .rmsnorm = rmsnorm_portable,
     .layernorm = layernorm_portable, .add = add_portable, .rope = rope_portable,
     .gate = gate_portable, .softmax = softmax_portable, .delta = pith__delta_portable, .convolve = pith__convolve_portable, .mamba = pith__mamba_portable, .outer = outer_portable, .d_gate = d_gate_portable,
@@ -566,7 +577,7 @@ static size_t rows_of_task(const pith__tensor *w, int n_token, int n_threads) {
 PITH_SHARED void pith__matmul(const pith__kernels *k, const pith__team *team, float *y, size_t stride,
                               const pith__tensor *w, pith__input *in) {
     int worth_it = team->crew && pith__worth_it(w->rows * w->cols);
-    size_t group = input_group(w), tile = k->tile_size(w->format, (size_t)in->n);
+    size_t group = input_group(w), tile = k->tile_size(w, (size_t)in->n);
     matmul_job job = { .p = { y, stride, w, in }, .kernels = k, .in = in, .rows = w->rows };
     if (worth_it) job.rows = rows_of_task(w, in->n, team->n_threads);
     if (group && in->group != group) {
@@ -632,7 +643,7 @@ static void heads_task(const void *data, size_t i, uint8_t *scratch) {
 /* All heads are shared out together: the matrix of one is too small for threads. */
 PITH_SHARED void pith__matmul_heads(const pith__kernels *k, const pith__team *team, const pith__heads *p) {
     const pith__tensor *w = p->w;
-    size_t n_head = (size_t)p->n_head, n = (size_t)p->in->n / n_head, tile = k->tile_size(w->format, n);
+    size_t n_head = (size_t)p->n_head, n = (size_t)p->in->n / n_head, tile = k->tile_size(w, n);
     int worth_it = pith__worth_it(w->rows * w->cols);
     heads_job job = { p, k, tile ? (n + tile - 1) / tile : 0, (w->rows / n_head + HEAD_ROWS - 1) / HEAD_ROWS };
     p->in->group = input_group(w);

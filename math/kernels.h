@@ -106,6 +106,7 @@ typedef struct {
      * row_bytes / 16 from one row to the next; in 16 bytes of data numbers 2 i and 2 i + 1 share byte i. Else NULL. */
     const uint8_t *scale;
     size_t group;
+    const uint8_t *panels;     /* its rows once more, 16 by 16, as a kernel set's matmul of many tokens has them; NULL: not kept */
     int used;                  /* 1: a model has it for a part of its own */
 } pith__tensor;
 
@@ -299,8 +300,10 @@ typedef struct {
 struct pith__kernels {
     const char *name;
     void (*quantize)(pith__input *in, int t); /* row t of x to q, d and sum, in groups of in->group */
-    size_t (*tile_size)(const pith__format *f, size_t n); /* tokens in a tile; 0: n tokens need no tiles */
+    size_t (*tile_size)(const pith__tensor *w, size_t n); /* tokens in a tile; 0: n tokens need no tiles */
     void (*arrange)(pith__input *in, const pith__format *f, size_t i); /* fills tile i */
+    size_t (*panel_bytes)(const pith__tensor *w); /* of 16 rows as w->panels has them; 0: they cannot be kept */
+    void (*pack)(const pith__tensor *w, size_t r, uint8_t *to); /* fills the panel of rows r to r + 16 */
     void (*matmul)(const pith__product *p, size_t r0, size_t r1, void *scratch); /* rows r0 to r1 */
     /* tokens t0 to t1, all query heads of one kv head; scores: room for pith__attend_scratch */
     void (*attend)(const pith__attention *a, int t0, int t1, int kv_head, float *scores);

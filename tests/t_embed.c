@@ -131,6 +131,40 @@ TEST(every_family) {
     for (size_t i = 0; i < sizeof goldens / sizeof *goldens; i++) check_family(goldens + i, i ? 1 : 4);
 }
 
+/* So many texts in a call that their matrices get panels, and that texts change places: the same bits. */
+TEST(many_calls_of_many_texts) {
+    enum { TIMES = 9 };
+    const struct golden *g = goldens + 6; /* whose queries have 96 rows: whole panels */
+    bytes b = fixture_gguf(g->keys, g->tensors, g->seed);
+    pith_model *m = open_with(&b, 2);
+    REQUIRE(m);
+    texts x;
+    pith_passage p[TIMES * TEXTS];
+    pith__team alone = { .n_threads = 1 };
+    pith_error err;
+    size_t n = (size_t)m->hyper.n_embd;
+    float *few = calloc(TEXTS * n, sizeof *few), *many = calloc(TIMES * TEXTS * n, sizeof *many);
+    pith_embedding how = { .pooling = PITH_MEAN };
+    void *memory;
+    make_texts(&x, m->hyper.n_vocab);
+    for (int i = 0; i < TIMES * TEXTS; i++) p[i] = x.p[i % TEXTS];
+    EQ(embed(m, &how, 0, x.p, TEXTS, few, TEXTS), TEXTS);
+    pith_embedder *e = pith_embedder_new(m, NULL, &how, &err);
+    for (int again = 0; e && again < 2; again++) {
+        memset(many, 0, TIMES * TEXTS * n * sizeof *many);
+        EQ(pith_embed(e, p, TIMES * TEXTS, many, TIMES * TEXTS, &err), TIMES * TEXTS);
+        for (int i = 0; i < TIMES; i++)
+            if (memcmp(few, many + (size_t)i * TEXTS * n, TEXTS * n * sizeof *few)) FAIL("round %d of call %d differs", i, again);
+    }
+    pith_embedder_free(e);
+    CHECK(!pith__in_panels(m, &alone, 100, &memory)); /* more than 100 bytes */
+    pith_model *in_panels = pith__in_panels(m, &alone, SIZE_MAX, &memory);
+    CHECK(in_panels && (!in_panels->layer->q.tensor.panels) == !strcmp(m->kernels->name, "portable"));
+    CHECK(!m->layer->q.tensor.panels);
+    free(memory), free(few), free(many), free(b.p);
+    pith_close(m);
+}
+
 TEST(a_vector_a_token) {
     bytes b = fixture_gguf(goldens->keys, goldens->tensors, goldens->seed);
     pith_model *m = open_with(&b, 1);
@@ -324,6 +358,7 @@ int main(void) {
     RUN(pooling);
     RUN(matrices);
     RUN(every_family);
+    RUN(many_calls_of_many_texts);
     RUN(a_vector_a_token);
     RUN(sentence_transformers);
     RUN(texts);

@@ -102,6 +102,40 @@ TEST(matmul_of_blocks) {
                 if (cols[i] % formats[f]->length == 0) check_matmul(sets[s], formats[f], rows[i % 5], cols[i], 0);
 }
 
+/* Panels that are kept (panels.c) give the bits of those that each product makes for itself. */
+static void check_panels(const pith__kernels *k, const pith__format *format, size_t rows, size_t cols) {
+    enum { TOKENS = 135 }; /* more than the formats of integers take as few */
+    pith__tensor w = random_weights(format, rows, cols, 0), kept = w;
+    pith__input in = new_input(TOKENS, cols);
+    size_t bytes = k->panel_bytes(&w), stride = rows + 1;
+    uint8_t *panels = take(rows / 16 * bytes);
+    pith__team team = new_team(1, pith__matmul_scratch(cols));
+    float *y = take(TOKENS * stride * 4), *z = take(TOKENS * stride * 4);
+    for (size_t i = 0; bytes && i < rows / 16; i++) k->pack(&w, 16 * i, panels + i * bytes);
+    kept.panels = bytes ? panels : NULL;
+    for (int n = 1; n <= TOKENS; n += n < 40 ? 1 : 13) {
+        in.n = n;
+        for (int i = 0; i < 2; i++) {
+            in.group = 0, in.arranged = NULL;
+            pith__matmul(k, &team, i ? z : y, stride, i ? &kept : &w, &in);
+        }
+        if (memcmp(y, z, (size_t)n * stride * 4)) FAIL("%s %s %zux%zu: panels change %d tokens", k->name, format->name, rows, cols, n);
+    }
+    free(y), free(z), free(panels), free(team.scratch);
+    free_input(&in);
+    free_weights(&w);
+}
+
+TEST(panels_that_are_kept) {
+    static const size_t cols[] = {32, 384, 544, 768};
+    for (int s = 0; s < n_set; s++)
+        for (int f = 0; f < n_format; f++)
+            for (int i = 0; i < 4; i++)
+                if ((formats[f]->floats || formats[f]->unpack) && cols[i] % (size_t)formats[f]->length == 0) check_panels(sets[s], formats[f], 48, cols[i]);
+    pith__tensor some = { .format = pith__format_of(PITH__F32), .rows = 40, .cols = 32 };
+    for (int s = 0; s < n_set; s++) EQ(sets[s]->panel_bytes(&some), 0); /* not whole panels */
+}
+
 /* Sets all bits of the weights to those of value, and leaves the scales: what they are is seen from d and m. */
 static void fill_weights(pith__tensor *w, size_t r, uint8_t value) {
     uint8_t *row = (uint8_t *)w->data + r * w->row_bytes;
@@ -593,6 +627,7 @@ int main(void) {
     find_kernels_and_formats();
     RUN(matmul_of_floats);
     RUN(matmul_of_blocks);
+    RUN(panels_that_are_kept);
     RUN(matmul_of_the_largest_numbers);
     RUN(matmul_of_llama2c_groups);
     RUN(any_number_of_tokens_gives_the_same_bits);
