@@ -21,7 +21,14 @@ static const struct shape {
     { "qwen3.5-2b", "qwen35", 24, 2048, 8, 2, 256, 6144, 248320, 262144, 1, 0, 0 },
     { "gemma4-e2b", "gemma4", 35, 1536, 8, 1, 256, 6144, 262144, 131072, 1, 0, 0 },
     { "gpt-oss-4-layers", "gpt-oss", 4, 2880, 64, 8, 64, 2880, 201088, 131072, 0, 32, 4 }, /* of the 24 of gpt-oss 20B */
+    { "lfm2-1.2b", "lfm2", 16, 2048, 32, 8, 64, 8192, 65536, 128000, 1, 0, 0 },
+    { "granite-4-h-1b", "granitehybrid", 40, 1536, 12, 4, 128, 4096, 100352, 131072, 1, 0, 0 },
+    { "glm-4.7-flash-4-layers", "deepseek2", 4, 2048, 20, 1, 576, 10240, 154880, 202752, 1, 64, 4 }, /* of its 47 */
 };
+
+enum { GLM_Q_RANK = 768, GLM_RANK = 512, GLM_NOPE = 192, GLM_ROT = 64, GLM_VALUE = 256, GLM_EXPERT = 1536 };
+
+enum { MAMBA_HEADS = 48, MAMBA_ROWS = 128, MAMBA_WIDE = 3072 }; /* of Granite 4 H 1B */
 
 enum { DELTA_HEADS = 16, DELTA_DIM = 128, DELTA_WIDE = DELTA_HEADS * DELTA_DIM }; /* of Qwen3.5's layers with a state */
 
@@ -37,18 +44,20 @@ typedef struct { /* the store being filled; code as of the first failure */
     int code;
 } shape_maker;
 
-/* The mixture called Q4_K_M gives half of the values and of the ffn_downs, and the output, more bits. */
-static const pith__format *format_for(const shape_maker *k, const char *name, int l, int vector) {
-    if (vector || strstr(name, "conv1d")) return pith__format_named("F32");
-    if (strcasecmp(k->type, "q4_k_m") != 0) return pith__format_named(k->type);
+/* The mixture called Q4_K_M gives half of the values and of the ffn_downs, and the output, more bits. Rows that are no whole
+ * blocks of a format are in Q8_0. */
+static const pith__format *format_for(const shape_maker *k, const char *name, int l, int vector, int cols) {
+    if (vector || cols == 1 || strstr(name, "conv1d") || strstr(name, "conv.weight")) return pith__format_named("F32");
+    const pith__format *f = pith__format_named(k->type);
     int more = l % 2 == 0 && (strstr(name, "attn_v") || strstr(name, "ffn_down"));
-    return pith__format_named(more || strstr(name, "token_embd") ? "Q6_K" : "Q4_K");
+    if (strcasecmp(k->type, "q4_k_m") == 0) f = pith__format_named(more || strstr(name, "token_embd") ? "Q6_K" : "Q4_K");
+    return f && cols % f->length ? pith__format_named("Q8_0") : f;
 }
 
 static void make_tensor(shape_maker *k, int l, const char *name, int rows, int cols) {
     if (k->code) return;
     int vector = rows == 1, small = vector || strstr(name, ".bias");
-    const pith__format *f = format_for(k, name, l, small || strstr(name, "ffn_gate_inp"));
+    const pith__format *f = format_for(k, name, l, small || strstr(name, "ffn_gate_inp"), cols);
     uint64_t shape[2] = { (uint64_t)rows, (uint64_t)cols };
     char *full = pith__arena_new(&k->s.arena, 64, 1);
     size_t bytes = f ? (size_t)rows * (size_t)cols / (size_t)f->length * (size_t)f->bytes : 0;
@@ -79,25 +88,62 @@ static void make_tensor(shape_maker *k, int l, const char *name, int rows, int c
 }
 
 static int is_qwen35(const struct shape *h) { return !strcmp(h->arch, "qwen35"); }
+static int is_lfm2(const struct shape *h) { return !strcmp(h->arch, "lfm2"); }
+static int is_granite(const struct shape *h) { return !strcmp(h->arch, "granitehybrid"); }
+static int is_glm(const struct shape *h) { return !strcmp(h->arch, "deepseek2"); }
 static int is_gpt_oss(const struct shape *h) { return !strcmp(h->arch, "gpt-oss"); }
 
 static int is_gemma4(const struct shape *h) { return !strcmp(h->arch, "gemma4"); }
+static int attends(const struct shape *h, int l) { /* other layers have a state */
+    if (is_lfm2(h)) return l >= 10 ? l % 2 == 0 : l % 3 == 2;
+    return is_granite(h) ? l % 10 == 5 : !is_qwen35(h) || l % 4 == 3;
+}
 static int width_of(const struct shape *h, int l) { return is_gemma4(h) && l >= E2B_OWN ? 2 * h->n_ff : h->n_ff; }
 
-/* The network of a layer, or its experts in stacks and their router. */
-static void make_network(shape_maker *k, const struct shape *h, int l) {
+/* Gate, up and down, of which rows are those of n networks. */
+static void make_parts(shape_maker *k, int l, const char *suffix, int n, int n_ff, int n_embd) {
     static const char *const parts[] = { "ffn_gate", "ffn_up", "ffn_down" };
     char name[32];
     for (int i = 0; i < 3; i++) {
-        int n_ff = width_of(h, l), rows = i < 2 ? n_ff : h->n_embd, cols = i < 2 ? h->n_embd : n_ff;
-        snprintf(name, sizeof name, "%s%s.weight", parts[i], h->n_expert ? "_exps" : "");
-        make_tensor(k, l, name, h->n_expert ? h->n_expert * rows : rows, cols);
-        snprintf(name, sizeof name, "%s_exps.bias", parts[i]);
-        if (h->n_expert) make_tensor(k, l, name, h->n_expert, rows);
+        snprintf(name, sizeof name, "%s%s.weight", parts[i], suffix);
+        make_tensor(k, l, name, n * (i < 2 ? n_ff : n_embd), i < 2 ? n_embd : n_ff);
     }
-    if (!h->n_expert) return;
+}
+
+/* The network of a layer, or its experts in stacks and their router. */
+static void make_network(shape_maker *k, const struct shape *h, int l) {
+    if (!h->n_expert || (is_glm(h) && l == 0)) {
+        make_parts(k, l, "", 1, width_of(h, l), h->n_embd);
+        return;
+    }
+    make_parts(k, l, "_exps", h->n_expert, is_glm(h) ? GLM_EXPERT : h->n_ff, h->n_embd);
     make_tensor(k, l, "ffn_gate_inp.weight", h->n_expert, h->n_embd);
+    if (is_glm(h)) {
+        make_parts(k, l, "_shexp", 1, GLM_EXPERT, h->n_embd);
+        make_tensor(k, l, "exp_probs_b.bias", 1, h->n_expert);
+        return;
+    }
     make_tensor(k, l, "ffn_gate_inp.bias", 1, h->n_expert);
+    make_tensor(k, l, "ffn_gate_exps.bias", h->n_expert, h->n_ff);
+    make_tensor(k, l, "ffn_up_exps.bias", h->n_expert, h->n_ff);
+    make_tensor(k, l, "ffn_down_exps.bias", h->n_expert, h->n_embd);
+}
+
+static void make_latent(shape_maker *k, int l, const struct shape *h) {
+    make_tensor(k, l, "attn_q_a.weight", GLM_Q_RANK, h->n_embd);
+    make_tensor(k, l, "attn_q_a_norm.weight", 1, GLM_Q_RANK);
+    make_tensor(k, l, "attn_q_b.weight", h->n_head * (GLM_NOPE + GLM_ROT), GLM_Q_RANK);
+    make_tensor(k, l, "attn_kv_a_mqa.weight", GLM_RANK + GLM_ROT, h->n_embd);
+    make_tensor(k, l, "attn_kv_a_norm.weight", 1, GLM_RANK);
+    make_tensor(k, l, "attn_k_b.weight", h->n_head * GLM_RANK, GLM_NOPE);
+    make_tensor(k, l, "attn_v_b.weight", h->n_head * GLM_VALUE, GLM_RANK);
+    make_tensor(k, l, "attn_output.weight", h->n_embd, h->n_head * GLM_VALUE);
+}
+
+static void make_shortconv(shape_maker *k, int l, const struct shape *h) {
+    make_tensor(k, l, "shortconv.conv.weight", h->n_embd, 3);
+    make_tensor(k, l, "shortconv.in_proj.weight", 3 * h->n_embd, h->n_embd);
+    make_tensor(k, l, "shortconv.out_proj.weight", h->n_embd, h->n_embd);
 }
 
 static void make_attention(shape_maker *k, int l, const struct shape *h) {
@@ -113,7 +159,7 @@ static void make_attention(shape_maker *k, int l, const struct shape *h) {
         make_tensor(k, l, "attn_v.bias", 1, kv);
         make_tensor(k, l, "attn_output.bias", 1, h->n_embd);
     }
-    if (strncmp(h->arch, "qwen3", 5) != 0) return;
+    if (strncmp(h->arch, "qwen3", 5) != 0 && !is_lfm2(h)) return;
     make_tensor(k, l, "attn_q_norm.weight", 1, h->head_dim);
     make_tensor(k, l, "attn_k_norm.weight", 1, h->head_dim);
 }
@@ -136,9 +182,28 @@ static void make_gemma4(shape_maker *k, int l, const struct shape *h) {
     make_tensor(k, l, "post_norm.weight", 1, h->n_embd);
 }
 
+/* The last tensor was numbers of heads: states fade. */
+static void all_minus_one(shape_maker *k, int n) {
+    const float rate = -1;
+    for (int i = 0; i < n && !k->code; i++)
+        memcpy((uint8_t *)k->s.tensor[k->s.n_tensor - 1].data + sizeof rate * (size_t)i, &rate, sizeof rate);
+}
+
+static void make_mamba(shape_maker *k, int l, const struct shape *h) {
+    int n_conv = MAMBA_WIDE + 2 * MAMBA_ROWS;
+    make_tensor(k, l, "ssm_in.weight", MAMBA_WIDE + n_conv + MAMBA_HEADS, h->n_embd);
+    make_tensor(k, l, "ssm_conv1d.weight", n_conv, 4);
+    make_tensor(k, l, "ssm_conv1d.bias", 1, n_conv);
+    make_tensor(k, l, "ssm_dt.bias", 1, MAMBA_HEADS);
+    make_tensor(k, l, "ssm_d", MAMBA_HEADS, 1);
+    make_tensor(k, l, "ssm_a", MAMBA_HEADS, 1);
+    all_minus_one(k, MAMBA_HEADS);
+    make_tensor(k, l, "ssm_norm.weight", 1, MAMBA_WIDE);
+    make_tensor(k, l, "ssm_out.weight", h->n_embd, MAMBA_WIDE);
+}
+
 /* A layer of Qwen3.5's that has a state. */
 static void make_delta(shape_maker *k, int l, const struct shape *h) {
-    const float rate = -1; /* states fade */
     make_tensor(k, l, "attn_qkv.weight", 3 * DELTA_WIDE, h->n_embd);
     make_tensor(k, l, "attn_gate.weight", DELTA_WIDE, h->n_embd);
     make_tensor(k, l, "ssm_beta.weight", DELTA_HEADS, h->n_embd);
@@ -146,15 +211,14 @@ static void make_delta(shape_maker *k, int l, const struct shape *h) {
     make_tensor(k, l, "ssm_conv1d.weight", 3 * DELTA_WIDE, 4);
     make_tensor(k, l, "ssm_dt.bias", 1, DELTA_HEADS);
     make_tensor(k, l, "ssm_a", 1, DELTA_HEADS);
-    for (int i = 0; i < DELTA_HEADS && !k->code; i++)
-        memcpy((uint8_t *)k->s.tensor[k->s.n_tensor - 1].data + sizeof rate * (size_t)i, &rate, sizeof rate);
+    all_minus_one(k, DELTA_HEADS);
     make_tensor(k, l, "ssm_norm.weight", 1, DELTA_DIM);
     make_tensor(k, l, "ssm_out.weight", h->n_embd, DELTA_WIDE);
 }
 
 static void make_tensors(shape_maker *k, const struct shape *h) {
     make_tensor(k, -1, "token_embd.weight", h->n_vocab, h->n_embd);
-    make_tensor(k, -1, "output_norm.weight", 1, h->n_embd);
+    make_tensor(k, -1, is_lfm2(h) ? "token_embd_norm.weight" : "output_norm.weight", 1, h->n_embd);
     if (!h->tied) make_tensor(k, -1, "output.weight", h->n_vocab, h->n_embd);
     if (is_gemma4(h)) {
         make_tensor(k, -1, "per_layer_token_embd.weight", h->n_vocab, h->n_layer * E2B_PLE);
@@ -163,7 +227,10 @@ static void make_tensors(shape_maker *k, const struct shape *h) {
     }
     for (int l = 0; l < h->n_layer; l++) {
         make_tensor(k, l, "attn_norm.weight", 1, h->n_embd);
-        if (is_qwen35(h) && (l + 1) % 4) make_delta(k, l, h);
+        if (is_qwen35(h) && !attends(h, l)) make_delta(k, l, h);
+        else if (is_lfm2(h) && !attends(h, l)) make_shortconv(k, l, h);
+        else if (is_granite(h) && !attends(h, l)) make_mamba(k, l, h);
+        else if (is_glm(h)) make_latent(k, l, h);
         else if (is_gemma4(h)) make_gemma4(k, l, h);
         else make_attention(k, l, h);
         make_tensor(k, l, is_qwen35(h) || is_gpt_oss(h) ? "post_attention_norm.weight" : "ffn_norm.weight", 1, h->n_embd);
@@ -171,11 +238,11 @@ static void make_tensors(shape_maker *k, const struct shape *h) {
     }
 }
 
-/* Networks of Gemma 4 have a width a layer. */
-static int add_widths(pith__store *s, const struct shape *h) {
+/* A number of each layer: the widths of Gemma 4's networks; the kv heads of layers, 0 where these have a state. */
+static int add_of_layers(pith__store *s, const struct shape *h, const char *name) {
     int32_t *y = pith__arena_new(&s->arena, (size_t)h->n_layer, sizeof *y);
-    if (!y || pith__store_add_int(s, "gemma4.feed_forward_length", 0)) return 1;
-    for (int l = 0; l < h->n_layer; l++) y[l] = width_of(h, l);
+    if (!y || pith__store_add_int(s, name, 0)) return 1;
+    for (int l = 0; l < h->n_layer; l++) y[l] = is_gemma4(h) ? width_of(h, l) : attends(h, l) * h->n_kv_head;
     pith__key *k = &s->key[s->n_key - 1];
     k->type = PITH__ARRAY, k->item = PITH__INT, k->gguf_item = 5, k->n = (size_t)h->n_layer;
     k->at = (pith__cursor){ (const uint8_t *)y, (size_t)h->n_layer * sizeof *y, 0 };
@@ -183,19 +250,26 @@ static int add_widths(pith__store *s, const struct shape *h) {
 }
 
 static int make_shape_keys(pith__store *s, const struct shape *h) {
-    int gemma = is_gemma4(h), dim = gemma ? 2 * h->head_dim : h->head_dim;
+    int gemma = is_gemma4(h), glm = is_glm(h), dim = gemma ? 2 * h->head_dim : h->head_dim;
+    int by_layer = is_lfm2(h) || is_granite(h), mamba = is_granite(h);
     const struct { const char *name; int v; } keys[] = {
         { "block_count", h->n_layer }, { "embedding_length", h->n_embd },
         { "feed_forward_length", gemma ? 0 : h->n_ff }, { "attention.head_count", h->n_head },
-        { "attention.head_count_kv", h->n_kv_head }, { "attention.key_length", dim },
-        { "attention.value_length", dim }, { "context_length", h->n_ctx },
+        { "attention.head_count_kv", by_layer ? 0 : h->n_kv_head }, { "attention.key_length", dim },
+        { "attention.value_length", glm ? GLM_RANK : dim }, { "context_length", h->n_ctx },
         { "attention.key_length_swa", gemma * h->head_dim }, { "attention.value_length_swa", gemma * h->head_dim },
         { "rope.dimension_count_swa", gemma * h->head_dim }, { "attention.sliding_window", gemma * E2B_WINDOW },
         { "attention.sliding_window_pattern", gemma * E2B_PERIOD }, { "attention.shared_kv_layers", gemma * (h->n_layer - E2B_OWN) },
         { "embedding_length_per_layer_input", gemma * E2B_PLE },
-        { "rope.dimension_count", is_qwen35(h) ? h->head_dim / 4 : dim }, { "ssm.conv_kernel", 4 }, { "ssm.state_size", DELTA_DIM },
-        { "ssm.group_count", DELTA_HEADS }, { "ssm.time_step_rank", DELTA_HEADS }, { "ssm.inner_size", DELTA_WIDE }, /* which other families do not read */
+        { "rope.dimension_count", is_qwen35(h) ? h->head_dim / 4 : glm ? GLM_ROT : dim },
+        { "ssm.conv_kernel", 4 }, { "ssm.state_size", mamba ? MAMBA_ROWS : DELTA_DIM }, /* which other families do not read */
+        { "ssm.group_count", mamba ? 1 : DELTA_HEADS }, { "ssm.time_step_rank", mamba ? MAMBA_HEADS : DELTA_HEADS },
+        { "ssm.inner_size", mamba ? MAMBA_WIDE : DELTA_WIDE }, { "shortconv.l_cache", 3 * is_lfm2(h) },
         { "expert_count", h->n_expert }, { "expert_used_count", h->n_used },
+        { "attention.q_lora_rank", glm * GLM_Q_RANK }, { "attention.kv_lora_rank", glm * GLM_RANK },
+        { "attention.key_length_mla", glm * (GLM_NOPE + GLM_ROT) }, { "attention.value_length_mla", glm * GLM_VALUE },
+        { "expert_feed_forward_length", glm * GLM_EXPERT }, { "expert_gating_func", glm * 2 }, { "expert_shared_count", glm },
+        { "expert_weights_norm", glm }, { "leading_dense_block_count", glm },
     };
     char name[64];
     int code = pith__store_add_string(s, "general.architecture", h->arch);
@@ -206,7 +280,9 @@ static int make_shape_keys(pith__store *s, const struct shape *h) {
     }
     snprintf(name, sizeof name, "%s.attention.layer_norm_rms_epsilon", h->arch);
     if (!code) code = pith__store_add_float(s, name, 1e-5);
-    return code || !gemma ? code : add_widths(s, h);
+    if (!code && gemma) code = add_of_layers(s, h, "gemma4.feed_forward_length");
+    snprintf(name, sizeof name, "%s.attention.head_count_kv", h->arch);
+    return code || !by_layer ? code : add_of_layers(s, h, name);
 }
 
 int make_shape_model(const char *name, const char *type, const pith_options *opt, pith_model **m) {
@@ -215,7 +291,8 @@ int make_shape_model(const char *name, const char *type, const pith_options *opt
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         if (!strcasecmp(shapes[i].name, name)) h = &shapes[i];
     if (!h) return complain(USAGE, "--shape %s: not one of stories260K, llama-15m, llama-110m, "
-                            "qwen3-0.6b, llama-1b, qwen3.5-0.8b, qwen3.5-2b, gemma4-e2b, gpt-oss-4-layers", name);
+                            "qwen3-0.6b, llama-1b, qwen3.5-0.8b, qwen3.5-2b, gemma4-e2b, gpt-oss-4-layers, lfm2-1.2b, granite-4-h-1b, "
+                            "glm-4.7-flash-4-layers", name);
     k.s.tensor = pith__arena_new(&k.s.arena, 3 + 19 * (size_t)h->n_layer, sizeof *k.s.tensor);
     if (!k.s.tensor || make_shape_keys(&k.s, h)) k.code = complain(FAILED, "no memory for %s", name);
     make_tensors(&k, h);
