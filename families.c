@@ -351,9 +351,10 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     h->embd_scale = (float)factor_key(o, "embedding_scale", 1);
     if (f->has & PITH__SCALE_EMBD) h->embd_scale = sqrtf((float)h->n_embd);
     h->residual_scale = (float)factor_key(o, "residual_scale", 1);
-    h->attn_scale = factor_key(o, "attention.scale", f->attn_scale > 0 ? f->attn_scale : 1 / sqrt((double)width));
-    double scale = factor_key(o, "logit_scale", 1); /* Granite divides by it */
-    h->logit_scale = (float)(f->logit_times ? scale : 1 / scale);
+    double scale = (float)factor_key(o, "attention.scale", 0); /* as GGUF has it */
+    h->attn_scale = scale < 0 || scale > 0 ? scale : f->attn_scale > 0 ? f->attn_scale : 1 / sqrt((double)width);
+    double times = factor_key(o, "logit_scale", 1); /* Granite divides by it */
+    h->logit_scale = (float)(f->logit_times ? times : 1 / times);
     h->attn_softcap = (float)float_key(o, "attn_logit_softcapping", f->has & PITH__SOFTCAP ? 50 : 0);
     h->logit_softcap = (float)float_key(o, "final_logit_softcapping", f->has & PITH__SOFTCAP ? 30 : 0);
     h->temperature = (float)float_key(o, "attention.temperature_scale", f->temperature);
@@ -383,7 +384,7 @@ static double yarn_blend(const rope_stretch *s, int i, int n_rot, double n_ctx, 
     if (s->truncate) low = floor(low), high = ceil(high);
     if (low < 0) low = 0;
     if (high > n_rot - 1) high = n_rot - 1;
-    double x = (i - low) / (high - low > 0.001 ? high - low : 0.001);
+    double x = (i - low) / (high < low || high > low ? high - low : 0.001);
     return x < 0 ? 0 : x > 1 ? 1 : x;
 }
 

@@ -209,7 +209,8 @@ typedef struct { /* a folder while it is read */
     int ffn_bias;          /* 1: the feed-forward network has biases */
     int norm_bias;         /* 1: norms have biases, and the output matrix may have */
     int no_qk_norm;        /* 1: norms of q and k are not used, whatever tensors there are */
-    int n_group;           /* of the heads of Mamba */
+    int n_group;           /* of the heads of Mamba, */
+    int no_conv_bias;      /* whose convolutions may have no biases */
     int delta_keys, delta_values, delta_dk, delta_dv; /* linear_attn: heads, and their sizes */
     pith__tensor made[2];  /* rope factors, which GGUF has as tensors */
     int n_made;

@@ -143,6 +143,8 @@ static void elder_sizes(pith__hf *c, const struct elder *e) {
     c->f->skip_positions = e->is & TWO_BEFORE ? pith__hf_int(c, c->at, "pad_token_id", 0, 1) + 1 : 0;
     c->n_ctx = elder_int(c, words_ctx, e->n_ctx) - c->f->skip_positions;
     c->head_dim = n_embd % c->f->n_head ? 0 : n_embd / c->f->n_head;
+    if (pith__hf_int(c, c->at, "head_dim", 1, c->head_dim) != c->head_dim)
+        pith__hf_wrong(c, pith__hf_get(c->at, "head_dim"), PITH_EARCH, "head_dim", "the hidden size over the number of heads");
     double eps = pith__hf_float(c, c->at, word_of(c, words_eps), e->eps);
     if (!(eps >= 0 && eps <= FLT_MAX))
         pith__hf_wrong(c, pith__hf_get(c->at, word_of(c, words_eps)), PITH_EFORMAT, word_of(c, words_eps), "a float of 0 or more");

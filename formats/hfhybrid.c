@@ -120,6 +120,7 @@ static void hybrid_granite(pith__hf *c) {
     c->f->n_group = pith__hf_int(c, at, "mamba_n_groups", 1, 1);
     if (pith__json_type(dim) && !pith__json_is(dim, "auto") && (int64_t)pith__hf_int(c, at, "mamba_d_head", 1, 1) * heads != n)
         pith__hf_wrong(c, dim, PITH_EFORMAT, "mamba_d_head", "mamba_expand times hidden_size, over mamba_n_heads");
+    c->f->no_conv_bias = !pith__hf_bool(c, at, "mamba_conv_bias", 1);
     if (pith__hf_bool(c, at, "mamba_proj_bias", 0))
         pith__hf_wrong(c, pith__hf_get(at, "mamba_proj_bias"), PITH_EARCH, "mamba_proj_bias", "false");
     double y = 0;

@@ -339,7 +339,7 @@ static int name_number(pith__str *s, pith__str *number) {
 /* A bias is used only where config.json says so; the older families have those that are there. */
 static int has_bias(const pith__folder *f, pith__str part) {
     if (f->s->hf_style & PITH__HF_ELDERS) return 1;
-    if (pith__str_is(part, "mamba.conv1d")) return 1;
+    if (pith__str_is(part, "mamba.conv1d")) return !f->no_conv_bias;
     if (pith__name_ends(part, "norm")) return f->norm_bias;
     if (name_begins(&part, "mlp.")) return f->ffn_bias;
     return pith__str_is(part, "self_attn.o_proj") || pith__str_is(part, "self_attn.dense") ? f->bias == 2 : f->bias;
@@ -393,17 +393,17 @@ static void skip_prefix(const struct spelling *how, pith__str *s) {
 
 static int fits_head(int only, int head, int style) { return (!only || style & only) && style & head; }
 
-/* Of a head. The bias of words is one; a matrix of words is used where it is not the embedding. */
+/* Of a head. The bias of words is one; a matrix of words, and a bias of its own with it, is used where it is not the embedding. */
 static int gguf_head(const pith__folder *f, pith__str s, const char *kind, char *name) {
     int style = f->s->hf_style;
-    for (int i = 0; i < N_DECODER && *kind == 'w' && !f->tied; i++) {
+    for (int i = 0; i < N_DECODER && !f->tied; i++) {
         if (!fits_head(name_decoder[i].only, name_decoder[i].head, style) || !pith__str_is(s, name_decoder[i].hf)) continue;
-        snprintf(name, PITH__HF_NAME, "output.weight");
+        snprintf(name, PITH__HF_NAME, "%s", *kind == 'w' ? "output.weight" : "mlm.bias");
         return 1;
     }
     for (int i = 0; i < N_HEAD; i++) {
         if (!fits_head(name_head[i].only, name_head[i].head, style) || !pith__str_is(s, name_head[i].hf)) continue;
-        if (!strcmp(name_head[i].gguf, "mlm") && *kind == 'w') return 0;
+        if (!strcmp(name_head[i].gguf, "mlm") && (*kind == 'w' || !f->tied)) return 0;
         snprintf(name, PITH__HF_NAME, "%s.%s", name_head[i].gguf, kind);
         return 1;
     }

@@ -45,6 +45,7 @@ CASES = {
                          rope_scaling=dict(type="yarn", factor=4.0), original_max_position_embeddings=16)),
     "llama_yarn_exact": ("llama", dict(SMALL, max_position_embeddings=256), dict(rope_parameters=dict(
         YARN, original_max_position_embeddings=64, truncate=False))),
+    "llama_yarn_short": ("llama", SMALL, dict(rope_parameters=dict(YARN, original_max_position_embeddings=1, truncate=False))),
     "llama_llama3": ("llama", SMALL, dict(rope_parameters=dict(
         rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, rope_theta=5e4))),
     "llama_longrope": ("llama", SMALL, dict(rope_parameters=dict(

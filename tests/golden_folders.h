@@ -87,6 +87,26 @@ static const struct golden_folder {
         -0.3115685, -0.4545745, 1.103759, -1.223374, -1.444247, -1.2763, 0.5496859, 1.837382,
         -0.7373606, -1.302382, 1.572803, -0.4346321, -1.574612, -1.878095, 2.908223, -0.7472565,
         -0.06150768, 0.8603265, -0.9128578, 0.8855612, 1.806116, -0.190916, 2.768817, 0.8695582 } },
+    { "llama_yarn_short",
+      "{'attention_bias': false, 'head_dim': 8, 'hidden_act': 'silu', 'hidden_size': 16, "
+      "'intermediate_size': 24, 'max_position_embeddings': 64, 'mlp_bias': false, 'model_type': "
+      "'llama', 'num_attention_heads': 4, 'num_hidden_layers': 2, 'num_key_value_heads': 2, "
+      "'pad_token_id': 0, 'rms_norm_eps': 1e-06, 'tie_word_embeddings': false, 'vocab_size': 96, "
+      "'rope_parameters': {'rope_type': 'yarn', 'factor': 4.0, 'rope_theta': 10000.0, "
+      "'original_max_position_embeddings': 1, 'truncate': false}}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.input_layernorm.weight 16; model.layers.{2}.mlp.down_proj.weight 16 24; "
+      "model.layers.{2}.mlp.gate_proj.weight 24 16; model.layers.{2}.mlp.up_proj.weight 24 16; "
+      "model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.k_proj.weight 16 16; model.layers.{2}.self_attn.o_proj.weight "
+      "16 32; model.layers.{2}.self_attn.q_proj.weight 32 16; "
+      "model.layers.{2}.self_attn.v_proj.weight 16 16; model.norm.weight 16",
+      72.7363128,
+      { 1.711552, -1.035962, -1.401976, 0.07808509, -1.91179, -0.9217824, 0.8980607, -1.137077,
+        -1.387058, 1.420997, -1.216194, -0.04739703, 1.498224, 0.8690577, 1.005157, -2.40207,
+        -0.3432358, -0.8148832, 0.8343573, -1.036432, -1.505875, -2.132478, 0.820564, 2.580708,
+        -0.6078934, -0.7811111, 1.381784, -0.2185192, -1.040185, -1.972035, 2.728428, -0.3653914,
+        -1.265481, 0.255486, -0.08094331, 1.243486, 2.102844, -2.013971, 0.9314077, -0.7384585 } },
     { "llama_llama3",
       "{'attention_bias': false, 'head_dim': 8, 'hidden_act': 'silu', 'hidden_size': 16, "
       "'intermediate_size': 24, 'max_position_embeddings': 64, 'mlp_bias': false, 'model_type': "

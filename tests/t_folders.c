@@ -123,6 +123,11 @@ TEST(what_transformers_computes) {
 
 /* A GGUF file of the same numbers, of which some tensors have another order or other shapes. */
 TEST(as_gguf_the_same_bits) {
+    write_folder(named("gemma2")->config, named("gemma2")->tensors);
+    pith_model *scaled = open_folder(); /* by 1 / sqrt(20), which GGUF holds as a float */
+    REQUIRE(scaled);
+    CHECK(scaled->hyper.attn_scale == (double)(float)scaled->hyper.attn_scale);
+    pith_close(scaled);
     for (size_t i = 0; i < sizeof goldens / sizeof *goldens; i++) {
         write_folder(goldens[i].config, goldens[i].tensors);
         pith_model *m = open_folder(), *again = NULL;

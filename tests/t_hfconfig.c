@@ -468,6 +468,37 @@ static void read_config(const char *text) { /* alone, without tensors */
     if (pith__hf_config(&f) || pith__store_sort(&store, &error)) FAIL("%s: %s", text, error.text);
 }
 
+TEST(fields_of_tensors_that_may_be_there) {
+    pith__folder f = { .s = &store, .dir = folder, .err = &error };
+    char name[PITH__HF_NAME];
+    const pith__str bias = pith__str_of("model.layers.0.mamba.conv1d.bias");
+    for (int without = 0; without < 2; without++) {
+        pith__store_free(&store);
+        write_text("config.json", shaped("granitemoehybrid", without ? "\"mamba_n_heads\":2,\"mamba_conv_bias\":false" : "\"mamba_n_heads\":2"));
+        EQ(pith__hf_config(&f), PITH_OK);
+        EQ(pith__hf_to_gguf(&f, bias, name), !without);
+    }
+    pith__store_free(&store);
+    write_whole();
+    refused_config("{\"model_type\":\"gpt_neox\",\"head_dim\":8}", "head_dim is 8, need the hidden size over the number of heads");
+}
+
+/* Words of a matrix of their own have its bias, as transformers takes them; else they have the head's. */
+TEST(words_have_one_bias) {
+    pith__folder f = { .s = &store, .dir = folder, .err = &error };
+    char name[PITH__HF_NAME];
+    for (int tied = 0; tied < 2; tied++) {
+        pith__store_free(&store);
+        write_text("config.json", shaped("roberta", tied ? "\"architectures\":[\"RobertaForMaskedLM\"]" :
+                                         "\"architectures\":[\"RobertaForMaskedLM\"],\"tie_word_embeddings\":false"));
+        EQ(pith__hf_config(&f), PITH_OK);
+        EQ(pith__hf_to_gguf(&f, pith__str_of("lm_head.bias"), name), tied);
+        EQ(pith__hf_to_gguf(&f, pith__str_of("lm_head.decoder.bias"), name), !tied);
+        CHECK(tied || !strcmp(name, "mlm.bias"));
+    }
+    pith__store_free(&store);
+}
+
 TEST(modernbert_may_order_its_layers) {
     read_config(shaped("modernbert", "\"layer_types\":[\"full_attention\",\"sliding_attention\",\"full_attention\","
                      "\"sliding_attention\",\"full_attention\",\"sliding_attention\"]"));
@@ -701,6 +732,8 @@ int main(void) {
     RUN(gemma3_with_a_nested_text_config);
     RUN(gemma4_layers_have_sizes);
     RUN(gemma4_that_cannot_run);
+    RUN(fields_of_tensors_that_may_be_there);
+    RUN(words_have_one_bias);
     RUN(modernbert_may_order_its_layers);
     RUN(experts_of_no_layer);
     RUN(multipliers_and_experts_become_keys);
