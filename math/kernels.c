@@ -423,12 +423,14 @@ static void pair_row_portable(uint32_t *to, const float *x, size_t n) {
     for (size_t i = 0; i < n; i += 2) *to++ = bf16_of(x[i]) | (i + 1 < n ? bf16_of(x[i + 1]) << 16 : 0);
 }
 
-static void pair_rows_portable(uint32_t *to, const void *x, const void *next, size_t n, const pith__format *f) {
+static void pair_rows_portable(uint32_t *to, size_t apart, const void *x, const void *next, size_t n, const pith__format *f) {
     const uint16_t *half = x, *next_half = next;
     const float *number = x, *next_number = next;
-    for (size_t i = 0; i < n; i++)
-        if (f->id == PITH__BF16) to[i] = half[i] | (next ? (uint32_t)next_half[i] << 16 : 0);
-        else to[i] = bf16_of(number[i]) | (next ? bf16_of(next_number[i]) << 16 : 0);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t *word = to + i / PITH__PANEL * apart + i % PITH__PANEL;
+        if (f->id == PITH__BF16) *word = half[i] | (next ? (uint32_t)next_half[i] << 16 : 0);
+        else *word = bf16_of(number[i]) | (next ? bf16_of(next_number[i]) << 16 : 0);
+    }
 }
 
 /* The slope of activate() at x; *y is what it gives. SiLU and GELU are x / (1 + exp(-z)). For SiLU z is x; for GELU z is

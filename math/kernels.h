@@ -282,6 +282,8 @@ enum { PITH__SILU, PITH__GELU, PITH__GELU_ERF, PITH__RELU, PITH__RELU2, PITH__TA
  * With pairs, a and b hold words of two numbers in BF16, those of k = 2 p and, in the upper half, 2 p + 1; n_k and the
  * rows count words. Of a pair the second product is added first, as the instruction of avx512bf16 does. A product of two
  * BF16 numbers is exact in a float, so all kernel sets give the same sums, but where a number is under 2^-126. */
+enum { PITH__PANEL = 32 }; /* columns of b that lie side by side where it is laid out anew */
+
 typedef struct {
     float *y;
     size_t y_row;
@@ -319,9 +321,10 @@ struct pith__kernels {
     void (*convolve)(const pith__convolution *v, size_t t0, size_t t1); /* tokens t0 to t1 */
     void (*mamba)(const pith__scan_head *h);
     void (*outer)(const pith__outer *p);
-    /* Words of pairs: of n numbers of a row, (n + 1) / 2 words; or n words of two rows, in f (F32 or BF16); next NULL: zeros. */
+    /* Words of pairs: of n numbers of a row, (n + 1) / 2 words; or n words of two rows, in f (F32 or BF16); next NULL: zeros.
+     * Of those, PITH__PANEL lie side by side, and the next ones are apart words further. */
     void (*pair_row)(uint32_t *to, const float *x, size_t n);
-    void (*pair_rows)(uint32_t *to, const void *x, const void *next, size_t n, const pith__format *f);
+    void (*pair_rows)(uint32_t *to, size_t apart, const void *x, const void *next, size_t n, const pith__format *f);
     void (*d_gate)(float *d_gate, float *d_up, const float *dy, const float *gate, const float *up, size_t n,
                    int act); /* the gradient of gate */
     /* Peak benchmark: *n multiply-adds on registers, of the kind that matmul uses for this format. The return

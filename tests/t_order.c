@@ -389,7 +389,7 @@ static float narrow(float x) { return fabsf(x) < 0x1p-126f ? copysignf(0, x) : p
 TEST(pairs) {
     enum { M = 29, N = 75, K = 67, P = (K + 1) / 2 };
     static float a[M * K], b[K * N], y[M * N], want[M * N];
-    static uint32_t along[M * P], down[P * N];
+    static uint32_t along[M * P], down[P * N], spread[3 * 40];
     static uint16_t halves[K * N];
     const pith__format *floats = pith__format_of(PITH__F32), *bf16 = pith__format_of(PITH__BF16);
     for (int s = 0; s < n_set; s++)
@@ -406,8 +406,8 @@ TEST(pairs) {
                     for (size_t k = 0; k < n_k; k += 2) {
                         const float *next = k + 1 < n_k ? b + (k + 1) * N : NULL;
                         const uint16_t *half = halves + k * N;
-                        if (add) sets[s]->pair_rows(down + k / 2 * N, b + k * N, next, n, floats);
-                        else sets[s]->pair_rows(down + k / 2 * N, half, next ? half + N : NULL, n, bf16);
+                        if (add) sets[s]->pair_rows(down + k / 2 * N, PITH__PANEL, b + k * N, next, n, floats);
+                        else sets[s]->pair_rows(down + k / 2 * N, PITH__PANEL, half, next ? half + N : NULL, n, bf16);
                     }
                     for (size_t i = 0; i < m; i++)
                         for (size_t j = 0; j < n; j++) {
@@ -422,6 +422,10 @@ TEST(pairs) {
                                      .m = m, .n = n, .n_k = n_pair, .add = add, .pairs = 1};
                     sets[s]->outer(&o);
                     if (differs(y, want, M * N)) FAIL("%s: %zu by %zu", sets[s]->name, m, n);
+                    sets[s]->pair_rows(spread, 40, b, b + N, n, floats);
+                    for (size_t j = 0; j < n; j++)
+                        if (spread[j / PITH__PANEL * 40 + j % PITH__PANEL] != (pith__bits_of(narrow(b[N + j])) | pith__bits_of(narrow(b[j])) >> 16))
+                            FAIL("%s: word %zu of %zu, %zu apart", sets[s]->name, j, n, (size_t)40);
                     if (n < N && down[n] != 0x07070707) FAIL("%s: a word behind the row is written", sets[s]->name);
                 }
 }

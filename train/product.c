@@ -12,7 +12,7 @@
 #include <string.h>
 
 enum {
-    PANEL = 32,            /* columns of w that lie side by side */
+    PANEL = PITH__PANEL,   /* columns of w that lie side by side */
     DEPTH = 384,           /* rows of w at a time, at most: their products are added to y */
     STRIP = 12,            /* rows of y whose sums fit a processor's registers, see math/twins */
     ROWS = 4 * STRIP,      /* rows and */
@@ -72,19 +72,21 @@ static void make_pair_panels(const product *p, size_t k, float *whole) {
     const pith__kernels *kernels = p->tape->s->pass->kernels;
     size_t size = panel_size(p->n_pair);
     uint32_t *to = (uint32_t *)(void *)p->tape->panel + k / 2 * PANEL;
-    int both = k + 1 < p->n_k, as_is = f->id == PITH__F32 || f->id == PITH__BF16;
-    const uint8_t *row = w->data + (p->k0 + k) * w->row_bytes, *next = row + w->row_bytes;
+    int both = k + 1 < p->n_k;
+    const uint8_t *row = w->data + (p->k0 + k) * w->row_bytes;
+    if (f->id == PITH__F32 || f->id == PITH__BF16) {
+        kernels->pair_rows(to, size, row, both ? row + w->row_bytes : NULL, w->cols, f);
+        return;
+    }
     if (f->id != PITH__I8) whole = NULL;
     else pith__row_floats(w, p->k0 + k, whole);
     float *next_whole = whole ? whole + w->cols : NULL;
     if (whole && both) pith__row_floats(w, p->k0 + k + 1, next_whole);
     for (size_t j = 0; j < w->cols; j += PANEL, to += size) {
         float x[2][PANEL];
-        size_t n = pith__least(w->cols - j, PANEL), at = j * (size_t)f->bytes;
-        if (!as_is) dequantize(p, k, j, whole, x[0]);
-        if (!as_is && both) dequantize(p, k + 1, j, next_whole, x[1]);
-        if (as_is) kernels->pair_rows(to, row + at, both ? next + at : NULL, n, f);
-        else kernels->pair_rows(to, x[0], both ? x[1] : NULL, n, floats);
+        dequantize(p, k, j, whole, x[0]);
+        if (both) dequantize(p, k + 1, j, next_whole, x[1]);
+        kernels->pair_rows(to, PANEL, x[0], both ? x[1] : NULL, pith__least(w->cols - j, PANEL), floats);
     }
 }
 
@@ -123,7 +125,7 @@ static void pairs_task(const void *data, size_t task, uint8_t *scratch) {
     } else {
         o.a_row = 1, o.a_col = ROWS;
         for (size_t t = 0; t < p->n_k; t += 2, from += 2 * p->a_col, a += ROWS)
-            k->pair_rows(a, from, t + 1 < p->n_k ? from + p->a_col : NULL, m, pith__format_of(PITH__F32));
+            k->pair_rows(a, PANEL, from, t + 1 < p->n_k ? from + p->a_col : NULL, m, pith__format_of(PITH__F32));
     }
     for (; j < end; j += PANEL) {
         o.y = p->y + i * cols + j;
