@@ -99,14 +99,34 @@ static int add_experts(exporting *x, int l, const char *part, size_t at) {
 }
 
 static int is_phi3(const pith_model *m) { return !strcmp(m->hyper.arch, "phi3"); }
+static int is_granite4(const pith_model *m) { return !strcmp(m->hyper.arch, "granitehybrid"); }
 
 static int same_tensor(const pith__weight *a, const pith__weight *b) {
     return a->tensor.data && !pith__str_cmp(a->tensor.name, b->tensor.name);
 }
 
-static int add_layer(exporting *x, int l) {
+/* gate and up of a network, which files may have as one matrix: Granite 4's folders do, its GGUF files do not. */
+static int add_gate_up(exporting *x, int l, const char *const part[2], const pith__ffn *f) {
+    const pith__weight *both[] = { &f->gate, &f->up };
+    char name[PITH__HF_NAME];
+    int one = is_granite4(x->a->model) ? !x->gguf && f->gate.tensor.data : same_tensor(both[0], both[1]);
+    snprintf(name, sizeof name, "blk.%d.%s.weight", l, part[1]);
+    return one ? add_module(x, name, both, 2, 0) : add_one(x, l, part[0], both[0]) && add_one(x, l, part[1], both[1]);
+}
+
+static int add_state(exporting *x, int l) {
     const pith__layer *y = &x->a->model->layer[l];
-    const pith__weight *qkv[] = { &y->q, &y->k, &y->v }, *gate_up[] = { &y->ffn->gate, &y->ffn->up };
+    const pith__weight *w;
+    const char *part;
+    int good = 1;
+    for (int i = 0; good && (w = pith__state_matrix(y, i, &part)) != NULL; i++) good = add_one(x, l, part, w);
+    return good && add_one(x, l, "attn_gate", &y->gate) && add_one(x, l, "inp_gate", &y->ple_gate) && add_one(x, l, "proj", &y->ple_out);
+}
+
+static int add_layer(exporting *x, int l) {
+    static const char *const dense[] = { "ffn_gate", "ffn_up" }, *const shared[] = { "ffn_gate_shexp", "ffn_up_shexp" };
+    const pith__layer *y = &x->a->model->layer[l];
+    const pith__weight *qkv[] = { &y->q, &y->k, &y->v };
     char name[PITH__HF_NAME];
     snprintf(name, sizeof name, "blk.%d.attn_qkv.weight", l);
     int one = is_phi3(x->a->model) || pith__hf_elder_of(x->a->model->hyper.arch);
@@ -115,16 +135,12 @@ static int add_layer(exporting *x, int l) {
                                          : add_one(x, l, "attn_q", &y->q) && add_one(x, l, "attn_k", &y->k) &&
                                                add_one(x, l, "attn_v", &y->v);
     good = good && add_one(x, l, "attn_output", &y->o) && add_one(x, l, "ffn_gate_inp", &y->router);
-    good = good && add_one(x, l, "ffn_gate_shexp", &y->shared.gate) && add_one(x, l, "ffn_up_shexp", &y->shared.up) &&
-           add_one(x, l, "ffn_down_shexp", &y->shared.down) && add_one(x, l, "ffn_gate_inp_shexp", &y->shared_gate);
+    good = good && add_state(x, l) && add_gate_up(x, l, shared, &y->shared) && add_one(x, l, "ffn_down_shexp", &y->shared.down) && add_one(x, l, "ffn_gate_inp_shexp", &y->shared_gate);
     if (y->router.tensor.data)
         return good && add_experts(x, l, "ffn_gate", offsetof(pith__ffn, gate)) &&
                add_experts(x, l, "ffn_up", offsetof(pith__ffn, up)) &&
                add_experts(x, l, "ffn_down", offsetof(pith__ffn, down));
-    snprintf(name, sizeof name, "blk.%d.ffn_up.weight", l);
-    if (same_tensor(gate_up[0], gate_up[1])) good = good && add_module(x, name, gate_up, 2, 0);
-    else good = good && add_one(x, l, "ffn_gate", gate_up[0]) && add_one(x, l, "ffn_up", gate_up[1]);
-    return good && add_one(x, l, "ffn_down", &y->ffn->down);
+    return good && add_gate_up(x, l, dense, y->ffn) && add_one(x, l, "ffn_down", &y->ffn->down);
 }
 
 /* ---- tensors --------------------------------------------------------------------------------------- */
@@ -143,19 +159,25 @@ static float *new_tensor(exporting *x, const char *name, size_t n, size_t rows, 
     return p;
 }
 
+/* Whether transformers' class for the base has a tower beside the text model, which is then behind language_model. A GGUF file
+ * does not say: these families come with one. Qwen3.5's class for text alone takes folders with a tower too. */
+static int has_tower(const pith_model *base) {
+    static const char *const with[] = { "gemma4", "mistral3", "llama4" };
+    pith__str prefix = base->store.hf_prefix;
+    int behind = 0;
+    for (size_t i = 0; i < sizeof with / sizeof *with; i++) behind |= !base->store.is_folder && !strcmp(base->hyper.arch, with[i]);
+    for (size_t i = 0; i + 15 <= prefix.n && base->store.is_folder; i++) behind |= !memcmp(prefix.p + i, "language_model.", 15);
+    return behind && strncmp(base->hyper.arch, "qwen35", 6) != 0;
+}
+
 /* GGUF's tensor, or "model.layers.0.self_attn.q_proj", as Hugging Face's files have it, whatever the base is. */
 static void module_name(const exporting *x, const lora_module *m, char *name) {
     const pith_model *base = x->a->model;
-    static const struct { const char *arch; int style; } named[] = { { "phi3", PITH__HF_FUSED }, { "glm4moe", PITH__HF_SHARED },
-                                                                     { "llama4", PITH__HF_LLAMA4 } };
-    int style = base->hyper.n_expert && !strcmp(base->hyper.arch, "llama") ? PITH__HF_MIXTRAL : 0;
-    pith__store s = { .is_folder = 1, .hf_style = pith__hf_elder_of(base->hyper.arch) };
+    pith__store s = { .is_folder = 1, .hf_style = pith__hf_arch_style(base->hyper.arch, base->hyper.n_expert > 0) };
     char room[PITH__HF_NAME];
     snprintf(name, PITH__HF_NAME, "%s", m->name);
     if (x->gguf) return;
-    for (size_t i = 0; i < sizeof named / sizeof *named; i++)
-        if (!strcmp(base->hyper.arch, named[i].arch)) style = named[i].style;
-    if (!s.hf_style) s.hf_style = style;
+    if (has_tower(base)) s.hf_prefix = pith__str_of("model.language_model.");
     snprintf(name, PITH__HF_NAME, "%s", pith__shown_name(&s, m->name, room));
     char *end = strstr(name, ".weight");
     if (end) *end = 0;
@@ -178,7 +200,9 @@ static int fill_tensors(exporting *x, const lora_module *m, float scale) {
         size_t n_k = (size_t)pair->r;
         float more = pair->scale / scale;
         if (m->stack) k0 = 0;
-        if (n_k) memcpy(a + (m->stack ? (size_t)p * r : k0) * cols, pair->a, n_k * cols * sizeof *a);
+        float *to_a = a + (m->stack ? (size_t)p * r : k0) * cols;
+        for (size_t i = 0; i < n_k * cols; i++)
+            to_a[i / cols * cols + pith__column_where(x->a->model, w, !x->gguf, i % cols)] = pair->a[i];
         for (size_t q = 0; q < w->tensor.rows; q++) {
             float *to = b + pith__row_of_module(x->a->model, w, !x->gguf, row0, q) * r + k0;
             for (size_t k = 0; k < n_k; k++) to[k] = pair->b[k * w->tensor.rows + q] * more;
@@ -192,6 +216,8 @@ static int fill_tensors(exporting *x, const lora_module *m, float scale) {
 static int begin_export(exporting *x, pith_error *err) {
     const pith_model *m = x->a->model;
     int good = 1;
+    const pith__weight *ple = &m->ple_proj;
+    if (ple->tensor.data) good = add_module(x, "per_layer_model_proj.weight", &ple, 1, 0);
     for (int l = 0; l < m->hyper.n_layer && good; l++) good = add_layer(x, l);
     size_t n = x->n_tensor;
     x->n_tensor = 0;

@@ -501,6 +501,11 @@ PITH_SHARED void pith__adapt(const pith_pass *p, const pith__adapted *by, float 
 PITH_SHARED int pith__same_adapters(const pith__adapted *a, const pith__adapted *b);
 /* Where row r of the base's w is in a file whose q and k are stored for half-split rotation (halves) or for neighbours. */
 PITH_SHARED size_t pith__row_where(const pith_model *m, const pith__weight *w, int halves, size_t r);
+/* And column c, which is of a value head in the matrix behind the delta rule. */
+PITH_SHARED size_t pith__column_where(const pith_model *m, const pith__weight *w, int halves, size_t c);
+/* Matrix i of a layer with a state, 0 and on, and its name in GGUF without .weight; NULL: there are no more. */
+PITH_SHARED const pith__weight *pith__state_matrix(const pith__layer *l, int i, const char **name);
+enum { PITH__STATE_MATRICES = 5 }; /* at most */
 /* The same of a matrix that begins with row row0 of a module, which has several one below the other. */
 PITH_SHARED size_t pith__row_of_module(const pith_model *m, const pith__weight *w, int halves, size_t row0, size_t r);
 /* Of their numbers and scales; 0: there are none. */

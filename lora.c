@@ -107,10 +107,63 @@ PITH_SHARED uint64_t pith__hash_adapters(const pith_model *m, const pith__adapte
     return x;
 }
 
+static const struct state_matrix {
+    int mixer;
+    const char *name;
+    size_t at;
+} state_matrices[] = {
+    { PITH__DELTA, "attn_qkv", offsetof(pith__layer, recurrent.in) }, { PITH__DELTA, "attn_gate", offsetof(pith__layer, recurrent.z) },
+    { PITH__DELTA, "ssm_beta", offsetof(pith__layer, recurrent.beta) }, { PITH__DELTA, "ssm_alpha", offsetof(pith__layer, recurrent.decay) },
+    { PITH__DELTA, "ssm_out", offsetof(pith__layer, recurrent.out) }, { PITH__MAMBA, "ssm_in", offsetof(pith__layer, recurrent.in) },
+    { PITH__MAMBA, "ssm_out", offsetof(pith__layer, recurrent.out) },
+    { PITH__SHORTCONV, "shortconv.in_proj", offsetof(pith__layer, recurrent.in) },
+    { PITH__SHORTCONV, "shortconv.out_proj", offsetof(pith__layer, recurrent.out) },
+};
+
+PITH_SHARED const pith__weight *pith__state_matrix(const pith__layer *l, int i, const char **name) {
+    for (size_t k = 0; k < sizeof state_matrices / sizeof *state_matrices; k++) {
+        if (state_matrices[k].mixer != l->mixer || i-- > 0) continue;
+        *name = state_matrices[k].name;
+        return (const pith__weight *)(const void *)((const char *)l + state_matrices[k].at);
+    }
+    return NULL;
+}
+
+/* Qwen3.5: value head g in GGUF's order, which the base has, is another one in folders: see hfdelta.c. first: where value
+ * heads begin in the rows, or columns, each unit of them. */
+static size_t value_where(const pith__recurrent *w, size_t first, size_t unit, size_t r) {
+    size_t keys = (size_t)w->n_k_head, rep = (size_t)w->n_head / keys;
+    if (r < first) return r;
+    size_t g = (r - first) / unit;
+    return first + (g % keys * rep + g / keys) * unit + (r - first) % unit;
+}
+
+/* The state of which w is a matrix, where value heads have two orders; NULL: they have not. */
+static const pith__recurrent *value_heads(const pith_model *m, const pith__weight *w, int halves) {
+    const pith__layer *l = m->layer, *end = l + m->hyper.n_layer;
+    if (!halves || strncmp(m->hyper.arch, "qwen35", 6) != 0) return NULL;
+    while (l < end && !((const char *)w >= (const char *)l && (const char *)w < (const char *)(l + 1))) l++;
+    return l < end && l->mixer == PITH__DELTA ? &l->recurrent : NULL;
+}
+
+PITH_SHARED size_t pith__column_where(const pith_model *m, const pith__weight *w, int halves, size_t c) {
+    const pith__recurrent *of = value_heads(m, w, halves);
+    return of && w == &of->out ? value_where(of, 0, (size_t)(of->n_inner / of->n_head), c) : c;
+}
+
+static size_t row_of_value(const pith__recurrent *of, const pith__weight *w, size_t r) {
+    size_t dv = (size_t)(of->n_inner / of->n_head);
+    if (w == &of->in) return value_where(of, (size_t)(of->n_conv - of->n_inner), dv, r);
+    if (w == &of->z) return value_where(of, 0, dv, r);
+    return w == &of->beta || w == &of->decay ? value_where(of, 0, 1, r) : r;
+}
+
 /* Llamas' rows of q and k lie as RoPE pairs them: in Hugging Face's folders channel i of a head with i + n_rot / 2, in
  * GGUF with its neighbour (gather_pairs in forward.c). */
 PITH_SHARED size_t pith__row_where(const pith_model *m, const pith__weight *w, int halves, size_t r) {
     const pith__layer *l = m->layer;
+    const pith__recurrent *of = value_heads(m, w, halves);
+    if (of) return row_of_value(of, w, r);
     while (w != &l->q && w != &l->k && l + 1 < m->layer + m->hyper.n_layer) l++;
     size_t half = (size_t)l->n_rot / 2, i = r % (size_t)l->head_dim;
     if ((w != &l->q && w != &l->k) || m->hyper.rope_half || m->hyper.rope_as_is || m->hyper.latent.rank) return r;
@@ -184,12 +237,15 @@ static int bind_pair(const reading *d, const pith__weight *w, size_t a0, size_t 
     if (p->r) return refuse(d, d->low, "is for a matrix that has another here");
     p->a = shared ? shared : pith__arena_new(arena, r, cols * sizeof *p->a);
     p->b = pith__arena_new(arena, r, rows * sizeof *p->b);
-    float *row = pith__arena_new(arena, r, sizeof *row);
+    float *row = pith__arena_new(arena, r > cols ? r : cols, sizeof *row);
     if (!p->a || !p->b || !row) return no_memory_for(d);
-    int code = PITH_OK;
-    for (size_t k = 0; k < r && !code && !shared; k++) code = read_row(d, d->low, a0 + k, p->a + k * cols);
+    int code = PITH_OK, halves = d->a->store.qk_halves;
+    for (size_t k = 0; k < r && !code && !shared; k++) {
+        code = read_row(d, d->low, a0 + k, row);
+        for (size_t i = 0; i < cols; i++) p->a[k * cols + i] = row[pith__column_where(d->a->model, w, halves, i)];
+    }
     for (size_t i = 0; i < rows && !code; i++) {
-        code = read_row(d, d->high, pith__row_of_module(d->a->model, w, d->a->store.qk_halves, b0, i), row);
+        code = read_row(d, d->high, pith__row_of_module(d->a->model, w, halves, b0, i), row);
         for (size_t k = 0; k < r; k++) p->b[k * rows + i] = row[k];
     }
     p->r = (int)r;
@@ -243,6 +299,15 @@ static const pith__weight *attn_weight(const pith__layer *l, const char *part) {
     return NULL;
 }
 
+/* "ssm_out.weight" of a layer with a state. */
+static const pith__weight *state_weight(const pith__layer *l, const char *name) {
+    const char *part;
+    const pith__weight *w;
+    for (int i = 0; (w = pith__state_matrix(l, i, &part)) != NULL; i++)
+        if (!strncmp(name, part, strlen(part)) && !strcmp(name + strlen(part), ".weight")) return w;
+    return l->one_gate && !strcmp(name, "attn_gate.weight") ? &l->gate : NULL;
+}
+
 static int no_place(const reading *d) {
     char why[PITH__HF_NAME + 80];
     snprintf(why, sizeof why, "is of no matrix that %.80s has", d->a->model->store.path);
@@ -269,10 +334,16 @@ static int bind_tensor(const reading *d) {
     const pith__weight *w[3] = { &m->ple_proj };
     if (!strcmp(d->name, "per_layer_model_proj.weight") && w[0]->tensor.data) return bind_pairs(d, w, 1, 0);
     if (sscanf(d->name, "blk.%9d.%31[a-z_].%n", &layer, part, &used) != 2 || !used) return no_place(d);
-    int is_expert = sscanf(d->name + used, "%9d.%15s", &e, tail) == 2;
-    if (strcmp(is_expert ? tail : d->name + used, "weight") != 0 || layer < 0 || layer >= m->hyper.n_layer) return no_place(d);
+    int is_expert = sscanf(d->name + used, "%9d.%15s", &e, tail) == 2, known = !strcmp(is_expert ? tail : d->name + used, "weight");
+    if (layer < 0 || layer >= m->hyper.n_layer) return no_place(d);
     const pith__layer *l = m->layer + layer;
     size_t n = strlen(part);
+    w[0] = state_weight(l, strchr(d->name + 4, '.') + 1);
+    if (w[0]) return bind_pairs(d, w, 1, 0);
+    if (!known) return no_place(d);
+    w[0] = &l->shared.gate, w[1] = &l->shared.up;
+    if (!strcmp(part, "ffn_up_shexp") && w[0]->tensor.data && d->high->rows == w[0]->tensor.rows + w[1]->tensor.rows)
+        return bind_pairs(d, w, 2, 0);
     if (n > 5 && !strcmp(part + n - 5, "_exps")) return part[n - 5] = 0, is_expert ? no_place(d) : bind_stack(d, l, part);
     int routed = l->router.tensor.data != NULL;
     w[0] = !is_expert && l->router_norm.w.floats ? ffn_weight(&l->shared, part) : NULL; /* Gemma 4: beside the experts */

@@ -194,6 +194,13 @@ static int style_of(pith__str module) {
         { ".mlp.c_", PITH__HF_GPT2 }, { ".query_key_value", PITH__HF_NEOX }, { ".attention.dense", PITH__HF_NEOX },
         { ".mlp.dense_", PITH__HF_NEOX }, { "encoder.layer.", PITH__HF_BERT }, { "encoder.layers.", PITH__HF_NOMIC },
         { "transformer.layer.", PITH__HF_DISTIL }, { "per_layer_", PITH__HF_GEMMA4 },
+        { ".linear_attn.", PITH__HF_DELTA }, { ".mamba.", PITH__HF_GRANITE4 }, { ".shared_mlp.", PITH__HF_GRANITE4 },
+        { ".conv.in_proj", PITH__HF_LFM }, { ".conv.out_proj", PITH__HF_LFM }, { ".feed_forward.w", PITH__HF_LFM },
+        { ".feed_forward.experts.", PITH__HF_LFM }, { ".self_attn.gate_proj", PITH__HF_LFM },
+        { ".self_attn.out_proj", PITH__HF_LFM | PITH__HF_LFM2 }, { ".feed_forward.shared_expert.", PITH__HF_LLAMA4 },
+        { ".feed_forward.router", PITH__HF_LLAMA4 }, { ".feed_forward.gate_proj", PITH__HF_LLAMA4 },
+        { ".feed_forward.up_proj", PITH__HF_LLAMA4 }, { ".feed_forward.down_proj", PITH__HF_LLAMA4 },
+        { ".mlp.shared_experts.", PITH__HF_SHARED }, { ".mlp.fc", PITH__HF_FC }, { ".mlp.router", PITH__HF_GPTOSS },
     };
     char text[PITH__HF_NAME];
     snprintf(text, sizeof text, "%.*s", module.n < sizeof text ? (int)module.n : 0, module.p);

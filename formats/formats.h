@@ -417,6 +417,7 @@ enum { /* add_space: before the text and what follows each special token; unless
 };
 PITH_SHARED int pith__hf_config(pith__folder *f); /* config.json, generation_config.json */
 PITH_SHARED int pith__hf_style_of(const char *type); /* how a model_type names its tensors */
+PITH_SHARED int pith__hf_arch_style(const char *arch, int experts); /* the same of GGUF's name; experts 1: it has some */
 /* The pre-tokenizers known, by GGUF's name; NULL after the last. Their regular expressions, to the first NULL. */
 PITH_SHARED const char *pith__hf_pre(int i);
 PITH_SHARED const char *const *pith__hf_pre_steps(int i);

@@ -594,6 +594,13 @@ PITH_SHARED int pith__hf_config(pith__folder *f) {
     return c.code ? c.code : config_generation(&c, outer);
 }
 
+PITH_SHARED int pith__hf_arch_style(const char *arch, int experts) {
+    int more = !experts ? 0 : !strcmp(arch, "llama") ? PITH__HF_MIXTRAL : !strcmp(arch, "granitehybrid") ? PITH__HF_GRANITE4_MOE : 0;
+    for (size_t i = 0; i < sizeof hf_families / sizeof *hf_families; i++)
+        if (!strcmp(hf_families[i].arch, arch)) return hf_families[i].style | more;
+    return pith__hf_elder_of(arch);
+}
+
 PITH_SHARED int pith__hf_style_of(const char *type) {
     for (size_t i = 0; i < sizeof hf_families / sizeof *hf_families; i++)
         if (!strcmp(hf_families[i].type, type)) return hf_families[i].style;

@@ -139,7 +139,7 @@ static const struct {
     { "self_attn.v_proj", "attn_v", 0, 0 },
     { "self_attn.dense", "attn_output", PHI, 0 },
     { "self_attn.o_proj", "attn_output", 0, PHI },
-    { "self_attn.qkv_proj", "attn_qkv", 0, 0 },
+    { "self_attn.qkv_proj", "attn_qkv", 0, DELTA },
     { "self_attn.q_a_proj", "attn_q_a", 0, 0 },
     { "self_attn.q_a_layernorm", "attn_q_a_norm", 0, 0 },
     { "self_attn.q_b_proj", "attn_q_b", 0, 0 },
@@ -479,9 +479,11 @@ static const char *hf_inner(const pith__store *s, pith__str layer, pith__str par
     int bias = name_ends(&part, ".bias");
     if (!bias && !name_ends(&part, ".weight")) return NULL;
     const char *dot = memchr(part.p, '.', part.n);
-    if (dot) {
+    if (dot && dot[1] >= '0' && dot[1] <= '9') { /* "ffn_up.3": else the point is part of a name, as in "shortconv.conv" */
         expert = (pith__str){ dot + 1, part.n - (size_t)(dot + 1 - part.p) };
         part.n = (size_t)(dot - part.p);
+    } else {
+        dot = NULL;
     }
     for (int i = 0; i < (dot ? N_EXPERT : N_INNER); i++) {
         const char *gguf = dot ? name_expert[i].gguf : name_inner[i].gguf;

@@ -4,6 +4,7 @@
 #include "../train/train.h"
 #include "elders_losses.h"
 #include "fixture.h"
+#include "known_adapter.h"
 #include "test.h"
 
 #include <stdlib.h>
@@ -31,42 +32,6 @@ static pith_adapter *new_adapter(const pith_model *m) {
     return a;
 }
 
-static float number(const char *name, size_t n, uint64_t i) { /* as scripts/elders_reference.py has it */
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t k = 0; k < n; k++) h = (h ^ (uint8_t)name[k]) * 0x100000001b3u;
-    return (float)((double)(((h + i) * 0x9e3779b97f4a7c15u) >> 40) / (1 << 24) * 0.2 - 0.1);
-}
-
-/* A PEFT folder of the module names and shapes that pith writes, with those numbers. */
-static pith_adapter *known_adapter(const pith_model *m) {
-    pith_error e = { 0, "" };
-    pith__adapter_about about = { .base = "base" };
-    pith_adapter *a = new_adapter(m);
-    char path[96];
-    if (!a || pith__adapter_write_peft(a, &about, folder, &e)) return FAIL("%s", e.text), a;
-    pith_adapter_close(a);
-    snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder);
-    FILE *f = fopen(path, "r+b");
-    uint64_t head = 0;
-    if (!f || fread(&head, 8, 1, f) != 1) return FAIL("%s", path), NULL;
-    char *text = calloc(head + 1, 1);
-    if (fread(text, 1, head, f) != head) FAIL("%s", path);
-    for (char *p = text; (p = strstr(p, "\"base_model.")) != NULL; p++) {
-        size_t n = strcspn(++p, "\"");
-        unsigned long long from, to;
-        if (sscanf(strstr(p, "data_offsets"), "data_offsets\":[%llu,%llu", &from, &to) != 2) FAIL("%.100s", p);
-        fseek(f, (long)(8 + head + from), SEEK_SET);
-        for (unsigned long long i = 0; i < (to - from) / 4; i++) {
-            float x = number(p, n, i);
-            fwrite(&x, sizeof x, 1, f);
-        }
-    }
-    free(text), fclose(f);
-    a = pith_adapter_open(m, folder, &e);
-    if (!a) FAIL("%s", e.text);
-    return a;
-}
-
 static void learns_as_with_torch(size_t i, const char *form, int keep) {
     pith_error e = { 0, "" };
     pith__params p;
@@ -74,7 +39,7 @@ static void learns_as_with_torch(size_t i, const char *form, int keep) {
     const char *name = elders_losses[i].name;
     pith_model *m = pith_open(base_of(name, form), NULL, &e);
     if (!m) { FAIL("%s", e.text); return; }
-    pith_adapter *a = elders_losses[i].lora ? known_adapter(m) : NULL;
+    pith_adapter *a = elders_losses[i].lora ? adapter_of_numbers(m, new_adapter(m), folder) : NULL;
     EQ(a ? pith__adapter_params(&p, a, m, &e) : pith__params_new(&p, m, &e), PITH_OK);
     pith__tape *tape = pith__tape_new(m, p.g, N, keep, &e);
     if (!tape) { FAIL("%s", e.text); return; }
@@ -119,7 +84,7 @@ TEST(adapters_of_one_base_in_two_forms) {
         pith__adapter_about about = { .base = "base" };
         pith_model *m[2] = { pith_open(base_of(names[i], ".gguf"), NULL, &e), pith_open(base_of(names[i], "-hf"), NULL, &e) };
         REQUIRE(m[0] && m[1]);
-        pith_adapter *a[3] = { known_adapter(m[0]), known_adapter(m[1]), NULL };
+        pith_adapter *a[3] = { adapter_of_numbers(m[0], new_adapter(m[0]), folder), adapter_of_numbers(m[1], new_adapter(m[1]), folder), NULL };
         REQUIRE(a[0] && a[1]);
         snprintf(path, sizeof path, "%s/adapter.gguf", folder);
         EQ(pith__adapter_write_gguf(a[1], &about, path, &e), PITH_OK);

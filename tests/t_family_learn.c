@@ -1,10 +1,14 @@
 /* t_family_learn.c - the open models of 2026 learn: gradients of all weights of ../shared/families against finite differences
  * of the loss, and their length against torch's; memory and threads change no bit; a LoRA over all layers learns. */
+#define _XOPEN_SOURCE 700
 #include "../train/train.h"
 #include "fixture.h"
+#include "known_adapter.h"
 #include "test.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { N = 48 };
 
@@ -214,9 +218,52 @@ TEST(a_lora_learns) {
     for (int i = 0; i < N_MODEL; i++) check_lora(i);
 }
 
+/* The mean loss with a PEFT adapter of these modules whose numbers come from their names, by peft 0.21: so they have the
+ * names, and value heads and parts the order, that transformers' classes have. */
+static const struct { const char *name; double loss; const char *target[6]; } adapted[] = {
+    { "qwen35", 11.2269252, { "in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a", "out_proj", "q_proj" } },
+};
+
+static void check_adapted(size_t i, const char *form) {
+    learner u;
+    pith_error e = { 0, "" };
+    char path[80], folder[] = "/tmp/pith-family-XXXXXX";
+    pith__lora_plan plan = { .r = 3, .alpha = 6, .target = adapted[i].target, .seed = 1 };
+    memset(&u, 0, sizeof u);
+    snprintf(path, sizeof path, "families/%s%s", adapted[i].name, form);
+    const char *at = read_text(&u, adapted[i].name) ? fixture_shared(path) : NULL;
+    if (!at) return;
+    u.m = pith_open(at, NULL, &e);
+    if (!u.m) FAIL("%s", e.text);
+    REQUIRE(u.m && mkdtemp(folder));
+    while (plan.n_target < 6 && plan.target[plan.n_target]) plan.n_target++;
+    pith_adapter *a = pith__adapter_new(u.m, &plan, &e);
+    if (!a) FAIL("%s", e.text);
+    a = a ? adapter_of_numbers(u.m, a, folder) : NULL;
+    if (a && learner_tape(&u, PITH__KEEP_ALL)) {
+        u.tape->s->adapted = (pith__adapted){ .n = 1, .of = { { a, 1 } } };
+        NEAR(score(&u), adapted[i].loss, 2e-6 * adapted[i].loss);
+    }
+    for (int k = 0; k < 2; k++) {
+        snprintf(path, sizeof path, "%s/%s", folder, k ? "adapter_config.json" : "adapter_model.safetensors");
+        remove(path);
+    }
+    rmdir(folder);
+    pith_adapter_close(a), learner_close(&u);
+}
+
+TEST(adapters_of_peft) {
+    for (size_t i = 0; i < sizeof adapted / sizeof *adapted; i++) {
+        int bad = t_bad;
+        check_adapted(i, "-hf"), check_adapted(i, ".gguf");
+        if (t_bad > bad) printf("#  (%s)\n", adapted[i].name);
+    }
+}
+
 int main(void) {
     RUN(every_weight);
     RUN(threads_and_memory_change_no_bit);
     RUN(a_lora_learns);
+    RUN(adapters_of_peft);
     return DONE();
 }

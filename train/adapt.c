@@ -15,19 +15,27 @@
 
 /* ---- the linear layers of a model ---------------------------------------------------------------- */
 
-enum { Q, K, V, O, ROUTER, GATE, UP, DOWN, SHARED_GATE, SHARED_UP, SHARED_DOWN, KINDS }; /* in one order: numbers depend on it */
-static const char *const parts[KINDS] = { "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate_inp",
-                                          "ffn_gate", "ffn_up", "ffn_down", "ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp" };
+enum { Q, K, V, O, ROUTER, GATE, UP, DOWN, SHARED_GATE, SHARED_UP, SHARED_DOWN, HEAD_GATE, PLE_GATE, PLE_OUT, STATE,
+       PLE_PROJ = STATE + PITH__STATE_MATRICES, KINDS }; /* in one order: numbers depend on it */
+static const char *const parts[STATE] = { "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate_inp",
+                                          "ffn_gate", "ffn_up", "ffn_down", "ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp",
+                                          "attn_gate", "inp_gate", "proj" };
 
 typedef struct {
     const pith__weight *w;
+    const char *part;    /* its name, without .weight */
     int layer, kind, expert, routed;
 } linear;
 
-static const pith__weight *weight_of(const pith__layer *l, const linear *x) {
+/* What x stands for now; NULL: nothing. That of all layers comes with the first. */
+static const pith__weight *weight_of(const pith_model *m, linear *x) {
+    const pith__layer *l = m->layer + x->layer;
     const pith__ffn *f = &l->ffn[x->expert];
-    const pith__weight *const all[KINDS] = { &l->q, &l->k, &l->v, &l->o, &l->router, &f->gate, &f->up, &f->down,
-                                             &l->shared.gate, &l->shared.up, &l->shared.down };
+    const pith__weight *const all[STATE] = { &l->q, &l->k, &l->v, &l->o, &l->router, &f->gate, &f->up, &f->down,
+                                             &l->shared.gate, &l->shared.up, &l->shared.down, &l->gate, &l->ple_gate, &l->ple_out };
+    if (x->kind == PLE_PROJ) return x->layer ? NULL : &m->ple_proj;
+    if (x->kind >= STATE) return pith__state_matrix(l, x->kind - STATE, &x->part);
+    x->part = parts[x->kind];
     return all[x->kind];
 }
 
@@ -41,15 +49,16 @@ static int next_linear(const pith_model *m, linear *x) {
         if (x->kind == KINDS) x->layer++, x->kind = x->expert = 0, l++;
         if (x->layer == m->hyper.n_layer) return 0;
         x->routed = l->router.tensor.data != NULL;
-        x->w = weight_of(l, x);
-    } while (!x->w->tensor.data);
+        x->w = weight_of(m, x);
+    } while (!x->w || !x->w->tensor.data);
     return 1;
 }
 
 /* A matrix that is one with others in the file has A in common with the first of them: NULL, or that one. */
 static const pith__weight *shares_with(const pith_model *m, const linear *x) {
     const pith__layer *l = m->layer + x->layer;
-    const pith__weight *first = x->kind <= V ? &l->q : x->kind == UP ? &l->ffn[x->expert].gate : x->w;
+    const pith__weight *first = x->kind <= V ? &l->q : x->kind == UP ? &l->ffn[x->expert].gate :
+                                x->kind == SHARED_UP ? &l->shared.gate : x->w;
     return first != x->w && first->tensor.name.p == x->w->tensor.name.p ? first : NULL;
 }
 
@@ -57,27 +66,30 @@ static int is_part(const pith_model *m, const linear *x) { /* of a matrix that i
     const pith__layer *l = m->layer + x->layer;
     const pith__str *name = &x->w->tensor.name;
     return shares_with(m, x) || (x->kind == Q && l->k.tensor.name.p == name->p) ||
-           (x->kind == GATE && l->ffn[x->expert].up.tensor.name.p == name->p);
+           (x->kind == GATE && l->ffn[x->expert].up.tensor.name.p == name->p) ||
+           (x->kind == SHARED_GATE && l->shared.up.tensor.name.p == name->p);
 }
 
 /* As GGUF has it: "blk.0.attn_q.weight"; one that is a part of another, or of a stack of experts, has a name too. */
 static void name_linear(const linear *x, char *room, size_t n) {
     int expert = x->routed && x->kind >= GATE && x->kind < SHARED_GATE;
-    if (expert) snprintf(room, n, "blk.%d.%s.%d.weight", x->layer, parts[x->kind], x->expert);
-    else snprintf(room, n, "blk.%d.%s.weight", x->layer, parts[x->kind]);
+    if (x->kind == PLE_PROJ) snprintf(room, n, "per_layer_model_proj.weight");
+    else if (expert) snprintf(room, n, "blk.%d.%s.%d.weight", x->layer, x->part, x->expert);
+    else snprintf(room, n, "blk.%d.%s.weight", x->layer, x->part);
 }
 
 /* ---- which of them learn ------------------------------------------------------------------------- */
 
-/* The name of the module as Hugging Face has it: "model.layers.0.self_attn.q_proj". */
+/* The name of the module as Hugging Face has it: "model.layers.0.self_attn.q_proj". style -1: in the model's own. */
 static void name_module(const pith_model *m, const linear *x, int style, char *room) {
-    int elder = pith__hf_elder_of(m->hyper.arch);
-    pith__store as = { .is_folder = 1, .hf_style = elder ? elder : style };
+    int own = pith__hf_arch_style(m->hyper.arch, m->hyper.n_expert > 0), elder = own & PITH__HF_ELDERS;
+    pith__store as = { .is_folder = 1, .hf_style = style < 0 || elder ? own : style };
     char name[PITH__HF_NAME];
     name_linear(x, name, sizeof name);
-    if (is_part(m, x)) {
-        as.hf_style = elder ? elder : PITH__HF_FUSED;
-        snprintf(name, sizeof name, "blk.%d.%s.weight", x->layer, x->kind <= V ? "attn_qkv" : "ffn_up");
+    int together = own & PITH__HF_GRANITE4 && (x->kind == SHARED_GATE || x->kind == SHARED_UP || (!x->routed && (x->kind == GATE || x->kind == UP)));
+    if (is_part(m, x) || together) { /* in its folders Granite 4 has these as one */
+        as.hf_style = elder ? own : own | PITH__HF_FUSED;
+        snprintf(name, sizeof name, "blk.%d.%s.weight", x->layer, x->kind <= V ? "attn_qkv" : x->kind >= SHARED_GATE ? "ffn_up_shexp" : "ffn_up");
     }
     const char *shown = pith__shown_name(&as, name, room);
     if (shown != room) snprintf(room, PITH__HF_NAME, "%s", shown);
@@ -87,11 +99,11 @@ static void name_module(const pith_model *m, const linear *x, int style, char *r
 
 /* PEFT: the module's name, or as much of its end as begins behind a point. */
 static int is_named(const pith_model *m, const linear *x, const char *target) {
-    static const int styles[] = { 0, PITH__HF_MIXTRAL, PITH__HF_SHARED }; /* the same expert may be up_proj or w3 */
+    static const int styles[] = { -1, 0, PITH__HF_MIXTRAL, PITH__HF_SHARED }; /* the same expert may be up_proj or w3 */
     char module[PITH__HF_NAME];
     size_t n = strlen(target), size;
     if (!strcmp(target, "all-linear")) return x->kind != ROUTER;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         name_module(m, x, styles[i], module);
         size = strlen(module);
         if (size < n || strcmp(module + size - n, target) != 0) continue;
@@ -110,7 +122,7 @@ static int no_such_target(const pith_model *m, const char *target, pith_error *e
     char module[PITH__HF_NAME], nearest[PITH__HF_NAME] = "all-linear";
     int best = INT_MAX;
     for (linear x = { 0 }; next_linear(m, &x);) {
-        name_module(m, &x, 0, module);
+        name_module(m, &x, -1, module);
         const char *last = strrchr(module, '.');
         last = last ? last + 1 : module;
         int apart = pith__letters_apart(target, last);
