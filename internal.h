@@ -527,6 +527,53 @@ PITH_SHARED int pith__adapter_write_peft(const pith_adapter *a, const pith__adap
 PITH_SHARED int pith__adapter_write_gguf(const pith_adapter *a, const pith__adapter_about *about, const char *path,
                                          pith_error *err);
 
+/* ---- foldersay.c: fields of a config.json on their way ------------------------------------------------ */
+
+enum { /* what a class of transformers reads, beyond the common fields */
+    PITH__SAYS_SCALAR = 1, PITH__SAYS_CAPS = 2, PITH__SAYS_TYPES = 4, PITH__SAYS_WINDOW = 8, PITH__SAYS_NOPE = 16,
+    PITH__SAYS_MULTIPLIERS = 32, PITH__SAYS_LOCAL = 64, PITH__SAYS_PART = 128, PITH__SAYS_BIAS = 256, PITH__SAYS_QKV_BIAS = 512,
+    PITH__SAYS_GELU = 1024, PITH__SAYS_FFN_BIAS = 2048, PITH__SAYS_TEMPERATURE = 1 << 12, PITH__SAYS_DELTA = 1 << 13,
+    PITH__SAYS_GEMMA4 = 1 << 14, PITH__SAYS_CAP = 1 << 15, PITH__SAYS_TWO_ROPES = 1 << 16, PITH__SAYS_LLAMA4 = 1 << 17,
+    PITH__SAYS_OWN_NOPE = 1 << 18, /* which layers are not rotated is the class's own rule */
+    PITH__SAYS_NO_O_BIAS = 1 << 19, PITH__SAYS_QK_NORM = 1 << 20, PITH__SAYS_OSS = 1 << 21, PITH__SAYS_RELU2 = 1 << 22,
+    PITH__SAYS_ALL_BIAS = 1 << 23, PITH__SAYS_LOGIT_SCALE = 1 << 24, PITH__SAYS_OUT_BIAS = 1 << 25, PITH__SAYS_GRANITE4 = 1 << 26,
+    PITH__SAYS_LFM = 1 << 27, PITH__SAYS_LATENT = 1 << 28
+};
+
+typedef struct {
+    const char *arch, *type, *name; /* GGUF's, model_type, the class */
+    int experts;         /* 1: it has them, 0: it has none, -1: either */
+    unsigned says;
+} pith__hf_class;
+
+typedef struct {         /* config.json on its way; code stays at the first error */
+    const pith_model *m;
+    const pith__hf_class *is;
+    const char *folder;
+    pith__said *to;
+    pith_error *err;
+    int code;
+} pith__saying;
+
+PITH_SHARED void pith__no_field(pith__saying *c, const char *what); /* that the class could say this in */
+PITH_SHARED void pith__say_int(pith__saying *c, const char *name, long long i);
+PITH_SHARED void pith__say_flag(pith__saying *c, const char *name, int yes);
+PITH_SHARED void pith__say_word(pith__saying *c, const char *name, const char *s);
+PITH_SHARED void pith__say_decimal(pith__said *to, double y);
+PITH_SHARED void pith__say_float(pith__saying *c, const char *name, double y);
+PITH_SHARED void pith__say_single(pith__saying *c, const char *name, double y); /* y is a float32 of the file */
+PITH_SHARED double pith__short_decimal(double y);
+PITH_SHARED const pith__key *pith__saying_key(const pith__saying *c, const char *name); /* ARCH.name, or NULL */
+PITH_SHARED double pith__saying_float(const pith__saying *c, const char *name, double otherwise);
+PITH_SHARED int pith__saying_has(const pith__saying *c, const char *name); /* that tensor */
+PITH_SHARED void pith__say_layers(pith__saying *c, const char *name, const char *(*of)(const pith_model *m, int l)); /* an array */
+
+/* ---- folderrope.c, foldertypes.c: parts of it ----------------------------------------------------------- */
+
+PITH_SHARED void pith__say_rope(pith__saying *c);
+PITH_SHARED void pith__say_experts(pith__saying *c); /* all but Gemma 4's */
+PITH_SHARED void pith__say_kinds(pith__saying *c); /* what belongs to layers of other kinds */
+
 /* ---- folderconfig.c, foldertokens.c: an open model -> the small files of a Hugging Face folder --------- */
 
 /* config.json, with the type of the weights; the answer is its model_type, or NULL: an error, as transformers has no such
@@ -565,13 +612,16 @@ typedef struct {
     size_t n_report;
 } pith__merge;
 
-PITH_SHARED int pith__layer_of(pith__str name); /* 3 of "blk.3.attn_q.weight"; -1: of none */
 /* d (n) += what the adapters have for columns c0 and following of row r of w. */
 PITH_SHARED void pith__add_deltas(const pith__adapted *by, const pith__weight *w, size_t r, size_t c0, size_t n, double *d);
 PITH_SHARED void pith__sums_for(const pith__format *to, const double *d, float *x, size_t n); /* x is what to encodes */
 PITH_SHARED int pith__merge_gguf(pith__merge *p, const char *path, pith_error *err); /* path NULL: choose, and no more */
-/* Such a folder as the model's own; of another file, where to says the format, one that is made: config.json and all. */
+/* Such a folder as the model's own; of another file, where to says the format, one that is made: pith__folder_make. */
 PITH_SHARED int pith__merge_folder(pith__merge *p, const char *folder, pith_error *err);
+
+/* ---- folderweights.c: a model of another file -> a Hugging Face folder, config.json and all ------------- */
+
+PITH_SHARED int pith__folder_make(const pith__merge *p, const char *folder, pith_error *err); /* of p: all but adapters and what was learned */
 
 /* ---- merged.c: which adapters a model has in it -------------------------------------------------------- */
 

@@ -40,8 +40,7 @@ typedef struct {         /* a tensor of the file */
 struct merging {
     pith__merge *plan;
     const pith_model *m;
-    int gguf;            /* else a folder, */
-    const pith__store *style; /* which has names of this style, as the model has none; or NULL */
+    int gguf;            /* else a folder */
     const pith__weight **weight; /* (n_weight) its matrices by the tensors' names */
     size_t n_weight;
     size_t *order;       /* (head_dim) where a row of q or k comes from; NULL: where it is */
@@ -278,32 +277,9 @@ static void add_parts(const merging *g, merge_tensor *t, const pith__tensor *own
     }
 }
 
-/* Norms, biases, the router of experts: what GGUF has in F32. */
-static int is_small(const pith__tensor *t) {
-    return t->n_dim < 2 || ends_with(t->name, ".ffn_gate_inp.weight") || ends_with(t->name, ".ffn_gate_inp_shexp.weight");
-}
-
-/* 1: in this format each number is what it was. */
-static int fits(const pith__tensor *t, float plus, const pith__format *f) {
-    float *x = malloc(2 * t->cols * sizeof *x), *y = x + t->cols;
-    uint8_t *code = malloc(t->cols * (size_t)f->bytes);
-    int same = x && code;
-    for (size_t r = 0; r < t->rows && same; r++) {
-        pith__row_floats(t, r, x);
-        for (size_t c = 0; c < t->cols; c++) x[c] += plus;
-        f->encode(code, x, t->cols, NULL);
-        f->floats(y, code, t->cols);
-        same = !memcmp(x, y, t->cols * sizeof *x);
-    }
-    free(x);
-    free(code);
-    return same;
-}
-
 /* The format that the tensor has in the file: what was asked for, or its own. */
 static const pith__format *format_of(const merging *g, const merge_tensor *t, const pith__tensor *own) {
     const pith__format *to = g->plan->to, *f = own->format;
-    if (!g->gguf && g->style) return is_small(own) && !fits(own, t->plus, to) ? pith__format_of(PITH__F32) : to;
     if (!g->gguf) return to ? to : f;
     if (to || own->n_dim < 2) return pith__gguf_format(own, to ? to : f);
     int computed = t->touched || t->reorder || t->n_part > 1 || own->scale; /* the last: llama2.c's int8 */
@@ -326,9 +302,8 @@ static void set_change(const merging *g, merge_tensor *t, const pith__tensor *ow
     int q_or_k = is_part(name, ".attn_q.weight", ".attn_k.weight") || is_part(name, ".attn_q.bias", ".attn_k.bias");
     int learned = numbers_of(g, own) != own; /* a norm then is 1 + w */
     t->reorder = g->order && q_or_k;
-    if (!g->gguf && !g->style) t->laid = pith__hf_laid(g->m->store.hf_style, name);
+    if (!g->gguf) t->laid = pith__hf_laid(g->m->store.hf_style, name);
     if (g->m->store.norm_plus_one && has_norm(name) && learned == !g->gguf) t->plus = g->gguf ? 1 : -1;
-    if (g->style && !strncmp(g->m->hyper.arch, "gemma", 5) && has_norm(name)) t->plus = -1;
 }
 
 /* RoBERTa's table of positions has rows before them, which lie in the folder's file still. */
@@ -353,7 +328,7 @@ static int add_tensor(merging *g, const char *name, const pith__tensor *const *o
     t->g = g;
     t->tensor = *own[0];
     t->stacked = n > 1;
-    int before = !g->gguf && !g->style && g->m->store.skip_positions && pith__str_is(own[0]->name, "position_embd.weight");
+    int before = !g->gguf && g->m->store.skip_positions && pith__str_is(own[0]->name, "position_embd.weight");
     if (before) add_rows_before(g, t, &from[1], own[0]);
     for (size_t i = 0; i < n; i++) add_parts(g, t, own[i]);
     if (n > 1) t->tensor.n_dim = 3, t->tensor.shape[0] = n;
@@ -396,14 +371,6 @@ static void finish_tensor(merging *g, pith__out *o) {
     }
 }
 
-PITH_SHARED int pith__layer_of(pith__str name) {
-    int l = 0;
-    size_t i = 4;
-    if (name.n < 5 || memcmp(name.p, "blk.", 4) != 0) return -1;
-    for (; i < name.n && name.p[i] >= '0' && name.p[i] <= '9' && l < 1000000; i++) l = 10 * l + (name.p[i] - '0');
-    return i < name.n && name.p[i] == '.' ? l : -1;
-}
-
 /* By layers, then by names: as llama.cpp has them. */
 static int layer_order(const void *a, const void *b) {
     pith__str x = ((const pith__out *)a)->tensor->name, y = ((const pith__out *)b)->tensor->name;
@@ -424,26 +391,6 @@ static int add_stack(merging *g, const char *stack) {
     return own && add_tensor(g, stack, own, n);
 }
 
-/* And the other way: each expert of a stack NAME as a tensor. -1: it is none. */
-static int unstack_experts(merging *g, const char *gguf, const pith__tensor *stack) {
-    size_t n = (size_t)g->m->hyper.n_expert;
-    char name[PITH__HF_NAME], room[PITH__HF_NAME], part[16];
-    int l, used = 0, good = sscanf(gguf, "blk.%9d.ffn_%15[a-z]_exps.weight%n", &l, part, &used) == 2 && used;
-    pith__tensor *own = good ? pith__arena_new(&g->arena, n, sizeof *own) : NULL;
-    if (!good) return -1;
-    good = own != NULL;
-    for (size_t e = 0; e < n && good; e++) {
-        snprintf(name, sizeof name, "blk.%d.ffn_%s.%zu.weight", l, part, e);
-        const pith__tensor *view = &own[e];
-        own[e] = *stack;
-        own[e].name = pith__str_of(name);
-        own[e].rows = stack->rows / n, own[e].data += e * own[e].rows * stack->row_bytes;
-        own[e].n_dim = 2, own[e].shape[0] = own[e].rows, own[e].shape[1] = stack->cols;
-        good = add_tensor(g, pith__shown_name(g->style, name, room), &view, 1);
-    }
-    return good;
-}
-
 /* Of a checkpoint: where training stood, and its optimizer's means. They are of no use beside other weights. */
 static int is_of_training(pith__str name) {
     static const char *const begins[] = { "adam_m.", "adam_v.", "pith.train." };
@@ -460,8 +407,7 @@ static int add_own(merging *g, const pith__tensor *own) {
     snprintf(gguf, sizeof gguf, "%.*s", own->name.n < sizeof gguf ? (int)own->name.n : 0, own->name.p);
     if (!g->gguf) { /* rope factors are in config.json there */
         if (!strncmp(gguf, "rope_", 5) || !strncmp(gguf, "dense_", 6)) return 1; /* these are in folders of their own */
-        int done = g->style ? unstack_experts(g, gguf, own) : -1;
-        return done >= 0 ? done : add_tensor(g, pith__shown_name(g->style ? g->style : s, gguf, room), &own, 1);
+        return add_tensor(g, pith__shown_name(s, gguf, room), &own, 1);
     }
     int e = s->is_folder ? pith__stack_name(own->name, stack) : -1;
     if (e < 0) return add_tensor(g, gguf, &own, 1);
@@ -471,10 +417,10 @@ static int add_own(merging *g, const pith__tensor *own) {
 /* Where the file has a row of q or k, within its head, and where the model has it. */
 static int make_order(merging *g) {
     const pith_model *m = g->m;
-    if (g->gguf ? !m->hyper.rope_gather : !g->style || m->hyper.rope_half) return 1;
+    if (!g->gguf || !m->hyper.rope_gather) return 1;
     size_t dim = (size_t)m->hyper.head_dim;
     g->order = pith__arena_new(&g->arena, dim, sizeof *g->order);
-    for (size_t i = 0; g->order && i < dim; i++) g->order[pith__row_where(m, &m->layer->q, !g->gguf, i)] = i;
+    for (size_t i = 0; g->order && i < dim; i++) g->order[pith__row_where(m, &m->layer->q, 0, i)] = i;
     return g->order != NULL;
 }
 
@@ -482,15 +428,14 @@ static int no_memory_to_merge(merging *g) {
     return pith__fail(g->err, PITH_EMEMORY, "%s: no memory to write it anew", g->m->store.path);
 }
 
-static int begin_merge(merging *g, pith__merge *plan, int gguf, const pith__store *style, pith_error *err) {
+static int begin_merge(merging *g, pith__merge *plan, int gguf, pith_error *err) {
     const pith_model *m = plan->m;
     size_t n = m->store.n_tensor;
-    *g = (merging){ .plan = plan, .m = m, .gguf = gguf, .style = style, .err = err };
+    *g = (merging){ .plan = plan, .m = m, .gguf = gguf, .err = err };
     plan->n_report = 0;
     int good = list_weights(g) && make_order(g);
-    size_t room = n + (style ? 3 * (size_t)m->hyper.n_layer * (size_t)m->hyper.n_expert : 0); /* of stacks apart */
-    if (good) g->tensor = pith__arena_new(&g->arena, room, sizeof *g->tensor);
-    if (good) g->out = pith__arena_new(&g->arena, room, sizeof *g->out);
+    if (good) g->tensor = pith__arena_new(&g->arena, n, sizeof *g->tensor);
+    if (good) g->out = pith__arena_new(&g->arena, n, sizeof *g->out);
     good = good && g->tensor && g->out;
     for (size_t i = 0; i < n && good; i++) good = add_own(g, &m->store.tensor[i]);
     if (g->n && gguf) qsort(g->out, g->n, sizeof *g->out, layer_order);
@@ -576,8 +521,6 @@ typedef struct {
     const pith__store *s;
     const char *to;
     int code;
-    const struct pith__small_file *made; /* (n_made) of a folder that is made */
-    size_t n_made;
 } merge_job;
 
 static void write_merged(void *data) {
@@ -587,17 +530,14 @@ static void write_merged(void *data) {
         j->code = pith__gguf_put(j->s, j->g->out, j->g->n, j->to, j->g->err);
         return;
     }
-    const pith__vocab *v = &p->m->store.vocab;
-    int made = j->g->style != NULL, own = made && !v->tool_template.n && !p->chat_template.n;
-    const pith__folder_files f = { .from = made ? NULL : p->m->store.path, .made = j->made, .n_made = j->n_made, .dtype = p->to,
-                                   .chat_template = own ? v->chat_template : p->chat_template, .merged = p->merged };
+    const pith__folder_files f = { .from = p->m->store.path, .dtype = p->to, .chat_template = p->chat_template, .merged = p->merged };
     j->code = pith__folder_write(&f, j->g->out, j->g->n, j->to, j->g->err);
 }
 
 PITH_SHARED int pith__merge_gguf(pith__merge *p, const char *path, pith_error *err) {
     merging g;
     pith__store s;
-    int code = begin_merge(&g, p, 1, NULL, err);
+    int code = begin_merge(&g, p, 1, err);
     if (!code) code = make_keys(&g, &s);
     if (!code) code = score_vocab(&g, &s.vocab);
     if (!code) code = pad_vocab(&g, &s.vocab);
@@ -631,57 +571,14 @@ static int check_folder(const pith__merge *p, const char *folder, pith_error *er
                       folder, p->to->name);
 }
 
-/* What transformers has no name for, its class would not read. */
-static int check_names(const merging *g, const char *folder) {
-    for (size_t i = 0; i < g->n; i++) {
-        pith__str name = g->out[i].tensor->name;
-        int known = name.n > 6 && (!memcmp(name.p, "model.", 6) || pith__str_is(name, "lm_head.weight"));
-        int fused = ends_with(name, ".qkv_proj.weight") && !(g->style->hf_style & PITH__HF_FUSED);
-        if (!known || fused)
-            return pith__fail(g->err, PITH_EARCH, "%s: transformers has no name for '%.*s' of %s", folder,
-                              name.n < 100 ? (int)name.n : 100, name.p, g->m->store.path);
-    }
-    return PITH_OK;
-}
-
-static int write_folder(pith__merge *p, const pith__store *style, merge_job *j, pith_error *err) {
-    merging g;
-    int code = begin_merge(&g, p, 0, style, err);
-    j->g = &g;
-    if (!code && style) code = check_names(&g, j->to);
-    if (!code) pith__together(&g.team, write_merged, j);
-    pith__arena_free(&g.arena);
-    return code ? code : j->code;
-}
-
-/* From a GGUF file or a checkpoint of llama2.c: the small files are made. */
-static int make_folder(pith__merge *p, const char *folder, pith_error *err) {
-    pith__said said[4] = { { NULL, 0, 0, 0 } };
-    static const char *const names[] = { "config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json" };
-    struct pith__small_file made[4];
-    int tokens = p->m->store.vocab.model != PITH__NONE;
-    const char *type = pith__folder_config(p->m, p->to, folder, &said[0], err);
-    int code = type ? PITH_OK : PITH_EARCH;
-    if (!code) pith__folder_generation(p->m, &said[1]);
-    if (!code && tokens) pith__folder_tokens(p->m, &said[2]);
-    if (!code && tokens) code = pith__folder_tokenizer(p->m, folder, &said[3], err);
-    for (int i = 0; i < 4 && !code; i++) {
-        if (said[i].failed) code = pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", folder);
-        made[i] = (struct pith__small_file){ names[i], { said[i].p, said[i].n } };
-    }
-    if (!code) {
-        const pith__store style = { .is_folder = 1, .hf_style = pith__hf_style_of(type) };
-        merge_job j = { .to = folder, .made = made, .n_made = tokens ? 4 : 2 };
-        code = write_folder(p, &style, &j, err);
-    }
-    for (int i = 0; i < 4; i++) free(said[i].p);
-    return code;
-}
-
 PITH_SHARED int pith__merge_folder(pith__merge *p, const char *folder, pith_error *err) {
     int code = check_folder(p, folder, err);
     if (code) return code;
-    if (!p->m->store.is_folder) return make_folder(p, folder, err);
-    merge_job j = { .to = folder };
-    return write_folder(p, NULL, &j, err);
+    if (!p->m->store.is_folder) return pith__folder_make(p, folder, err);
+    merging g;
+    code = begin_merge(&g, p, 0, err);
+    merge_job j = { .g = &g, .to = folder, .code = code };
+    if (!code) pith__together(&g.team, write_merged, &j);
+    pith__arena_free(&g.arena);
+    return j.code;
 }

@@ -126,6 +126,7 @@ typedef struct {
 PITH_SHARED int pith__store_sort(pith__store *s, pith_error *err); /* refuses names that come twice */
 PITH_SHARED const pith__key *pith__store_key(const pith__store *s, const char *name);
 PITH_SHARED const pith__tensor *pith__store_tensor(const pith__store *s, const char *name);
+PITH_SHARED int pith__layer_of(pith__str name); /* 3 of "blk.3.attn_q.weight"; -1: of none */
 PITH_SHARED int64_t pith__key_item(const pith__key *k, size_t i); /* integer i of an ARRAY; else 0 */
 PITH_SHARED int pith__store_add_int(pith__store *s, const char *name, int64_t i); /* before sorting */
 PITH_SHARED int pith__store_add_float(pith__store *s, const char *name, double f);
@@ -367,6 +368,9 @@ PITH_SHARED int pith__hf_fade_rates(pith__folder *f, pith__tensor *t); /* A_log 
 /* ---- formats/hfdelta.c: Qwen3.5 ---------------------------------------------------------------------- */
 
 PITH_SHARED void pith__hf_delta(pith__hf *c); /* fields of linear_attn -> keys */
+/* Where a tensor of this name has value heads: behind the keys and queries, dv numbers each, in its columns. 0: nowhere. */
+enum { PITH__HEADS = 1, PITH__HEADS_BEHIND = 2, PITH__HEADS_WIDE = 4, PITH__HEADS_COLUMNS = 8 };
+PITH_SHARED int pith__hf_delta_heads(pith__str name);
 PITH_SHARED int pith__hf_delta_layout(pith__folder *f, pith__tensor *t); /* as pith__hf_layout, of one tensor */
 /* ---- formats/hfgemma4.c --------------------------------------------------------------------------------- */
 
@@ -395,6 +399,31 @@ PITH_SHARED void pith__vocab_around(pith__vocab_reading *r, pith__json at); /* a
 
 /* ---- formats/hfrouting.c: how experts are chosen ------------------------------------------------------ */
 
+enum {
+    PITH__ROUTE_SUMS = 1,        /* the weights of the chosen experts always sum to 1; */
+    PITH__ROUTE_MAY_SUM = 2,     /* norm_topk_prob says whether they do: if there is none, they do not, */
+    PITH__ROUTE_DOES_SUM = 4,    /* and here they do */
+    PITH__ROUTE_NEVER_SUM = 128, /* norm_topk_prob is not read */
+    PITH__ROUTE_SIGMOIDS = 8,    /* scores are sigmoids, else softmax */
+    PITH__ROUTE_FACTOR = 16,     /* routed_scaling_factor */
+    PITH__ROUTE_GROUPS = 32,     /* n_group, topk_group */
+    PITH__ROUTE_METHODS = 256,   /* DeepSeek's own words: topk_method, scoring_func */
+    PITH__ROUTE_MAY_BE_NONE = 1 << 12, /* the count may be 0 */
+    PITH__ROUTE_LISTED = 1 << 13, /* moe_layers, interleave_moe_layer_step */
+    PITH__ROUTE_FIRST_DENSE = 64 /* first_k_dense_replace: so many layers at the beginning have no experts */
+};
+
+typedef struct {
+    const char *type;    /* model_type */
+    const char *count;   /* the field that says how many experts there are, */
+    const char *wide;    /* how wide each is; NULL: intermediate_size, */
+    const char *shared;  /* and how wide the one beside them is, or how many there are; NULL: there is none */
+    unsigned is;
+    int n, n_used, n_wide, n_shared; /* what those say in transformers' classes */
+    double factor;
+} pith__routing;
+
+PITH_SHARED const pith__routing *pith__hf_routing_of(const char *type); /* of a model_type; NULL: it has no experts */
 PITH_SHARED void pith__hf_routing(pith__hf *c, const char *type); /* fields of a family of this model_type -> keys */
 PITH_SHARED int pith__hf_turn_experts(pith__folder *f); /* stacks of matrices (in, out), under GGUF's names, become those of (out, in) */
 

@@ -95,22 +95,24 @@ static int order_tensor(pith__folder *f, pith__tensor *t, size_t first, size_t b
     return PITH_OK;
 }
 
-PITH_SHARED int pith__hf_delta_layout(pith__folder *f, pith__tensor *t) {
-    static const struct { const char *name; int keys, value, per_row; } ordered[] = { /* value 1: a head is dv rows or columns */
-        { "attn_qkv.weight", 1, 1, 0 }, { "ssm_conv1d.weight", 1, 1, 0 }, { "attn_gate.weight", 0, 1, 0 }, { "ssm_beta.weight", 0, 0, 0 },
-        { "ssm_alpha.weight", 0, 0, 0 }, { "ssm_a", 0, 0, 1 }, { "ssm_dt.bias", 0, 0, 1 }, { "ssm_out.weight", 0, 1, 1 },
+/* Which tensors have value heads, and where. */
+PITH_SHARED int pith__hf_delta_heads(pith__str name) {
+    static const struct { const char *name; int at; } ordered[] = {
+        { ".attn_qkv.weight", PITH__HEADS_BEHIND | PITH__HEADS_WIDE }, { ".ssm_conv1d.weight", PITH__HEADS_BEHIND | PITH__HEADS_WIDE },
+        { ".attn_gate.weight", PITH__HEADS_WIDE }, { ".ssm_beta.weight", 0 }, { ".ssm_alpha.weight", 0 }, { ".ssm_a", PITH__HEADS_COLUMNS },
+        { ".ssm_dt.bias", PITH__HEADS_COLUMNS }, { ".ssm_out.weight", PITH__HEADS_WIDE | PITH__HEADS_COLUMNS },
     };
-    pith__str name = t->name;
-    int code = PITH_OK;
-    if (pith__name_ends(name, ".ssm_a")) code = pith__hf_fade_rates(f, t);
-    if (pith__name_ends(name, ".ssm_conv1d.weight") && t->n_dim == 3 && t->shape[1] == 1) t->n_dim = 2, t->shape[1] = t->shape[2];
-    if (f->delta_values % f->delta_keys || f->delta_values == f->delta_keys) return code;
-    for (size_t i = 0; i < sizeof ordered / sizeof *ordered && !code; i++) {
-        char dotted[32];
-        snprintf(dotted, sizeof dotted, ".%s", ordered[i].name);
-        if (!pith__name_ends(name, dotted) || !t->cols) continue;
-        size_t unit = ordered[i].per_row ? t->row_bytes / t->cols : t->row_bytes, dv = ordered[i].value ? (size_t)f->delta_dv : 1;
-        code = order_tensor(f, t, ordered[i].keys ? 2 * (size_t)f->delta_keys * (size_t)f->delta_dk * unit : 0, dv * unit, ordered[i].per_row);
-    }
-    return code;
+    for (size_t i = 0; i < sizeof ordered / sizeof *ordered; i++)
+        if (pith__name_ends(name, ordered[i].name)) return PITH__HEADS | ordered[i].at;
+    return 0;
+}
+
+PITH_SHARED int pith__hf_delta_layout(pith__folder *f, pith__tensor *t) {
+    int code = PITH_OK, at = pith__hf_delta_heads(t->name);
+    if (pith__name_ends(t->name, ".ssm_a")) code = pith__hf_fade_rates(f, t);
+    if (pith__name_ends(t->name, ".ssm_conv1d.weight") && t->n_dim == 3 && t->shape[1] == 1) t->n_dim = 2, t->shape[1] = t->shape[2];
+    if (code || !at || !t->cols || f->delta_values % f->delta_keys || f->delta_values == f->delta_keys) return code;
+    size_t unit = at & PITH__HEADS_COLUMNS ? t->row_bytes / t->cols : t->row_bytes, dv = at & PITH__HEADS_WIDE ? (size_t)f->delta_dv : 1;
+    size_t first = at & PITH__HEADS_BEHIND ? 2 * (size_t)f->delta_keys * (size_t)f->delta_dk * unit : 0;
+    return order_tensor(f, t, first, dv * unit, (at & PITH__HEADS_COLUMNS) != 0);
 }

@@ -102,7 +102,8 @@ static const struct {
     { "vocab_projector", "output", DISTIL, PITH__HF_WORD_HEAD, 0 },
 };
 
-/* Behind "layers.7." and "blk.7.", before .weight or .bias; only in folders of this style, or not in them. */
+/* Behind "layers.7." and "blk.7.", before .weight or .bias; only in folders of this style, or not in them. Where a style has two
+ * names for one, the first is what is written. */
 static const struct {
     const char *hf, *gguf;
     int only, never;
@@ -174,6 +175,7 @@ static const struct {
     { "mlp.fc2", "ffn_down", FC, 0 },
     { "mlp.gate_up_proj", "ffn_up", FUSED, 0 },
     { "mlp.down_proj", "ffn_down", 0, FC | CFC | LLAMA4 },
+    { "mlp.router", "ffn_gate_inp", GPTOSS, 0 },
     { "mlp.gate", "ffn_gate_inp", 0, MIXTRAL | LLAMA4 },
     { "feed_forward.gate_proj", "ffn_gate", LLAMA4, 0 },
     { "feed_forward.up_proj", "ffn_up", LLAMA4, 0 },
@@ -183,7 +185,6 @@ static const struct {
     { "feed_forward.shared_expert.up_proj", "ffn_up_shexp", LLAMA4, 0 },
     { "feed_forward.shared_expert.down_proj", "ffn_down_shexp", LLAMA4, 0 },
     { "block_sparse_moe.gate", "ffn_gate_inp", MIXTRAL, 0 },
-    { "mlp.router", "ffn_gate_inp", GPTOSS, 0 },
     { "mlp.shared_expert.gate_proj", "ffn_gate_shexp", 0, SHARED | LLAMA4 },
     { "mlp.shared_expert.up_proj", "ffn_up_shexp", 0, SHARED | LLAMA4 },
     { "mlp.shared_expert.down_proj", "ffn_down_shexp", 0, SHARED | LLAMA4 },
@@ -260,8 +261,10 @@ static const struct {
     const char *hf, *gguf;
     int only, never;
 } name_whole[] = {
-    { "mlp.experts.gate_up_proj", "ffn_gate_up_exps.weight", 0, MIXTRAL | LLAMA4 },
-    { "mlp.experts.down_proj", "ffn_down_exps.weight", 0, MIXTRAL | LLAMA4 },
+    { "experts.gate_up_proj", "ffn_gate_up_exps.weight", GEMMA4, 0 },
+    { "experts.down_proj", "ffn_down_exps.weight", GEMMA4, 0 },
+    { "mlp.experts.gate_up_proj", "ffn_gate_up_exps.weight", 0, MIXTRAL | LLAMA4 | GRANITE4_MOE },
+    { "mlp.experts.down_proj", "ffn_down_exps.weight", 0, MIXTRAL | LLAMA4 | GRANITE4_MOE },
     { "feed_forward.experts.gate_up_proj", "ffn_gate_up_exps.weight", LLAMA4, 0 },
     { "feed_forward.experts.down_proj", "ffn_down_exps.weight", LLAMA4, 0 },
     { "mlp.experts.gate_up_proj_blocks", "ffn_gate_up_exps.blocks", GPTOSS, 0 },
@@ -279,8 +282,6 @@ static const struct {
     { "linear_attn.A_log", "ssm_a", DELTA, 0 },
     { "linear_attn.dt_bias", "ssm_dt.bias", DELTA, 0 },
     { "layer_scalar", "layer_output_scale.weight", GEMMA4, 0 },
-    { "experts.gate_up_proj", "ffn_gate_up_exps.weight", GEMMA4, 0 },
-    { "experts.down_proj", "ffn_down_exps.weight", GEMMA4, 0 },
     { "router.scale", "ffn_gate_inp.scale", GEMMA4, 0 },
     { "router.per_expert_scale", "ffn_down_exps.scale", GEMMA4, 0 },
 };

@@ -7,29 +7,12 @@
 #include <math.h>
 #include <string.h>
 
-enum {
-    SUMS = 1,            /* the weights of the chosen experts always sum to 1; */
-    MAY_SUM = 2,         /* norm_topk_prob says whether they do: if there is none, they do not, */
-    DOES_SUM = 4,        /* and here they do */
-    SIGMOIDS = 8,        /* scores are sigmoids, else softmax */
-    FACTOR = 16,         /* routed_scaling_factor */
-    GROUPS = 32,         /* n_group, topk_group */
-    NEVER_SUM = 128,     /* norm_topk_prob is not read */
-    METHODS = 256,       /* DeepSeek's own words: topk_method, scoring_func */
-    MAY_BE_NONE = 1 << 12,   /* the count may be 0 */
-    LISTED = 1 << 13,        /* moe_layers, interleave_moe_layer_step */
-    FIRST_DENSE = 64     /* first_k_dense_replace: so many layers at the beginning have no experts */
-};
+enum { SUMS = PITH__ROUTE_SUMS, MAY_SUM = PITH__ROUTE_MAY_SUM, DOES_SUM = PITH__ROUTE_DOES_SUM, NEVER_SUM = PITH__ROUTE_NEVER_SUM,
+       SIGMOIDS = PITH__ROUTE_SIGMOIDS, FACTOR = PITH__ROUTE_FACTOR, GROUPS = PITH__ROUTE_GROUPS, METHODS = PITH__ROUTE_METHODS,
+       MAY_BE_NONE = PITH__ROUTE_MAY_BE_NONE, FIRST_DENSE = PITH__ROUTE_FIRST_DENSE,
+       LISTED = PITH__ROUTE_LISTED };
 
-static const struct routing {
-    const char *type;    /* model_type */
-    const char *count;   /* the field that says how many experts there are, */
-    const char *wide;    /* how wide each is; NULL: intermediate_size, */
-    const char *shared;  /* and how wide the one beside them is, or how many there are; NULL: there is none */
-    unsigned is;
-    int n, n_used, n_wide, n_shared; /* what those say in transformers' classes */
-    double factor;
-} routings[] = {
+static const pith__routing routings[] = {
     { "mixtral", "num_local_experts", NULL, NULL, SUMS, 8, 2, 0, 0, 1 },
     { "qwen2_moe", "num_experts", "moe_intermediate_size", "shared_expert_intermediate_size", MAY_SUM, 60, 4, 1408, 5632, 1 },
     { "qwen3_moe", "num_experts", "moe_intermediate_size", NULL, MAY_SUM, 128, 8, 768, 0, 1 },
@@ -57,7 +40,7 @@ static const struct { const char *name; unsigned is; double value; } routing_fie
     { "topk_group", GROUPS, 1 }, { "first_k_dense_replace", FIRST_DENSE, 0 },
 };
 
-static void routing_refuse(pith__hf *c, const struct routing *r) {
+static void routing_refuse(pith__hf *c, const pith__routing *r) {
     static const char *const shared[] = { "n_shared_experts", "num_shared_experts", "shared_expert_intermediate_size" };
     double y = 0;
     for (size_t i = 0; i < sizeof routing_fields / sizeof *routing_fields; i++) {
@@ -75,7 +58,7 @@ static void routing_refuse(pith__hf *c, const struct routing *r) {
 }
 
 /* The experts that are beside the others: their width, or their number. */
-static void routing_shared(pith__hf *c, const struct routing *r) {
+static void routing_shared(pith__hf *c, const pith__routing *r) {
     int counts = r->shared && !strncmp(r->shared, "n_", 2);
     if (!r->shared) return;
     pith__hf_put_int(c, counts ? "expert_shared_count" : "expert_shared_feed_forward_length",
@@ -83,12 +66,18 @@ static void routing_shared(pith__hf *c, const struct routing *r) {
 }
 
 /* DeepSeek's files name how experts are chosen. V2's larger one chooses groups by their best expert, which is not built. */
-static void routing_method(pith__hf *c, const struct routing *r) {
+static void routing_method(pith__hf *c, const pith__routing *r) {
     int sigmoids = (r->is & SIGMOIDS) != 0;
     pith__json method = pith__hf_get(c->at, "topk_method"), score = pith__hf_get(c->at, "scoring_func");
     const char *known = sigmoids ? "noaux_tc" : "greedy", *scores = sigmoids ? "sigmoid" : "softmax";
     if (pith__json_type(method) && !pith__json_is(method, known)) pith__hf_wrong(c, method, PITH_EARCH, "topk_method", known);
     if (pith__json_type(score) && !pith__json_is(score, scores)) pith__hf_wrong(c, score, PITH_EARCH, "scoring_func", scores);
+}
+
+PITH_SHARED const pith__routing *pith__hf_routing_of(const char *type) {
+    for (size_t i = 0; i < sizeof routings / sizeof *routings; i++)
+        if (!strcmp(routings[i].type, type)) return &routings[i];
+    return NULL;
 }
 
 static int first_dense(pith__hf *c, const char *type) {
@@ -103,7 +92,7 @@ static int routing_listed(pith__hf *c) {
 }
 
 /* 1: some layer has experts. Which ones, the tensors say. */
-static int routing_somewhere(pith__hf *c, const struct routing *r) {
+static int routing_somewhere(pith__hf *c, const pith__routing *r) {
     pith__json only = pith__hf_get(c->at, "mlp_only_layers"), types = pith__hf_get(c->at, "mlp_layer_types"), it, item;
     int n = c->f->n_layer, some = 0, step = pith__hf_int(c, c->at, "decoder_sparse_step", 1, 1);
     if (r->is & FIRST_DENSE) return first_dense(c, r->type) < n;
@@ -120,10 +109,9 @@ static int routing_somewhere(pith__hf *c, const struct routing *r) {
 }
 
 PITH_SHARED void pith__hf_routing(pith__hf *c, const char *type) {
-    const struct routing *r = routings;
+    const pith__routing *r = pith__hf_routing_of(type);
     pith__json at = c->at;
-    while (r < routings + sizeof routings / sizeof *routings && strcmp(r->type, type) != 0) r++;
-    if (r == routings + sizeof routings / sizeof *routings) return;
+    if (!r) return;
     if (r->is & MAY_BE_NONE && pith__hf_int(c, at, r->count, 0, r->n) == 0) return;
     routing_refuse(c, r);
     if (!routing_somewhere(c, r)) return;

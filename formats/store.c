@@ -188,3 +188,11 @@ PITH_SHARED int pith__tensor_set(pith__tensor *t, const pith__store *s, int form
     t->data = data.p;
     return PITH_OK;
 }
+
+PITH_SHARED int pith__layer_of(pith__str name) {
+    int l = 0;
+    size_t i = 4;
+    if (name.n < 5 || memcmp(name.p, "blk.", 4) != 0) return -1;
+    for (; i < name.n && name.p[i] >= '0' && name.p[i] <= '9' && l < 1000000; i++) l = 10 * l + (name.p[i] - '0');
+    return i < name.n && name.p[i] == '.' ? l : -1;
+}

@@ -178,12 +178,14 @@ formats/pieces.c @ quantize @ (made != last && n_pair[made]) @ 0
 formats/pieces.c @ quantize @ if (n != n_pair[i]) return 0; @ ;
 merge.c @ quantize @ j.sum[i].wrong && g->plan->finite @ 0
 merge.c @ quantize @ t->importance ? t->importance @ 0 ? t->importance
-merge.c @ quantize @ is_small(own) && !fits @ 0 && !fits
-merge.c @ quantize @ has_norm(name)) t->plus = -1 @ has_norm(name)) t->plus = 0
+folderweights.c @ quantize @ t->way < TURNED && !fits_in @ 0 && !fits_in
+folderweights.c @ quantize @ t.change = LESS_ONE @ t.change = NOTHING
+folderweights.c @ models @ t.change = LOG @ t.change = NOTHING
+folderweights.c @ models @ return *which = (int)(i % 2), i / 2 @ return *which = (int)(i % 2), i
 requant.c @ quantize @ return i < n / 16; @ return i < n / 8;
 requant.c @ quantize @ c->n_expert == 8 && role == ROLE_O @ 0
 requant.c @ quantize @ bits(from) >= 8 @ bits(from) >= 4
-folderconfig.c @ quantize @ round((1 + 3 * b) / turns) @ round((1 + 2 * b) / turns)
+folderrope.c @ quantize @ round((1 + 3 * b) / turns) @ round((1 + 2 * b) / turns)
 folderconfig.c @ quantize @ n_plain && !(c->is->says @ 0 && !(c->is->says
 math/fit.c @ quantize @ low = g->guesses; low >= -g->inside; low-- @ low = -g->inside; low <= g->guesses; low++
 merge.c @ merge @ if (fabs((double)y) > fabs(x)) u--; @ ;

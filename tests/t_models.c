@@ -1,6 +1,7 @@
 /* t_models.c - open models against the float32 logits that transformers computed (../shared/families): 72 tokens, which is
  * more than every window and original context there. A folder and a GGUF file of the same weights give them; read at once,
  * token by token or in pieces they are the same to the bit. */
+#define _POSIX_C_SOURCE 200809L
 #include "fixture.h"
 #include "test.h"
 
@@ -116,7 +117,26 @@ static void check_file(const char *path, const wanted *w, double tol, const char
     pith_close(m);
 }
 
-/* A folder's weights in a GGUF file of ours: llama.cpp's names, its order of rows. */
+/* The GGUF file as a folder again, of the folder's own format: logits to the bit; or, of MXFP4, which becomes F16,
+ * near to it. */
+static void check_folder_of(const pith_model *gguf, const pith__format *to, const wanted *w, const float *want,
+                            double tol) {
+    static float got[MOST * WIDE];
+    char at[] = "/tmp/pith-models-XXXXXX", path[64];
+    pith_error e = { 0, "" };
+    if (!mkdtemp(at)) exit(99);
+    snprintf(path, sizeof path, "%s/x", at);
+    const pith__requant q = { .m = gguf };
+    pith_model *m = pith__requant_folder(&q, to, path, &e) ? NULL : pith_open(path, NULL, &e);
+    if (!m) FAIL("%s", e.text);
+    else if (evaluate(m, w, w->n, got)) NEAR(distance(got, want, (size_t)w->n * WIDE), 0, tol);
+    if (m) CHECK(m->store.is_folder && !m->store.n_dropped);
+    pith_close(m);
+    pith__remove_named(path, "", "");
+    rmdir(path), rmdir(at);
+}
+
+/* A folder's weights in a GGUF file of ours: llama.cpp's names, its order of rows; and back. */
 TEST(a_folder_as_gguf_gives_the_same_bits) {
     static wanted w;
     static float folder[MOST * WIDE], gguf[MOST * WIDE];
@@ -139,9 +159,12 @@ TEST(a_folder_as_gguf_gives_the_same_bits) {
         if (!again) FAIL("%s", e.text);
         if (again && evaluate(m, &w, w.n, folder) && evaluate(again, &w, w.n, gguf))
             CHECK(!memcmp(folder, gguf, (size_t)w.n * WIDE * sizeof *gguf));
+        if (again && !pith__hf_elder_of(again->hyper.arch))
+            check_folder_of(again, m->embd.tensor.format, &w, gguf, models[i].tol > 1e-3 ? models[i].tol : 0);
         for (size_t k = 0; again && k < again->store.n_tensor; k++) { /* floats, as llama.cpp wants them */
             const pith__tensor *t = &again->store.tensor[k];
-            if (pith__name_ends(t->name, "conv.weight") || pith__name_ends(t->name, "conv1d.weight")) EQ(t->format->id, PITH__F32);
+            if (pith__name_ends(t->name, "conv.weight") || pith__name_ends(t->name, "conv1d.weight"))
+                EQ(t->format->id, PITH__F32);
         }
         pith_close(again);
         pith_close(m);
