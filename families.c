@@ -303,6 +303,11 @@ static int read_latents(pith__opening *o) {
     return width;
 }
 
+/* Where the file does not say how wide a network without experts is, there is none: as wide as an expert, then. 0: it must say. */
+static int network_width(pith__opening *o) {
+    return o->m->hyper.n_expert ? int_key(o, "expert_feed_forward_length", 0, 0) : 0;
+}
+
 PITH_SHARED void pith__read_hyper(pith__opening *o) {
     pith__hyper *h = &o->m->hyper;
     const pith__family *f = o->family;
@@ -322,7 +327,7 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     if (most && most->type == PITH__INT && most->i > 0 && most->i < INT32_MAX)
         h->n_ctx_most = (int)most->i;
     h->n_expert = f->has & PITH__EXPERTS ? int_key(o, "expert_count", 0, 0) : 0;
-    h->n_ff = largest_key(o, "feed_forward_length", 0);
+    h->n_ff = largest_key(o, "feed_forward_length", network_width(o));
     if (h->n_expert) read_experts(o);
     if (o->code) return;
 
@@ -555,6 +560,9 @@ static pith__recurrent state_sizes(pith__opening *o, int mixer) {
 static int attends(pith__opening *o, int l) {
     if (!o->family->mixer) return 1;
     int period = int_key(o, "full_attention_interval", 1, o->family->mixer == PITH__DELTA ? 4 : 1);
+    const pith__key *states = key_of(o, "attention.recurrent_layers", 0); /* of llama.cpp since 2026: 1 where there is a state */
+    if (states && states->type == PITH__ARRAY && states->n >= (size_t)o->m->hyper.n_layer)
+        return !pith__key_item(states, (size_t)l);
     return layer_key(o, "attention.head_count_kv", l, o->m->hyper.n_head) && (l + 1) % period == 0;
 }
 
@@ -646,7 +654,7 @@ PITH_SHARED void pith__set_layers(pith__opening *o) {
         w->one_gate = w->mixer == PITH__ATTENTION && o->family->one_gate;
         w->head_dim = w->mask.window ? dim_window : dim;
         w->n_rot = w->mask.window ? n_rot_window : n_rot;
-        w->n_ff = layer_key(o, "feed_forward_length", l, 0);
+        w->n_ff = layer_key(o, "feed_forward_length", l, network_width(o));
         check_sizes(o, l, w);
         share_kv(o, l, h->n_layer - shared);
         if (o->code) return;

@@ -9,9 +9,9 @@
 #include <string.h>
 
 enum { /* the rules that several classes have */
-    GEMMA = PITH__SAYS_GELU | PITH__SAYS_BIAS | PITH__SAYS_WINDOW | PITH__SAYS_TYPES | PITH__SAYS_SCALAR |
+    GEMMA_SAYS = PITH__SAYS_GELU | PITH__SAYS_BIAS | PITH__SAYS_WINDOW | PITH__SAYS_TYPES | PITH__SAYS_SCALAR |
             PITH__SAYS_CAPS,
-    DEEPSEEK = PITH__SAYS_LATENT
+    DEEPSEEK_SAYS = PITH__SAYS_LATENT
 };
 
 static const pith__hf_class hf_classes[] = {
@@ -26,8 +26,8 @@ static const pith__hf_class hf_classes[] = {
     { "qwen35", "qwen3_5_text", "Qwen3_5ForCausalLM", 0, PITH__SAYS_BIAS | PITH__SAYS_DELTA },
     { "qwen35moe", "qwen3_5_moe_text", "Qwen3_5MoeForCausalLM", 1, PITH__SAYS_BIAS | PITH__SAYS_DELTA },
     { "gemma", "gemma", "GemmaForCausalLM", 0, PITH__SAYS_GELU | PITH__SAYS_BIAS },
-    { "gemma2", "gemma2", "Gemma2ForCausalLM", 0, GEMMA },
-    { "gemma3", "gemma3_text", "Gemma3ForCausalLM", 0, GEMMA | PITH__SAYS_LOCAL },
+    { "gemma2", "gemma2", "Gemma2ForCausalLM", 0, GEMMA_SAYS },
+    { "gemma3", "gemma3_text", "Gemma3ForCausalLM", 0, GEMMA_SAYS | PITH__SAYS_LOCAL },
     { "gemma4", "gemma4_text", "Gemma4ForCausalLM", -1,
       PITH__SAYS_GELU | PITH__SAYS_BIAS | PITH__SAYS_WINDOW | PITH__SAYS_TYPES | PITH__SAYS_GEMMA4 | PITH__SAYS_CAP |
       PITH__SAYS_TWO_ROPES },
@@ -58,9 +58,9 @@ static const pith__hf_class hf_classes[] = {
     { "lfm2", "lfm2", "Lfm2ForCausalLM", 0, PITH__SAYS_LFM },
     { "lfm2moe", "lfm2_moe", "Lfm2MoeForCausalLM", 1, PITH__SAYS_LFM },
     { "lfm3", "lfm3", "Lfm3ForCausalLM", 0, PITH__SAYS_LFM | PITH__SAYS_TWO_ROPES },
-    { "deepseek2", "deepseek_v2", "DeepseekV2ForCausalLM", 1, DEEPSEEK },
-    { "deepseek2", "deepseek_v3", "DeepseekV3ForCausalLM", 1, DEEPSEEK },
-    { "mistral4", "mistral4", "Mistral4ForCausalLM", 1, DEEPSEEK | PITH__SAYS_TEMPERATURE },
+    { "deepseek2", "deepseek_v2", "DeepseekV2ForCausalLM", 1, DEEPSEEK_SAYS },
+    { "deepseek2", "deepseek_v3", "DeepseekV3ForCausalLM", 1, DEEPSEEK_SAYS },
+    { "mistral4", "mistral4", "Mistral4ForCausalLM", 1, DEEPSEEK_SAYS | PITH__SAYS_TEMPERATURE },
 };
 
 /* ---- sizes ------------------------------------------------------------------------------------------------- */
@@ -123,7 +123,7 @@ static void say_biases(pith__saying *c) {
     if (says & PITH__SAYS_QK_NORM) pith__say_flag(c, "use_qk_norm", c->m->layer->q_norm.w.floats != NULL);
 }
 
-static int is_near_to(double a, double b) { return fabs(a - b) <= 1e-6 * fabs(b); }
+static int is_same_scale(double a, double b) { return fabs(a - b) <= 1e-6 * fabs(b); }
 
 static void say_cap(pith__saying *c, const char *name, double cap) {
     if (cap > 0) pith__say_single(c, name, cap);
@@ -139,7 +139,7 @@ static void say_scales(pith__saying *c) {
         said = pith__saying_key(c, "attention.scale") != NULL;
     if (says & PITH__SAYS_SCALAR && whole) pith__say_int(c, "query_pre_attn_scalar", (long long)scalar);
     else if (says & PITH__SAYS_SCALAR) pith__say_float(c, "query_pre_attn_scalar", scalar);
-    else if (!(says & PITH__SAYS_MULTIPLIERS) && said && !is_near_to(scalar, usual))
+    else if (!(says & PITH__SAYS_MULTIPLIERS) && said && !is_same_scale(scalar, usual))
         pith__no_field(c, "attention.scale");
     if (says & PITH__SAYS_CAPS) say_cap(c, "attn_logit_softcapping", (double)h->attn_softcap);
     if (says & (PITH__SAYS_CAPS | PITH__SAYS_CAP)) say_cap(c, "final_logit_softcapping", (double)h->logit_softcap);
@@ -150,9 +150,9 @@ static void say_scales(pith__saying *c) {
         pith__say_single(c, "embedding_multiplier", (double)h->embd_scale);
         pith__say_single(c, "residual_multiplier", (double)h->residual_scale);
         pith__say_single(c, "logits_scaling", pith__saying_float(c, "logit_scale", 1));
-    } else if (!is_near_to((double)h->residual_scale, 1) || (!(says & PITH__SAYS_LOGIT_SCALE) &&
-                                                             !is_near_to((double)h->logit_scale, 1)) ||
-               (!(says & PITH__SAYS_GELU) && !is_near_to((double)h->embd_scale, 1))) {
+    } else if (!is_same_scale((double)h->residual_scale, 1) || (!(says & PITH__SAYS_LOGIT_SCALE) &&
+                                                             !is_same_scale((double)h->logit_scale, 1)) ||
+               (!(says & PITH__SAYS_GELU) && !is_same_scale((double)h->embd_scale, 1))) {
         pith__no_field(c, "its scales");
     }
 }

@@ -11,14 +11,14 @@
 
 typedef struct folder_making folder_making;
 
-enum { /* where row i of a tensor (of ROWS), or number i of each row (of COLUMNS) lies in the model's */
-    AS_IS,
+enum { /* where row i of a tensor (of ITS_ROWS), or number i of each row (of ITS_COLUMNS) lies in the model's */
+    AS_IT_LIES,
     PAIRS,               /* q and k: channel i of a head rotates with i + half, not with its neighbour */
     BY_HEAD,             /* q, k and v head by head */
-    VALUE_HEADS,         /* those of a key head one after the other (formats/hfdelta.c) */
+    BY_VALUE_HEAD,         /* those of a key head one after the other (formats/hfdelta.c) */
     BEHIND, IN_TURNS     /* of two tensors: each rows of one, then as many of the other; or every other one */
 };
-enum { ROWS, COLUMNS, TURNED, KV_B }; /* TURNED: its rows are columns of the model's; KV_B: see formats/kvb.c */
+enum { ITS_ROWS, ITS_COLUMNS, TURNED, KV_B }; /* TURNED: its rows are columns of the model's; KV_B: see formats/kvb.c */
 enum { NOTHING, LESS_ONE, LOG };      /* what changes a number: norms of the Gemmas; rates at which a state fades */
 
 typedef struct {         /* a tensor of the folder */
@@ -29,8 +29,8 @@ typedef struct {         /* a tensor of the folder */
     size_t row0;         /* its first row in it */
     int way, order, change;
     size_t each;         /* rows of a head, or of a part */
-    size_t first;        /* VALUE_HEADS: rows before them; PAIRS: half the channels that rotate; KV_B: rows of a key */
-    size_t n_head, n_rep; /* BY_HEAD; VALUE_HEADS: key heads, and value heads for each */
+    size_t first;        /* BY_VALUE_HEAD: rows before them; PAIRS: half the channels that rotate; KV_B: rows of a key */
+    size_t n_head, n_rep; /* BY_HEAD; BY_VALUE_HEAD: key heads, and value heads for each */
 } folder_tensor;
 
 struct folder_making {
@@ -59,7 +59,7 @@ static size_t row_in_model(const folder_tensor *t, size_t i, int *which) {
         k = i % each;
         return k >= 2 * t->first ? i : i - k + (k < t->first ? 2 * k : 2 * (k - t->first) + 1);
     case BY_HEAD: return (i / each % 3 * t->n_head + i / each / 3) * each + i % each;
-    case VALUE_HEADS:
+    case BY_VALUE_HEAD:
         if (i < t->first) return i;
         j = (i - t->first) / each;
         return t->first + (j % t->n_rep * t->n_head + j / t->n_rep) * each + (i - t->first) % each;
@@ -79,10 +79,10 @@ static float rounded_to(int f, float x) {
 
 /* What pith__hf_fade_rates makes rate of: with few digits, as such a folder once had it, if there is such a number. */
 static float log_of_rate(float rate) {
-    static const int formats[] = { PITH__F16, PITH__BF16, PITH__F32 };
+    static const int small[] = { PITH__F16, PITH__BF16, PITH__F32 };
     float y = logf(-rate), up = y, down = y;
     for (int i = 0; i < 3; i++) {
-        float x = rounded_to(formats[i], y);
+        float x = rounded_to(small[i], y);
         if (-expf(x) >= rate && -expf(x) <= rate) return x;
     }
     for (int i = 0; i < 8; i++) {
@@ -97,7 +97,7 @@ static float log_of_rate(float rate) {
 static void floats_for_row(const folder_tensor *t, size_t r, float *x, float *room) {
     int which;
     size_t cols = t->tensor.cols, n = t->from[0]->cols;
-    if (t->way == ROWS) {
+    if (t->way == ITS_ROWS) {
         size_t at = t->row0 + row_in_model(t, r, &which);
         pith__row_floats(t->from[which], at, x);
     } else {
@@ -158,7 +158,7 @@ static size_t put_folder_rows(const folder_tensor *t, size_t r, size_t n, uint8_
         *code = block ? load_columns(t, head * cols, k, j.n, block) : PITH_EMEMORY;
         j.block = block;
     } else if (t->way == KV_B) {
-        values.from[0] = t->from[1], values.way = ROWS;
+        values.from[0] = t->from[1], values.way = ITS_ROWS;
         values.row0 = r / t->each * (t->each - t->first) + k - t->first;
         j.t = &values, j.r0 = 0;
     }
@@ -316,7 +316,7 @@ static void keep_stack(folder_making *g, int l, const char *part, const pith__te
 static void join_biases(folder_making *g, int l, const pith__tensor *gate, const pith__tensor *up) {
     char full[PITH__HF_NAME];
     folder_tensor t = folder_tensor_of(gate);
-    t.way = COLUMNS, t.order = IN_TURNS, t.from[1] = up;
+    t.way = ITS_COLUMNS, t.order = IN_TURNS, t.from[1] = up;
     set_shape(&t, 0, gate->rows, 2 * gate->cols);
     snprintf(full, sizeof full, "blk.%d.ffn_gate_up_exps.bias", l);
     add_folder_tensor(g, full, &t);
@@ -365,9 +365,9 @@ static void order_values(folder_tensor *t, const pith__recurrent *r, pith__str n
     size_t dv = (size_t)(r->n_inner / r->n_head), keys = 2 * (size_t)r->n_k_head * (size_t)r->dk;
     int at = pith__hf_delta_heads(name);
     if (!at || r->n_head == r->n_k_head) return;
-    t->order = VALUE_HEADS, t->n_head = (size_t)r->n_k_head, t->n_rep = (size_t)(r->n_head / r->n_k_head);
+    t->order = BY_VALUE_HEAD, t->n_head = (size_t)r->n_k_head, t->n_rep = (size_t)(r->n_head / r->n_k_head);
     t->each = at & PITH__HEADS_WIDE ? dv : 1, t->first = at & PITH__HEADS_BEHIND ? keys : 0;
-    if (at & PITH__HEADS_COLUMNS) t->way = COLUMNS;
+    if (at & PITH__HEADS_COLUMNS) t->way = ITS_COLUMNS;
 }
 
 static int is_q_or_k(const char *part) {
@@ -398,7 +398,7 @@ static void add_as_one(folder_making *g, int l, const char *part, const char *gg
     if (layer && is_q_or_k(part) && neighbours)
         t.order = PAIRS, t.each = (size_t)layer->head_dim, t.first = (size_t)layer->n_rot / 2;
     if (laid == PITH__BY_HEAD) t.order = BY_HEAD, t.each = (size_t)h->head_dim, t.n_head = (size_t)h->n_head;
-    if (t.order && own->rows == 1) t.way = COLUMNS;
+    if (t.order && own->rows == 1) t.way = ITS_COLUMNS;
     if (laid == PITH__ACROSS) t.way = TURNED, set_shape(&t, 0, own->cols, own->rows);
     if (pith__name_ends(own->name, "conv.weight") || pith__name_ends(own->name, "conv1d.weight")) {
         t.tensor.n_dim = 3, t.tensor.shape[2] = t.tensor.shape[1], t.tensor.shape[1] = 1;

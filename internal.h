@@ -608,7 +608,7 @@ typedef struct {
     void *chooser;
     const char *what;         /* the word for the progress; NULL: merging */
     const pith__progress *progress; /* or NULL */
-    pith__merged *report;     /* (n_report <= the tensors of the model) those that adapters change; NULL: not wanted */
+    pith__merged *report;     /* (n_report <= twice the tensors of the model) those that adapters change; NULL: not wanted */
     size_t n_report;
 } pith__merge;
 

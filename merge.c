@@ -261,17 +261,19 @@ static const pith__weight *const *weights_in(const merging *g, pith__str name, s
     return g->weight + lo;
 }
 
-/* The rows of the model's tensor own are the next ones of t, which has room for its parts. */
-static void add_parts(const merging *g, merge_tensor *t, const pith__tensor *own) {
+/* The rows of the model's tensor own are the next ones of t, which has room for its parts; or, step 2, those of every other
+ * matrix in it from the first one on. */
+static void add_parts(const merging *g, merge_tensor *t, const pith__tensor *own, size_t first, size_t step) {
     size_t n, row = 0;
     const pith__weight *const *w = weights_in(g, own->name, &n);
     if (t->n_part) row = t->part[t->n_part - 1].out0 + t->part[t->n_part - 1].rows;
     const merge_part whole = { .from = numbers_of(g, own), .out0 = row, .rows = own->rows };
     if (!n) t->part[t->n_part++] = whole;
-    for (size_t k = 0; k < n; k++) {
+    for (size_t k = first; k < n; k += step) {
         merge_part *p = &t->part[t->n_part++];
         *p = whole;
-        p->w = w[k], p->row0 = w[k]->from / own->cols, p->out0 += p->row0, p->rows = w[k]->tensor.rows;
+        p->w = w[k], p->row0 = w[k]->from / own->cols, p->rows = w[k]->tensor.rows;
+        p->out0 += step > 1 ? k / step * p->rows : p->row0;
         for (int i = 0; g->plan->by && i < g->plan->by->n; i++)
             t->touched |= g->plan->by->of[i].adapter->pair[p->w->index].r > 0;
     }
@@ -330,7 +332,7 @@ static int add_tensor(merging *g, const char *name, const pith__tensor *const *o
     t->stacked = n > 1;
     int before = !g->gguf && g->m->store.skip_positions && pith__str_is(own[0]->name, "position_embd.weight");
     if (before) add_rows_before(g, t, &from[1], own[0]);
-    for (size_t i = 0; i < n; i++) add_parts(g, t, own[i]);
+    for (size_t i = 0; i < n; i++) add_parts(g, t, own[i], 0, 1);
     if (n > 1) t->tensor.n_dim = 3, t->tensor.shape[0] = n;
     if (n > 1) t->tensor.shape[1] = own[0]->rows, t->tensor.shape[2] = own[0]->cols;
     t->tensor.rows *= n;
@@ -391,6 +393,37 @@ static int add_stack(merging *g, const char *stack) {
     return own && add_tensor(g, stack, own, n);
 }
 
+/* Gate and up of one network, or of each expert of a stack, are one tensor in folders of these families; llama.cpp reads them
+ * as two. 1: own is such a tensor, and these are their names. */
+static int is_gate_and_up(const merging *g, const char *gguf, const pith__tensor *own, char *gate, char *up) {
+    static const char *const ends[][3] = { { "ffn_up.weight", "ffn_gate.weight", "ffn_up.weight" },
+        { "ffn_up_shexp.weight", "ffn_gate_shexp.weight", "ffn_up_shexp.weight" },
+        { "ffn_gate_up_exps.weight", "ffn_gate_exps.weight", "ffn_up_exps.weight" } };
+    const char *arch = g->m->hyper.arch;
+    size_t n;
+    weights_in(g, own->name, &n);
+    if (n < 2 || n % 2 || (strcmp(arch, "granitehybrid") != 0 && strcmp(arch, "llama4") != 0)) return 0;
+    for (int i = 0; i < 3; i++) {
+        if (!ends_with(own->name, ends[i][0])) continue;
+        size_t stem = strlen(gguf) - strlen(ends[i][0]);
+        snprintf(gate, PITH__HF_NAME, "%.*s%s", (int)stem, gguf, ends[i][1]);
+        snprintf(up, PITH__HF_NAME, "%.*s%s", (int)stem, gguf, ends[i][2]);
+        return 1;
+    }
+    return 0;
+}
+
+/* Every other matrix of own, from the first one on, as a tensor NAME. */
+static int add_half(merging *g, const char *name, const pith__tensor *own, size_t first) {
+    merge_tensor *t = &g->tensor[g->n];
+    int d = own->n_dim > 2 ? 1 : 0;
+    if (!add_tensor(g, name, &own, 1)) return 0;
+    t->n_part = 0, t->stacked = 1, t->touched = 0;
+    add_parts(g, t, own, first, 2);
+    t->tensor.rows /= 2, t->tensor.shape[d] /= 2;
+    return 1;
+}
+
 /* Of a checkpoint: where training stood, and its optimizer's means. They are of no use beside other weights. */
 static int is_of_training(pith__str name) {
     static const char *const begins[] = { "adam_m.", "adam_v.", "pith.train." };
@@ -409,6 +442,7 @@ static int add_own(merging *g, const pith__tensor *own) {
         if (!strncmp(gguf, "rope_", 5) || !strncmp(gguf, "dense_", 6)) return 1; /* these are in folders of their own */
         return add_tensor(g, pith__shown_name(s, gguf, room), &own, 1);
     }
+    if (is_gate_and_up(g, gguf, own, room, stack)) return add_half(g, room, own, 0) && add_half(g, stack, own, 1);
     int e = s->is_folder ? pith__stack_name(own->name, stack) : -1;
     if (e < 0) return add_tensor(g, gguf, &own, 1);
     return e > 0 || add_stack(g, stack);
@@ -434,8 +468,8 @@ static int begin_merge(merging *g, pith__merge *plan, int gguf, pith_error *err)
     *g = (merging){ .plan = plan, .m = m, .gguf = gguf, .err = err };
     plan->n_report = 0;
     int good = list_weights(g) && make_order(g);
-    if (good) g->tensor = pith__arena_new(&g->arena, n, sizeof *g->tensor);
-    if (good) g->out = pith__arena_new(&g->arena, n, sizeof *g->out);
+    if (good) g->tensor = pith__arena_new(&g->arena, 2 * n, sizeof *g->tensor); /* some become two */
+    if (good) g->out = pith__arena_new(&g->arena, 2 * n, sizeof *g->out);
     good = good && g->tensor && g->out;
     for (size_t i = 0; i < n && good; i++) good = add_own(g, &m->store.tensor[i]);
     if (g->n && gguf) qsort(g->out, g->n, sizeof *g->out, layer_order);

@@ -226,6 +226,11 @@ PITH_SHARED void pith__hf_put_int(pith__hf *c, const char *name, int i) {
     pith__hf_added(c, pith__store_add_int(c->f->s, key_name(c, name, full, sizeof full), i));
 }
 
+PITH_SHARED void pith__hf_put_flag(pith__hf *c, const char *name, int yes) {
+    pith__hf_put_int(c, name, yes);
+    if (!c->code) c->f->s->key[c->f->s->n_key - 1].type = PITH__BOOL;
+}
+
 PITH_SHARED void pith__hf_put_float(pith__hf *c, const char *name, double y) {
     char full[96];
     pith__hf_added(c, pith__store_add_float(c->f->s, key_name(c, name, full, sizeof full), y));

@@ -260,6 +260,7 @@ PITH_SHARED void pith__hf_wrong(pith__hf *c, pith__json j, int code, const char 
 /* Keys of the store, "ARCH.NAME"; added: the code of pith__store_add_*, which may be no memory. */
 PITH_SHARED void pith__hf_added(pith__hf *c, int code);
 PITH_SHARED void pith__hf_put_int(pith__hf *c, const char *name, int i);
+PITH_SHARED void pith__hf_put_flag(pith__hf *c, const char *name, int yes); /* what llama.cpp wants as true or false */
 PITH_SHARED void pith__hf_put_float(pith__hf *c, const char *name, double y);
 PITH_SHARED void pith__hf_put_string(pith__hf *c, const char *name, const char *s);
 PITH_SHARED void pith__hf_put_ints(pith__hf *c, const char *name, const int32_t *y); /* (n_layer), which stay */

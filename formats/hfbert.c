@@ -176,7 +176,7 @@ PITH_SHARED int pith__hf_elder(pith__hf *c) {
     pith__hf_put_int(c, "context_length", c->n_ctx);
     if (e->style == PITH__HF_MODERN) elder_windows(c);
     if (e->style == PITH__HF_NEOX)
-        pith__hf_put_int(c, "use_parallel_residual", pith__hf_bool(c, c->at, "use_parallel_residual", 1));
+        pith__hf_put_flag(c, "use_parallel_residual", pith__hf_bool(c, c->at, "use_parallel_residual", 1));
     c->f->s->is_folder = 1;
     c->f->s->hf_style = e->style;
     c->f->tied = pith__hf_bool(c, c->at, "tie_word_embeddings", e->style != PITH__HF_NEOX) || e->style != PITH__HF_NEOX;

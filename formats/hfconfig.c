@@ -462,7 +462,7 @@ static void config_extras(pith__hf *c, pith__json outer) {
     }
     if (reads & READS_CLIP && pith__json_type(pith__hf_get(at, "clip_qkv")))
         pith__hf_put_float(c, "attention.clamp_kqv", pith__hf_positive(c, at, "clip_qkv", NAN));
-    if (reads & READS_PARALLEL) pith__hf_put_int(c, "use_parallel_residual", pith__hf_bool(c, at, "use_parallel_residual", 0));
+    if (reads & READS_PARALLEL) pith__hf_put_flag(c, "use_parallel_residual", pith__hf_bool(c, at, "use_parallel_residual", 0));
     if (reads & READS_EXPERTS) pith__hf_routing(c, c->family->type);
     if (c->family->style & PITH__HF_GPTOSS) pith__hf_gptoss(c, outer);
     if (c->family->is & HF_LLAMA4) config_llama4(c);

@@ -129,7 +129,7 @@ static void hybrid_granite(pith__hf *c) {
             pith__hf_wrong(c, item, PITH_EARCH, "time_step_limit", "from 0 on, without an end");
     if (pith__json_type(rotates) && !pith__json_is(rotates, "rope") && !pith__json_is(rotates, "nope"))
         pith__hf_wrong(c, rotates, PITH_EARCH, "position_embedding_type", "rope, nope or null");
-    pith__hf_put_int(c, "rope.scaling.finetuned", pith__json_is(rotates, "rope"));
+    pith__hf_put_flag(c, "rope.scaling.finetuned", pith__json_is(rotates, "rope"));
     pith__hf_put_int(c, "ssm.conv_kernel", pith__hf_int(c, at, "mamba_d_conv", 2, 4));
     pith__hf_put_int(c, "ssm.state_size", pith__hf_int(c, at, "mamba_d_state", 1, 256));
     pith__hf_put_int(c, "ssm.group_count", c->f->n_group);

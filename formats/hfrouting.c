@@ -17,7 +17,7 @@ static const pith__routing routings[] = {
     { "qwen2_moe", "num_experts", "moe_intermediate_size", "shared_expert_intermediate_size", MAY_SUM, 60, 4, 1408, 5632, 1 },
     { "qwen3_moe", "num_experts", "moe_intermediate_size", NULL, MAY_SUM, 128, 8, 768, 0, 1 },
     { "qwen3_5_moe_text", "num_experts", "moe_intermediate_size", "shared_expert_intermediate_size", SUMS, 256, 8, 512, 512, 1 },
-    { "gpt_oss", "num_local_experts", NULL, NULL, SUMS, 128, 4, 0, 0, 1 },
+    { "gpt_oss", "num_local_experts", NULL, NULL, SUMS, 128, 4, 2880, 0, 1 },
     { "llama4_text", "num_local_experts", "intermediate_size", NULL, MAY_SUM | SIGMOIDS | LISTED, 16, 1, 8192, 0, 1 },
     { "olmoe", "num_experts", NULL, NULL, MAY_SUM, 64, 8, 0, 0, 1 },
     { "granitemoehybrid", "num_local_experts", NULL, "shared_intermediate_size", SUMS | MAY_BE_NONE, 8, 2, 0, 1024, 1 },
@@ -81,7 +81,10 @@ PITH_SHARED const pith__routing *pith__hf_routing_of(const char *type) {
 }
 
 static int first_dense(pith__hf *c, const char *type) {
-    return pith__hf_int(c, c->at, "first_k_dense_replace", 0, !strcmp(type, "deepseek_v3") ? 3 : !strcmp(type, "glm4_moe"));
+    pith__json types = pith__hf_get(c->at, "mlp_layer_types"), item; /* GLM-4.7-Flash, as transformers 5 has it */
+    int n = 0, listed = pith__json_type(types) != 0;
+    while (listed && pith__json_next(&types, NULL, &item) && pith__json_is(item, "dense")) n++;
+    return listed ? n : pith__hf_int(c, c->at, "first_k_dense_replace", 0, !strcmp(type, "deepseek_v3") ? 3 : !strncmp(type, "glm4_moe", 8));
 }
 
 /* Llama 4: the layers with experts are listed, or they are the last of every so many. */
@@ -119,11 +122,12 @@ PITH_SHARED void pith__hf_routing(pith__hf *c, const char *type) {
     const char *count = pith__json_type(pith__hf_get(at, r->count)) ? r->count : "num_local_experts";
     pith__hf_put_int(c, "expert_count", pith__hf_int(c, at, count, 1, r->n));
     pith__hf_put_int(c, "expert_used_count", pith__hf_int(c, at, "num_experts_per_tok", 1, r->n_used));
-    if (r->wide) pith__hf_put_int(c, "expert_feed_forward_length", pith__hf_int(c, at, r->wide, 1, r->n_wide));
+    const char *wide = r->wide ? r->wide : "intermediate_size";
+    if (r->n_wide) pith__hf_put_int(c, "expert_feed_forward_length", pith__hf_int(c, at, wide, 1, r->n_wide));
     routing_shared(c, r);
     if (r->is & METHODS) routing_method(c, r);
     int sums = r->is & SUMS || (!(r->is & NEVER_SUM) && pith__hf_bool(c, at, "norm_topk_prob", (r->is & DOES_SUM) != 0));
-    pith__hf_put_int(c, "expert_weights_norm", sums);
+    pith__hf_put_flag(c, "expert_weights_norm", sums);
     if (r->is & SIGMOIDS) pith__hf_put_int(c, "expert_gating_func", 2);
     if (r->is & FACTOR) pith__hf_put_float(c, "expert_weights_scale", pith__hf_positive(c, at, "routed_scaling_factor", r->factor));
     int v3 = !strcmp(type, "deepseek_v3");
@@ -131,7 +135,8 @@ PITH_SHARED void pith__hf_routing(pith__hf *c, const char *type) {
         pith__hf_put_int(c, "expert_group_count", pith__hf_int(c, at, "n_group", 1, v3 ? 8 : 1));
         pith__hf_put_int(c, "expert_group_used_count", pith__hf_int(c, at, "topk_group", 1, v3 ? 4 : 1));
     }
-    if (r->is & FIRST_DENSE) pith__hf_put_int(c, "leading_dense_block_count", first_dense(c, type));
+    if (r->is & LISTED) pith__hf_put_int(c, "interleave_moe_layer_step", pith__hf_int(c, at, "interleave_moe_layer_step", 1, 1));
+    if (r->is & (FIRST_DENSE | METHODS)) pith__hf_put_int(c, "leading_dense_block_count", first_dense(c, type));
 }
 
 /* ---- stacks ------------------------------------------------------------------------------------ */

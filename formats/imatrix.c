@@ -187,9 +187,27 @@ PITH_SHARED int pith__imatrix_read(pith__imatrix *im, const char *path, pith_err
 
 /* ---- finding --------------------------------------------------------------------------------- */
 
+/* Where gate and up are one tensor, as in some folders, both have its inputs. The name with another end. */
+static int other_name(pith__str name, const char *end, const char *other, char to[PITH__HF_NAME]) {
+    size_t n = strlen(end);
+    if (!pith__name_ends(name, end) || name.n - n + strlen(other) >= PITH__HF_NAME) return 0;
+    snprintf(to, PITH__HF_NAME, "%.*s%s", (int)(name.n - n), name.p, other);
+    return 1;
+}
+
 PITH_SHARED const pith__inputs *pith__imatrix_of(const pith__imatrix *im, pith__str name) {
+    static const char *const joined[][2] = { { ".ffn_gate_exps.weight", ".ffn_gate_up_exps.weight" },
+        { ".ffn_up_exps.weight", ".ffn_gate_up_exps.weight" }, { ".ffn_gate_shexp.weight", ".ffn_up_shexp.weight" },
+        { ".ffn_gate.weight", ".ffn_up.weight" } };
+    char other[PITH__HF_NAME];
     pith__inputs key = { .name = name };
-    return im->n ? bsearch(&key, im->of, im->n, sizeof *im->of, by_name_of) : NULL;
+    const pith__inputs *in = im->n ? bsearch(&key, im->of, im->n, sizeof *im->of, by_name_of) : NULL;
+    for (size_t i = 0; im->n && !in && i < sizeof joined / sizeof *joined; i++) {
+        if (!other_name(name, joined[i][0], joined[i][1], other)) continue;
+        key.name = pith__str_of(other);
+        in = bsearch(&key, im->of, im->n, sizeof *im->of, by_name_of);
+    }
+    return in;
 }
 
 PITH_SHARED int pith__importance(const pith__imatrix *im, const pith__tensor *t, const float **w, pith_error *err) {
@@ -222,6 +240,11 @@ PITH_SHARED int pith__imatrix_check(const pith__imatrix *im, const pith__out *ou
         pith__str name = im->of[i].name;
         const pith__tensor *const *own = bsearch(&name, t, n, sizeof *t, out_order);
         const float *w;
+        char half[PITH__HF_NAME];
+        if (!own && other_name(name, ".ffn_gate_up_exps.weight", ".ffn_up_exps.weight", half)) {
+            const pith__str up = pith__str_of(half);
+            own = bsearch(&up, t, n, sizeof *t, out_order);
+        }
         if (own) code = pith__importance(im, *own, &w, err);
         else code = pith__fail(err, PITH_EDATA, "%s: is of another model: it has '%.*s', which %s has not", im->store.path,
                                shown_chars(name), name.p, model);

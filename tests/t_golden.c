@@ -158,6 +158,10 @@ TEST(sizes_layer_by_layer) {
     same("llama_wide", keys);
 }
 
+TEST(where_all_layers_have_experts_no_other_width_is_said) { /* as llama.cpp writes Qwen3.5 MoE */
+    same("qwen3moe", without(golden_named("qwen3moe")->keys, "qwen3moe.feed_forward_length"));
+}
+
 TEST(a_factor_alone_is_linear) {
     same("llama_linear", without(golden_named("llama_linear")->keys, "llama.rope.scaling.type"));
     const char *old = with(without(golden_named("llama_linear")->keys, "llama.rope.scaling.factor"),
@@ -210,6 +214,7 @@ int main(void) {
     RUN(families);
     RUN(longrope_turns_the_whole_text);
     RUN(sizes_layer_by_layer);
+    RUN(where_all_layers_have_experts_no_other_width_is_said);
     RUN(a_factor_alone_is_linear);
     RUN(nothing_said_as_zero);
     RUN(what_cannot_run_is_refused);

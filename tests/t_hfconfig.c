@@ -196,6 +196,7 @@ static void read_keys(const char *text) {
 
 static double number(const char *name) {
     const pith__key *k = pith__store_key(&store, name);
+    if (k && k->type == PITH__BOOL) return (double)k->i;
     return k && (k->type == PITH__INT || k->type == PITH__FLOAT) ? k->f : NAN;
 }
 
@@ -329,6 +330,7 @@ TEST(latents_become_keys) {
     read_keys("{\"model_type\":\"deepseek_v2\",\"vocab_size\":16,\"q_lora_rank\":null,\"num_experts_per_tok\":6,\"norm_topk_prob\":true,"
               "\"rope_parameters\":{\"rope_type\":\"yarn\",\"factor\":40,\"mscale\":0.707,\"mscale_all_dim\":0.707}}");
     CHECK(!pith__store_key(&store, "deepseek2.attention.q_lora_rank"));
+    EQ(pith__store_key(&store, "deepseek2.expert_weights_norm")->type, PITH__BOOL); /* llama.cpp wants no number */
     EQ(number("deepseek2.expert_weights_norm"), 0); /* whatever it says: its class does not read it */
     NEAR(number("deepseek2.rope.scaling.yarn_log_multiplier"), 0.0707, 1e-12);
     CHECK(!pith__store_key(&store, "deepseek2.rope.scaling.attn_factor"));

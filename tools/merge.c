@@ -152,7 +152,7 @@ static int merge(merge_options *o, const pith_model *m, const pith__format *to) 
     pith__merge plan = { .m = m, .by = &by, .to = to, .chat_template = template_of(o), .progress = &watch };
     int code = pith__merge_name(m, &by, &merged, &arena, &e) ? report(&e) : 0;
     plan.merged = merged;
-    plan.report = calloc(m->store.n_tensor, sizeof *plan.report);
+    plan.report = calloc(2 * m->store.n_tensor, sizeof *plan.report);
     if (!code && !plan.report) code = complain(FAILED, "no memory for the report");
     if (!code && (is_gguf(o->out) ? pith__merge_gguf(&plan, o->out, &e) : pith__merge_folder(&plan, o->out, &e)))
         code = report(&e);
