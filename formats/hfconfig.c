@@ -387,6 +387,21 @@ static void config_refuse(pith__hf *c, pith__json outer) {
     }
 }
 
+/* What is added below the root of a norm. */
+static double config_eps(pith__hf *c) {
+    const struct pith__hf_family *d = c->family;
+    pith__json at = c->at;
+    int layer = (d->is & HF_LAYER_NORM) != 0;
+    const char *eps_name = d->style & PITH__HF_CFC ? "norm_epsilon" : layer ? "layer_norm_eps" : d->style & PITH__HF_LFM ? "norm_eps" : "rms_norm_eps";
+    int lfm3 = d->style & PITH__HF_LFM && !(d->style & PITH__HF_LFM2); /* to transformers both names are one field there */
+    if (lfm3 && pith__json_type(pith__hf_get(at, "rms_norm_eps"))) eps_name = "rms_norm_eps";
+    double eps = d->is & HF_OLMO ? d->eps : pith__hf_float(c, at, eps_name, d->eps);
+    if (!(eps >= 0 && eps <= FLT_MAX))
+        pith__hf_wrong(c, pith__hf_get(at, eps_name), PITH_EFORMAT, eps_name, "a float of 0 or more");
+    pith__hf_put_float(c, layer ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", eps);
+    return eps;
+}
+
 static void config_sizes(pith__hf *c) {
     const struct pith__hf_family *d = c->family;
     pith__json at = c->at, kv = pith__json_get(at, "num_key_value_heads");
@@ -408,12 +423,7 @@ static void config_sizes(pith__hf *c) {
     if (d->style & PITH__HF_GRANITE4 && pith__hf_int(c, at, "num_local_experts", 0, 8) == 0)
         n_ff = pith__hf_int(c, at, "shared_intermediate_size", 1, 1024); /* without experts it is the one network */
     if (!(d->reads & READS_GEMMA4)) pith__hf_put_int(c, "feed_forward_length", n_ff);
-    int layer = (d->is & HF_LAYER_NORM) != 0;
-    const char *eps_name = d->style & PITH__HF_CFC ? "norm_epsilon" : layer ? "layer_norm_eps" : d->style & PITH__HF_LFM ? "norm_eps" : "rms_norm_eps";
-    double eps = d->is & HF_OLMO ? d->eps : pith__hf_float(c, at, eps_name, d->eps);
-    if (!(eps >= 0 && eps <= FLT_MAX))
-        pith__hf_wrong(c, pith__hf_get(at, eps_name), PITH_EFORMAT, eps_name, "a float of 0 or more");
-    pith__hf_put_float(c, layer ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", eps);
+    double eps = config_eps(c);
     if (d->reads & READS_LATENT) {
         pith__hf_latent(c, d->type, eps);
     } else if (!(d->reads & READS_GEMMA4)) {

@@ -485,6 +485,11 @@ TEST(fields_of_tensors_that_may_be_there) {
     refused_config("{\"model_type\":\"gpt_neox\",\"head_dim\":8}", "head_dim is 8, need the hidden size over the number of heads");
 }
 
+TEST(lfm3_has_two_names_for_eps) {
+    read_config("{\"model_type\":\"lfm3\",\"num_hidden_layers\":1,\"layer_types\":[\"full_attention\"],\"rms_norm_eps\":0.5," GEMMA4_ROPE "}");
+    NEAR(number("lfm3.attention.layer_norm_rms_epsilon"), 0.5, 0);
+}
+
 /* Words of a matrix of their own have its bias, as transformers takes them; else they have the head's. */
 TEST(words_have_one_bias) {
     pith__folder f = { .s = &store, .dir = folder, .err = &error };
@@ -735,6 +740,7 @@ int main(void) {
     RUN(gemma4_layers_have_sizes);
     RUN(gemma4_that_cannot_run);
     RUN(fields_of_tensors_that_may_be_there);
+    RUN(lfm3_has_two_names_for_eps);
     RUN(words_have_one_bias);
     RUN(modernbert_may_order_its_layers);
     RUN(experts_of_no_layer);
