@@ -287,7 +287,7 @@ static double peft_alpha(const exporting *x, const lora_module *m) {
     return memcmp(&again, &m->scale, sizeof again) ? exact : (double)near;
 }
 
-/* "q_proj" and so on, where all modules of that name have a pair; peft would make one for each of them, so else
+/* "q_proj" and so on, where all modules of that name have a pair; peft would make one for each of them, in a tower too, so else
  * come the whole names. */
 static void name_targets(exporting *x, const char *const *module, pith__peft *p, const char **target) {
     enum { ENDS = 32 };
@@ -298,7 +298,7 @@ static void name_targets(exporting *x, const char *const *module, pith__peft *p,
         size_t k = 0;
         while (k < n_end && strcmp(ends[k].name, end) != 0) k++;
         if (k == n_end && n_end < ENDS) ends[n_end].name = end, ends[n_end++].whole = 1;
-        if (k < n_end && !x->module[i].r) ends[k].whole = 0;
+        if (k < n_end && (!x->module[i].r || has_tower(x->a->model))) ends[k].whole = 0;
     }
     for (size_t k = 0; k < n_end; k++)
         if (ends[k].whole) target[p->n_target++] = ends[k].name;

@@ -348,6 +348,10 @@ static int bind_tensor(const reading *d) {
     int routed = l->router.tensor.data != NULL;
     w[0] = !is_expert && l->router_norm.w.floats ? ffn_weight(&l->shared, part) : NULL; /* Gemma 4: beside the experts */
     if (w[0]) return bind_pairs(d, w, 1, 0);
+    if (routed && !is_expert && !strcmp(m->hyper.arch, "granitehybrid")) { /* shared_mlp, which has these names without experts */
+        if (!strcmp(part, "ffn_up") && d->high->rows == 2 * l->shared.up.tensor.rows) return bind_pairs(d, (const pith__weight *[]){ &l->shared.gate, &l->shared.up }, 2, 0);
+        if (!strcmp(part, "ffn_down")) return bind_pairs(d, (const pith__weight *[]){ &l->shared.down }, 1, 0);
+    }
     if (is_expert != routed && ffn_weight(l->ffn, part)) return no_place(d);
     if (e < 0 || (is_expert && e >= m->hyper.n_expert)) return no_place(d);
     w[0] = &l->q, w[1] = &l->k, w[2] = &l->v;

@@ -196,7 +196,7 @@ static int style_of(pith__str module) {
         { "transformer.layer.", PITH__HF_DISTIL }, { "per_layer_", PITH__HF_GEMMA4 },
         { ".linear_attn.", PITH__HF_DELTA }, { ".mamba.", PITH__HF_GRANITE4 }, { ".shared_mlp.", PITH__HF_GRANITE4 },
         { ".conv.in_proj", PITH__HF_LFM }, { ".conv.out_proj", PITH__HF_LFM }, { ".feed_forward.w", PITH__HF_LFM },
-        { ".feed_forward.experts.", PITH__HF_LFM }, { ".self_attn.gate_proj", PITH__HF_LFM },
+        { ".feed_forward.experts.", PITH__HF_LFM }, { ".self_attn.gate_proj", PITH__HF_LFM }, { ".self_attn.g_proj", PITH__HF_LFM },
         { ".self_attn.out_proj", PITH__HF_LFM | PITH__HF_LFM2 }, { ".feed_forward.shared_expert.", PITH__HF_LLAMA4 },
         { ".feed_forward.router", PITH__HF_LLAMA4 }, { ".feed_forward.gate_proj", PITH__HF_LLAMA4 },
         { ".feed_forward.up_proj", PITH__HF_LLAMA4 }, { ".feed_forward.down_proj", PITH__HF_LLAMA4 },

@@ -124,6 +124,7 @@ static const struct {
     { "post_operator_norm", "post_attention_norm", LFM, LFM2 },
     { "post_ffn_norm", "post_ffw_norm", LFM, LFM2 },
     { "self_attn.gate_proj", "attn_gate", LFM, LFM2 },
+    { "self_attn.g_proj", "attn_gate", LFM, LFM2 }, /* as transformers' module is called */
     { "self_attn.out_proj", "attn_output", LFM2, 0 },
     { "self_attn.q_layernorm", "attn_q_norm", LFM2, 0 },
     { "self_attn.k_layernorm", "attn_k_norm", LFM2, 0 },
