@@ -13,7 +13,7 @@
 /* ---- weights --------------------------------------------------------------------------------------- */
 
 enum { ONE, EMBD, HEADS, VALUES, KV_HEADS, HEAD, HEAD_COUNT, FF, QKV, GATE_UP, EXPERT, VOCAB, PLE,
-       MIX_IN, CONV, TAPS, INNER, VALUE_HEADS, VALUE, NORM_GROUPS, NORM_GROUP }; /* sizes by name */
+       MIX_IN, CONV, TAPS, INNER, VALUE_HEADS, VALUE_PAIRS, VALUE, NORM_GROUPS, NORM_GROUP }; /* sizes by name */
 
 static size_t size_of(const pith__hyper *h, const pith__layer *w, int what) {
     size_t head = (size_t)w->head_dim, n = (size_t)w->n_head, kv = (size_t)w->n_kv_head;
@@ -34,6 +34,7 @@ static size_t size_of(const pith__hyper *h, const pith__layer *w, int what) {
     case TAPS: return (size_t)w->recurrent.n_tap;
     case INNER: return (size_t)w->recurrent.n_inner;
     case VALUE_HEADS: return (size_t)w->recurrent.n_head;
+    case VALUE_PAIRS: return 2 * (size_t)w->recurrent.n_head;
     case NORM_GROUPS: return (size_t)w->recurrent.n_k_head;
     case NORM_GROUP: return (size_t)(w->recurrent.n_inner / w->recurrent.n_k_head);
     case VALUE: return (size_t)(w->recurrent.n_inner / w->recurrent.n_head);
@@ -81,27 +82,29 @@ static const struct state_part {
     const char *name;
     size_t at;
     int mixer, rows, cols, floats; /* floats 1: its numbers are copied to floats, as those of a norm are; 2: if it is there */
+    int grouped;         /* 1: only of layers that are (pith__recurrent), -1: only of others */
 } state_parts[] = {
-    { "shortconv.in_proj.weight", PART(recurrent.in), PITH__SHORTCONV, MIX_IN, EMBD, 0 },
-    { "shortconv.conv.weight", PART(recurrent.conv), PITH__SHORTCONV, CONV, TAPS, 1 },
-    { "shortconv.out_proj.weight", PART(recurrent.out), PITH__SHORTCONV, EMBD, INNER, 0 },
-    { "attn_qkv.weight", PART(recurrent.in), PITH__DELTA, CONV, EMBD, 0 },
-    { "attn_gate.weight", PART(recurrent.z), PITH__DELTA, INNER, EMBD, 0 },
-    { "ssm_beta.weight", PART(recurrent.beta), PITH__DELTA, VALUE_HEADS, EMBD, 0 },
-    { "ssm_alpha.weight", PART(recurrent.decay), PITH__DELTA, VALUE_HEADS, EMBD, 0 },
-    { "ssm_conv1d.weight", PART(recurrent.conv), PITH__DELTA, CONV, TAPS, 1 },
-    { "ssm_dt.bias", PART(recurrent.dt_bias), PITH__DELTA, ONE, VALUE_HEADS, 1 },
-    { "ssm_a", PART(recurrent.rate), PITH__DELTA, ONE, VALUE_HEADS, 1 },
-    { "ssm_norm.weight", PART(recurrent.norm), PITH__DELTA, ONE, VALUE, 1 }, /* never stored as w for 1 + w */
-    { "ssm_out.weight", PART(recurrent.out), PITH__DELTA, EMBD, INNER, 0 },
-    { "ssm_in.weight", PART(recurrent.in), PITH__MAMBA, MIX_IN, EMBD, 0 },
-    { "ssm_conv1d.weight", PART(recurrent.conv), PITH__MAMBA, CONV, TAPS, 1 },
-    { "ssm_conv1d.bias", PART(recurrent.conv_bias), PITH__MAMBA, ONE, CONV, 2 },
-    { "ssm_dt.bias", PART(recurrent.dt_bias), PITH__MAMBA, ONE, VALUE_HEADS, 1 },
-    { "ssm_a", PART(recurrent.rate), PITH__MAMBA, VALUE_HEADS, ONE, 1 },
-    { "ssm_d", PART(recurrent.skip), PITH__MAMBA, VALUE_HEADS, ONE, 1 },
-    { "ssm_norm.weight", PART(recurrent.norm), PITH__MAMBA, NORM_GROUPS, NORM_GROUP, 1 },
-    { "ssm_out.weight", PART(recurrent.out), PITH__MAMBA, EMBD, INNER, 0 },
+    { "shortconv.in_proj.weight", PART(recurrent.in), PITH__SHORTCONV, MIX_IN, EMBD, 0, 0 },
+    { "shortconv.conv.weight", PART(recurrent.conv), PITH__SHORTCONV, CONV, TAPS, 1, 0 },
+    { "shortconv.out_proj.weight", PART(recurrent.out), PITH__SHORTCONV, EMBD, INNER, 0, 0 },
+    { "attn_qkv.weight", PART(recurrent.in), PITH__DELTA, CONV, EMBD, 0, 0 },
+    { "attn_gate.weight", PART(recurrent.z), PITH__DELTA, INNER, EMBD, 0, 0 },
+    { "ssm_beta.weight", PART(recurrent.beta), PITH__DELTA, VALUE_HEADS, EMBD, 0, -1 },
+    { "ssm_alpha.weight", PART(recurrent.decay), PITH__DELTA, VALUE_HEADS, EMBD, 0, -1 },
+    { "ssm_ba.weight", PART(recurrent.beta), PITH__DELTA, VALUE_PAIRS, EMBD, 0, 1 },
+    { "ssm_conv1d.weight", PART(recurrent.conv), PITH__DELTA, CONV, TAPS, 1, 0 },
+    { "ssm_dt.bias", PART(recurrent.dt_bias), PITH__DELTA, ONE, VALUE_HEADS, 1, 0 },
+    { "ssm_a", PART(recurrent.rate), PITH__DELTA, ONE, VALUE_HEADS, 1, 0 },
+    { "ssm_norm.weight", PART(recurrent.norm), PITH__DELTA, ONE, VALUE, 1, 0 }, /* never stored as w for 1 + w */
+    { "ssm_out.weight", PART(recurrent.out), PITH__DELTA, EMBD, INNER, 0, 0 },
+    { "ssm_in.weight", PART(recurrent.in), PITH__MAMBA, MIX_IN, EMBD, 0, 0 },
+    { "ssm_conv1d.weight", PART(recurrent.conv), PITH__MAMBA, CONV, TAPS, 1, 0 },
+    { "ssm_conv1d.bias", PART(recurrent.conv_bias), PITH__MAMBA, ONE, CONV, 2, 0 },
+    { "ssm_dt.bias", PART(recurrent.dt_bias), PITH__MAMBA, ONE, VALUE_HEADS, 1, 0 },
+    { "ssm_a", PART(recurrent.rate), PITH__MAMBA, VALUE_HEADS, ONE, 1, 0 },
+    { "ssm_d", PART(recurrent.skip), PITH__MAMBA, VALUE_HEADS, ONE, 1, 0 },
+    { "ssm_norm.weight", PART(recurrent.norm), PITH__MAMBA, NORM_GROUPS, NORM_GROUP, 1, 0 },
+    { "ssm_out.weight", PART(recurrent.out), PITH__MAMBA, EMBD, INNER, 0, 0 },
 };
 
 /* The tensor blk.LAYER.NAME of the given shape, or NULL (an error unless it is optional). */
@@ -380,7 +383,7 @@ static void bind_ffn(pith__opening *o, int l, pith__layer *layer) {
 static void bind_state_parts(pith__opening *o, int l, pith__layer *layer) {
     for (size_t i = 0; i < sizeof state_parts / sizeof *state_parts && !o->code; i++) {
         const struct state_part *p = &state_parts[i];
-        if (p->mixer != layer->mixer) continue;
+        if (p->mixer != layer->mixer || (p->grouped && (p->grouped > 0) != layer->recurrent.grouped)) continue;
         size_t rows = size_of(&o->m->hyper, layer, p->rows), cols = size_of(&o->m->hyper, layer, p->cols);
         const pith__tensor *t = tensor_of(o, l, p->name, rows, cols, p->floats == 2);
         pith__weight *w = (pith__weight *)(void *)((char *)layer + p->at);

@@ -17,6 +17,19 @@ static float *raw_decays(const pith__block *b) { return decays(b) + (size_t)b->n
 /* ln(1 + e^x) */
 static float softplus(float x) { return x > 20 ? x : log1pf(expf(x)); }
 
+/* Qwen3-Next has one matrix for both gates: for each key head the betas of its value heads, and then what their decays are
+ * made of. Its rows lie where betas and decays will, twice as wide as a row of these, and so are read in time. */
+static void part_gates(const pith__block *b) {
+    const pith__recurrent *w = &b->layer->recurrent;
+    size_t heads = (size_t)w->n_head, rep = heads / (size_t)w->n_k_head;
+    const float *both = betas(b);
+    for (size_t i = 0; i < (size_t)b->n * heads; i++) {
+        size_t at = i / rep * 2 * rep + i % rep;
+        raw_decays(b)[i] = both[at + rep];
+        betas(b)[i] = both[at];
+    }
+}
+
 /* A token's queries and keys become unit vectors, and its numbers of each head what they stand for. */
 static void before_rule(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
@@ -46,7 +59,7 @@ static void run_rule(const void *data, size_t i, uint8_t *scratch) {
     const pith__part *part = b->pass->part + i / heads;
     pith_session *s = part->s;
     pith__delta d = { .stride = (size_t)w->n_conv, .state = s->state[b->l] + pith__conv_floats(w), .n_head = w->n_head,
-                      .n_k_head = w->n_k_head, .dk = w->dk, .dv = w->n_inner / w->n_head, .in_turn = 1 };
+                      .n_k_head = w->n_k_head, .dk = w->dk, .dv = w->n_inner / w->n_head, .in_turn = !w->grouped };
     float *own = pith__delta_block(&d, head, 0);
     size_t n_block = pith__delta_blocks(d.dv), bytes = n_block * (size_t)d.dk * PITH__DELTA_COLUMNS * sizeof *own;
     if (part->position == 0) memset(own, 0, bytes);
@@ -81,7 +94,8 @@ PITH_SHARED void pith__run_delta(const pith__block *b, const float *x) {
     pith__project(p, b->a.conv_in, &w->in, &in, p->part_of);
     pith__project(p, b->a.mix_in, &w->z, &in, p->part_of);
     pith__project(p, betas(b), &w->beta, &in, p->part_of);
-    pith__project(p, raw_decays(b), &w->decay, &in, p->part_of);
+    if (w->grouped) part_gates(b);
+    else pith__project(p, raw_decays(b), &w->decay, &in, p->part_of);
     pith__convolve_parts(b, before_rule);
     size_t numbers = (size_t)b->n * (size_t)w->n_inner * (size_t)w->dk;
     pith__share(&p->team, (size_t)p->n_part * (size_t)w->n_head, pith__worth_it(numbers), run_rule, b);

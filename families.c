@@ -68,6 +68,8 @@ static const pith__family families[] = {
     { "qwen35", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | QWEN35, .window_period = 1, .mixer = PITH__DELTA },
     { "qwen35moe", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | QWEN35 | PITH__EXPERTS, .window_period = 1,
       .mixer = PITH__DELTA },
+    { "qwen3next", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | QWEN35 | PITH__EXPERTS, .window_period = 1,
+      .mixer = PITH__DELTA, .delta_grouped = 1 },
     { "gpt-oss", PITH__PRE_NORM | PITH__FFN_POST_NAME | PITH__HALF | PITH__EXPERTS, .window_period = 2, .window = 128,
       .yarn_exact = 1, .act_limit = 7, .act_alpha = 1.702f },
     { "deepseek2", PITH__PRE_NORM | PITH__EXPERTS | PITH__LATENTS, .window_period = 1, .experts = PITH__PLAIN_EXPERTS,
@@ -536,6 +538,7 @@ static void ssm_sizes(pith__opening *o, pith__recurrent *r) {
         pith__fail_hyper(o, "ssm.inner_size", inner, "a multiple of ssm.time_step_rank, by 16384 at most");
     if (o->code) return;
     r->n_inner = inner;
+    r->grouped = o->family->delta_grouped;
     r->n_conv = 2 * r->n_k_head * r->dk + inner;
     r->n_in = o->family->mixer == PITH__MAMBA ? inner + r->n_conv + r->n_head : inner + 3 * r->n_head;
 }
@@ -554,6 +557,12 @@ static pith__recurrent state_sizes(pith__opening *o, int mixer) {
     case PITH__DELTA: case PITH__MAMBA: ssm_sizes(o, &r); break;
     }
     return r;
+}
+
+PITH_SHARED pith__qkvz pith__qkvz_of(pith__opening *o) {
+    pith__recurrent r = { 0 };
+    if (o->family->delta_grouped) ssm_sizes(o, &r);
+    return (pith__qkvz){ r.n_k_head, r.n_head, r.dk, r.n_head ? r.n_inner / r.n_head : 0 };
 }
 
 /* 1: layer l is of attention. Where heads do not say so layer by layer, every so many layers the last one is. */

@@ -217,9 +217,10 @@ typedef struct {         /* a mixer that has a state instead of keys and values:
     int n_in;            /* numbers that a token brings: rows of in */
     int n_inner;         /* numbers that come out of the recurrence: columns of out */
     int n_head, n_k_head, dk; /* delta rule: value heads; key heads, and numbers of a key. Mamba: heads; groups; rows of a state */
+    int grouped;         /* 1: value heads that read one key head follow one another (Qwen3-Next), 0: they read key heads in turn */
     pith__weight in;     /* (n_in, n_embd); delta rule: (n_conv, n_embd), and n_in is of the next three, and n_head more */
     pith__weight z;      /* (n_inner, n_embd) gates */
-    pith__weight beta, decay; /* (n_head, n_embd) */
+    pith__weight beta, decay; /* (n_head, n_embd); grouped: beta is of both, for each key head those of its value heads */
     pith__weight dt_bias, rate; /* (n_head) of a token that brings x, e^(rate softplus(x + dt_bias)) of the state stays */
     pith__weight norm;   /* (n_inner / n_head); Mamba: (n_inner) */
     pith__weight skip;   /* (n_head) Mamba: so much of x comes out beside what the state gives */
@@ -387,6 +388,7 @@ typedef struct {
     unsigned experts;    /* PITH__SIGMOID_EXPERTS and so on, where the file does not say how they are chosen */
     float expert_eps;    /* see pith__hyper */
     int mixer;           /* of the layers that have no heads for keys and values; 0: all have them */
+    int delta_grouped;   /* see pith__recurrent.grouped */
     const char *out_norm; /* the last norm's name in files; NULL: output_norm */
     int yarn_exact;      /* 1: see rope_stretch.truncate */
     float act_limit, act_alpha; /* see pith__hyper */
@@ -406,6 +408,7 @@ PITH_SHARED void pith__read_hyper(pith__opening *o);
 PITH_SHARED void pith__make_ropes(pith__opening *o);  /* when the layers are known */
 PITH_SHARED void pith__make_biases(pith__opening *o); /* of m->far */
 PITH_SHARED void pith__set_layers(pith__opening *o);  /* of m->layer: kinds, windows, who is rotated how, and sizes */
+PITH_SHARED pith__qkvz pith__qkvz_of(pith__opening *o); /* of families whose files may have an ssm_in to split; all 0: of others */
 PITH_SHARED int  pith__is_causal(const pith_model *m); /* 1: no token sees those after it */
 /* "PATH: WHAT is 3, need NEED", unless there was an error before. */
 PITH_SHARED int  pith__fail_hyper(pith__opening *o, const char *what, long long is, const char *need);

@@ -125,6 +125,8 @@ static void open_all(pith__opening *o, const pith_options *opt) {
     if (!o->code) pith__read_hyper(o);
     const pith__kv_b kv_b = { m->hyper.n_head, m->hyper.latent.n_nope, m->hyper.latent.n_value, m->hyper.latent.rank };
     if (!o->code && kv_b.rank) o->code = pith__split_kv_b(&m->store, &kv_b, o->err);
+    const pith__qkvz qkvz = o->code ? (pith__qkvz){ 0 } : pith__qkvz_of(o);
+    if (!o->code && qkvz.dv) o->code = pith__split_qkvz(&m->store, &qkvz, o->err);
     if (!o->code) pith__bind(o);
     if (!o->code) pith__make_ropes(o); /* as long as the heads, which by now are those of the tensors */
     if (!o->code) pith__make_biases(o);

@@ -266,7 +266,7 @@ PITH_SHARED void pith__hf_put_string(pith__hf *c, const char *name, const char *
 PITH_SHARED void pith__hf_put_ints(pith__hf *c, const char *name, const int32_t *y); /* (n_layer), which stay */
 PITH_SHARED void pith__hf_put_flags(pith__hf *c, const char *name, const uint8_t *y); /* the same; name: all of it */
 
-/* ---- formats/hflatent.c, kvb.c: latent attention ------------------------------------------------------- */
+/* ---- formats/hflatent.c, split.c: latent attention ------------------------------------------------------- */
 
 /* config.json of a family of this model_type -> the sizes of its heads. eps: of its other norms. */
 PITH_SHARED void pith__hf_latent(pith__hf *c, const char *type, double eps);
@@ -275,6 +275,12 @@ typedef struct { int n_head, n_nope, n_value, rank; } pith__kv_b;
 /* Every attn_kv_b of a table becomes attn_k_b and attn_v_b. */
 PITH_SHARED int pith__split_kv_b(pith__store *s, const pith__kv_b *of, pith_error *err);
 
+/* ---- formats/split.c: linear attention of Qwen3-Next --------------------------------------------------- */
+
+typedef struct { int n_k_head, n_head, dk, dv; } pith__qkvz;
+/* Every ssm_in of a table becomes attn_qkv and attn_gate. */
+PITH_SHARED int pith__split_qkvz(pith__store *s, const pith__qkvz *of, pith_error *err);
+
 /* ---- formats/hfnames.c: Hugging Face's names and GGUF's ------------------------------------------- */
 
 enum { /* how a family names its tensors */
@@ -282,6 +288,7 @@ enum { /* how a family names its tensors */
     PITH__HF_FUSED = 2,     /* mlp.gate_up_proj */
     PITH__HF_FC = 0x20000,  /* mlp.fc1 and mlp.fc2 */
     PITH__HF_PHI = 1 << 20, /* self_attn.dense, final_layernorm */
+    PITH__HF_NEXT = 1 << 23, /* and PITH__HF_DELTA: linear_attn.in_proj_qkvz and in_proj_ba (Qwen3-Next) */
     PITH__HF_CFC = 1 << 21, /* mlp.c_fc and mlp.c_proj (StarCoder 2) */
     PITH__HF_HUNYUAN = 1 << 26, /* query_layernorm */
     PITH__HF_GLM4 = 1 << 27, /* post_self_attn_layernorm follows attention */

@@ -77,6 +77,8 @@ static const struct pith__hf_family {
       248320, 4096, 12288, 32, 16, 4, 256, 32768, 0, 1e-6, 1e4 },
     { "qwen3_5_moe_text", "qwen35moe", HF_GEMMA, READS_PART | READS_LINEAR | READS_EXPERTS, PITH__HF_DELTA, 0,
       248320, 2048, 512, 40, 16, 2, 256, 32768, 0, 1e-6, 1e4 },
+    { "qwen3_next", "qwen3next", HF_GEMMA, READS_PART | READS_LINEAR | READS_EXPERTS, PITH__HF_DELTA | PITH__HF_NEXT, 0,
+      151936, 2048, 5632, 48, 16, 2, 256, 32768, 0, 1e-6, 1e4 },
     { "deepseek_v2", "deepseek2", 0, READS_LATENT | READS_EXPERTS, PITH__HF_SHARED, 0,
       102400, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1e-6, 1e4 },
     { "deepseek_v3", "deepseek2", 0, READS_LATENT | READS_EXPERTS, PITH__HF_SHARED, 0,

@@ -1,7 +1,8 @@
-/* hfdelta.c - config.json of Qwen3.5, whose layers are of two kinds, and its tensors laid out as GGUF has them.
+/* hfdelta.c - config.json of Qwen3.5 and Qwen3-Next, whose layers are of two kinds, and its tensors laid out as GGUF has them.
  *
  * In three of four layers a state takes the place of keys and values (delta.c). A folder has the value heads of one key
- * head one after the other; GGUF has first those that are the first of their key head, then the second ones, and so on. */
+ * head one after the other; GGUF has first those that are the first of their key head, then the second ones, and so on. Of Qwen3-Next
+ * GGUF has them as the folder does. */
 #include "formats.h"
 
 #include <stdio.h>
@@ -68,7 +69,7 @@ PITH_SHARED void pith__hf_delta(pith__hf *c) {
     int period = delta_period(c);
     pith__hf_put_int(c, "full_attention_interval", period ? period : 1);
     if (!period) pith__hf_hybrid(c, PITH__HF_DELTA);
-    delta_sections(c);
+    if (!strncmp(c->arch, "qwen35", 6)) delta_sections(c);
 }
 
 /* ---- tensors as GGUF has them ---------------------------------------------------------------------------- */
@@ -111,6 +112,7 @@ PITH_SHARED int pith__hf_delta_layout(pith__folder *f, pith__tensor *t) {
     int code = PITH_OK, at = pith__hf_delta_heads(t->name);
     if (pith__name_ends(t->name, ".ssm_a")) code = pith__hf_fade_rates(f, t);
     if (pith__name_ends(t->name, ".ssm_conv1d.weight") && t->n_dim == 3 && t->shape[1] == 1) t->n_dim = 2, t->shape[1] = t->shape[2];
+    if (f->s->hf_style & PITH__HF_NEXT) return code;
     if (code || !at || !t->cols || f->delta_values % f->delta_keys || f->delta_values == f->delta_keys) return code;
     size_t unit = at & PITH__HEADS_COLUMNS ? t->row_bytes / t->cols : t->row_bytes, dv = at & PITH__HEADS_WIDE ? (size_t)f->delta_dv : 1;
     size_t first = at & PITH__HEADS_BEHIND ? 2 * (size_t)f->delta_keys * (size_t)f->delta_dk * unit : 0;

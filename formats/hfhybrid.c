@@ -31,6 +31,10 @@ static int hybrid_is_listed(pith__json list, int l) {
     return 0;
 }
 
+/* Without layer_types LFM3 has a window in every fourth layer but the first, and attention two layers behind each. */
+enum { CONVOLVED, ATTENDING, SLIDING };
+static int hybrid_usual(int l) { return l % 4 == 2 ? ATTENDING : l % 4 == 0 && l > 0 ? SLIDING : CONVOLVED; }
+
 /* attention.head_count_kv becomes an array of int32, in the order of bytes that GGUF has. */
 static void hybrid_heads(pith__hf *c, int style) {
     pith__json types = pith__hf_get(c->at, "layer_types"), list = pith__hf_get(c->at, "full_attn_idxs"), it = types, type;
@@ -46,6 +50,7 @@ static void hybrid_heads(pith__hf *c, int style) {
     if (!heads) { pith__hf_added(c, PITH_EMEMORY); return; }
     for (size_t l = 0; l < n; l++) {
         int state = style & PITH__HF_LFM ? pith__json_type(list) && !hybrid_is_listed(list, (int)l) : 1;
+        if (style & PITH__HF_LFM && !(style & PITH__HF_LFM2)) state = hybrid_usual((int)l) == CONVOLVED;
         if (pith__json_next(&it, NULL, &type)) state = hybrid_is_state(c, style, type);
         for (int i = 0; i < 4; i++) heads[4 * l + (size_t)i] = (uint8_t)(state ? 0 : (uint32_t)k->i >> 8 * i);
     }
@@ -81,16 +86,14 @@ static void hybrid_lfm(pith__hf *c, int style) {
 /* LFM3: which layers of attention see only a window, and what each layer must have. */
 static void hybrid_lfm3(pith__hf *c) {
     static const char *const needed[] = { "use_sandwich_norm", "use_attention_gate" };
-    pith__json types = pith__hf_get(c->at, "layer_types"), it = types, type, rope = pith__hf_get(c->at, "rope_parameters");
+    pith__json types = pith__hf_get(c->at, "layer_types"), it = types, type;
     uint8_t *slides = c->code ? NULL : pith__arena_new(&c->f->s->arena, (size_t)c->f->n_layer, 1);
     char full[96];
     for (int i = 0; i < 2; i++)
         if (!pith__hf_bool(c, c->at, needed[i], 1)) pith__hf_wrong(c, pith__hf_get(c->at, needed[i]), PITH_EARCH, needed[i], "true");
-    if (pith__json_type(types) != '[') pith__hf_wrong(c, types, PITH_EFORMAT, "layer_types", "an array, one string a layer");
-    if (pith__json_type(rope) != '{')
-        pith__hf_wrong(c, rope, PITH_EFORMAT, "rope_parameters", "full_attention and sliding_attention");
     if (!slides) { pith__hf_added(c, PITH_EMEMORY); return; }
-    for (int l = 0; l < c->f->n_layer && pith__json_next(&it, NULL, &type); l++) slides[l] = pith__json_is(type, "sliding_attention");
+    for (int l = 0; l < c->f->n_layer; l++)
+        slides[l] = pith__json_next(&it, NULL, &type) ? pith__json_is(type, "sliding_attention") : hybrid_usual(l) == SLIDING;
     pith__json size = pith__json_get(c->at, "sliding_window");
     if (pith__json_type(size) == 'n') pith__hf_wrong(c, size, PITH_EARCH, "sliding_window", "a length");
     pith__hf_put_int(c, "attention.sliding_window", pith__hf_int(c, c->at, "sliding_window", 1, 256));

@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum { POST = PITH__HF_POST_NORM, FUSED = PITH__HF_FUSED, FC = PITH__HF_FC, HUNYUAN = PITH__HF_HUNYUAN,
-       GLM4 = PITH__HF_GLM4, PHI = PITH__HF_PHI, CFC = PITH__HF_CFC, MIXTRAL = PITH__HF_MIXTRAL, BERT = PITH__HF_BERT,
+       GLM4 = PITH__HF_GLM4, PHI = PITH__HF_PHI, CFC = PITH__HF_CFC, NEXT = PITH__HF_NEXT, MIXTRAL = PITH__HF_MIXTRAL, BERT = PITH__HF_BERT,
        ROBERTA = PITH__HF_ROBERTA, LFM = PITH__HF_LFM, LFM2 = PITH__HF_LFM2,
        GRANITE4 = PITH__HF_GRANITE4, GRANITE4_MOE = PITH__HF_GRANITE4_MOE,
        DISTIL = PITH__HF_DISTIL, NOMIC = PITH__HF_NOMIC, GPT2 = PITH__HF_GPT2, NEOX = PITH__HF_NEOX,
@@ -148,7 +148,7 @@ static const struct {
     { "self_attn.kv_a_proj_with_mqa", "attn_kv_a_mqa", 0, 0 },
     { "self_attn.kv_a_layernorm", "attn_kv_a_norm", 0, 0 },
     { "self_attn.kv_b_proj", "attn_kv_b", 0, 0 },
-    { "self_attn.kv_b_proj", "attn_k_b", 0, 0 }, /* what becomes of it: kvb.c */
+    { "self_attn.kv_b_proj", "attn_k_b", 0, 0 }, /* what becomes of it: split.c */
     { "self_attn.kv_b_proj", "attn_v_b", 0, 0 },
     { "self_attn.q_norm", "attn_q_norm", 0, HUNYUAN },
     { "self_attn.k_norm", "attn_k_norm", 0, HUNYUAN },
@@ -193,10 +193,14 @@ static const struct {
     { "mlp.shared_experts.gate_proj", "ffn_gate_shexp", SHARED, 0 },
     { "mlp.shared_experts.up_proj", "ffn_up_shexp", SHARED, 0 },
     { "mlp.shared_experts.down_proj", "ffn_down_shexp", SHARED, 0 },
-    { "linear_attn.in_proj_qkv", "attn_qkv", DELTA, 0 },
-    { "linear_attn.in_proj_z", "attn_gate", DELTA, 0 },
-    { "linear_attn.in_proj_b", "ssm_beta", DELTA, 0 },
-    { "linear_attn.in_proj_a", "ssm_alpha", DELTA, 0 },
+    { "linear_attn.in_proj_qkvz", "ssm_in", NEXT, 0 },
+    { "linear_attn.in_proj_qkvz", "attn_qkv", NEXT, 0 }, /* what becomes of it: split.c */
+    { "linear_attn.in_proj_qkvz", "attn_gate", NEXT, 0 },
+    { "linear_attn.in_proj_ba", "ssm_ba", NEXT, 0 },
+    { "linear_attn.in_proj_qkv", "attn_qkv", DELTA, NEXT },
+    { "linear_attn.in_proj_z", "attn_gate", DELTA, NEXT },
+    { "linear_attn.in_proj_b", "ssm_beta", DELTA, NEXT },
+    { "linear_attn.in_proj_a", "ssm_alpha", DELTA, NEXT },
     { "linear_attn.conv1d", "ssm_conv1d", DELTA, 0 },
     { "linear_attn.norm", "ssm_norm", DELTA, 0 },
     { "linear_attn.out_proj", "ssm_out", DELTA, 0 },

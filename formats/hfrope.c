@@ -210,10 +210,11 @@ PITH_SHARED void pith__hf_rope(pith__hf *c) {
     double common = pith__hf_positive(c, c->at, "rope_theta", c->theta);
     double theta = nested ? pith__hf_positive(c, outer, "rope_theta", common) : common;
     theta = pith__hf_positive(c, rope, "rope_theta", theta);
-    double part = pith__hf_positive(c, c->at, "partial_rotary_factor", c->part > 0 ? c->part : 1);
+    int lfm3 = !strcmp(c->arch, "lfm3") && !pith__json_count(rope); /* without a word, half of its heads' pairs */
+    double part = pith__hf_positive(c, c->at, "partial_rotary_factor", lfm3 ? 0.5 : c->part > 0 ? c->part : 1);
     part = pith__hf_positive(c, rope, "partial_rotary_factor", part);
     if (c->latent_rot) part = 1, rope_latents(c, rope);
-    int some = pith__json_is(pith__hf_get(rope, "rope_type"), "proportional"), may = c->is_phi3 || c->part > 0 || some;
+    int some = lfm3 || pith__json_is(pith__hf_get(rope, "rope_type"), "proportional"), may = c->is_phi3 || c->part > 0 || some;
     if (part > 1 || (part < 1 && !may))
         pith__hf_wrong(c, pith__hf_get(rope, "partial_rotary_factor"), PITH_EARCH,
                        "partial_rotary_factor", may ? "at most 1" : "1 in this family");

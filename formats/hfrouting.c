@@ -17,6 +17,7 @@ static const pith__routing routings[] = {
     { "qwen2_moe", "num_experts", "moe_intermediate_size", "shared_expert_intermediate_size", MAY_SUM, 60, 4, 1408, 5632, 1 },
     { "qwen3_moe", "num_experts", "moe_intermediate_size", NULL, MAY_SUM, 128, 8, 768, 0, 1 },
     { "qwen3_5_moe_text", "num_experts", "moe_intermediate_size", "shared_expert_intermediate_size", SUMS, 256, 8, 512, 512, 1 },
+    { "qwen3_next", "num_experts", "moe_intermediate_size", "shared_expert_intermediate_size", DOES_SUM, 512, 10, 512, 512, 1 },
     { "gpt_oss", "num_local_experts", NULL, NULL, SUMS, 128, 4, 2880, 0, 1 },
     { "llama4_text", "num_local_experts", "intermediate_size", NULL, MAY_SUM | SIGMOIDS | LISTED, 16, 1, 8192, 0, 1 },
     { "olmoe", "num_experts", NULL, NULL, MAY_SUM, 64, 8, 0, 0, 1 },
@@ -36,8 +37,8 @@ static const pith__routing routings[] = {
 
 /* Fields of experts that change the arithmetic, and the only value that is known of one that a family does not read. */
 static const struct { const char *name; unsigned is; double value; } routing_fields[] = {
-    { "norm_topk_prob", SUMS | MAY_SUM | DOES_SUM | NEVER_SUM, 1 }, { "routed_scaling_factor", FACTOR, 1 }, { "n_group", GROUPS, 1 },
-    { "topk_group", GROUPS, 1 }, { "first_k_dense_replace", FIRST_DENSE, 0 },
+    { "norm_topk_prob", SUMS | MAY_SUM | DOES_SUM | NEVER_SUM, 1 }, { "routed_scaling_factor", FACTOR, 1 }, { "n_group", GROUPS | METHODS, 1 },
+    { "topk_group", GROUPS | METHODS, 1 }, { "first_k_dense_replace", FIRST_DENSE, 0 },
 };
 
 static void routing_refuse(pith__hf *c, const pith__routing *r) {
@@ -65,12 +66,17 @@ static void routing_shared(pith__hf *c, const pith__routing *r) {
                      pith__hf_int(c, c->at, r->shared, 0, r->n_shared));
 }
 
-/* DeepSeek's files name how experts are chosen. V2's larger one chooses groups by their best expert, which is not built. */
+/* DeepSeek's files name how experts are chosen. V2's larger one chooses groups by their best expert. */
 static void routing_method(pith__hf *c, const pith__routing *r) {
     int sigmoids = (r->is & SIGMOIDS) != 0;
     pith__json method = pith__hf_get(c->at, "topk_method"), score = pith__hf_get(c->at, "scoring_func");
     const char *known = sigmoids ? "noaux_tc" : "greedy", *scores = sigmoids ? "sigmoid" : "softmax";
-    if (pith__json_type(method) && !pith__json_is(method, known)) pith__hf_wrong(c, method, PITH_EARCH, "topk_method", known);
+    if (!sigmoids && pith__json_is(method, "group_limited_greedy")) {
+        pith__hf_put_int(c, "expert_group_count", pith__hf_int(c, c->at, "n_group", 1, 0));
+        pith__hf_put_int(c, "expert_group_used_count", pith__hf_int(c, c->at, "topk_group", 1, 0));
+    } else if (pith__json_type(method) && !pith__json_is(method, known)) {
+        pith__hf_wrong(c, method, PITH_EARCH, "topk_method", sigmoids ? known : "greedy or group_limited_greedy");
+    }
     if (pith__json_type(score) && !pith__json_is(score, scores)) pith__hf_wrong(c, score, PITH_EARCH, "scoring_func", scores);
 }
 

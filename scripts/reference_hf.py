@@ -20,6 +20,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.mistral4 import modeling_mistral4
 from transformers.models.qwen3_5 import modeling_qwen3_5
+from transformers.models.qwen3_next import modeling_qwen3_next
 
 N = 40  # tokens of a case
 SEED = 7
@@ -70,6 +71,9 @@ CASES = {
     "qwen2_moe_normed": ("qwen2_moe", dict(SMALL, num_experts=5, num_experts_per_tok=2, qkv_bias=False,
                          moe_intermediate_size=28, shared_expert_intermediate_size=8, norm_topk_prob=True,
                          head_dim=None), {}),
+    "qwen3_next": ("qwen3_next", dict(SMALL, num_experts=5, num_experts_per_tok=2, moe_intermediate_size=12,
+                   shared_expert_intermediate_size=20, linear_key_head_dim=6, linear_value_head_dim=10,
+                   linear_num_key_heads=2, linear_num_value_heads=6, layer_types=["linear_attention", "full_attention"]), {}),
     "olmoe": ("olmoe", dict(SMALL, num_experts=6, num_experts_per_tok=2, head_dim=None), {}),
     "llama4_text": ("llama4_text", dict(LAYERS, num_local_experts=3, num_experts_per_tok=2, intermediate_size=12,
                     intermediate_size_mlp=20, interleave_moe_layer_step=2, attention_chunk_size=5, floor_scale=3,
@@ -82,6 +86,10 @@ CASES = {
                  attention_bias=True, use_qk_norm=True), {}),
     "glm4_moe_plain": ("glm4_moe", dict(SMALL, n_routed_experts=5, num_experts_per_tok=2, n_shared_experts=1,
                        moe_intermediate_size=12, norm_topk_prob=False, first_k_dense_replace=0), {}),
+    "deepseek_v2": ("deepseek_v2", dict(SMALL, num_key_value_heads=4, n_routed_experts=12, num_experts_per_tok=3, n_group=4, topk_group=2,
+                    topk_method="group_limited_greedy", moe_intermediate_size=12, n_shared_experts=1, routed_scaling_factor=1.5,
+                    first_k_dense_replace=1, kv_lora_rank=10, q_lora_rank=14, qk_rope_head_dim=4, qk_nope_head_dim=6,
+                    v_head_dim=8), {}),
     "gemma": ("gemma", SMALL, dict(hidden_act="gelu", rms_norm_eps=None)),
     "gemma2": ("gemma2", dict(LAYERS, sliding_window=6, query_pre_attn_scalar=20), {}),
     "gemma2_uncapped": ("gemma2", dict(LAYERS, sliding_window=6), dict(
@@ -132,6 +140,8 @@ CASES = {
     "olmo": ("olmo", dict(SMALL, head_dim=None, num_key_value_heads=1), {}),
     "olmo_clipped": ("olmo", dict(SMALL, head_dim=None, attention_bias=True, clip_qkv=0.5, tie_word_embeddings=True), {}),
     "helium": ("helium", dict(SMALL, attention_bias=True, head_dim=4), dict(rms_norm_eps=1e-3)),
+    "lfm3_bare": ("lfm3", dict(SMALL, num_hidden_layers=5, sliding_window=6), dict(layer_types=None, rope_parameters=None,
+                  conv_L_cache=None, norm_eps=None, tie_word_embeddings=None)),
     "arcee": ("arcee", dict(SMALL, attention_bias=True, mlp_bias=True), {}),
     "hunyuan": ("hunyuan_v1_dense", dict(SMALL, attention_bias=True), dict(rope_parameters=None, rope_theta=1e4,
                 rope_scaling=dict(type="dynamic", alpha=100.0, factor=1.0))),
@@ -231,7 +241,7 @@ def step_by_step(query, key, value, chunk_size=64, **rest):
     return modeling_qwen3_5.torch_recurrent_gated_delta_rule(query, key, value, **rest)
 
 
-modeling_qwen3_5.torch_chunk_gated_delta_rule = step_by_step
+modeling_qwen3_5.torch_chunk_gated_delta_rule = modeling_qwen3_next.torch_chunk_gated_delta_rule = step_by_step
 
 
 def class_of(model_type):
@@ -294,7 +304,7 @@ def main():
           "    double eps, theta;\n"
           "} class_defaults[] = {")
     for model_type in dict.fromkeys(case[0] for case in CASES.values()):
-        if model_type not in ("glm4_moe", "llama4_text", "mistral4", "deepseek_v3", "ministral3"):
+        if model_type not in ("glm4_moe", "llama4_text", "mistral4", "deepseek_v2", "deepseek_v3", "ministral3"):
             # a head size that is none; two widths of networks; latents; a YaRN that pith wants said
             print(class_defaults(model_type))
     print("};")

@@ -441,6 +441,41 @@ static const struct golden_folder {
         -0.2619325, -1.254839, -0.8118436, -0.08659249, 0.2103313, -0.1546672, -0.2766719, -1.229899,
         0.835548, 0.6696725, 1.448327, -0.227364, 0.07635234, 0.4972437, 0.6716378, -1.391466,
         -0.3161562, -1.936385, -0.8275437, 2.8069, -1.541289, 2.462226, -0.06399774, 0.916947 } },
+    { "qwen3_next",
+      "{'attention_bias': false, 'decoder_sparse_step': 1, 'head_dim': 8, 'hidden_act': 'silu', "
+      "'hidden_size': 16, 'intermediate_size': 24, 'layer_types': ['linear_attention', "
+      "'full_attention'], 'linear_conv_kernel_dim': 4, 'linear_key_head_dim': 6, "
+      "'linear_num_key_heads': 2, 'linear_num_value_heads': 6, 'linear_value_head_dim': 10, "
+      "'max_position_embeddings': 64, 'mlp_only_layers': [], 'model_type': 'qwen3_next', "
+      "'moe_intermediate_size': 12, 'norm_topk_prob': true, 'num_attention_heads': 4, "
+      "'num_experts': 5, 'num_experts_per_tok': 2, 'num_hidden_layers': 2, 'num_key_value_heads':"
+      " 2, 'pad_token_id': 0, 'rms_norm_eps': 1e-06, 'rope_parameters': {'partial_rotary_factor':"
+      " 0.25, 'rope_theta': 10000.0, 'rope_type': 'default'}, 'shared_expert_intermediate_size': "
+      "20, 'tie_word_embeddings': false, 'vocab_size': 96}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.input_layernorm.weight 16; model.layers.{1}.linear_attn.A_log 6; "
+      "model.layers.{1}.linear_attn.conv1d.weight 84 1 4; model.layers.{1}.linear_attn.dt_bias 6;"
+      " model.layers.{1}.linear_attn.in_proj_ba.weight 12 16; "
+      "model.layers.{1}.linear_attn.in_proj_qkvz.weight 144 16; "
+      "model.layers.{1}.linear_attn.norm.weight 10; model.layers.{1}.linear_attn.out_proj.weight "
+      "16 60; model.layers.{2}.mlp.experts.{5}.down_proj.weight 16 12; "
+      "model.layers.{2}.mlp.experts.{5}.gate_proj.weight 12 16; "
+      "model.layers.{2}.mlp.experts.{5}.up_proj.weight 12 16; model.layers.{2}.mlp.gate.weight 5 "
+      "16; model.layers.{2}.mlp.shared_expert.down_proj.weight 16 20; "
+      "model.layers.{2}.mlp.shared_expert.gate_proj.weight 20 16; "
+      "model.layers.{2}.mlp.shared_expert.up_proj.weight 20 16; "
+      "model.layers.{2}.mlp.shared_expert_gate.weight 1 16; "
+      "model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.1.self_attn.k_norm.weight 8; model.layers.1.self_attn.k_proj.weight 16 16; "
+      "model.layers.1.self_attn.o_proj.weight 16 32; model.layers.1.self_attn.q_norm.weight 8; "
+      "model.layers.1.self_attn.q_proj.weight 64 16; model.layers.1.self_attn.v_proj.weight 16 "
+      "16; model.norm.weight 16",
+      141.205949,
+      { -3.593998, -1.701831, 1.922924, -1.211185, -1.644663, -0.2982368, 0.104201, -4.561353,
+        -1.131465, -0.8421274, 1.730365, -0.1860097, 1.320164, 1.138789, 0.8596677, -2.509792,
+        -2.795008, -0.4526381, -1.376209, -1.959659, -0.258345, 0.6930815, 1.071503, 1.489179,
+        -0.4882556, -1.089962, -1.484046, -1.670157, -0.9249542, -1.34975, 0.1542844, 1.961137,
+        -0.9980094, -1.833435, 0.6284048, 0.06836616, -2.596218, -3.643137, -3.158578, -0.2970057 } },
     { "olmoe",
       "{'attention_bias': false, 'clip_qkv': null, 'hidden_act': 'silu', 'hidden_size': 16, "
       "'intermediate_size': 24, 'max_position_embeddings': 64, 'model_type': 'olmoe', "
@@ -624,6 +659,73 @@ static const struct golden_folder {
         -1.099345, -1.341595, -0.8525196, -0.7663436, 0.8854661, -2.135486, -1.719999, 0.07195136,
         0.1495926, -0.5136487, 0.05892374, 0.3344313, -2.961463, -0.387207, 2.201481, -0.9352804,
         0.5254024, -0.9945174, 0.3358061, 1.700094, -0.4632727, 2.122478, 0.1614941, 0.1207352 } },
+    { "deepseek_v2",
+      "{'attention_bias': false, 'first_k_dense_replace': 1, 'head_dim': 4, 'hidden_act': 'silu',"
+      " 'hidden_size': 16, 'intermediate_size': 24, 'kv_lora_rank': 10, "
+      "'max_position_embeddings': 64, 'mlp_bias': false, 'model_type': 'deepseek_v2', "
+      "'moe_intermediate_size': 12, 'n_group': 4, 'n_routed_experts': 12, 'n_shared_experts': 1, "
+      "'norm_topk_prob': false, 'num_attention_heads': 4, 'num_experts_per_tok': 3, "
+      "'num_hidden_layers': 2, 'num_key_value_heads': 4, 'pad_token_id': 0, 'q_lora_rank': 14, "
+      "'qk_head_dim': 10, 'qk_nope_head_dim': 6, 'qk_rope_head_dim': 4, 'rms_norm_eps': 1e-06, "
+      "'rope_parameters': {'rope_theta': 10000.0, 'rope_type': 'default'}, "
+      "'routed_scaling_factor': 1.5, 'tie_word_embeddings': false, 'topk_group': 2, "
+      "'topk_method': 'group_limited_greedy', 'v_head_dim': 8, 'vocab_size': 96}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.input_layernorm.weight 16; model.layers.{1}.mlp.down_proj.weight 16 24; "
+      "model.layers.{1}.mlp.gate_proj.weight 24 16; model.layers.{1}.mlp.up_proj.weight 24 16; "
+      "model.layers.{2}.post_attention_layernorm.weight 16; "
+      "model.layers.{2}.self_attn.kv_a_layernorm.weight 10; "
+      "model.layers.{2}.self_attn.kv_a_proj_with_mqa.weight 14 16; "
+      "model.layers.{2}.self_attn.kv_b_proj.weight 56 10; "
+      "model.layers.{2}.self_attn.o_proj.weight 16 32; "
+      "model.layers.{2}.self_attn.q_a_layernorm.weight 14; "
+      "model.layers.{2}.self_attn.q_a_proj.weight 14 16; "
+      "model.layers.{2}.self_attn.q_b_proj.weight 40 14; "
+      "model.layers.1.mlp.experts.0.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.1.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.10.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.11.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.2.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.3.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.4.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.5.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.6.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.7.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.8.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.9.down_proj.weight 16 12; "
+      "model.layers.1.mlp.experts.0.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.1.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.10.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.11.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.2.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.3.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.4.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.5.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.6.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.7.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.8.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.9.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.0.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.1.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.10.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.11.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.2.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.3.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.4.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.5.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.6.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.7.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.8.up_proj.weight 12 16; "
+      "model.layers.1.mlp.experts.9.up_proj.weight 12 16; model.layers.1.mlp.gate.weight 12 16; "
+      "model.layers.1.mlp.shared_experts.down_proj.weight 16 12; "
+      "model.layers.1.mlp.shared_experts.gate_proj.weight 12 16; "
+      "model.layers.1.mlp.shared_experts.up_proj.weight 12 16; model.norm.weight 16",
+      69.9513198,
+      { 0.7253612, 0.6046386, 0.2977098, -0.3143762, -1.738291, -0.122018, 1.442254, -0.6923069,
+        1.427316, -1.809368, -0.342874, 0.1539761, 1.061198, 2.014412, 0.5292714, -1.461452,
+        1.292146, 1.406594, -0.5771503, -1.608677, -2.635941, -0.6697053, 1.524537, 1.390185,
+        -0.2563241, -0.8233447, 0.498316, 0.9673535, -3.038034, 0.725244, -1.026623, 0.8569447,
+        -0.3929089, -0.6156878, 0.9743457, -1.626344, 0.5895275, 1.093839, 0.05833978, 0.8109737 } },
     { "gemma",
       "{'attention_bias': false, 'head_dim': 8, 'hidden_size': 16, 'intermediate_size': 24, "
       "'max_position_embeddings': 64, 'model_type': 'gemma', 'num_attention_heads': 4, "
@@ -1231,6 +1333,35 @@ static const struct golden_folder {
         -0.8517632, 0.6390433, 1.865963, -1.28739, -2.156733, 1.177827, 2.125062, 0.9766377,
         -0.9875653, 1.006291, 1.475102, 1.404951, 0.3159242, 0.3018234, -0.1742204, 0.1625751,
         -0.4166755, 0.005788115, -0.4650168, 0.6934634, 1.530642, -0.426394, 1.116729, -0.405565 } },
+    { "lfm3_bare",
+      "{'attention_bias': false, 'conv_bias': false, 'head_dim': 8, 'hidden_size': 16, "
+      "'intermediate_size': 24, 'max_position_embeddings': 64, 'model_type': 'lfm3', "
+      "'num_attention_heads': 4, 'num_hidden_layers': 5, 'num_key_value_heads': 2, "
+      "'pad_token_id': 0, 'sliding_window': 6, 'use_attention_gate': true, 'use_sandwich_norm': "
+      "true, 'vocab_size': 96}",
+      "model.embed_tokens.weight 96 16; model.embedding_norm.weight 16; "
+      "model.layers.0.conv.conv.weight 16 1 7; model.layers.1.conv.conv.weight 16 1 7; "
+      "model.layers.3.conv.conv.weight 16 1 7; model.layers.0.conv.in_proj.weight 48 16; "
+      "model.layers.1.conv.in_proj.weight 48 16; model.layers.3.conv.in_proj.weight 48 16; "
+      "model.layers.0.conv.out_proj.weight 16 16; model.layers.1.conv.out_proj.weight 16 16; "
+      "model.layers.3.conv.out_proj.weight 16 16; model.layers.{5}.feed_forward.w1.weight 24 16; "
+      "model.layers.{5}.feed_forward.w2.weight 16 24; model.layers.{5}.feed_forward.w3.weight 24 "
+      "16; model.layers.{5}.ffn_norm.weight 16; model.layers.{5}.operator_norm.weight 16; "
+      "model.layers.{5}.post_ffn_norm.weight 16; model.layers.{5}.post_operator_norm.weight 16; "
+      "model.layers.2.self_attn.gate_proj.weight 4 16; model.layers.4.self_attn.gate_proj.weight "
+      "4 16; model.layers.2.self_attn.k_norm.weight 8; model.layers.4.self_attn.k_norm.weight 8; "
+      "model.layers.2.self_attn.k_proj.weight 16 16; model.layers.4.self_attn.k_proj.weight 16 "
+      "16; model.layers.2.self_attn.o_proj.weight 16 32; model.layers.4.self_attn.o_proj.weight "
+      "16 32; model.layers.2.self_attn.q_norm.weight 8; model.layers.4.self_attn.q_norm.weight 8;"
+      " model.layers.2.self_attn.q_proj.weight 32 16; model.layers.4.self_attn.q_proj.weight 32 "
+      "16; model.layers.2.self_attn.v_proj.weight 16 16; model.layers.4.self_attn.v_proj.weight "
+      "16 16",
+      138.051119,
+      { 1.403556, 0.5041155, 0.9646691, 1.430241, -1.880452, -1.26138, 2.738342, -1.979775,
+        -1.313349, -2.500252, 2.352407, 0.2665071, 0.3131017, -0.1684831, -0.524599, -0.06663365,
+        -0.05459392, -2.297098, 2.30734, 1.61789, 3.233612, -0.5388491, 1.640497, -1.267859,
+        1.257533, -0.9084493, 0.3990059, -0.3399142, -1.315732, -0.08320608, 0.6259091, -1.150807,
+        1.206567, -3.146616, 2.908803, -0.1565175, 2.084078, -0.08746853, -0.7629449, -2.713715 } },
     { "arcee",
       "{'attention_bias': true, 'head_dim': 8, 'hidden_act': 'relu2', 'hidden_size': 16, "
       "'intermediate_size': 24, 'max_position_embeddings': 64, 'mlp_bias': true, 'model_type': "
@@ -1529,6 +1660,8 @@ static const struct class_defaults { /* window: 0 where none is used */
       32, 4, 64, 32768, 0, 0, 1e-06, 10000.0 },
     { "qwen2_moe", 151936, 2048, 5632, 24,
       16, 16, 128, 32768, 0, 0, 1e-06, 10000.0 },
+    { "qwen3_next", 151936, 2048, 5632, 48,
+      16, 2, 256, 32768, 0, 0, 1e-06, 10000.0 },
     { "olmoe", 50304, 2048, 2048, 16,
       16, 16, 128, 4096, 0, 0, 1e-05, 10000.0 },
     { "gemma", 256000, 3072, 24576, 28,
@@ -1563,6 +1696,8 @@ static const struct class_defaults { /* window: 0 where none is used */
       32, 32, 128, 2048, 0, 0, 1e-05, 10000.0 },
     { "helium", 48000, 2560, 7040, 24,
       20, 20, 128, 4096, 0, 0, 1e-08, 100000.0 },
+    { "lfm3", 128000, 2048, 7680, 24,
+      16, 4, 128, 128000, 256, 1, 1e-05, 1000000.0 },
     { "arcee", 32000, 2560, 18432, 32,
       32, 32, 80, 4096, 0, 0, 1e-05, 10000.0 },
     { "hunyuan_v1_dense", 290943, 4096, 11008, 32,

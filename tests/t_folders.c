@@ -399,6 +399,11 @@ TEST(names_are_those_of_the_folder) {
         { "glm4_moe", "'n_shared_experts': 2", "'n_shared_experts': 1", "shared_experts.gate_proj.weight' is 24 x 16, need 12 x 16" },
         { "stablelm", "{2}.post_attention_layernorm.bias", "{2}.x.bias", "no tensor 'model.layers.0.post_attention_layernorm.bias'" },
         { "phi", "final_layernorm", "x", "no tensor 'model.final_layernorm.bias'" },
+        { "qwen3_next", "in_proj_qkvz.weight 144", "in_proj_qkvz.weight 143", "linear_attn.in_proj_qkvz.weight' is 143 x 16, need 144 x 16" },
+        { "qwen3_next", "in_proj_qkvz", "x", "no tensor 'model.layers.0.linear_attn.in_proj_qkvz.weight'" },
+        { "qwen3_next", "in_proj_ba.weight 12", "in_proj_ba.weight 6", "linear_attn.in_proj_ba.weight' is 6 x 16, need 12 x 16" },
+        { "deepseek_v2", "'group_limited_greedy'", "'noaux_tc'", "topk_method is \"noaux_tc\", need greedy or group_limited_greedy" },
+        { "deepseek_v2", "'topk_group': 2", "'topk_group': null", "has no topk_group, need an integer" },
         { "phi", "lm_head.bias", "x", "no tensor 'lm_head.bias'" },
         { "qwen2_moe", "mlp.shared_expert.down", "mlp.x.down", "no tensor 'model.layers.0.mlp.shared_expert.down_proj.weight'" },
     };

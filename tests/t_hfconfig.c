@@ -352,8 +352,8 @@ TEST(latents_become_keys) {
     refused_config("{\"model_type\":\"deepseek_v3\",\"rope_parameters\":{\"rope_type\":\"linear\",\"factor\":2,\"mscale_all_dim\":1}}",
                    "mscale_all_dim is 1, need null or 0 without YaRN");
     refused_config("{\"model_type\":\"deepseek_v3\",\"rope_parameters\":{\"rope_type\":\"proportional\"}}", "rope_type is \"proportional\"");
-    refused_config("{\"model_type\":\"deepseek_v2\",\"num_experts_per_tok\":6,\"topk_method\":\"group_limited_greedy\"}",
-                   "topk_method is \"group_limited_greedy\", need greedy");
+    refused_config("{\"model_type\":\"deepseek_v2\",\"num_experts_per_tok\":6,\"topk_method\":\"noaux_tc\"}",
+                   "topk_method is \"noaux_tc\", need greedy or group_limited_greedy");
     refused_config("{\"model_type\":\"deepseek_v3\",\"scoring_func\":\"softmax\"}", "scoring_func is \"softmax\"");
     refused_config("{\"model_type\":\"mistral4\"}", "llama_4_scaling_beta");
     refused_config("{\"model_type\":\"deepseek_v3\",\"quantization_config\":{\"quant_method\":\"fp8\"}}", "quant_method is \"fp8\"");

@@ -87,6 +87,7 @@ static const char *not_trained(const pith_model *m) {
     for (const pith__layer *w = m->layer; w < m->layer + h->n_layer; w++) {
         if (w->expert_scale.floats) return "whose experts have scales";
         if (w->sinks.floats) return "with attention sinks";
+        if (w->recurrent.grouped) return "whose gates of the delta rule are one matrix";
         if (w->mixer == PITH__LATENT) return "of latent attention";
     }
     return NULL;
