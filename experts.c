@@ -20,6 +20,14 @@ PITH_SHARED void pith__clamp_row(float *gate, float *up, size_t n, float limit, 
     }
 }
 
+/* xIELU of what up gives: more x^2 + beta x over 0, and less (e^x - 1 - x) + beta x under it, with numbers that each layer has
+ * learned. Huang and Schlag 2024, arXiv:2411.13010 */
+static void xielu_row(float *y, const float *x, size_t n, const pith__layer *w) {
+    for (size_t i = 0; i < n; i++)
+        y[i] = x[i] > 0 ? w->xielu.more * x[i] * x[i] + w->xielu.beta * x[i]
+                        : (expm1f(x[i] > w->xielu.eps ? w->xielu.eps : x[i]) - x[i]) * w->xielu.less + w->xielu.beta * x[i];
+}
+
 /* SwiGLU: act(gate x) * up x of one row. With GELU instead of SiLU it is GeGLU. Without a gate: act(up x). */
 static void gate_row(const void *data, size_t t, uint8_t *scratch) {
     (void)scratch;
@@ -28,6 +36,10 @@ static void gate_row(const void *data, size_t t, uint8_t *scratch) {
     int gated = f->b->h->gated;
     if (gated) pith__add_bias(f->b->pass, f->gate + at, f->w->gate_bias.floats, n_ff);
     pith__add_bias(f->b->pass, f->up + at, f->w->up_bias.floats, n_ff);
+    if (f->b->h->act == PITH__XIELU) {
+        xielu_row(f->act + at, f->up + at, n_ff, f->b->layer);
+        return;
+    }
     if (f->b->h->act_limit > 0) pith__clamp_row(f->gate + at, f->up + at, n_ff, f->b->h->act_limit, f->b->h->act_alpha);
     f->b->pass->kernels->gate(f->act + at, (gated ? f->gate : f->up) + at, gated ? f->up + at : NULL, n_ff, f->b->h->act);
 }

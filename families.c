@@ -50,6 +50,7 @@ static const pith__family families[] = {
     { "phi2", DECODER | PITH__HALF | PITH__GELU_FFN, .window_period = 1, .one_norm = 1 },
     { "olmo", PITH__PRE_NORM | PITH__LAYER_NORM | PITH__BARE_NORMS, .window_period = 1 },
     { "helium", PITH__PRE_NORM, .window_period = 1, .same_order = 1 },
+    { "apertus", PITH__PRE_NORM | PITH__UNGATED | PITH__HALF | PITH__QK_NORM, .window_period = 1, .act = PITH__XIELU },
     { "arcee", PITH__PRE_NORM | PITH__UNGATED | PITH__RELU2_FFN, .window_period = 1 },
     { "hunyuan-dense", PITH__PRE_NORM | PITH__HALF | PITH__QK_NORM | PITH__QK_NORM_LATE, .window_period = 1 },
     { "ernie4_5", PITH__PRE_NORM, .window_period = 1, .same_order = 1 },
@@ -346,7 +347,7 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     h->rope_gather = o->m->store.qk_halves && !h->rope_half && !h->rope_as_is;
     h->qk_norm_whole = (f->has & PITH__QK_NORM_WHOLE) != 0;
     h->qk_norm_late = (f->has & PITH__QK_NORM_LATE) != 0;
-    h->act = f->has & PITH__GELU_FFN ? PITH__GELU : f->has & PITH__ERF_FFN ? PITH__GELU_ERF : f->has & PITH__RELU2_FFN ? PITH__RELU2 : PITH__SILU;
+    h->act = f->has & PITH__GELU_FFN ? PITH__GELU : f->has & PITH__ERF_FFN ? PITH__GELU_ERF : f->has & PITH__RELU2_FFN ? PITH__RELU2 : f->act;
     h->act = activation_of(o, h->act);
     h->gated = !(f->has & PITH__UNGATED);
     h->act_limit = (float)factor_key(o, "pith.swiglu_limit", f->act_limit);
@@ -648,6 +649,20 @@ static void share_kv(pith__opening *o, int l, int n_own) {
     w->kv_from = from;
 }
 
+/* What a layer's xIELU has learned, of which files keep what softplus makes numbers over 0 of. */
+static void read_xielu(pith__opening *o, int l, pith__layer *w) {
+    static const char *const names[] = { "xielu.alpha_p", "xielu.alpha_n", "xielu.beta", "xielu.eps" };
+    double y[4];
+    for (int i = 0; i < 4; i++) {
+        const pith__key *k = pith__store_key(&o->m->store, names[i]);
+        y[i] = k ? pith__key_float(k, (size_t)l) : NAN;
+        if (isnan(y[i]) && !o->code)
+            o->code = pith__fail(o->err, PITH_EFORMAT, "%s: key '%s' has no number for layer %d", o->m->store.path, names[i], l);
+    }
+    for (int i = 0; i < 2; i++) y[i] = y[i] > 20 ? y[i] : (double)log1pf(expf((float)y[i]));
+    w->xielu.more = (float)y[0], w->xielu.less = (float)(y[2] + y[1]), w->xielu.beta = (float)y[2], w->xielu.eps = (float)y[3];
+}
+
 PITH_SHARED void pith__set_layers(pith__opening *o) {
     pith__hyper *h = &o->m->hyper;
     int dim = h->head_dim, n_rot = h->n_rot, dim_window = dim, n_rot_window = n_rot;
@@ -665,6 +680,7 @@ PITH_SHARED void pith__set_layers(pith__opening *o) {
         w->n_rot = w->mask.window ? n_rot_window : n_rot;
         w->n_ff = layer_key(o, "feed_forward_length", l, network_width(o));
         check_sizes(o, l, w);
+        if (h->act == PITH__XIELU) read_xielu(o, l, w);
         share_kv(o, l, h->n_layer - shared);
         if (o->code) return;
         h->head_dim = w->head_dim > h->head_dim ? w->head_dim : h->head_dim;

@@ -242,6 +242,7 @@ typedef struct {         /* one block: its sizes and its weights */
     int n_head, n_kv_head, head_dim; /* n_kv_head 0: a layer without attention */
     int n_rot;           /* channels of a head that are rotated */
     int n_ff;            /* of its dense network */
+    struct { float more, less, beta, eps; } xielu; /* Apertus: see experts.c */
     pith__norm attn_norm, ffn_norm; /* (n_embd) of the stream, as attention and the network get it */
     pith__norm attn_post_norm, ffn_post_norm; /* (n_embd) of what they add to the stream (Gemma 2) */
     pith__norm attn_out_norm, ffn_out_norm;   /* (n_embd) of the stream with what they added (BERT) */
@@ -384,6 +385,7 @@ typedef struct {
     double local_base;   /* of layers with a window: frequency base, -1: the common one but without
                           * scaling (OLMo 3), 0: they rotate as all do */
     double attn_scale;   /* q.k times this; 0: 1 / sqrt(head_dim) */
+    int act;             /* of networks, where has names none: PITH__SILU, or PITH__XIELU */
     int wide_layers;     /* of so many layers (the 27B): queries are scaled by n_embd / n_head */
     unsigned experts;    /* PITH__SIGMOID_EXPERTS and so on, where the file does not say how they are chosen */
     float expert_eps;    /* see pith__hyper */

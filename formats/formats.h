@@ -127,6 +127,7 @@ PITH_SHARED int pith__store_sort(pith__store *s, pith_error *err); /* refuses na
 PITH_SHARED const pith__key *pith__store_key(const pith__store *s, const char *name);
 PITH_SHARED const pith__tensor *pith__store_tensor(const pith__store *s, const char *name);
 PITH_SHARED int pith__layer_of(pith__str name); /* 3 of "blk.3.attn_q.weight"; -1: of none */
+PITH_SHARED double pith__key_float(const pith__key *k, size_t i); /* number i of an ARRAY of F32, or a number; else NAN */
 PITH_SHARED int64_t pith__key_item(const pith__key *k, size_t i); /* integer i of an ARRAY; else 0 */
 PITH_SHARED int pith__store_add_int(pith__store *s, const char *name, int64_t i); /* before sorting */
 PITH_SHARED int pith__store_add_float(pith__store *s, const char *name, double f);
@@ -288,6 +289,7 @@ enum { /* how a family names its tensors */
     PITH__HF_FUSED = 2,     /* mlp.gate_up_proj */
     PITH__HF_FC = 0x20000,  /* mlp.fc1 and mlp.fc2 */
     PITH__HF_PHI = 1 << 20, /* self_attn.dense, final_layernorm */
+    PITH__HF_APERTUS = 1 << 22, /* attention_layernorm, feedforward_layernorm, mlp.act_fn */
     PITH__HF_NEXT = 1 << 23, /* and PITH__HF_DELTA: linear_attn.in_proj_qkvz and in_proj_ba (Qwen3-Next) */
     PITH__HF_CFC = 1 << 21, /* mlp.c_fc and mlp.c_proj (StarCoder 2) */
     PITH__HF_HUNYUAN = 1 << 26, /* query_layernorm */
@@ -434,6 +436,10 @@ typedef struct {
 PITH_SHARED const pith__routing *pith__hf_routing_of(const char *type); /* of a model_type; NULL: it has no experts */
 PITH_SHARED void pith__hf_routing(pith__hf *c, const char *type); /* fields of a family of this model_type -> keys */
 PITH_SHARED int pith__hf_turn_experts(pith__folder *f); /* stacks of matrices (in, out), under GGUF's names, become those of (out, in) */
+
+/* ---- formats/hfapertus.c: Apertus ----------------------------------------------------------------------- */
+
+PITH_SHARED int pith__hf_xielu(pith__folder *f); /* numbers of activations, under names like "blk.0.xielu_beta", become keys */
 
 /* ---- formats/hfgptoss.c: gpt-oss ----------------------------------------------------------------------- */
 

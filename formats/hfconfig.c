@@ -30,6 +30,7 @@ enum { /* what a family means in its own way */
     HF_LAYER_NORM = 8192,
     HF_NORM_BIAS = 1 << 14, /* whose norms have biases */
     HF_ALL_BIAS = 1 << 15, /* everything has biases, which no field says */
+    HF_XIELU = 1 << 17,    /* the activation, of a network without a gate */
     HF_OLMO = 1 << 16      /* norms have no weights, and an eps that no field says */
 };
 
@@ -126,6 +127,8 @@ static const struct pith__hf_family {
       50304, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1e-5, 1e4 },
     { "helium", "helium", HF_NO_O_BIAS, READS_BIAS | READS_FFN_BIAS, 0, 0,
       48000, 2560, 7040, 24, 20, 20, 128, 4096, 0, 1e-8, 1e5 },
+    { "apertus", "apertus", HF_XIELU, READS_BIAS, PITH__HF_APERTUS, 0,
+      131072, 4096, 14336, 32, 32, 0, 0, 65536, 0, 1e-5, 1.2e7 },
     { "arcee", "arcee", HF_RELU2, READS_BIAS | READS_FFN_BIAS, 0, 0,
       32000, 2560, 18432, 32, 32, 0, 0, 4096, 0, 1e-5, 1e4 },
     { "hunyuan_v1_dense", "hunyuan-dense", HF_QK_NORM, READS_BIAS, PITH__HF_HUNYUAN, 0,
@@ -338,8 +341,9 @@ static void config_family(pith__hf *c) {
 static void config_activation(pith__hf *c, const char *name) {
     pith__json act = pith__hf_get(c->at, name);
     if (!pith__json_type(act)) return;
-    if (c->family->is & HF_RELU2) {
-        if (!pith__json_is(act, "relu2")) pith__hf_wrong(c, act, PITH_EARCH, name, "relu2");
+    if (c->family->is & (HF_RELU2 | HF_XIELU)) {
+        const char *one = c->family->is & HF_XIELU ? "xielu" : "relu2";
+        if (!pith__json_is(act, one)) pith__hf_wrong(c, act, PITH_EARCH, name, one);
         return;
     }
     if (!(c->family->is & HF_GELU_TANH)) {
@@ -472,6 +476,8 @@ static void config_extras(pith__hf *c, pith__json outer) {
         pith__hf_put_float(c, "residual_scale", pith__hf_positive(c, at, "residual_multiplier", 1));
         pith__hf_put_float(c, "logit_scale", pith__hf_positive(c, at, "logits_scaling", 1));
     }
+    if (c->family->is & HF_XIELU && !pith__json_count(pith__hf_get(at, "rope_scaling")) && !pith__json_count(pith__hf_get(at, "rope_parameters")))
+        pith__hf_wrong(c, pith__hf_get(at, "rope_parameters"), PITH_EARCH, "rope_parameters", "an object, as Apertus has Llama 3's");
     if (reads & READS_CLIP && pith__json_type(pith__hf_get(at, "clip_qkv")))
         pith__hf_put_float(c, "attention.clamp_kqv", pith__hf_positive(c, at, "clip_qkv", NAN));
     if (reads & READS_PARALLEL) pith__hf_put_flag(c, "use_parallel_residual", pith__hf_bool(c, at, "use_parallel_residual", 0));

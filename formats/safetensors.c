@@ -284,6 +284,7 @@ static int st_add(const pith__folder *f, st_file *st) {
         pith__tensor *to = &s->tensor[s->n_tensor];
         *to = (pith__tensor){ .name = e->name, .n_dim = e->n_dim }; /* messages have the file's name */
         memcpy(to->shape, e->shape, sizeof to->shape);
+        if (!e->n_dim && f && strstr(gguf, ".xielu_")) to->n_dim = 1, to->shape[0] = 1; /* a number by itself */
         code = pith__tensor_set(to, s, bytes ? PITH__I8 : e->format,
                                 (pith__cursor){ st->data + e->begin, e->end - e->begin, 0 }, st->err);
         to->name = name;
@@ -469,6 +470,7 @@ PITH_SHARED int pith__folder_read(pith__store *s, const char *path, int no_mmap,
     code = pith__store_sort(s, err);
     if (!code) code = st_check(&f);
     if (!code) code = pith__hf_layout(&f);
+    if (!code && s->hf_style & PITH__HF_APERTUS) code = pith__hf_xielu(&f);
     if (!code && s->hf_style & PITH__HF_GPTOSS) code = pith__hf_gptoss_experts(&f);
     if (!code) code = pith__hf_turn_experts(&f);
     return code ? code : pith__hf_tokenizer(&f);

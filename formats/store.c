@@ -4,6 +4,7 @@
  * one kind of model. Memory is the store's arena; tensors are views into the mapped files. */
 #include "formats.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,6 +98,17 @@ PITH_SHARED int pith__store_add_strings(pith__store *s, const char *name, const 
     k->item = PITH__STRING, k->gguf_item = GGUF_STRING, k->n = n;
     k->at = (pith__cursor){ p, bytes, 0 };
     return PITH_OK;
+}
+
+PITH_SHARED double pith__key_float(const pith__key *k, size_t i) {
+    float y = NAN;
+    if (k->type == PITH__FLOAT || k->type == PITH__INT) return k->f;
+    if (k->type != PITH__ARRAY || k->gguf_item != PITH__GGUF_F32 || i >= k->n) return NAN;
+    pith__cursor c = k->at;
+    pith__take(&c, (uint64_t)i * sizeof y);
+    uint32_t bits = pith__u32(&c);
+    memcpy(&y, &bits, sizeof y);
+    return (double)y;
 }
 
 PITH_SHARED int64_t pith__key_item(const pith__key *k, size_t i) {

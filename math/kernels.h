@@ -274,7 +274,7 @@ typedef struct {
     uint32_t *bits;      /* (n) the sums of their numbers taken as integers: no change of one number leaves its sum */
 } pith__scan;
 
-enum { PITH__SILU, PITH__GELU, PITH__GELU_ERF, PITH__RELU, PITH__RELU2, PITH__TANH }; /* GELU in its tanh form, as in Gemma; and the exact one, as in BERT. RELU2: ReLU squared */
+enum { PITH__SILU, PITH__GELU, PITH__GELU_ERF, PITH__RELU, PITH__RELU2, PITH__TANH, PITH__XIELU }; /* the last is no kernel: experts.c;  GELU in its tanh form, as in Gemma; and the exact one, as in BERT. RELU2: ReLU squared */
 
 /* y (m, n) = a (m, n_k) b (n_k, n), or, with add, y += a b: the products of the backward pass. Number (i, k) of a
  * is a[i * a_row + k * a_col], so a may be a transpose. A sum over k runs from the first to the last.

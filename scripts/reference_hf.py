@@ -142,6 +142,8 @@ CASES = {
     "helium": ("helium", dict(SMALL, attention_bias=True, head_dim=4), dict(rms_norm_eps=1e-3)),
     "lfm3_bare": ("lfm3", dict(SMALL, num_hidden_layers=5, sliding_window=6), dict(layer_types=None, rope_parameters=None,
                   conv_L_cache=None, norm_eps=None, tie_word_embeddings=None)),
+    "apertus": ("apertus", dict(SMALL, head_dim=None), dict(rope_parameters=None, rope_theta=1.2e7, rope_scaling=dict(
+                rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32))),
     "arcee": ("arcee", dict(SMALL, attention_bias=True, mlp_bias=True), {}),
     "hunyuan": ("hunyuan_v1_dense", dict(SMALL, attention_bias=True), dict(rope_parameters=None, rope_theta=1e4,
                 rope_scaling=dict(type="dynamic", alpha=100.0, factor=1.0))),
@@ -178,6 +180,8 @@ def random(name, n):
 def numbers(name, shape):
     """put_numbers of tests/fixture.c."""
     f = np.float32
+    if not shape:  # Apertus: what pith takes for granted where a folder has none
+        return np.array(0.5 if name.endswith("beta") else -1e-6, f)
     mean, spread = f(0), f(2) / np.sqrt(f(shape[-1]))
     if "norm" in name:
         mean, spread = f(1), f(0.125)
@@ -292,7 +296,7 @@ def main():
             text, shapes = make(folder, *CASES[name])
             n_vocab = json.loads(text)["vocab_size"]
             y = logits(folder, [(7 + 31 * t + 13 * t * t) % n_vocab for t in range(N)])
-        print(f'    {{ "{name}",\n{lines(text)}\n{lines("; ".join(patterns(shapes)))}')
+        print(f'    {{ "{name}",\n{lines(text)}\n{lines("; ".join(patterns({n: s for n, s in shapes.items() if s})))}')
         print(f"      {np.linalg.norm(y):.9g},")
         some = [f"{y[t, (37 * t + 11) % n_vocab]:.7g}" for t in range(N)]
         rows = [", ".join(some[i:i + 8]) for i in range(0, N, 8)]
@@ -304,7 +308,7 @@ def main():
           "    double eps, theta;\n"
           "} class_defaults[] = {")
     for model_type in dict.fromkeys(case[0] for case in CASES.values()):
-        if model_type not in ("glm4_moe", "llama4_text", "mistral4", "deepseek_v2", "deepseek_v3", "ministral3"):
+        if model_type not in ("glm4_moe", "llama4_text", "mistral4", "deepseek_v2", "deepseek_v3", "ministral3", "apertus"):
             # a head size that is none; two widths of networks; latents; a YaRN that pith wants said
             print(class_defaults(model_type))
     print("};")

@@ -1362,6 +1362,27 @@ static const struct golden_folder {
         -0.05459392, -2.297098, 2.30734, 1.61789, 3.233612, -0.5388491, 1.640497, -1.267859,
         1.257533, -0.9084493, 0.3990059, -0.3399142, -1.315732, -0.08320608, 0.6259091, -1.150807,
         1.206567, -3.146616, 2.908803, -0.1565175, 2.084078, -0.08746853, -0.7629449, -2.713715 } },
+    { "apertus",
+      "{'attention_bias': false, 'hidden_act': 'xielu', 'hidden_size': 16, 'intermediate_size': "
+      "24, 'max_position_embeddings': 64, 'model_type': 'apertus', 'num_attention_heads': 4, "
+      "'num_hidden_layers': 2, 'num_key_value_heads': 2, 'pad_token_id': 0, 'rms_norm_eps': "
+      "1e-05, 'tie_word_embeddings': false, 'vocab_size': 96, 'rope_theta': 12000000.0, "
+      "'rope_scaling': {'rope_type': 'llama3', 'factor': 8.0, 'low_freq_factor': 1.0, "
+      "'high_freq_factor': 4.0, 'original_max_position_embeddings': 32}}",
+      "lm_head.weight 96 16; model.embed_tokens.weight 96 16; "
+      "model.layers.{2}.attention_layernorm.weight 16; "
+      "model.layers.{2}.feedforward_layernorm.weight 16; model.layers.{2}.mlp.act_fn.alpha_n 1; "
+      "model.layers.{2}.mlp.act_fn.alpha_p 1; model.layers.{2}.mlp.down_proj.weight 16 24; "
+      "model.layers.{2}.mlp.up_proj.weight 24 16; model.layers.{2}.self_attn.k_norm.weight 4; "
+      "model.layers.{2}.self_attn.k_proj.weight 8 16; model.layers.{2}.self_attn.o_proj.weight 16"
+      " 16; model.layers.{2}.self_attn.q_norm.weight 4; model.layers.{2}.self_attn.q_proj.weight "
+      "16 16; model.layers.{2}.self_attn.v_proj.weight 8 16; model.norm.weight 16",
+      71.6673795,
+      { -1.449108, -0.6818003, 0.5897267, -0.9773744, -0.354829, 1.114291, 0.08307511, 2.067464,
+        0.04222042, -0.9330466, 0.064846, -2.291368, 2.032248, -0.6812966, 0.05689823, 0.3889861,
+        -0.4885489, 2.735084, 1.369762, -0.2630638, -1.660705, -2.366462, 1.301001, -0.01214753,
+        1.282146, 1.074639, 1.756981, 0.2252105, -1.240986, 0.9104643, -1.199792, -0.6548961,
+        0.4802695, -1.308425, 0.4597625, 0.3710217, 0.1693599, 3.048306, -0.6707079, -2.259772 } },
     { "arcee",
       "{'attention_bias': true, 'head_dim': 8, 'hidden_act': 'relu2', 'hidden_size': 16, "
       "'intermediate_size': 24, 'max_position_embeddings': 64, 'mlp_bias': true, 'model_type': "

@@ -249,6 +249,7 @@ TEST(fields_that_a_family_does_not_read) {
         { "llama", "'logit_scale': 0.5", "logit_scale" },
         { "cohere2", "'mlp_bias': true", "mlp_bias" },
         { "hunyuan", "'mlp_bias': true", "mlp_bias" },
+        { "apertus", "'hidden_activation': 'silu'", "hidden_activation is \"silu\", need xielu" },
         { "starcoder2", "'hidden_activation': 'gelu'", "hidden_activation" },
         { "llama", "'use_qkv_bias': true", "use_qkv_bias" },
         { "llama", "'use_parallel_residual': true", "use_parallel_residual" },
@@ -404,6 +405,8 @@ TEST(names_are_those_of_the_folder) {
         { "qwen3_next", "in_proj_ba.weight 12", "in_proj_ba.weight 6", "linear_attn.in_proj_ba.weight' is 6 x 16, need 12 x 16" },
         { "deepseek_v2", "'group_limited_greedy'", "'noaux_tc'", "topk_method is \"noaux_tc\", need greedy or group_limited_greedy" },
         { "deepseek_v2", "'topk_group': 2", "'topk_group': null", "has no topk_group, need an integer" },
+        { "apertus", "act_fn.alpha_n", "x", "no tensor 'model.layers.0.mlp.act_fn.alpha_n' of one number" },
+        { "apertus", "'rope_scaling'", "'x'", "config.json: has no rope_parameters, need an object" },
         { "phi", "lm_head.bias", "x", "no tensor 'lm_head.bias'" },
         { "qwen2_moe", "mlp.shared_expert.down", "mlp.x.down", "no tensor 'model.layers.0.mlp.shared_expert.down_proj.weight'" },
     };

@@ -81,6 +81,7 @@ static const char *not_trained(const pith_model *m) {
     if (m->biases) return "whose scores have biases";
     if (h->n_expert && h->expert_before) return "whose experts' weights multiply what goes into them";
     if (h->qk_norm_bare) return "whose queries have norms without weights";
+    if (h->act == PITH__XIELU) return "whose networks have activations that learn (xIELU)";
     if (m->head_bias.floats) return "whose logits have biases";
     if (h->qkv_limit > 0) return "whose queries, keys and values are clamped";
     if (h->act_limit > 0) return "whose networks are clamped";
