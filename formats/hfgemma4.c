@@ -99,6 +99,8 @@ PITH_SHARED void pith__hf_gemma4(pith__hf *c, const uint8_t *slides) {
         pith__hf_wrong(c, pith__hf_get(at, "layer_types"), PITH_EARCH, "layer_types", "full_attention of the last layer");
     check_rotation(c);
     check_direction(c);
+    if (same && pith__hf_bool(c, at, "attention_bias", 0)) /* values would be keys with their bias */
+        pith__hf_wrong(c, pith__hf_get(at, "attention_bias"), PITH_EARCH, "attention_bias", "false where attention_k_eq_v is true");
     if (!new_sizes(c, &dim, slides, narrow, wide) || !new_sizes(c, &kv, slides, n_kv, has_overrides ? n_kv : wide_kv)) return;
     read_overrides(c, &dim, &kv);
     put_head_sizes(c, &dim, slides);

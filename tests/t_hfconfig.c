@@ -452,6 +452,7 @@ static void refuses_gemma4(const char *more, const char *need) {
 TEST(gemma4_that_cannot_run) {
     refuses_gemma4(gemma4(",\"use_bidirectional_attention\":\"all\""), "use_bidirectional_attention");
     refuses_gemma4(gemma4(",\"num_kv_shared_layers\":6"), "num_kv_shared_layers");
+    refuses_gemma4(gemma4(",\"attention_k_eq_v\":true,\"attention_bias\":true"), "attention_bias is true, need false where");
     refuses_gemma4(gemma4(",\"enable_moe_block\":true"), "num_experts");
     refuses_gemma4(gemma4(",\"final_logit_softcapping\":0.0"), "final_logit_softcapping is 0.0, need a number over 0");
     refuses_gemma4(gemma4(",\"per_layer_config\":{\"6\":{\"head_dim\":16}}"), "per_layer_config");
