@@ -179,8 +179,9 @@ static void module_name(const exporting *x, const lora_module *m, char *name) {
     if (x->gguf) return;
     if (has_tower(base)) s.hf_prefix = pith__str_of("model.language_model.");
     snprintf(name, PITH__HF_NAME, "%s", pith__shown_name(&s, m->name, room));
-    char *end = strstr(name, ".weight");
+    char *end = strstr(name, ".weight"), *gate = strstr(name, "self_attn.gate_proj");
     if (end) *end = 0;
+    if (gate) strcpy(gate, "self_attn.g_proj"); /* LFM3's files have another name for it than transformers' module */
 }
 
 /* A and B of the module, whose delta is then scale B A. 0: no memory. */

@@ -233,6 +233,14 @@ static int parallel_of(pith__opening *o) {
 }
 
 /* How many experts there are, and how they are chosen. */
+/* Files of deepseek2 may not say how their router scores: only with sigmoids was there ever a bias for choosing (V3,
+ * GLM-4.7-Flash). */
+static int has_choice_bias(const pith__opening *o) {
+    char name[48];
+    snprintf(name, sizeof name, "blk.%d.exp_probs_b.bias", o->m->hyper.n_layer - 1);
+    return o->family->has & PITH__LATENTS && pith__store_tensor(&o->m->store, name);
+}
+
 static void read_experts(pith__opening *o) {
     pith__hyper *h = &o->m->hyper;
     const pith__family *f = o->family;
@@ -243,7 +251,7 @@ static void read_experts(pith__opening *o) {
     h->n_ff_shared = shared_width(o);
     int gating = int_key(o, "expert_gating_func", 0, 0);
     if (gating > SOFTMAX_OF_CHOSEN) pith__fail_hyper(o, "expert_gating_func", gating, "1, 2 or 3");
-    h->expert_sigmoid = gating ? gating == SIGMOID : (f->experts & PITH__SIGMOID_EXPERTS) != 0;
+    h->expert_sigmoid = gating ? gating == SIGMOID : f->experts & PITH__SIGMOID_EXPERTS || has_choice_bias(o);
     h->expert_norm = gating == SOFTMAX_OF_CHOSEN || flag_key(o, "expert_weights_norm", !(f->experts & PITH__PLAIN_EXPERTS));
     h->n_dense = key_of(o, "leading_dense_block_count", 0) ? int_key(o, "leading_dense_block_count", 0, 0) : -1;
     h->expert_before = (f->experts & PITH__EXPERTS_BEFORE) != 0;

@@ -228,6 +228,26 @@ TEST(values_may_be_keys) {
     remove(config), remove(weights), remove(dir);
 }
 
+/* As in llama.cpp's files of GLM-4.7-Flash: the key is missing, and a bias for choosing experts tells what it would say. */
+TEST(a_router_with_a_bias_for_choosing_has_sigmoids) {
+    static const struct { const char *name; int sigmoid; } want[] = { { "deepseek2", 0 }, { "deepseek3", 1 }, { "glm4moelite", 1 } };
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        const char *at = shared(want[i].name, "-hf");
+        pith_error e = { 0, "" };
+        pith__store s;
+        if (!at) SKIP("no ../shared/families");
+        REQUIRE(pith__open(&s, at, NULL, &e) == PITH_OK);
+        int found = 0;
+        for (size_t k = 0; k < s.n_key; k++)
+            if (pith__str_is(s.key[k].name, "deepseek2.expert_gating_func")) s.key[k].name = pith__str_of("deepseek2.forgotten"), found = 1;
+        EQ(found, want[i].sigmoid);
+        pith_model *m = pith__model_of(&s, NULL, &e);
+        REQUIRE(m);
+        EQ(m->hyper.expert_sigmoid, want[i].sigmoid);
+        pith_close(m);
+    }
+}
+
 static void check_model(int i, const char *kernels) {
     static wanted w;
     static float got[MOST * WIDE];
@@ -259,5 +279,6 @@ int main(void) {
     RUN(a_folder_as_gguf_gives_the_same_bits);
     RUN(towers_are_left_out);
     RUN(values_may_be_keys);
+    RUN(a_router_with_a_bias_for_choosing_has_sigmoids);
     return DONE();
 }
