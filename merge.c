@@ -588,7 +588,8 @@ static int check_folder(const pith__merge *p, const char *folder, pith_error *er
     if (!s->is_folder && (!p->to || p->by))
         return pith__fail(err, PITH_EARG, "%s: is to be a Hugging Face folder, for which %s has no config.json: need a"
                           " name that ends in .gguf", folder, s->path);
-    if (s->is_folder && s->hf_style & (PITH__HF_DELTA | PITH__HF_LFM | PITH__HF_GPTOSS)) /* see pith__hf_layout */
+    const int laid = PITH__HF_DELTA | PITH__HF_LFM | PITH__HF_GPTOSS | PITH__HF_APERTUS; /* pith__hf_layout, pith__hf_xielu */
+    if (s->is_folder && s->hf_style & laid)
         return pith__fail(err, PITH_EARG, "%s: a folder of a %s is not written here: need a name that ends in .gguf", s->path,
                           p->m->hyper.arch);
     if (s->is_folder && !s->qk_halves && !(s->hf_style & PITH__HF_ELDERS)) /* pith__gather */
