@@ -193,6 +193,7 @@ static int style_of(pith__str module) {
         { "gate_up_proj", PITH__HF_FUSED }, { "block_sparse_moe", PITH__HF_MIXTRAL }, { ".attn.c_", PITH__HF_GPT2 },
         { ".mlp.c_", PITH__HF_GPT2 }, { ".query_key_value", PITH__HF_NEOX }, { ".attention.dense", PITH__HF_NEOX },
         { ".mlp.dense_", PITH__HF_NEOX }, { "encoder.layer.", PITH__HF_BERT }, { "encoder.layers.", PITH__HF_NOMIC },
+        { ".attention.attn.", PITH__HF_MPNET }, { ".attn.W", PITH__HF_MODERN }, { ".mlp.W", PITH__HF_MODERN },
         { "transformer.layer.", PITH__HF_DISTIL }, { "per_layer_", PITH__HF_GEMMA4 },
         { ".linear_attn.", PITH__HF_DELTA }, { ".mamba.", PITH__HF_GRANITE4 }, { ".shared_mlp.", PITH__HF_GRANITE4 },
         { ".conv.in_proj", PITH__HF_LFM }, { ".conv.out_proj", PITH__HF_LFM }, { ".feed_forward.w", PITH__HF_LFM },

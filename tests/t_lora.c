@@ -340,6 +340,32 @@ TEST(experts_and_fused_matrices) {
     pith_adapter_close(a), pith_close(m), free(b.p);
 }
 
+/* As PEFT names them over transformers' MPNetModel and ModernBertModel. */
+TEST(names_of_encoders) {
+    static const struct { const char *folder, *o, *down, *targets; } want[] = {
+        { "encoders/mpnet-hf", "encoder.layer.1.attention.attn.o", "encoder.layer.0.output.dense", "'attn.o', 'output.dense'" },
+        { "encoders/modernbert-hf", "layers.1.attn.Wo", "layers.0.mlp.Wo", "'Wo'" },
+    };
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        const char *path = fixture_shared(want[i].folder);
+        pith_error e = { 0, "" };
+        if (!path) SKIP("no ../shared/encoders");
+        pith_model *m = pith_open(path, NULL, &e);
+        REQUIRE(m);
+        char list[1000];
+        const pith__weight *w[] = { &m->layer[1].o, &m->layer[0].ffn->down };
+        int n = 0;
+        for (int k = 0; k < 2; k++)
+            for (int b = 0; b < 2; b++)
+                n += snprintf(list + n, sizeof list - (size_t)n, "%sbase_model.model.%s.lora_%c.weight %d %d", n ? ";" : "", k ? want[i].down : want[i].o,
+                              "AB"[b], b ? (int)w[k]->tensor.rows : 4, b ? 4 : (int)w[k]->tensor.cols);
+        write_peft(with(config, "'q_proj', 'down_proj'", want[i].targets), list);
+        pith_adapter *a = open_adapter(m, "peft");
+        CHECK(a && scale_of(a, w[0]) > 0 && scale_of(a, w[1]) > 0 && scale_of(a, &m->layer[0].o) == 0);
+        pith_adapter_close(a), pith_close(m);
+    }
+}
+
 /* ---- what is refused ------------------------------------------------------------------------------- */
 
 static void refused(const pith_model *m, const char *name, const char *what, const char *word) {
@@ -638,6 +664,7 @@ int main(void) {
     RUN(other_names_of_tensors);
     RUN(chat_templates);
     RUN(experts_and_fused_matrices);
+    RUN(names_of_encoders);
     RUN(configs_that_are_refused);
     RUN(tensors_that_are_refused);
     RUN(score_heads);
