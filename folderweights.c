@@ -145,7 +145,8 @@ static int load_columns(const folder_tensor *t, size_t row0, size_t c0, size_t n
 
 /* As many of the n rows from r on as are found in one way; how many that were. */
 static size_t put_folder_rows(const folder_tensor *t, size_t r, size_t n, uint8_t *y, int *wrong, int *code) {
-    size_t cols = t->tensor.cols, high = (size_t)t->tensor.shape[t->tensor.n_dim - 2], k = r % high, left = high - k;
+    size_t cols = t->tensor.cols, high = t->tensor.n_dim > 1 ? (size_t)t->tensor.shape[t->tensor.n_dim - 2] : 1;
+    size_t k = r % high, left = high - k;
     folder_tensor values = *t;
     folder_rows j = { .t = t, .r0 = r, .y = y, .wrong = wrong };
     int turned = t->way == TURNED || (t->way == KV_B && r % t->each < t->first);
