@@ -319,34 +319,10 @@ static int network_width(pith__opening *o) {
     return o->m->hyper.n_expert ? int_key(o, "expert_feed_forward_length", 0, 0) : 0;
 }
 
-PITH_SHARED void pith__read_hyper(pith__opening *o) {
+/* What is computed with the sizes, and with which numbers. width: channels of a head's queries, which scores are scaled by. */
+static void read_arithmetic(pith__opening *o, int width) {
     pith__hyper *h = &o->m->hyper;
     const pith__family *f = o->family;
-    snprintf(h->arch, sizeof h->arch, "%s", f->arch);
-    h->n_layer = int_key(o, "block_count", 1, 0);
-    if ((size_t)h->n_layer > o->m->store.n_tensor) /* before time and memory are taken for them */
-        pith__fail_hyper(o, "block_count", h->n_layer, "no more than there are tensors");
-    int ahead = int_key(o, "nextn_predict_layers", 0, 0); /* of them; they guess further tokens, and are not built */
-    if (ahead >= h->n_layer) pith__fail_hyper(o, "nextn_predict_layers", ahead, "fewer than block_count");
-    else h->n_layer -= ahead;
-    h->n_embd = int_key(o, "embedding_length", 1, 0);
-    h->n_head = largest_key(o, "attention.head_count", 0);
-    if (!h->n_head) pith__fail_hyper(o, "attention.head_count", 0, "heads in some layer");
-    h->n_kv_head = largest_key(o, "attention.head_count_kv", h->n_head);
-    h->n_ctx = int_key(o, "context_length", 1, 0);
-    const pith__key *most = pith__store_key(&o->m->store, "pith.context_limit");
-    if (most && most->type == PITH__INT && most->i > 0 && most->i < INT32_MAX)
-        h->n_ctx_most = (int)most->i;
-    h->n_expert = f->has & PITH__EXPERTS ? int_key(o, "expert_count", 0, 0) : 0;
-    h->n_ff = largest_key(o, "feed_forward_length", network_width(o));
-    if (h->n_expert) read_experts(o);
-    if (o->code) return;
-
-    h->head_dim = h->n_embd / h->n_head;
-    int width = f->has & PITH__LATENTS ? read_latents(o) : 0;
-    if (!width) read_heads(o, "", &h->head_dim, &h->n_rot), width = h->head_dim;
-    if (h->n_layer == f->wide_layers) width = h->n_embd / h->n_head;
-    h->n_ple = f->has & PITH__PLE ? int_key(o, "embedding_length_per_layer_input", 0, 0) : 0;
 
     /* RoPE pairing: channel i with i + n_rot / 2, or with its neighbour. Llamas are stored by Hugging Face for the
      * former and by GGUF for the latter. Both become the latter, so that both give the same bits. */
@@ -380,6 +356,37 @@ PITH_SHARED void pith__read_hyper(pith__opening *o) {
     h->qk_norm_bare = f->chunked && (norms ? norms->i != 0 : h->n_expert != 128);
     int length = int_key(o, "rope.scaling.original_context_length", 0, 0);
     h->temperature_length = int_key(o, "attention.temperature_length", 1, f->chunked ? 8192 : length ? length : h->n_ctx);
+}
+
+PITH_SHARED void pith__read_hyper(pith__opening *o) {
+    pith__hyper *h = &o->m->hyper;
+    const pith__family *f = o->family;
+    snprintf(h->arch, sizeof h->arch, "%s", f->arch);
+    h->n_layer = int_key(o, "block_count", 1, 0);
+    if ((size_t)h->n_layer > o->m->store.n_tensor) /* before time and memory are taken for them */
+        pith__fail_hyper(o, "block_count", h->n_layer, "no more than there are tensors");
+    int ahead = int_key(o, "nextn_predict_layers", 0, 0); /* of them; they guess further tokens, and are not built */
+    if (ahead >= h->n_layer) pith__fail_hyper(o, "nextn_predict_layers", ahead, "fewer than block_count");
+    else h->n_layer -= ahead;
+    h->n_embd = int_key(o, "embedding_length", 1, 0);
+    h->n_head = largest_key(o, "attention.head_count", 0);
+    if (!h->n_head) pith__fail_hyper(o, "attention.head_count", 0, "heads in some layer");
+    h->n_kv_head = largest_key(o, "attention.head_count_kv", h->n_head);
+    h->n_ctx = int_key(o, "context_length", 1, 0);
+    const pith__key *most = pith__store_key(&o->m->store, "pith.context_limit");
+    if (most && most->type == PITH__INT && most->i > 0 && most->i < INT32_MAX)
+        h->n_ctx_most = (int)most->i;
+    h->n_expert = f->has & PITH__EXPERTS ? int_key(o, "expert_count", 0, 0) : 0;
+    h->n_ff = largest_key(o, "feed_forward_length", network_width(o));
+    if (h->n_expert) read_experts(o);
+    if (o->code) return;
+
+    h->head_dim = h->n_embd / h->n_head;
+    int width = f->has & PITH__LATENTS ? read_latents(o) : 0;
+    if (!width) read_heads(o, "", &h->head_dim, &h->n_rot), width = h->head_dim;
+    if (h->n_layer == f->wide_layers) width = h->n_embd / h->n_head;
+    h->n_ple = f->has & PITH__PLE ? int_key(o, "embedding_length_per_layer_input", 0, 0) : 0;
+    read_arithmetic(o, width);
 }
 
 /* ---- rotation -------------------------------------------------------------------------------------- */
