@@ -39,6 +39,7 @@ PITH_SHARED size_t pith__widest(const pith__hyper *h) {
     size_t per_head = (size_t)(h->latent.rank > h->latent.n_nope ? h->latent.rank : h->latent.n_nope), n_head = (size_t)h->n_head;
     if ((size_t)h->n_q > most) most = (size_t)h->n_q;
     if ((size_t)h->n_ple > most) most = (size_t)h->n_ple;
+    if ((size_t)h->latent.q_rank > most) most = (size_t)h->latent.q_rank;
     if (h->latent.rank && (per_head + 31) / 32 * 32 * n_head > most) most = (per_head + 31) / 32 * 32 * n_head;
     if ((size_t)h->latent.n_value * n_head > most) most = (size_t)h->latent.n_value * n_head;
     if ((size_t)h->n_ff > most) most = (size_t)h->n_ff;
