@@ -28,7 +28,7 @@ ENGINE  = base/bytes.c base/os.c base/utf8.c base/json.c base/team.c \
           text/jinja_filters.c text/jinja_functions.c text/jinja_lex.c text/jinja_expression.c \
           text/jinja_parse.c text/jinja_run.c text/jinja.c text/messages.c \
           tokenizer.c vocabulary.c frame.c chat.c thoughts.c \
-          families.c pooling.c bind.c model.c template.c lora.c export.c foldersay.c folderrope.c foldertypes.c folderconfig.c foldertokens.c folderweights.c merge.c merged.c requant.c project.c experts.c latent.c recurrent.c delta.c mamba.c forward.c heads.c pass.c panels.c session.c embed.c keep.c candidates.c penalties.c sampler.c constrain.c generate.c nearest.c
+          families.c pooling.c bind.c model.c template.c lora.c export.c foldersay.c folderrope.c foldertypes.c folderconfig.c foldertokens.c folderweights.c merge.c merged.c requant.c project.c experts.c latent.c recurrent.c delta.c mamba.c forward.c heads.c pass.c panels.c session.c embed.c keep.c odds.c candidates.c penalties.c sampler.c constrain.c generate.c nearest.c
 HEADERS = $(wildcard model.h internal.h base/*.h math/*.h math/twins/*.inc formats/*.h text/*.h)
 TRAIN   = train/params.c train/qat.c train/precision.c train/product.c train/norm.c train/attention.c train/gather.c train/adapt.c train/project.c train/experts.c train/recurrent.c \
           train/delta.c train/mamba.c train/backward.c train/tape.c train/loss.c train/step.c train/preference.c train/ppo.c train/value.c train/policy.c train/drift.c train/apart.c train/importance.c train/recall.c train/adamw.c \

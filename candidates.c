@@ -8,19 +8,9 @@
 #include "internal.h"
 
 #include <math.h>
+#include <string.h>
 
 /* ---- the likeliest first --------------------------------------------------------------------- */
-
-static int first_largest(const float *x, int n) {
-    float most = x[0];
-    int best = 0;
-    for (int i = 1; i < n; i++)
-        if (x[i] > most) {
-            most = x[i];
-            best = i;
-        }
-    return best;
-}
 
 /* A heap gives the likeliest few of many without sorting the rest: its top is the largest p, of
  * equals the lowest token. */
@@ -62,6 +52,54 @@ static void keep_popped(pith__candidates *c, int kept) {
     }
 }
 
+static void sort_few_keys(uint64_t *key, int n) {
+    for (int i = 1, j; i < n; i++) {
+        uint64_t k = key[i];
+        for (j = i; j > 0 && key[j - 1] < k; j--) key[j] = key[j - 1];
+        key[j] = k;
+    }
+}
+
+/* The largest first, in place: into ranges of keys, and each of those likewise. */
+static void sort_keys(uint64_t *key, int n) {
+    enum { RANGES = 1024 };
+    uint64_t most = key[0], least = key[0];
+    int end[RANGES] = { 0 }, next[RANGES], sum = 0, shift = 0;
+    for (int i = 1; i < n; i++) most = key[i] > most ? key[i] : most, least = key[i] < least ? key[i] : least;
+    while ((most - least) >> shift >= RANGES) shift++;
+    for (int i = 0; i < n; i++) end[(most - key[i]) >> shift]++;
+    for (int r = 0; r < RANGES; r++) next[r] = sum, end[r] = sum += end[r];
+    for (int r = 0; r < RANGES; r++)
+        while (next[r] < end[r]) { /* a key to its range, from there another to its own, until one belongs here */
+            uint64_t k = key[next[r]], other;
+            for (int to; (to = (int)((most - k) >> shift)) != r; k = other) {
+                other = key[next[to]];
+                key[next[to]++] = k;
+            }
+            key[next[r]++] = k;
+        }
+    for (int r = 0, from = 0; r < RANGES; from = end[r++])
+        if (end[r] - from > 64) sort_keys(key + from, end[r] - from);
+        else sort_few_keys(key + from, end[r] - from);
+}
+
+/* Sorts a list by p, the likeliest first, of equals the lowest token. Floats from 0 on are in the order of their bits; those
+ * and the token make a key. The keys take the room of the list, so at most half of all tokens may be in it. */
+static void sort_likeliest(pith__candidates *c) {
+    int32_t *t = c->t;
+    uint64_t *key = (uint64_t *)(void *)(t + (uintptr_t)t / sizeof *t % 2), k;
+    for (int i = c->n - 1; i >= 0; i--) {
+        k = (uint64_t)pith__bits_of(c->p[t[i]]) << 32 | ~(uint32_t)t[i];
+        memcpy(key + i, &k, sizeof k);
+    }
+    sort_keys(key, c->n);
+    for (int i = 0; i < c->n; i++) {
+        memcpy(&k, key + i, sizeof k);
+        t[i] = (int32_t)~(uint32_t)k;
+    }
+    c->sorted = 1;
+}
+
 /* llama2.c keeps what together has more than top_p, llama.cpp what has as much. */
 static int is_enough(const pith__candidates *c, double sum, float top_p) {
     return top_p <= 1 && (c->llama2c ? sum > top_p : sum >= top_p);
@@ -87,7 +125,7 @@ PITH_SHARED void pith__list(pith__candidates *c) {
 }
 
 static int best_of(const pith__candidates *c, const float *v) {
-    if (c->all) return first_largest(v, c->n);
+    if (c->all) return pith__first_largest(v, c->n);
     int best = c->t[0];
     for (int i = 1; i < c->n; i++)
         if (likelier(v, c->t[i], best)) best = c->t[i];
@@ -104,8 +142,9 @@ static void keep_from(pith__candidates *c, const float *v, double least) {
     int32_t *t = c->t;
     int n = 0, before = c->n;
     if (c->all) {
-        for (int i = 0; i < before; i++)
-            if (v[i] >= least) t[n++] = i;
+        for (int i = 0; (i = pith__next_block(v, i, before, least)) < before;)
+            for (int end = pith__block_end(i, before); i < end; i++)
+                if (v[i] >= least) t[n++] = i;
     } else {
         for (int i = 0; i < before; i++)
             if (v[t[i]] >= least) t[n++] = t[i];
@@ -121,9 +160,6 @@ PITH_SHARED void pith__keep_from(pith__candidates *c, double least) { keep_from(
 PITH_SHARED void pith__keep(pith__candidates *c, int k) { keep_likeliest(c, c->p, k, INFINITY); }
 
 /* ---- probabilities --------------------------------------------------------------------------- */
-
-/* exp(x - max), with max itself exactly 1 even where it is infinite. */
-static float exp_below(float x, float max) { return x == max ? 1 : expf(x - max); }
 
 PITH_SHARED float pith__sum(const pith__candidates *c) {
     const float *p = c->p;
@@ -141,13 +177,42 @@ PITH_SHARED void pith__probabilities(pith__candidates *c) {
     float *p = c->p, max = x[pith__likeliest(c)], sum = 0;
     int n = c->n;
     if (c->all) {
-        for (int i = 0; i < n; i++) sum += p[i] = exp_below(x[i], max);
+        for (int i = 0; i < n; i++) sum += p[i] = pith__odds(x[i], max);
         for (int i = 0; i < n; i++) p[i] /= sum;
     } else {
-        for (int i = 0; i < n; i++) sum += p[c->t[i]] = exp_below(x[c->t[i]], max);
+        for (int i = 0; i < n; i++) sum += p[c->t[i]] = pith__odds(x[c->t[i]], max);
         for (int i = 0; i < n; i++) p[c->t[i]] /= sum;
     }
     c->has_p = 2;
+}
+
+/* Of all tokens; afterwards p has them. */
+static pith__odds_table all_odds(const pith__candidates *c, float max) {
+    pith__odds_table o = { .x = c->x, .y = c->p, .max = max, .n = c->n };
+    pith__all_odds(&o);
+    return o;
+}
+
+/* Of all tokens those stay whose probability is at least least, of those whose odds are about from or more. 0: none. */
+static int keep_by_odds(pith__candidates *c, const pith__odds_table *o, double from, double least) {
+    int n = 0;
+    for (int i = 0; (i = pith__next_block(o->y, i, o->n, from)) < o->n;)
+        for (int end = pith__block_end(i, o->n); i < end; i++) {
+            if (!(o->y[i] >= from)) continue;
+            float p = pith__odds_p(o, i);
+            if (p >= least) c->t[n++] = i, c->p[i] = p;
+        }
+    if (n == 0) return 0;
+    c->n = n;
+    c->all = 0;
+    c->has_p = 1;
+    return 1;
+}
+
+/* No token with this probability has odds below these. Those below 1e-26 are not known so well (odds.c). */
+static double odds_from(const pith__odds_table *o, double p) {
+    double from = p * o->sum * (1 - 1.0 / (1 << 18));
+    return from < 1e-26 ? 0 : from;
 }
 
 /* ln of the probability of each candidate is x less this. Infinite: so is the largest logit. */
@@ -170,7 +235,7 @@ static double least_of_top_k(const float *x, int n, int k) {
     float least = INFINITY;
     for (int i = 0; i < k; i++) {
         int from = (int)((int64_t)n * i / k), to = (int)((int64_t)n * (i + 1) / k);
-        float most = x[from + first_largest(x + from, to - from)];
+        float most = x[from + pith__first_largest(x + from, to - from)];
         if (most < least) least = most;
     }
     return least;
@@ -185,22 +250,48 @@ PITH_SHARED void pith__top_k(pith__candidates *c) {
     else keep_likeliest(c, c->x, k, INFINITY);
 }
 
+/* Of a sorted list so many as together have top_p. */
+static void take_top_p(pith__candidates *c) {
+    float sum = 0;
+    int kept = 0;
+    while (kept < c->n && (kept < c->how->min_keep || !is_enough(c, sum, c->how->top_p))) sum += c->p[c->t[kept++]];
+    c->n = kept;
+}
+
 /* A token below (1 - top_p) / (n - 1) cannot be among the likeliest that together have more than
  * top_p: it and all less likely ones weigh less than 1 - top_p, so those before it are enough. */
+static float unlikely(const pith__candidates *c) { return (1.0f - c->how->top_p) / (float)(c->n - 1); }
+
+/* Of all tokens, by their odds: only those are looked at that together have top_p, and by the way a few more. 0: they were
+ * too few. */
+static int nucleus(pith__candidates *c) {
+    int n = c->n;
+    int32_t *t = c->t;
+    float least = unlikely(c);
+    pith__odds_table o = all_odds(c, c->x[pith__likeliest(c)]);
+    double lowest = odds_from(&o, least), from = pith__odds_of_mass(&o, (float)lowest, 1.001 * c->how->top_p * o.sum);
+    if (from <= (float)lowest) from = lowest;
+    if (!keep_by_odds(c, &o, from, least)) return 0;
+    int found = c->n;
+    if (found < n / 2) sort_likeliest(c), take_top_p(c);
+    else keep_likeliest(c, c->p, found, c->how->top_p);
+    if (from == lowest || (c->n < found && odds_from(&o, c->p[c->t[c->n - 1]]) > from)) return 1;
+    c->t = t;
+    c->n = n;
+    c->all = 1;
+    c->sorted = c->has_p = 0;
+    return 0;
+}
+
 PITH_SHARED void pith__top_p(pith__candidates *c) {
-    float top_p = c->how->top_p, sum = 0;
-    int kept = 0;
-    if (!(top_p > 0 && top_p < 1)) return;
+    float top_p = c->how->top_p;
+    if (!(top_p > 0 && top_p < 1) || (c->all && c->how->min_keep < 2 && nucleus(c))) return;
     pith__probabilities(c);
-    if (c->all && c->how->min_keep < 2) keep_from(c, c->p, (1.0f - top_p) / (float)(c->n - 1)); /* or the likeliest */
+    if (c->all && c->how->min_keep < 2) keep_from(c, c->p, unlikely(c)); /* or the likeliest */
     pith__list(c);
     c->has_p = 1;
-    if (!c->sorted) {
-        keep_likeliest(c, c->p, c->n, top_p);
-        return;
-    }
-    while (kept < c->n && (kept < c->how->min_keep || !is_enough(c, sum, top_p))) sum += c->p[c->t[kept++]];
-    c->n = kept;
+    if (c->sorted) take_top_p(c);
+    else keep_likeliest(c, c->p, c->n, top_p);
 }
 
 /* What keeps fewer than min_keep keeps so many instead. */
@@ -217,6 +308,12 @@ static int keep_least(pith__candidates *c, const float *v, double least) {
 PITH_SHARED void pith__min_p(pith__candidates *c) {
     float min_p = c->how->min_p;
     if (!(min_p > 0 && min_p <= 1)) return;
+    if (c->all && c->how->min_keep < 2) {
+        pith__odds_table o = all_odds(c, c->x[pith__likeliest(c)]);
+        float of_all = min_p * (1 / o.sum);
+        keep_by_odds(c, &o, odds_from(&o, of_all), of_all);
+        return;
+    }
     if (!c->has_p) pith__probabilities(c);
     float least = min_p * c->p[best_of(c, c->p)];
     if (!keep_least(c, c->p, least)) keep_from(c, c->p, least);
@@ -277,15 +374,21 @@ static double dynamic_temperature(pith__candidates *c) {
     return low + (t + range - low) * pow(entropy / log(n), c->how->dynatemp_exponent);
 }
 
+static inline void divide_some(float *x, int n, float t) {
+    for (int i = 0; i < n; i++) {
+        float y = x[i] / t;
+        x[i] = isnan(y) ? -INFINITY : y;
+    }
+}
+
 static void divide(pith__candidates *c, float t) {
     float *x = c->x;
     int n = c->n;
     if (c->best >= 0 && !isfinite(x[c->best])) c->best = -1; /* infinity over infinity */
+    if (c->all && t == 1) return;
     if (c->all) {
-        for (int i = 0; i < n; i++) {
-            float y = x[i] / t;
-            x[i] = isnan(y) ? -INFINITY : y;
-        }
+        for (int i = 0; i + PITH__BLOCK <= n; i += PITH__BLOCK) divide_some(x + i, PITH__BLOCK, t);
+        divide_some(x + n / PITH__BLOCK * PITH__BLOCK, n % PITH__BLOCK, t);
         return;
     }
     for (int i = 0; i < n; i++) {
@@ -309,12 +412,16 @@ PITH_SHARED void pith__temperature(pith__candidates *c) {
 /* ---- the draw -------------------------------------------------------------------------------- */
 
 PITH_SHARED pith_token pith__draw(pith__candidates *c, float coin) {
-    if (!c->has_p || c->all) pith__probabilities(c);
+    if (c->all) {
+        pith__odds_table o = all_odds(c, c->x[pith__likeliest(c)]);
+        return pith__draw_by_odds(&o, coin);
+    }
+    if (!c->has_p) pith__probabilities(c);
     const float *p = c->p;
-    float r = c->all ? coin : coin * pith__sum(c), cdf = 0;
+    float r = coin * pith__sum(c), cdf = 0;
     pith_token last = 0;
     for (int i = 0; i < c->n; i++) {
-        pith_token t = c->all ? i : c->t[i];
+        pith_token t = c->t[i];
         cdf += p[t];
         if (r < cdf) return t;
         if (p[t] > 0) last = t;

@@ -944,6 +944,30 @@ PITH_SHARED uint64_t pith__model_hash(const pith_model *m);
 PITH_SHARED pith_token pith__sample(const pith_session *s, const pith_sampling *how, uint64_t *rng,
                                     float *adjusted, float *probs, int32_t *order);
 
+/* ---- odds.c: of all tokens against the likeliest ----------------------------------------------------- */
+
+typedef struct {
+    const float *x;      /* (n) logits */
+    float *y;            /* (n) exp(x - max), to 4 units in the last place */
+    float max, sum;      /* the largest logit; expf(x - max) added one by one, to the bit */
+    int n;
+} pith__odds_table;
+
+PITH_SHARED float pith__odds(float x, float max); /* expf(x - max), with max itself exactly 1 even where it is infinite */
+PITH_SHARED void  pith__all_odds(pith__odds_table *o); /* y and sum, of x and max */
+PITH_SHARED float pith__odds_p(const pith__odds_table *o, int i); /* the probability of a token, exactly */
+/* The first token at which the probabilities, added one by one, exceed the coin. */
+PITH_SHARED int   pith__draw_by_odds(const pith__odds_table *o, float coin);
+/* Tokens of at least these odds are likely to have so much of sum together; or least, where that is larger. */
+PITH_SHARED float pith__odds_of_mass(const pith__odds_table *o, float least, double mass);
+
+PITH_SHARED int pith__first_largest(const float *x, int n);
+/* Tokens are looked through block by block, from token 0 on: the next block from i on that has one of least or more. The
+ * last block may be shorter, and is always next. */
+enum { PITH__BLOCK = 64 };
+PITH_SHARED int pith__next_block(const float *x, int i, int n, double least);
+static inline int pith__block_end(int i, int n) { return n - i < PITH__BLOCK ? n : i + PITH__BLOCK; }
+
 /* ---- candidates.c, penalties.c: the tokens that may come next --------------------------------------- */
 
 typedef struct {         /* the tokens as the stages of the sampler leave them */

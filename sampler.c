@@ -217,12 +217,17 @@ static int is_allowed(const pith_sampling *how, int t) {
     return !how->allow || (how->allow[t / 32] >> (t % 32) & 1);
 }
 
+static inline void copy_numbers(float *restrict to, const float *restrict x, int n) {
+    for (int i = 0; i < n; i++) to[i] = isnan(x[i]) ? -INFINITY : x[i];
+}
+
 /* All tokens are candidates: biased, and -INFINITY where they may not come. */
 static pith__candidates all_tokens(const pith_session *s, const pith_sampling *how, uint64_t *rng, float *adjusted,
                                    float *probs, int32_t *order) {
     int n = s->model->hyper.n_vocab;
     pith__candidates c = { .s = s, .how = how, .rng = rng, .x = adjusted, .p = probs, .t = order, .n = n, .all = 1, .best = -1, .llama2c = !strcmp(order_of(how), "etkpm") };
-    for (int i = 0; i < n; i++) c.x[i] = isnan(s->logits[i]) ? -INFINITY : s->logits[i];
+    for (int i = 0; i + PITH__BLOCK <= n; i += PITH__BLOCK) copy_numbers(c.x + i, s->logits + i, PITH__BLOCK);
+    copy_numbers(c.x + n / PITH__BLOCK * PITH__BLOCK, s->logits + n / PITH__BLOCK * PITH__BLOCK, n % PITH__BLOCK);
     for (int i = 0; how->bias && i < how->n_bias; i++) {
         pith_token t = how->bias[i].token;
         if (t >= 0 && t < n && isnan(c.x[t] += how->bias[i].bias)) c.x[t] = -INFINITY;
