@@ -16,7 +16,7 @@
 
 enum {
     LANES = 16,
-    TOKEN_TILE = 8,          /* tokens of a task of attention */
+    TASK_QUERIES = 48,       /* of a task of attention: some tokens, all heads of each that read the same kv head */
     THREAD_NUMBERS = 1 << 16 /* so many weights or cached numbers are worth more than one thread */
 };
 
@@ -516,9 +516,13 @@ PITH_SHARED size_t pith__matmul_scratch(size_t cols) {
 /* A tile has at most 16 tokens, and at most a float for each number; the last tile is a whole one. */
 PITH_SHARED size_t pith__tiles_bytes(size_t n, size_t cols) { return (n + 16) * (cols + 32) * sizeof(float); }
 
+/* How many tokens share what is read for a kv head. */
+static int tokens_of_task(int n_rep) { return n_rep < TASK_QUERIES / 4 ? TASK_QUERIES / n_rep : 4; }
+
 PITH_SHARED size_t pith__attend_scratch(int n_rep, int head_dim, int n_slot) {
-    size_t portable = (size_t)n_slot + 2 * LANES, queries = (size_t)n_rep * TOKEN_TILE;
-    size_t twins = queries * ((size_t)head_dim + 256 + 64); /* attention.inc: a query and a chunk of scores */
+    size_t portable = (size_t)n_slot + 2 * LANES, queries = (size_t)n_rep * (size_t)tokens_of_task(n_rep);
+    size_t wide = ((size_t)head_dim + LANES - 1) / LANES * LANES;
+    size_t twins = queries * (256 + wide + 2 * LANES) + 65 * wide; /* attention.inc: queries, and a tile of keys or values */
     return ((portable > twins ? portable : twins) * sizeof(float) + 63) / 64 * 64;
 }
 
@@ -656,7 +660,7 @@ PITH_SHARED void pith__matmul_heads(const pith__kernels *k, const pith__team *te
 
 /* ---- attention, shared out -------------------------------------------------------------------------------- */
 
-/* A task is TOKEN_TILE tokens of one text and one kv head, whose keys and values all its query heads share. */
+/* A task is some tokens of one text and one kv head, whose keys and values all its query heads share. */
 typedef struct {
     const pith__attention *a; /* (n) */
     int n;
@@ -671,19 +675,21 @@ static void attend_task(const void *data, size_t i, uint8_t *scratch) {
         if (a[half].first_task <= i) a += half, n -= half;
         else n = half;
     }
-    int task = (int)(i - a->first_task), t0 = task / a->n_kv_head * TOKEN_TILE;
-    int t1 = a->n - t0 < TOKEN_TILE ? a->n : t0 + TOKEN_TILE;
+    int some = tokens_of_task(a->n_head / a->n_kv_head);
+    int task = (int)(i - a->first_task), t0 = task / a->n_kv_head * some;
+    int t1 = a->n - t0 < some ? a->n : t0 + some;
     job->kernels->attend(a, t0, t1, task % a->n_kv_head, (float *)(void *)scratch);
 }
 
 PITH_SHARED void pith__attend(const pith__kernels *k, const pith__team *team, pith__attention *a, int n) {
     attend_job job = { a, n, k };
     size_t n_task = 0, n_seen = 0;
+    int some = tokens_of_task(a->n_head / a->n_kv_head);
     for (int i = 0; i < n; i++) {
         int seen = a[i].position + a[i].n, window = a[i].mask.window;
         n_seen += (size_t)(window && window < seen ? window : seen);
         a[i].first_task = n_task;
-        n_task += (size_t)((a[i].n + TOKEN_TILE - 1) / TOKEN_TILE * a[i].n_kv_head);
+        n_task += (size_t)((a[i].n + some - 1) / some * a[i].n_kv_head);
     }
     int worth_it = pith__worth_it(n_seen * (size_t)(a->n_kv_head * a->head_dim));
     pith__share(team, n_task, worth_it, attend_task, &job);

@@ -246,14 +246,12 @@ static float key_at(const pith__attention *a, const uint8_t *plane, int slot, in
     return (int8_t)p[32 + i % 32 * 16 + slot % 16];
 }
 
-/* A score is a sum down the channels. Integers that share a scale are summed first where a * b + c is one step. */
+/* A score is a sum down the channels. */
 static float right_score(const pith__attention *a, const float *q, const uint8_t *plane, int slot) {
-    float sum = 0, part = 0, d;
+    float sum = 0, d;
     for (int i = 0; i < a->head_dim; i++) {
         float k = key_at(a, plane, slot, i, &d);
-        if (!fused || a->k_format->floats) sum = mul_add(q[i], fused ? k : k * d, sum);
-        else part = fmaf(q[i], k, part);
-        if (fused && !a->k_format->floats && i % 32 == 31) sum = fmaf(part, d, sum), part = 0;
+        sum = mul_add(q[i], k * d, sum);
     }
     sum = fused ? sum * (float)a->scale : sum / (float)(1 / a->scale);
     if (a->softcap > 0 && fused) {
@@ -335,7 +333,8 @@ TEST(attention) {
     static const int shape[][6] = { /* n_head, n_kv_head, head_dim, n_slot, position, n */
                                     { 8, 4, 8, 320, 250, 19 },    { 3, 3, 20, 64, 40, 9 },
                                     { 4, 1, 64, 640, 590, 18 },   { 8, 2, 128, 288, 250, 10 },
-                                    { 2, 2, 72, 48, 17, 2 },      { 5, 1, 256, 320, 290, 3 } };
+                                    { 2, 2, 72, 48, 17, 2 },      { 5, 1, 256, 320, 290, 3 },
+                                    { 2, 2, 64, 384, 250, 60 },   { 6, 2, 32, 320, 240, 33 } };
     static const int format[] = {PITH__F32, PITH__F16, PITH__Q8_0};
     for (int s = 0; s < n_set; s++)
         for (int f = 0; f < 3; f++)

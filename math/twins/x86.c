@@ -131,8 +131,8 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #define OUTER_ROWS 6
 #define OUTER_WIDE 1
 #define EIGHT_SUMS 0
-#define QUERIES 4
-#define KEYS(n) (4 / (n))
+#define QUERIES 6
+#define KEYS(n) ((n) >= 4 ? 1 : (n) >= 2 ? 2 : 4)
 #define MOST_KEYS 4
 
 /* Integers. vpmaddubsw adds two products in 16 bits, which is enough for weights under 64. Its one side
