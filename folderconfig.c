@@ -249,6 +249,7 @@ PITH_SHARED const char *pith__folder_config(const pith_model *m, const pith__for
     pith__say_kinds(&c);
     say_ids(&c);
     pith__say_word(&c, "torch_dtype", type);
+    pith__say_about(&c);
     pith__say(to, "\n}\n");
     if (to->failed && !c.code) c.code = pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", folder);
     return c.code ? NULL : c.is->type;

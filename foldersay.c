@@ -1,6 +1,7 @@
 /* foldersay.c - fields of a config.json on their way: what the files that make one share. */
 #include "internal.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,4 +74,77 @@ PITH_SHARED void pith__say_layers(pith__saying *c, const char *name, const char 
     pith__say(c->to, ",\n  \"%s\": [", name);
     for (int l = 0; l < c->m->hyper.n_layer; l++) pith__say(c->to, "%s%s", l ? ", " : "", of(c->m, l));
     pith__say(c->to, "]");
+}
+
+/* ---- texts -------------------------------------------------------------------------------------------------- */
+
+/* As a JSON string. What is no UTF-8 has no place in one: the piece is refused before. */
+PITH_SHARED void pith__say_quoted(pith__said *to, pith__str s) {
+    size_t from = 0;
+    pith__say(to, "\"");
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if (c >= ' ' && c != '"' && c != '\\') continue;
+        pith__say_bytes(to, s.p + from, i - from);
+        from = i + 1;
+        if (c >= ' ') pith__say(to, "\\%c", (char)c);
+        else pith__say(to, "\\u%04x", (unsigned)c);
+    }
+    pith__say_bytes(to, s.p + from, s.n - from);
+    pith__say(to, "\"");
+}
+
+PITH_SHARED int pith__is_utf8_text(pith__str s) {
+    for (size_t i = 0; i < s.n;) {
+        int n = pith__utf8_length((const uint8_t *)s.p + i, s.n - i);
+        if (n < 1 || !s.p[i]) return 0;
+        i += (size_t)n;
+    }
+    return 1;
+}
+
+/* ---- what GGUF says beside the model ---------------------------------------------------------------------------- */
+
+static int begins(pith__str s, const char *with) { return s.n > strlen(with) && !memcmp(s.p, with, strlen(with)); }
+
+/* name, license, languages and so on: what is not of the numbers, which may change on the way. */
+static int is_about(pith__str name) {
+    static const char *const made[] = { "general.architecture", "general.alignment", "general.file_type",
+                                        "general.quantization_version" };
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++)
+        if (pith__str_is(name, made[i])) return 0;
+    return begins(name, "general.") && pith__is_utf8_text(name);
+}
+
+/* An array of texts. */
+static void say_texts(pith__said *to, const pith__key *k) {
+    pith__cursor at = k->at;
+    pith__say(to, "[");
+    for (size_t i = 0; i < k->n; i++) {
+        pith__str s = pith__gguf_string(&at);
+        pith__say(to, i ? ", " : "");
+        pith__say_quoted(to, pith__is_utf8_text(s) ? s : pith__str_of("?"));
+    }
+    pith__say(to, "]");
+}
+
+/* "gguf": { "general.name": "A Model", ... }: config.json has no fields for these, and keeps one that it does not know. */
+PITH_SHARED void pith__say_about(pith__saying *c) {
+    const pith__store *s = &c->m->store;
+    int n = 0;
+    for (size_t i = 0; i < s->n_key; i++) {
+        const pith__key *k = &s->key[i];
+        int text = k->type == PITH__STRING && pith__is_utf8_text(k->s), texts = k->type == PITH__ARRAY && k->item == PITH__STRING;
+        int number = k->type == PITH__INT || (k->type == PITH__FLOAT && isfinite(k->f)) || k->type == PITH__BOOL;
+        if (!is_about(k->name) || !(text || texts || number)) continue;
+        pith__say(c->to, n++ ? ",\n    " : ",\n  \"gguf\": {\n    ");
+        pith__say_quoted(c->to, k->name);
+        pith__say(c->to, ": ");
+        if (text) pith__say_quoted(c->to, k->s);
+        if (texts) say_texts(c->to, k);
+        if (k->type == PITH__INT) pith__say(c->to, "%lld", (long long)k->i);
+        if (k->type == PITH__FLOAT) pith__say_decimal(c->to, pith__short_decimal(k->f));
+        if (k->type == PITH__BOOL) pith__say(c->to, k->i ? "true" : "false");
+    }
+    if (n) pith__say(c->to, "\n  }");
 }

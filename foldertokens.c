@@ -6,33 +6,6 @@
 
 #include <string.h>
 
-/* ---- texts -------------------------------------------------------------------------------------------------- */
-
-/* As a JSON string. What is no UTF-8 has no place in one: the piece is refused before. */
-static void say_quoted(pith__said *to, pith__str s) {
-    size_t from = 0;
-    pith__say(to, "\"");
-    for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        if (c >= ' ' && c != '"' && c != '\\') continue;
-        pith__say_bytes(to, s.p + from, i - from);
-        from = i + 1;
-        if (c >= ' ') pith__say(to, "\\%c", (char)c);
-        else pith__say(to, "\\u%04x", (unsigned)c);
-    }
-    pith__say_bytes(to, s.p + from, s.n - from);
-    pith__say(to, "\"");
-}
-
-static int is_utf8_text(pith__str s) {
-    for (size_t i = 0; i < s.n;) {
-        int n = pith__utf8_length((const uint8_t *)s.p + i, s.n - i);
-        if (n < 1 || !s.p[i]) return 0;
-        i += (size_t)n;
-    }
-    return 1;
-}
-
 /* ---- tokenizer.json ------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -56,7 +29,7 @@ static void say_added(saying_vocab *y) {
     for (int i = 0; i < v->n; i++) {
         if (!is_added(v, i)) continue;
         pith__say(y->to, "%s\n    {\"id\": %d, \"content\": ", n++ ? "," : "", i);
-        say_quoted(y->to, v->piece[i]);
+        pith__say_quoted(y->to, v->piece[i]);
         for (size_t k = 0; k < sizeof flags / sizeof *flags; k++)
             pith__say(y->to, ", \"%s\": %s", flags[k].name, v->added && v->added[i] & flags[k].flag ? "true" : "false");
         pith__say(y->to, ", \"special\": %s}", v->type[i] == PITH__USER ? "false" : "true");
@@ -79,7 +52,7 @@ static void say_steps(saying_vocab *y, const char *const *regex) {
     if (bytes) pith__say(y->to, "{\"type\": \"Sequence\", \"pretokenizers\": [");
     for (int i = 0; bytes && regex[i]; i++) {
         pith__say(y->to, "\n    {\"type\": \"Split\", \"pattern\": {\"Regex\": ");
-        say_quoted(y->to, pith__str_of(regex[i]));
+        pith__say_quoted(y->to, pith__str_of(regex[i]));
         pith__say(y->to, "}, \"behavior\": \"Isolated\", \"invert\": false},");
     }
     if (bytes)
@@ -107,7 +80,7 @@ static void say_processor(saying_vocab *y) {
                                  'A' + text, text);
                 if (ids[k] < 0) continue;
                 pith__say(y->to, k || text ? ", {\"SpecialToken\": {\"id\": " : "{\"SpecialToken\": {\"id\": ");
-                say_quoted(y->to, v->piece[ids[k]]);
+                pith__say_quoted(y->to, v->piece[ids[k]]);
                 pith__say(y->to, ", \"type_id\": %d}}", text);
             }
     }
@@ -115,11 +88,11 @@ static void say_processor(saying_vocab *y) {
     for (int k = 0, n = 0; k < 2; k++) {
         if (ids[k] < 0 || (k && ids[1] == ids[0])) continue;
         if (n++) pith__say(y->to, ", ");
-        say_quoted(y->to, v->piece[ids[k]]);
+        pith__say_quoted(y->to, v->piece[ids[k]]);
         pith__say(y->to, ": {\"id\": ");
-        say_quoted(y->to, v->piece[ids[k]]);
+        pith__say_quoted(y->to, v->piece[ids[k]]);
         pith__say(y->to, ", \"ids\": [%d], \"tokens\": [", ids[k]);
-        say_quoted(y->to, v->piece[ids[k]]);
+        pith__say_quoted(y->to, v->piece[ids[k]]);
         pith__say(y->to, "]}");
     }
     pith__say(y->to, "}},\n");
@@ -139,9 +112,9 @@ static void say_decoder(saying_vocab *y) {
 
 static void say_merge(saying_vocab *y, size_t i, pith__str left, pith__str right) {
     pith__say(y->to, "%s\n      [", i ? "," : "");
-    say_quoted(y->to, left);
+    pith__say_quoted(y->to, left);
     pith__say(y->to, ", ");
-    say_quoted(y->to, right);
+    pith__say_quoted(y->to, right);
     pith__say(y->to, "]");
 }
 
@@ -161,7 +134,7 @@ static int say_model(saying_vocab *y) {
     int bytes = v->spelling == PITH__BYTE_LETTERS, n = 0, beside = first_beside(v), *pair = NULL;
     size_t n_pair = 0;
     pith__say(y->to, "  \"model\": {\n    \"type\": \"BPE\", \"dropout\": null, \"unk_token\": ");
-    if (v->unk >= 0 && !bytes) say_quoted(y->to, v->piece[v->unk]);
+    if (v->unk >= 0 && !bytes) pith__say_quoted(y->to, v->piece[v->unk]);
     else pith__say(y->to, "null");
     pith__say(y->to, ", \"continuing_subword_prefix\": null, \"end_of_word_suffix\": null,\n    \"fuse_unk\": %s, \"byte_fallback\": %s,"
               " \"ignore_merges\": %s,\n    \"vocab\": {", bytes ? "false" : "true", bytes ? "false" : "true",
@@ -169,7 +142,7 @@ static int say_model(saying_vocab *y) {
     for (int i = 0; i < v->n; i++) {
         if (i >= beside || v->type[i] == PITH__UNUSED || !v->piece[i].n) continue;
         pith__say(y->to, "%s\n      ", n++ ? "," : "");
-        say_quoted(y->to, v->piece[i]);
+        pith__say_quoted(y->to, v->piece[i]);
         pith__say(y->to, ": %d", i);
     }
     pith__say(y->to, "\n    },\n    \"merges\": [");
@@ -199,7 +172,7 @@ static int check_vocabulary(const pith_model *m, const char *const *regex, const
     if (v->spelling == PITH__RAW)
         return pith__fail(err, PITH_EARCH, "%s: a vocabulary of llama2.c becomes one of GGUF first: need a .gguf in between", folder);
     for (int i = 0; i < v->n; i++)
-        if (!is_utf8_text(v->piece[i]))
+        if (!pith__is_utf8_text(v->piece[i]))
             return pith__fail(err, PITH_EARCH, "%s: piece %d of the vocabulary is no UTF-8, which JSON cannot have", folder, i);
     return PITH_OK;
 }
@@ -222,7 +195,7 @@ PITH_SHARED int pith__folder_tokenizer(const pith_model *m, const char *folder, 
 PITH_SHARED void pith__folder_tokens(const pith_model *m, pith__said *to) {
     const pith__vocab *v = &m->store.vocab;
     const struct { const char *name; int id; } tokens[] = {
-        { "bos_token", v->bos }, { "eos_token", v->eos }, { "unk_token", v->model == PITH__SPM ? v->unk : -1 },
+        { "bos_token", v->bos }, { "eos_token", v->eos }, { "unk_token", v->unk },
     };
     pith__say(to, "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n  \"clean_up_tokenization_spaces\": false,\n"
               "  \"model_max_length\": %d,\n  \"add_bos_token\": %s,\n  \"add_eos_token\": %s", m->hyper.n_ctx,
@@ -230,13 +203,13 @@ PITH_SHARED void pith__folder_tokens(const pith_model *m, pith__said *to) {
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++) {
         if (tokens[i].id < 0) continue;
         pith__say(to, ",\n  \"%s\": ", tokens[i].name);
-        say_quoted(to, v->piece[tokens[i].id]);
+        pith__say_quoted(to, v->piece[tokens[i].id]);
     }
     if (v->tool_template.n) { /* else chat_template.jinja has it */
         pith__say(to, ",\n  \"chat_template\": [{\"name\": \"default\", \"template\": ");
-        say_quoted(to, v->chat_template);
+        pith__say_quoted(to, v->chat_template);
         pith__say(to, "}, {\"name\": \"tool_use\", \"template\": ");
-        say_quoted(to, v->tool_template);
+        pith__say_quoted(to, v->tool_template);
         pith__say(to, "}]");
     }
     pith__say(to, "\n}\n");

@@ -571,6 +571,9 @@ PITH_SHARED double pith__short_decimal(double y);
 PITH_SHARED const pith__key *pith__saying_key(const pith__saying *c, const char *name); /* ARCH.name, or NULL */
 PITH_SHARED double pith__saying_float(const pith__saying *c, const char *name, double otherwise);
 PITH_SHARED int pith__saying_has(const pith__saying *c, const char *name); /* that tensor */
+PITH_SHARED void pith__say_about(pith__saying *c); /* keys of GGUF that say what model it is */
+PITH_SHARED void pith__say_quoted(pith__said *to, pith__str s); /* as a JSON string */
+PITH_SHARED int pith__is_utf8_text(pith__str s);
 PITH_SHARED void pith__say_layers(pith__saying *c, const char *name, const char *(*of)(const pith_model *m, int l)); /* an array */
 
 /* ---- folderrope.c, foldertypes.c: parts of it ----------------------------------------------------------- */

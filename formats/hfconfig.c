@@ -553,6 +553,7 @@ static int config_generation(pith__hf *c, pith__json config) {
     config_sampling(c, generation);
     c->path = path;
     config_ends(c, config);
+    pith__hf_about(c, config);
     return c->code;
 }
 

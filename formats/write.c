@@ -125,7 +125,7 @@ static int is_layout(pith__str name) {
 
 /* What kind of piece i is: tokenizer.bin does not say so of the first three. */
 static int piece_type(const pith__vocab *v, int i) {
-    if (v->model == PITH__UNIGRAM && i == v->unk) return PITH__UNKNOWN;
+    if ((v->model == PITH__UNIGRAM || v->model == PITH__SPM) && i == v->unk) return PITH__UNKNOWN;
     if (v->spelling != PITH__RAW || v->model == PITH__WORDPIECE) return v->type[i];
     return i == v->unk ? PITH__UNKNOWN : i == v->bos || i == v->eos ? PITH__CONTROL : v->type[i];
 }

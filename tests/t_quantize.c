@@ -436,6 +436,37 @@ TEST(a_folder_of_every_family) {
     remove_folder("back");
 }
 
+/* Keys that no class of transformers has a field for: config.json keeps them, and the GGUF file has them again. */
+TEST(what_a_model_is_called_goes_there_and_back) {
+    static const char *const names[] = { "general.name", "general.tags", "general.finetuned", "general.rating", "general.count",
+                                         "general.base_model.0.name", "tokenizer.ggml.padding_token_id" };
+    bytes b = fixture_gguf(KEYS "; general.name A \"Model\" \xc3\xa4; general.tags ['a b','c']; general.finetuned true;"
+                           "general.rating 0.25; general.count -7; general.base_model.0.name its base;"
+                           "tokenizer.ggml.padding_token_id 3; general.license \xff", TENSORS, 5);
+    pith_model *m = open_bytes(&b);
+    REQUIRE(m);
+    pith__requant q = asked(m, "F32");
+    remove_folder("back");
+    REQUIRE(!pith__requant_folder(&q, pith__format_of(PITH__F32), in_folder("back"), &error));
+    pith_model *back = open_again("back");
+    REQUIRE(back);
+    q = asked(back, "F32");
+    REQUIRE(!pith__requant_gguf(&q, in_folder("again.gguf"), &error));
+    pith_model *again = open_again("again.gguf");
+    REQUIRE(again);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const pith__key *k = pith__store_key(&m->store, names[i]), *other = pith__store_key(&again->store, names[i]);
+        REQUIRE(k && other);
+        CHECK(k->type == other->type && k->i == other->i && k->f >= other->f && k->f <= other->f && !pith__str_cmp(k->s, other->s));
+        CHECK(k->n == other->n && k->at.left == other->at.left && (!k->at.left || !memcmp(k->at.p, other->at.p, k->at.left)));
+    }
+    CHECK(!pith__store_key(&again->store, "general.license")); /* JSON has no place for it */
+    EQ(pith__store_key(&again->store, "general.file_type")->i, 0);
+    pith_close(again), pith_close(back), pith_close(m);
+    free(b.p);
+    remove_folder("back");
+}
+
 /* Merges in three orders: pairs of a piece together; apart; and one left out that the pieces would allow. */
 TEST(merges_and_scores_are_the_same_vocabulary) {
     static const char *const pieces[] = { "a", "b", "c", "ab", "bc", "abc", "<s>" };
@@ -550,6 +581,7 @@ int main(void) {
     RUN(a_grid_is_found_again);
     RUN(a_model_in_parts);
     RUN(a_folder_of_every_family);
+    RUN(what_a_model_is_called_goes_there_and_back);
     RUN(merges_and_scores_are_the_same_vocabulary);
     RUN(runs_share_a_score);
     RUN(what_is_no_number_is_named);
