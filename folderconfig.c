@@ -255,6 +255,27 @@ PITH_SHARED const char *pith__folder_config(const pith_model *m, const pith__for
     return c.code ? NULL : c.is->type;
 }
 
+/* How the vector of a text is made, as sentence-transformers has it; nothing where the model's file does not say. */
+PITH_SHARED void pith__folder_steps(const pith_model *m, pith__said *modules, pith__said *pooling) {
+    static const char *const modes[] = { "cls_token", "max_tokens", "mean_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens",
+                                         "lasttoken" }; /* as bits 1, 2, 4, ... are in model.h */
+    enum { RANK = 4 }; /* GGUF's number for a score instead of a vector */
+    const pith__saying c = { .m = m };
+    const pith__key *type = pith__saying_key(&c, "pooling_type");
+    const pith_embedding *how = &m->pooling.how;
+    if (!m->pooling.said || (type && type->i == RANK)) return;
+    pith__say(modules, "[\n  {\"idx\": 0, \"name\": \"0\", \"path\": \"\", \"type\": \"sentence_transformers.models.Transformer\"},\n"
+              "  {\"idx\": 1, \"name\": \"1\", \"path\": \"1_Pooling\", \"type\": \"sentence_transformers.models.Pooling\"}");
+    if (how->normalize)
+        pith__say(modules, ",\n  {\"idx\": 2, \"name\": \"2\", \"path\": \"2_Normalize\", \"type\": "
+                           "\"sentence_transformers.models.Normalize\"}");
+    pith__say(modules, "\n]\n");
+    pith__say(pooling, "{\n  \"word_embedding_dimension\": %d", m->hyper.n_embd);
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+        pith__say(pooling, ",\n  \"pooling_mode_%s\": %s", modes[i], how->pooling >> i & 1 ? "true" : "false");
+    pith__say(pooling, ",\n  \"include_prompt\": %s\n}\n", how->skip_prompt ? "false" : "true");
+}
+
 /* What a model's file advises for sampling; nothing where it does not. */
 PITH_SHARED void pith__folder_generation(const pith_model *m, pith__said *to) {
     static const struct { const char *key, *name; int whole; } advice[] = {

@@ -504,22 +504,24 @@ static int write_weights(const pith__merge *p, const char *type, folder_job *j, 
 }
 
 PITH_SHARED int pith__folder_make(const pith__merge *p, const char *folder, pith_error *err) {
-    pith__said said[4] = { { NULL, 0, 0, 0 } };
-    static const char *const names[] = { "config.json", "generation_config.json", "tokenizer_config.json",
-                                         "tokenizer.json" };
-    struct pith__small_file made[4];
-    int tokens = p->m->store.vocab.model != PITH__NONE;
+    enum { FILES = 6 };
+    static const char *const names[FILES] = { "config.json", "generation_config.json", "modules.json", "1_Pooling/config.json",
+                                              "tokenizer_config.json", "tokenizer.json" };
+    pith__said said[FILES] = { { NULL, 0, 0, 0 } };
+    struct pith__small_file made[FILES];
+    int tokens = p->m->store.vocab.model != PITH__NONE, n = 0;
     const char *type = pith__folder_config(p->m, p->to, folder, &said[0], err);
     int code = type ? PITH_OK : PITH_EARCH;
     if (!code) pith__folder_generation(p->m, &said[1]);
-    if (!code && tokens) pith__folder_tokens(p->m, &said[2]);
-    if (!code && tokens) code = pith__folder_tokenizer(p->m, folder, &said[3], err);
-    for (int i = 0; i < 4 && !code; i++) {
+    if (!code) pith__folder_steps(p->m, &said[2], &said[3]);
+    if (!code && tokens) pith__folder_tokens(p->m, &said[4]);
+    if (!code && tokens) code = pith__folder_tokenizer(p->m, folder, &said[5], err);
+    for (int i = 0; i < FILES && !code; i++) {
         if (said[i].failed) code = pith__fail(err, PITH_EMEMORY, "%s: no memory to write it", folder);
-        made[i] = (struct pith__small_file){ names[i], { said[i].p, said[i].n } };
+        else if (said[i].n) made[n++] = (struct pith__small_file){ names[i], { said[i].p, said[i].n } };
     }
-    folder_job j = { .made = made, .n_made = tokens ? 4 : 2 };
+    folder_job j = { .made = made, .n_made = (size_t)n };
     if (!code) code = write_weights(p, type, &j, folder, err);
-    for (int i = 0; i < 4; i++) free(said[i].p);
+    for (int i = 0; i < FILES; i++) free(said[i].p);
     return code;
 }

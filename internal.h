@@ -588,6 +588,7 @@ PITH_SHARED void pith__say_kinds(pith__saying *c); /* what belongs to layers of 
  * class. folder: for messages. */
 PITH_SHARED const char *pith__folder_config(const pith_model *m, const pith__format *dtype, const char *folder, pith__said *to,
                                             pith_error *err);
+PITH_SHARED void pith__folder_steps(const pith_model *m, pith__said *modules, pith__said *pooling); /* modules.json, 1_Pooling/ */
 PITH_SHARED void pith__folder_generation(const pith_model *m, pith__said *to); /* generation_config.json */
 PITH_SHARED int pith__folder_tokenizer(const pith_model *m, const char *folder, pith__said *to, pith_error *err); /* tokenizer.json */
 PITH_SHARED void pith__folder_tokens(const pith_model *m, pith__said *to); /* tokenizer_config.json */

@@ -291,6 +291,17 @@ static int copy_files(const pith__folder_files *f, const char *folder, pith_erro
     return code;
 }
 
+/* A file that was made; one within a folder gets that. */
+static int write_made(const char *folder, const struct pith__small_file *file, pith_error *err) {
+    const char *slash = strchr(file->name, '/');
+    char step[64];
+    snprintf(step, sizeof step, "%.*s", slash ? (int)(slash - file->name) : 0, file->name);
+    char *to = slash ? path_in(folder, step, err) : NULL;
+    int code = slash ? to ? pith__make_folder(to, err) : PITH_EMEMORY : PITH_OK;
+    free(to);
+    return code ? code : write_small(folder, file->name, NULL, file->text, err);
+}
+
 PITH_SHARED int pith__folder_write(const pith__folder_files *f, const pith__out *out, size_t n, const char *folder,
                                    pith_error *err) {
     const char *const merged[] = { "pith.merged", f->merged };
@@ -301,7 +312,7 @@ PITH_SHARED int pith__folder_write(const pith__folder_files *f, const pith__out 
     code = path ? pith__safetensors_write(out, n, f->merged ? merged : NULL, path, err) : PITH_EMEMORY;
     free(path);
     if (!code && f->from) code = copy_files(f, to.at, err);
-    for (size_t i = 0; i < f->n_made && !code; i++) code = write_small(to.at, f->made[i].name, NULL, f->made[i].text, err);
+    for (size_t i = 0; i < f->n_made && !code; i++) code = write_made(to.at, &f->made[i], err);
     if (!code && f->chat_template.n) code = write_small(to.at, "chat_template.jinja", NULL, f->chat_template, err);
     if (!code) return pith__new_folder_commit(&to, err);
     pith__new_folder_drop(&to);

@@ -439,9 +439,9 @@ TEST(a_folder_of_every_family) {
 /* Keys that no class of transformers has a field for: config.json keeps them, and the GGUF file has them again. */
 TEST(what_a_model_is_called_goes_there_and_back) {
     static const char *const names[] = { "general.name", "general.tags", "general.finetuned", "general.rating", "general.count",
-                                         "general.base_model.0.name", "tokenizer.ggml.padding_token_id" };
+                                         "general.base_model.0.name", "tokenizer.ggml.padding_token_id", "llama.pooling_type" };
     bytes b = fixture_gguf(KEYS "; general.name A \"Model\" \xc3\xa4; general.tags ['a b','c']; general.finetuned true;"
-                           "general.rating 0.25; general.count -7; general.base_model.0.name its base;"
+                           "general.rating 0.25; llama.pooling_type 3; general.count -7; general.base_model.0.name its base;"
                            "tokenizer.ggml.padding_token_id 3; general.license \xff", TENSORS, 5);
     pith_model *m = open_bytes(&b);
     REQUIRE(m);
