@@ -65,6 +65,7 @@ PITH_SHARED uint32_t pith__piece_hash(const char *p, size_t n);
 PITH_SHARED pith__piece_slot *pith__piece_place(const pith__tokenizer *k, const char *p, size_t n, uint32_t hash); /* or a free one */
 PITH_SHARED int32_t pith__piece_find(const pith__tokenizer *k, const char *p, size_t n); /* -1: there is none */
 PITH_SHARED uint32_t *pith__merge_place(const pith__tokenizer *k, int32_t left, int32_t right); /* or a free one */
+PITH_SHARED const uint32_t *pith__merge_first(const pith__tokenizer *k, int32_t left, int32_t right); /* where that looks first */
 PITH_SHARED int pith__normal_form(pith__tokenizer *k, pith__str *s); /* 0: no memory */
 
 /* ---- frame.c: a text or a pair with the special tokens around it ------------------------------------- */

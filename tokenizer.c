@@ -141,6 +141,10 @@ static size_t merge_hash(int32_t left, int32_t right) {
     return (size_t)(h >> 32 ^ h >> 15);
 }
 
+PITH_SHARED const uint32_t *pith__merge_first(const pith__tokenizer *k, int32_t left, int32_t right) {
+    return &k->merge_slot[merge_hash(left, right) & k->merge_mask];
+}
+
 PITH_SHARED uint32_t *pith__merge_place(const pith__tokenizer *k, int32_t left, int32_t right) {
     for (size_t i = merge_hash(left, right) & k->merge_mask;; i = (i + 1) & k->merge_mask) {
         uint32_t *slot = &k->merge_slot[i];

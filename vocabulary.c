@@ -15,6 +15,18 @@ static size_t hash_size(size_t n) { /* a power of two with room to spare */
     return size;
 }
 
+/* Tables of some megabytes are looked up in turns: what some entries will need is on its way from memory while others are
+ * worked on. */
+enum { TURN = 32 };
+
+static void soon(const void *p) {
+#ifdef __GNUC__
+    __builtin_prefetch(p);
+#else
+    (void)p;
+#endif
+}
+
 /* Control tokens and the like are written as they are; only ordinary pieces are spelled. */
 static int is_plain(int type) { return type == PITH__CONTROL || type == PITH__UNKNOWN; }
 
@@ -66,20 +78,29 @@ static int can_be_made(const pith__tokenizer *k, size_t id) {
     return 1;
 }
 
+static void hash_piece(pith__tokenizer *k, size_t i, uint32_t hash) {
+    pith__str s = k->piece[i];
+    if (!can_be_made(k, i)) return;
+    pith__piece_slot *slot = pith__piece_place(k, s.p, s.n, hash);
+    if (slot->id == 0) *slot = (pith__piece_slot){ hash, (int32_t)i + 1 };
+    if (s.n > k->longest) k->longest = s.n;
+    if (!k->splitter) note_neighbours(k, s);
+}
+
 /* The pieces that text can become, by their bytes: the lowest id of those that are the same. */
 static int hash_pieces(pith__tokenizer *k) {
     size_t n = (size_t)k->v.n, size = hash_size(n);
     k->slot = pith__arena_new(&k->arena, size, sizeof *k->slot);
     if (!k->slot) return PITH_EMEMORY;
     k->slot_mask = size - 1;
-    for (size_t i = 0; i < n; i++) {
-        pith__str s = k->piece[i];
-        if (!can_be_made(k, i)) continue;
-        uint32_t hash = pith__piece_hash(s.p, s.n);
-        pith__piece_slot *slot = pith__piece_place(k, s.p, s.n, hash);
-        if (slot->id == 0) *slot = (pith__piece_slot){ hash, (int32_t)i + 1 };
-        if (s.n > k->longest) k->longest = s.n;
-        if (!k->splitter) note_neighbours(k, s);
+    for (size_t i = 0; i < n; i += TURN) {
+        uint32_t hash[TURN];
+        size_t end = n - i < TURN ? n : i + TURN;
+        for (size_t j = i; j < end; j++) {
+            hash[j - i] = pith__piece_hash(k->piece[j].p, k->piece[j].n);
+            soon(&k->slot[hash[j - i] & k->slot_mask]);
+        }
+        for (size_t j = i; j < end; j++) hash_piece(k, j, hash[j - i]);
     }
     return PITH_OK;
 }
@@ -141,6 +162,66 @@ static int build_unigram(pith__tokenizer *k, pith_error *err) {
     return code ? code : pith__rewriter_new(&k->rewriter, v->rewrite, v->n_rewrite, &k->arena, err);
 }
 
+typedef struct {         /* of one merge: left, right, and what they make */
+    pith__str text[3];
+    uint32_t hash[3];
+} merge_text;
+
+/* The texts of a turn; room for them at p. */
+static void spell_merges(const pith__tokenizer *k, int from, int to, merge_text *turn, char *p) {
+    for (int i = from; i < to; i++) {
+        merge_text *m = &turn[i - from];
+        size_t left = pith__spelled_bytes(k->v.spelling, k->v.left[i], p);
+        size_t right = pith__spelled_bytes(k->v.spelling, k->v.right[i], p + left);
+        m->text[0] = (pith__str){ p, left }, m->text[1] = (pith__str){ p + left, right };
+        m->text[2] = (pith__str){ p, left + right };
+        for (int j = 0; j < 3; j++) {
+            m->hash[j] = pith__piece_hash(m->text[j].p, m->text[j].n);
+            soon(&k->slot[m->hash[j] & k->slot_mask]);
+        }
+        p += left + right;
+    }
+    for (int i = 0; i < to - from; i++)
+        for (int j = 0; j < 3; j++) {
+            const pith__piece_slot *s = &k->slot[turn[i].hash[j] & k->slot_mask];
+            if (s->id) soon(&k->piece[s->id - 1]);
+        }
+    for (int i = 0; i < to - from; i++)
+        for (int j = 0; j < 3; j++) {
+            const pith__piece_slot *s = &k->slot[turn[i].hash[j] & k->slot_mask];
+            if (s->id) soon(k->piece[s->id - 1].p);
+        }
+}
+
+static int wrong_merge(const pith__vocab *v, int i, const char *what, pith_error *err) {
+    return pith__fail(err, PITH_EFORMAT, "tokenizer: merge %d, '%.*s' + '%.*s': the %s is not a piece", i,
+                      (int)(v->left[i].n < 40 ? v->left[i].n : 40), v->left[i].p,
+                      (int)(v->right[i].n < 40 ? v->right[i].n : 40), v->right[i].p, what);
+}
+
+/* Merges from to to, all of a turn. */
+static int hash_turn(pith__tokenizer *k, int from, int to, char *room, pith_error *err) {
+    static const char *const what[] = { "first", "second", "result" };
+    merge_text turn[TURN];
+    spell_merges(k, from, to, turn, room);
+    for (int i = from; i < to; i++) {
+        int32_t id[3];
+        for (int j = 0; j < 3; j++) {
+            pith__str s = turn[i - from].text[j];
+            id[j] = s.n > k->longest ? -1 : pith__piece_place(k, s.p, s.n, turn[i - from].hash[j])->id - 1;
+        }
+        for (int j = 0; j < 3; j++)
+            if (id[j] < 0) return wrong_merge(&k->v, i, what[j], err);
+        k->merge[i] = (pith__bpe_merge){ id[0], id[1], id[2] };
+        soon(pith__merge_first(k, id[0], id[1]));
+    }
+    for (int i = from; i < to; i++) {
+        uint32_t *slot = pith__merge_place(k, k->merge[i].left, k->merge[i].right);
+        if (*slot == 0) *slot = (uint32_t)i + 1;
+    }
+    return PITH_OK;
+}
+
 static int hash_merges(pith__tokenizer *k, pith_error *err) {
     const pith__vocab *v = &k->v;
     size_t size = hash_size((size_t)v->n_merge), longest = 1;
@@ -151,25 +232,13 @@ static int hash_merges(pith__tokenizer *k, pith_error *err) {
     }
     k->merge = pith__arena_new(&k->arena, (size_t)v->n_merge, sizeof *k->merge);
     k->merge_slot = pith__arena_new(&k->arena, size, sizeof *k->merge_slot);
-    char *p = pith__arena_new(&k->arena, longest, 1);
-    if (!k->merge || !k->merge_slot || !p) return PITH_EMEMORY;
+    char *room = pith__arena_new(&k->arena, longest, TURN);
+    if (!k->merge || !k->merge_slot || !room) return PITH_EMEMORY;
     k->merge_mask = size - 1;
-    for (int i = 0; i < v->n_merge; i++) {
-        size_t n = pith__spelled_bytes(v->spelling, v->left[i], p);
-        size_t m = pith__spelled_bytes(v->spelling, v->right[i], p + n);
-        int32_t left = pith__piece_find(k, p, n), right = pith__piece_find(k, p + n, m);
-        int32_t made = pith__piece_find(k, p, n + m);
-        if (left < 0 || right < 0 || made < 0)
-            return pith__fail(err, PITH_EFORMAT,
-                              "tokenizer: merge %d, '%.*s' + '%.*s': the %s is not a piece",
-                              i, (int)(v->left[i].n < 40 ? v->left[i].n : 40), v->left[i].p,
-                              (int)(v->right[i].n < 40 ? v->right[i].n : 40), v->right[i].p,
-                              left < 0 ? "first" : right < 0 ? "second" : "result");
-        k->merge[i] = (pith__bpe_merge){ left, right, made };
-        uint32_t *slot = pith__merge_place(k, left, right);
-        if (*slot == 0) *slot = (uint32_t)i + 1;
-    }
-    return PITH_OK;
+    int code = PITH_OK;
+    for (int i = 0; i < v->n_merge && !code; i += TURN)
+        code = hash_turn(k, i, v->n_merge - i < TURN ? v->n_merge : i + TURN, room, err);
+    return code;
 }
 
 /* The pieces of words are those of normalised text. */
