@@ -122,6 +122,8 @@ $(BUILD)/tools/bundle.o: ALL_CFLAGS += $(if $(BUNDLED),-DBUNDLE='"$(BUNDLED)"')
 $(BUILD)/tools/bundle.o: $(BUNDLED)
 
 $(BUILD)/math/%.o: ALL_CFLAGS += $(if $(filter -O2,$(CFLAGS)),-O3)
+# EMULATED=1: all kernels of x86 processors, by a model of their instructions (scripts/elsewhere.sh tests them).
+$(BUILD)/math/twins/x86.o: ALL_CFLAGS += $(if $(EMULATED),-include tests/x86_model.h -O1 -w -Wno-psabi)
 $(BUILD)/candidates.o $(BUILD)/sampler.o: ALL_CFLAGS += $(if $(filter -O2,$(CFLAGS)),-O3)
 
 $(BUILD)/libpith.a: $(call objects,$(ENGINE) $(TRAIN) $(TOOLS))
