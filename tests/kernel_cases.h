@@ -9,17 +9,17 @@
 
 enum { MAX_FORMATS = 32, MAX_ID = 1024, MAX_THREADS = 4 };
 
-static const pith__kernels *sets[7]; /* the first is portable */
+static const pith__kernels *sets[9]; /* the first is portable */
 static int n_set;
 static const pith__format *formats[MAX_FORMATS]; /* all of the table */
 static int n_format;
 static uint32_t seed = 1;
 
 static inline void find_kernels_and_formats(void) {
-    static const char *names[] = {"avx2", "avx512", "avx512bf16", "neon", "dotprod", "i8mm"};
+    static const char *names[] = {"avx2", "avxvnni", "avx512", "avx512bf16", "neon", "dotprod", "i8mm"};
     sets[n_set++] = pith__portable(NULL);
-    for (int i = 0; i < 6; i++) {
-        const pith__kernels *k = i < 3 ? pith__x86(names[i]) : pith__arm(names[i]);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const pith__kernels *k = pith__x86(names[i]) ? pith__x86(names[i]) : pith__arm(names[i]);
         if (k) sets[n_set++] = k;
     }
     for (int s = 0; s < n_set; s++) printf("# kernels: %s\n", sets[s]->name);

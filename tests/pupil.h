@@ -294,7 +294,7 @@ static inline float *copy_of(const float *x, size_t n) {
     return y;
 }
 
-static const char *const kernel_names[] = { "portable", "avx2", "avx512", "neon", "dotprod",
+static const char *const kernel_names[] = { "portable", "avx2", "avxvnni", "avx512", "neon", "dotprod",
                                               "i8mm" };
 
 static inline const pith__kernels *kernels_named(const char *name) {

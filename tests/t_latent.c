@@ -127,7 +127,7 @@ static void read_on(pith_session *s, int from, int to, float *logits) { /* logit
     if (pith_eval_many(&w, 1, &e)) FAIL("%s", e.text);
 }
 
-static const char *const sets[] = { "portable", "avx2", "avx512", "neon" };
+static const char *const sets[] = { "portable", "avx2", "avxvnni", "avx512", "neon" };
 
 static int runs(const char *kernels) { return pith__x86(kernels) || pith__arm(kernels) || pith__portable(kernels); }
 

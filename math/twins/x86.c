@@ -1,7 +1,7 @@
 /* x86.c - the kernels for Intel and AMD processors, and the choice of the fastest that this processor
- * has: AVX2 with FMA (processors since 2013), AVX-512 with VNNI (since 2019), and AVX-512 with BF16
- * products besides. avx2.inc and avx512.inc define a vector of sixteen numbers; the kernels are in
- * lanes.inc.
+ * has: AVX2 with FMA (processors since 2013), with AVX-VNNI besides (Intel's without AVX-512, since 2021),
+ * AVX-512 with VNNI (since 2019), and AVX-512 with BF16 products besides. avx2.inc and avx512.inc define a
+ * vector of sixteen numbers; the kernels are in lanes.inc.
  *
  * The compiler needs no flag: each function names its instruction set (target), and is called only if
  * the processor and the operating system have it. Elsewhere, and with PITH_PORTABLE, this file is empty. */
@@ -9,6 +9,7 @@
 
 #if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__) && !defined(PITH_PORTABLE)
 
+#include <cpuid.h>
 #include <immintrin.h>
 #include <math.h>
 #include <string.h>
@@ -123,11 +124,11 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #undef FEW_TOKENS
 #undef FEW_KERNEL
 
-/* ---- AVX2 ------------------------------------------------------------------------------------ */
+/* ---- AVX2, and AVX-VNNI ------------------------------------------------------------------------ */
 
-#define TARGET __attribute__((target("avx2,fma,f16c")))
-#define V(name) name##_avx2
 #define vec vec_avx2
+#define ints byte64_avx2
+#define byte64 byte64_avx2
 #define FLOAT_TOKENS 6
 #define FLOAT_FROM(format) 36
 #define ROW_TOKENS 2
@@ -137,12 +138,6 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #define QUERIES 6
 #define KEYS(n) ((n) >= 4 ? 1 : (n) >= 2 ? 2 : 4)
 #define MOST_KEYS 4
-
-/* Integers. vpmaddubsw adds two products in 16 bits, which is enough for weights under 64. Its one side
- * is unsigned: the sign of a signed weight moves to the input. */
-#define ints byte64_avx2
-#define byte64 byte64_avx2
-#define SIGNED_SHIFT -1
 #define STREAMS(n_block) 4
 #define AHEAD(size, n_block) ((size) < 512 ? 320 : 0)
 #define FEW_TOKENS 4
@@ -150,16 +145,48 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #define PANEL_TOKENS 4
 #define PANEL_FROM 4
 
-#include "avx2.inc"
+/* Integers. vpmaddubsw adds two products in 16 bits, which is enough for weights under 64. Its one side
+ * is unsigned: the sign of a signed weight moves to the input. */
+#define TARGET __attribute__((target("avx2,fma,f16c")))
+#define V(name) name##_avx2
 #define SUFFIX_NAME "avx2"
+#define SIGNED_SHIFT -1
+#include "avx2.inc"
 #include "lanes.inc"
-#undef SUFFIX_NAME
 #undef TARGET
+#undef V
+#undef SUFFIX_NAME
+#undef SIGNED_SHIFT
+
+/* Products of integers with vpdpbusd in 256 bits, see AVX-512; the other kernels are AVX2's. Never timed: only what it
+ * computes is tested where no processor has it (make EMULATED=1). */
+#if __GNUC__ >= 11 || __clang_major__ >= 13
+#define HAVE_AVX_VNNI
+#define FOUR_PRODUCTS
+#define REST(name) name##_avx2
+#define TARGET __attribute__((target("avx2,fma,f16c,avxvnni")))
+#define V(name) name##_avxvnni
+#define SUFFIX_NAME "avxvnni"
+#define SIGNED_SHIFT 7
+#include "avx2.inc"
+#include "lanes.inc"
+#undef FOUR_PRODUCTS
+#undef REST
+#undef TARGET
+#undef V
+#undef SUFFIX_NAME
+#undef SIGNED_SHIFT
+
+static int x86_has_avx_vnni(void) { /* clang 14 does not know its name */
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && a >> 4 & 1;
+}
+#endif
+
 #undef INLINE
 #undef UNROLL
 #undef ROLLED
 #undef KERNEL
-#undef V
 #undef vec
 #undef ints
 #undef byte64
@@ -172,7 +199,6 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #undef QUERIES
 #undef KEYS
 #undef MOST_KEYS
-#undef SIGNED_SHIFT
 #undef STREAMS
 #undef AHEAD
 #undef PANEL_FROM
@@ -201,9 +227,14 @@ PITH_SHARED const pith__kernels *pith__x86(const char *name) {
     if (avx512 && __builtin_cpu_supports("avx512bf16") && (!name || !strcmp(name, kernels_bf16.name)))
         return &kernels_bf16;
     if (avx512 && (!name || !strcmp(name, kernels_avx512.name))) return &kernels_avx512;
+#ifdef HAVE_AVX_VNNI
+    if (avx2 && x86_has_avx_vnni() && (!name || !strcmp(name, kernels_avxvnni.name))) return &kernels_avxvnni;
+#endif
     if (avx2 && (!name || !strcmp(name, kernels_avx2.name))) return &kernels_avx2;
     return NULL;
 }
+
+#undef HAVE_AVX_VNNI
 
 #else
 
