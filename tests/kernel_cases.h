@@ -16,7 +16,7 @@ static int n_format;
 static uint32_t seed = 1;
 
 static inline void find_kernels_and_formats(void) {
-    static const char *names[] = {"avx2", "avxvnni", "avx512", "avx512bf16", "neon", "dotprod", "i8mm"};
+    static const char *names[] = {"avx2", "avxvnni", "avx512", "avx512bf16", "neon", "dotprod", "i8mm", "bf16"};
     sets[n_set++] = pith__portable(NULL);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const pith__kernels *k = pith__x86(names[i]) ? pith__x86(names[i]) : pith__arm(names[i]);

@@ -122,12 +122,22 @@ static float through_bf16(float x) {
     return x;
 }
 
-/* BF16 with BF16: lane l has numbers 2 l and 2 l + 1 of every 32, the second of them first. */
-static float right_pairs(const float *w, const float *x, size_t n) {
+/* a + b rounded to odd: cut off, and if that is not exact the last bit is set. What the sum of doubles lost is not lost. */
+static float add_to_odd(float a, float b) {
+    double sum = (double)a + b, of_b = sum - a, lost = (a - (sum - of_b)) + (b - of_b);
+    if (lost && (lost < 0) != (sum < 0)) sum = nextafter(sum, 0);
+    float y = (float)sum;
+    if (fabs(y) > fabs(sum)) y = nextafterf(y, 0);
+    return lost || y != sum ? pith__float_of(pith__bits_of(y) | 1) : y;
+}
+
+/* BF16 with BF16: lane l has numbers 2 l and 2 l + 1 of every 32. On x86 the second of them is added first; on arm64 both
+ * are added, and then their sum. */
+static float right_pairs(const float *w, const float *x, size_t n, int to_odd) {
     float lane[16] = {0};
-    for (size_t i = 0; i < n; i++) {
-        size_t j = i ^ 1;
-        lane[j / 2 % 16] += w[j] * through_bf16(x[j]);
+    for (size_t i = 0; i < n; i += 2) {
+        float *s = &lane[i / 2 % 16], first = w[i] * through_bf16(x[i]), second = w[i + 1] * through_bf16(x[i + 1]);
+        *s = to_odd ? add_to_odd(*s, add_to_odd(first, second)) : *s + second + first;
     }
     return tree(lane);
 }
@@ -183,7 +193,7 @@ static void right_product(const pith__kernels *k, float *y, const pith__tensor *
             const float *x = in->x + t * in->cols;
             y[t * w->rows + r] = w->format->unpack  ? right_blocks(w, r, in, t)
                                  : !w->format->floats ? right_groups(w, r, in, t)
-                                 : pairs              ? right_pairs(row, x, in->cols)
+                                 : pairs              ? right_pairs(row, x, in->cols, !strcmp(k->name, "bf16"))
                                                       : right_dot(row, x, in->cols);
         }
     }

@@ -6,7 +6,7 @@
 
 #include <sys/stat.h>
 
-static const char *const sets[] = { "portable", "avx2", "avxvnni", "avx512", "avx512bf16", "neon" };
+static const char *const sets[] = { "portable", "avx2", "avxvnni", "avx512", "avx512bf16", "neon", "bf16" };
 enum { SETS = sizeof sets / sizeof *sets };
 
 /* A pupil whose gradient is found in BF16. */

@@ -100,7 +100,32 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #define SUFFIX_NAME "avx512"
 #include "lanes.inc"
 #undef SUFFIX_NAME
+
+#define BF16_NAME "avx512bf16"
+#define BF16_FAST_PAIRS 1
+#define BF16                                                                                       \
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,avx2,fma,f16c")))
+#define BF16_HELPER static inline __attribute__((always_inline)) BF16
+BF16_HELPER ints bf16_narrow(vec low, vec high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
+BF16_HELPER ints bf16_some(const uint8_t *p, size_t n) {
+    return _mm512_maskz_loadu_epi16((__mmask32)((1ull << n) - 1), p);
+}
+/* The second number first, each product rounded once. */
+BF16_HELPER vec bf16_dot(vec sum, ints a, ints b) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
+BF16_HELPER vec bf16_add(vec sum, ints a, ints b) { return bf16_dot(sum, a, b); }
+BF16_HELPER void bf16_zip(ints a, ints b, ints *first, ints *second) {
+    const __m512i count = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i twice = _mm512_or_si512(count, _mm512_slli_epi32(count, 16));
+    const __m512i low = _mm512_add_epi32(twice, _mm512_set1_epi32(0x00200000)); /* word i: number i of a, i of b */
+    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(0x00100010));
+    *first = _mm512_permutex2var_epi16(a, low, b);
+    *second = _mm512_permutex2var_epi16(a, high, b);
+}
 #include "bf16.inc"
+#undef BF16
+#undef BF16_HELPER
+#undef BF16_NAME
+#undef BF16_FAST_PAIRS
 
 #undef TARGET
 #undef V
