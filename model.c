@@ -32,7 +32,7 @@ static const pith__kernels *choose_kernels(const char *name) {
 }
 
 static pith__str kernels_name(int i) { /* of those that this processor runs */
-    static const char *const names[] = { "portable", "avx2", "avxvnni", "avx512", "avx512bf16", "neon", "dotprod", "i8mm", "bf16" };
+    static const char *const names[] = { "portable", "avx2", "avxvnni", "avx512", "avx512bf16", "amx", "neon", "dotprod", "i8mm", "bf16" };
     for (size_t at = 0; at < sizeof names / sizeof *names; at++)
         if (choose_kernels(names[at]) && i-- == 0) return pith__str_of(names[at]);
     return pith__str_of("");

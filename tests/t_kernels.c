@@ -22,7 +22,7 @@ static double right_product(const pith__kernels *k, const pith__tensor *w, const
     size_t n_block = (in->cols + 31) / 32;
     for (size_t i = 0; i < in->cols; i++) {
         double x = in->x[t * in->cols + i], most = fabs(row[i]);
-        if (w->format->id == PITH__BF16 && in->cols % 2 == 0 && strstr(k->name, "bf16"))
+        if (w->format->id == PITH__BF16 && in->cols % 2 == 0 && rounds_inputs(k))
             x = rounded_to_bf16((float)x);
         if (in->group) {
             size_t at = w->format->id == PITH__I8 ? t * (in->cols / w->group) + i / w->group

@@ -185,7 +185,7 @@ static float right_groups(const pith__tensor *w, size_t r, const pith__input *in
 }
 
 static void right_product(const pith__kernels *k, float *y, const pith__tensor *w, const pith__input *in) {
-    int pairs = w->format->id == PITH__BF16 && in->cols % 2 == 0 && strstr(k->name, "bf16");
+    int pairs = w->format->id == PITH__BF16 && in->cols % 2 == 0 && rounds_inputs(k);
     float *row = take(in->cols * 4);
     for (size_t r = 0; r < w->rows; r++) {
         if (w->format->floats) w->format->floats(row, w->data + r * w->row_bytes, in->cols);

@@ -4,12 +4,15 @@
  * fast they are. */
 #ifndef X86_MODEL_H
 #define X86_MODEL_H
+#define _GNU_SOURCE
 #include <assert.h>
 #include <cpuid.h>
 #include <immintrin.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define X86_MODEL
 #define __builtin_cpu_supports(name) 1
@@ -225,5 +228,51 @@ MODEL uint16_t model_to_bf16(uint32_t x) {
 }
 LOOP(to_bf16_pairs, (__m512i high, __m512i low), 32, h, model_to_bf16(AS(i < 16 ? low : high).u[i % 16]))
 #define _mm512_cvtne2ps_pbh(high, low) model_to_bf16_pairs((__m512i)(high), (__m512i)(low))
+
+/* ---- AMX: tiles of the shapes that were loaded; outside them nothing is read or written, and registers are zeros -------- */
+
+typedef struct {
+    uint16_t bytes;
+    uint8_t rows;
+    union {
+        uint8_t u[64];
+        int8_t b[64];
+        uint32_t word[16];
+    } row[16];
+} model_tile;
+static __thread model_tile model_tiles[8];
+
+CALLED void model_loadconfig(const void *shapes) {
+    const uint8_t *p = shapes;
+    memset(model_tiles, 0, sizeof model_tiles);
+    EACH(8) memcpy(&model_tiles[i].bytes, p + 16 + 2 * i, 2), model_tiles[i].rows = p[48 + i];
+}
+CALLED void model_loadd(int t, const void *p, long apart) {
+    memset(model_tiles[t].row, 0, sizeof model_tiles[t].row);
+    EACH(model_tiles[t].rows) memcpy(model_tiles[t].row[i].u, (const char *)p + i * apart, model_tiles[t].bytes);
+}
+CALLED void model_stored(int t, void *p, long apart) {
+    EACH(model_tiles[t].rows) memcpy((char *)p + i * apart, model_tiles[t].row[i].u, model_tiles[t].bytes);
+}
+CALLED void model_dpbsud(int sum, int a, int b) { /* signed bytes of a by unsigned ones of b */
+    model_tile *s = &model_tiles[sum], *x = &model_tiles[a], *y = &model_tiles[b];
+    assert(x->rows == s->rows && y->bytes == s->bytes && x->bytes == 4 * y->rows);
+    for (int m = 0; m < x->rows; m++)
+        for (int k = 0; k < x->bytes / 4; k++)
+            EACH(s->bytes / 4) s->row[m].word[i] += (unsigned)model_four(y->row[k].u + 4 * i, x->row[m].b + 4 * k);
+}
+#undef _tile_loadconfig
+#undef _tile_release
+#undef _tile_zero
+#undef _tile_loadd
+#undef _tile_stored
+#undef _tile_dpbsud
+#define _tile_loadconfig model_loadconfig
+#define _tile_release() model_loadconfig((const uint8_t[64]){ 0 })
+#define _tile_zero(t) memset(model_tiles[t].row, 0, sizeof model_tiles[t].row)
+#define _tile_loadd model_loadd
+#define _tile_stored model_stored
+#define _tile_dpbsud model_dpbsud
+#define syscall(...) 0 /* Linux has room for tiles */
 
 #endif

@@ -5,6 +5,7 @@
  *
  * The compiler needs no flag: each function names its instruction set (target), and is called only if
  * the processor and the operating system have it. Elsewhere, and with PITH_PORTABLE, this file is empty. */
+#define _GNU_SOURCE /* syscall */
 #include "../kernels.h"
 
 #if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__) && !defined(PITH_PORTABLE)
@@ -13,6 +14,10 @@
 #include <immintrin.h>
 #include <math.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 /* For loops over the registers of a tile: their length is a constant. */
 #ifdef X86_MODEL /* tests/x86_model.h; the time to compile is what matters */
@@ -129,6 +134,31 @@ BF16_HELPER void bf16_zip(ints a, ints b, ints *first, ints *second) {
 
 #undef TARGET
 #undef V
+#undef PANEL_TOKENS
+#undef FEW_KERNEL
+
+#if defined(__x86_64__) && defined(__linux__) && (__GNUC__ >= 11 || __clang_major__ >= 13)
+#define HAVE_TILES
+#define TILES
+#define V(name) name##_amx
+#define REST(name) name##_avx512
+#define TARGET                                                                                     \
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c,amx-tile,amx-int8")))
+#define PANEL_TOKENS 16
+#define FEW_KERNEL KERNEL
+#include "avx512.inc"
+#include "amx.inc"
+#undef TILES
+#undef V
+#undef REST
+#undef TARGET
+#undef PANEL_TOKENS
+#undef FEW_KERNEL
+#undef MAX_RUN
+#undef KNOWN_INTEGERS
+#undef KNOWN_FLOATS
+#endif
+
 #undef vec
 #undef ints
 #undef byte64
@@ -145,9 +175,7 @@ BF16_HELPER void bf16_zip(ints a, ints b, ints *first, ints *second) {
 #undef STREAMS
 #undef AHEAD
 #undef PANEL_FROM
-#undef PANEL_TOKENS
 #undef FEW_TOKENS
-#undef FEW_KERNEL
 
 /* ---- AVX2, and AVX-VNNI ------------------------------------------------------------------------ */
 
@@ -249,8 +277,11 @@ PITH_SHARED const pith__kernels *pith__x86(const char *name) {
     int avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                  __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                  __builtin_cpu_supports("avx512vnni");
-    if (avx512 && __builtin_cpu_supports("avx512bf16") && (!name || !strcmp(name, kernels_bf16.name)))
-        return &kernels_bf16;
+    int bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+#ifdef HAVE_TILES
+    if (bf16 && name && !strcmp(name, kernels_amx.name) && x86_has_tiles()) return &kernels_amx;
+#endif
+    if (bf16 && (!name || !strcmp(name, kernels_bf16.name))) return &kernels_bf16;
     if (avx512 && (!name || !strcmp(name, kernels_avx512.name))) return &kernels_avx512;
 #ifdef HAVE_AVX_VNNI
     if (avx2 && x86_has_avx_vnni() && (!name || !strcmp(name, kernels_avxvnni.name))) return &kernels_avxvnni;
@@ -260,6 +291,7 @@ PITH_SHARED const pith__kernels *pith__x86(const char *name) {
 }
 
 #undef HAVE_AVX_VNNI
+#undef HAVE_TILES
 
 #else
 
