@@ -91,11 +91,9 @@ PITH_SHARED void pith__run_delta(const pith__block *b, const float *x) {
     pith_pass *p = b->pass;
     const pith__recurrent *w = &b->layer->recurrent;
     pith__input in = pith__input_of(p, x, b->n, (size_t)b->h->n_embd);
-    pith__project(p, b->a.conv_in, &w->in, &in, p->part_of);
-    pith__project(p, b->a.mix_in, &w->z, &in, p->part_of);
-    pith__project(p, betas(b), &w->beta, &in, p->part_of);
+    pith__projection all[] = { { b->a.conv_in, &w->in }, { b->a.mix_in, &w->z }, { betas(b), &w->beta }, { raw_decays(b), &w->decay } };
+    pith__project_all(p, all, w->grouped ? 3 : 4, &in, p->part_of);
     if (w->grouped) part_gates(b);
-    else pith__project(p, raw_decays(b), &w->decay, &in, p->part_of);
     pith__convolve_parts(b, before_rule);
     size_t numbers = (size_t)b->n * (size_t)w->n_inner * (size_t)w->dk;
     pith__share(&p->team, (size_t)p->n_part * (size_t)w->n_head, pith__worth_it(numbers), run_rule, b);

@@ -55,8 +55,8 @@ static void network(const ffn_rows *f, float *y, const float *x, size_t rows) {
     const pith__ffn *w = f->w;
     size_t n_ff = w->up.tensor.rows, n_embd = w->up.tensor.cols;
     pith__input in = pith__input_of(p, x, (int)rows, n_embd);
-    if (f->b->h->gated) pith__project(p, f->gate, &w->gate, &in, f->part_of);
-    pith__project(p, f->up, &w->up, &in, f->part_of);
+    pith__projection all[] = { { f->up, &w->up }, { f->gate, &w->gate } };
+    pith__project_all(p, all, f->b->h->gated ? 2 : 1, &in, f->part_of);
     pith__share(&p->team, rows, pith__worth_it(rows * n_ff), gate_row, f);
     in = pith__input_of(p, f->act, (int)rows, n_ff);
     pith__project(p, y, &w->down, &in, f->part_of);

@@ -243,10 +243,8 @@ static void attention(const pith__block *b, const float *x) {
     pith_pass *p = b->pass;
     pith__acts a = b->a;
     pith__input in = pith__input_of(p, x, b->n, (size_t)b->h->n_embd);
-    pith__project(p, w->head_gates ? a.mix_in : a.q0, &w->q, &in, p->part_of);
-    if (w->one_gate) pith__project(p, a.mix_in, &w->gate, &in, p->part_of);
-    if (w->k.tensor.data) pith__project(p, a.k0, &w->k, &in, p->part_of);
-    if (w->v.tensor.data) pith__project(p, a.v0, &w->v, &in, p->part_of);
+    pith__projection all[] = { { w->head_gates ? a.mix_in : a.q0, &w->q }, { a.k0, &w->k }, { a.v0, &w->v }, { a.mix_in, &w->gate } };
+    pith__project_all(p, all, w->one_gate ? 4 : 3, &in, p->part_of);
     pith__each_token(b, finish_qkv);
     for (int i = 0; i < p->n_part; i++) p->attend[i] = attention_of(b, p->part + i);
     pith__attend(p->kernels, &p->team, p->attend, p->n_part);

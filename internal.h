@@ -817,7 +817,13 @@ typedef struct {         /* one layer, at work on the rows of a pass */
 
 /* n rows of x (n, cols), to be rounded where a matrix needs that, in the pass's own room. */
 PITH_SHARED pith__input pith__input_of(const pith_pass *p, const float *x, int n, size_t cols);
-/* y (n, rows of w) = the input through w, and what the adapters of each row's session add. part_of (n): the part it is of. */
+/* y (n, rows of w) = the input through w, and what the adapters of each row's session add. part_of (n): the part it is of.
+ * Of up to PITH__TOGETHER matrices those that the layer lacks are left out. */
+typedef struct {
+    float *y;
+    const pith__weight *w;
+} pith__projection;
+PITH_SHARED void pith__project_all(pith_pass *p, const pith__projection *all, int n, pith__input *in, const int *part_of);
 PITH_SHARED void pith__project(pith_pass *p, float *y, const pith__weight *w, pith__input *in, const int *part_of);
 PITH_SHARED void pith__add_bias(const pith_pass *p, float *y, const float *bias, size_t n); /* NULL: there is none */
 /* y = the norm of x, as many numbers as w has. */

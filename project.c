@@ -15,9 +15,21 @@ static void adapt_rows(const pith_pass *p, float *y, const pith__weight *w, cons
 
 /* y (n, rows of w) = x (n, cols of w) through w. Matrices that share an input share its rounding to int8,
  * which in keeps. */
+PITH_SHARED void pith__project_all(pith_pass *p, const pith__projection *all, int n, pith__input *in, const int *part_of) {
+    pith__output out[PITH__TOGETHER] = { { 0 } };
+    int n_out = 0;
+    for (int i = 0; i < n; i++) {
+        const pith__tensor *w = &all[i].w->tensor;
+        if (w->data) out[n_out++] = (pith__output){ all[i].y, w->rows, w };
+    }
+    pith__matmul_all(p->kernels, &p->team, out, n_out, in);
+    for (int i = 0; i < n && p->adapted; i++)
+        if (all[i].w->tensor.data) adapt_rows(p, all[i].y, all[i].w, in, part_of);
+}
+
 PITH_SHARED void pith__project(pith_pass *p, float *y, const pith__weight *w, pith__input *in, const int *part_of) {
-    pith__matmul(p->kernels, &p->team, y, w->tensor.rows, &w->tensor, in);
-    if (p->adapted) adapt_rows(p, y, w, in, part_of);
+    pith__projection one = { y, w };
+    pith__project_all(p, &one, 1, in, part_of);
 }
 
 PITH_SHARED pith__input pith__input_of(const pith_pass *p, const float *x, int n, size_t cols) {

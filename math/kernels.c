@@ -528,10 +528,15 @@ PITH_SHARED size_t pith__attend_scratch(int n_rep, int head_dim, int n_slot) {
 
 typedef struct {
     pith__product p;
+    size_t rows, n_task; /* in a task; tasks */
+    size_t n_pile, pile; /* so many piles of so many tasks */
+} matmul_part;
+
+typedef struct {
     const pith__kernels *kernels;
     pith__input *in;
-    size_t rows; /* in a task */
-    size_t n_pile, pile; /* so many piles of so many tasks */
+    const pith__format *format; /* for which inputs are arranged */
+    matmul_part part[PITH__TOGETHER];
 } matmul_job;
 
 /* Waking a thread takes some microseconds, longer than a small matrix. The size of the matrix decides, not the
@@ -547,18 +552,18 @@ static void quantize_task(const void *data, size_t t, uint8_t *scratch) {
 static void arrange_task(const void *data, size_t i, uint8_t *scratch) {
     const matmul_job *job = data;
     (void)scratch;
-    job->kernels->arrange(job->in, job->p.w->format, i);
+    job->kernels->arrange(job->in, job->format, i);
 }
 
 /* Rows r to end of a weight whose blocks are not as GGUF has them: some rows become so, and are multiplied. */
-static void matmul_apart(const matmul_job *job, size_t r, size_t end, uint8_t *scratch) {
-    size_t bytes = job->p.w->cols / 32 * PITH__MXFP4_BYTES;
+static void matmul_apart(const pith__kernels *k, const pith__product *all, size_t r, size_t end, uint8_t *scratch) {
+    size_t bytes = all->w->cols / 32 * PITH__MXFP4_BYTES;
     for (size_t n; r < end; r += n) {
         n = end - r < ROWS_AT_ONCE ? end - r : ROWS_AT_ONCE;
-        pith__tensor some = { .format = job->p.w->format, .rows = n, .cols = job->p.w->cols, .data = scratch, .row_bytes = bytes };
-        pith__product p = { job->p.y + r, job->p.stride, &some, job->in };
-        for (size_t i = 0; i < n; i++) pith__row_blocks(job->p.w, r + i, scratch + i * bytes);
-        job->kernels->matmul(&p, 0, n, scratch + blocks_scratch(some.cols));
+        pith__tensor some = { .format = all->w->format, .rows = n, .cols = all->w->cols, .data = scratch, .row_bytes = bytes };
+        pith__product p = { all->y + r, all->stride, &some, all->in };
+        for (size_t i = 0; i < n; i++) pith__row_blocks(all->w, r + i, scratch + i * bytes);
+        k->matmul(&p, 0, n, scratch + blocks_scratch(some.cols));
     }
 }
 
@@ -566,10 +571,12 @@ static void matmul_apart(const matmul_job *job, size_t r, size_t end, uint8_t *s
  * another, and what it fetches ahead (twins/panels.inc) is of use to itself. */
 static void matmul_task(const void *data, size_t i, uint8_t *scratch) {
     const matmul_job *job = data;
-    if (i < job->n_pile * job->pile) i = i % job->n_pile * job->pile + i / job->n_pile;
-    size_t rows = job->p.w->rows, r = i * job->rows, end = rows - r < job->rows ? rows : r + job->rows;
-    if (pith__is_apart(job->p.w)) matmul_apart(job, r, end, scratch);
-    else job->kernels->matmul(&job->p, r, end, scratch);
+    const matmul_part *m = job->part;
+    while (i >= m->n_task) i -= m++->n_task;
+    if (i < m->n_pile * m->pile) i = i % m->n_pile * m->pile + i / m->n_pile;
+    size_t rows = m->p.w->rows, r = i * m->rows, end = rows - r < m->rows ? rows : r + m->rows;
+    if (pith__is_apart(m->p.w)) matmul_apart(job->kernels, &m->p, r, end, scratch);
+    else job->kernels->matmul(&m->p, r, end, scratch);
 }
 
 /* A task is some rows: about eight tasks for each thread, or, with many tokens, 32 rows (two panels) each. So all
@@ -579,24 +586,58 @@ static size_t rows_of_task(const pith__tensor *w, int n_token, int n_threads) {
     return n_token >= 8 && rows > 32 ? 32 : rows;
 }
 
-/* Quantises and arranges the inputs, if the matmul before did not do it, and then multiplies. */
-PITH_SHARED void pith__matmul(const pith__kernels *k, const pith__team *team, float *y, size_t stride,
-                              const pith__tensor *w, pith__input *in) {
-    int worth_it = team->crew && pith__worth_it(w->rows * w->cols);
-    size_t group = input_group(w), tile = k->tile_size(w, (size_t)in->n);
-    matmul_job job = { .p = { y, stride, w, in }, .kernels = k, .in = in, .rows = w->rows };
-    if (worth_it) job.rows = rows_of_task(w, in->n, team->n_threads);
+/* Quantises and arranges the inputs as w wants them, if the matmul before did not do it. */
+static void prepare_input(const matmul_job *job, const pith__team *team, const pith__tensor *w, int worth_it) {
+    pith__input *in = job->in;
+    size_t group = input_group(w), tile = job->kernels->tile_size(w, (size_t)in->n);
     if (group && in->group != group) {
         in->group = group;
-        pith__share(team, (size_t)in->n, worth_it && in->n > 1, quantize_task, &job);
+        pith__share(team, (size_t)in->n, worth_it && in->n > 1, quantize_task, job);
     }
     if (tile && in->arranged != w->format) {
         in->arranged = w->format;
-        pith__share(team, ((size_t)in->n + tile - 1) / tile, worth_it, arrange_task, &job);
+        pith__share(team, ((size_t)in->n + tile - 1) / tile, worth_it, arrange_task, job);
     }
-    size_t n_task = (w->rows + job.rows - 1) / job.rows;
-    job.n_pile = worth_it && in->n > 1 ? (size_t)team->n_threads : 1, job.pile = n_task / job.n_pile;
-    pith__share(team, n_task, worth_it, matmul_task, &job);
+}
+
+/* How many of n matrices want the inputs as the first one does. */
+static int count_alike(const pith__kernels *k, const pith__output *out, int n, const pith__input *in) {
+    const pith__tensor *first = out->w;
+    int i = 1;
+    for (; i < n && i < PITH__TOGETHER && input_group(out[i].w) == input_group(first); i++) {
+        int tiles = k->tile_size(first, (size_t)in->n) || k->tile_size(out[i].w, (size_t)in->n);
+        if (tiles && out[i].w->format != first->format) break;
+    }
+    return i;
+}
+
+PITH_SHARED void pith__matmul_all(const pith__kernels *k, const pith__team *team, const pith__output *out, int n,
+                                  pith__input *in) {
+    for (int m; n > 0; out += m, n -= m) {
+        matmul_job job = { .kernels = k, .in = in, .format = out->w->format };
+        size_t numbers = 0, n_task = 0;
+        m = count_alike(k, out, n, in);
+        for (int i = 0; i < m; i++) numbers += out[i].w->rows * out[i].w->cols;
+        int worth_it = team->crew && pith__worth_it(numbers);
+        for (int i = 0; i < m; i++) {
+            matmul_part *part = &job.part[i];
+            size_t rows = out[i].w->rows;
+            *part = (matmul_part){ { out[i].y, out[i].stride, out[i].w, in }, rows, 1, 1, 1 };
+            if (worth_it) part->rows = rows_of_task(out[i].w, in->n, team->n_threads);
+            part->n_task = (rows + part->rows - 1) / part->rows;
+            if (worth_it && in->n > 1) part->n_pile = (size_t)team->n_threads;
+            part->pile = part->n_task / part->n_pile;
+            n_task += part->n_task;
+        }
+        prepare_input(&job, team, out->w, worth_it);
+        pith__share(team, n_task, worth_it, matmul_task, &job);
+    }
+}
+
+PITH_SHARED void pith__matmul(const pith__kernels *k, const pith__team *team, float *y, size_t stride,
+                              const pith__tensor *w, pith__input *in) {
+    pith__output one = { y, stride, w };
+    pith__matmul_all(k, team, &one, 1, in);
 }
 
 /* ---- a product for each head ------------------------------------------------------------------------------ */

@@ -343,7 +343,16 @@ PITH_SHARED const pith__kernels *pith__arm(const char *name);
 PITH_SHARED size_t pith__matmul_scratch(size_t cols); /* bytes */
 PITH_SHARED size_t pith__tiles_bytes(size_t n, size_t cols); /* of n tokens */
 PITH_SHARED size_t pith__attend_scratch(int n_rep, int head_dim, int n_slot); /* n_rep: n_head / n_kv_head */
-/* y[t * stride + r] = w[r] . x[t] */
+/* y[t * stride + r] = w[r] . x[t], of each of the matrices that share an input. Those that are alike are shared out
+ * together: threads meet once for them, which small matrices feel. */
+typedef struct {
+    float *y;
+    size_t stride;
+    const pith__tensor *w;
+} pith__output;
+enum { PITH__TOGETHER = 4 };
+PITH_SHARED void pith__matmul_all(const pith__kernels *k, const pith__team *team, const pith__output *out, int n,
+                                  pith__input *in);
 PITH_SHARED void pith__matmul(const pith__kernels *k, const pith__team *team, float *y, size_t stride,
                               const pith__tensor *w, pith__input *in);
 /* Every head has its own rows of w, (n_head, rows, cols), and they meet its own inputs: row r of head h gives

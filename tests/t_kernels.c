@@ -95,7 +95,7 @@ TEST(matmul_of_floats) {
 }
 
 TEST(matmul_of_blocks) {
-    static const size_t rows[] = {1, 5, 16, 47, 33}, cols[] = {32, 64, 288, 512, 544, 768, 1056};
+    static const size_t rows[] = {1, 5, 16, 47, 33}, cols[] = {32, 64, 288, 512, 544, 768, 640, 928, 1056};
     for (int s = 0; s < n_set; s++)
         for (int f = 0; f < n_format; f++)
             for (size_t i = 0; i < sizeof cols / sizeof *cols && formats[f]->unpack; i++)
