@@ -513,8 +513,33 @@ PITH_SHARED size_t pith__matmul_scratch(size_t cols) {
     return 16 * sizeof(float) * (cols + 17 * PITH__FEW + 8 + 16 * 4) + blocks_scratch(cols);
 }
 
+/* Very many tokens meet a matrix in turns, so that their inputs stay in the second cache meanwhile. Turns are alike in
+ * size, and begin at whole tiles. */
+enum { TURN = 256 };
+
+static size_t turns_of(size_t n) { return n < 2 * TURN ? 1 : n / TURN; }
+
+static size_t turn_start(size_t n, size_t i) {
+    size_t n_turn = turns_of(n);
+    return i == n_turn ? n : i * n / n_turn / 16 * 16;
+}
+
+static size_t longest_turn(size_t n) { return turns_of(n) == 1 ? n : (n / turns_of(n) + 31) / 16 * 16; }
+
 /* A tile has at most 16 tokens, and at most a float for each number; the last tile is a whole one. */
-PITH_SHARED size_t pith__tiles_bytes(size_t n, size_t cols) { return (n + 16) * (cols + 32) * sizeof(float); }
+static size_t turn_bytes(size_t n, size_t cols) { return (longest_turn(n) + 16) * (cols + 32) * sizeof(float); }
+
+PITH_SHARED size_t pith__tiles_bytes(size_t n, size_t cols) { return turns_of(n) * turn_bytes(n, cols); }
+
+/* Rows t to t + n, whose tiles begin so many bytes behind those of all. */
+static pith__input some_rows(const pith__input *all, size_t t, size_t n, size_t tiles) {
+    pith__input in = *all;
+    size_t n_block = blocks_in(in.cols), group = in.group ? in.group : 32;
+    in.n = (int)n, in.x += t * in.cols, in.q += t * n_block * 32, in.sum += t * n_block * 2;
+    in.d += t * (group == 32 ? n_block : in.cols / group);
+    in.tiles = (uint8_t *)in.tiles + tiles;
+    return in;
+}
 
 /* How many tokens share what is read for a kv head. */
 static int tokens_of_task(int n_rep) { return n_rep < TASK_QUERIES / 4 ? TASK_QUERIES / n_rep : 4; }
@@ -527,8 +552,8 @@ PITH_SHARED size_t pith__attend_scratch(int n_rep, int head_dim, int n_slot) {
 }
 
 typedef struct {
-    pith__product p;
-    size_t rows, n_task; /* in a task; tasks */
+    pith__output out;
+    size_t rows, n_task; /* in a task; tasks, of a turn */
     size_t n_pile, pile; /* so many piles of so many tasks */
 } matmul_part;
 
@@ -536,8 +561,15 @@ typedef struct {
     const pith__kernels *kernels;
     pith__input *in;
     const pith__format *format; /* for which inputs are arranged */
+    size_t tile, n_task;        /* tokens of a tile, tasks of all parts in a turn */
     matmul_part part[PITH__TOGETHER];
 } matmul_job;
+
+/* The inputs of turn i. */
+static pith__input turn_input(const matmul_job *job, size_t i) {
+    size_t n = (size_t)job->in->n, t = turn_start(n, i);
+    return some_rows(job->in, t, turn_start(n, i + 1) - t, i * turn_bytes(n, job->in->cols));
+}
 
 /* Waking a thread takes some microseconds, longer than a small matrix. The size of the matrix decides, not the
  * number of tokens, so a small model always uses one thread. */
@@ -549,10 +581,14 @@ static void quantize_task(const void *data, size_t t, uint8_t *scratch) {
     job->kernels->quantize(job->in, (int)t);
 }
 
+static size_t tiles_in(size_t n, size_t tile) { return (n + tile - 1) / tile; }
+
 static void arrange_task(const void *data, size_t i, uint8_t *scratch) {
     const matmul_job *job = data;
+    size_t in_turn = tiles_in(longest_turn((size_t)job->in->n), job->tile);
+    pith__input in = turn_input(job, i / in_turn);
     (void)scratch;
-    job->kernels->arrange(job->in, job->format, i);
+    if (i % in_turn * job->tile < (size_t)in.n) job->kernels->arrange(&in, job->format, i % in_turn);
 }
 
 /* Rows r to end of a weight whose blocks are not as GGUF has them: some rows become so, and are multiplied. */
@@ -572,11 +608,14 @@ static void matmul_apart(const pith__kernels *k, const pith__product *all, size_
 static void matmul_task(const void *data, size_t i, uint8_t *scratch) {
     const matmul_job *job = data;
     const matmul_part *m = job->part;
-    while (i >= m->n_task) i -= m++->n_task;
+    size_t turn = i / job->n_task, t = turn_start((size_t)job->in->n, turn);
+    for (i %= job->n_task; i >= m->n_task; m++) i -= m->n_task;
     if (i < m->n_pile * m->pile) i = i % m->n_pile * m->pile + i / m->n_pile;
-    size_t rows = m->p.w->rows, r = i * m->rows, end = rows - r < m->rows ? rows : r + m->rows;
-    if (pith__is_apart(m->p.w)) matmul_apart(job->kernels, &m->p, r, end, scratch);
-    else job->kernels->matmul(&m->p, r, end, scratch);
+    size_t rows = m->out.w->rows, r = i * m->rows, end = rows - r < m->rows ? rows : r + m->rows;
+    pith__input in = turn_input(job, turn);
+    pith__product p = { m->out.y + t * m->out.stride, m->out.stride, m->out.w, &in };
+    if (pith__is_apart(p.w)) matmul_apart(job->kernels, &p, r, end, scratch);
+    else job->kernels->matmul(&p, r, end, scratch);
 }
 
 /* A task is some rows: about eight tasks for each thread, or, with many tokens, 32 rows (two panels) each. So all
@@ -589,48 +628,46 @@ static size_t rows_of_task(const pith__tensor *w, int n_token, int n_threads) {
 /* Quantises and arranges the inputs as w wants them, if the matmul before did not do it. */
 static void prepare_input(const matmul_job *job, const pith__team *team, const pith__tensor *w, int worth_it) {
     pith__input *in = job->in;
-    size_t group = input_group(w), tile = job->kernels->tile_size(w, (size_t)in->n);
+    size_t group = input_group(w), n = (size_t)in->n;
     if (group && in->group != group) {
         in->group = group;
-        pith__share(team, (size_t)in->n, worth_it && in->n > 1, quantize_task, job);
+        pith__share(team, n, worth_it && n > 1, quantize_task, job);
     }
-    if (tile && in->arranged != w->format) {
+    if (job->tile && in->arranged != w->format) {
         in->arranged = w->format;
-        pith__share(team, ((size_t)in->n + tile - 1) / tile, worth_it, arrange_task, job);
+        pith__share(team, turns_of(n) * tiles_in(longest_turn(n), job->tile), worth_it, arrange_task, job);
     }
+}
+
+static size_t tile_of(const pith__kernels *k, const pith__tensor *w, const pith__input *in) {
+    return k->tile_size(w, longest_turn((size_t)in->n));
 }
 
 /* How many of n matrices want the inputs as the first one does. */
 static int count_alike(const pith__kernels *k, const pith__output *out, int n, const pith__input *in) {
     const pith__tensor *first = out->w;
     int i = 1;
-    for (; i < n && i < PITH__TOGETHER && input_group(out[i].w) == input_group(first); i++) {
-        int tiles = k->tile_size(first, (size_t)in->n) || k->tile_size(out[i].w, (size_t)in->n);
-        if (tiles && out[i].w->format != first->format) break;
-    }
+    for (; i < n && i < PITH__TOGETHER && input_group(out[i].w) == input_group(first); i++)
+        if ((tile_of(k, first, in) || tile_of(k, out[i].w, in)) && out[i].w->format != first->format) break;
     return i;
 }
 
 PITH_SHARED void pith__matmul_all(const pith__kernels *k, const pith__team *team, const pith__output *out, int n,
                                   pith__input *in) {
     for (int m; n > 0; out += m, n -= m) {
-        matmul_job job = { .kernels = k, .in = in, .format = out->w->format };
-        size_t numbers = 0, n_task = 0;
+        matmul_job job = { .kernels = k, .in = in, .format = out->w->format, .tile = tile_of(k, out->w, in) };
+        size_t numbers = 0;
         m = count_alike(k, out, n, in);
         for (int i = 0; i < m; i++) numbers += out[i].w->rows * out[i].w->cols;
         int worth_it = team->crew && pith__worth_it(numbers);
         for (int i = 0; i < m; i++) {
-            matmul_part *part = &job.part[i];
-            size_t rows = out[i].w->rows;
-            *part = (matmul_part){ { out[i].y, out[i].stride, out[i].w, in }, rows, 1, 1, 1 };
-            if (worth_it) part->rows = rows_of_task(out[i].w, in->n, team->n_threads);
-            part->n_task = (rows + part->rows - 1) / part->rows;
-            if (worth_it && in->n > 1) part->n_pile = (size_t)team->n_threads;
-            part->pile = part->n_task / part->n_pile;
-            n_task += part->n_task;
+            size_t all = out[i].w->rows, n_pile = worth_it && in->n > 1 ? (size_t)team->n_threads : 1;
+            size_t rows = worth_it ? rows_of_task(out[i].w, in->n, team->n_threads) : all, n_task = (all + rows - 1) / rows;
+            job.part[i] = (matmul_part){ out[i], rows, n_task, n_pile, n_task / n_pile };
+            job.n_task += n_task;
         }
         prepare_input(&job, team, out->w, worth_it);
-        pith__share(team, n_task, worth_it, matmul_task, &job);
+        pith__share(team, turns_of((size_t)in->n) * job.n_task, worth_it, matmul_task, &job);
     }
 }
 
@@ -656,12 +693,9 @@ PITH_SHARED size_t pith__heads_tiles(size_t n_head, size_t n, size_t cols) { ret
 
 /* The inputs of head h. */
 static pith__input head_input(const heads_job *job, size_t h) {
-    pith__input in = *job->p->in;
-    size_t n = (size_t)(in.n /= job->p->n_head), t = h * n, n_block = blocks_in(in.cols);
-    in.x += t * in.cols;
-    in.q += t * n_block * 32, in.d += t * n_block, in.sum += t * n_block * 2;
-    in.tiles = (uint8_t *)in.tiles + h * head_tiles(n, in.cols);
-    return in;
+    const pith__input *in = job->p->in;
+    size_t n = (size_t)(in->n / job->p->n_head);
+    return some_rows(in, h * n, n, h * head_tiles(n, in->cols));
 }
 
 static void quantize_heads_task(const void *data, size_t t, uint8_t *scratch) {

@@ -102,6 +102,40 @@ TEST(matmul_of_blocks) {
                 if (cols[i] % formats[f]->length == 0) check_matmul(sets[s], formats[f], rows[i % 5], cols[i], 0);
 }
 
+/* A thousand tokens meet the matrix in turns (math/kernels.c), and matrices of one input all together; each token has the
+ * bits that it has alone. */
+static void check_turns(const pith__kernels *k, const pith__format *first, const pith__format *second, size_t group, int n) {
+    enum { ROWS_A = 33, ROWS_B = 17, COLS = 96 };
+    pith__tensor a = random_weights(first, ROWS_A, COLS, group), b = random_weights(second, ROWS_B, COLS, group);
+    pith__input in = new_input(n, COLS);
+    pith__team team = new_team(1, pith__matmul_scratch(COLS));
+    float *y = take((size_t)n * ROWS_A * 4), *z = take((size_t)n * ROWS_B * 4), alone[ROWS_A + ROWS_B];
+    pith__output all[] = { { y, ROWS_A, &a }, { z, ROWS_B, &b }, { y, ROWS_A, &a } };
+    pith__matmul_all(k, &team, all, 3, &in);
+    for (int t = 0; t < n; t += t % 16 == 15 ? 16 : 1) {
+        pith__input one = in;
+        one.x += (size_t)t * COLS, one.n = 1, one.group = 0, one.arranged = NULL;
+        pith__matmul(k, &team, alone, ROWS_A, &a, &one);
+        pith__matmul(k, &team, alone + ROWS_A, ROWS_B, &b, &one);
+        if (memcmp(alone, y + (size_t)t * ROWS_A, sizeof *y * ROWS_A) || memcmp(alone + ROWS_A, z + (size_t)t * ROWS_B, sizeof *z * ROWS_B))
+            FAIL("%s %s %s: %d tokens, token %d", k->name, first->name, second->name, n, t);
+    }
+    free(y), free(z), free(team.scratch);
+    free_input(&in), free_weights(&a), free_weights(&b);
+}
+
+TEST(many_tokens_in_turns) {
+    static const int kinds[][3] = {
+        { PITH__F32, PITH__F32 }, { PITH__F32, PITH__F16 }, { PITH__BF16, PITH__Q8_0 }, { PITH__Q8_0, PITH__Q4_0 },
+        { PITH__Q4_1, PITH__Q4_1 }, { PITH__I8, PITH__I8, 32 }, { PITH__I8, PITH__I8, 96 }, { PITH__Q5_0, PITH__Q5_0 },
+    };
+    static const int n[] = { 3, 511, 512, 531, 1055 };
+    for (int s = 0; s < n_set; s++)
+        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+            for (int j = 0; j < 5; j++)
+                check_turns(sets[s], pith__format_of(kinds[i][0]), pith__format_of(kinds[i][1]), (size_t)kinds[i][2], n[j]);
+}
+
 /* Panels that are kept (panels.c) give the bits of those that each product makes for itself. */
 static void check_panels(const pith__kernels *k, const pith__format *format, size_t rows, size_t cols) {
     enum { TOKENS = 135 }; /* more than the formats of integers take as few */
@@ -627,6 +661,7 @@ int main(void) {
     find_kernels_and_formats();
     RUN(matmul_of_floats);
     RUN(matmul_of_blocks);
+    RUN(many_tokens_in_turns);
     RUN(panels_that_are_kept);
     RUN(matmul_of_the_largest_numbers);
     RUN(matmul_of_llama2c_groups);
