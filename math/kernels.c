@@ -17,6 +17,7 @@
 enum {
     LANES = 16,
     TASK_QUERIES = 48,       /* of a task of attention: some tokens, all heads of each that read the same kv head */
+    TASK_NUMBERS = 1 << 17,  /* weights that are worth a task of their own */
     THREAD_NUMBERS = 1 << 16 /* so many weights or cached numbers are worth more than one thread */
 };
 
@@ -618,10 +619,12 @@ static void matmul_task(const void *data, size_t i, uint8_t *scratch) {
     else job->kernels->matmul(&p, r, end, scratch);
 }
 
-/* A task is some rows: about eight tasks for each thread, or, with many tokens, 32 rows (two panels) each. So all
- * threads end at about the same time. */
+/* A task is some rows: for each thread eight tasks, or as few as three where a small matrix has no more work, because
+ * taking one costs a thread a fraction of a microsecond; or, with many tokens, 32 rows (two panels) each. So all threads end
+ * at about the same time. */
 static size_t rows_of_task(const pith__tensor *w, int n_token, int n_threads) {
-    size_t n_task = 8 * (size_t)n_threads, rows = (w->rows + 16 * n_task - 1) / (16 * n_task) * 16;
+    size_t n = w->rows * w->cols / TASK_NUMBERS / (size_t)n_threads;
+    size_t n_task = (n < 3 ? 3 : n > 8 ? 8 : n) * (size_t)n_threads, rows = (w->rows + 16 * n_task - 1) / (16 * n_task) * 16;
     return n_token >= 8 && rows > 32 ? 32 : rows;
 }
 
