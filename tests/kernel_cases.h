@@ -131,7 +131,7 @@ static inline void free_input(pith__input *in) {
 }
 
 static inline pith__team new_team(int n_threads, size_t bytes) {
-    return (pith__team){n_threads, take(bytes * n_threads), bytes, NULL};
+    return (pith__team){ .n_threads = n_threads, .scratch = take(bytes * n_threads), .scratch_bytes = bytes };
 }
 
 typedef struct { /* a product or an attention, for all threads of a team together */
