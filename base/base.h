@@ -130,9 +130,11 @@ PITH_SHARED char pith__path_kind(const char *path); /* d: a folder; f: something
 PITH_SHARED int  pith__find_named(const char *folder, const char *begin, const char *end, char *name,
                                   size_t size);
 PITH_SHARED void pith__yield(void); /* let another thread or process have the processor for now */
+PITH_SHARED double pith__seconds(void); /* since some time */
 PITH_SHARED int  pith__threads(int most); /* that can be started now, the caller's own included */
 
 typedef struct {
+    int cpus;      /* processors, of the affinity mask where there is one, and not more than the CPU quota; at least 1 */
     int cores;     /* physical ones: of the affinity mask, and not more than the CPU quota; at least 1 */
     double memory; /* bytes: of the machine, and not more than the cgroups' limits */
 } pith__resources;
@@ -224,6 +226,7 @@ typedef struct {
     uint8_t *scratch; /* (n_threads, scratch_bytes) */
     size_t scratch_bytes;
     pith__crew *crew; /* the threads at work, while pith__together runs; else NULL */
+    double gain, alone; /* seconds won by the threads; for which they are not called (team.c) */
 } pith__team;
 
 typedef void pith__task(const void *data, size_t i, uint8_t *scratch); /* task i of a job */

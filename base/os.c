@@ -356,6 +356,12 @@ PITH_SHARED int pith__find_named(const char *folder, const char *begin, const ch
 
 PITH_SHARED void pith__yield(void) { sched_yield(); }
 
+PITH_SHARED double pith__seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 /* ---- what this process may use ----------------------------------------------------------------------- */
 
 #ifdef __linux__
@@ -364,10 +370,11 @@ enum { PATH = 4096 };
 
 /* Hardware threads of one core share its arithmetic, so the second only gets in the way. A thread
  * counts when it is the first of its siblings that this process may run on. */
-static int cores_of_mask(const char *root) {
+static int cores_of_mask(const char *root, long *cpus) {
     cpu_set_t set;
     int n = 0;
     if (sched_getaffinity(0, sizeof set, &set) != 0) return 0;
+    *cpus = CPU_COUNT(&set);
     for (int c = 0; c < CPU_SETSIZE; c++) {
         if (!CPU_ISSET(c, &set)) continue;
         char name[PATH];
@@ -506,21 +513,22 @@ typedef struct {
     double cpus, memory;
 } limits;
 
-static int cores_of_mask(const char *root) { return (void)root, 0; }
+static int cores_of_mask(const char *root, long *cpus) { return (void)root, (void)cpus, 0; }
 static limits limits_of_groups(const char *root) { return (void)root, (limits){ INFINITY, INFINITY }; }
 
 #endif
 
 PITH_SHARED pith__resources pith__may_use(const char *root) {
     limits l = limits_of_groups(root);
-    long n = cores_of_mask(root);
-    if (n < 1) n = sysconf(_SC_NPROCESSORS_ONLN);
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN), n = cores_of_mask(root, &cpus);
+    if (n < 1) n = cpus;
     if ((double)n > l.cpus) n = (long)l.cpus;
+    if ((double)cpus > l.cpus) cpus = (long)l.cpus;
 #ifdef _SC_PHYS_PAGES
     double all = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
     if (all > 0 && all < l.memory) l.memory = all;
 #endif
-    return (pith__resources){ n > 0 && n < 4096 ? (int)n : 1, l.memory };
+    return (pith__resources){ cpus > 0 && cpus < 4096 ? (int)cpus : 1, n > 0 && n < 4096 ? (int)n : 1, l.memory };
 }
 
 /* ---- threads ----------------------------------------------------------------------------------------- */

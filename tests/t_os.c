@@ -42,7 +42,7 @@ static int at_most(int n) { return n < unlimited().cores ? n : unlimited().cores
 TEST(without_groups_it_is_the_machine) {
     begin();
     pith__resources r = pith__may_use(root);
-    CHECK(r.cores >= 1);
+    CHECK(r.cores >= 1 && r.cpus >= r.cores);
     CHECK(r.memory > 1e6);
     EQ(r.cores, unlimited().cores);
     remove_root();
@@ -60,6 +60,7 @@ TEST(version_2_and_the_least_limit_up_the_tree) {
     put("/sys/fs/cg 2/memory.max", "3000000\n");
     pith__resources r = pith__may_use(root);
     EQ(r.cores, 1); /* rounded down */
+    EQ(r.cpus, 1);
     EQ(r.memory, 2000000);
     put("/sys/fs/cg 2/a/memory.max", "1000000\n");
     put("/sys/fs/cg 2/a/cpu.max", "250000 100000\n");
@@ -116,7 +117,52 @@ TEST(strange_files_limit_nothing) {
     remove_root();
 }
 
+/* ---- a team ---------------------------------------------------------------------------------- */
+
+enum { TASKS = 200 };
+
+typedef struct {
+    pith__team *team;
+    int share, together, done[TASKS];
+} team_job;
+
+/* The caller is quick, others take long. */
+static void task(const void *data, size_t i, uint8_t *scratch) {
+    team_job *j = ((team_job *const *)data)[0];
+    j->done[i]++;
+    double since = pith__seconds(), takes = scratch == j->team->scratch ? 20e-6 : 20e-3;
+    while (pith__seconds() - since < takes) continue;
+}
+
+static void share(void *data) {
+    team_job *j = data;
+    j->together = j->team->crew != NULL;
+    if (j->share) pith__share(j->team, TASKS, 1, task, &j);
+}
+
+TEST(threads_that_cost_more_than_they_bring_stay_away) {
+#ifdef _OPENMP
+    if (pith__threads(2) < 2) SKIP("one thread");
+    for (int shares = 0; shares < 2; shares++) {
+        uint8_t scratch[2];
+        pith__team team = { .n_threads = 2, .scratch = scratch, .scratch_bytes = 1 };
+        team_job j = { .team = &team, .share = shares };
+        pith__together(&team, share, &j);
+        CHECK(j.together && team.alone > 0);
+        pith__together(&team, share, &j);
+        CHECK(!j.together);
+        team.alone = 0;
+        pith__together(&team, share, &j);
+        CHECK(j.together);
+        for (int i = 0; i < TASKS; i++) EQ(j.done[i], shares ? 3 : 0);
+    }
+#else
+    SKIP("no OpenMP");
+#endif
+}
+
 int main(void) {
+    RUN(threads_that_cost_more_than_they_bring_stay_away);
     RUN(without_groups_it_is_the_machine);
     RUN(version_2_and_the_least_limit_up_the_tree);
     RUN(version_1_with_a_mount_that_begins_inside);

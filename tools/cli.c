@@ -137,7 +137,9 @@ static int is_text(const char *path) {
 int threads_wanted(int asked) {
     const char *told = getenv("OMP_NUM_THREADS"); /* "4", or "4,2": the outer regions' first */
     long n = !asked && told ? strtol(told, NULL, 10) : 0;
-    return asked ? asked : n < 1 ? 0 : n < MOST_THREADS ? (int)n : MOST_THREADS;
+    int most = asked || n > 0 ? pith__may_use("").cpus : 0; /* more would only take turns */
+    if (!asked) asked = n < 1 ? 0 : n < MOST_THREADS ? (int)n : MOST_THREADS;
+    return asked < most ? asked : most;
 }
 
 /* What reading left out or assumed. */

@@ -62,7 +62,7 @@ PITH_SHARED pith__step *pith__step_new(const pith_model *m, pith__params *p, con
         tape->bf16 = p->bf16;
         step->tape[i / step->group][i % step->group] = tape;
     }
-    step->team = (pith__team){ step->n_tape, (uint8_t *)step->tape, sizeof *step->tape, NULL };
+    step->team = (pith__team){ .n_threads = step->n_tape, .scratch = (uint8_t *)step->tape, .scratch_bytes = sizeof *step->tape };
     return step;
 }
 
