@@ -480,7 +480,7 @@ typedef struct {
     size_t n_made;
 } folder_job;
 
-static void write_made(void *data) {
+static void write_with_team(void *data) {
     folder_job *j = data;
     const pith__merge *p = j->g->plan;
     const pith__vocab *v = &p->m->store.vocab;
@@ -498,7 +498,7 @@ static int write_weights(const pith__merge *p, const char *type, folder_job *j, 
     g.stacked = g.style.hf_style & (PITH__HF_GEMMA4 | PITH__HF_GPTOSS | PITH__HF_LLAMA4 | PITH__HF_GRANITE4_MOE) ||
         !strcmp(type, "mistral4");
     j->g = &g;
-    if (!begin_folder(&g)) pith__together(&g.team, write_made, j);
+    if (!begin_folder(&g)) pith__together(&g.team, write_with_team, j);
     pith__arena_free(&g.arena);
     return g.code;
 }

@@ -516,9 +516,9 @@ PITH_SHARED size_t pith__matmul_scratch(size_t cols) {
 
 /* Very many tokens meet a matrix in turns, so that their inputs stay in the second cache meanwhile. Turns are alike in
  * size, and begin at whole tiles. */
-enum { TURN = 256 };
+enum { TOKENS_IN_TURN = 256 };
 
-static size_t turns_of(size_t n) { return n < 2 * TURN ? 1 : n / TURN; }
+static size_t turns_of(size_t n) { return n < 2 * TOKENS_IN_TURN ? 1 : n / TOKENS_IN_TURN; }
 
 static size_t turn_start(size_t n, size_t i) {
     size_t n_turn = turns_of(n);
