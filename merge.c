@@ -518,7 +518,7 @@ static int make_keys(merging *g, pith__store *to) {
 static int score_vocab(merging *g, pith__vocab *v) {
     float *score;
     if (v->model != PITH__BPE || v->spelling != PITH__METASPACE || v->split_words) return PITH_OK;
-    if (!strcmp(g->m->hyper.arch, "gemma4")) return PITH_OK; /* whose GGUF files have merges, too */
+    if (!strcmp(g->m->hyper.arch, "gemma4") && !v->add_space) return PITH_OK; /* whose GGUF files have merges, too */
     int code = pith__scores_of(v, &g->arena, &score);
     if (code == PITH_EMEMORY) return no_memory_to_merge(g);
     if (code) return PITH_OK; /* there are none: writing says so */

@@ -103,7 +103,15 @@ if [ -d "$shared/families" ]; then
     go imatrix "$shared/families/qwen35.gguf" -f README.md --chunks 2 -o "$dir/states.gguf"
     [ "$status" -eq 0 ] && grep -aq 'blk.0.ssm_out.weight.in_sum2' "$dir/states.gguf" && grep -aq 'blk.0.attn_gate.weight.in_sum2' "$dir/states.gguf"
     ok $? "imatrix: what layers with a state read counts too"
-else skip "bench of weights whose scales lie apart" "no ../shared"; skip "imatrix of layers with a state" "no ../shared"; fi
+    printf '\1\0\0\0\23\0\0\0blk.0.attn_q.weight\1\0\0\0\100\0\0\0' > "$dir/one.dat"; i=64
+    while [ $i -gt 0 ]; do printf '\0\0\200\77'; i=$((i - 1)); done >> "$dir/one.dat"; printf '\1\0\0\0\0\0\0\0' >> "$dir/one.dat"
+    go quantize "$shared/fixtures/llama3.gguf" "$dir/x.gguf" q4_0 --imatrix "$dir/one.dat"
+    [ "$status" -eq 0 ] && grep -q 'in 20 tensors all columns count alike, .* (blk.0.attn_k.weight)' "$dir/err"; ok $? "quantize says what an imatrix does not have"
+    go quantize "$shared/families/gemma4e.gguf" "$dir/gemma4" --outtype f32; go quantize "$dir/gemma4" "$dir/x.gguf" f32
+    go score "$shared/families/gemma4e.gguf" -i "abc"; cp "$dir/out" "$dir/same"; go score "$dir/x.gguf" -i "abc"
+    cmp -s "$dir/same" "$dir/out"; ok $? "a Gemma 4 of SentencePiece's vocabulary goes over a folder and back"; rm -rf "$dir/gemma4" "$dir/x.gguf"
+else skip "bench of weights whose scales lie apart" "no ../shared"; skip "imatrix of layers with a state" "no ../shared"
+    skip "an imatrix of some tensors" "no ../shared"; skip "Gemma 4 over a folder" "no ../shared"; fi
 go bench "$dir/masks.gguf" --n-prompt 8 --parallel 1,20 --repetitions 2
 [ "$(grep -c '| pp8 \(x20 \)*| [0-9.]* ±' "$dir/out")" -eq 2 ] && grep -q '^pp8 x20: [0-9.]* texts/s, [0-9]* GOP/s in matrices, [0-9]* % of the' "$dir/out"
 fine "bench of an encoder: texts that are read together"

@@ -25,6 +25,8 @@ typedef struct {
         int n;
     } odd[8];
     int n_odd;
+    int n_unweighed;         /* matrices of layers that are rounded, and that the imatrix does not have */
+    char unweighed[PITH__HF_NAME]; /* the first */
     int n_part;
 } quantize_options;
 
@@ -47,6 +49,12 @@ static void count_odd(quantize_options *o, pith__str name, const pith__format *t
     o->odd[i].n++;
 }
 
+static void count_unweighed(quantize_options *o, const pith__out *of) {
+    pith__str name = of->tensor->name;
+    if (!o->q.imatrix || of->importance || of->to->length == 1 || pith__layer_of(name) < 0) return;
+    if (!o->n_unweighed++) snprintf(o->unweighed, sizeof o->unweighed, "%.*s", (int)name.n, name.p);
+}
+
 static void tell_tensor(void *data, const pith__out *o, const pith__format *want) {
     quantize_options *q = data;
     const pith__tensor *t = o->tensor;
@@ -57,6 +65,7 @@ static void tell_tensor(void *data, const pith__out *o, const pith__format *want
     if (q->dry) printf("%-36.*s %-20s %7s -> %-7s %9.2f -> %9.2f MB\n", (int)t->name.n, t->name.p,
                        shape_text(t, shape, sizeof shape), t->format->name, o->to->name, (double)before / 1e6, (double)after / 1e6);
     if (o->to != want) count_odd(q, t->name, o->to, want);
+    count_unweighed(q, o);
 }
 
 /* "269.10 MB, 16.00 bits a weight" */
@@ -72,6 +81,9 @@ static void print_sizes(const quantize_options *o) {
     for (int i = 0; i < o->n_odd; i++)
         note(o->model.quiet, "%d tensor%s %s instead of %s, as the rows are no whole blocks of it (%s)", o->odd[i].n,
              o->odd[i].n > 1 ? "s are" : " is", o->odd[i].to->name, o->odd[i].want->name, o->odd[i].first);
+    if (o->n_unweighed)
+        note(o->model.quiet, "in %d tensor%s all columns count alike, as the imatrix has nothing of them (%s)", o->n_unweighed,
+             o->n_unweighed > 1 ? "s" : "", o->unweighed);
     fprintf(o->dry ? stdout : stderr, "%s: %s -> %s\n", o->dry ? o->type : o->out, size_text(o, o->before, before, sizeof before),
             size_text(o, o->after, after, sizeof after));
 }
