@@ -292,7 +292,7 @@ static int copy_files(const pith__folder_files *f, const char *folder, pith_erro
 }
 
 /* A file that was made; one within a folder gets that. */
-static int write_made(const char *folder, const struct pith__small_file *file, pith_error *err) {
+static int make_small(const char *folder, const struct pith__small_file *file, pith_error *err) {
     const char *slash = strchr(file->name, '/');
     char step[64];
     snprintf(step, sizeof step, "%.*s", slash ? (int)(slash - file->name) : 0, file->name);
@@ -312,7 +312,7 @@ PITH_SHARED int pith__folder_write(const pith__folder_files *f, const pith__out 
     code = path ? pith__safetensors_write(out, n, f->merged ? merged : NULL, path, err) : PITH_EMEMORY;
     free(path);
     if (!code && f->from) code = copy_files(f, to.at, err);
-    for (size_t i = 0; i < f->n_made && !code; i++) code = write_made(to.at, &f->made[i], err);
+    for (size_t i = 0; i < f->n_made && !code; i++) code = make_small(to.at, &f->made[i], err);
     if (!code && f->chat_template.n) code = write_small(to.at, "chat_template.jinja", NULL, f->chat_template, err);
     if (!code) return pith__new_folder_commit(&to, err);
     pith__new_folder_drop(&to);
