@@ -119,6 +119,7 @@ TEST(strange_files_limit_nothing) {
 
 /* ---- a team ---------------------------------------------------------------------------------- */
 
+#ifdef _OPENMP
 enum { TASKS = 200 };
 
 typedef struct {
@@ -139,6 +140,7 @@ static void share(void *data) {
     j->together = j->team->crew != NULL;
     if (j->share) pith__share(j->team, TASKS, 1, task, &j);
 }
+#endif
 
 TEST(threads_that_cost_more_than_they_bring_stay_away) {
 #ifdef _OPENMP
