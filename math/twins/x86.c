@@ -75,7 +75,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 
 #define TARGET                                                                                     \
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")))
-#define INLINE static inline __attribute__((always_inline)) TARGET
+#define INLINE static inline __attribute__((always_inline, unused)) TARGET /* who has another's kernels uses a part */
 #define KERNEL static __attribute__((noinline)) TARGET
 #define V(name) name##_avx512
 #define vec __m512
