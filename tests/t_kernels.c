@@ -112,7 +112,7 @@ static void check_turns(const pith__kernels *k, const pith__format *first, const
     float *y = take((size_t)n * ROWS_A * 4), *z = take((size_t)n * ROWS_B * 4), alone[ROWS_A + ROWS_B];
     pith__output all[] = { { y, ROWS_A, &a }, { z, ROWS_B, &b }, { y, ROWS_A, &a } };
     pith__matmul_all(k, &team, all, 3, &in);
-    for (int t = 0; t < n; t += t % 16 == 15 ? 16 : 1) {
+    for (int t = 0; t < n; t += t % 16 ? 1 : 15) { /* both sides of where a turn may begin */
         pith__input one = in;
         one.x += (size_t)t * COLS, one.n = 1, one.group = 0, one.arranged = NULL;
         pith__matmul(k, &team, alone, ROWS_A, &a, &one);
@@ -129,10 +129,10 @@ TEST(many_tokens_in_turns) {
         { PITH__F32, PITH__F32 }, { PITH__F32, PITH__F16 }, { PITH__BF16, PITH__Q8_0 }, { PITH__Q8_0, PITH__Q4_0 },
         { PITH__Q4_1, PITH__Q4_1 }, { PITH__I8, PITH__I8, 32 }, { PITH__I8, PITH__I8, 96 }, { PITH__Q5_0, PITH__Q5_0 },
     };
-    static const int n[] = { 3, 511, 512, 531, 1055 };
+    static const int n[] = { 3, 531, 1055 };
     for (int s = 0; s < n_set; s++)
         for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-            for (int j = 0; j < 5; j++)
+            for (int j = 0; j < 3; j++)
                 check_turns(sets[s], pith__format_of(kinds[i][0]), pith__format_of(kinds[i][1]), (size_t)kinds[i][2], n[j]);
 }
 
