@@ -105,17 +105,6 @@ PITH_SHARED int pith__is_utf8_text(pith__str s) {
 
 /* ---- what GGUF says beside the model ---------------------------------------------------------------------------- */
 
-static int begins(pith__str s, const char *with) { return s.n > strlen(with) && !memcmp(s.p, with, strlen(with)); }
-
-/* name, license, languages and so on: what is not of the numbers, which may change on the way. */
-static int is_about(pith__str name) {
-    static const char *const made[] = { "general.architecture", "general.alignment", "general.file_type",
-                                        "general.quantization_version" };
-    for (size_t i = 0; i < sizeof made / sizeof *made; i++)
-        if (pith__str_is(name, made[i])) return 0;
-    return begins(name, "general.") && pith__is_utf8_text(name);
-}
-
 /* An array of texts. */
 static void say_texts(pith__said *to, const pith__key *k) {
     pith__cursor at = k->at;
@@ -136,7 +125,7 @@ PITH_SHARED void pith__say_about(pith__saying *c) {
         const pith__key *k = &s->key[i];
         int text = k->type == PITH__STRING && pith__is_utf8_text(k->s), texts = k->type == PITH__ARRAY && k->item == PITH__STRING;
         int number = k->type == PITH__INT || (k->type == PITH__FLOAT && isfinite(k->f)) || k->type == PITH__BOOL;
-        if (!is_about(k->name) || !(text || texts || number)) continue;
+        if (!pith__hf_is_about(k->name) || !pith__is_utf8_text(k->name) || !(text || texts || number)) continue;
         pith__say(c->to, n++ ? ",\n    " : ",\n  \"gguf\": {\n    ");
         pith__say_quoted(c->to, k->name);
         pith__say(c->to, ": ");

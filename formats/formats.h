@@ -389,6 +389,7 @@ PITH_SHARED void pith__hf_gemma4(pith__hf *c, const uint8_t *slides);
 
 /* ---- formats/hfbert.c: BERT, GPT-2 and their relatives ---------------------------------------------- */
 
+PITH_SHARED int pith__hf_is_about(pith__str key); /* 1: name, license, languages and so on, which a folder has under "gguf" */
 PITH_SHARED void pith__hf_about(pith__hf *c, pith__json config); /* hfabout.c: what it says beside what is computed -> keys */
 PITH_SHARED int pith__hf_elder(pith__hf *c); /* config.json -> keys; 0: it is of another family */
 PITH_SHARED int pith__hf_elder_style(const char *type); /* as pith__hf_style_of */

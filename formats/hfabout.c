@@ -53,18 +53,24 @@ static void about_padding(pith__hf *c, pith__json config) {
         pith__hf_added(c, pith__store_add_int(c->f->s, "tokenizer.ggml.padding_token_id", id));
 }
 
-PITH_SHARED void pith__hf_about(pith__hf *c, pith__json config) {
+/* What is not of the numbers, which may change on the way. */
+PITH_SHARED int pith__hf_is_about(pith__str key) {
     static const char *const made[] = { "general.architecture", "general.alignment", "general.file_type",
                                         "general.quantization_version" };
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++)
+        if (pith__str_is(key, made[i])) return 0;
+    return key.n > 8 && !memcmp(key.p, "general.", 8);
+}
+
+PITH_SHARED void pith__hf_about(pith__hf *c, pith__json config) {
     pith__json it = pith__hf_get(config, "gguf"), name, value;
     about_padding(c, config);
     if (pith__json_type(it) && pith__json_type(it) != '{') pith__hf_wrong(c, it, PITH_EFORMAT, "gguf", "an object");
     while (!c->code && pith__json_next(&it, &name, &value)) {
         pith__str key;
-        int code = pith__json_string(name, &c->f->s->arena, &key), is_made = 0;
+        int code = pith__json_string(name, &c->f->s->arena, &key);
         if (code) pith__hf_added(c, PITH_EMEMORY);
-        for (size_t i = 0; i < sizeof made / sizeof *made; i++) is_made |= !code && pith__str_is(key, made[i]);
-        if (code || is_made || key.n < 9 || memcmp(key.p, "general.", 8) != 0) continue;
+        if (code || !pith__hf_is_about(key)) continue;
         const char *copy = pith__arena_text(&c->f->s->arena, key.p, key.n);
         if (copy) about_key(c, copy, value);
         else pith__hf_added(c, PITH_EMEMORY);
