@@ -6,6 +6,13 @@
 
 #include <string.h>
 
+/* An id that a text is given: of a token that there is. (An added token may have one that no piece has.) */
+static int id_around(pith__vocab_reading *r, pith__json j, const char *name) {
+    int id = pith__vocab_id(r, j, name);
+    if (!r->code && id >= r->v->n) pith__vocab_wrong(r, j, PITH_EFORMAT, name, "the id of a token in the vocabulary");
+    return id;
+}
+
 /* The id of a template's special token: what its list of special_tokens says, else that of the piece. -1: none. */
 static int template_id(pith__vocab_reading *r, pith__json known, pith__json special) {
     pith__json ids, id, more;
@@ -17,7 +24,7 @@ static int template_id(pith__vocab_reading *r, pith__json known, pith__json spec
         text[s.n] = 0;
         ids = pith__json_get(pith__json_get(known, text), "ids");
         if (pith__json_next(&ids, NULL, &id) && !pith__json_next(&ids, NULL, &more))
-            found = pith__vocab_id(r, id, "an id in post_processor");
+            found = id_around(r, id, "an id in post_processor");
     }
     return found;
 }
@@ -73,7 +80,7 @@ static int named_token(pith__vocab_reading *r, pith__json at, const char *name) 
     pith__json pair = pith__json_get(at, name), text, id = { 0 };
     if (pith__json_type(pair) != '[' || !pith__json_next(&pair, NULL, &text) || !pith__json_next(&pair, NULL, &id))
         pith__vocab_wrong(r, pith__json_get(at, name), PITH_EFORMAT, name, "a token and its id");
-    return r->code ? -1 : pith__vocab_id(r, id, name);
+    return r->code ? -1 : id_around(r, id, name);
 }
 
 PITH_SHARED void pith__vocab_around(pith__vocab_reading *r, pith__json at) {

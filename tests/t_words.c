@@ -72,6 +72,7 @@ TEST(tokenizer_json) {
         { ":100,", ":1e99,", "max_input_chars_per_word" }, { "BertNormalizer", "Lowercase", "BertNormalizer" },
         { "\"prefix\":\"##\"", "\"prefix\":\"@\"", "prefix" }, { "\"type\":\"WordPiece\",\"prefix\"", "\"type\":\"Fuse\",\"prefix\"", "WordPiece" },
         { "[\"[SEP]\",2]", "[\"[SEP]\"]", "sep" }, { "[\"[SEP]\",2]", "[\"[SEP]\",16]", "sep" },
+        { "[\"[SEP]\",2]", "[\"[SEP]\",15]", "the id of a token in the vocabulary" }, /* vocab_size has room for it */
         { "BertProcessing", "Bert", "post_processor" }, { "\"clean_text\":true", "\"clean_text\":1", "clean_text" },
     };
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) is_refused(with(words, odd[i][0], odd[i][1]), odd[i][2]);
