@@ -160,11 +160,11 @@ test: $(RUN) $(test_programs) $(fuzz_programs) $(BUILD)/fixture $(BUILD)/no_bund
 
 # CODE=0: without the checks of the code itself, which say the same of every build by one compiler.
 check:
-	$(MAKE) BUILD=build/san CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
+	$(MAKE) BUILD=build/san CFLAGS="-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
 	    LDFLAGS="-fsanitize=address,undefined" RUN=build/san/run CODE=0 test
 
 FUZZ_SECONDS ?= 60
-FUZZ_FLAGS = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
+FUZZ_FLAGS = -g1 -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
 fuzz:
 	$(MAKE) BUILD=build/fuzz CC=clang NO_OPENMP=1 PORTABLE=1 CFLAGS="$(FUZZ_FLAGS) -fsanitize=fuzzer-no-link" \
 	    LDFLAGS="$(FUZZ_FLAGS)" build/fuzz/libpith.a build/fuzz/fixture
