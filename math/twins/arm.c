@@ -29,12 +29,15 @@
 #define INLINE static inline __attribute__((always_inline)) TARGET
 #define KERNEL static __attribute__((noinline)) TARGET
 #define vec V(floats4)
+#define reg float32x4_t
+#define REGS 4
 #define ints V(ints4)
 #define byte64 V(bytes4)
 #define SIGNED_SHIFT -1
 #define FLOAT_TOKENS 6
-#define FLOAT_FROM(format) 16
-#define ROW_TOKENS 2
+#define FLOAT_FROM(format, cols) 16
+#define ROW_TOKENS 3
+#define ROW_ROWS 2
 #define QUERIES 2
 #define KEYS(n) 2
 #define MOST_KEYS 2
@@ -201,12 +204,15 @@ PITH_SHARED const pith__kernels *pith__arm(const char *name) {
 #undef ROLLED
 #undef EACH
 #undef vec
+#undef reg
+#undef REGS
 #undef ints
 #undef byte64
 #undef SIGNED_SHIFT
 #undef FLOAT_TOKENS
 #undef FLOAT_FROM
 #undef ROW_TOKENS
+#undef ROW_ROWS
 #undef QUERIES
 #undef KEYS
 #undef MOST_KEYS

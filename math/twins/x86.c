@@ -79,9 +79,12 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #define KERNEL static __attribute__((noinline)) TARGET
 #define V(name) name##_avx512
 #define vec __m512
+#define reg __m512
+#define REGS 1
 #define FLOAT_TOKENS 16
-#define FLOAT_FROM(format) ((format) == PITH__BF16 ? 16 : 128) /* bf16.inc has panels of another kind */
+#define FLOAT_FROM(format, cols) ((format) == PITH__BF16 ? 16 : 128) /* bf16.inc has panels of another kind */
 #define ROW_TOKENS 4
+#define ROW_ROWS 4
 #define OUTER_ROWS 12
 #define OUTER_WIDE 2
 #define EIGHT_SUMS 1
@@ -160,11 +163,14 @@ BF16_HELPER void bf16_zip(ints a, ints b, ints *first, ints *second) {
 #endif
 
 #undef vec
+#undef reg
+#undef REGS
 #undef ints
 #undef byte64
 #undef FLOAT_TOKENS
 #undef FLOAT_FROM
 #undef ROW_TOKENS
+#undef ROW_ROWS
 #undef OUTER_ROWS
 #undef OUTER_WIDE
 #undef EIGHT_SUMS
@@ -180,11 +186,14 @@ BF16_HELPER void bf16_zip(ints a, ints b, ints *first, ints *second) {
 /* ---- AVX2, and AVX-VNNI ------------------------------------------------------------------------ */
 
 #define vec vec_avx2
+#define reg __m256
+#define REGS 2
 #define ints byte64_avx2
 #define byte64 byte64_avx2
 #define FLOAT_TOKENS 6
-#define FLOAT_FROM(format) 36
-#define ROW_TOKENS 2
+#define FLOAT_FROM(format, cols) ((cols) > 1024 ? 36 : 128)
+#define ROW_TOKENS 3
+#define ROW_ROWS 2
 #define OUTER_ROWS 6
 #define OUTER_WIDE 1
 #define EIGHT_SUMS 0
@@ -241,11 +250,14 @@ static int x86_has_avx_vnni(void) { /* clang 14 does not know its name */
 #undef ROLLED
 #undef KERNEL
 #undef vec
+#undef reg
+#undef REGS
 #undef ints
 #undef byte64
 #undef FLOAT_TOKENS
 #undef FLOAT_FROM
 #undef ROW_TOKENS
+#undef ROW_ROWS
 #undef OUTER_ROWS
 #undef OUTER_WIDE
 #undef EIGHT_SUMS
