@@ -205,7 +205,7 @@ BF16_HELPER void bf16_zip(ints a, ints b, ints *first, ints *second) {
 #define FEW_TOKENS 4
 #define FEW_KERNEL KERNEL
 #define PANEL_TOKENS 4
-#define PANEL_FROM 4
+#define PANEL_FROM 3
 
 /* Integers. vpmaddubsw adds two products in 16 bits, which is enough for weights under 64. Its one side
  * is unsigned: the sign of a signed weight moves to the input. */
