@@ -198,7 +198,7 @@ BF16_HELPER void bf16_zip(ints a, ints b, ints *first, ints *second) {
 #define OUTER_WIDE 1
 #define EIGHT_SUMS 0
 #define QUERIES 6
-#define KEYS(n) ((n) >= 4 ? 1 : (n) >= 2 ? 2 : 4)
+#define KEYS(n) ((n) >= 3 ? 1 : (n) == 2 ? 2 : 4)
 #define MOST_KEYS 4
 #define STREAMS(n_block) 4
 #define AHEAD(size, n_block) ((size) < 512 ? 320 : 0)
