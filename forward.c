@@ -247,7 +247,7 @@ static void attention(const pith__block *b, const float *x) {
     pith__project_all(p, all, w->one_gate ? 4 : 3, &in, p->part_of);
     pith__each_token(b, finish_qkv);
     for (int i = 0; i < p->n_part; i++) p->attend[i] = attention_of(b, p->part + i);
-    pith__attend(p->kernels, &p->team, p->attend, p->n_part);
+    pith__attend(p->kernels, &p->team, p->attend, p->n_part, p->attend_parts);
     int gated = w->head_gates || w->one_gate;
     if (gated) pith__each_token(b, gate_heads);
     in = pith__input_of(p, gated ? a.inner : a.attn, b->n, w->o.tensor.cols);

@@ -746,6 +746,7 @@ struct pith_pass {
     pith__part *part;    /* (n_part) */
     int *part_of;        /* (n_row) the part of each row */
     pith__attention *attend; /* (n_part) */
+    pith__parts_room attend_parts; /* where threads share out what one text sees */
     int keep;            /* PITH__KEEP_ONE, ... */
     float *tape;         /* activations, (n_layer + 1, stride) or one layer's */
     size_t stride;       /* 0, or floats from one layer to the next */

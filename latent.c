@@ -103,7 +103,7 @@ PITH_SHARED void pith__run_latent(const pith__block *b, const float *x) {
     pith__each_token(b, finish_latent_row);
     multiply_heads(b, a.q, (size_t)w->head_dim, &w->latent.k_b, a.k_in);
     for (int i = 0; i < p->n_part; i++) p->attend[i] = latent_attention(b, p->part + i);
-    pith__attend(p->kernels, &p->team, p->attend, p->n_part);
+    pith__attend(p->kernels, &p->team, p->attend, p->n_part, p->attend_parts);
     pith__each_token(b, gather_heads);
     multiply_heads(b, a.heads, (size_t)b->h->latent.n_value, &w->latent.v_b, a.v_in);
     in = pith__input_of(p, a.heads, b->n, w->o.tensor.cols);

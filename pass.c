@@ -97,12 +97,15 @@ static void place_tape(pith_pass *p, pith__room *r) {
     p->n_product = (int)(most < n_batch ? most : n_batch);
 }
 
-static size_t attend_scratch(const pith_pass *p) { /* of the layer that needs most */
+static size_t attend_scratch(const pith_pass *p, size_t *room) { /* of the layer that needs most */
     size_t most = 0;
+    *room = 0;
     for (const pith__layer *w = p->model->layer; w < p->model->layer + p->model->hyper.n_layer; w++) {
         int n_kv = w->mixer == PITH__LATENT ? pith__latent_groups(w->n_head) : w->n_kv_head;
-        size_t n = n_kv ? pith__attend_scratch(w->n_head / n_kv, w->head_dim, pith__slots(p->n_ctx)) : 0;
+        size_t n = n_kv ? pith__attend_scratch(w->n_head / n_kv, w->head_dim) : 0;
+        size_t n_parts = n_kv && p->team.n_threads > 1 ? pith__parts_size(w->n_head, w->head_dim, p->n_ctx) : 0;
         most = n > most ? n : most;
+        *room = n_parts > *room ? n_parts : *room;
     }
     return most;
 }
@@ -145,7 +148,8 @@ PITH_SHARED void pith__pass_place(pith_pass *p, pith__room *r) {
     size_t tiles = pith__tiles_bytes(rows, wide), of_heads = heads_tiles(h, n_batch);
     p->in.tiles = pith__take_room(r, 1, tiles > of_heads ? tiles : of_heads);
     size_t matmul = pith__matmul_scratch(wide);
-    size_t attend = attend_scratch(p);
+    size_t attend = attend_scratch(p, &p->attend_parts.n);
+    p->attend_parts.x = pith__take_room(r, p->attend_parts.n, sizeof *p->attend_parts.x);
     size_t scratch = matmul > attend ? matmul : attend;
     p->team.scratch_bytes = ((scratch > ple ? scratch : ple) + 63) / 64 * 64;
     p->team.scratch = pith__take_room(r, (size_t)p->team.n_threads, p->team.scratch_bytes);

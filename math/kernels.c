@@ -214,7 +214,7 @@ static void gate_portable(float *y, const float *gate, const float *up, size_t n
 
 /* The largest number is subtracted first, so that no exponential overflows. The exponentials are added one after
  * the other, as in llama2.c. All results are NaN if one number is NaN, or if all are -infinity. */
-static void softmax_portable(float *x, size_t n) {
+static void softmax_weighed(float *x, size_t n, float *weight) { /* weight: the largest; the sum of the exponentials */
     float most = -INFINITY, sum = 0;
     for (size_t i = 0; i < n; i++)
         if (x[i] > most) most = x[i];
@@ -223,6 +223,12 @@ static void softmax_portable(float *x, size_t n) {
         sum += x[i];
     }
     for (size_t i = 0; i < n; i++) x[i] /= sum;
+    weight[0] = most, weight[1] = sum;
+}
+
+static void softmax_portable(float *x, size_t n) {
+    float weight[2];
+    softmax_weighed(x, n, weight);
 }
 
 /* ---- attention ------------------------------------------------------------------------------------- */
@@ -284,19 +290,19 @@ static void score_keys(float *s, const pith__attention *a, const float *q, const
         }
 }
 
-/* Attention of head h of token t: the scores of the positions that it sees, their softmax, and the sum of the values
- * with these weights. 16 keys lie side by side; scores of other positions are computed but not used. Query head h reads
- * kv head h / n_rep (grouped queries: Ainslie et al. 2023, arXiv:2305.13245). A sink (gpt-oss; Xiao et al. 2023,
- * arXiv:2309.17453) is one more score, which stands behind the others; its share is of nothing. */
-static void attend_one(const pith__attention *a, int t, int h, float *scores) {
-    int kv_head = h / (a->n_head / a->n_kv_head), position = a->position + t;
+/* Attention of head h of token t, to what it sees of a part: the scores, their softmax, and the sum of the values with these
+ * weights. 16 keys lie side by side; scores of other positions are computed but not used. Query head h reads kv head
+ * h / n_rep (grouped queries: Ainslie et al. 2023, arXiv:2305.13245). A sink (gpt-oss; Xiao et al. 2023, arXiv:2309.17453)
+ * is one more score, of the first part; its share is of nothing. */
+static void attend_one(const pith__attention *a, pith__span within, int t, int h, float *y, float *weight, float *scores) {
+    int kv_head = h / (a->n_head / a->n_kv_head), position = a->position + t, value_dim = pith__value_dim(a);
     const uint8_t *v = a->v + kv_head * a->v_plane, *k = a->latent ? v : a->k + kv_head * a->k_plane;
-    size_t bytes = value_bytes(a->latent ? a->v_format : a->k_format, a->head_dim), at = (size_t)t * a->n_head + h;
-    int value_dim = pith__value_dim(a);
+    size_t bytes = value_bytes(a->latent ? a->v_format : a->k_format, a->head_dim);
     pith__span seen = pith__sees(a->mask, position, a->position + a->n);
-    int first = seen.first, last = seen.last, begin = first / LANES * LANES;
-    const float *q = a->q + at * a->head_dim;
-    float over = (float)(1 / a->scale), *y = a->y + at * value_dim;
+    int first = seen.first > within.first ? seen.first : within.first, last = seen.last < within.last ? seen.last : within.last;
+    int begin = first / LANES * LANES, n = last - first + 1, sink = a->sinks && n > 0 && seen.first == first;
+    const float *q = a->q + ((size_t)t * a->n_head + h) * a->head_dim;
+    float over = (float)(1 / a->scale);
 
     for (int u = begin; u <= last; u += LANES) {
         float *s = scores + (u - begin);
@@ -308,18 +314,36 @@ static void attend_one(const pith__attention *a, int t, int h, float *scores) {
         }
     }
     scores += first - begin;
-    if (a->sinks) scores[last - first + 1] = a->sinks[h];
-    softmax_portable(scores, (size_t)(last - first) + 1 + (a->sinks != NULL));
+    if (sink) scores[n] = a->sinks[h];
+    softmax_weighed(scores, n > 0 ? (size_t)(n + sink) : 0, weight);
     memset(y, 0, value_dim * sizeof *y);
     bytes = value_bytes(a->v_format, a->head_dim);
     for (int u = first; u <= last; u++)
         add_value(y, scores[u - first], a->v_format, v + (size_t)(u % a->n_slot) * bytes, value_dim);
 }
 
-static void attend_portable(const pith__attention *a, int t0, int t1, int kv_head, float *scores) {
-    int n_rep = a->n_head / a->n_kv_head;
-    for (int t = t0; t < t1; t++)
-        for (int h = kv_head * n_rep; h < (kv_head + 1) * n_rep; h++) attend_one(a, t, h, scores);
+static void attend_portable(const pith__attention *a, const pith__attend_part *part, float *scores) {
+    int n_rep = a->n_head / a->n_kv_head, dim = pith__value_dim(a);
+    for (int t = part->t0; t < part->t1; t++)
+        for (int r = 0; r < n_rep; r++) {
+            int i = t - part->t0;
+            attend_one(a, part->within, t, part->kv_head * n_rep + r, part->y + (size_t)i * part->stride + (size_t)(r * dim),
+                       part->weight + 2 * (i * n_rep + r), scores);
+        }
+}
+
+/* The means of two parts become one, in y and w. A part of which nothing is seen (its weight is 0) has none. */
+static void join_means(float *y, float *w, const float *x, const float *v, int dim) {
+    if (v[1] == 0) return;
+    if (w[1] == 0) {
+        memcpy(y, x, (size_t)dim * sizeof *y);
+        w[0] = v[0], w[1] = v[1];
+        return;
+    }
+    float most = v[0] > w[0] ? v[0] : w[0], a = w[1] * expf(w[0] - most), b = v[1] * expf(v[0] - most);
+    w[0] = most, w[1] = a + b;
+    a /= w[1], b /= w[1];
+    for (int i = 0; i < dim; i++) y[i] = a * y[i] + b * x[i];
 }
 
 PITH_SHARED size_t pith__cache_plane(const pith__format *f, int head_dim, int n_slot) {
@@ -542,14 +566,22 @@ static pith__input some_rows(const pith__input *all, size_t t, size_t n, size_t 
     return in;
 }
 
+static size_t sixteens(size_t n) { return (n + LANES - 1) / LANES * LANES; }
+
 /* How many tokens share what is read for a kv head. */
 static int tokens_of_task(int n_rep) { return n_rep < TASK_QUERIES / 4 ? TASK_QUERIES / n_rep : 4; }
 
-PITH_SHARED size_t pith__attend_scratch(int n_rep, int head_dim, int n_slot) {
-    size_t portable = (size_t)n_slot + 2 * LANES, queries = (size_t)n_rep * (size_t)tokens_of_task(n_rep);
-    size_t wide = ((size_t)head_dim + LANES - 1) / LANES * LANES;
+PITH_SHARED size_t pith__attend_scratch(int n_rep, int head_dim) {
+    size_t portable = PITH__PART + 3 * LANES, queries = (size_t)n_rep * (size_t)tokens_of_task(n_rep);
+    size_t wide = sixteens((size_t)head_dim), parts = sixteens(queries * (wide + 4));
     size_t twins = queries * (256 + wide + 2 * LANES) + 65 * wide; /* attention.inc: queries, and a tile of keys or values */
-    return ((portable > twins ? portable : twins) * sizeof(float) + 63) / 64 * 64;
+    return (parts + sixteens(portable > twins ? portable : twins)) * sizeof(float);
+}
+
+/* For some tokens: where there are more, threads have enough to do without. */
+PITH_SHARED size_t pith__parts_size(int n_head, int head_dim, int n_ctx) {
+    enum { TOKENS = 16 };
+    return n_ctx <= PITH__PART ? 0 : (size_t)TOKENS * (size_t)n_head * (size_t)(head_dim + 2) * ((size_t)n_ctx / PITH__PART + 1);
 }
 
 typedef struct {
@@ -738,37 +770,128 @@ PITH_SHARED void pith__matmul_heads(const pith__kernels *k, const pith__team *te
 
 /* ---- attention, shared out -------------------------------------------------------------------------------- */
 
-/* A task is some tokens of one text and one kv head, whose keys and values all its query heads share. */
+/* A task is some tokens of one text and one kv head, whose keys and values all its query heads share: a group. Where groups
+ * are few and texts long, each part of what they see is a task by itself. */
 typedef struct {
     const pith__attention *a; /* (n) */
     int n;
     const pith__kernels *kernels;
 } attend_job;
 
-static void attend_task(const void *data, size_t i, uint8_t *scratch) {
-    const attend_job *job = data;
-    const pith__attention *a = job->a;
-    for (int n = job->n; n > 1;) { /* the last that begins at task i or before */
-        int half = n / 2;
-        if (a[half].first_task <= i) a += half, n -= half;
-        else n = half;
-    }
+enum { ENOUGH_GROUPS = 8 }; /* for each thread */
+
+static int tokens_in_group(const pith__attention *a) {
     int some = tokens_of_task(a->n_head / a->n_kv_head);
-    int task = (int)(i - a->first_task), t0 = task / a->n_kv_head * some;
-    int t1 = a->n - t0 < some ? a->n : t0 + some;
-    job->kernels->attend(a, t0, t1, task % a->n_kv_head, (float *)(void *)scratch);
+    return a->n < some ? a->n : some;
 }
 
-PITH_SHARED void pith__attend(const pith__kernels *k, const pith__team *team, pith__attention *a, int n) {
-    attend_job job = { a, n, k };
-    size_t n_task = 0, n_seen = 0;
-    int some = tokens_of_task(a->n_head / a->n_kv_head);
-    for (int i = 0; i < n; i++) {
-        int seen = a[i].position + a[i].n, window = a[i].mask.window;
-        n_seen += (size_t)(window && window < seen ? window : seen);
-        a[i].first_task = n_task;
-        n_task += (size_t)((a[i].n + some - 1) / some * a[i].n_kv_head);
+static size_t groups_in(const pith__attention *a) {
+    int some = tokens_in_group(a);
+    return (size_t)((a->n + some - 1) / some) * (size_t)a->n_kv_head;
+}
+
+static size_t queries_in_group(const pith__attention *a) {
+    return (size_t)tokens_in_group(a) * (size_t)(a->n_head / a->n_kv_head);
+}
+
+static size_t floats_of_part(const pith__attention *a) { /* y and weights of a group */
+    return queries_in_group(a) * (size_t)(pith__value_dim(a) + 2);
+}
+
+/* Group i, which sees nothing but this part. What it gives goes to room; or y to where it belongs, and only weights there. */
+static pith__attend_part part_at(const pith__attention *a, size_t i, int part, float *room, int belongs) {
+    int some = tokens_in_group(a), t0 = (int)(i / (size_t)a->n_kv_head) * some, t1 = a->n - t0 < some ? a->n : t0 + some;
+    int kv_head = (int)(i % (size_t)a->n_kv_head), from = part * PITH__PART;
+    size_t row = (size_t)(a->n_head / a->n_kv_head) * (size_t)pith__value_dim(a), all = row * (size_t)a->n_kv_head;
+    pith__attend_part p = { t0, t1, kv_head, { from, from + PITH__PART - 1 }, room + 2 * queries_in_group(a), row, room };
+    if (belongs) p.y = a->y + (size_t)t0 * all + (size_t)kv_head * row, p.stride = all;
+    return p;
+}
+
+static void join_part(const pith__attention *a, const pith__attend_part *to, const pith__attend_part *from) {
+    int n_rep = a->n_head / a->n_kv_head, dim = pith__value_dim(a);
+    for (int i = 0; i < (to->t1 - to->t0) * n_rep; i++) {
+        size_t t = (size_t)(i / n_rep), at = (size_t)(i % n_rep * dim);
+        join_means(to->y + t * to->stride + at, to->weight + 2 * i, from->y + t * from->stride + at, from->weight + 2 * i, dim);
     }
-    int worth_it = pith__worth_it(n_seen * (size_t)(a->n_kv_head * a->head_dim));
+}
+
+/* The attention of a task, whose number becomes one of its own. */
+static const pith__attention *attention_at(const attend_job *job, size_t *i) {
+    const pith__attention *a = job->a;
+    for (int n = job->n; n > 1;) { /* the last that begins at the task or before */
+        int half = n / 2;
+        if (a[half].first_task <= *i) a += half, n -= half;
+        else n = half;
+    }
+    *i -= a->first_task;
+    return a;
+}
+
+/* All parts of a group, one after the other. */
+static void attend_group(const pith__kernels *k, const pith__attention *a, size_t i, float *scratch) {
+    float *next = scratch + 2 * queries_in_group(a), *rest = scratch + sixteens(2 * queries_in_group(a) + floats_of_part(a));
+    pith__attend_part to = part_at(a, i, 0, scratch, 1);
+    int first = pith__sees(a->mask, a->position + to.t0, a->position + a->n).first / PITH__PART;
+    int last = pith__sees(a->mask, a->position + to.t1 - 1, a->position + a->n).last / PITH__PART;
+    to = part_at(a, i, first, scratch, 1);
+    k->attend(a, &to, rest);
+    for (int part = first + 1; part <= last; part++) {
+        pith__attend_part from = part_at(a, i, part, next, 0);
+        k->attend(a, &from, rest);
+        join_part(a, &to, &from);
+    }
+}
+
+static void attend_task(const void *data, size_t i, uint8_t *scratch) {
+    const attend_job *job = data;
+    const pith__attention *a = attention_at(job, &i);
+    if (!a->parts) {
+        attend_group(job->kernels, a, i, (float *)(void *)scratch);
+        return;
+    }
+    int part = (int)(i % (size_t)a->n_part);
+    pith__attend_part p = part_at(a, i / (size_t)a->n_part, a->first_part + part, a->parts + i * floats_of_part(a), part == 0);
+    job->kernels->attend(a, &p, (float *)(void *)scratch);
+}
+
+static void join_task(const void *data, size_t i, uint8_t *scratch) { /* where all groups have parts as tasks */
+    const attend_job *job = data;
+    (void)scratch;
+    for (const pith__attention *a = job->a; a < job->a + job->n; a++, i -= groups_in(a - 1)) {
+        if (i >= groups_in(a)) continue;
+        float *room = a->parts + i * (size_t)a->n_part * floats_of_part(a);
+        pith__attend_part to = part_at(a, i, a->first_part, room, 1);
+        for (int part = 1; part < a->n_part; part++) {
+            pith__attend_part from = part_at(a, i, a->first_part + part, room + (size_t)part * floats_of_part(a), 0);
+            join_part(a, &to, &from);
+        }
+        return;
+    }
+}
+
+PITH_SHARED void pith__attend(const pith__kernels *k, const pith__team *team, pith__attention *a, int n, pith__parts_room room) {
+    attend_job job = { a, n, k };
+    size_t n_task = 0, n_group = 0, n_seen = 0, need = 0;
+    int most_parts = 1;
+    for (int i = 0; i < n; i++) {
+        int end = a[i].position + a[i].n, window = a[i].mask.window;
+        n_seen += (size_t)(window && window < end ? window : end);
+        a[i].first_part = pith__sees(a[i].mask, a[i].position, end).first / PITH__PART;
+        a[i].n_part = pith__sees(a[i].mask, end - 1, end).last / PITH__PART + 1 - a[i].first_part;
+        if (a[i].n_part > most_parts) most_parts = a[i].n_part;
+        n_group += groups_in(a + i);
+        need += groups_in(a + i) * (size_t)a[i].n_part * floats_of_part(a + i);
+    }
+    int worth_it = team->crew && pith__worth_it(n_seen * (size_t)(a->n_kv_head * a->head_dim));
+    int shared = worth_it && most_parts > 1 && need <= room.n && n_group < ENOUGH_GROUPS * (size_t)team->n_threads;
+    for (int i = 0; i < n; i++) {
+        size_t tasks = groups_in(a + i) * (size_t)(shared ? a[i].n_part : 1);
+        a[i].parts = shared ? room.x : NULL;
+        a[i].first_task = n_task;
+        n_task += tasks;
+        if (shared) room.x += tasks * floats_of_part(a + i);
+    }
     pith__share(team, n_task, worth_it, attend_task, &job);
+    if (shared) pith__share(team, n_group, 1, join_task, &job);
 }

@@ -191,8 +191,25 @@ typedef struct {
     float softcap;       /* c > 0: a score becomes c * tanh(score / c) */
     const float *bias;   /* (n_head, PITH__BIASES) added to a score, by how far the key is from the query; NULL: none */
     const float *sinks;  /* (n_head) a score that takes part in the softmax, for a key without a value; NULL: none */
-    size_t first_task;   /* set by pith__attend: the number of its first task, of all attentions together */
+    /* Set by pith__attend: the number of its first task, of all attentions together; which parts its tokens see; and room for
+     * what they give, where they are tasks of their own, or NULL. */
+    size_t first_task;
+    int first_part, n_part;
+    float *parts;
 } pith__attention;
+
+/* What a token sees is taken in parts, which begin at multiples of PITH__PART. Each has a softmax of its own, and then the
+ * parts are joined, the earliest first, by what their scores add up to (Flash-Decoding: Dao et al. 2023). So the bits are the
+ * same whoever computes which of them. */
+enum { PITH__PART = 1024 }; /* positions */
+
+typedef struct { /* tokens t0 to t1, all query heads of one kv head, and no positions but these */
+    int t0, t1, kv_head;
+    pith__span within;
+    float *y;            /* (t1 - t0, stride): the mean values of their heads */
+    size_t stride;
+    float *weight;       /* (t1 - t0, n_rep, 2): the largest score m, and the sum of e^(score - m); that is 0 where none is seen */
+} pith__attend_part;
 
 /* A row of biases is for keys from PITH__FAR + 16 before the query to PITH__FAR + 15 behind it; those that are further than
  * PITH__FAR are all alike, so sixteen keys have sixteen biases side by side wherever they are. */
@@ -307,8 +324,7 @@ struct pith__kernels {
     size_t (*panel_bytes)(const pith__tensor *w); /* of 16 rows as w->panels has them; 0: they cannot be kept */
     void (*pack)(const pith__tensor *w, size_t r, uint8_t *to); /* fills the panel of rows r to r + 16 */
     void (*matmul)(const pith__product *p, size_t r0, size_t r1, void *scratch); /* rows r0 to r1 */
-    /* tokens t0 to t1, all query heads of one kv head; scores: room for pith__attend_scratch */
-    void (*attend)(const pith__attention *a, int t0, int t1, int kv_head, float *scores);
+    void (*attend)(const pith__attention *a, const pith__attend_part *part, float *scratch); /* scratch: room for pith__attend_scratch */
     float (*dot)(const float *a, const float *b, size_t n);
     void (*scan)(const pith__scan *s, size_t r0, size_t r1); /* vectors r0 to r1 */
     void (*rmsnorm)(float *y, const float *x, const float *w, size_t n, float eps); /* w NULL: ones */
@@ -342,7 +358,7 @@ PITH_SHARED const pith__kernels *pith__arm(const char *name);
  * whichever is larger. It begins at a multiple of 64 bytes; both sizes are multiples of 64. */
 PITH_SHARED size_t pith__matmul_scratch(size_t cols); /* bytes */
 PITH_SHARED size_t pith__tiles_bytes(size_t n, size_t cols); /* of n tokens */
-PITH_SHARED size_t pith__attend_scratch(int n_rep, int head_dim, int n_slot); /* n_rep: n_head / n_kv_head */
+PITH_SHARED size_t pith__attend_scratch(int n_rep, int head_dim); /* n_rep: n_head / n_kv_head */
 /* y[t * stride + r] = w[r] . x[t], of each of the matrices that share an input. Those that are alike are shared out
  * together: threads meet once for them, which small matrices feel. */
 typedef struct {
@@ -368,8 +384,14 @@ PITH_SHARED void pith__matmul_heads(const pith__kernels *k, const pith__team *te
 PITH_SHARED size_t pith__heads_tiles(size_t n_head, size_t n, size_t cols); /* bytes */
 /* 1: work on so many numbers is worth more than one thread. */
 PITH_SHARED int pith__worth_it(size_t numbers);
-/* n attentions, of different texts; their model is one. */
-PITH_SHARED void pith__attend(const pith__kernels *k, const pith__team *team, pith__attention *a, int n);
+/* n attentions, of different texts; their model is one. room: for parts that threads share out; with none of it, or too
+ * little, a thread takes all parts of its heads. */
+typedef struct {
+    float *x;
+    size_t n;
+} pith__parts_room;
+PITH_SHARED void pith__attend(const pith__kernels *k, const pith__team *team, pith__attention *a, int n, pith__parts_room room);
+PITH_SHARED size_t pith__parts_size(int n_head, int head_dim, int n_ctx); /* floats, enough for some tokens */
 
 static inline int pith__value_dim(const pith__attention *a) { return a->latent ? a->latent : a->head_dim; }
 

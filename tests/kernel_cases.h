@@ -134,6 +134,8 @@ static inline pith__team new_team(int n_threads, size_t bytes) {
     return (pith__team){ .n_threads = n_threads, .scratch = take(bytes * n_threads), .scratch_bytes = bytes };
 }
 
+static const pith__parts_room no_room;
+
 typedef struct { /* a product or an attention, for all threads of a team together */
     const pith__kernels *k;
     pith__team *team;
@@ -142,22 +144,23 @@ typedef struct { /* a product or an attention, for all threads of a team togethe
     const pith__tensor *w;
     pith__input *in;
     pith__attention *a;
+    pith__parts_room room;
 } shared_work;
 
 static inline void work_together(void *data) {
     const shared_work *x = data;
-    if (x->a) pith__attend(x->k, x->team, x->a, 1);
+    if (x->a) pith__attend(x->k, x->team, x->a, 1, x->room);
     else pith__matmul(x->k, x->team, x->y, x->stride, x->w, x->in);
 }
 
 static inline void matmul_together(const pith__kernels *k, pith__team *team, float *y, size_t stride,
                                    const pith__tensor *w, pith__input *in) {
-    shared_work x = {k, team, y, stride, w, in, NULL};
+    shared_work x = {k, team, y, stride, w, in, NULL, no_room};
     pith__together(team, work_together, &x);
 }
 
-static inline void attend_together(const pith__kernels *k, pith__team *team, pith__attention *a) {
-    shared_work x = {k, team, NULL, 0, NULL, NULL, a};
+static inline void attend_together(const pith__kernels *k, pith__team *team, pith__attention *a, pith__parts_room room) {
+    shared_work x = {k, team, NULL, 0, NULL, NULL, a, room};
     pith__together(team, work_together, &x);
 }
 
@@ -216,7 +219,7 @@ static inline void make_case(case_of_attention *c, int format, int n_head, int n
                               n_head,   n_kv_head,
                               head_dim, n_slot,
                               { .causal = 1 }, 1 / sqrtf((float)head_dim),
-                              0,        NULL,     NULL,     0 };
+                              0,        NULL,     NULL,     0,      0,      0,      NULL };
     free(x);
 }
 

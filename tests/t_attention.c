@@ -31,10 +31,10 @@ static void right_attention(const case_of_attention *c, int t, int h, double *y)
 static void check_attention(const pith__kernels *k, case_of_attention *c) {
     pith__attention *a = &c->a;
     int dim = pith__value_dim(a), row = a->n_head * dim, q_row = a->n_head * a->head_dim;
-    size_t bytes = pith__attend_scratch(a->n_head / a->n_kv_head, a->head_dim, a->n_slot);
+    size_t bytes = pith__attend_scratch(a->n_head / a->n_kv_head, a->head_dim);
     double want[1024];
     pith__team team = new_team(1, bytes);
-    pith__attend(k, &team, a, 1);
+    pith__attend(k, &team, a, 1, no_room);
     for (int t = 0; t < a->n; t++)
         for (int h = 0; h < a->n_head; h++) {
             right_attention(c, t, h, want);
@@ -54,11 +54,11 @@ static void check_attention(const pith__kernels *k, case_of_attention *c) {
             b[n] = *a;
             b[n].q = a->q + t * q_row, b[n].y = y + t * row, b[n].position = a->position + t;
             b[n].n = a->n - t < part ? a->n - t : part;
-            pith__attend(k, &team, b + n, 1);
+            pith__attend(k, &team, b + n, 1, no_room);
         }
         CHECK(memcmp(y, a->y, (size_t)a->n * row * 4) == 0);
         memset(y, 0, (size_t)a->n * row * 4);
-        pith__attend(k, &team, b, n);
+        pith__attend(k, &team, b, n, no_room);
         CHECK(memcmp(y, a->y, (size_t)a->n * row * 4) == 0);
         free(y);
     }
@@ -71,7 +71,8 @@ TEST(attention) {
                                     { 3, 3, 20, 64, 40, 9 },     { 4, 1, 64, 112, 90, 18 },
                                     { 8, 2, 128, 624, 600, 10 }, { 2, 2, 72, 48, 17, 2 },
                                     { 4, 4, 32, 16, 0, 1 },      { 5, 1, 256, 320, 290, 3 },
-                                    { 2, 2, 64, 384, 250, 60 },  { 6, 2, 32, 320, 240, 33 }
+                                    { 2, 2, 64, 384, 250, 60 },  { 6, 2, 32, 320, 240, 33 },
+                                    { 4, 1, 32, 2080, 2046, 7 }, { 6, 3, 8, 1056, 1000, 41 }
     };
     static const int format[] = {PITH__F32, PITH__F16, PITH__Q8_0};
     for (int s = 0; s < n_set; s++)
@@ -116,9 +117,9 @@ TEST(attention_over_latents) {
                 float *together = take(n * 4);
                 memcpy(together, c.a.y, n * 4);
                 if (d[0] % 2 == 0) c.a.n_kv_head = 2, c.a.v_plane = 0;
-                pith__team team = new_team(1, pith__attend_scratch(d[0], d[1], d[3]));
+                pith__team team = new_team(1, pith__attend_scratch(d[0], d[1]));
                 memset(c.a.y, 0, n * 4);
-                pith__attend(sets[s], &team, &c.a, 1);
+                pith__attend(sets[s], &team, &c.a, 1, no_room);
                 CHECK(memcmp(together, c.a.y, n * 4) == 0);
                 free(together), free(team.scratch), free_case(&c);
             }
@@ -154,7 +155,7 @@ TEST(attention_with_biases) {
 TEST(attention_with_sinks) {
     static const float sinks[8] = { 0.5f, -3, 2, 30, -INFINITY, -200, 1, 0 };
     static const int shape[][6] = { /* n_head, n_kv_head, head_dim, n_slot, position, n */
-                                    { 8, 4, 8, 256, 0, 30 },      { 8, 1, 64, 1040, 1000, 19 },
+                                    { 8, 4, 8, 256, 0, 30 },      { 8, 1, 64, 1040, 1000, 39 },
                                     { 8, 2, 20, 64, 40, 9 },      { 8, 4, 32, 640, 500, 25 },
                                     { 8, 8, 64, 16, 0, 1 } };
     static const int format[] = { PITH__F32, PITH__F16, PITH__Q8_0, PITH__BF16 };
@@ -181,32 +182,40 @@ TEST(sinks_of_nan) { /* a wrong result must not look right */
         for (int position = 5; position < 600; position += 530) {
             case_of_attention c;
             make_case(&c, PITH__F32, 2, 2, 16, 640, position, 3);
-            pith__team team = new_team(1, pith__attend_scratch(1, 16, 640));
+            pith__team team = new_team(1, pith__attend_scratch(1, 16));
             c.a.sinks = sinks;
-            pith__attend(sets[s], &team, &c.a, 1);
+            pith__attend(sets[s], &team, &c.a, 1, no_room);
             for (int i = 0; i < 3 * 2 * 16; i++) CHECK(isnan(c.a.y[i]));
             free(team.scratch);
             free_case(&c);
         }
 }
 
+/* Whole heads, or where there is room for them the parts of what they see: the bits are the same. */
 TEST(threads_share_attention) {
-    for (int s = 0; s < n_set; s++) {
-        case_of_attention c;
-        make_case(&c, PITH__F16, 8, 4, 64, 320, 290, 25);
-        size_t size = (size_t)25 * 8 * 64 * 4, bytes = pith__attend_scratch(2, 64, 320);
-        float *one = take(size);
-        for (int n = 1; n <= MAX_THREADS; n++) {
-            pith__team team = new_team(n, bytes);
-            memset(c.a.y, 0, size);
-            attend_together(sets[s], &team, &c.a);
-            if (n == 1) memcpy(one, c.a.y, size);
-            CHECK(memcmp(one, c.a.y, size) == 0);
-            free(team.scratch);
+    static const int shape[][6] = { /* n_head, n_kv_head, head_dim, n_slot, position, n */
+                                    { 8, 4, 64, 320, 290, 25 }, { 4, 1, 64, 3104, 3071, 1 }, { 3, 1, 64, 2112, 2040, 50 } };
+    for (int s = 0; s < n_set; s++)
+        for (size_t i = 0; i < 2 * sizeof shape / sizeof *shape; i++) {
+            const int *d = shape[i / 2];
+            case_of_attention c;
+            make_case(&c, PITH__F16, d[0], d[1], d[2], d[3], d[4], d[5]);
+            if (i % 2) c.a.mask.window = 1100;
+            size_t size = (size_t)d[5] * d[0] * d[2] * 4, bytes = pith__attend_scratch(d[0] / d[1], d[2]);
+            pith__parts_room room = { NULL, (size_t)1 << 20 };
+            float *one = take(size);
+            room.x = take(room.n * sizeof *room.x);
+            for (int n = 1; n <= 2 * MAX_THREADS; n++) {
+                pith__team team = new_team((n + 1) / 2, bytes);
+                memset(c.a.y, 0, size);
+                attend_together(sets[s], &team, &c.a, n % 2 ? no_room : room);
+                if (n == 1) memcpy(one, c.a.y, size);
+                CHECK(memcmp(one, c.a.y, size) == 0);
+                free(team.scratch);
+            }
+            free(one), free(room.x);
+            free_case(&c);
         }
-        free(one);
-        free_case(&c);
-    }
 }
 
 TEST(attention_in_a_ring) { /* the cache went round several times */

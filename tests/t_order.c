@@ -289,13 +289,11 @@ static void add_values(const pith__attention *a, float *y, const float *p, const
     }
 }
 
-/* Portable: all scores, their softmax, the values. The others go by CHUNK positions and keep sums that are relative
- * to the largest score so far, position u's in lane u % 16. */
-static void right_attention(const case_of_attention *c, int t, int h, float *y) {
+/* Positions first to last, of one part. Portable: all scores, their softmax, the values. The others go by CHUNK positions
+ * and keep sums that are relative to the largest score so far, position u's in lane u % 16. */
+static void right_part(const case_of_attention *c, int t, int h, int first, int last, float *y, float *weight) {
     const pith__attention *a = &c->a;
-    pith__span seen = pith__sees(a->mask, a->position + t, a->position + a->n);
-    int first = seen.first, last = seen.last, dim = a->head_dim;
-    int kv = h / (a->n_head / a->n_kv_head), chunk = fused ? CHUNK : 1 << 20;
+    int dim = a->head_dim, kv = h / (a->n_head / a->n_kv_head), chunk = fused ? CHUNK : 1 << 20;
     size_t width = (size_t)(a->n_kv_head * dim);
     const float *q = a->q + ((size_t)t * a->n_head + h) * dim, *v = c->v + kv * dim;
     float *p = take((size_t)(last + 1) * 4), lane[16] = {0}, sum = 0, most = -INFINITY;
@@ -317,16 +315,36 @@ static void right_attention(const case_of_attention *c, int t, int h, float *y) 
         for (int u = from; u <= to && !fused; u++) p[u] /= sum;
         add_values(a, y, p, v, width, from, to);
     }
-    float scale = fused ? 1.0f / tree(lane) : 1;
+    sum = fused ? tree(lane) : sum;
+    float scale = fused ? 1.0f / sum : 1;
     for (int i = 0; i < dim; i++) y[i] *= scale;
+    weight[0] = most, weight[1] = sum;
     free(p);
+}
+
+/* Parts begin at multiples of PITH__PART, and are joined one after the other. */
+static void right_attention(const case_of_attention *c, int t, int h, float *y) {
+    pith__span seen = pith__sees(c->a.mask, c->a.position + t, c->a.position + c->a.n);
+    float next[512], all[2] = {0}, w[2];
+    for (int from = seen.first, to; from <= seen.last; from = to + 1) {
+        to = from / PITH__PART * PITH__PART + PITH__PART - 1;
+        to = to < seen.last ? to : seen.last;
+        right_part(c, t, h, from, to, from == seen.first ? y : next, w);
+        if (from > seen.first) {
+            float most = fmaxf(all[0], w[0]), mine = all[1] * expf(all[0] - most), others = w[1] * expf(w[0] - most);
+            for (int i = 0; i < c->a.head_dim; i++)
+                y[i] = mine / (mine + others) * y[i] + others / (mine + others) * next[i];
+            w[0] = most, w[1] = mine + others;
+        }
+        all[0] = w[0], all[1] = w[1];
+    }
 }
 
 static void check_attention_order(const pith__kernels *k, case_of_attention *c) {
     pith__attention *a = &c->a;
     float want[512];
-    pith__team team = new_team(1, pith__attend_scratch(a->n_head / a->n_kv_head, a->head_dim, a->n_slot));
-    pith__attend(k, &team, a, 1);
+    pith__team team = new_team(1, pith__attend_scratch(a->n_head / a->n_kv_head, a->head_dim));
+    pith__attend(k, &team, a, 1, no_room);
     fused = k != sets[0];
     for (int t = 0; t < a->n; t++)
         for (int h = 0; h < a->n_head; h++) {
@@ -344,7 +362,9 @@ TEST(attention) {
                                     { 8, 4, 8, 320, 250, 19 },    { 3, 3, 20, 64, 40, 9 },
                                     { 4, 1, 64, 640, 590, 18 },   { 8, 2, 128, 288, 250, 10 },
                                     { 2, 2, 72, 48, 17, 2 },      { 5, 1, 256, 320, 290, 3 },
-                                    { 2, 2, 64, 384, 250, 60 },   { 6, 2, 32, 320, 240, 33 } };
+                                    { 2, 2, 64, 384, 250, 60 },   { 6, 2, 32, 320, 240, 33 },
+                                    { 3, 1, 32, 2080, 2046, 5 },  { 4, 2, 8, 1040, 1020, 12 },
+                                    { 9, 1, 32, 3104, 3090, 1 } };
     static const int format[] = {PITH__F32, PITH__F16, PITH__Q8_0};
     for (int s = 0; s < n_set; s++)
         for (int f = 0; f < 3; f++)
