@@ -26,13 +26,13 @@
         UNROLL for (int i = 0; i < 4; i++) (result).v[i] = (expression); \
     } while (0)
 
-#define INLINE static inline __attribute__((always_inline)) TARGET
+#define INLINE static inline __attribute__((always_inline, unused)) TARGET /* who has another's kernels uses a part */
 #define KERNEL static __attribute__((noinline)) TARGET
-#define vec V(floats4)
+#define vec floats4_neon
 #define reg float32x4_t
 #define REGS 4
-#define ints V(ints4)
-#define byte64 V(bytes4)
+#define ints ints4_neon
+#define byte64 bytes4_neon
 #define SIGNED_SHIFT -1
 #define FLOAT_TOKENS 6
 #define FLOAT_FROM(format, cols) 16
@@ -58,6 +58,9 @@
 #undef V
 #undef SUFFIX_NAME
 #undef TARGET
+
+/* From here on only products of integers are others. */
+#define REST(name) name##_neon
 
 #if defined(__ARM_FEATURE_DOTPROD) ||                                                              \
     !defined(__clang__) /* clang before 16 has it only for a whole file */
@@ -195,6 +198,7 @@ PITH_SHARED const pith__kernels *pith__arm(const char *name) {
     return !name || !strcmp(name, kernels_neon.name) ? &kernels_neon : NULL;
 }
 
+#undef REST
 #undef HAVE_DOT_PRODUCTS
 #undef HAVE_MATRIX_PRODUCTS
 #undef HAVE_BF16

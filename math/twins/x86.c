@@ -129,7 +129,9 @@ BF16_HELPER void bf16_zip(ints a, ints b, ints *first, ints *second) {
     *first = _mm512_permutex2var_epi16(a, low, b);
     *second = _mm512_permutex2var_epi16(a, high, b);
 }
+#define REST V
 #include "bf16.inc"
+#undef REST
 #undef BF16
 #undef BF16_HELPER
 #undef BF16_NAME
