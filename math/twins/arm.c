@@ -34,6 +34,7 @@
 #define ints ints4_neon
 #define byte64 bytes4_neon
 #define SIGNED_SHIFT -1
+#define NARROW_SUMS 0
 #define FLOAT_TOKENS 6
 #define FLOAT_FROM(format, cols) 16
 #define ROW_TOKENS 3
@@ -213,6 +214,7 @@ PITH_SHARED const pith__kernels *pith__arm(const char *name) {
 #undef ints
 #undef byte64
 #undef SIGNED_SHIFT
+#undef NARROW_SUMS
 #undef FLOAT_TOKENS
 #undef FLOAT_FROM
 #undef ROW_TOKENS

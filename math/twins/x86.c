@@ -103,6 +103,7 @@ SHARED __m256i x86_k_scales(const uint8_t *p, const uint8_t *p1) {
 #define FEW_KERNEL INLINE
 #define PANEL_TOKENS 8
 #define PANEL_FROM 2
+#define NARROW_SUMS 0
 
 #include "avx512.inc"
 #define SUFFIX_NAME "avx512"
@@ -184,6 +185,7 @@ BF16_HELPER void bf16_zip(ints a, ints b, ints *first, ints *second) {
 #undef AHEAD
 #undef PANEL_FROM
 #undef FEW_TOKENS
+#undef NARROW_SUMS
 
 /* ---- AVX2, and AVX-VNNI ------------------------------------------------------------------------ */
 
@@ -215,12 +217,14 @@ BF16_HELPER void bf16_zip(ints a, ints b, ints *first, ints *second) {
 #define V(name) name##_avx2
 #define SUFFIX_NAME "avx2"
 #define SIGNED_SHIFT -1
+#define NARROW_SUMS 1
 #include "avx2.inc"
 #include "lanes.inc"
 #undef TARGET
 #undef V
 #undef SUFFIX_NAME
 #undef SIGNED_SHIFT
+#undef NARROW_SUMS
 
 /* Products of integers with vpdpbusd in 256 bits, see AVX-512; the other kernels are AVX2's. Never timed: only what it
  * computes is tested where no processor has it (make EMULATED=1). */
@@ -232,6 +236,7 @@ BF16_HELPER void bf16_zip(ints a, ints b, ints *first, ints *second) {
 #define V(name) name##_avxvnni
 #define SUFFIX_NAME "avxvnni"
 #define SIGNED_SHIFT 7
+#define NARROW_SUMS 0
 #include "avx2.inc"
 #include "lanes.inc"
 #undef FOUR_PRODUCTS
@@ -240,6 +245,7 @@ BF16_HELPER void bf16_zip(ints a, ints b, ints *first, ints *second) {
 #undef V
 #undef SUFFIX_NAME
 #undef SIGNED_SHIFT
+#undef NARROW_SUMS
 
 static int x86_has_avx_vnni(void) { /* clang 14 does not know its name */
     unsigned a, b, c, d;
