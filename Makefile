@@ -16,7 +16,7 @@ RUN     ?= run
 VERSION := $(shell sed -n 's/^.define PITH_VERSION "\(.*\)"/\1/p' model.h)
 
 # Reading order = link order: a file uses only what stands before it (scripts/layers.sh).
-ENGINE  = base/bytes.c base/os.c base/utf8.c base/json.c base/team.c \
+ENGINE  = base/bytes.c base/os.c base/arena.c base/utf8.c base/json.c base/team.c \
           math/fit.c math/encode.c math/encode_k.c math/quant.c math/delta.c math/recurrent.c math/kernels.c math/twins/x86.c math/twins/arm.c \
           formats/store.c formats/spelling.c formats/words.c formats/llama2c.c formats/ggufvocab.c formats/gguf.c \
           formats/folder.c formats/hfnames.c formats/hfrope.c formats/split.c formats/hflatent.c formats/hfhead.c formats/hfhybrid.c formats/hfdelta.c formats/hfbert.c formats/hfgemma4.c formats/hfapertus.c formats/hfgptoss.c formats/hfrouting.c formats/hfabout.c formats/hfconfig.c formats/hfread.c formats/hfwords.c formats/hfunigram.c formats/postprocess.c formats/hftokenizer.c formats/safetensors.c formats/sentence.c \

@@ -48,7 +48,7 @@
 #define PITH_SHARED_DATA PITH_SHARED
 #endif
 
-/* ---- base/bytes.c: errors, sizes, a hash, the arena, views, the cursor --------------------------- */
+/* ---- base/bytes.c: errors, sizes, a hash, views, the cursor -------------------------------------- */
 
 /* Fill err and return code. Control characters in the text become '?', so it stays one line. */
 #if defined(__GNUC__)
@@ -73,16 +73,6 @@ PITH_SHARED int pith__add(size_t *r, size_t a, size_t b);
  * who choose their bytes. */
 PITH_SHARED uint64_t pith__hash(uint64_t h, const void *p, size_t n);
 PITH_SHARED uint64_t pith__random_at(uint64_t seed, uint64_t i); /* number i of the sequence called seed */
-
-typedef struct pith__chunk pith__chunk;
-typedef struct {
-    pith__chunk *chunk;
-    size_t left;
-} pith__arena; /* many small pieces of memory that are freed together; zero-initialised is empty */
-
-PITH_SHARED void *pith__arena_new(pith__arena *a, size_t n, size_t size); /* zeroed (n, size), or NULL */
-PITH_SHARED char *pith__arena_text(pith__arena *a, const char *p, size_t n); /* a copy and a NUL, or NULL */
-PITH_SHARED void  pith__arena_free(pith__arena *a);
 
 typedef struct {
     const char *p;
@@ -129,6 +119,8 @@ PITH_SHARED char pith__path_kind(const char *path); /* d: a folder; f: something
 /* How many names in the folder begin and end so, not counting hidden ones; the first by the alphabet. */
 PITH_SHARED int  pith__find_named(const char *folder, const char *begin, const char *end, char *name,
                                   size_t size);
+enum { PITH__LARGE_PAGE = 1 << 21 }; /* bytes */
+PITH_SHARED void pith__large_pages(void *p, size_t n); /* a wish for memory that begins at a multiple of that, before it is used */
 PITH_SHARED void pith__yield(void); /* let another thread or process have the processor for now */
 PITH_SHARED double pith__seconds(void); /* since some time */
 PITH_SHARED int  pith__threads(int most); /* that can be started now, the caller's own included */
@@ -179,6 +171,18 @@ PITH_SHARED size_t pith__numbered(const char *folder, const char *begin, const c
 PITH_SHARED void pith__remove(const char *path); /* a file, or an empty folder */
 PITH_SHARED void pith__remove_named(const char *folder, const char *begin, const char *end); /* folders of files too */
 
+/* ---- base/arena.c: memory that is freed together --------------------------------------------------- */
+
+typedef struct pith__chunk pith__chunk;
+typedef struct {
+    pith__chunk *chunk;
+    size_t left;
+} pith__arena; /* many small pieces of memory that are freed together; zero-initialised is empty */
+
+PITH_SHARED void *pith__arena_new(pith__arena *a, size_t n, size_t size); /* zeroed (n, size), or NULL */
+PITH_SHARED char *pith__arena_text(pith__arena *a, const char *p, size_t n); /* a copy and a NUL, or NULL */
+PITH_SHARED void  pith__arena_free(pith__arena *a);
+
 /* ---- base/utf8.c: bytes <-> characters (RFC 3629) ------------------------------------------------- */
 
 /* Bytes of the character at p, which has n > 0 bytes; 0: it may become one with more than n bytes;
@@ -191,7 +195,7 @@ PITH_SHARED size_t pith__utf8_write(uint32_t c, char *out); /* the bytes of c, u
 
 /* ---- base/json.c: a strict reader of JSON (RFC 8259) --------------------------------------------- */
 
-/* A value is the place where it begins in a text that was checked whole; p NULL: there is none. */
+/* A value is its place in a text that was checked whole; p NULL: there is none. */
 typedef struct {
     const char *p, *end;
 } pith__json;

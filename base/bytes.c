@@ -1,4 +1,4 @@
-/* bytes.c - errors, checked sizes, a hash, random numbers, memory that is freed together, views, and the cursor.
+/* bytes.c - errors, checked sizes, a hash, random numbers, views, and the cursor.
  *
  * Bytes of a file are taken from a cursor, which compares every request with what is left. Nothing here
  * talks to the operating system. */
@@ -90,49 +90,6 @@ PITH_SHARED uint64_t pith__random_at(uint64_t seed, uint64_t i) {
     return scramble(scramble(seed + 0x9e3779b97f4a7c15u) + (i + 1) * 0x9e3779b97f4a7c15u);
 }
 
-/* ---- arena ----------------------------------------------------------------------------------------- */
-
-struct pith__chunk {
-    struct pith__chunk *next;
-    unsigned char *free; /* the next byte to give */
-};
-
-enum { ARENA_CHUNK = 16384, ARENA_ALIGN = 16 };
-
-PITH_SHARED void *pith__arena_new(pith__arena *a, size_t n, size_t size) {
-    size_t want;
-    if (pith__mul(&want, n, size) || want > SIZE_MAX / 2) return NULL;
-    want = (want / ARENA_ALIGN + 1) * ARENA_ALIGN; /* nothing gets an address too */
-    if (want > a->left) {
-        size_t head = (sizeof(pith__chunk) + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
-        size_t room = want > ARENA_CHUNK ? want : ARENA_CHUNK;
-        pith__chunk *c = calloc(1, head + room);
-        if (!c) return NULL;
-        c->free = (unsigned char *)c + head;
-        c->next = a->chunk;
-        a->chunk = c;
-        a->left = room;
-    }
-    void *p = a->chunk->free;
-    a->chunk->free += want;
-    a->left -= want;
-    return p;
-}
-
-PITH_SHARED char *pith__arena_text(pith__arena *a, const char *p, size_t n) {
-    char *copy = pith__arena_new(a, n + 1, 1);
-    return copy && n ? memcpy(copy, p, n) : copy;
-}
-
-PITH_SHARED void pith__arena_free(pith__arena *a) {
-    while (a->chunk) {
-        pith__chunk *next = a->chunk->next;
-        free(a->chunk);
-        a->chunk = next;
-    }
-    a->left = 0;
-}
-
 /* ---- views and the cursor ------------------------------------------------------------------------- */
 
 PITH_SHARED pith__str pith__str_of(const char *s) {
@@ -188,11 +145,11 @@ PITH_SHARED const uint8_t *pith__take(pith__cursor *c, uint64_t n) {
     return p;
 }
 
-/* An unsigned little-endian number of n bytes, whatever the processor's own order. */
-static uint64_t take_number(pith__cursor *c, int n) {
-    const uint8_t *p = pith__take(c, (uint64_t)n);
+/* An unsigned number of n bytes; the processor is little-endian as files are (base.h). */
+static uint64_t take_number(pith__cursor *c, size_t n) {
+    const uint8_t *p = pith__take(c, n);
     uint64_t v = 0;
-    while (p && n-- > 0) v = v << 8 | p[n];
+    if (p) memcpy(&v, p, n);
     return v;
 }
 

@@ -354,6 +354,14 @@ PITH_SHARED int pith__find_named(const char *folder, const char *begin, const ch
     return count;
 }
 
+PITH_SHARED void pith__large_pages(void *p, size_t n) {
+#ifdef MADV_HUGEPAGE
+    (void)madvise(p, n, MADV_HUGEPAGE);
+#else
+    (void)p, (void)n;
+#endif
+}
+
 PITH_SHARED void pith__yield(void) { sched_yield(); }
 
 PITH_SHARED double pith__seconds(void) {

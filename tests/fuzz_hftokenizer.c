@@ -1,6 +1,6 @@
 /* fuzz_hftokenizer.c - any bytes as tokenizer.json: what is taken must make a tokenizer that works.
  *
- *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz_hftokenizer.c base/bytes.c base/os.c
+ *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz_hftokenizer.c base/bytes.c base/os.c base/arena.c
  *         base/utf8.c base/json.c math/quant.c formats/store.c formats/spelling.c formats/hfconfig.c formats/hftokenizer.c
  *         text/unicode.c text/added.c text/pretokenize.c tokenizer.c -lm
  * or with tests/fuzz_main.c and any compiler, then run on the files of a corpus. */

@@ -1,6 +1,6 @@
 /* fuzz_jinja.c - any bytes as a template: it is refused with an error of one line, or runs within its limits.
  *
- *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz_jinja.c base/bytes.c base/os.c base/utf8.c
+ *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz_jinja.c base/bytes.c base/os.c base/arena.c base/utf8.c
  *         base/json.c text/unicode.c text/casing.c text/jinja*.c text/messages.c -lm
  * or with tests/fuzz_main.c and any compiler, then run on the files of a corpus. */
 #include "../text/jinja.h"

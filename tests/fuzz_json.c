@@ -1,6 +1,6 @@
 /* fuzz_json.c - any bytes as JSON: what was found sound is walked to its end, every value in every way.
  *
- *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz_json.c base/bytes.c base/os.c base/utf8.c base/json.c -lm
+ *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz_json.c base/bytes.c base/os.c base/arena.c base/utf8.c base/json.c -lm
  * or with tests/fuzz_main.c and any compiler, then run on the files of a corpus. */
 #include "../internal.h"
 

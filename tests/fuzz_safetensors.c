@@ -1,6 +1,6 @@
 /* fuzz_safetensors.c - any bytes as a .safetensors file: every tensor that was promised is read.
  *
- *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz_safetensors.c base/bytes.c base/os.c
+ *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz_safetensors.c base/bytes.c base/os.c base/arena.c
  *         base/utf8.c base/json.c math/quant.c formats/store.c formats/hfconfig.c formats/hftokenizer.c
  *         formats/safetensors.c -lm
  * or with tests/fuzz_main.c and any compiler, then run on the files of a corpus. */
