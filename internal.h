@@ -29,13 +29,15 @@ PITH_SHARED const pith__vocab *pith__tokenizer_vocab(const pith__tokenizer *k);
 
 /* ---- tokenizer.c, vocabulary.c: the tables between them --------------------------------------------- */
 
-typedef struct {
-    uint32_t hash;
-    int32_t id; /* plus 1; 0: free */
+typedef struct {         /* of a piece: its bytes where they are few, else a hash of them; */
+    uint64_t bits;
+    uint32_t n;          /* how many they are, or that they are more than few; */
+    int32_t id;          /* plus 1; 0: free, or of what is looked for */
 } pith__piece_slot;
 
-typedef struct {
-    int32_t left, right, made;
+typedef struct {         /* two pieces that are joined to one */
+    int32_t left, right;
+    uint32_t next;       /* the next best merge that makes the same piece: its rank plus 1; 0: there is none */
 } pith__bpe_merge;
 
 struct pith__tokenizer {
@@ -45,9 +47,9 @@ struct pith__tokenizer {
     size_t longest;      /* of the pieces that text can become */
     pith__piece_slot *slot;    /* (slot_mask + 1) those pieces, by hash */
     size_t slot_mask;
+    uint8_t *is_spelled; /* (v.n) 1: it is in slot, and each part of it is spelled as it is there */
     pith__bpe_merge *merge;    /* (v.n_merge) BPE, by rank */
-    uint32_t *merge_slot; /* (merge_mask + 1) rank + 1 by hash of left and right; 0: free */
-    size_t merge_mask;
+    uint32_t *made_by;   /* (v.n) the best merge that makes a piece, as next has it */
     pith__added_set named;  /* all added tokens, as the file spells them */
     pith__added_set added;  /* those that are found in text as it is */
     pith__added_set normal; /* those that are found in normalised text, normalised themselves */
@@ -61,11 +63,47 @@ struct pith__tokenizer {
     int copies_late;     /* 1: spaces are put in or replaced once added tokens were found */
 };
 
-PITH_SHARED uint32_t pith__piece_hash(const char *p, size_t n);
-PITH_SHARED pith__piece_slot *pith__piece_place(const pith__tokenizer *k, const char *p, size_t n, uint32_t hash); /* or a free one */
+enum { PITH__SHORT = 8 }; /* bytes of a piece that is its own key */
+
+/* One to one for bytes of one length, PITH__SHORT at most. */
+static inline uint64_t pith__few_bytes(const char *p, size_t n) {
+    uint32_t a, b;
+    if (n < 4) return n ? (uint64_t)(uint8_t)p[0] << 16 | (uint64_t)(uint8_t)p[n / 2] << 8 | (uint8_t)p[n - 1] : 0;
+    memcpy(&a, p, sizeof a);
+    memcpy(&b, p + n - sizeof b, sizeof b);
+    return (uint64_t)a << 32 | b;
+}
+
+static inline uint64_t pith__mix_bits(uint64_t h, uint64_t x) {
+    h = (h ^ x) * 0x9e3779b97f4a7c15u;
+    return h ^ h >> 32;
+}
+
+static inline pith__piece_slot pith__piece_key(const char *p, size_t n) {
+    if (n <= PITH__SHORT) return (pith__piece_slot){ pith__few_bytes(p, n), (uint32_t)n, 0 };
+    uint64_t h = n, x;
+    for (; n > sizeof x; p += sizeof x, n -= sizeof x) {
+        memcpy(&x, p, sizeof x);
+        h = pith__mix_bits(h, x);
+    }
+    return (pith__piece_slot){ pith__mix_bits(h, pith__few_bytes(p, n)), PITH__SHORT + 1, 0 };
+}
+
+static inline pith__piece_slot *pith__piece_first(const pith__tokenizer *k, pith__piece_slot key) {
+    return &k->slot[pith__mix_bits(pith__mix_bits(key.n, key.bits), 0) & k->slot_mask];
+}
+
+static inline pith__piece_slot *pith__piece_place(const pith__tokenizer *k, pith__piece_slot key, const char *p, size_t n) {
+    for (pith__piece_slot *s = pith__piece_first(k, key);; s = s < &k->slot[k->slot_mask] ? s + 1 : k->slot) {
+        if (s->id == 0) return s;
+        if (s->bits != key.bits || s->n != key.n) continue;
+        if (n <= PITH__SHORT) return s;
+        pith__str have = k->piece[s->id - 1];
+        if (have.n == n && memcmp(have.p, p, n) == 0) return s;
+    }
+}
+
 PITH_SHARED int32_t pith__piece_find(const pith__tokenizer *k, const char *p, size_t n); /* -1: there is none */
-PITH_SHARED uint32_t *pith__merge_place(const pith__tokenizer *k, int32_t left, int32_t right); /* or a free one */
-PITH_SHARED const uint32_t *pith__merge_first(const pith__tokenizer *k, int32_t left, int32_t right); /* where that looks first */
 PITH_SHARED int pith__normal_form(pith__tokenizer *k, pith__str *s); /* 0: no memory */
 
 /* ---- frame.c: a text or a pair with the special tokens around it ------------------------------------- */

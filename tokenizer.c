@@ -37,24 +37,8 @@
 
 /* ---- pieces by their bytes ------------------------------------------------------------------- */
 
-PITH_SHARED uint32_t pith__piece_hash(const char *p, size_t n) { /* FNV-1a */
-    uint32_t h = 2166136261u;
-    for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)p[i]) * 16777619u;
-    return h ^ h >> 15;
-}
-
-PITH_SHARED pith__piece_slot *pith__piece_place(const pith__tokenizer *k, const char *p, size_t n, uint32_t hash) {
-    for (size_t i = hash & k->slot_mask;; i = (i + 1) & k->slot_mask) {
-        pith__piece_slot *s = &k->slot[i];
-        if (s->id == 0) return s;
-        if (s->hash != hash) continue;
-        pith__str have = k->piece[s->id - 1];
-        if (have.n == n && memcmp(have.p, p, n) == 0) return s;
-    }
-}
-
 PITH_SHARED int32_t pith__piece_find(const pith__tokenizer *k, const char *p, size_t n) {
-    return n > k->longest ? -1 : pith__piece_place(k, p, n, pith__piece_hash(p, n))->id - 1;
+    return n > k->longest ? -1 : pith__piece_place(k, pith__piece_key(p, n), p, n)->id - 1;
 }
 
 /* ---- joining symbols ------------------------------------------------------------------------- */
@@ -67,8 +51,16 @@ typedef struct {
     int32_t made;       /* the piece that makes */
 } bpe_symbol;
 
+typedef struct { /* what joining two pieces comes to */
+    int32_t left, right, made;
+    uint32_t rank;
+} bpe_pair;
+
+
 typedef struct { /* one call of encode */
     const pith__tokenizer *k;
+    bpe_pair *pair;     /* (1 << pair_bits) those of a long text that were looked up last, each at its place; or NULL */
+    int pair_bits;
     pith_token *out;
     size_t cap, n_out;
     int code;           /* what went wrong, or 0 */
@@ -127,38 +119,34 @@ static uint32_t score_rank(float score) {
     return bits >> 31 ? bits : ~(bits | 0x80000000u); /* in order as the floats, largest first */
 }
 
-static uint32_t rank_by_score(const bpe_encoder *e, bpe_symbol *a, const bpe_symbol *b) {
-    const pith__tokenizer *k = e->k;
+static uint32_t rank_by_score(const pith__tokenizer *k, const bpe_symbol *a, const bpe_symbol *b) {
     /* llama2.c has made bytes of unknown characters by now; SentencePiece may yet find a piece. */
     if (k->v.spelling == PITH__RAW && (a->id < 0 || b->id < 0)) return NEVER;
+    return score_rank(k->v.score[a->made]);
+}
+
+/* Few merges make the same piece, and there are fewer pieces than pairs of them. */
+static uint32_t rank_by_merge(const pith__tokenizer *k, const bpe_symbol *a, const bpe_symbol *b) {
+    uint32_t rank = k->made_by[a->made];
+    while (rank && (k->merge[rank - 1].left != a->id || k->merge[rank - 1].right != b->id)) rank = k->merge[rank - 1].next;
+    return rank - 1; /* of none: NEVER */
+}
+
+static void rank_made(const bpe_encoder *e, bpe_symbol *a, const bpe_symbol *b) {
     size_t end = b->next < 0 ? e->n_word : e->symbol[b->next].at;
-    a->made = pith__piece_find(k, e->word + a->at, end - a->at);
-    return a->made < 0 ? NEVER : score_rank(k->v.score[a->made]);
+    a->made = pith__piece_find(e->k, e->word + a->at, end - a->at);
+    a->rank = a->made < 0 ? NEVER : e->k->v.model == PITH__SPM ? rank_by_score(e->k, a, b) : rank_by_merge(e->k, a, b);
 }
 
-static size_t merge_hash(int32_t left, int32_t right) {
-    uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15u;
-    return (size_t)(h >> 32 ^ h >> 15);
-}
-
-PITH_SHARED const uint32_t *pith__merge_first(const pith__tokenizer *k, int32_t left, int32_t right) {
-    return &k->merge_slot[merge_hash(left, right) & k->merge_mask];
-}
-
-PITH_SHARED uint32_t *pith__merge_place(const pith__tokenizer *k, int32_t left, int32_t right) {
-    for (size_t i = merge_hash(left, right) & k->merge_mask;; i = (i + 1) & k->merge_mask) {
-        uint32_t *slot = &k->merge_slot[i];
-        if (*slot == 0) return slot;
-        const pith__bpe_merge *m = &k->merge[*slot - 1];
-        if (m->left == left && m->right == right) return slot;
+/* The same from what is known of the two; what was at its place is forgotten for it. */
+static void rank_known(const bpe_encoder *e, bpe_symbol *a, const bpe_symbol *b) {
+    uint64_t h = pith__mix_bits((uint64_t)(uint32_t)a->id << 32, (uint32_t)b->id);
+    bpe_pair *p = &e->pair[h >> (64 - e->pair_bits)];
+    if (p->left != a->id || p->right != b->id || !p->made) {
+        rank_made(e, a, b);
+        *p = (bpe_pair){ a->id, b->id, a->made, a->rank };
     }
-}
-
-static uint32_t rank_by_merge(const bpe_encoder *e, bpe_symbol *a, const bpe_symbol *b) {
-    if (a->id < 0 || b->id < 0) return NEVER;
-    uint32_t rank = *pith__merge_place(e->k, a->id, b->id) - 1; /* of a free one: NEVER */
-    if (rank != NEVER) a->made = e->k->merge[rank].made;
-    return rank;
+    a->made = p->made, a->rank = p->rank;
 }
 
 static void rank_pair(bpe_encoder *e, int32_t left) {
@@ -167,7 +155,8 @@ static void rank_pair(bpe_encoder *e, int32_t left) {
     a->rank = NEVER;
     if (a->next < 0) return;
     const bpe_symbol *b = &e->symbol[a->next];
-    a->rank = e->k->v.model == PITH__SPM ? rank_by_score(e, a, b) : rank_by_merge(e, a, b);
+    if (e->pair && a->id >= 0 && b->id >= 0) rank_known(e, a, b);
+    else rank_made(e, a, b);
     if (a->rank != NEVER) heap_push(e, (uint64_t)a->rank << 32 | (uint32_t)left);
 }
 
@@ -470,6 +459,15 @@ PITH_SHARED int pith__tokenizer_find(const pith__tokenizer *k, const char *bytes
     return id < 0 && n == 1 ? k->byte[(unsigned char)*bytes] : id;
 }
 
+/* More pairs of a longer text. */
+static void remember_pairs(bpe_encoder *e, size_t len) {
+    enum { LEAST = 10, MOST = 15 };
+    if (len >> LEAST == 0) return;
+    for (e->pair_bits = LEAST; e->pair_bits < MOST && len >> e->pair_bits > 1;) e->pair_bits++;
+    e->pair = calloc((size_t)1 << e->pair_bits, sizeof *e->pair);
+    if (!e->pair) e->code = PITH_EMEMORY;
+}
+
 /* The text that e begins with. */
 static int encode_all(bpe_encoder *e, size_t len, unsigned flags) {
     const pith__tokenizer *k = e->k;
@@ -479,6 +477,7 @@ static int encode_all(bpe_encoder *e, size_t len, unsigned flags) {
     int normal = k->splitter || k->copies_late ? v->nfc && pith__may_need_nfc(e->begin, len) : !k->unigram;
     if (normal && !(e->normal = malloc(NORMAL_ROOM(len)))) e->code = PITH_EMEMORY;
     if (k->copies_late && !(e->spaced = malloc(NORMAL_ROOM(len)))) e->code = PITH_EMEMORY;
+    remember_pairs(e, len);
     if (flags & PITH_BOS && v->add_bos && v->bos >= 0) put_token(e, v->bos);
     if (!e->code && len)
         e->code = pith__added_split(&k->added, e->begin, len, e->control, e->mark,
@@ -488,6 +487,7 @@ static int encode_all(bpe_encoder *e, size_t len, unsigned flags) {
     free(e->spaced);
     free(e->symbol);
     free(e->heap);
+    free(e->pair);
     free(e->text[0].p);
     free(e->text[1].p);
     free(e->cut);

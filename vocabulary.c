@@ -78,11 +78,12 @@ static int can_be_made(const pith__tokenizer *k, size_t id) {
     return 1;
 }
 
-static void hash_piece(pith__tokenizer *k, size_t i, uint32_t hash) {
+static void hash_piece(pith__tokenizer *k, size_t i, pith__piece_slot key) {
     pith__str s = k->piece[i];
     if (!can_be_made(k, i)) return;
-    pith__piece_slot *slot = pith__piece_place(k, s.p, s.n, hash);
-    if (slot->id == 0) *slot = (pith__piece_slot){ hash, (int32_t)i + 1 };
+    pith__piece_slot *slot = pith__piece_place(k, key, s.p, s.n);
+    if (slot->id == 0) *slot = key, slot->id = (int32_t)i + 1;
+    k->is_spelled[i] = slot->id == (int32_t)i + 1 && s.n == pith__spelled_size(k->v.spelling, k->v.piece[i]);
     if (s.n > k->longest) k->longest = s.n;
     if (!k->splitter) note_neighbours(k, s);
 }
@@ -91,58 +92,61 @@ static void hash_piece(pith__tokenizer *k, size_t i, uint32_t hash) {
 static int hash_pieces(pith__tokenizer *k) {
     size_t n = (size_t)k->v.n, size = hash_size(n);
     k->slot = pith__arena_new(&k->arena, size, sizeof *k->slot);
-    if (!k->slot) return PITH_EMEMORY;
+    k->is_spelled = pith__arena_new(&k->arena, n, 1);
+    if (!k->slot || !k->is_spelled) return PITH_EMEMORY;
     k->slot_mask = size - 1;
     for (size_t i = 0; i < n; i += TURN) {
-        uint32_t hash[TURN];
+        pith__piece_slot key[TURN];
         size_t end = n - i < TURN ? n : i + TURN;
         for (size_t j = i; j < end; j++) {
-            hash[j - i] = pith__piece_hash(k->piece[j].p, k->piece[j].n);
-            soon(&k->slot[hash[j - i] & k->slot_mask]);
+            key[j - i] = pith__piece_key(k->piece[j].p, k->piece[j].n);
+            soon(pith__piece_first(k, key[j - i]));
         }
-        for (size_t j = i; j < end; j++) hash_piece(k, j, hash[j - i]);
+        for (size_t j = i; j < end; j++) hash_piece(k, j, key[j - i]);
     }
     return PITH_OK;
 }
 
-/* Put added tokens into set: all, or those that are normalised (1) or not (0). Without memory for
- * them, only count. */
-static int fill_added(pith__tokenizer *k, pith__added_set *set, int all, int normalized) {
+/* All added tokens, as the file spells them and in its order. */
+static int list_named(pith__tokenizer *k) {
     const pith__vocab *v = &k->v;
-    set->n = 0;
+    size_t n = 0;
+    for (int i = 0; i < v->n; i++) n += is_plain(v->type[i]) || v->type[i] == PITH__USER;
+    k->named.token = pith__arena_new(&k->arena, n + 1, sizeof *k->named.token);
+    if (!k->named.token) return PITH_EMEMORY;
     for (int i = 0; i < v->n; i++) {
         int control = is_plain(v->type[i]), has = v->added ? v->added[i] : 0;
-        pith__str s = v->piece[i];
-        if (!control && v->type[i] != PITH__USER) continue;
-        if (!all && (has & PITH__NORMALIZED ? 1 : 0) != normalized) continue;
-        if (s.n == 0 || (!all && s.n > LONGEST_SPECIAL)) continue;
-        if (normalized && set->token) {
-            if ((*s.p & 0xc0) == 0x80) continue; /* no text begins within a character */
-            if (!pith__normal_form(k, &s)) return PITH_EMEMORY;
-            if (s.n == 0) continue;
-        }
-        uint8_t known = (uint8_t)(has | (control ? PITH__SPECIAL : 0));
-        if (set->token) set->token[set->n] = (pith__added){ s, i, known };
-        set->n++;
+        if ((!control && v->type[i] != PITH__USER) || v->piece[i].n == 0) continue;
+        k->named.token[k->named.n++] = (pith__added){ v->piece[i], i, (uint8_t)(has | (control ? PITH__SPECIAL : 0)) };
     }
     return PITH_OK;
+}
+
+/* Put those into set that are normalised (1) or not (0). */
+static int fill_added(pith__tokenizer *k, pith__added_set *set, int normalized) {
+    set->token = pith__arena_new(&k->arena, k->named.n + 1, sizeof *set->token);
+    if (!set->token) return PITH_EMEMORY;
+    for (size_t i = 0; i < k->named.n; i++) {
+        pith__added t = k->named.token[i];
+        if ((t.flags & PITH__NORMALIZED ? 1 : 0) != normalized || t.s.n > LONGEST_SPECIAL) continue;
+        if (normalized) {
+            if ((*t.s.p & 0xc0) == 0x80) continue; /* no text begins within a character */
+            if (!pith__normal_form(k, &t.s)) return PITH_EMEMORY;
+            if (t.s.n == 0) continue;
+        }
+        set->token[set->n++] = t;
+    }
+    pith__added_sort(set);
+    return pith__added_build(set, &k->arena);
 }
 
 static int build_added(pith__tokenizer *k) {
-    struct {
-        pith__added_set *set;
-        int all, normalized;
-    } sets[] = { { &k->named, 1, 0 }, { &k->added, 0, 0 }, { &k->normal, 0, 1 } };
     k->normal.metaspace = k->v.spelling == PITH__METASPACE && !k->v.late_spaces;
-    for (int i = 0; i < 3; i++) {
-        pith__added_set *set = sets[i].set;
-        fill_added(k, set, sets[i].all, sets[i].normalized);
-        set->token = pith__arena_new(&k->arena, set->n + 1, sizeof *set->token);
-        if (!set->token || fill_added(k, set, sets[i].all, sets[i].normalized)) return PITH_EMEMORY;
-        pith__added_sort(set);
-        if (!sets[i].all && pith__added_build(set, &k->arena)) return PITH_EMEMORY;
-    }
-    return PITH_OK;
+    int code = list_named(k);
+    if (!code) code = fill_added(k, &k->added, 0);
+    if (!code) code = fill_added(k, &k->normal, 1);
+    if (!code) pith__added_sort(&k->named);
+    return code;
 }
 
 static int build_unigram(pith__tokenizer *k, pith_error *err) {
@@ -162,34 +166,57 @@ static int build_unigram(pith__tokenizer *k, pith_error *err) {
     return code ? code : pith__rewriter_new(&k->rewriter, v->rewrite, v->n_rewrite, &k->arena, err);
 }
 
-typedef struct {         /* of one merge: left, right, and what they make */
-    pith__str text[3];
-    uint32_t hash[3];
+typedef struct {         /* of one merge: left and right, and what they make */
+    pith__str text[2];
+    pith__piece_slot key[2];
+    int32_t made;        /* -1: not known yet */
 } merge_text;
 
-/* The texts of a turn; room for them at p. */
-static void spell_merges(const pith__tokenizer *k, int from, int to, merge_text *turn, char *p) {
+typedef struct {         /* merges on their way into the table */
+    pith__tokenizer *k;
+    merge_text turn[TURN];
+    char *room;          /* for the texts of a turn */
+    int32_t made;        /* by the last one */
+} merge_reader;
+
+/* What merge i makes, if it is what most vocabularies have there: they list merges as they list pieces, and it is the piece after
+ * the last one, or that one again. -1: it is not. */
+static int32_t guess_made(const merge_reader *r, int i) {
+    const pith__tokenizer *k = r->k;
+    pith__str left = k->v.left[i], right = k->v.right[i];
+    for (int32_t id = r->made; id <= r->made + 1 && id < k->v.n; id++) {
+        pith__str s = k->v.piece[id];
+        if (s.n == left.n + right.n && k->is_spelled[id] && !memcmp(s.p, left.p, left.n) &&
+            !memcmp(s.p + left.n, right.p, right.n))
+            return right.n && (*right.p & 0xc0) != 0x80 ? id : -1; /* and parts of it are spelled as it is */
+    }
+    return -1;
+}
+
+/* The texts of merges from to to, all of a turn. Those of which it is known what they make are parts of that. */
+static void spell_merges(merge_reader *r, int from, int to) {
+    const pith__tokenizer *k = r->k;
+    char *p = r->room;
     for (int i = from; i < to; i++) {
-        merge_text *m = &turn[i - from];
-        size_t left = pith__spelled_bytes(k->v.spelling, k->v.left[i], p);
-        size_t right = pith__spelled_bytes(k->v.spelling, k->v.right[i], p + left);
-        m->text[0] = (pith__str){ p, left }, m->text[1] = (pith__str){ p + left, right };
-        m->text[2] = (pith__str){ p, left + right };
-        for (int j = 0; j < 3; j++) {
-            m->hash[j] = pith__piece_hash(m->text[j].p, m->text[j].n);
-            soon(&k->slot[m->hash[j] & k->slot_mask]);
+        merge_text *m = &r->turn[i - from];
+        pith__str *left = &m->text[0], *right = &m->text[1];
+        m->made = guess_made(r, i);
+        if (m->made >= 0) {
+            pith__str s = k->piece[r->made = m->made];
+            *left = (pith__str){ s.p, pith__spelled_size(k->v.spelling, k->v.left[i]) };
+            *right = (pith__str){ s.p + left->n, s.n - left->n };
+            continue;
         }
-        p += left + right;
+        *left = (pith__str){ p, pith__spelled_bytes(k->v.spelling, k->v.left[i], p) };
+        p += left->n;
+        *right = (pith__str){ p, pith__spelled_bytes(k->v.spelling, k->v.right[i], p) };
+        p += right->n;
     }
     for (int i = 0; i < to - from; i++)
-        for (int j = 0; j < 3; j++) {
-            const pith__piece_slot *s = &k->slot[turn[i].hash[j] & k->slot_mask];
-            if (s->id) soon(&k->piece[s->id - 1]);
-        }
-    for (int i = 0; i < to - from; i++)
-        for (int j = 0; j < 3; j++) {
-            const pith__piece_slot *s = &k->slot[turn[i].hash[j] & k->slot_mask];
-            if (s->id) soon(k->piece[s->id - 1].p);
+        for (int j = 0; j < 2; j++) {
+            merge_text *m = &r->turn[i];
+            m->key[j] = pith__piece_key(m->text[j].p, m->text[j].n);
+            soon(pith__piece_first(k, m->key[j]));
         }
 }
 
@@ -199,45 +226,50 @@ static int wrong_merge(const pith__vocab *v, int i, const char *what, pith_error
                       (int)(v->right[i].n < 40 ? v->right[i].n : 40), v->right[i].p, what);
 }
 
-/* Merges from to to, all of a turn. */
-static int hash_turn(pith__tokenizer *k, int from, int to, char *room, pith_error *err) {
+/* Of two merges of the same pieces the first one counts. */
+static void add_merge(pith__tokenizer *k, int i, const int32_t *id) {
+    uint32_t *at = &k->made_by[id[2]];
+    while (*at && (k->merge[*at - 1].left != id[0] || k->merge[*at - 1].right != id[1])) at = &k->merge[*at - 1].next;
+    if (*at) return;
+    k->merge[i] = (pith__bpe_merge){ id[0], id[1], 0 };
+    *at = (uint32_t)i + 1;
+}
+
+static int read_turn(merge_reader *r, int from, int to, pith_error *err) {
     static const char *const what[] = { "first", "second", "result" };
-    merge_text turn[TURN];
-    spell_merges(k, from, to, turn, room);
+    pith__tokenizer *k = r->k;
+    spell_merges(r, from, to);
     for (int i = from; i < to; i++) {
+        const merge_text *m = &r->turn[i - from];
         int32_t id[3];
-        for (int j = 0; j < 3; j++) {
-            pith__str s = turn[i - from].text[j];
-            id[j] = s.n > k->longest ? -1 : pith__piece_place(k, s.p, s.n, turn[i - from].hash[j])->id - 1;
+        for (int j = 0; j < 2; j++) {
+            pith__str s = m->text[j];
+            id[j] = s.n > k->longest ? -1 : pith__piece_place(k, m->key[j], s.p, s.n)->id - 1;
         }
+        id[2] = m->made < 0 ? pith__piece_find(k, m->text[0].p, m->text[0].n + m->text[1].n) : m->made;
         for (int j = 0; j < 3; j++)
             if (id[j] < 0) return wrong_merge(&k->v, i, what[j], err);
-        k->merge[i] = (pith__bpe_merge){ id[0], id[1], id[2] };
-        soon(pith__merge_first(k, id[0], id[1]));
-    }
-    for (int i = from; i < to; i++) {
-        uint32_t *slot = pith__merge_place(k, k->merge[i].left, k->merge[i].right);
-        if (*slot == 0) *slot = (uint32_t)i + 1;
+        if (m->made < 0) r->made = id[2];
+        add_merge(k, i, id);
     }
     return PITH_OK;
 }
 
-static int hash_merges(pith__tokenizer *k, pith_error *err) {
+static int read_merges(pith__tokenizer *k, pith_error *err) {
     const pith__vocab *v = &k->v;
-    size_t size = hash_size((size_t)v->n_merge), longest = 1;
+    size_t longest = 1;
     for (int i = 0; i < v->n_merge; i++) {
         size_t n;
         if (pith__add(&n, v->left[i].n, v->right[i].n)) return PITH_EMEMORY;
         if (n > longest) longest = n;
     }
+    merge_reader r = { .k = k, .room = pith__arena_new(&k->arena, longest, TURN) };
     k->merge = pith__arena_new(&k->arena, (size_t)v->n_merge, sizeof *k->merge);
-    k->merge_slot = pith__arena_new(&k->arena, size, sizeof *k->merge_slot);
-    char *room = pith__arena_new(&k->arena, longest, TURN);
-    if (!k->merge || !k->merge_slot || !room) return PITH_EMEMORY;
-    k->merge_mask = size - 1;
+    k->made_by = pith__arena_new(&k->arena, (size_t)v->n, sizeof *k->made_by);
+    if (!k->merge || !k->made_by || !r.room) return PITH_EMEMORY;
     int code = PITH_OK;
     for (int i = 0; i < v->n_merge && !code; i += TURN)
-        code = hash_turn(k, i, v->n_merge - i < TURN ? v->n_merge : i + TURN, room, err);
+        code = read_turn(&r, i, v->n_merge - i < TURN ? v->n_merge : i + TURN, err);
     return code;
 }
 
@@ -280,7 +312,7 @@ static int build_tokenizer(pith__tokenizer *k, pith_error *err) {
     if (!code) code = hash_pieces(k);
     if (!code && v->model == PITH__UNIGRAM) code = build_unigram(k, err);
     if (!code) code = build_added(k);
-    if (!code && v->model == PITH__BPE) code = hash_merges(k, err);
+    if (!code && v->model == PITH__BPE) code = read_merges(k, err);
     if (!code && v->model == PITH__WORDPIECE) code = build_words(k);
     if (code == PITH_EMEMORY) pith__fail(err, code, "no memory for a tokenizer of %d pieces", v->n);
     if (code) return code;

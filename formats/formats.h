@@ -150,6 +150,7 @@ PITH_SHARED int pith__is_metaspace(const char *p, size_t left);
 PITH_SHARED size_t pith__metaspace_read(const char *p, size_t n, char *out); /* with spaces; out may be p */
 /* The bytes that s stands for in that spelling; out has room for s.n, which is always enough. */
 PITH_SHARED size_t pith__spelled_bytes(int spelling, pith__str s, char *out);
+PITH_SHARED size_t pith__spelled_size(int spelling, pith__str s); /* how many, if all of it is spelled so */
 PITH_SHARED const char *pith__rewrite_name(int kind); /* of PITH__MAP_GRAPHEMES and so on; NULL after the last */
 /* "<0x0A>" is 10; -1: another name, or a vocabulary that has letters for bytes. */
 PITH_SHARED int pith__byte_named(const pith__vocab *v, pith__str s);

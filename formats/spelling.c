@@ -10,12 +10,15 @@ PITH_SHARED size_t pith__byte_letter(uint8_t b, char *out) {
     return pith__utf8_write(c, out);
 }
 
-/* The other way; -1: no such letter. */
-static int letter_byte(uint32_t c) {
-    if (c >= 256 && c <= 288) return (int)c - 256;       /* 0 to space */
-    if (c >= 289 && c <= 322) return (int)c - 289 + 127; /* DEL to no-break space */
-    if (c == 323) return 173;                            /* soft hyphen */
-    return (c > 32 && c < 127) || (c > 160 && c < 256 && c != 173) ? (int)c : -1;
+/* The other way: the byte that a letter of one or two bytes in UTF-8 stands for, left bytes before the end; -1: none. */
+static int letter_byte(const uint8_t *p, size_t left) {
+    if (*p < 0x80) return *p > 32 && *p < 127 ? *p : -1;
+    if (left < 2 || *p < 0xc2 || *p > 0xc5 || (p[1] & 0xc0) != 0x80) return -1;
+    int c = (*p & 31) << 6 | (p[1] & 63);
+    if (c < 256) return c > 160 && c != 173 ? c : -1;
+    return c <= 288 ? c - 256             /* 0 to space */
+         : c <= 322 ? c - 289 + 127       /* DEL to no-break space */
+         : c == 323 ? 173 : -1;           /* soft hyphen */
 }
 
 PITH_SHARED int pith__is_metaspace(const char *p, size_t left) {
@@ -35,15 +38,24 @@ PITH_SHARED size_t pith__metaspace_read(const char *p, size_t n, char *out) {
 PITH_SHARED size_t pith__spelled_bytes(int spelling, pith__str s, char *out) {
     size_t n = 0, i = 0;
     while (spelling == PITH__BYTE_LETTERS && i < s.n) {
-        uint32_t c;
-        i += pith__utf8_read((const uint8_t *)s.p + i, s.n - i, &c);
-        if (letter_byte(c) < 0) break; /* an added token in plain text */
-        out[n++] = (char)letter_byte(c);
+        for (; i < s.n && s.p[i] > 32 && s.p[i] < 127; i++) out[n++] = s.p[i];
+        int b = i < s.n ? letter_byte((const uint8_t *)s.p + i, s.n - i) : 0;
+        if (i == s.n) return n;
+        if (b < 0) break; /* an added token in plain text */
+        out[n++] = (char)b;
+        i += 2;
         if (i == s.n) return n;
     }
     if (spelling == PITH__METASPACE) return pith__metaspace_read(s.p, s.n, out);
     if (s.n) memcpy(out, s.p, s.n);
     return s.n;
+}
+
+PITH_SHARED size_t pith__spelled_size(int spelling, pith__str s) {
+    size_t n = s.n;
+    for (size_t i = 0; spelling == PITH__BYTE_LETTERS && i < s.n; i++) n -= ((uint8_t)s.p[i] & 0xc0) == 0x80;
+    for (size_t i = 0; spelling == PITH__METASPACE && i < s.n; i++) n -= pith__is_metaspace(s.p + i, s.n - i) ? 2 : 0;
+    return n;
 }
 
 PITH_SHARED const char *pith__rewrite_name(int kind) {
