@@ -202,6 +202,7 @@ typedef struct {
 
 PITH_SHARED int pith__json_read(pith__json *j, const void *text, size_t n, const char *path,
                                 pith_error *err);
+PITH_SHARED pith__json pith__json_at(const char *p, const char *end); /* the value that begins at p in a text that was checked */
 PITH_SHARED char pith__json_type(pith__json j); /* one of { [ " 0 (a number) t f n, or 0: none */
 PITH_SHARED pith__str pith__json_raw(pith__json j); /* the text of the value */
 PITH_SHARED pith__json pith__json_get(pith__json object, const char *name); /* or none */
@@ -219,6 +220,19 @@ PITH_SHARED int pith__json_int(pith__json j, int64_t *i); /* 0: not an integer, 
 PITH_SHARED int pith__json_float(pith__json j, double *f); /* 0: not a number, or infinite */
 PITH_SHARED int pith__json_fail(pith__json j, int code, const char *path, const char *name,
                                 const char *need, pith_error *err); /* "PATH: NAME is j, need NEED" */
+
+/* Of megabytes: where long arrays and objects end, and how many items they have, is noted while the text is checked, and those
+ * who look for what is beside them need not go through them. */
+typedef struct {
+    int n;
+    struct { const char *p, *end; size_t items; } of[16];
+} pith__json_ends;
+
+PITH_SHARED int pith__json_read_long(pith__json *j, pith__json_ends *ends, const void *text, size_t n, const char *path,
+                                     pith_error *err);
+PITH_SHARED size_t pith__json_count_long(pith__json array, const pith__json_ends *ends); /* NULL: there are none */
+PITH_SHARED void pith__json_pick_long(pith__json object, const pith__json_ends *ends, const char *const *names,
+                                      pith__json *values, size_t n);
 
 /* ---- base/team.c: threads that share out work ----------------------------------------------------- */
 

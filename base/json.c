@@ -1,20 +1,44 @@
 /* json.c - a small strict JSON reader (RFC 8259).
  *
  * A text is checked once, whole: grammar, UTF-8, depth. After that a value is nothing but the place
- * where it begins, so reading needs no tree and no memory: containers are walked item by item,
- * strings are views of the text unless they hold an escape. Nothing here recurses. */
+ * where it is, so reading needs no tree and no memory: containers are walked item by item,
+ * strings are views of the text unless they hold an escape. Where long containers end may be noted
+ * during the check: a walk over what is around them does not go through them. Nothing here recurses. */
 #include "base.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { JSON_DEPTH = 64 };
+enum { JSON_DEPTH = 64, JSON_LONG = 1 << 14 }; /* bytes of a container whose end is worth a note */
+
+/* ---- eight bytes at once ---------------------------------------------------------------------- */
+
+static uint64_t in_each(uint8_t b) { return b * 0x0101010101010101u; }
+
+/* Bit 7 of the bytes of x that are b, and perhaps of some behind the first of them. */
+static uint64_t bytes_like(uint64_t x, uint8_t b) {
+    x ^= in_each(b);
+    return (x - in_each(1)) & ~x & in_each(0x80);
+}
+
+/* Which byte is the first that has bit 7. */
+static size_t first_mark(uint64_t marks) {
+#ifdef __GNUC__
+    return (size_t)__builtin_ctzll(marks) / 8;
+#else
+    size_t i = 0;
+    for (; !(marks & 0x80); marks >>= 8) i++;
+    return i;
+#endif
+}
 
 /* ---- the check ------------------------------------------------------------------------------- */
 
 typedef struct {
     const char *p, *end;
     const char *why; /* NULL, or what is wrong at p */
+    pith__json_ends *ends; /* or NULL */
+    struct { const char *p; size_t n; } in[JSON_DEPTH]; /* containers around p, and their items so far */
 } json_check;
 
 static int json_wrong(json_check *c, const char *why) {
@@ -45,9 +69,29 @@ static int check_escape(json_check *c) {
     return 1;
 }
 
+/* Past what needs no second look in a string: letters of ASCII, and characters of two bytes. */
+static const char *check_plain(const char *p, const char *end) {
+    while (p < end) {
+        uint8_t b = (uint8_t)*p;
+        uint64_t x, odd;
+        if (b >= 0xc2 && b <= 0xdf && end - p > 1 && ((uint8_t)p[1] & 0xc0) == 0x80) {
+            p += 2;
+        } else if (b < 0x20 || b >= 0x80 || b == '"' || b == '\\') {
+            return p;
+        } else if (end - p < (ptrdiff_t)sizeof x) {
+            p++;
+        } else {
+            memcpy(&x, p, sizeof x);
+            odd = bytes_like(x, '"') | bytes_like(x, '\\') | (((x - in_each(0x20)) | x) & in_each(0x80));
+            p += odd ? first_mark(odd) : sizeof x;
+        }
+    }
+    return p;
+}
+
 static int check_string(json_check *c) {
     if (c->p == c->end || *c->p != '"') return json_wrong(c, "no string where one must be");
-    for (c->p++; c->p < c->end;) {
+    for (c->p++; (c->p = check_plain(c->p, c->end)) < c->end;) {
         unsigned char b = (unsigned char)*c->p;
         if (b == '"') {
             c->p++;
@@ -56,8 +100,6 @@ static int check_string(json_check *c) {
         if (b < 0x20) return json_wrong(c, "a control character in a string");
         if (b == '\\') {
             if (!check_escape(c)) return 0;
-        } else if (b < 0x80) {
-            c->p++;
         } else {
             int n = pith__utf8_length((const uint8_t *)c->p, (size_t)(c->end - c->p));
             if (n <= 0) return json_wrong(c, "bytes that are not UTF-8");
@@ -116,6 +158,15 @@ static int check_scalar(json_check *c) {
     }
 }
 
+/* A container ends before p. */
+static void note_end(json_check *c, int depth) {
+    const char *from = c->in[depth].p;
+    pith__json_ends *e = c->ends;
+    if (!e || c->p - from < JSON_LONG || e->n == sizeof e->of / sizeof *e->of) return;
+    e->of[e->n].p = from, e->of[e->n].end = c->p, e->of[e->n].items = c->in[depth].n;
+    e->n++;
+}
+
 /* One value and nothing behind it. Bit d - 1 of object: the container at depth d is an object. */
 static int check_text(json_check *c) {
     uint64_t object = 0;
@@ -126,9 +177,10 @@ static int check_text(json_check *c) {
         if (open == '{' || open == '[') {
             if (depth == JSON_DEPTH) return json_wrong(c, "more than 64 values inside each other");
             object = open == '{' ? object | (uint64_t)1 << depth : object & ~((uint64_t)1 << depth);
-            depth++;
+            c->in[depth].p = c->p;
             c->p = json_blank(c->p + 1, c->end);
             empty = c->p < c->end && *c->p == (open == '{' ? '}' : ']');
+            c->in[depth++].n = !empty;
             if (!empty && open == '{' && !check_key(c)) return 0;
             if (!empty) continue;
         } else if (!check_scalar(c)) {
@@ -141,8 +193,9 @@ static int check_text(json_check *c) {
             char next = c->p < c->end ? *c->p : 0;
             if (next == (is_object ? '}' : ']')) {
                 c->p++;
-                depth--;
+                note_end(c, --depth);
             } else if (next == ',') {
+                c->in[depth - 1].n++;
                 c->p = json_blank(c->p + 1, c->end);
                 if (is_object && !check_key(c)) return 0;
                 break;
@@ -155,13 +208,22 @@ static int check_text(json_check *c) {
 
 PITH_SHARED int pith__json_read(pith__json *j, const void *text, size_t n, const char *path,
                                 pith_error *err) {
+    return pith__json_read_long(j, NULL, text, n, path, err);
+}
+
+PITH_SHARED int pith__json_read_long(pith__json *j, pith__json_ends *ends, const void *text, size_t n, const char *path,
+                                     pith_error *err) {
     const char *from = text;
-    json_check c = { from, from + n, NULL };
+    json_check c;
+    c.p = from, c.end = from + n, c.why = NULL, c.ends = ends;
     if (n >= 3 && !memcmp(from, "\xef\xbb\xbf", 3)) c.p += 3; /* a byte order mark: let it pass */
     c.p = json_blank(c.p, c.end);
-    j->p = c.p;
-    j->end = c.end;
-    if (check_text(&c)) return PITH_OK;
+    *j = (pith__json){ c.p, c.end };
+    if (ends) ends->n = 0;
+    if (check_text(&c)) {
+        while (json_blank(j->end - 1, j->end) == j->end) j->end--;
+        return PITH_OK;
+    }
     j->p = NULL;
     char line[40] = ""; /* for those who wrote the text by hand */
     size_t number = 1;
@@ -179,30 +241,39 @@ PITH_SHARED char pith__json_type(pith__json j) {
     return *j.p == '-' || (*j.p >= '0' && *j.p <= '9') ? '0' : *j.p;
 }
 
-/* The closing quote of the string that begins at p. A quote counts behind an even number of \. */
-static const char *json_quote(const char *p, const char *end) {
-    for (const char *from = ++p; p < end; p++) {
-        p = memchr(p, '"', (size_t)(end - p));
-        if (!p) return end;
-        const char *q = p;
-        while (q > from && q[-1] == '\\') q--;
-        if ((p - q) % 2 == 0) return p;
-        from = p + 1;
+/* Behind the string that begins at p. */
+static const char *json_past(const char *p, const char *end) {
+    for (p++; p < end && *p != '"'; p++) {
+        uint64_t x, odd;
+        if (end - p >= (ptrdiff_t)sizeof x) {
+            memcpy(&x, p, sizeof x);
+            odd = bytes_like(x, '"') | bytes_like(x, '\\');
+            p += odd ? first_mark(odd) : sizeof x - 1;
+            if (*p == '"') break;
+        }
+        if (*p == '\\') p++;
     }
-    return end;
+    return p < end ? p + 1 : end;
+}
+
+/* What is known of the container that begins at p. */
+static int json_known(const pith__json_ends *e, const char *p) { /* or -1 */
+    int i = e ? e->n - 1 : -1;
+    while (i >= 0 && e->of[i].p != p) i--;
+    return i;
 }
 
 /* Where the value that begins at p ends. */
-static const char *json_skip(const char *p, const char *end) {
+static const char *json_skip(const char *p, const char *end, const pith__json_ends *ends) {
     int depth = 0;
     do {
         if (p >= end) return end;
         if (*p == '"') {
-            p = json_quote(p, end);
-            if (p < end) p++;
+            p = json_past(p, end);
         } else if (*p == '{' || *p == '[') {
-            depth++;
-            p++;
+            int known = json_known(ends, p);
+            depth += known < 0;
+            p = known < 0 ? p + 1 : ends->of[known].end;
         } else if (*p == '}' || *p == ']') {
             depth--;
             p++;
@@ -215,32 +286,40 @@ static const char *json_skip(const char *p, const char *end) {
     return p;
 }
 
+PITH_SHARED pith__json pith__json_at(const char *p, const char *end) { return (pith__json){ p, json_skip(p, end, NULL) }; }
+
 PITH_SHARED pith__str pith__json_raw(pith__json j) {
-    return (pith__str){ j.p, j.p ? (size_t)(json_skip(j.p, j.end) - j.p) : 0 };
+    return (pith__str){ j.p, j.p ? (size_t)(j.end - j.p) : 0 };
 }
 
-PITH_SHARED int pith__json_next(pith__json *it, pith__json *key, pith__json *value) {
+static int json_step(pith__json *it, const pith__json_ends *ends, pith__json *key, pith__json *value) {
     if (!it->p || it->p >= it->end) return 0;
     if (!memchr("{[,", *it->p, 3)) return 0; /* it was the last one, or is no container */
     const char *end = it->end, *p = json_blank(it->p + 1, end);
     it->p = p;
     if (p >= end || *p == '}' || *p == ']') return 0;
     if (key) {
-        key->p = p;
-        key->end = end;
-        p = json_blank(json_skip(p, end), end);
+        *key = (pith__json){ p, json_skip(p, end, NULL) };
+        p = json_blank(key->end, end);
         if (p >= end || *p != ':') return 0;
         p = json_blank(p + 1, end);
     }
-    value->p = p;
-    value->end = end;
-    it->p = json_blank(json_skip(p, end), end);
+    *value = (pith__json){ p, json_skip(p, end, ends) };
+    it->p = json_blank(value->end, end);
     return 1;
 }
 
-PITH_SHARED size_t pith__json_count(pith__json j) {
+PITH_SHARED int pith__json_next(pith__json *it, pith__json *key, pith__json *value) {
+    return json_step(it, NULL, key, value);
+}
+
+PITH_SHARED size_t pith__json_count(pith__json j) { return pith__json_count_long(j, NULL); }
+
+PITH_SHARED size_t pith__json_count_long(pith__json j, const pith__json_ends *ends) {
     pith__json value;
     size_t n = 0;
+    int known = json_known(ends, j.p);
+    if (known >= 0) return ends->of[known].items;
     while (pith__json_next(&j, NULL, &value)) n++;
     return n;
 }
@@ -251,7 +330,7 @@ PITH_SHARED int pith__json_fail(pith__json j, int code, const char *path, const 
                                 const char *need, pith_error *err) {
     if (!pith__json_type(j))
         return pith__fail(err, code, "%s: has no %s, need %s", path, name, need);
-    size_t n = (size_t)(json_skip(j.p, j.end) - j.p), cut = n < 60 ? n : 60;
+    size_t n = (size_t)(j.end - j.p), cut = n < 60 ? n : 60;
     while (cut < n && cut > 0 && ((unsigned char)j.p[cut] & 0xc0) == 0x80) cut--;
     return pith__fail(err, code, "%s: %s is %.*s%s, need %s", path, name, (int)cut, j.p,
                       cut < n ? "..." : "", need);
@@ -294,7 +373,7 @@ static size_t json_decode(const char **p, const char *end, char *to) {
 
 PITH_SHARED int pith__json_is(pith__json j, const char *s) {
     if (pith__json_type(j) != '"') return 0;
-    const char *p = j.p + 1, *end = json_quote(j.p, j.end);
+    const char *p = j.p + 1, *end = j.end - 1;
     while (p < end) {
         char c[4];
         size_t n = json_decode(&p, end, c);
@@ -306,7 +385,7 @@ PITH_SHARED int pith__json_is(pith__json j, const char *s) {
 
 PITH_SHARED int pith__json_string(pith__json j, pith__arena *a, pith__str *s) {
     if (pith__json_type(j) != '"') return PITH_EFORMAT;
-    const char *p = j.p + 1, *end = json_quote(j.p, j.end);
+    const char *p = j.p + 1, *end = j.end - 1;
     s->p = p;
     s->n = (size_t)(end - p);
     if (!s->n || !memchr(p, '\\', s->n)) return PITH_OK;
@@ -320,7 +399,7 @@ PITH_SHARED int pith__json_string(pith__json j, pith__arena *a, pith__str *s) {
 
 PITH_SHARED int pith__json_half(pith__json j) {
     if (pith__json_type(j) != '"') return 0;
-    for (const char *p = j.p + 1, *end = json_quote(j.p, j.end); p < end;) {
+    for (const char *p = j.p + 1, *end = j.end - 1; p < end;) {
         char c[4];
         int u = end - p >= 6 && p[0] == '\\' && p[1] == 'u' ? (int)json_u16(p) : 0;
         size_t n = json_decode(&p, end, c);
@@ -329,12 +408,16 @@ PITH_SHARED int pith__json_half(pith__json j) {
     return 0;
 }
 
-PITH_SHARED void pith__json_pick(pith__json object, const char *const *names, pith__json *values,
-                                 size_t n) {
+PITH_SHARED void pith__json_pick(pith__json object, const char *const *names, pith__json *values, size_t n) {
+    pith__json_pick_long(object, NULL, names, values, n);
+}
+
+PITH_SHARED void pith__json_pick_long(pith__json object, const pith__json_ends *ends, const char *const *names,
+                                      pith__json *values, size_t n) {
     pith__json key, value;
     memset(values, 0, n * sizeof *values);
     if (pith__json_type(object) != '{') return;
-    while (pith__json_next(&object, &key, &value)) /* of two, the last one counts, as in Python */
+    while (json_step(&object, ends, &key, &value)) /* of two, the last one counts, as in Python */
         for (size_t i = 0; i < n; i++)
             if (pith__json_is(key, names[i])) values[i] = value;
 }
@@ -349,7 +432,7 @@ PITH_SHARED pith__json pith__json_get(pith__json object, const char *name) {
 
 PITH_SHARED int pith__json_int(pith__json j, int64_t *i) {
     if (pith__json_type(j) != '0') return 0;
-    const char *p = j.p, *end = json_skip(p, j.end);
+    const char *p = j.p, *end = j.end;
     int minus = *p == '-';
     uint64_t v = 0, most = (uint64_t)INT64_MAX + (uint64_t)minus;
     for (p += minus; p < end; p++) {
@@ -366,7 +449,7 @@ PITH_SHARED int pith__json_int(pith__json j, int64_t *i) {
  * a power of ten in long double are within an ulp of the nearest double. */
 PITH_SHARED int pith__json_float(pith__json j, double *f) {
     if (pith__json_type(j) != '0') return 0;
-    const char *p = j.p, *end = json_skip(p, j.end);
+    const char *p = j.p, *end = j.end;
     uint64_t digits = 0;
     int minus = *p == '-', fraction = 0;
     long long exponent = 0, ten = 0; /* the number is digits * 10^(exponent + ten) */

@@ -83,7 +83,7 @@ static int folder_value(pith__folder *f, const char *name, int needed, char type
     if (file->size > JSON_FILE_MAX)
         return pith__fail(f->err, PITH_EFORMAT, "%s: has %zu bytes, need at most %d", *path,
                           file->size, JSON_FILE_MAX);
-    code = pith__json_read(j, file->data, file->size, *path, f->err);
+    code = pith__json_read_long(j, &f->ends, file->data, file->size, *path, f->err);
     if (code || pith__json_type(*j) == type) return code;
     return pith__fail(f->err, PITH_EFORMAT, "%s: is not a JSON %s", *path, type == '{' ? "object" : "array");
 }

@@ -217,6 +217,7 @@ typedef struct { /* a folder while it is read */
     int delta_keys, delta_values, delta_dk, delta_dv; /* linear_attn: heads, and their sizes */
     pith__tensor made[2];  /* rope factors, which GGUF has as tensors */
     int n_made;
+    pith__json_ends ends;  /* of the JSON file that was read last */
 } pith__folder;
 
 PITH_SHARED int pith__folder_has(const char *folder, const char *name);
@@ -345,6 +346,7 @@ PITH_SHARED void pith__vocab_memory(pith__vocab_reading *r);
 PITH_SHARED pith__str pith__vocab_string(pith__vocab_reading *r, pith__json j, const char *name);
 PITH_SHARED int  pith__vocab_flag(pith__vocab_reading *r, pith__json j, const char *name, int otherwise);
 PITH_SHARED int  pith__vocab_true(pith__vocab_reading *r, pith__json object, const char *name, int otherwise);
+PITH_SHARED void pith__vocab_pick(const pith__vocab_reading *r, pith__json object, const char *const *names, pith__json *values, size_t n);
 PITH_SHARED void pith__vocab_absent(pith__vocab_reading *r, pith__json j, const char *name); /* or it is an error */
 PITH_SHARED int  pith__vocab_id(pith__vocab_reading *r, pith__json j, const char *name);
 /* Pieces. */
@@ -402,7 +404,7 @@ PITH_SHARED int pith__hf_layout(pith__folder *f); /* tensors, under GGUF's names
 
 /* ---- formats/hfwords.c, postprocess.c: WordPiece; what goes around texts --------------------------- */
 
-PITH_SHARED int  pith__vocab_is_words(pith__json model);
+PITH_SHARED int  pith__vocab_is_words(const pith__vocab_reading *r, pith__json model);
 PITH_SHARED void pith__vocab_words(pith__vocab_reading *r, pith__json model);
 PITH_SHARED void pith__vocab_bert(pith__vocab_reading *r, pith__json at);      /* a step of its normalizer, */
 PITH_SHARED void pith__vocab_bert_cut(pith__vocab_reading *r, pith__json at);  /* pre_tokenizer */

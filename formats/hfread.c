@@ -34,6 +34,10 @@ PITH_SHARED int pith__vocab_true(pith__vocab_reading *r, pith__json object, cons
     return pith__vocab_flag(r, pith__json_get(object, name), name, otherwise);
 }
 
+PITH_SHARED void pith__vocab_pick(const pith__vocab_reading *r, pith__json object, const char *const *names, pith__json *values, size_t n) {
+    pith__json_pick_long(object, &r->f->ends, names, values, n);
+}
+
 /* Refuse anything but null, false, "" and 0. */
 PITH_SHARED void pith__vocab_absent(pith__vocab_reading *r, pith__json j, const char *name) {
     char type = pith__json_type(j);

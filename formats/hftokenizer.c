@@ -40,7 +40,7 @@ static void hf_merge(pith__vocab_reading *r, pith__json merge, pith__str *left, 
 
 static void hf_merges(pith__vocab_reading *r, pith__json merges) {
     pith__vocab *v = r->v;
-    size_t n = pith__json_count(merges);
+    size_t n = pith__json_count_long(merges, &r->f->ends);
     if (pith__json_type(merges) != '[' || n > INT32_MAX / 2) {
         pith__vocab_wrong(r, merges, PITH_EFORMAT, "model.merges", "an array");
         return;
@@ -54,9 +54,11 @@ static void hf_merges(pith__vocab_reading *r, pith__json merges) {
     v->n_merge = (int)n;
 }
 
-static int is_unigram(pith__json model) {
-    pith__json type = pith__json_get(model, "type"); /* old files have none */
-    return pith__json_is(type, "Unigram") || (!pith__json_type(type) && pith__json_type(pith__json_get(model, "vocab")) == '[');
+static int is_unigram(const pith__vocab_reading *r, pith__json model) {
+    static const char *const names[] = { "type", "vocab" };
+    pith__json at[2]; /* old files have no type */
+    pith__vocab_pick(r, model, names, at, 2);
+    return pith__json_is(at[0], "Unigram") || (!pith__json_type(at[0]) && pith__json_type(at[1]) == '[');
 }
 
 static void hf_model(pith__vocab_reading *r, pith__json model) {
@@ -65,8 +67,8 @@ static void hf_model(pith__vocab_reading *r, pith__json model) {
         "type", "unk_token", "dropout", "continuing_subword_prefix", "end_of_word_suffix",
         "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"
     };
-    pith__json at[FIELDS]; /* picked in one pass, for it is megabytes */
-    pith__json_pick(model, names, at, FIELDS);
+    pith__json at[FIELDS];
+    pith__vocab_pick(r, model, names, at, FIELDS);
     if (pith__json_type(model) != '{') pith__vocab_wrong(r, model, PITH_EFORMAT, "model", "an object");
     if (pith__json_type(at[TYPE]) && !pith__json_is(at[TYPE], "BPE"))
         pith__vocab_wrong(r, at[TYPE], PITH_EARCH, "model.type", "BPE, WordPiece or Unigram");
@@ -292,8 +294,8 @@ PITH_SHARED int pith__hf_vocab(pith__folder *f, pith__json at, const char *path)
     static const char *const names[FIELDS] = { "model",         "added_tokens",   "normalizer",
                                                "pre_tokenizer", "post_processor", "decoder" };
     pith__json in[FIELDS];
-    pith__json_pick(at, names, in, FIELDS);
-    int words = pith__vocab_is_words(in[MODEL]), unigram = is_unigram(in[MODEL]);
+    pith__vocab_pick(&r, at, names, in, FIELDS);
+    int words = pith__vocab_is_words(&r, in[MODEL]), unigram = is_unigram(&r, in[MODEL]);
     if (words) pith__vocab_words(&r, in[MODEL]);
     else if (unigram) pith__vocab_unigram(&r, in[MODEL]);
     else hf_model(&r, in[MODEL]);

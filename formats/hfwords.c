@@ -10,10 +10,11 @@
 
 /* ---- tokenizer.json ---------------------------------------------------------------------------------------- */
 
-PITH_SHARED int pith__vocab_is_words(pith__json model) {
-    pith__json type = pith__json_get(model, "type"); /* old files have none */
-    return pith__json_is(type, "WordPiece") ||
-           (!pith__json_type(type) && pith__json_type(pith__json_get(model, "max_input_chars_per_word")));
+PITH_SHARED int pith__vocab_is_words(const pith__vocab_reading *r, pith__json model) {
+    static const char *const names[] = { "type", "max_input_chars_per_word" };
+    pith__json at[2]; /* old files have no type */
+    pith__vocab_pick(r, model, names, at, 2);
+    return pith__json_is(at[0], "WordPiece") || (!pith__json_type(at[0]) && pith__json_type(at[1]));
 }
 
 PITH_SHARED void pith__vocab_words(pith__vocab_reading *r, pith__json model) {
@@ -23,7 +24,7 @@ PITH_SHARED void pith__vocab_words(pith__vocab_reading *r, pith__json model) {
     pith__vocab *v = r->v;
     pith__json at[FIELDS];
     int64_t longest = 100;
-    pith__json_pick(model, names, at, FIELDS);
+    pith__vocab_pick(r, model, names, at, FIELDS);
     v->model = PITH__WORDPIECE;
     v->bert.inside = pith__json_type(at[PREFIX]) ? pith__vocab_string(r, at[PREFIX], names[PREFIX]) : pith__str_of("##");
     if (pith__json_type(at[LONGEST]) && (!pith__json_int(at[LONGEST], &longest) || longest < 1 || longest > INT32_MAX))

@@ -488,7 +488,7 @@ PITH_SHARED const pith__case *pith__want_cases(pith__schema *r, pith__want *w) {
     w->busy = 1;
     for (size_t i = 0; i < w->n && !r->code; i++) {
         const pith__demand *d = &w->demand[i];
-        pith__json j = { d->at, r->end };
+        pith__json j = pith__json_at(d->at, r->end);
         pith__keyword k = { r, j, j, "const", 0 };
         pith__case *some = !d->at ? NULL : d->how == PITH__EQUAL ? pith__const_cases(&k) : schema_cases(r, j, d->how == PITH__VIOLATE);
         list = pith__cases_both(r, d->at, list, some);

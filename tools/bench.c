@@ -477,7 +477,9 @@ int verb_bench(int argc, char **argv) {
           "texts that are written together, a test for each number: 1,4,16 (1); that an encoder reads together (1,256)" },
         { 'd', "n-depth", INTEGER, &b.n_depth, 0, INT32_MAX, "N", "tokens read before that (0)" },
         { 0, "repetitions", INTEGER, &b.repetitions, 1, 10000, "N", "runs of each (5)" },
-        { 0, "shape", TEXT, &b.shape, 0, 0, "NAME", "made-up weights of this shape: " SHAPES },
+        { 0, "shape", TEXT, &b.shape, 0, 0, "NAME", "made-up weights of this shape: stories260K, "
+          "llama-15m, llama-110m, qwen3-0.6b, llama-1b, qwen3.5-0.8b, qwen3.5-2b, gemma4-e2b, gpt-oss-4-layers, "
+          "lfm2-1.2b, granite-4-h-1b, glm-4.7-flash-4-layers" },
         { 0, "type", TEXT, &b.type, 0, 0, "TYPE", "their format: f32, f16, bf16, q8_0, q4_0, q4_k, "
           "q4_k_m, q6_k, mxfp4 (f32)" },
         { 0, "grammar", SWITCH, &b.masks, 0, 0, "",

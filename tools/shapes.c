@@ -291,7 +291,9 @@ int make_shape_model(const char *name, const char *type, const pith_options *opt
     shape_maker k = { .s = { .kind = "made up", .path = name }, .type = type, .rng = 1 };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         if (!strcasecmp(shapes[i].name, name)) h = &shapes[i];
-    if (!h) return complain(USAGE, "--shape %s: not one of " SHAPES, name);
+    if (!h) return complain(USAGE, "--shape %s: not one of stories260K, llama-15m, llama-110m, "
+                            "qwen3-0.6b, llama-1b, qwen3.5-0.8b, qwen3.5-2b, gemma4-e2b, gpt-oss-4-layers, lfm2-1.2b, granite-4-h-1b, "
+                            "glm-4.7-flash-4-layers", name);
     k.s.tensor = pith__arena_new(&k.s.arena, 3 + 19 * (size_t)h->n_layer, sizeof *k.s.tensor);
     if (!k.s.tensor || make_shape_keys(&k.s, h)) k.code = complain(FAILED, "no memory for %s", name);
     make_tensors(&k, h);

@@ -78,9 +78,6 @@ int choose_pooling(const char *name, unsigned *pooling);
 int choose_prompt(const pith_model *m, const char *by, const char *asked, const char **prompt);
 
 /* A model of one of bench's shapes, in such a format. */
-#define SHAPES /* their names */ \
-    "stories260K, llama-15m, llama-110m, smollm2-135m, qwen3-0.6b, llama-1b, qwen3.5-0.8b, qwen3.5-2b, gemma4-e2b, " \
-    "gpt-oss-4-layers, lfm2-1.2b, granite-4-h-1b, glm-4.7-flash-4-layers"
 int make_shape_model(const char *name, const char *type, const pith_options *opt, pith_model **m);
 int bench_masks(const model_choice *c, const grammar_choice *given, int documents, int json); /* run bench --grammar */
 
