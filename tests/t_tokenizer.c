@@ -198,6 +198,34 @@ TEST(joins_by_rank) {
     pith__tokenizer_free(k);
 }
 
+TEST(merges_in_any_order) {
+    made m;
+    start_letters(&m, "gpt-2");
+    const char *const p[] = { "abc", "ab", "bc", "abcabcabcabc", "abcabcabcabd", "abcabc", "bd", "abcabcabd" };
+    for (int i = 0; i < 8; i++) add(&m, p[i], 0);
+    const char *const merge[][2] = { { "b", "c" }, { "a", "bc" }, { "a", "b" }, { "b", "c" }, { "b", "d" }, { "abc", "abc" },
+                                     { "abcabc", "abcabc" }, { "ab", "c" } };
+    for (int i = 0; i < 8; i++) add_merge(&m, merge[i][0], merge[i][1]);
+    NEW(k, m);
+    EXPECT(k, "abc", 0, 256, -1); /* b and c first, though they come again behind a and b */
+    EXPECT(k, "abd", 0, 257, 'd', -1);
+    EXPECT(k, "abcabcabcabc", 0, 259, -1);
+    EXPECT(k, "abcabcabcabd", 0, 261, 256, 257, 'd', -1); /* a piece, which no merge makes */
+    pith__tokenizer_free(k);
+}
+
+TEST(a_merge_within_a_letter) {
+    made m;
+    start_letters(&m, "gpt-2");
+    add(&m, "he", 0);
+    add(&m, "\xc4\xa0h", 0);
+    add_merge(&m, "h", "e");
+    add_merge(&m, "\xc4", "\xa0h"); /* together a piece, but the second is none */
+    pith_error err = { 0 };
+    CHECK(pith__tokenizer_new(&m.v, &err) == NULL);
+    CHECK(strstr(err.text, "merge 1") && strstr(err.text, "the second is not a piece"));
+}
+
 TEST(whole_words_without_merges) {
     for (int ignore = 0; ignore < 2; ignore++) {
         made m;
@@ -506,6 +534,8 @@ int main(void) {
     RUN(capacity);
     RUN(special_tokens);
     RUN(joins_by_rank);
+    RUN(merges_in_any_order);
+    RUN(a_merge_within_a_letter);
     RUN(whole_words_without_merges);
     RUN(added_tokens_are_plain_text);
     RUN(an_added_token_is_no_letter);
