@@ -56,7 +56,6 @@ typedef struct { /* what joining two pieces comes to */
     uint32_t rank;
 } bpe_pair;
 
-
 typedef struct { /* one call of encode */
     const pith__tokenizer *k;
     bpe_pair *pair;     /* (1 << pair_bits) those of a long text that were looked up last, each at its place; or NULL */
