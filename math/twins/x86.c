@@ -4,7 +4,8 @@
  * vector of sixteen numbers; the kernels are in lanes.inc.
  *
  * The compiler needs no flag: each function names its instruction set (target), and is called only if
- * the processor and the operating system have it. Elsewhere, and with PITH_PORTABLE, this file is empty. */
+ * the processor and the operating system have it. Elsewhere, and with PITH_PORTABLE, this file is empty; with
+ * PITH_FEWER_TWINS it has not those that few processors have (AMX, AVX-VNNI), and is compiled sooner. */
 #define _GNU_SOURCE /* syscall */
 #include "../kernels.h"
 
@@ -143,7 +144,7 @@ BF16_HELPER void bf16_zip(ints a, ints b, ints *first, ints *second) {
 #undef PANEL_TOKENS
 #undef FEW_KERNEL
 
-#if defined(__x86_64__) && defined(__linux__) && (__GNUC__ >= 11 || __clang_major__ >= 13)
+#if defined(__x86_64__) && defined(__linux__) && (__GNUC__ >= 11 || __clang_major__ >= 13) && !defined(PITH_FEWER_TWINS)
 #define HAVE_TILES
 #define TILES
 #define V(name) name##_amx
@@ -228,7 +229,7 @@ BF16_HELPER void bf16_zip(ints a, ints b, ints *first, ints *second) {
 
 /* Products of integers with vpdpbusd in 256 bits, see AVX-512; the other kernels are AVX2's. Never timed: only what it
  * computes is tested where no processor has it (make EMULATED=1). */
-#if __GNUC__ >= 11 || __clang_major__ >= 13
+#if (__GNUC__ >= 11 || __clang_major__ >= 13) && !defined(PITH_FEWER_TWINS)
 #define HAVE_AVX_VNNI
 #define FOUR_PRODUCTS
 #define REST(name) name##_avx2
