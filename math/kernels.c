@@ -213,8 +213,9 @@ static void gate_portable(float *y, const float *gate, const float *up, size_t n
 }
 
 /* The largest number is subtracted first, so that no exponential overflows. The exponentials are added one after
- * the other, as in llama2.c. All results are NaN if one number is NaN, or if all are -infinity. */
-static void softmax_weighed(float *x, size_t n, float *weight) { /* weight: the largest; the sum of the exponentials */
+ * the other, as in llama2.c. All results are NaN if one number is NaN, or if all are -infinity. weight gets the largest
+ * number and the sum. */
+static void softmax_weighed(float *x, size_t n, float *weight) {
     float most = -INFINITY, sum = 0;
     for (size_t i = 0; i < n; i++)
         if (x[i] > most) most = x[i];
