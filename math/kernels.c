@@ -240,11 +240,13 @@ static size_t value_bytes(const pith__format *f, int head_dim) {
     return (size_t)head_dim / f->length * f->bytes;
 }
 
-/* Dequantizes channel i of 16 keys. */
-static void key_channel(float *y, const pith__format *f, const uint8_t *keys, int i) { /* y: (LANES) */
+/* Channel i of 16 keys: where it lies, or dequantized in y. */
+static const float *key_channel(float *y, const pith__format *f, const uint8_t *keys, int i) { /* (LANES) */
     if (f->floats) {
-        f->floats(y, keys + (size_t)i * LANES * f->bytes, LANES);
-        return;
+        const void *channel = keys + (size_t)i * LANES * f->bytes;
+        if (f->id == PITH__F32) return channel;
+        f->floats(y, channel, LANES);
+        return y;
     }
     keys += (size_t)(i / 32) * Q8_0_KEYS;
     for (int u = 0; u < LANES; u++) {
@@ -252,41 +254,51 @@ static void key_channel(float *y, const pith__format *f, const uint8_t *keys, in
         memcpy(&d, keys + 2 * u, 2);
         y[u] = pith__f16_to_f32(d) * (float)(int8_t)keys[2 * LANES + i % 32 * LANES + u];
     }
+    return y;
 }
 
-/* Numbers i to i + n of a row of values, n up to 32. */
-static void value_channels(float *y, const pith__format *f, const uint8_t *value, int i, int n) {
+/* The same for numbers i to i + n of a row of values, n up to 32. */
+static const float *value_channels(float *y, const pith__format *f, const uint8_t *value, int i, int n) {
     if (f->floats) {
-        f->floats(y, value + (size_t)i * f->bytes, n);
-        return;
+        const void *channels = value + (size_t)i * f->bytes;
+        if (f->id == PITH__F32) return channels;
+        f->floats(y, channels, n);
+        return y;
     }
     pith__q32 b;
     f->unpack(&b, value, i / 32);
     for (int k = 0; k < n; k++) y[k] = b.d[0] * b.q[k];
+    return y;
 }
 
-static void add_value(float *y, float weight, const pith__format *f, const uint8_t *value, int head_dim) {
-    for (int i0 = 0; i0 < head_dim; i0 += 32) {
-        int n = head_dim - i0 < 32 ? head_dim - i0 : 32;
-        float v[32];
-        value_channels(v, f, value, i0, n);
-        for (int i = 0; i < n; i++) y[i0 + i] += weight * v[i];
+/* y: the sum of rows first to last of values, each times its weight; 32 channels at a time. */
+static void add_values(float *y, const pith__attention *a, const uint8_t *v, const float *weight, int first, int last) {
+    size_t bytes = value_bytes(a->v_format, a->head_dim);
+    int dim = pith__value_dim(a);
+    for (int i0 = 0; i0 < dim; i0 += 32) {
+        int n = dim - i0 < 32 ? dim - i0 : 32;
+        float sum[32] = {0}, room[32];
+        for (int u = first; u <= last; u++) {
+            const float *x = value_channels(room, a->v_format, v + (size_t)(u % a->n_slot) * bytes, i0, n);
+            for (int i = 0; i < n; i++) sum[i] += weight[u - first] * x[i];
+        }
+        memcpy(y + i0, sum, (size_t)n * sizeof *y);
     }
 }
 
 /* Scores of 16 keys that lie side by side, or as rows. */
 static void score_keys(float *s, const pith__attention *a, const float *q, const uint8_t *keys) {
-    float key[32];
-    memset(s, 0, LANES * sizeof *s);
+    float room[32], sum[LANES] = {0};
     for (int i = 0; i < a->head_dim && !a->latent; i++) {
-        key_channel(key, a->k_format, keys, i);
-        for (int j = 0; j < LANES; j++) s[j] += q[i] * key[j];
+        const float *key = key_channel(room, a->k_format, keys, i);
+        for (int j = 0; j < LANES; j++) sum[j] += q[i] * key[j];
     }
+    memcpy(s, sum, sizeof sum);
     size_t bytes = a->latent ? value_bytes(a->v_format, a->head_dim) : 0;
     for (int j = 0; j < LANES && a->latent; j++, keys += bytes)
         for (int i = 0; i < a->head_dim; i += 32) {
             int n = a->head_dim - i < 32 ? a->head_dim - i : 32;
-            value_channels(key, a->v_format, keys, i, n);
+            const float *key = value_channels(room, a->v_format, keys, i, n);
             s[j] += dot_portable(q + i, key, (size_t)n);
         }
 }
@@ -296,7 +308,7 @@ static void score_keys(float *s, const pith__attention *a, const float *q, const
  * h / n_rep (grouped queries: Ainslie et al. 2023, arXiv:2305.13245). A sink (gpt-oss; Xiao et al. 2023, arXiv:2309.17453)
  * is one more score, of the first part; its share is of nothing. */
 static void attend_one(const pith__attention *a, pith__span within, int t, int h, float *y, float *weight, float *scores) {
-    int kv_head = h / (a->n_head / a->n_kv_head), position = a->position + t, value_dim = pith__value_dim(a);
+    int kv_head = h / (a->n_head / a->n_kv_head), position = a->position + t;
     const uint8_t *v = a->v + kv_head * a->v_plane, *k = a->latent ? v : a->k + kv_head * a->k_plane;
     size_t bytes = value_bytes(a->latent ? a->v_format : a->k_format, a->head_dim);
     pith__span seen = pith__sees(a->mask, position, a->position + a->n);
@@ -317,10 +329,7 @@ static void attend_one(const pith__attention *a, pith__span within, int t, int h
     scores += first - begin;
     if (sink) scores[n] = a->sinks[h];
     softmax_weighed(scores, n > 0 ? (size_t)(n + sink) : 0, weight);
-    memset(y, 0, value_dim * sizeof *y);
-    bytes = value_bytes(a->v_format, a->head_dim);
-    for (int u = first; u <= last; u++)
-        add_value(y, scores[u - first], a->v_format, v + (size_t)(u % a->n_slot) * bytes, value_dim);
+    add_values(y, a, v, scores, first, last);
 }
 
 static void attend_portable(const pith__attention *a, const pith__attend_part *part, float *scores) {
