@@ -103,7 +103,7 @@ static void align_small(pith__opening *o) {
 }
 
 /* llama2.c's int8 files: plain C works in the order of its runq.c, and the twins have the bits of plain C for
- * their matrices, which nearly all the time goes to (matmul_groups in kernels.c and lanes.inc). */
+ * their matrices, which nearly all the time goes to (matmul_groups in kernels.c and groups.inc). */
 static void like_runq(pith_model *m) {
     m->groups = *pith__portable(NULL);
     m->groups.name = m->kernels->name;

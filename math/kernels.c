@@ -675,7 +675,7 @@ static void prepare_input(const matmul_job *job, const pith__team *team, const p
     pith__input *in = job->in;
     size_t group = input_group(w), n = (size_t)in->n;
     if (group && in->group != group) {
-        in->group = group;
+        in->group = group, in->arranged = NULL;
         pith__share(team, n, worth_it && n > 1, quantize_task, job);
     }
     if (job->tile && in->arranged != w->format) {

@@ -104,9 +104,10 @@ TEST(matmul_of_blocks) {
 
 /* A thousand tokens meet the matrix in turns (math/kernels.c), and matrices of one input all together; each token has the
  * bits that it has alone. */
-static void check_turns(const pith__kernels *k, const pith__format *first, const pith__format *second, size_t group, int n) {
+static void check_turns(const pith__kernels *k, const int kind[4], int n) { /* two formats, and their groups */
     enum { ROWS_A = 33, ROWS_B = 17, COLS = 96 };
-    pith__tensor a = random_weights(first, ROWS_A, COLS, group), b = random_weights(second, ROWS_B, COLS, group);
+    const pith__format *first = pith__format_of(kind[0]), *second = pith__format_of(kind[1]);
+    pith__tensor a = random_weights(first, ROWS_A, COLS, (size_t)kind[2]), b = random_weights(second, ROWS_B, COLS, (size_t)kind[3]);
     pith__input in = new_input(n, COLS);
     pith__team team = new_team(1, pith__matmul_scratch(COLS));
     float *y = take((size_t)n * ROWS_A * 4), *z = take((size_t)n * ROWS_B * 4), alone[ROWS_A + ROWS_B];
@@ -125,15 +126,15 @@ static void check_turns(const pith__kernels *k, const pith__format *first, const
 }
 
 TEST(many_tokens_in_turns) {
-    static const int kinds[][3] = {
+    static const int kinds[][4] = {
         { PITH__F32, PITH__F32 }, { PITH__F32, PITH__F16 }, { PITH__BF16, PITH__Q8_0 }, { PITH__Q8_0, PITH__Q4_0 },
-        { PITH__Q4_1, PITH__Q4_1 }, { PITH__I8, PITH__I8, 32 }, { PITH__I8, PITH__I8, 96 }, { PITH__Q5_0, PITH__Q5_0 },
+        { PITH__Q4_1, PITH__Q4_1 }, { PITH__I8, PITH__I8, 32, 32 }, { PITH__I8, PITH__I8, 96, 32 }, { PITH__Q5_0, PITH__Q5_0 },
     };
     static const int n[] = { 3, 531, 1055 };
     for (int s = 0; s < n_set; s++)
         for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
             for (int j = 0; j < 3; j++)
-                check_turns(sets[s], pith__format_of(kinds[i][0]), pith__format_of(kinds[i][1]), (size_t)kinds[i][2], n[j]);
+                check_turns(sets[s], kinds[i], n[j]);
 }
 
 /* Panels that are kept (panels.c) give the bits of those that each product makes for itself. */
