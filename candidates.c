@@ -52,51 +52,33 @@ static void keep_popped(pith__candidates *c, int kept) {
     }
 }
 
-static void sort_few_keys(uint64_t *key, int n) {
-    for (int i = 1, j; i < n; i++) {
-        uint64_t k = key[i];
-        for (j = i; j > 0 && key[j - 1] < k; j--) key[j] = key[j - 1];
-        key[j] = k;
-    }
-}
-
-/* The largest first, in place: into ranges of keys, and each of those likewise. */
-static void sort_keys(uint64_t *key, int n) {
-    enum { RANGES = 1024 };
-    uint64_t most = key[0], least = key[0];
-    int end[RANGES] = { 0 }, next[RANGES], sum = 0, shift = 0;
-    for (int i = 1; i < n; i++) most = key[i] > most ? key[i] : most, least = key[i] < least ? key[i] : least;
-    while ((most - least) >> shift >= RANGES) shift++;
-    for (int i = 0; i < n; i++) end[(most - key[i]) >> shift]++;
-    for (int r = 0; r < RANGES; r++) next[r] = sum, end[r] = sum += end[r];
-    for (int r = 0; r < RANGES; r++)
-        while (next[r] < end[r]) { /* a key to its range, from there another to its own, until one belongs here */
-            uint64_t k = key[next[r]], other;
-            for (int to; (to = (int)((most - k) >> shift)) != r; k = other) {
-                other = key[next[to]];
-                key[next[to]++] = k;
-            }
-            key[next[r]++] = k;
-        }
-    for (int r = 0, from = 0; r < RANGES; from = end[r++])
-        if (end[r] - from > 64) sort_keys(key + from, end[r] - from);
-        else sort_few_keys(key + from, end[r] - from);
-}
-
-/* Sorts a list by p, the likeliest first, of equals the lowest token. Floats from 0 on are in the order of their bits; those
- * and the token make a key. The keys take the room of the list, so at most half of all tokens may be in it. */
+/* Sorts a list that is in the order of the tokens by p, the likeliest first, of equals the lowest token: by three digits of
+ * the bits, the last first. Floats from 0 on are in the order of their bits. */
 static void sort_likeliest(pith__candidates *c) {
-    int32_t *t = c->t;
-    uint64_t *key = (uint64_t *)(void *)(t + (uintptr_t)t / sizeof *t % 2), k;
-    for (int i = c->n - 1; i >= 0; i--) {
-        k = (uint64_t)pith__bits_of(c->p[t[i]]) << 32 | ~(uint32_t)t[i];
-        memcpy(key + i, &k, sizeof k);
+    enum { DIGITS = 3, BITS = 11, DIGIT_VALUES = 1 << BITS };
+    int32_t *t = c->t, *to_t = t + c->s->model->hyper.n_vocab;
+    float *p = c->p, *to_p = (float *)(void *)(to_t + c->s->model->hyper.n_vocab);
+    int place[DIGITS][DIGIT_VALUES] = { { 0 } }, n = c->n;
+    for (int i = 0; i < n; i++) {
+        p[i] = p[t[i]]; /* they are no longer read there: t[i] >= i */
+        for (int d = 0; d < DIGITS; d++) place[d][pith__bits_of(p[i]) >> (d * BITS) & (DIGIT_VALUES - 1)]++;
     }
-    sort_keys(key, c->n);
-    for (int i = 0; i < c->n; i++) {
-        memcpy(&k, key + i, sizeof k);
-        t[i] = (int32_t)~(uint32_t)k;
+    for (int d = 0; d < DIGITS; d++) {
+        for (int v = DIGIT_VALUES - 1, sum = 0; v >= 0; v--) {
+            sum += place[d][v];
+            place[d][v] = sum - place[d][v];
+        }
+        for (int i = 0; i < n; i++) {
+            int to = place[d][pith__bits_of(p[i]) >> (d * BITS) & (DIGIT_VALUES - 1)]++;
+            to_p[to] = p[i], to_t[to] = t[i];
+        }
+        float *was_p = p;
+        int32_t *was_t = t;
+        p = to_p, to_p = was_p;
+        t = to_t, to_t = was_t;
     }
+    for (int i = 0; i < n; i++) c->t[i] = t[i];
+    for (int i = 0; i < n; i++) c->p[t[i]] = p[i];
     c->sorted = 1;
 }
 
@@ -194,14 +176,12 @@ static pith__odds_table all_odds(const pith__candidates *c, float max) {
 }
 
 /* Of all tokens those stay whose probability is at least least, of those whose odds are about from or more. 0: none. */
-static int keep_by_odds(pith__candidates *c, const pith__odds_table *o, double from, double least) {
-    int n = 0;
-    for (int i = 0; (i = pith__next_block(o->y, i, o->n, from)) < o->n;)
-        for (int end = pith__block_end(i, o->n); i < end; i++) {
-            if (!(o->y[i] >= from)) continue;
-            float p = pith__odds_p(o, i);
-            if (p >= least) c->t[n++] = i, c->p[i] = p;
-        }
+static int keep_by_odds(pith__candidates *c, pith__odds_table *o, float from, float least) {
+    int found = pith__find_likely(o, from, c->t), n = 0;
+    for (int i = 0; i < found; i++) {
+        c->t[n] = c->t[i];
+        n += c->p[c->t[i]] >= least;
+    }
     if (n == 0) return 0;
     c->n = n;
     c->all = 0;
@@ -210,9 +190,9 @@ static int keep_by_odds(pith__candidates *c, const pith__odds_table *o, double f
 }
 
 /* No token with this probability has odds below these. Those below 1e-26 are not known so well (odds.c). */
-static double odds_from(const pith__odds_table *o, double p) {
+static float odds_from(const pith__odds_table *o, double p) {
     double from = p * o->sum * (1 - 1.0 / (1 << 18));
-    return from < 1e-26 ? 0 : from;
+    return from < 1e-26 ? 0 : (float)from;
 }
 
 /* ln of the probability of each candidate is x less this. Infinite: so is the largest logit. */
@@ -250,12 +230,13 @@ PITH_SHARED void pith__top_k(pith__candidates *c) {
     else keep_likeliest(c, c->x, k, INFINITY);
 }
 
-/* Of a sorted list so many as together have top_p. */
-static void take_top_p(pith__candidates *c) {
+/* Of a sorted list so many as together have top_p. 0: all have less. */
+static int take_top_p(pith__candidates *c) {
     float sum = 0;
     int kept = 0;
     while (kept < c->n && (kept < c->how->min_keep || !is_enough(c, sum, c->how->top_p))) sum += c->p[c->t[kept++]];
     c->n = kept;
+    return is_enough(c, sum, c->how->top_p);
 }
 
 /* A token below (1 - top_p) / (n - 1) cannot be among the likeliest that together have more than
@@ -266,17 +247,13 @@ static float unlikely(const pith__candidates *c) { return (1.0f - c->how->top_p)
  * too few. */
 static int nucleus(pith__candidates *c) {
     int n = c->n;
-    int32_t *t = c->t;
     float least = unlikely(c);
     pith__odds_table o = all_odds(c, c->x[pith__likeliest(c)]);
-    double lowest = odds_from(&o, least), from = pith__odds_of_mass(&o, (float)lowest, 1.001 * c->how->top_p * o.sum);
-    if (from <= (float)lowest) from = lowest;
+    float lowest = odds_from(&o, least), from = pith__odds_of_mass(&o, lowest, 1.001 * c->how->top_p * o.sum);
     if (!keep_by_odds(c, &o, from, least)) return 0;
-    int found = c->n;
-    if (found < n / 2) sort_likeliest(c), take_top_p(c);
-    else keep_likeliest(c, c->p, found, c->how->top_p);
-    if (from == lowest || (c->n < found && odds_from(&o, c->p[c->t[c->n - 1]]) > from)) return 1;
-    c->t = t;
+    sort_likeliest(c);
+    int enough = take_top_p(c);
+    if (from == lowest || (enough && odds_from(&o, c->p[c->t[c->n - 1]]) > from)) return 1;
     c->n = n;
     c->all = 1;
     c->sorted = c->has_p = 0;

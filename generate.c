@@ -327,11 +327,11 @@ static void draw(const pith_session *s, pith_generation *g, float *adjusted, flo
     w->next = pith__sample(s, &how, &g->rng, adjusted, probs, order);
 }
 
-/* Scratch memory are the pass's rows of logits, which are of no use between two evaluations: three a task. */
+/* Scratch memory are the pass's rows of logits, which are of no use between two evaluations: five a task. */
 static void draw_task(const void *data, size_t i, uint8_t *scratch) {
     const drawing *d = data;
     size_t n_vocab = (size_t)d->pass->model->hyper.n_vocab;
-    float *adjusted = d->pass->product + 3 * i * n_vocab, *probs = adjusted + n_vocab;
+    float *adjusted = d->pass->product + 5 * i * n_vocab, *probs = adjusted + n_vocab;
     int32_t *order = (int32_t *)(void *)(probs + n_vocab);
     for (; i < d->n; i += d->n_task) draw(d->s[i], d->g[i], adjusted, probs, order);
     (void)scratch;
@@ -343,7 +343,7 @@ static void share_drawing(void *data) {
 }
 
 static void draw_all(pith_session *const *s, pith_generation *const *g, int n, pith_pass *pass) {
-    size_t most = pass->keep == PITH__KEEP_MANY ? (size_t)pass->n_product / 3 : 0, n_text = (size_t)n;
+    size_t most = pass->keep == PITH__KEEP_MANY ? (size_t)pass->n_product / 5 : 0, n_text = (size_t)n;
     drawing d = { s, g, n_text, most < n_text ? most : n_text, pass };
     if (d.n_task > 1 && pith__worth_it(n_text * (size_t)pass->model->hyper.n_vocab))
         pith__together(&pass->team, share_drawing, &d);

@@ -802,7 +802,7 @@ struct pith_pass {
     int *picked;         /* (n_batch) experts: the parts of the rows that one expert has */
     int n_product;       /* 0: no room */
     float *adjusted, *probs; /* (n_vocab) scratch of the sampler: logits, and probabilities */
-    int32_t *order;      /* (n_vocab) scratch of the sampler */
+    int32_t *order;      /* (3, n_vocab) scratch of the sampler: the candidates, and room to sort them */
     const pith__kernels *kernels;
     pith__team team;
     void *memory;        /* to free, or NULL: it lies in its session's */
@@ -1008,6 +1008,8 @@ PITH_SHARED void  pith__all_odds(pith__odds_table *o); /* y and sum, of x and ma
 PITH_SHARED float pith__odds_p(const pith__odds_table *o, int i); /* the probability of a token, exactly */
 /* The first token at which the probabilities, added one by one, exceed the coin. */
 PITH_SHARED int   pith__draw_by_odds(const pith__odds_table *o, float coin);
+/* Tokens of about these odds or more, in their order, to t; what they have in y becomes their probability, exactly. */
+PITH_SHARED int   pith__find_likely(pith__odds_table *o, float from, int32_t *t);
 /* Tokens of at least these odds are likely to have so much of sum together; or least, where that is larger. */
 PITH_SHARED float pith__odds_of_mass(const pith__odds_table *o, float least, double mass);
 
@@ -1025,7 +1027,7 @@ typedef struct {         /* the tokens as the stages of the sampler leave them *
     const pith_sampling *how;
     uint64_t *rng;
     float *x, *p;        /* (n_vocab) by token: logits; probabilities, as has_p says */
-    int32_t *t;          /* (n) the candidates */
+    int32_t *t;          /* (n) the candidates; first of (3, n_vocab), the others have room to sort them */
     int n;
     int all;             /* 1: they are tokens 0 to n - 1, and t is not filled in */
     int sorted;          /* 1: the likeliest first */

@@ -146,6 +146,17 @@ PITH__WIDE static int place_wide(const float *x, int n) { return place_of_larges
 
 PITH_SHARED int pith__first_largest(const float *x, int n) { return PITH__HAS_WIDE() ? place_wide(x, n) : place_of_largest(x, n); }
 
+PITH_SHARED int pith__find_likely(pith__odds_table *o, float from, int32_t *t) {
+    int found = 0;
+    for (int i = 0; (i = pith__next_block(o->y, i, o->n, from)) < o->n;)
+        for (int end = pith__block_end(i, o->n); i < end; i++) {
+            t[found] = i;
+            found += o->y[i] >= from; /* no branch: which tokens are likely cannot be guessed */
+        }
+    for (int i = 0; i < found; i++) o->y[t[i]] = pith__odds_p(o, t[i]);
+    return found;
+}
+
 PITH_SHARED float pith__odds_of_mass(const pith__odds_table *o, float least, double mass) {
     enum { SHIFT = 17, N = 40 << (23 - SHIFT) }; /* 64 ranges from one power of two to the next, down to 2^-40 */
     const uint32_t one = pith__bits_of(1);

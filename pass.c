@@ -138,7 +138,7 @@ PITH_SHARED void pith__pass_place(pith_pass *p, pith__room *r) {
     p->dropped = pith__take_room(r, trains ? n_batch : 0, wide * sizeof *p->dropped);
     p->picked = pith__take_room(r, h->n_expert ? n_batch : 0, sizeof *p->picked);
     p->probs = pith__take_room(r, n_vocab, sizeof *p->probs);
-    p->order = pith__take_room(r, n_vocab, sizeof *p->order);
+    p->order = pith__take_room(r, n_vocab, 3 * sizeof *p->order);
     place_tape(p, r);
     for (int set = 0; set < 2; set++)
         p->rope_table[set] = pith__take_room(r, m->rope[set].freq ? n_batch : 0, (size_t)m->rope[set].n_rot * sizeof(float));

@@ -14,7 +14,7 @@ static pith_session session;
 
 static void set_up(int n_vocab) {
     static float logits[MOST], adjusted[MOST], probs[MOST];
-    static int32_t order[MOST];
+    static int32_t order[3 * MOST];
     static pith_token tokens[MOST];
     model.hyper.n_vocab = n_vocab;
     pass.adjusted = adjusted, pass.probs = probs, pass.order = order;
