@@ -193,6 +193,13 @@ static int32_t guess_made(const merge_reader *r, int i) {
     return -1;
 }
 
+/* How many bytes the first half of piece id stands for. Of letters for bytes most pieces have none of two bytes but perhaps the
+ * first, the space. */
+static size_t left_size(const pith__tokenizer *k, int32_t id, pith__str left) {
+    size_t more = k->v.piece[id].n - k->piece[id].n, first = left.n && (uint8_t)*left.p >= 0xc0;
+    return k->v.spelling == PITH__BYTE_LETTERS && more == first ? left.n - more : pith__spelled_size(k->v.spelling, left);
+}
+
 /* The texts of merges from to to, all of a turn. Those of which it is known what they make are parts of that. */
 static void spell_merges(merge_reader *r, int from, int to) {
     const pith__tokenizer *k = r->k;
@@ -203,7 +210,7 @@ static void spell_merges(merge_reader *r, int from, int to) {
         m->made = guess_made(r, i);
         if (m->made >= 0) {
             pith__str s = k->piece[r->made = m->made];
-            *left = (pith__str){ s.p, pith__spelled_size(k->v.spelling, k->v.left[i]) };
+            *left = (pith__str){ s.p, left_size(k, m->made, k->v.left[i]) };
             *right = (pith__str){ s.p + left->n, s.n - left->n };
             continue;
         }

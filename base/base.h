@@ -210,6 +210,8 @@ PITH_SHARED void pith__json_pick(pith__json object, const char *const *names, pi
                                  size_t n); /* the same for n names at once */
 /* Walk a container: it starts as the container itself. key is NULL for an array. 0: no more. */
 PITH_SHARED int pith__json_next(pith__json *it, pith__json *key, pith__json *value);
+/* The same, of an array, where the next item is a string without escapes: what it holds. 0: it is not, or there is none. */
+PITH_SHARED int pith__json_next_plain(pith__json *it, pith__str *s);
 PITH_SHARED size_t pith__json_count(pith__json array);
 PITH_SHARED int pith__json_is(pith__json j, const char *s); /* the string s */
 /* A view of the text, or, of a string with escapes, memory of a. PITH_EFORMAT: no string. */

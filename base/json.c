@@ -294,7 +294,7 @@ PITH_SHARED pith__str pith__json_raw(pith__json j) {
 
 static int json_step(pith__json *it, const pith__json_ends *ends, pith__json *key, pith__json *value) {
     if (!it->p || it->p >= it->end) return 0;
-    if (!memchr("{[,", *it->p, 3)) return 0; /* it was the last one, or is no container */
+    if (*it->p != ',' && *it->p != '[' && *it->p != '{') return 0; /* it was the last one, or is no container */
     const char *end = it->end, *p = json_blank(it->p + 1, end);
     it->p = p;
     if (p >= end || *p == '}' || *p == ']') return 0;
@@ -311,6 +311,16 @@ static int json_step(pith__json *it, const pith__json_ends *ends, pith__json *ke
 
 PITH_SHARED int pith__json_next(pith__json *it, pith__json *key, pith__json *value) {
     return json_step(it, NULL, key, value);
+}
+
+PITH_SHARED int pith__json_next_plain(pith__json *it, pith__str *s) {
+    const char *end = it->end, *p = it->p && it->p < end ? json_blank(it->p + 1, end) : end, *past;
+    if (p == end || *p != '"' || *it->p == '{') return 0;
+    past = json_past(p, end);
+    *s = (pith__str){ p + 1, (size_t)(past - p - 2) };
+    if (memchr(s->p, '\\', s->n)) return 0;
+    it->p = json_blank(past, end);
+    return 1;
 }
 
 PITH_SHARED size_t pith__json_count(pith__json j) { return pith__json_count_long(j, NULL); }

@@ -18,24 +18,24 @@ static int hf_is_pair(pith__json merge, pith__json *left, pith__json *right) {
            pith__json_next(&merge, NULL, right) && !pith__json_next(&merge, NULL, &more);
 }
 
+/* 0: s is no "left right". */
+static int hf_cut(pith__str s, pith__str *left, pith__str *right) {
+    const char *space = s.n ? memchr(s.p, ' ', s.n) : NULL;
+    if (!space) return 0;
+    *left = (pith__str){ s.p, (size_t)(space - s.p) };
+    *right = (pith__str){ space + 1, s.n - left->n - 1 };
+    return !memchr(right->p, ' ', right->n);
+}
+
 /* "left right", or since 2024 ["left", "right"], which may hold spaces. */
 static void hf_merge(pith__vocab_reading *r, pith__json merge, pith__str *left, pith__str *right) {
     pith__json a, b;
     if (hf_is_pair(merge, &a, &b)) {
         *left = pith__vocab_string(r, a, "model.merges");
         *right = pith__vocab_string(r, b, "model.merges");
-        return;
-    }
-    pith__str s = pith__vocab_string(r, merge, "model.merges");
-    const char *space = s.n ? memchr(s.p, ' ', s.n) : NULL;
-    if (!space || memchr(space + 1, ' ', s.n - (size_t)(space + 1 - s.p))) {
+    } else if (!hf_cut(pith__vocab_string(r, merge, "model.merges"), left, right)) {
         pith__vocab_wrong(r, merge, PITH_EFORMAT, "model.merges", "two pieces with a space between");
-        return;
     }
-    left->p = s.p;
-    left->n = (size_t)(space - s.p);
-    right->p = space + 1;
-    right->n = s.n - left->n - 1;
 }
 
 static void hf_merges(pith__vocab_reading *r, pith__json merges) {
@@ -48,9 +48,14 @@ static void hf_merges(pith__vocab_reading *r, pith__json merges) {
     v->left = pith__arena_new(&r->f->s->arena, n, sizeof *v->left);
     v->right = pith__arena_new(&r->f->s->arena, n, sizeof *v->right);
     if (!v->left || !v->right) pith__vocab_memory(r);
-    pith__json merge;
-    for (size_t i = 0; !r->code && pith__json_next(&merges, NULL, &merge); i++)
+    for (size_t i = 0; !r->code; i++) {
+        pith__json merge, at = merges;
+        pith__str s;
+        if (pith__json_next_plain(&merges, &s) && hf_cut(s, &v->left[i], &v->right[i])) continue;
+        if (!pith__json_next(&at, NULL, &merge)) break;
         hf_merge(r, merge, &v->left[i], &v->right[i]);
+        merges = at;
+    }
     v->n_merge = (int)n;
 }
 
