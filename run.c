@@ -207,12 +207,12 @@ static int too_long(int n_prompt, int n_ctx) {
 
 /* The prompt is evaluated before it is shown: meanwhile a terminal shows how far that is. total: positions. */
 static int read_prompt(voice *v, const options *o, const prompt *p, int total) {
-    int n = p->n < total ? p->n : total, known = pith_known(v->s, p->t, n), first = known < n ? known + 1 : n;
+    int n = p->n < total ? p->n : total, known = pith_known(v->s, p->t, n);
     kept_say(&o->kept, o->model.quiet, known, n);
-    int code = sync_tokens(v->s, p->t, first);
     v->start = seconds();
-    v->untimed = first;
-    if (!code) code = eval_tokens(v->s, p->t + first, n - first);
+    v->untimed = known;
+    int code = sync_tokens(v->s, p->t, n);
+    if (total > p->n) v->start = seconds(), v->untimed = n;
     if (!code && o->n_sample > 1) code = kept_save(&o->kept, v->s); /* all go on from here */
     v->g.n_predict = total - p->n + 1; /* each position gives a token, that of the prompt's end too */
     return code;

@@ -187,6 +187,7 @@ tiny -t 0 -n 20; fine "a text"
 [ "$(tail -c 1 "$dir/out" | od -An -tx1 | tr -d ' ')" = 0a ]; ok $? "ends with a newline"
 grep -q '^achieved tok/s: [0-9.]*$' "$dir/err"; ok $? "speed on stderr"
 utf8 "is UTF-8"
+tiny -t 0 -i once --n-predict 1; grep -q '^achieved tok/s: [0-9.]*$' "$dir/err"; ok $? "of the prompt, where the text has one token"
 "$run" "$dir/tiny.bin" -z "$dir/tok.bin" > /dev/full 2> "$dir/err" < /dev/null; status=$?; : > "$dir/out"
 if [ -c /dev/full ]; then
     [ $status -eq 4 ] && [ "$(grep -c '^pith:' "$dir/err")" -eq 1 ]; ok $? "a full disk behind stdout"

@@ -390,10 +390,9 @@ int eval_tokens(pith_session *s, const pith_token *t, int n) {
     return 0;
 }
 
-/* Step by step from the first token that the session does not have: what it has already costs one call. */
+/* Step by step from the first token that the session does not have. */
 int sync_tokens(pith_session *s, const pith_token *t, int n) {
-    pith_error e = { 0, "" };
-    int known = pith_known(s, t, n), first = known < n ? known + 1 : n;
-    if (pith_sync(s, t, first, &e) != PITH_OK) return complain(FAILED, "%s", e.text);
-    return eval_tokens(s, t + first, n - first);
+    int known = pith_known(s, t, n);
+    pith_rewind(s, known);
+    return eval_tokens(s, t + known, n - known);
 }

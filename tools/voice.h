@@ -39,8 +39,8 @@ typedef struct {
     int n_cut;           /* texts that the model did not end */
     int thoughts, colour; /* THOUGHTS_SHOW, ...; 1: the stream is a terminal that may have colours */
     int thinking;        /* a thought was begun on the stream */
-    double start;        /* of the text, after its first token, which may wait for a disk, */
-    int untimed;         /* and after those that were kept */
+    double start;        /* of what the model writes; of the prompt, where it writes one token at most; */
+    int untimed;         /* and the tokens before that */
     int nan_said, stdin_said;
 } voice;
 
