@@ -266,8 +266,7 @@ static int read_merges(pith__tokenizer *k, pith_error *err) {
     const pith__vocab *v = &k->v;
     size_t longest = 1;
     for (int i = 0; i < v->n_merge; i++) {
-        size_t n;
-        if (pith__add(&n, v->left[i].n, v->right[i].n)) return PITH_EMEMORY;
+        size_t n = v->left[i].n + v->right[i].n; /* both are in memory */
         if (n > longest) longest = n;
     }
     merge_reader r = { .k = k, .room = pith__arena_new(&k->arena, longest, TURN) };

@@ -241,8 +241,8 @@ PITH_SHARED char pith__json_type(pith__json j) {
     return *j.p == '-' || (*j.p >= '0' && *j.p <= '9') ? '0' : *j.p;
 }
 
-/* Behind the string that begins at p. */
-static const char *json_past(const char *p, const char *end) {
+/* Behind the string that begins at p. escapes: becomes 1 where it has any. */
+static const char *json_past(const char *p, const char *end, int *escapes) {
     for (p++; p < end && *p != '"'; p++) {
         uint64_t x, odd;
         if (end - p >= (ptrdiff_t)sizeof x) {
@@ -251,7 +251,7 @@ static const char *json_past(const char *p, const char *end) {
             p += odd ? first_mark(odd) : sizeof x - 1;
             if (*p == '"') break;
         }
-        if (*p == '\\') p++;
+        if (*p == '\\') *escapes = 1, p++;
     }
     return p < end ? p + 1 : end;
 }
@@ -265,11 +265,11 @@ static int json_known(const pith__json_ends *e, const char *p) { /* or -1 */
 
 /* Where the value that begins at p ends. */
 static const char *json_skip(const char *p, const char *end, const pith__json_ends *ends) {
-    int depth = 0;
+    int depth = 0, escapes;
     do {
         if (p >= end) return end;
         if (*p == '"') {
-            p = json_past(p, end);
+            p = json_past(p, end, &escapes);
         } else if (*p == '{' || *p == '[') {
             int known = json_known(ends, p);
             depth += known < 0;
@@ -314,11 +314,12 @@ PITH_SHARED int pith__json_next(pith__json *it, pith__json *key, pith__json *val
 }
 
 PITH_SHARED int pith__json_next_plain(pith__json *it, pith__str *s) {
-    const char *end = it->end, *p = it->p && it->p < end ? json_blank(it->p + 1, end) : end, *past;
+    const char *end = it->end, *p = it->p && it->p < end ? json_blank(it->p + 1, end) : end;
+    int escapes = 0;
     if (p == end || *p != '"' || *it->p == '{') return 0;
-    past = json_past(p, end);
+    const char *past = json_past(p, end, &escapes);
+    if (escapes) return 0;
     *s = (pith__str){ p + 1, (size_t)(past - p - 2) };
-    if (memchr(s->p, '\\', s->n)) return 0;
     it->p = json_blank(past, end);
     return 1;
 }
