@@ -314,9 +314,10 @@ PITH_SHARED int pith__json_next(pith__json *it, pith__json *key, pith__json *val
 }
 
 PITH_SHARED int pith__json_next_plain(pith__json *it, pith__str *s) {
-    const char *end = it->end, *p = it->p && it->p < end ? json_blank(it->p + 1, end) : end;
+    if (!it->p || it->p >= it->end || (*it->p != '[' && *it->p != ',')) return 0;
+    const char *end = it->end, *p = json_blank(it->p + 1, end);
     int escapes = 0;
-    if (p == end || *p != '"' || *it->p == '{') return 0;
+    if (p >= end || *p != '"') return 0;
     const char *past = json_past(p, end, &escapes);
     if (escapes) return 0;
     *s = (pith__str){ p + 1, (size_t)(past - p - 2) };

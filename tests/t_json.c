@@ -330,6 +330,26 @@ TEST(walking) {
     }
 }
 
+TEST(plain_strings_of_an_array) {
+    static const char *const want[] = { "a b", "", "\xc4\xa0 longer than eight bytes", "last" };
+    static const char *const none[] = { "[]", "[1]", "[[\"a\"]]", "[\"a\\\"\"]", "[\"eight bytes, and then \\n\"]", "{\"a\":\"b\"}", "\"\"", "\"a\"" };
+    pith__json it = read(" [ \"a b\" ,\"\",\"\xc4\xa0 longer than eight bytes\"\n, \"last\" ] "), value;
+    pith__str s;
+    for (int i = 0; i < 4; i++) {
+        REQUIRE(pith__json_next_plain(&it, &s));
+        CHECK(pith__str_is(s, want[i]));
+    }
+    CHECK(!pith__json_next_plain(&it, &s) && !pith__json_next(&it, NULL, &value));
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        pith__json j = it = read(none[i]);
+        CHECK(!pith__json_next_plain(&it, &s) && it.p == j.p);
+    }
+    it = read("[\"a\", \"\\n\", \"b\"]");
+    CHECK(pith__json_next_plain(&it, &s) && !pith__json_next_plain(&it, &s));
+    CHECK(pith__json_next(&it, NULL, &value) && pith__json_is(value, "\n"));
+    CHECK(pith__json_next_plain(&it, &s) && pith__str_is(s, "b") && !pith__json_next_plain(&it, &s));
+}
+
 TEST(errors_name_the_value) {
     pith_error e;
     pith__json j = read("{\"hidden_size\":\"big\\n\"}");
@@ -373,6 +393,7 @@ int main(void) {
     RUN(numbers);
     RUN(numbers_as_strtod_reads_them);
     RUN(walking);
+    RUN(plain_strings_of_an_array);
     RUN(errors_name_the_value);
     RUN(ten_megabytes);
     return DONE();
