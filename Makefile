@@ -137,7 +137,7 @@ $(BUILD)/libpith.a: $(call objects,$(ENGINE) $(TRAIN) $(TOOLS))
 test_programs = $(patsubst tests/%.c,$(BUILD)/%,$(TESTS))
 fuzz_programs = $(patsubst tests/%.c,$(BUILD)/%,$(filter-out tests/fuzz_main.c,$(wildcard tests/fuzz_*.c)))
 
-$(BUILD)/tests/t_%.o: ALL_CFLAGS += -D_GNU_SOURCE -I.
+$(BUILD)/tests/t_%.o: ALL_CFLAGS += -D_GNU_SOURCE -I. $(if $(BRIEF),-DTEST_BRIEF)
 $(BUILD)/tests/fuzz_%.o: ALL_CFLAGS += -I.
 $(BUILD)/t_%: $(BUILD)/tests/t_%.o $(BUILD)/tests/fixture.o $(BUILD)/libpith.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(WRAP) $(filter %.o %.a,$^) -lm -o $@
@@ -161,7 +161,7 @@ test: $(RUN) $(test_programs) $(fuzz_programs) $(BUILD)/fixture $(BUILD)/no_bund
 # CODE=0: without the checks of the code itself, which say the same of every build by one compiler.
 check:
 	$(MAKE) BUILD=build/san CFLAGS="-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
-	    LDFLAGS="-fsanitize=address,undefined" FEWER_TWINS=1 RUN=build/san/run CODE=0 test
+	    LDFLAGS="-fsanitize=address,undefined" FEWER_TWINS=1 BRIEF=1 RUN=build/san/run CODE=0 test
 
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS = -g1 -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined

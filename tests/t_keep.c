@@ -70,7 +70,7 @@ static int pairs_of(const struct golden *g, int window, const char *cache, int e
     pith_session_free(probe);
     if (can) make_texts(m->hyper.n_vocab, text);
     float *rows = can ? rows_of(m, text[0], cache) : NULL;
-    for (int i = 0; rows && i < SHAPES * SHAPES; i += every) {
+    for (int i = 0; rows && i < SHAPES * SHAPES; i += BRIEF ? 2 * every + 1 : every) {
         pith_session *from = session_of(m, shape[i / SHAPES][0], shape[i / SHAPES][1], cache);
         pith_session *to = session_of(m, shape[i % SHAPES][0], shape[i % SHAPES][1], cache);
         if (from && to) text_to(from, to, text, rows, 16 + (n = (n + 29) % 49), i % 6);

@@ -80,7 +80,7 @@ static void writes_the_same(const struct golden *g, const char *cache) {
     bytes b = fixture_gguf(g->keys, g->tensors, g->seed);
     pith_model *m = open_bytes(&b, 1);
     int right = 0;
-    for (size_t i = 0; m && i < 2 * sizeof ways / sizeof *ways; i++) {
+    for (size_t i = 0; m && i < 2 * sizeof ways / sizeof *ways; i += BRIEF ? 3 : 1) {
         pair p;
         if (!open_pair(&p, m, cache, ways[i / 2][1], ways[i / 2][0])) FAIL("%s: no session", g->name);
         else {

@@ -270,7 +270,7 @@ TEST(logits_are_those_of_transformers) {
 
 TEST(plain_c_gives_them_too) {
     if (!shared(models[0].name, ".ids")) SKIP("no ../shared/families");
-    for (int i = 0; i < N_MODEL; i++) check_model(i, "portable");
+    for (int i = 0; i < N_MODEL; i += BRIEF ? 3 : 1) check_model(i, "portable");
 }
 
 int main(void) {

@@ -58,7 +58,7 @@ static void compare_updates(const char *family, const char *gradient, const char
 
 TEST(updates_of_torch) {
     if (!fixture_shared("tuning/README.md")) SKIP("no ../shared/tuning");
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < (BRIEF ? 1 : 2); i++) {
         write_rollouts(families[i], "given.jsonl");
         compare_updates(families[i], "head", "ppo/update_head_only.txt", "");
         compare_updates(families[i], "shared", "ppo/update_shared.txt", "--num_ppo_epochs 1"); /* one batch, however often */
@@ -69,7 +69,7 @@ TEST(updates_of_torch) {
 /* What it scored is what the reward model finds of the same texts, on whatever file the base is. */
 TEST(scores_of_the_reward_model) {
     if (!fixture_shared("tuning/README.md")) SKIP("no ../shared/tuning");
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 4; i += BRIEF ? 3 : 1) {
         const char *f = families[i / 2], *base = fixture_tuning(f, i % 2 ? "base.gguf" : "base"), *judge = fixture_tuning(f, "rm/plain.final");
         char flags[2000];
         rollouts x;
@@ -246,6 +246,7 @@ TEST(full) {
 /* Better than it was: scores rise when there is something to learn. */
 TEST(it_learns) {
     double x[20];
+    if (BRIEF) SKIP("takes 80 steps");
     EQ(ppo("{}/m/model.gguf {}/prompts.jsonl --reward_model {}/judge -o {}/better --max_steps 80 --learning_rate 0.01 "
            "--per_device_train_batch_size 24 --logging_steps 4 --eval_steps 0 --response_length 10 --temperature 1 --kl_coef 0 "
            "--cliprange_value 1 --lr_scheduler_type constant --save_steps 0"), 0);

@@ -90,7 +90,7 @@ TEST(weights_stay_floats) {
               "--per_device_train_batch_size 4 --learning_rate 0.003 --logging_steps 10 "
 
 TEST(as_low_as_with_floats) {
-    const int n = SANITIZED ? 20 : 150;
+    const int n = BRIEF ? 20 : 150;
     double a[32], b[32], sum[2] = { 0, 0 };
     char flags[900];
     snprintf(flags, sizeof flags, SHAPE "--max_steps %d -o {}/floats", n);

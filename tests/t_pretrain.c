@@ -10,7 +10,7 @@
 /* The shape of stories260K. The loss that 200 steps reach is known. */
 TEST(a_small_model_learns_a_small_grammar) {
     double loss[400], eval[8], bits[8];
-    const char *steps = SANITIZED ? "20" : "200";
+    const char *steps = BRIEF ? "20" : "200";
     char flags[600];
     snprintf(flags, sizeof flags, "{}/grammar.txt -o {}/a --vocab_size 512 --dim 64 --layers 5 --heads 8 "
              "--kv-heads 4 --ffn 172 --context 64 --per-device-train-batch-size 2 --learning_rate 0.003 "
@@ -20,7 +20,7 @@ TEST(a_small_model_learns_a_small_grammar) {
     int n = log_numbers("a/train.log.jsonl", "loss", loss, 400);
     EQ(n, atoi(steps));
     NEAR(loss[0], log(512), 0.02 * log(512)); /* who knows nothing */
-    if (SANITIZED) SKIP("200 steps take too long under a sanitizer");
+    if (BRIEF) SKIP("takes 200 steps");
     NEAR(loss[n - 1], 1.09, 0.12);
     EQ(log_numbers("a/train.log.jsonl", "eval_loss", eval, 8), 2);
     EQ(log_numbers("a/train.log.jsonl", "eval_bits_per_byte", bits, 8), 2);
@@ -42,7 +42,7 @@ TEST(tinyshakespeare) {
     const char *text = fixture_shared("data/text/tinyshakespeare.txt");
     double loss[400];
     if (!text) SKIP("needs ../shared");
-    if (SANITIZED) SKIP("takes too long under a sanitizer");
+    if (BRIEF) SKIP("takes 200 steps");
     char flags[800];
     snprintf(flags, sizeof flags, "%s -o {}/s --vocab_size 512 --dim 64 --layers 5 --heads 8 --kv-heads 4 "
              "--ffn 172 --context 64 --per_device_train_batch_size 2 --learning_rate 0.003 "

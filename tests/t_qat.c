@@ -58,8 +58,7 @@ static void compare_reference(const char *family, const char *type, double toler
 TEST(steps_of_torch) {
     if (!fixture_shared("tuning/README.md")) SKIP("no ../shared/tuning");
     compare_reference("llama", "q8_0", 3.1e-5);
-    compare_reference("qwen2", "q8_0", 1.9e-4);
-    compare_reference("qwen2", "q4_0", 1e-5);
+    if (!BRIEF) compare_reference("qwen2", "q8_0", 1.9e-4), compare_reference("qwen2", "q4_0", 1e-5);
     compare_reference("llama", "q4_0", 1e-5);
     pith_error e = { 0, "" };
     pith_options opt = { .n_threads = 1 };
@@ -211,9 +210,10 @@ TEST(the_file_has_what_an_adapter_saw) {
 TEST(the_file_has_what_training_saw) {
     make_grammar();
     if (pretrain(SHAPE "-o {}/base --max_steps 2")) FAIL("%s", said);
-    check_written("q4_0", "f32", 0);
     check_written("q4_k_m", "q6_k", 0);
     check_written("q8_0", "q4_1", 1);
+    if (BRIEF) return;
+    check_written("q4_0", "f32", 0);
     check_written("iq4_xs", "f16", 1);
     check_written("q2_k", "f32", 0);
     check_written("mxfp4", "f32", 0);

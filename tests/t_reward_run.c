@@ -10,7 +10,7 @@
 static int reward(const char *flags) { return run_verb(verb_reward, "reward", flags); }
 
 static const char *const families[] = { "llama", "qwen2" };
-enum { FAMILIES = 2, STEPS = 10, COLUMNS = 5 };
+enum { FAMILIES = BRIEF ? 1 : 2, STEPS = 10, COLUMNS = 5 };
 static const char *const names[COLUMNS] = { "loss", "grad_norm", "accuracy", "margin", "mean_reward" };
 
 /* ---- the steps of a reference ------------------------------------------------------------------------- */

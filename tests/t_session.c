@@ -37,7 +37,7 @@ static void rings_edge(const char *name, int window) {
         pith_context c = { .n_ctx = N, .n_batch = batches[i] };
         pith_session *s = pith_session_new(m, &c, NULL);
         REQUIRE(s);
-        for (int n = N; n >= 20; n -= 19) {
+        for (int n = N; n >= 20; n -= BRIEF ? 38 : 19) {
             int edge = nearest(s, n, window);
             edges += edge > 0 && edge < n;
             if (edge < n) go_back(s, text[0], rows, n, edge, edge);
@@ -62,7 +62,7 @@ static void rings_edge(const char *name, int window) {
 
 TEST(back_to_where_a_ring_just_holds_what_is_seen) {
     static const int windows[] = { 2, 5, 11, 16, 31 };
-    for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
+    for (size_t i = 0; i < sizeof windows / sizeof *windows; i += 1 + BRIEF) {
         rings_edge("mistral_window", windows[i]); /* all layers */
         rings_edge("gemma3", windows[i]);         /* and those that see everything */
     }
@@ -123,7 +123,7 @@ static void walk_family(const struct golden *g) {
         w.s = pith_session_new(m, &c, NULL);
         w.now = 0;
         if (w.s) pith_draft(w.s, ways[i][1], room);
-        for (int k = 0; w.s && k < 60; k++) {
+        for (int k = 0; w.s && k < (BRIEF ? 15 : 60); k++) {
             if (step(&w)) continue;
             FAIL("%s, batch %d: step %d differs at %d", g->name, ways[i][0], k, pith_position(w.s));
             break;

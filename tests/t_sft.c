@@ -10,7 +10,7 @@
 static int sft(const char *flags) { return run_verb(verb_sft, "sft", flags); }
 
 static const char *const families[] = { "llama", "qwen2" };
-enum { FAMILIES = 2, STEPS = 20 };
+enum { FAMILIES = BRIEF ? 1 : 2, STEPS = 20 };
 
 /* ---- the steps of a reference ------------------------------------------------------------------------- */
 

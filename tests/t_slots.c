@@ -84,7 +84,7 @@ TEST(texts_of_all_families_are_as_alone) {
         bytes b;
         model = open_family(g, 0, &b);
         REQUIRE(model);
-        for (int at_once = 2; at_once <= 9; at_once += 7) {
+        for (int at_once = BRIEF ? 9 : 2; at_once <= 9; at_once += 7) {
             CHECK(write_all(MANY, at_once, 32, SIZE_MAX) >= 0);
             if (n_as_alone(MANY) != MANY) FAIL("%s: %d of %d, %d at once", g->name, n_as_alone(MANY), MANY, at_once);
             forget(MANY);

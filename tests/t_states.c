@@ -90,10 +90,10 @@ static int goes_on(pith_session *s, const text *x, int end, int step) {
 TEST(pieces_of_any_size_give_the_same_bits) {
     static const int steps[] = { 2, 3, 7, 63, 64, 65, 200, LENGTH };
     for (int k = 0; k < N_KIND; k++)
-        for (int threads = 1; threads <= 3; threads++) {
+        for (int threads = 1; threads <= 3; threads += 1 + BRIEF) {
             text x;
             open_text(&x, k, threads);
-            for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+            for (size_t i = 0; i < sizeof steps / sizeof *steps; i += 1 + BRIEF) {
                 pith_session *s = session_of(x.m, LENGTH, i % 2 ? 50 : LENGTH);
                 if (!goes_on(s, &x, LENGTH, steps[i])) FAIL("kind %d, %d threads, pieces of %d: other bits", k, threads, steps[i]);
                 pith_session_free(s);
@@ -108,7 +108,7 @@ TEST(a_text_is_taken_back_to_a_mark) {
         text x;
         open_text(&x, k, 1);
         pith_session *s = session_of(x.m, LENGTH, 90);
-        for (int to = LENGTH - 1; to >= 0; to -= to > 300 ? 1 : 13) {
+        for (int to = LENGTH - 1; to >= 0; to -= BRIEF ? 37 : to > 300 ? 1 : 13) {
             if (!goes_on(s, &x, LENGTH, to % 5 ? 150 : 1)) FAIL("before %d: other bits", to);
             int came = pith_rewind(s, to);
             CHECK(came <= to && came == pith_position(s));
