@@ -149,6 +149,7 @@ BF16_HELPER void bf16_zip(ints a, ints b, ints *first, ints *second) {
 #define TILES
 #define V(name) name##_amx
 #define REST(name) name##_avx512
+#define PACKED_BY REST
 #define TARGET                                                                                     \
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c,amx-tile,amx-int8")))
 #define PANEL_TOKENS 16
@@ -158,6 +159,7 @@ BF16_HELPER void bf16_zip(ints a, ints b, ints *first, ints *second) {
 #undef TILES
 #undef V
 #undef REST
+#undef PACKED_BY
 #undef TARGET
 #undef PANEL_TOKENS
 #undef FEW_KERNEL
