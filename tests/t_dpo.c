@@ -148,7 +148,7 @@ static void same_run(const char *family, const reference_run *r) {
     snprintf(table, sizeof table, "dpo/%s.txt", r->name);
     pith__adamw adam = { .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f };
     adam.m = calloc(2 * u.p.n, sizeof *adam.m), adam.v = adam.m + u.p.n;
-    for (; (!BRIEF || k <= 2) && table_row(fixture_tuning(family, table), k, want, COLUMNS); k++) {
+    for (; (!BRIEF || k <= 5) && table_row(fixture_tuning(family, table), k, want, COLUMNS); k++) {
         take_step(&u, &r->how, k, got);
         for (int i = 0; i < COLUMNS; i++) off[i] += pow(got[i] - want[i], 2), size[i] += want[i] * want[i];
         pith__adamw_step(&adam, &u.p, 1e-3, fmin(1, 1 / (got[1] + 1e-6)));

@@ -347,7 +347,7 @@ static void check_attention_order(const pith__kernels *k, case_of_attention *c) 
     pith__attend(k, &team, a, 1, no_room);
     fused = k != sets[0];
     for (int t = 0; t < a->n; t++)
-        for (int h = 0; h < a->n_head; h++) {
+        for (int h = 0; h < a->n_head; h += BRIEF ? 3 : 1) {
             right_attention(c, t, h, want);
             if (!differs(a->y + ((size_t)t * a->n_head + h) * a->head_dim, want, (size_t)a->head_dim)) continue;
             FAIL("%s %s: head_dim %d position %d token %d head %d window %d", k->name, a->k_format->name, a->head_dim,
