@@ -79,7 +79,7 @@ TEST(attention) {
         for (int f = 0; f < 3; f++)
             for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
                 const int *d = shape[i];
-                if (format[f] == PITH__Q8_0 && d[2] % 32) continue;
+                if ((format[f] == PITH__Q8_0 && d[2] % 32) || (BRIEF && (i + (size_t)f) % 3)) continue;
                 case_of_attention c;
                 make_case(&c, format[f], d[0], d[1], d[2], d[3], d[4], d[5]);
                 check_attention(sets[s], &c);
