@@ -27,6 +27,16 @@ static inline void find_kernels_and_formats(void) {
         if (pith__format_of(id)) formats[n_format++] = pith__format_of(id);
 }
 
+/* Sets that differ only in their products have the rest in common: of those that share attention one is kept. */
+static inline void keep_other_attention(void) {
+    int n = 0;
+    for (int s = 0, k; s < n_set; s++) {
+        for (k = 0; k < n && sets[k]->attend != sets[s]->attend; k++) continue;
+        if (k == n) sets[n++] = sets[s];
+    }
+    n_set = n;
+}
+
 /* BF16 weights of rows of even length meet inputs that are rounded to BF16. */
 static inline int rounds_inputs(const pith__kernels *k) { return strstr(k->name, "bf16") || !strcmp(k->name, "amx"); }
 

@@ -271,6 +271,7 @@ TEST(cache_planes) {
 
 int main(void) {
     find_kernels_and_formats();
+    keep_other_attention();
     RUN(attention);
     RUN(attention_over_latents);
     RUN(attention_with_biases);

@@ -215,6 +215,7 @@ TEST(unit_vectors) {
 
 int main(void) {
     find_kernels_and_formats();
+    keep_other_attention();
     RUN(delta_rule);
     RUN(mamba);
     RUN(convolution);
