@@ -335,6 +335,27 @@ static void first_tokens(const pith__kernels *k, float *y, const pith__tensor *w
     product(k, y, w->rows, w, &some);
 }
 
+/* A row whose end is not a whole run of 16 blocks is read with what follows: another row, whose scales may be NaN. */
+TEST(a_row_of_nan_is_no_neighbours_business) {
+    static const size_t cols[] = { 256, 288, 384, 768 };
+    enum { ROWS = 9, BAD = 4, TOKENS = 3 };
+    for (int s = 0; s < n_set; s++)
+        for (int f = 0; f < n_format; f++)
+            for (size_t i = 0; i < sizeof cols / sizeof *cols && formats[f]->unpack; i++) {
+                if (cols[i] % (size_t)formats[f]->length) continue;
+                pith__tensor w = random_weights(formats[f], ROWS, cols[i], 0);
+                pith__input in = new_input(TOKENS, cols[i]);
+                float y[2][TOKENS * ROWS];
+                first_tokens(sets[s], y[0], &w, &in, TOKENS);
+                memset((uint8_t *)(uintptr_t)w.data + BAD * w.row_bytes, 0xff, w.row_bytes);
+                first_tokens(sets[s], y[1], &w, &in, TOKENS);
+                for (int k = 0; k < TOKENS * ROWS; k++)
+                    if (k % ROWS != BAD && memcmp(&y[0][k], &y[1][k], 4))
+                        FAIL("%s %s, %zu columns: row %d changes", sets[s]->name, formats[f]->name, cols[i], k % ROWS);
+                free_input(&in), free_weights(&w);
+            }
+}
+
 /* Tokens one by one, by the first of the twins, are what all twins must give for any number of tokens. */
 static void check_any_number(const pith__format *f, size_t rows, size_t cols) {
     pith__tensor w = random_weights(f, rows, cols, 0);
@@ -672,6 +693,7 @@ int main(void) {
     RUN(panels_that_are_kept);
     RUN(matmul_of_the_largest_numbers);
     RUN(matmul_of_llama2c_groups);
+    RUN(a_row_of_nan_is_no_neighbours_business);
     RUN(any_number_of_tokens_gives_the_same_bits);
     RUN(llama2c_groups_have_the_bits_of_portable);
     RUN(blocks_apart_from_their_scales);
